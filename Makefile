@@ -1,0 +1,68 @@
+# Everything a fresh machine needs is python3 >= 3.11, pip and make. Recipes use
+# relative paths only, so that a checkout may stand in a folder with spaces.
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+# The newest Python on PATH that is new enough; PYTHON=... chooses another.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
+            $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+              2>/dev/null && echo $(name))))
+JOBS   ?= 2
+export PYTHONPATH :=
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help setup demo test test-matrix check format bench-codec build clean
+
+help:
+	@echo 'make demo         index the Python standard library with two workers, kill one'
+	@echo 'make test         the tests, on Valkey 9 (FLOWD_TEST_SERVER=redis62|path)'
+	@echo 'make test-matrix  the tests on every server there is, and on uvloop'
+	@echo 'make check        black, ruff, mypy, pyright and the house tests'
+	@echo 'make format       let black and ruff mend what they can'
+	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
+
+setup: $(VENV)/ready
+
+# Without the ensurepip of a split distribution, the pip of the system fills the venv.
+$(VENV)/ready: pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'flowd needs Python 3.11 or later on PATH'; exit 2; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --without-pip $(VENV)
+	@if $(PY) -m pip --version >/dev/null 2>&1; \
+	 then $(PY) -m pip install -q --disable-pip-version-check -e '.[dev]'; \
+	 else $(PYTHON) -m pip --python $(PY) install -q --disable-pip-version-check pip -e '.[dev]'; fi
+	@touch $@
+
+demo: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m examples.stdlib_index $(if $(URL),--url '$(URL)')
+
+test: setup
+	@$(PY) -m pytest -q -n $(JOBS)
+
+test-matrix: setup
+	FLOWD_TEST_SERVER=valkey9 $(PY) -m pytest -q -n $(JOBS)
+	FLOWD_TEST_SERVER=redis62 $(PY) -m pytest -q -n $(JOBS)
+	FLOWD_TEST_SERVER=path    $(PY) -m pytest -q -n $(JOBS)
+	FLOWD_TEST_LOOP=uvloop    $(PY) -m pytest -q -n $(JOBS)
+
+# The examples import what is generated.
+check: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m black -q --check . || { echo 'black: run make format'; exit 1; }
+	@$(PY) -m ruff check -q .
+	@$(PY) -m mypy
+	@$(PY) -m pyright --pythonpath $(PY)
+	@$(PY) -m pytest -q tests/house
+
+format: setup
+	@$(PY) -m black -q .
+	@$(PY) -m ruff check -q --fix .
+
+build: setup
+	@bash .ci/wheel
+
+bench-codec: setup
+	@$(PY) benchmarks/codec.py
+
+clean:
+	rm -rf $(VENV) dist jobs .mypy_cache .ruff_cache .pytest_cache .hypothesis
