@@ -1,0 +1,140 @@
+"""What every test may ask for: a real server, a stream's name, a loop to run on.
+
+Environment:
+    FLOWD_TEST_SERVER: valkey9 (default), redis62 or path; see `tests/servers.py`.
+    FLOWD_TEST_LOOP: asyncio (default) or uvloop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import uvloop
+
+from flowd.server import Server
+from tests.raw import Raw
+from tests.servers import chosen
+
+_ROOT: Final = Path(__file__).parent.parent
+_LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+_LOOP: Final = os.environ.get("FLOWD_TEST_LOOP", "asyncio")
+_LIMIT: Final = 30.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose server and loop, and generate the example jobs for import."""
+    if _LOOP not in _LOOPS:
+        raise pytest.UsageError(f"FLOWD_TEST_LOOP is {_LOOP!r}; asyncio or uvloop")
+    try:
+        program = chosen().find()
+    except LookupError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.addinivalue_line(
+        "markers", f"limit(seconds): how long a coroutine test may take, {_LIMIT:g} s"
+    )
+    if program:
+        os.environ["FLOWD_SERVER_BINARY"] = str(program)
+    _generate_jobs(config)
+
+
+def pytest_report_header() -> str:
+    """Say what the run is about."""
+    return f"server: {chosen().name} ({chosen().find()}), loop: {_LOOP}"
+
+
+def _generate_jobs(config: pytest.Config) -> None:
+    """Generate `jobs` from `schemas/` and let this process and its children import it."""
+    if not (_ROOT / "codegen/flowd_codegen/__main__.py").exists():
+        return
+    folder = Path(tempfile.mkdtemp(prefix="flowd-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    command = (sys.executable, "-m", "flowd_codegen", "schemas", "-o", folder / "jobs")
+    done = subprocess.run(
+        command, cwd=_ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise pytest.UsageError(f"schemas/ cannot be generated:\n{done.stderr}")
+    sys.path.insert(0, str(folder))
+    inherited = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), inherited)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test, with a loop of its own and a time limit."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    names = inspect.signature(test).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    marker = pyfuncitem.get_closest_marker("limit")
+    limit = marker.args[0] if marker else _LIMIT
+    with asyncio.Runner(debug=False, loop_factory=_LOOPS[_LOOP]) as runner:
+        runner.run(_judge(test(**arguments), limit))
+    return True
+
+
+async def _judge(test: Coroutine[object, object, object], limit: float) -> None:
+    """Await the test; what it leaves running or lets fail unseen fails it."""
+    faults: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    async with asyncio.timeout(limit):
+        await test
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"the test left tasks running: {left}"
+    assert not faults, f"the loop met errors that nobody handled: {faults}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The session's server (one per xdist worker); for tests that leave it whole."""
+    with _start("--appendonly", "no") as server:
+        yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server of the test's own, to kill, pause and restart; it keeps its data."""
+    with _start("--appendonly", "yes") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(server: Server) -> Iterator[str]:
+    """Where the session's server is; emptied after the test."""
+    yield server.url
+    with Raw(server.url) as raw:
+        raw("FLUSHALL")
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[Raw]:
+    """A plain client, to look inside the session's server."""
+    with Raw(redis_url) as raw:
+        yield raw
+
+
+@pytest.fixture
+def stream() -> str:
+    """A stream name that no other test has."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+def _start(*options: str) -> Server:
+    candidate = chosen()
+    program = candidate.find()
+    if program is None:
+        pytest.skip(f"{candidate.name}: {candidate.missing}")
+    return Server(*options, binary=program)
