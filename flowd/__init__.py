@@ -1,0 +1,92 @@
+"""Typed jobs over Redis Streams: at least once, settled once, never lost.
+
+Jobs are declared in TOML, `flowd-gen` writes a class for each, and a `Queue` runs a
+handler for every job that is enqueued. To read the runtime, follow one job:
+
+    producer    check, encode, append to the stream
+    stream      the only module that talks to Redis
+    consumer    take as many entries as there are free slots; promote, take over
+    worker      decode, run the handler, say how it ended
+    settlement  acknowledge, requeue or dead-letter, in one fenced step
+    lease       keep what is running from being taken over
+    handle      start all of it, and end it in order
+    deadletter  list, redrive and purge what was given up
+"""
+
+from __future__ import annotations
+
+from flowd import wire
+from flowd.claimer import Claimer
+from flowd.deadletter import DeadLetters
+from flowd.delivery import Context
+from flowd.errors import (
+    AccessDenied,
+    BulkError,
+    DecodeError,
+    EncodeError,
+    FatalError,
+    FlowdError,
+    FormatError,
+    GroupMissing,
+    IdNotIncreasing,
+    LetterNotFound,
+    NotReady,
+    OptionError,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    QueueFull,
+    Reject,
+    Retry,
+    ServerError,
+    Snooze,
+    StreamShared,
+    Unreachable,
+    WrongKeyType,
+)
+from flowd.group import GroupHandle, QueueGroup
+from flowd.handle import QueueHandle
+from flowd.job import Job, JobSpec
+from flowd.letter import Letter
+from flowd.policy import Backoff, Policy
+from flowd.producer import Item, Producer
+from flowd.queue import Queue
+
+__all__ = [
+    "AccessDenied",
+    "Backoff",
+    "BulkError",
+    "Claimer",
+    "Context",
+    "DeadLetters",
+    "DecodeError",
+    "EncodeError",
+    "FatalError",
+    "FlowdError",
+    "FormatError",
+    "GroupHandle",
+    "GroupMissing",
+    "IdNotIncreasing",
+    "Item",
+    "Job",
+    "JobSpec",
+    "Letter",
+    "LetterNotFound",
+    "NotReady",
+    "OptionError",
+    "OutcomeUnknown",
+    "PayloadTooLarge",
+    "Policy",
+    "Producer",
+    "Queue",
+    "QueueFull",
+    "QueueGroup",
+    "QueueHandle",
+    "Reject",
+    "Retry",
+    "ServerError",
+    "Snooze",
+    "StreamShared",
+    "Unreachable",
+    "WrongKeyType",
+    "wire",
+]

@@ -1,0 +1,216 @@
+"""The read loop: as many entries as there are free slots, and no more.
+
+Path: producer -> stream -> here -> worker.
+
+The same loop tends the queue: it promotes what is due and takes over what was
+abandoned. So a slot is never promised twice, and a read blocks no longer than until
+there is something to tend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from flowd.claimer import Claimer
+from flowd.connection import Link
+from flowd.delivery import Entry
+from flowd.errors import FatalError, GroupMissing, ServerError
+from flowd.lease import RENEWALS, Holder
+from flowd.outage import RECONNECT, Outage
+from flowd.stream import Stream
+
+__all__ = ["Consumer"]
+
+_log: Final = logging.getLogger("flowd")
+
+_POLL: Final = 2.0
+_SOONEST: Final = 0.01
+
+
+class Consumer:
+    """Reads and tends for one queue."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        reader: Link,
+        holder: Holder,
+        outage: Outage,
+        *,
+        block: float,
+        claimer: Claimer | None,
+        slots: Callable[[], int],
+        takeovers: Callable[[], int],
+        start: Callable[[Entry], None],
+    ) -> None:
+        self._stream = stream
+        self._reader = reader
+        self._holder = holder
+        self._outage = outage
+        self._block = block
+        self._claimer = claimer
+        self._slots = slots
+        self._takeovers = takeovers
+        self._start = start
+        self._stopping = False
+        self._slot_freed = asyncio.Event()
+        self._reading_until = 0.0
+        self._unblocking: asyncio.Task[None] | None = None
+        self._cursor: bytes = b"0-0"
+        self._stranded = False
+        self._tend_at = 0.0
+        # Leases went on running while the server was away, so the other workers get
+        # the time to renew theirs before the first sweep.
+        self._claim_at = self._after_renewal()
+
+    async def run(self) -> None:
+        """Read and tend until `stop`.
+
+        Raises:
+            FatalError: the server refuses, and will until somebody changes something.
+        """
+        who = f"reading {self._stream.keys.stream}"
+        failures = 0
+        while not self._stopping:
+            try:
+                await self._step()
+            except FatalError:
+                raise
+            except ServerError as error:
+                failures += 1
+                self._outage.begin(who, error)
+                self._stranded = True
+                self._claim_at = self._after_renewal()
+                if isinstance(error, GroupMissing):
+                    await self._recreate()
+                await asyncio.sleep(RECONNECT.delay(failures))
+            else:
+                if failures:
+                    failures = 0
+                    self._outage.end(who)
+
+    def stop(self) -> None:
+        """Read no more; a blocked read ends at once."""
+        self._stopping = True
+        self.slot_freed()
+        self._unblock()
+
+    def slot_freed(self) -> None:
+        """A delivery ended or was settled, so there may be room for another."""
+        self._slot_freed.set()
+
+    def due_in(self, delay: float) -> None:
+        """A job of this queue is due in so many seconds."""
+        due = time.monotonic() + delay
+        if due < self._tend_at:
+            self._tend_at = due
+            if due < self._reading_until:
+                self._unblock()
+
+    async def _step(self) -> None:
+        now = time.monotonic()
+        free = self._slots()
+        room = self._room(free)
+        claim = room > 0 and now >= self._claim_at
+        if claim or now >= self._tend_at or (self._stranded and free > 0):
+            await self._tend(free, room if claim else 0)
+        elif free <= 0:
+            await self._wait_for_slot(self._tend_at - now)
+        else:
+            until = min(self._tend_at, self._claim_at) if room > 0 else self._tend_at
+            await self._read(free, min(self._block, max(until - now, _SOONEST)))
+
+    def _room(self, free: int) -> int:
+        """How many of the free slots takeovers may use."""
+        if self._claimer is None:
+            return 0
+        if self._claimer.concurrency is None:
+            return free
+        return min(free, self._claimer.concurrency - self._takeovers())
+
+    async def _read(self, count: int, block: float) -> None:
+        self._reading_until = time.monotonic() + block
+        try:
+            entries = await self._stream.read(
+                self._reader, self._holder.consumer, count, block
+            )
+        finally:
+            self._reading_until = 0.0
+        for entry in entries:
+            self._start(entry)
+
+    async def _tend(self, free: int, takeovers: int) -> None:
+        stranded = free if self._stranded else 0
+        tended = await self._stream.tend(
+            self._holder.consumer,
+            lease=self._holder.lease,
+            takeovers=0 if stranded else takeovers,
+            cursor=self._cursor,
+            stranded=stranded,
+            running=self._holder.held if stranded else (),
+        )
+        for entry in tended.taken:
+            self._start(entry)
+        if stranded:
+            self._stranded = len(tended.taken) >= stranded
+        self._cursor = tended.cursor
+        now = time.monotonic()
+        if takeovers and not stranded and self._claimer is not None:
+            wait = max(tended.next_lease, _SOONEST)
+            self._claim_at = now + min(self._claimer.interval, wait)
+        due = _POLL if tended.next_due is None else min(tended.next_due, _POLL)
+        self._tend_at = now + max(due, _SOONEST)
+
+    async def _wait_for_slot(self, most: float) -> None:
+        self._slot_freed.clear()
+        try:
+            async with asyncio.timeout(most):
+                await self._slot_freed.wait()
+        except TimeoutError:
+            return
+
+    async def _recreate(self) -> None:
+        """Set the group up again at 0, so that nothing is passed over."""
+        try:
+            await self._stream.init("0")
+            await self._stream.register()
+        except FatalError:
+            raise
+        except ServerError as error:
+            self._outage.begin(f"reading {self._stream.keys.stream}", error)
+            return
+        _log.warning(
+            "%s: group %s was gone and is set up again; jobs that were in the stream"
+            " may be lost with it",
+            self._stream.keys.stream,
+            self._stream.group,
+            extra={
+                "event": "group_recreated",
+                "stream": self._stream.keys.stream,
+                "group": self._stream.group,
+            },
+        )
+
+    def _after_renewal(self) -> float:
+        return time.monotonic() + self._holder.lease / RENEWALS
+
+    def _unblock(self) -> None:
+        if self._unblocking is None:
+            loop = asyncio.get_running_loop()
+            self._unblocking = loop.create_task(self._end_read())
+
+    async def _end_read(self) -> None:
+        """Unblock until it worked: the read may be sent and not yet be blocked."""
+        try:
+            while (  # noqa: ASYNC110 - only the server knows when
+                self._reading_until and not await self._stream.unblock(self._reader)
+            ):
+                await asyncio.sleep(0.02)
+        except ServerError:
+            return  # then the read fails as well, or ends by itself within `block`
+        finally:
+            self._unblocking = None

@@ -1,0 +1,165 @@
+"""One entry handed to this process under a lease, and what travels with a job.
+
+flowd's own fields of an entry begin with `_`. The runtime writes them, `to_fields`
+never does, and whoever does not know one ignores it.
+
+    _id           the job's id, once its entry id is no longer that
+    _at           when it was enqueued (ms, server clock), likewise
+    _attempt      the number of the attempt that comes next, from the second on
+    _deliveries   how often earlier entries of this job were handed out
+    _key          the idempotency key it was enqueued with
+    _v            only for a job that would have no field otherwise
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+from flowd.errors import DecodeError
+
+__all__ = ["Context", "Delivery", "Entry", "envelope_number"]
+
+
+class Entry(NamedTuple):
+    """A stream entry as Redis hands it out."""
+
+    id: bytes
+    handed_out: int
+    """How often; with the consumer, this is the fence of every settle."""
+
+    fields: dict[bytes, bytes]
+
+
+class Delivery:
+    """An entry that this process holds until it is settled."""
+
+    __slots__ = (
+        "attempt",
+        "cancelled",
+        "count",
+        "deadline",
+        "deliveries",
+        "entry_id",
+        "fields",
+        "held_since",
+        "task",
+    )
+
+    def __init__(self, entry: Entry, now: float) -> None:
+        self.entry_id, self.count, self.fields = entry
+        self.held_since = now
+        """When the lease was last proved to be ours (`time.monotonic`)."""
+
+        self.deadline: float | None = None
+        """When the attempt has taken too long (`time.monotonic`)."""
+
+        self.task: asyncio.Task[None] | None = None
+        self.cancelled: Literal["", "timeout", "lost", "shutdown"] = ""
+        """Why flowd cancelled the handler; empty if it did not."""
+
+        self.attempt = 1
+        self.deliveries = self.count
+
+    def read_envelope(self) -> None:
+        """Take the counters from the fields.
+
+        Raises:
+            DecodeError: somebody wrote a counter that is not a number.
+        """
+        fields = self.fields
+        if b"_attempt" in fields:
+            self.attempt = envelope_number(fields, b"_attempt")
+        if b"_deliveries" in fields:
+            self.deliveries = envelope_number(fields, b"_deliveries") + self.count
+
+    @property
+    def job_id(self) -> str:
+        """The id that stays with the job through all its entries."""
+        return self.fields.get(b"_id", self.entry_id).decode(
+            "utf-8", "backslashreplace"
+        )
+
+    @property
+    def enqueued_ms(self) -> bytes:
+        """When the job was enqueued: milliseconds of the server's clock."""
+        return self.fields.get(b"_at") or self.entry_id.partition(b"-")[0]
+
+    def next_envelope(self, *, failed: bool) -> dict[bytes, bytes]:
+        """What the job's next entry says of its past.
+
+        A failure counts the attempt and this delivery. Else neither is spent: it is as
+        if the job had not been handed out.
+        """
+        return {
+            b"_id": self.job_id.encode(),
+            b"_at": self.enqueued_ms,
+            b"_attempt": b"%d" % (self.attempt + failed),
+            b"_deliveries": b"%d" % (self.deliveries - (not failed)),
+        }
+
+    @property
+    def crashes(self) -> int:
+        """Deliveries that neither failed nor were handed back."""
+        return self.deliveries - self.attempt
+
+
+class Context:
+    """What a handler may know about its delivery, as its second argument."""
+
+    __slots__ = ("_delivery", "_lease", "_stream")
+
+    def __init__(self, delivery: Delivery, stream: str, lease: float) -> None:
+        self._delivery = delivery
+        self._stream = stream
+        self._lease = lease
+
+    @property
+    def id(self) -> str:
+        """The job's id, as `enqueue` returned it; the same in every attempt."""
+        return self._delivery.job_id
+
+    @property
+    def stream(self) -> str:
+        """The stream the job came from."""
+        return self._stream
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first run, one more after each failure."""
+        return self._delivery.attempt
+
+    @property
+    def deliveries(self) -> int:
+        """How often the job was handed out: failures, crashes and this time."""
+        return self._delivery.deliveries
+
+    @property
+    def lease_deadline(self) -> float:
+        """Until when the job is certainly held, as `time.monotonic()` counts.
+
+        It moves on with every renewal.
+        """
+        return self._delivery.held_since + self._lease
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When the job was enqueued, by the server's clock, in UTC."""
+        return datetime.fromtimestamp(int(self._delivery.enqueued_ms) / 1000, UTC)
+
+    def __repr__(self) -> str:
+        return f"Context(id={self.id!r}, attempt={self.attempt})"
+
+
+def envelope_number(fields: Mapping[bytes, bytes], name: bytes) -> int:
+    """A counter of the envelope.
+
+    Raises:
+        DecodeError: it is not a number from 1 to 999999999.
+    """
+    raw = fields[name]
+    if raw.isdigit() and len(raw) <= 9:
+        return int(raw)
+    raise DecodeError("entry", name.decode(), "expected a number", repr(raw[:40]))

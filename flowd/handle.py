@@ -1,0 +1,299 @@
+"""A queue that runs: its loops, how they start, and how they end.
+
+Shutdown, in order: read no more, let handlers end, cancel the rest, settle what ended,
+hand back what did not, stop renewing, forget the consumer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
+from typing import Final, Generic, TypeVar
+
+from flowd import outcome
+from flowd.claimer import Claimer
+from flowd.connection import Link
+from flowd.consumer import Consumer
+from flowd.delivery import Delivery, Entry
+from flowd.errors import ServerError
+from flowd.handler import BoundHandler, Handler
+from flowd.job import Job
+from flowd.lease import Holder
+from flowd.letter import Letter, letter_fields, read_letter
+from flowd.policy import Policy
+from flowd.session import Session
+from flowd.settlement import Settlement
+from flowd.stream import Stream
+from flowd.worker import Worker
+
+__all__ = ["QueueHandle"]
+
+J = TypeVar("J", bound=Job)
+
+_log: Final = logging.getLogger("flowd")
+
+_CANCELLING: Final = 1.0
+_SETTLING: Final = 2.0
+
+
+class QueueHandle(Generic[J]):
+    """What `Queue.run` returns: the running queue."""
+
+    def __init__(
+        self,
+        session: Session,
+        job_class: type[J],
+        handler: Handler[J],
+        policy: Policy,
+        *,
+        consumer: str | None,
+        concurrency: int,
+        block: float,
+        claimer: Claimer | None,
+        on_dead_letter: Callable[[Letter[J]], object] | None,
+    ) -> None:
+        self._session = session
+        self._job_class = job_class
+        self._concurrency = concurrency
+        self._on_dead_letter = on_dead_letter
+        # Unique for each run: the fence tells deliveries apart by consumer and count.
+        prefix = consumer or f"{socket.gethostname()}-{os.getpid()}"
+        self.consumer = f"{prefix}-{uuid.uuid4().hex[:8]}"
+        """The name under which this run takes entries."""
+
+        lease = policy.claim_after
+        if claimer is not None and claimer.min_idle is not None:
+            lease = claimer.min_idle
+        self._stream = Stream(session.link, policy.stream, policy.group)
+        self._reader = Link(session.address, name="flowd-reader")
+        self._holder = Holder(self._stream, self.consumer, lease, self._lost)
+        self._worker = Worker(
+            job_class,
+            BoundHandler(handler, policy.stream, lease),
+            policy,
+            max_crashes=claimer.max_crashes if claimer is not None else None,
+            ended=self._ended,
+        )
+        self._settlement = Settlement(
+            self._stream,
+            self._holder,
+            session.outage,
+            requeued=self.due_in,
+            buried=self._buried,
+        )
+        self._consumer = Consumer(
+            self._stream,
+            self._reader,
+            self._holder,
+            session.outage,
+            block=block,
+            claimer=claimer,
+            slots=self._slots,
+            takeovers=lambda: self._worker.takeovers,
+            start=self._start,
+        )
+        self._callbacks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._drain_until: float | None = None
+        self._hurry = asyncio.Event()
+        self._main = asyncio.get_running_loop().create_task(
+            self._run(), name=f"flowd {policy.stream}"
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether the queue has ended."""
+        return self._main.done()
+
+    async def shutdown(self, grace: float | None = 25.0) -> None:
+        """Stop reading, let handlers end, hand back the rest, and return.
+
+        Safe to call again: a shorter `grace` takes effect at once.
+
+        Args:
+            grace: seconds for running handlers; None waits for ever.
+
+        Raises:
+            FatalError: what ended the queue before.
+        """
+        self.stop(grace)
+        await self.wait()
+
+    def stop(self, grace: float | None = 25.0) -> None:
+        """Begin the shutdown and return at once; `wait` for its end."""
+        if grace is not None:
+            until = time.monotonic() + max(grace, 0.0)
+            if self._drain_until is None or until < self._drain_until:
+                self._drain_until = until
+        self._hurry.set()
+        self._stopping.set()
+
+    async def wait(self) -> None:
+        """Return when the queue has ended.
+
+        Raises:
+            FatalError: Redis refused, and would have until somebody changed something.
+        """
+        await asyncio.shield(self._main)
+
+    def due_in(self, delay: float) -> None:
+        """A job of this queue will be due in so many seconds; look then."""
+        self._consumer.due_in(delay)
+
+    def _slots(self) -> int:
+        """Free slots; none while the server takes no endings, or they would pile up."""
+        if len(self._settlement) >= 2 * self._concurrency:
+            return 0
+        return self._concurrency - len(self._worker)
+
+    def _start(self, entry: Entry) -> None:
+        delivery = Delivery(entry, time.monotonic())
+        self._holder.held[entry.id] = delivery
+        if self._stopping.is_set():
+            self._settlement.add(delivery, outcome.Release())
+        else:
+            self._worker.start(delivery)
+
+    def _ended(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
+        # Once its lease is lost, a delivery is somebody else's to settle.
+        if self._holder.held.get(delivery.entry_id) is delivery:
+            if end is None:
+                del self._holder.held[delivery.entry_id]
+            else:
+                self._settlement.add(delivery, end)
+        self._consumer.slot_freed()
+
+    def _lost(self, entry_ids: Sequence[bytes]) -> None:
+        for entry_id in entry_ids:
+            delivery = self._holder.held.get(entry_id)
+            if delivery is None or not self._worker.cancel(delivery, "lost"):
+                continue  # settled meanwhile, or about to be: the fence decides
+            del self._holder.held[entry_id]
+            _log.warning(
+                "%s %s attempt %d lost its lease; its handler is cancelled",
+                self._stream.keys.stream,
+                delivery.job_id,
+                delivery.attempt,
+                extra={
+                    "event": "lease_lost",
+                    "stream": self._stream.keys.stream,
+                    "job_id": delivery.job_id,
+                    "attempt": delivery.attempt,
+                },
+            )
+
+    def _buried(
+        self, delivery: Delivery, end: outcome.DeadLetter, letter_id: bytes
+    ) -> None:
+        if self._on_dead_letter is None:
+            return
+        own = letter_fields(delivery, end, self.consumer)
+        flat = [*chain.from_iterable(delivery.fields.items()), *own]
+        letter = read_letter(letter_id, flat, self._job_class)
+        task = asyncio.get_running_loop().create_task(
+            self._tell(self._on_dead_letter, letter)
+        )
+        self._callbacks.add(task)
+        task.add_done_callback(self._callbacks.discard)
+
+    async def _tell(
+        self, callback: Callable[[Letter[J]], object], letter: Letter[J]
+    ) -> None:
+        try:
+            result = callback(letter)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:  # the letter is stored, so nothing is lost by this
+            _log.exception(
+                "on_dead_letter failed for %s %s; the letter is kept",
+                self._stream.keys.stream,
+                letter.id,
+                extra={"event": "callback_failed", "letter": letter.id},
+            )
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._session.leases.watch(self._holder)
+        settling = loop.create_task(self._settlement.run())
+        reading = loop.create_task(self._consumer.run())
+        stopping = loop.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait(
+                [settling, reading, stopping], return_when=asyncio.FIRST_COMPLETED
+            )
+            for ended in (settling, reading):
+                if ended.done():
+                    # What Redis refuses for good cannot be settled either.
+                    self.stop(grace=0.0)
+            self._consumer.stop()
+            await asyncio.wait([reading])
+            await self._drain()
+            await self._within(_SETTLING, self._settlement.flushed(), settling)
+            await self._within(_SETTLING, self._finish_callbacks())
+        finally:
+            for task in (settling, reading, stopping):
+                task.cancel()
+            await asyncio.wait([settling, reading, stopping])
+            await self._session.leases.unwatch(self._holder)
+            await self._leave()
+        for ended in (settling, reading):
+            if not ended.cancelled() and (error := ended.exception()):
+                raise error
+
+    async def _drain(self) -> None:
+        """Let handlers end until the grace is over, then cancel them."""
+        idle = asyncio.ensure_future(self._worker.idle())
+        while not idle.done():
+            self._hurry.clear()
+            left = None
+            if self._drain_until is not None:
+                left = self._drain_until - time.monotonic()
+                if left <= 0:
+                    break
+            hurry = asyncio.ensure_future(self._hurry.wait())
+            await asyncio.wait(
+                [idle, hurry], timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            hurry.cancel()
+        self._worker.cancel_all()
+        await asyncio.wait([idle], timeout=_CANCELLING)
+        idle.cancel()
+        for delivery in self._worker.close():
+            self._holder.held.pop(delivery.entry_id, None)
+            _log.warning(
+                "%s %s attempt %d did not end when cancelled; its lease runs out",
+                self._stream.keys.stream,
+                delivery.job_id,
+                delivery.attempt,
+                extra={"event": "stuck", "job_id": delivery.job_id},
+            )
+
+    async def _within(
+        self,
+        seconds: float,
+        done: Awaitable[None],
+        unless: asyncio.Task[None] | None = None,
+    ) -> None:
+        waiting = asyncio.ensure_future(done)
+        tasks = [waiting] if unless is None else [waiting, unless]
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+
+    async def _finish_callbacks(self) -> None:
+        if self._callbacks:
+            await asyncio.wait(list(self._callbacks))
+
+    async def _leave(self) -> None:
+        try:
+            await self._stream.leave(self.consumer)
+        except ServerError:
+            pass  # then another worker finds it idle and owning nothing
+        finally:
+            await self._reader.aclose()

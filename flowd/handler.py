@@ -1,0 +1,129 @@
+"""The user's function, and the one way to call it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeAlias, TypeGuard, TypeVar
+
+from flowd.delivery import Context, Delivery
+from flowd.errors import OptionError
+from flowd.job import Job
+
+__all__ = ["BoundHandler", "Handler"]
+
+J = TypeVar("J", bound=Job)
+
+Handler: TypeAlias = Callable[[J], object] | Callable[[J, Context], object]
+"""A coroutine function of `(job)` or `(job, ctx)`; a plain function runs in a thread."""
+
+
+class BoundHandler(Generic[J]):
+    """A handler, looked at once: does it take the context, does it need a thread.
+
+    Raises:
+        OptionError: it can be called neither with `(job)` nor with `(job, ctx)`.
+    """
+
+    def __init__(self, handler: Handler[J], stream: str, lease: float) -> None:
+        self.in_thread = not _is_async(handler)
+        if _takes_context(handler):
+            self._call = _with_context(handler, stream, lease)
+        elif _takes_job(handler):
+            self._call = _without_context(handler)
+        else:
+            raise OptionError(
+                "handler",
+                handler,
+                "must be a function of (job) or of (job, ctx)",
+            )
+
+    async def __call__(self, job: J, delivery: Delivery) -> None:
+        """Run the handler to its end."""
+        if self.in_thread:
+            result = await _in_thread(self._call, job, delivery)
+        else:
+            result = self._call(job, delivery)
+        if inspect.isawaitable(result):
+            await result
+
+
+def _with_context(
+    handler: Callable[[J, Context], object], stream: str, lease: float
+) -> Callable[[J, Delivery], object]:
+    return lambda job, delivery: handler(job, Context(delivery, stream, lease))
+
+
+def _without_context(
+    handler: Callable[[J], object],
+) -> Callable[[J, Delivery], object]:
+    return lambda job, _: handler(job)
+
+
+def _is_async(handler: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        getattr(handler, "__call__", None)  # noqa: B004 - an object with async __call__
+    )
+
+
+def _takes_job(handler: Handler[J]) -> TypeGuard[Callable[[J], object]]:
+    return _accepts(handler, 1)
+
+
+def _takes_context(handler: Handler[J]) -> TypeGuard[Callable[[J, Context], object]]:
+    # A second parameter with a default is the handler's own, not the context.
+    return not _accepts(handler, 1) and _accepts(handler, 2)
+
+
+def _accepts(handler: Callable[..., object], arguments: int) -> bool:
+    try:
+        inspect.signature(handler).bind(*range(arguments))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+async def _in_thread(
+    call: Callable[[J, Delivery], object], job: J, delivery: Delivery
+) -> object:
+    """Call in a thread of its own, which does not keep the process from ending.
+
+    A thread cannot be cancelled. After a timeout or a lost lease it still uses its slot,
+    so it is waited for; when the process ends it is not.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[object] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def resolve(result: object, error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(result)
+        else:
+            ended.set_exception(error)
+
+    def run() -> None:
+        result: object = None
+        error: BaseException | None = None
+        try:
+            result = context.run(call, job, delivery)
+        except BaseException as raised:  # carried over to the task that waits
+            error = raised
+        if isinstance(error, StopIteration):
+            # A future refuses it, since it would end the coroutine that waits.
+            error = RuntimeError("the handler raised StopIteration")
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(resolve, result, error)
+
+    threading.Thread(target=run, name="flowd-handler", daemon=True).start()
+    while not ended.done():
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError:
+            if delivery.cancelled not in ("timeout", "lost"):
+                raise
+    return ended.result()

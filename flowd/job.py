@@ -1,0 +1,130 @@
+"""The contract between a generated class and everything that moves it.
+
+A job class needs no base class: it has `SPEC`, `to_fields` and `from_fields`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final, Protocol, Self
+
+from flowd.errors import DecodeError, EncodeError, FormatError
+from flowd.policy import Policy
+from flowd.wire import CodecError
+
+__all__ = ["FORMAT", "Job", "JobSpec"]
+
+FORMAT: Final = 1
+"""The generation of classes that this flowd runs; `flowd-gen` prints its own."""
+
+_SHOWN: Final = 120
+_LISTED: Final = 20
+_SECRET: Final = "<secret>"  # noqa: S105 - what is shown instead of one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What the runtime knows of a job class."""
+
+    name: str
+    """The class's name, as in the schema."""
+
+    fields: tuple[str, ...]
+    """Wire names in declared order (the seed's `fields()`)."""
+
+    policy: Policy
+    """The rules declared beside the fields."""
+
+    format: int
+    """The `FORMAT` of the `flowd-gen` that wrote the class."""
+
+    secrets: tuple[str, ...] = ()
+    """Wire names whose values never reach a log, an error or a terminal."""
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            advice = "upgrade flowd" if self.format > FORMAT else "run flowd-gen again"
+            raise FormatError(
+                f"format of {self.name}",
+                self.format,
+                f"this flowd runs format {FORMAT}: {advice}",
+            )
+
+    def encode_error(self, key: bytes, job: object, cause: Exception) -> EncodeError:
+        """Say why the field of that wire name has no form on the wire."""
+        name = key.decode()
+        if name in self.secrets:
+            return EncodeError(self.name, name, _plain(cause), _SECRET)
+        assert dataclasses.is_dataclass(job)
+        attribute = dataclasses.fields(job)[self.fields.index(name)].name
+        value = _cut(getattr(job, attribute))
+        error = EncodeError(self.name, name, _reason(cause), value)
+        error.__cause__ = cause
+        return error
+
+    def decode_error(
+        self, key: bytes, fields: Mapping[bytes, bytes], cause: Exception
+    ) -> DecodeError:
+        """Say why the field of that wire name cannot be read from an entry."""
+        name = key.decode()
+        raw = fields.get(key)
+        if isinstance(cause, KeyError) and cause.args == (key,):
+            return DecodeError(self.name, name, _missing(fields))
+        if name in self.secrets:
+            return DecodeError(self.name, name, _plain(cause), _SECRET)
+        value = None if raw is None else _cut(raw)
+        error = DecodeError(self.name, name, _reason(cause), value)
+        error.__cause__ = cause
+        return error
+
+
+class Job(Protocol):
+    """What `flowd-gen` writes, and all that flowd asks of a job class."""
+
+    SPEC: ClassVar[JobSpec]
+
+    def to_fields(self) -> dict[bytes, bytes]:
+        """Encode as the fields of a stream entry; raises EncodeError."""
+        ...
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[bytes, bytes]) -> Self:
+        """Decode an entry's fields, unknown ones ignored; raises DecodeError."""
+        ...
+
+
+def _reason(cause: Exception) -> str:
+    match cause:
+        case CodecError():
+            return str(cause)
+        case UnicodeEncodeError():
+            return "not encodable as UTF-8"
+        case UnicodeDecodeError():
+            return "expected UTF-8 text"
+        case AttributeError(name="encode"):
+            return f"expected a str, not {type(cause.obj).__name__}"
+        case _:
+            return f"{type(cause).__name__}: {cause}"
+
+
+def _plain(cause: Exception) -> str:
+    """A reason that cannot hold the value, for secret fields."""
+    if isinstance(cause, CodecError | UnicodeError):
+        return _reason(cause)
+    return f"refused with {type(cause).__name__}"
+
+
+def _missing(fields: Mapping[bytes, bytes]) -> str:
+    names = ", ".join(_cut(name)[2:-1] for name in list(fields)[:_LISTED])
+    if len(fields) > _LISTED:
+        names += f" and {len(fields) - _LISTED} more"
+    return f"required field is missing (the entry has {names or 'no field'})"
+
+
+def _cut(value: object) -> str:
+    # Cut before `repr` too: a payload may have megabytes.
+    shown = repr(value[:_SHOWN] if isinstance(value, str | bytes) else value)
+    whole = not isinstance(value, str | bytes) or len(value) <= _SHOWN
+    return shown if whole and len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

@@ -1,0 +1,41 @@
+"""Every Redis key flowd touches.
+
+A stream keeps its plain name, the seed's wire. Its companions carry that name as hash
+tag, so that one script may touch all of them on a cluster.
+
+    emails                    the jobs, waiting and running
+    {emails}:delayed          sorted set: job id -> due time (ms, server clock)
+    {emails}:delayed:jobs     hash: job id -> its fields, packed
+    {emails}:senders:dlq      the dead letters of one group
+    {emails}:key:KEY          an idempotency key -> job id
+    flowd:queues              set: [stream, group] of every queue that was set up
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["QUEUES", "Keys"]
+
+QUEUES: Final = "flowd:queues"
+
+_HASH_TAG: Final = re.compile(r"\{[^}]+\}")
+
+
+class Keys:
+    """The keys of one stream and group."""
+
+    __slots__ = ("_tag", "bodies", "dead", "delayed", "stream")
+
+    def __init__(self, stream: str, group: str) -> None:
+        # Redis hashes what is between the first braces; without any, the whole name.
+        self._tag = stream if _HASH_TAG.search(stream) else f"{{{stream}}}"
+        self.stream = stream
+        self.delayed = f"{self._tag}:delayed"
+        self.bodies = f"{self._tag}:delayed:jobs"
+        self.dead = f"{self._tag}:{group}:dlq"
+
+    def idempotency(self, key: str) -> str:
+        """Where the job id that was enqueued under `key` is remembered."""
+        return f"{self._tag}:key:{key}"

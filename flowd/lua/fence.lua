@@ -1,0 +1,17 @@
+-- Prelude of every script that settles or renews.
+--
+-- held(stream, group, consumer, first, last) -> { [entry id] = delivery count }
+--
+-- What this consumer owns between two entry ids. A delivery is ours only while owner
+-- and count are: XACK asks neither, and after a takeover and a takeover back the owner
+-- alone looks right. One range for a whole batch, paged to its end: a short COUNT
+-- would judge held jobs lost.
+local function held(stream, group, consumer, first, last)
+  local counts, from = {}, first
+  while true do
+    local page = redis.call('XPENDING', stream, group, from, last, 1000, consumer)
+    for _, p in ipairs(page) do counts[p[1]] = p[4] end
+    if #page < 1000 then return counts end
+    from = '(' .. page[1000][1]
+  end
+end

@@ -1,0 +1,99 @@
+-- End deliveries: acknowledge, requeue or dead-letter, each only while it is ours.
+--
+-- KEYS  stream  delayed  delayed jobs  dead letters
+-- ARGV  group  consumer  first id  last id  number of acks  (id count)...
+--       then for each other item: verb id count n argument * n
+--         requeue  delay in ms, job id, (envelope name, value)...
+--         dead     (letter name, value)...
+-- Returns one result for each item, acks first:
+--   1 settled · 0 not ours any more · 2 the entry is deleted · '!...' refused, still
+--   pending · any other text: the id of the dead letter
+--
+-- One step, because between two a crash would leave a job in both places or in none.
+-- Within an item the write that grows comes first, so that a server out of memory
+-- refuses it whole; one refused item does not hurt the others.
+local stream, delayed, bodies, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local group, consumer = ARGV[1], ARGV[2]
+local counts = held(stream, group, consumer, ARGV[3], ARGV[4])
+local refused = other_group(stream, group)
+if refused then return refused end
+
+local results, done = {}, {}
+local i, acks = 6, tonumber(ARGV[5])
+for _ = 1, acks do
+  local ours = counts[ARGV[i]] == tonumber(ARGV[i + 1])
+  if ours then done[#done + 1] = ARGV[i] end
+  results[#results + 1] = ours and 1 or 0
+  i = i + 2
+end
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- The entry's fields in order, those named in the envelope replaced.
+local function with_envelope(fields, first, last)
+  local new, replaced = {}, {}
+  for a = first, last, 2 do replaced[ARGV[a]] = true end
+  for f = 1, #fields, 2 do
+    if not replaced[fields[f]] then
+      new[#new + 1] = fields[f]
+      new[#new + 1] = fields[f + 1]
+    end
+  end
+  for a = first, last do new[#new + 1] = ARGV[a] end
+  return new
+end
+
+local function requeue(id, fields, first, last)
+  local delay, job = tonumber(ARGV[first]), ARGV[first + 1]
+  fields = with_envelope(fields, first + 2, last)
+  if delay == 0 then return redis.pcall('XADD', stream, '*', unpack(fields)) end
+  local body = cmsgpack.pack(fields)
+  local stored = redis.pcall('HSETNX', bodies, job, body)
+  if stored == 0 then -- a job of this id is delayed already: keep both
+    job = job .. ':' .. id
+    stored = redis.pcall('HSET', bodies, job, body)
+  end
+  if type(stored) == 'table' then return stored end
+  return redis.pcall('ZADD', delayed, now() + delay, job)
+end
+
+local function bury(fields, first, last)
+  -- `unpack` ends near 4,000 values
+  if #fields > 2000 then fields = { '_packed', cmsgpack.pack(fields) } end
+  for a = first, last do fields[#fields + 1] = ARGV[a] end
+  return redis.pcall('XADD', dead, '*', unpack(fields))
+end
+
+while i <= #ARGV do
+  local verb, id, count, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3]
+  local first = i + 4
+  local last = i + 3 + n
+  i = last + 1
+  local result = 0
+  if counts[id] == count then
+    local entry = redis.call('XRANGE', stream, id, id)[1]
+    local moved = 2
+    if entry and verb == 'requeue' then
+      moved = requeue(id, entry[2], first, last)
+    elseif entry then
+      moved = bury(entry[2], first, last)
+    end
+    if type(moved) == 'table' and moved.err then
+      result = '!' .. moved.err
+    else
+      done[#done + 1] = id
+      result = (moved == 2 and 2) or (verb == 'dead' and moved) or 1
+    end
+  end
+  results[#results + 1] = result
+end
+
+for from = 1, #done, 1000 do
+  local to = math.min(from + 999, #done)
+  redis.call('XACK', stream, group, unpack(done, from, to))
+  redis.call('XDEL', stream, unpack(done, from, to))
+end
+return results

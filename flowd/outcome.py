@@ -1,0 +1,40 @@
+"""The four ways a delivery ends, each settled by one step inside Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["Ack", "DeadLetter", "Outcome", "Release", "Retry"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Done: acknowledge the entry and delete it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Failed: run it again in `after` seconds; spends a failure."""
+
+    after: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Not run to its end: hand it back, `after` seconds from now; spends nothing."""
+
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Will not run again by itself: keep the entry with the reason."""
+
+    reason: Literal["failed", "rejected", "undecodable", "crashed"]
+    error: str
+    traceback: str = ""
+
+
+Outcome: TypeAlias = Ack | Retry | Release | DeadLetter

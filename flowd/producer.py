@@ -1,0 +1,282 @@
+"""Enqueue jobs: check, encode, append.
+
+Path: here -> stream -> consumer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, Self, TypeVar
+
+import redis.asyncio
+
+from flowd.address import Address
+from flowd.errors import (
+    BulkError,
+    FlowdError,
+    NotReady,
+    OptionError,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    QueueFull,
+    ServerError,
+    Unreachable,
+)
+from flowd.job import Job
+from flowd.outage import RECONNECT
+from flowd.session import Session
+from flowd.stream import Addition, Stream
+
+__all__ = ["KEY_TTL", "Item", "Producer", "Sender", "addition_of"]
+
+J_co = TypeVar("J_co", bound=Job, covariant=True)
+R = TypeVar("R")
+
+KEY_TTL: Final = 86_400.0
+_BATCH_JOBS: Final = 500
+_BATCH_BYTES: Final = 1_000_000
+_MOST_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[J_co]):
+    """A job for `enqueue_bulk` with an id, a delay or a key of its own.
+
+    The arguments are those of `enqueue`.
+    """
+
+    job: J_co
+    id: str = "*"
+    delay: float = 0.0
+    key: str | None = None
+    key_ttl: float = KEY_TTL
+
+    def __post_init__(self) -> None:
+        if self.delay < 0:
+            raise OptionError("delay", self.delay, "must not be negative (seconds)")
+        if self.id != "*" and self.delay > 0:
+            raise OptionError("id", self.id, "a delayed job gets its entry id later")
+        if self.key is not None and self.key_ttl < 0.001:
+            raise OptionError("key_ttl", self.key_ttl, "must be at least 0.001 (s)")
+
+
+class Sender:
+    """Sends jobs over a session that somebody else opened and closes."""
+
+    def __init__(
+        self, stream_of: Callable[[Job], Stream], connect_timeout: float
+    ) -> None:
+        self._stream_of = stream_of
+        self._connect_timeout = connect_timeout
+
+    async def send(self, item: Item[Job]) -> str:
+        """Enqueue one job; returns its id. Errors are those of `Producer.enqueue`."""
+        stream, addition = self._stream_of(item.job), addition_of(item)
+        if addition.key is None and not addition.delay:
+            return await self._insist(lambda: stream.add(addition.fields, addition.id))
+        ids = await self._insist(
+            lambda: stream.enqueue([addition]), repeatable=addition.key is not None
+        )
+        if isinstance(ids[0], ServerError):
+            raise ids[0]
+        return ids[0]
+
+    async def send_all(self, jobs: Iterable[Job | Item[Job]]) -> list[str]:
+        """Enqueue many jobs; returns their ids. Errors as `Producer.enqueue_bulk`."""
+        ids: list[str] = []
+        batch = _Batch()
+        try:
+            for job in jobs:
+                item = job if isinstance(job, Item) else Item(job)
+                stream, addition = self._stream_of(item.job), addition_of(item)
+                if not batch.takes(stream, addition):
+                    await self._send_batch(batch, ids)
+                    batch = _Batch()
+                batch.add(stream, addition)
+            await self._send_batch(batch, ids)
+        except OutcomeUnknown as error:
+            raise BulkError(ids, len(batch.additions), error) from error
+        except FlowdError as error:
+            raise BulkError(ids, 0, error) from error
+        return ids
+
+    async def _send_batch(self, batch: _Batch, ids: list[str]) -> None:
+        stream, additions = batch.stream, batch.additions
+        if stream is None:
+            return
+        results = await self._insist(
+            lambda: stream.enqueue(additions),
+            repeatable=all(addition.key is not None for addition in additions),
+        )
+        for result in results:
+            if isinstance(result, ServerError):
+                raise result
+            ids.append(result)
+
+    async def _insist(
+        self, send: Callable[[], Awaitable[R]], *, repeatable: bool = False
+    ) -> R:
+        """Send until it is answered, or until `connect_timeout` is over."""
+        until = time.monotonic() + self._connect_timeout
+        failures = 0
+        while True:
+            try:
+                return await send()
+            except QueueFull:
+                raise
+            except (Unreachable, NotReady, OutcomeUnknown) as error:
+                # With a key, the server remembers whether it was carried out.
+                if isinstance(error, OutcomeUnknown) and not repeatable:
+                    raise
+                failures += 1
+                wait = RECONNECT.delay(failures)
+                if time.monotonic() + wait > until:
+                    raise
+            await asyncio.sleep(wait)
+
+
+class _Batch:
+    """Consecutive jobs of one stream, as many as go in one round trip."""
+
+    def __init__(self) -> None:
+        self.stream: Stream | None = None
+        self.additions: list[Addition] = []
+        self._bytes = 0
+
+    def takes(self, stream: Stream, addition: Addition) -> bool:
+        return not self.additions or (
+            stream is self.stream
+            and len(self.additions) < _BATCH_JOBS
+            and self._bytes + _weight(addition.fields) <= _BATCH_BYTES
+        )
+
+    def add(self, stream: Stream, addition: Addition) -> None:
+        self.stream = stream
+        self.additions.append(addition)
+        self._bytes += _weight(addition.fields)
+
+
+class Producer:
+    """Enqueues jobs of any class, without a handler; an async context manager.
+
+    Args:
+        url: as `Queue`; falls back to `FLOWD_URL`.
+        redis: a client whose connection settings are used, instead of `url`.
+        connect_timeout: seconds after which `enqueue` gives up on a server that
+            cannot be reached.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        redis: redis.asyncio.Redis | None = None,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        self._address = Address.of(url, redis)
+        self._connect_timeout = connect_timeout
+        self._session: Session | None = None
+        self._streams: dict[tuple[str, str], Stream] = {}
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection, unless somebody else in this process uses it."""
+        session, self._session = self._session, None
+        self._streams.clear()
+        if session is not None:
+            await session.leave()
+
+    async def enqueue(
+        self,
+        job: Job,
+        *,
+        id: str = "*",  # noqa: A002 - the seed's name
+        delay: float = 0.0,
+        key: str | None = None,
+        key_ttl: float = KEY_TTL,
+    ) -> str:
+        """Enqueue one job and return its id.
+
+        Args:
+            job: an instance of a generated class; its stream is the schema's.
+            id: the stream's entry id, as in the seed; `*` lets the server choose.
+            delay: seconds until the job may start.
+            key: an idempotency key. While it is remembered, enqueuing under the same
+                key stores nothing and returns the first job's id.
+            key_ttl: seconds for which `key` is remembered, whatever becomes of the job.
+
+        Raises:
+            EncodeError: a value has no form on the wire.
+            PayloadTooLarge: the fields have more than 256 KiB.
+            OptionError: `id` together with `delay`, or a negative delay.
+            IdNotIncreasing: `id` is not above the stream's last.
+            Unreachable: no connection within `connect_timeout`; nothing was stored.
+            OutcomeUnknown: the answer was lost, so the job may be stored. With a
+                `key` the call is repeated instead.
+            QueueFull: Redis is out of memory; nothing was stored.
+        """
+        return await self._open().send(Item(job, id, delay, key, key_ttl))
+
+    async def enqueue_bulk(self, jobs: Iterable[Job | Item[Job]]) -> list[str]:
+        """Enqueue many jobs, one round trip for each 500 jobs or 1 MB of one class.
+
+        Args:
+            jobs: any iterable; an `Item` gives a job its own id, delay or key.
+
+        Returns:
+            The job ids, in order.
+
+        Raises:
+            BulkError: it broke off; `ids` are certainly stored, `unknown` more may be.
+        """
+        return await self._open().send_all(jobs)
+
+    def _open(self) -> Sender:
+        if self._session is None:
+            self._session = Session.join(self._address)
+        return Sender(self._stream_of, self._connect_timeout)
+
+    def _stream_of(self, job: Job) -> Stream:
+        policy = type(job).SPEC.policy
+        place = (policy.stream, policy.group)
+        if place not in self._streams:
+            assert self._session is not None
+            self._streams[place] = Stream(self._session.link, *place)
+        return self._streams[place]
+
+
+def addition_of(item: Item[Job]) -> Addition:
+    """A job as it goes into a stream; raises EncodeError or PayloadTooLarge."""
+    fields = item.job.to_fields()
+    size = _weight(fields)
+    if size > _MOST_BYTES:
+        raise PayloadTooLarge(
+            type(item.job).SPEC.name,
+            max(fields, key=lambda name: len(fields[name])).decode(),
+            size,
+            _MOST_BYTES,
+        )
+    if not fields:
+        # An entry needs a field, and this job happens to have none.
+        fields = {b"_v": b"1"}
+    job_id = ""
+    if item.delay > 0:
+        job_id = uuid.uuid4().hex
+        fields[b"_id"] = job_id.encode()
+    if item.key is not None:
+        fields[b"_key"] = item.key.encode()
+    return Addition(fields, item.id, item.delay, job_id, item.key, item.key_ttl)
+
+
+def _weight(fields: Mapping[bytes, bytes]) -> int:
+    return sum(map(len, fields)) + sum(map(len, fields.values()))

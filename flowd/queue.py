@@ -1,0 +1,251 @@
+"""A queue: one job class, its handler, and where its jobs are."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Final, Generic, Self, TypeVar
+
+import redis.asyncio
+
+from flowd.address import Address
+from flowd.claimer import Claimer
+from flowd.errors import (
+    FormatError,
+    NotReady,
+    OptionError,
+    OutcomeUnknown,
+    Unreachable,
+)
+from flowd.handle import QueueHandle
+from flowd.handler import BoundHandler, Handler
+from flowd.job import FORMAT, Job, JobSpec
+from flowd.letter import Letter
+from flowd.outage import RECONNECT
+from flowd.policy import Policy
+from flowd.producer import KEY_TTL, Item, Sender
+from flowd.session import Session
+from flowd.signals import until_stopped
+from flowd.stream import Stream
+
+__all__ = ["Queue"]
+
+J = TypeVar("J", bound=Job)
+
+_CLAIMER: Final = Claimer()
+_LEFT_POLL: Final = 0.05
+
+
+class Queue(Generic[J]):
+    """Runs a handler for the jobs of one stream, and enqueues them.
+
+    As an async context manager it is set up on entry and shut down on exit:
+
+        async with Queue(Email, send, url="redis://localhost:6379") as queue:
+            await queue.enqueue(Email(to="a@b.c", subject="hi"))
+            await queue.run_until_stopped()
+
+    Args:
+        job_class: a class that `flowd-gen` wrote.
+        handler: a coroutine function of `(job)` or `(job, ctx)`; a plain function runs
+            in a thread. What it raises fails the attempt, except for `Retry`, `Snooze`
+            and `Reject`.
+        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; falls
+            back to the environment variable `FLOWD_URL`.
+        redis: a redis-py client, instead of `url`. Only its settings are used: flowd
+            opens connections of its own.
+        stream: instead of the schema's.
+        group: instead of the schema's.
+        consumer: a name for this process, shown by Redis; made unique for each run.
+        concurrency: how many handlers run at once, and how many jobs are taken.
+        block: the longest time one read waits, in seconds.
+        starting_id: instead of the schema's; where a new group begins.
+        policy: instead of the schema's, before the arguments above are applied.
+        claimer: how abandoned jobs are taken over; None: not by this process.
+        on_dead_letter: told after a dead letter was stored; the seed's `dlq_worker`.
+        connect_timeout: seconds after which `enqueue` gives up on a server that cannot
+            be reached. A worker waits for ever.
+
+    Raises:
+        OptionError: an argument that cannot be; the message says which and why.
+        FormatError: `job_class` was written by another generation of `flowd-gen`.
+    """
+
+    def __init__(
+        self,
+        job_class: type[J],
+        handler: Handler[J],
+        *,
+        url: str | None = None,
+        redis: redis.asyncio.Redis | None = None,
+        stream: str | None = None,
+        group: str | None = None,
+        consumer: str | None = None,
+        concurrency: int = 10,
+        block: float = 2.0,
+        starting_id: str | None = None,
+        policy: Policy | None = None,
+        claimer: Claimer | None = _CLAIMER,
+        on_dead_letter: Callable[[Letter[J]], object] | None = None,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        if concurrency < 1:
+            raise OptionError("concurrency", concurrency, "must be 1 or more")
+        if not 0.001 <= block <= 60.0:
+            raise OptionError("block", block, "must be from 0.001 to 60 (seconds)")
+        policy = policy or _spec(job_class).policy
+        self._policy = dataclasses.replace(
+            policy,
+            stream=policy.stream if stream is None else stream,
+            group=policy.group if group is None else group,
+            starting_id=policy.starting_id if starting_id is None else starting_id,
+        )
+        BoundHandler(handler, self._policy.stream, 0.0)
+        self._address = Address.of(url, redis)
+        self._job_class = job_class
+        self._handler: Handler[J] = handler
+        self._consumer = consumer
+        self._concurrency = concurrency
+        self._block = block
+        self._claimer = claimer
+        self._on_dead_letter = on_dead_letter
+        self._connect_timeout = connect_timeout
+        self._session: Session | None = None
+        self._handle: QueueHandle[J] | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The rules in force: the schema's, where no argument replaced them."""
+        return self._policy
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.init()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Shut down what runs, with the usual grace, and close the connections."""
+        try:
+            if self._handle is not None:
+                await self._handle.shutdown()
+        finally:
+            self._handle = None
+            session, self._session = self._session, None
+            if session is not None:
+                await session.leave()
+
+    async def init(self) -> None:
+        """Create stream and group (XGROUP CREATE MKSTREAM); fine if they are there.
+
+        A server that cannot be reached is waited for, with one line in the log.
+
+        Raises:
+            StreamShared: another group reads the stream.
+            FatalError: wrong password, a missing right, or a key of another type.
+        """
+        session, stream = self._open()
+        who = f"setting up {self._policy.stream}"
+        failures = 0
+        while True:
+            try:
+                await asyncio.gather(
+                    stream.init(self._policy.starting_id), stream.register()
+                )
+            except (Unreachable, OutcomeUnknown, NotReady) as error:
+                session.outage.begin(who, error)
+                failures += 1
+                await asyncio.sleep(RECONNECT.delay(failures))
+            else:
+                session.outage.end(who)
+                return
+
+    def run(self) -> QueueHandle[J]:
+        """Start reading and running jobs; returns at once.
+
+        Raises:
+            OptionError: the queue runs already.
+        """
+        if self._handle is not None and not self._handle.ended:
+            raise OptionError("run", self._policy.stream, "this queue runs already")
+        session, _ = self._open()
+        self._handle = QueueHandle(
+            session,
+            self._job_class,
+            self._handler,
+            self._policy,
+            consumer=self._consumer,
+            concurrency=self._concurrency,
+            block=self._block,
+            claimer=self._claimer,
+            on_dead_letter=self._on_dead_letter,
+        )
+        return self._handle
+
+    async def run_until_stopped(self, grace: float | None = 25.0) -> None:
+        """Run until SIGTERM or SIGINT: stop reading, drain, hand back, return.
+
+        Args:
+            grace: seconds for running handlers; None waits for ever. A second signal
+                ends the wait.
+
+        Raises:
+            FatalError: Redis refuses, and will until somebody changes something.
+        """
+        await until_stopped(self._handle or self.run(), grace)
+
+    async def drain(self) -> None:
+        """Return when no job waits, runs or is delayed; the queue must run somewhere.
+
+        Raises:
+            ServerError: the server cannot be asked, or what ended this queue.
+        """
+        _, stream = self._open()
+        while any(await stream.left()):
+            if self._handle is not None and self._handle.ended:
+                await self._handle.wait()
+            await asyncio.sleep(_LEFT_POLL)
+
+    async def enqueue(
+        self,
+        job: J,
+        *,
+        id: str = "*",  # noqa: A002 - the seed's name
+        delay: float = 0.0,
+        key: str | None = None,
+        key_ttl: float = KEY_TTL,
+    ) -> str:
+        """Enqueue one job and return its id; as `Producer.enqueue`."""
+        return await self._sender().send(Item(job, id, delay, key, key_ttl))
+
+    async def enqueue_bulk(self, jobs: Iterable[J | Item[J]]) -> list[str]:
+        """Enqueue many jobs and return their ids; as `Producer.enqueue_bulk`."""
+        return await self._sender().send_all(jobs)
+
+    def _open(self) -> tuple[Session, Stream]:
+        if self._session is None:
+            self._session = Session.join(self._address)
+        link = self._session.link
+        return self._session, Stream(link, self._policy.stream, self._policy.group)
+
+    def _sender(self) -> Sender:
+        _, stream = self._open()
+        return Sender(lambda _: stream, self._connect_timeout)
+
+
+def _spec(job_class: type[Job]) -> JobSpec:
+    """The spec of a generated class; raises FormatError for any other."""
+    spec: object = getattr(job_class, "SPEC", None)
+    if not isinstance(spec, JobSpec):
+        raise FormatError(
+            "job_class",
+            job_class,
+            f"has no SPEC: generate it with flowd-gen (format {FORMAT})",
+        )
+    return spec

@@ -1,0 +1,61 @@
+"""The Lua scripts: each is one atomic step, described at the top of its file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Final
+
+from flowd.connection import Argument, Link, ScriptMissing
+
+__all__ = [
+    "ENQUEUE",
+    "INIT",
+    "LEAVE",
+    "LEFT",
+    "PURGE",
+    "REDRIVE",
+    "RENEW",
+    "SETTLE",
+    "TEND",
+    "Script",
+]
+
+
+class Script:
+    """One file of `lua/`, behind the preludes it needs."""
+
+    def __init__(self, name: str, *preludes: str) -> None:
+        folder = resources.files("flowd") / "lua"
+        parts = [(folder / f"{part}.lua").read_text("utf-8") for part in preludes]
+        parts.append((folder / f"{name}.lua").read_text("utf-8"))
+        self.name = name
+        self.source = "\n".join(parts)
+        # Redis knows a script by this hash; it protects nothing.
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(
+        self, link: Link, keys: Sequence[str], args: Iterable[Argument]
+    ) -> object:
+        """Run the script; the server keeps it until it restarts, so ask by hash first.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        call = (len(keys), *keys, *args)
+        try:
+            return await link.call("EVALSHA", self.sha, *call)
+        except ScriptMissing:
+            return await link.call("EVAL", self.source, *call)
+
+
+ENQUEUE: Final = Script("enqueue")
+INIT: Final = Script("init", "only_group")
+LEAVE: Final = Script("leave")
+LEFT: Final = Script("left")
+PURGE: Final = Script("purge")
+REDRIVE: Final = Script("redrive", "only_group")
+RENEW: Final = Script("renew", "fence")
+SETTLE: Final = Script("settle", "fence", "only_group")
+TEND: Final = Script("tend", "fence", "only_group")

@@ -1,0 +1,46 @@
+"""What all queues and producers of one event loop share towards one server."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Final
+
+from flowd.address import Address
+from flowd.connection import Link
+from flowd.lease import LeaseKeeper
+from flowd.outage import Outage
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One connection for commands, one lease thread, one view of outages."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.link = Link(address)
+        self.leases = LeaseKeeper(address)
+        self.outage = Outage(str(address))
+        self.users = 0
+        """How many joined and did not leave yet."""
+
+    @classmethod
+    def join(cls, address: Address) -> Session:
+        """The running event loop's session with a server, opened by its first user."""
+        sessions = _sessions.setdefault(asyncio.get_running_loop(), {})
+        session = sessions.setdefault(address, cls(address))
+        session.users += 1
+        return session
+
+    async def leave(self) -> None:
+        """Be one user less; the last one closes the connection."""
+        self.users -= 1
+        if self.users == 0:
+            _sessions[asyncio.get_running_loop()].pop(self.address, None)
+            await self.link.aclose()
+
+
+_sessions: Final[
+    weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Address, Session]]
+] = weakref.WeakKeyDictionary()

@@ -1,0 +1,341 @@
+"""The only module that sends stream commands, and the only one that sees raw answers.
+
+Bytes become names, milliseconds become seconds, and every cast of the project is here:
+an answer's type is what the command or the script says it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from flowd import scripts
+from flowd.connection import Argument, Link, refusal
+from flowd.delivery import Delivery, Entry
+from flowd.errors import ServerError
+from flowd.keys import QUEUES, Keys
+from flowd.letter import LETTER_FIELDS
+
+__all__ = [
+    "Addition",
+    "Bury",
+    "Requeue",
+    "Settled",
+    "Stream",
+    "Tended",
+]
+
+_PROMOTED_AT_ONCE: Final = 100
+_READ_MARGIN: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """One job on its way into a stream."""
+
+    fields: Mapping[bytes, bytes]
+    id: str = "*"
+    """An entry id, or `*` for the server's choice; only without a delay."""
+
+    delay: float = 0.0
+    """Seconds; above 0 the job waits in the delayed set."""
+
+    job_id: str = ""
+    """The id of a delayed job."""
+
+    key: str | None = None
+    key_ttl: float = 0.0
+    """Seconds that the idempotency key is remembered."""
+
+
+class Requeue(NamedTuple):
+    """Put an entry back, `delay` seconds from now, with a new envelope."""
+
+    delivery: Delivery
+    delay: float
+    envelope: Mapping[bytes, bytes]
+
+
+class Bury(NamedTuple):
+    """Move an entry to the dead letters, with the letter's fields behind its own."""
+
+    delivery: Delivery
+    letter: Sequence[bytes]
+
+
+class Tended(NamedTuple):
+    """What tending a queue brought."""
+
+    promoted: int
+    next_due: float | None
+    """Seconds until the next delayed job is due; None without one."""
+
+    cursor: bytes
+    next_lease: float
+    """Seconds until another consumer's lease may run out."""
+
+    taken: list[Entry]
+
+
+Settled: TypeAlias = int | bytes | ServerError
+"""1 settled, 0 not ours any more, 2 deleted by somebody, a letter's id, or a refusal."""
+
+
+class Stream:
+    """One stream, its group and its companions, over one link."""
+
+    def __init__(self, link: Link, stream: str, group: str) -> None:
+        self.keys = Keys(stream, group)
+        self.group = group
+        self._link = link
+        self._delayed = (self.keys.stream, self.keys.delayed, self.keys.bodies)
+
+    def over(self, link: Link) -> Stream:
+        """The same stream over another link."""
+        return Stream(link, self.keys.stream, self.group)
+
+    async def init(self, starting_id: str) -> bool:
+        """Create stream and group; False if the group was there.
+
+        Raises:
+            StreamShared: another group reads the stream.
+            ServerError: as `Link.call`.
+        """
+        created = await scripts.INIT.run(
+            self._link, [self.keys.stream], [self.group, starting_id]
+        )
+        return created == 1
+
+    async def register(self) -> None:
+        """Remember the queue for the commands that list queues."""
+        await self._link.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
+
+    async def add(self, fields: Mapping[bytes, bytes], entry_id: str = "*") -> str:
+        """Append one entry; returns its id.
+
+        Raises:
+            IdNotIncreasing: `entry_id` is not above the stream's last.
+            ServerError: as `Link.call`.
+        """
+        pairs = chain.from_iterable(fields.items())
+        added = await self._link.call("XADD", self.keys.stream, entry_id, *pairs)
+        return cast("bytes", added).decode()
+
+    async def enqueue(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
+        """Add jobs that have a delay or a key; for each its id or the refusal.
+
+        Raises:
+            ServerError: as `Link.call`; then nothing is known of any of them.
+        """
+        keys: list[str] = list(self._delayed)
+        args: list[Argument] = []
+        for job in jobs:
+            index = 0
+            if job.key is not None:
+                keys.append(self.keys.idempotency(job.key))
+                index = len(keys)
+            args += (job.id, _ms(job.delay), job.job_id, index, _ms(job.key_ttl))
+            args.append(2 * len(job.fields))
+            args += chain.from_iterable(job.fields.items())
+        replies = await scripts.ENQUEUE.run(self._link, keys, args)
+        return [
+            refusal(reply[1:].decode()) if reply[:1] == b"!" else reply.decode()
+            for reply in cast("list[bytes]", replies)
+        ]
+
+    async def read(
+        self, reader: Link, consumer: str, count: int, block: float
+    ) -> list[Entry]:
+        """Take up to `count` new entries, waiting up to `block` seconds for the first.
+
+        Raises:
+            GroupMissing: there is no group, or it went away meanwhile.
+            ServerError: as `Link.call`; entries may have been handed to this consumer.
+        """
+        reply = await reader.call(
+            *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),
+            *("BLOCK", max(1, _ms(block)), "STREAMS", self.keys.stream, ">"),
+            timeout=block + _READ_MARGIN,
+        )
+        if not reply:
+            return []
+        entries = cast("list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]", reply)
+        return [Entry(each, 1, _pairs(fields)) for each, fields in entries[0][1]]
+
+    async def unblock(self, reader: Link) -> bool:
+        """End a blocked read at once; False if none was blocked."""
+        if not reader.client_id:
+            return False
+        return await self._link.call("CLIENT", "UNBLOCK", reader.client_id) == 1
+
+    async def settle(
+        self,
+        consumer: str,
+        acks: Sequence[Delivery],
+        others: Sequence[Requeue | Bury],
+    ) -> list[Settled]:
+        """End deliveries in one step; one result for each, acks first.
+
+        Raises:
+            StreamShared: another group reads the stream; nothing was settled.
+            ServerError: as `Link.call`. Repeating the call is safe.
+        """
+        every = [*acks, *(other.delivery for other in others)]
+        args: list[Argument] = [self.group, consumer, *_bounds(every), len(acks)]
+        for delivery in acks:
+            args += (delivery.entry_id, delivery.count)
+        for other in others:
+            rest: list[Argument] = []
+            match other:
+                case Requeue(delivery, delay, envelope):
+                    verb = "requeue"
+                    rest += (_ms(delay), delivery.job_id)
+                    rest += chain.from_iterable(envelope.items())
+                case Bury(delivery, letter):
+                    verb = "dead"
+                    rest += letter
+            args += (verb, delivery.entry_id, delivery.count, len(rest), *rest)
+        keys = [*self._delayed, self.keys.dead]
+        replies = await scripts.SETTLE.run(self._link, keys, args)
+        return [
+            (
+                refusal(reply[1:].decode("utf-8", "replace"))
+                if isinstance(reply, bytes) and reply[:1] == b"!"
+                else reply
+            )
+            for reply in cast("list[int | bytes]", replies)
+        ]
+
+    async def renew(
+        self, consumer: str, held: Sequence[tuple[bytes, int]]
+    ) -> list[bytes]:
+        """Renew leases of (entry id, delivery count); returns the ids that are lost.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        ids = sorted((entry_id for entry_id, _ in held), key=_order)
+        args: list[Argument] = [self.group, consumer, ids[0], ids[-1]]
+        for entry_id, count in held:
+            args += (entry_id, count)
+        lost = await scripts.RENEW.run(self._link, [self.keys.stream], args)
+        return cast("list[bytes]", lost)
+
+    async def tend(
+        self,
+        consumer: str,
+        *,
+        lease: float,
+        takeovers: int,
+        cursor: bytes,
+        stranded: int = 0,
+        running: Iterable[bytes] = (),
+    ) -> Tended:
+        """Promote due jobs and take over up to `takeovers` abandoned entries.
+
+        With `stranded` above 0, up to so many entries are taken as well that Redis
+        holds for this consumer and that are not `running`.
+
+        Raises:
+            ServerError: as `Link.call`; entries may have been handed to this consumer.
+        """
+        args: list[Argument] = [self.group, consumer, _ms(lease), _PROMOTED_AT_ONCE]
+        args += (takeovers, cursor, stranded, *running)
+        reply = await scripts.TEND.run(self._link, self._delayed, args)
+        promoted, next_due, cursor, next_lease, taken = cast(
+            "tuple[int, int, bytes, int, list[tuple[bytes, int, list[bytes]]]]", reply
+        )
+        return Tended(
+            promoted,
+            None if next_due < 0 else next_due / 1000,
+            cursor,
+            next_lease / 1000,
+            [Entry(each, count, _pairs(fields)) for each, count, fields in taken],
+        )
+
+    async def leave(self, consumer: str) -> None:
+        """Forget a consumer, if it owns nothing."""
+        await scripts.LEAVE.run(self._link, [self.keys.stream], [self.group, consumer])
+
+    async def letters(
+        self, after: str, last: str, count: int
+    ) -> list[tuple[bytes, list[bytes]]]:
+        """Up to `count` dead letters behind `after`, up to `last`.
+
+        Each is its id and its fields as name, value, name, value …
+        """
+        reply = await self._link.call(
+            "XRANGE", self.keys.dead, f"({after}", last, "COUNT", count
+        )
+        return cast("list[tuple[bytes, list[bytes]]]", reply)
+
+    async def last_letter(self) -> str:
+        """The id of the newest dead letter; `0-0` without any."""
+        reply = await self._link.call("XREVRANGE", self.keys.dead, "+", "-", "COUNT", 1)
+        found = cast("list[tuple[bytes, list[bytes]]]", reply)
+        return found[0][0].decode() if found else "0-0"
+
+    async def letter(self, letter_id: str) -> list[bytes] | None:
+        """The fields of one dead letter; None if it is gone."""
+        reply = await self._link.call("XRANGE", self.keys.dead, letter_id, letter_id)
+        found = cast("list[tuple[bytes, list[bytes]]]", reply)
+        return found[0][1] if found else None
+
+    async def redrive(
+        self, letters: Sequence[tuple[str, str]]
+    ) -> list[bool | ServerError]:
+        """Put dead letters (letter id, job id) back into the stream, in one step each.
+
+        For each: True, False if it is gone, or why it was refused.
+
+        Raises:
+            StreamShared: another group reads the stream; none was moved.
+            ServerError: as `Link.call`. Repeating the call is safe.
+        """
+        replies = await scripts.REDRIVE.run(
+            self._link,
+            [self.keys.stream, self.keys.dead],
+            [self.group, LETTER_FIELDS, *chain.from_iterable(letters)],
+        )
+        return [
+            refusal(reply[1:].decode()) if reply and reply[:1] == b"!" else bool(reply)
+            for reply in cast("list[bytes | None]", replies)
+        ]
+
+    async def purge(self, letter_id: str, job_id: str, key: str | None) -> bool:
+        """Delete a dead letter and free its idempotency key; False if it is gone."""
+        keys = [self.keys.dead]
+        if key is not None:
+            keys.append(self.keys.idempotency(key))
+        return await scripts.PURGE.run(self._link, keys, [letter_id, job_id]) == 1
+
+    async def left(self) -> tuple[int, int]:
+        """How many entries are in the stream, and how many jobs are delayed."""
+        keys = [self.keys.stream, self.keys.delayed]
+        entries, delayed = cast(
+            "tuple[int, int]", await scripts.LEFT.run(self._link, keys, [])
+        )
+        return entries, delayed
+
+
+def _ms(seconds: float) -> int:
+    """Milliseconds, rounded up: a wait is never cut to nothing."""
+    return math.ceil(seconds * 1000)
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    values = iter(flat)
+    return dict(zip(values, values, strict=True))
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    ms, _, seq = entry_id.partition(b"-")
+    return int(ms), int(seq)
+
+
+def _bounds(deliveries: Sequence[Delivery]) -> tuple[bytes, bytes]:
+    ids = [delivery.entry_id for delivery in deliveries]
+    return min(ids, key=_order), max(ids, key=_order)

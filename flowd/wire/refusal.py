@@ -1,0 +1,37 @@
+"""What a codec raises, and how it says where inside a JSON value."""
+
+from __future__ import annotations
+
+__all__ = ["CodecError", "inside"]
+
+
+class CodecError(ValueError):
+    """Bytes, or a value, that a codec refuses.
+
+    Attributes:
+        reason: what is wrong; it never holds the value, so it may be shown for secrets.
+        where: the place inside a JSON value, as `[3].size`; empty for the whole.
+    """
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"at {self.where}: {self.reason}" if self.where else self.reason
+
+
+def inside(step: str, error: Exception) -> CodecError:
+    """Put one more `step` (`[3]`, `.size`) in front of the place of `error`.
+
+    Whatever a user's mapper raised becomes a CodecError with it as the cause.
+    """
+    if isinstance(error, CodecError):
+        error.where = step + error.where
+        return error
+    if isinstance(error, KeyError) and step == f".{error.args[0]}":
+        return CodecError("required key is missing", step)
+    refusal = CodecError(f"refused with {type(error).__name__}", step)
+    refusal.__cause__ = error
+    return refusal

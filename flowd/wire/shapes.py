@@ -1,0 +1,222 @@
+"""JSON inside a field: what may stand where, read and written with its place.
+
+A shape reads and writes one JSON value. The scalar ones are constants; `list_of`,
+`dict_of`, `optional`, `record_of`, `enum_of` and `one_of` build the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Generic, NoReturn, Protocol, Self, TypeAlias, TypeVar
+
+from flowd.wire.refusal import CodecError, inside
+from flowd.wire.text import decode_enum, decode_one_of, encode_enum, encode_one_of
+
+__all__ = [
+    "Json",
+    "Record",
+    "Shape",
+    "decode_json",
+    "dict_of",
+    "encode_json",
+    "enum_of",
+    "items_of",
+    "list_of",
+    "misfit",
+    "one_of",
+    "optional",
+    "record_of",
+    "textual",
+]
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""Any JSON value."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[T]):
+    """How one kind of JSON value is read and written; both raise CodecError."""
+
+    load: Callable[[Json], T]
+    dump: Callable[[T], Json]
+
+
+class Record(Protocol):
+    """A class that `flowd-gen` wrote for a `[record.N]`."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Encode as a JSON object."""
+        ...
+
+    @classmethod
+    def from_json(cls, value: Json) -> Self:
+        """Decode a JSON object, unknown keys ignored."""
+        ...
+
+
+R = TypeVar("R", bound=Record)
+E = TypeVar("E", bound=StrEnum)
+L = TypeVar("L", bound=str | int)
+
+
+def encode_json(value: T, shape: Shape[T]) -> bytes:
+    """Write compact JSON in UTF-8; NaN and the infinities are refused."""
+    return _ENCODER.encode(shape.dump(value)).encode()
+
+
+def decode_json(raw: bytes, shape: Shape[T]) -> T:
+    """Read JSON of that shape."""
+    try:
+        value: Json = _DECODER.decode(raw.decode())
+    except json.JSONDecodeError:
+        raise CodecError("expected JSON") from None
+    return shape.load(value)
+
+
+def list_of(item: Shape[T]) -> Shape[list[T]]:
+    """A JSON array."""
+
+    def load(value: Json) -> list[T]:
+        if not isinstance(value, list):
+            raise misfit("a list", value)
+        return _each(item.load, value)
+
+    def dump(value: Sequence[T]) -> Json:
+        if not isinstance(value, list | tuple):
+            raise misfit("a list", value)
+        return _each(item.dump, value)
+
+    return Shape(load, dump)
+
+
+def dict_of(item: Shape[T]) -> Shape[dict[str, T]]:
+    """A JSON object with any keys; errors count its values, a key may be secret."""
+
+    def load(value: Json) -> dict[str, T]:
+        if not isinstance(value, dict):
+            raise misfit("an object", value)
+        return dict(zip(value, _each(item.load, value.values()), strict=True))
+
+    def dump(value: Mapping[str, T]) -> Json:
+        if not isinstance(value, dict):
+            raise misfit("a dict", value)
+        keys = _each(_key, value)
+        return dict(zip(keys, _each(item.dump, value.values()), strict=True))
+
+    return Shape(load, dump)
+
+
+def optional(item: Shape[T]) -> Shape[T | None]:
+    """Null, or what `item` is."""
+
+    def load(value: Json) -> T | None:
+        return None if value is None else item.load(value)
+
+    def dump(value: T | None) -> Json:
+        return None if value is None else item.dump(value)
+
+    return Shape(load, dump)
+
+
+def record_of(kind: type[R]) -> Shape[R]:
+    """A JSON object with the keys of a generated record."""
+
+    def dump(value: R) -> Json:
+        if not isinstance(value, kind):
+            raise misfit(kind.__name__, value)
+        return value.to_json()
+
+    return Shape(kind.from_json, dump)
+
+
+def textual(encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> Shape[T]:
+    """A JSON string that holds what a field of that type holds."""
+
+    def load(value: Json) -> T:
+        if not isinstance(value, str):
+            raise misfit("a string", value)
+        return decode(value.encode())
+
+    def dump(value: T) -> Json:
+        return encode(value).decode()
+
+    return Shape(load, dump)
+
+
+def enum_of(kind: type[E]) -> Shape[E]:
+    """A JSON string, the text of a member."""
+    return textual(
+        lambda value: encode_enum(value, kind), lambda raw: decode_enum(raw, kind)
+    )
+
+
+def one_of(choices: Mapping[bytes, L]) -> Shape[L]:
+    """A JSON string or integer out of `choices`, a table from wire text to value."""
+
+    def load(value: Json) -> L:
+        choice = decode_one_of(str(value).encode(), choices)
+        if type(choice) is not type(value):
+            raise misfit("a string" if isinstance(choice, str) else "an integer", value)
+        return choice
+
+    def dump(value: L) -> Json:
+        encode_one_of(value, choices)
+        return value
+
+    return Shape(load, dump)
+
+
+def items_of(value: Json) -> dict[str, Json]:
+    """What a record is read from: the keys and values of a JSON object."""
+    if not isinstance(value, dict):
+        raise misfit("an object", value)
+    return value
+
+
+def misfit(expected: str, value: object) -> CodecError:
+    """The refusal of a value of the wrong kind; it names the kind it has."""
+    kind = _KINDS.get(type(value), type(value).__name__)
+    return CodecError(f"expected {expected}, not {kind}")
+
+
+def _each(convert: Callable[[A], B], values: Iterable[A]) -> list[B]:
+    done: list[B] = []
+    try:
+        for value in values:
+            done.append(convert(value))  # noqa: PERF401 - its length is the place
+        return done
+    except Exception as error:
+        refusal = inside(f"[{len(done)}]", error)
+    raise refusal
+
+
+def _key(name: object) -> str:
+    if not isinstance(name, str):
+        raise misfit("a string as key", name)
+    return name
+
+
+def _refuse(name: str) -> NoReturn:
+    raise CodecError(f"{name} is not JSON")
+
+
+_KINDS: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "a bool",
+    int: "an integer",
+    float: "a float",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":")
+)
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)

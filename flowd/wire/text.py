@@ -1,0 +1,111 @@
+"""Booleans, UUIDs, enums and literal sets as text."""
+
+from __future__ import annotations
+
+from binascii import unhexlify
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, TypeVar
+from uuid import UUID
+
+from flowd.wire.refusal import CodecError
+
+__all__ = [
+    "decode_bool",
+    "decode_bool01",
+    "decode_enum",
+    "decode_one_of",
+    "decode_uuid",
+    "encode_bool",
+    "encode_bool01",
+    "encode_enum",
+    "encode_one_of",
+    "encode_uuid",
+]
+
+E = TypeVar("E", bound=Enum)
+L = TypeVar("L", bound=str | int)
+
+_BOOLS: Final = {b"true": True, b"false": False, b"1": True, b"0": False}
+_SHOWN: Final = 12
+
+
+def encode_bool(value: bool) -> bytes:
+    """Write `true` or `false`, as the Rust derive does."""
+    return b"true" if _is_true(value) else b"false"
+
+
+def encode_bool01(value: bool) -> bytes:
+    """Write `1` or `0`, which is what the Rust derive reads."""
+    return b"1" if _is_true(value) else b"0"
+
+
+def decode_bool(raw: bytes) -> bool:
+    """Read `true`, `false`, `1` or `0`."""
+    value = _BOOLS.get(raw)
+    if value is None:
+        raise CodecError("expected true or false")
+    return value
+
+
+decode_bool01 = decode_bool
+
+
+def encode_uuid(value: UUID) -> bytes:
+    """Write 36 characters in lower case."""
+    if type(value) is not UUID:
+        raise CodecError(f"expected a UUID, not {type(value).__name__}")
+    return str(value).encode()
+
+
+def decode_uuid(raw: bytes) -> UUID:
+    """Read 36 characters with hyphens; Python's other spellings are refused."""
+    if len(raw) == 36 and raw[8:24:5] == b"----":
+        try:
+            return UUID(bytes=unhexlify(raw.replace(b"-", b"")))
+        except ValueError:
+            pass
+    raise CodecError("expected a UUID of 36 characters")
+
+
+def encode_enum(value: E, kind: type[E]) -> bytes:
+    """Write the member's own text."""
+    if not isinstance(value, kind):
+        raise CodecError(f"expected {kind.__name__}, not {type(value).__name__}")
+    return str(value.value).encode()
+
+
+def decode_enum(raw: bytes, kind: type[E]) -> E:
+    """Read a member's text."""
+    try:
+        return kind(raw.decode())
+    except ValueError:
+        known = [str(member.value) for member in kind]
+    raise CodecError(f"expected {_any_of(known)}")
+
+
+def encode_one_of(value: L, choices: Mapping[bytes, L]) -> bytes:
+    """Write one of `choices`, a table from wire text to value."""
+    text = str(value).encode()
+    if choices.get(text) != value:
+        raise CodecError(f"expected {_any_of([str(c) for c in choices.values()])}")
+    return text
+
+
+def decode_one_of(raw: bytes, choices: Mapping[bytes, L]) -> L:
+    """Read one of `choices`, a table from wire text to value."""
+    value = choices.get(raw)
+    if value is None:
+        raise CodecError(f"expected {_any_of([str(c) for c in choices.values()])}")
+    return value
+
+
+def _is_true(value: bool) -> bool:
+    if type(value) is not bool:
+        raise CodecError(f"expected a bool, not {type(value).__name__}")
+    return value
+
+
+def _any_of(known: list[str]) -> str:
+    shown = ", ".join(known[:_SHOWN])
+    return f"one of {shown}, …" if len(known) > _SHOWN else f"one of {shown}"

@@ -1,0 +1,102 @@
+"""Points in time, dates and durations."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from flowd.wire.integers import decode_int, encode_int
+from flowd.wire.refusal import CodecError
+
+__all__ = [
+    "decode_date",
+    "decode_datetime",
+    "decode_duration",
+    "decode_unix_ms",
+    "encode_date",
+    "encode_datetime",
+    "encode_duration",
+    "encode_unix_ms",
+]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE: Final = timedelta(minutes=1)
+_MS: Final = timedelta(milliseconds=1)
+
+
+def encode_datetime(value: datetime) -> bytes:
+    """Write RFC 3339 with the value's own offset, UTC as `+00:00`."""
+    offset = _offset(value)
+    if offset % _MINUTE:
+        # RFC 3339 has no offset with seconds (local mean times before 1900 have).
+        value = value.astimezone(UTC)
+    return value.isoformat().encode()
+
+
+def decode_datetime(raw: bytes) -> datetime:
+    """Read RFC 3339; digits below the microsecond are cut, no offset is refused."""
+    try:
+        value = datetime.fromisoformat(raw.decode().upper())
+    except ValueError:
+        pass
+    else:
+        if value.tzinfo is not None:
+            return value
+    raise CodecError("expected a date, a time and an offset (RFC 3339)")
+
+
+def encode_unix_ms(value: datetime) -> bytes:
+    """Write whole milliseconds since 1970; what is finer is cut."""
+    _offset(value)
+    return encode_int((value - _EPOCH) // _MS)
+
+
+def decode_unix_ms(raw: bytes) -> datetime:
+    """Read whole milliseconds since 1970, as UTC."""
+    milliseconds = decode_int(raw)
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        pass
+    raise CodecError("not in the years 1 to 9999")
+
+
+def encode_date(value: date) -> bytes:
+    """Write `YYYY-MM-DD`."""
+    if type(value) is not date:
+        raise CodecError(f"expected a date, not {type(value).__name__}")
+    return value.isoformat().encode()
+
+
+def decode_date(raw: bytes) -> date:
+    """Read `YYYY-MM-DD`; Python's other spellings are refused."""
+    if len(raw) == 10 and raw[4:8:3] == b"--":
+        try:
+            return date.fromisoformat(raw.decode())
+        except ValueError:
+            pass
+    raise CodecError("expected a date as 2026-01-31")
+
+
+def encode_duration(value: timedelta) -> bytes:
+    """Write whole milliseconds; what is finer is cut."""
+    if type(value) is not timedelta:
+        raise CodecError(f"expected a timedelta, not {type(value).__name__}")
+    return encode_int(value // _MS)
+
+
+def decode_duration(raw: bytes) -> timedelta:
+    """Read whole milliseconds."""
+    milliseconds = decode_int(raw)
+    try:
+        return timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        pass
+    raise CodecError("more than 999,999,999 days")
+
+
+def _offset(value: datetime) -> timedelta:
+    offset = value.utcoffset()
+    if offset is None:
+        raise CodecError("expected a datetime with a time zone")
+    return offset

@@ -1,0 +1,200 @@
+"""Run deliveries: decode, call the handler, say how it ended.
+
+Path: consumer -> here -> settlement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable
+from typing import Final, Generic, Literal, TypeVar
+
+from flowd import outcome
+from flowd.delivery import Delivery
+from flowd.errors import DecodeError, Reject, Retry, Snooze
+from flowd.handler import BoundHandler
+from flowd.job import Job
+from flowd.policy import Policy
+
+__all__ = ["Worker"]
+
+J = TypeVar("J", bound=Job)
+
+_MOST_FIELDS: Final = 1_000
+
+
+class Worker(Generic[J]):
+    """Runs the handler for each delivery, in a task of its own."""
+
+    def __init__(
+        self,
+        job_class: type[J],
+        handler: BoundHandler[J],
+        policy: Policy,
+        *,
+        max_crashes: int | None,
+        ended: Callable[[Delivery, outcome.Outcome | None], None],
+    ) -> None:
+        self._job_class = job_class
+        self._handler = handler
+        self._policy = policy
+        self._max_crashes = max_crashes
+        self._ended = ended
+        self._running: dict[Delivery, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        """How many handlers are running."""
+        return len(self._running)
+
+    @property
+    def takeovers(self) -> int:
+        """How many of them were taken over from another consumer."""
+        return sum(delivery.count > 1 for delivery in self._running)
+
+    def start(self, delivery: Delivery) -> None:
+        """Run a delivery; `ended` is told how it ended, None if that is not known."""
+        self._running[delivery] = None
+        self._idle.clear()
+        if self._policy.timeout is not None:
+            delivery.deadline = time.monotonic() + self._policy.timeout
+            if self._timer is None:
+                self._watch(self._policy.timeout)
+        delivery.task = asyncio.get_running_loop().create_task(self._run(delivery))
+
+    def cancel(self, delivery: Delivery, why: Literal["lost", "shutdown"]) -> bool:
+        """Cancel a handler; False if it is not running."""
+        if delivery not in self._running or delivery.task is None:
+            return False
+        delivery.cancelled = why
+        delivery.task.cancel()
+        return True
+
+    def cancel_all(self) -> None:
+        """Cancel every handler, because the process ends."""
+        for delivery in list(self._running):
+            self.cancel(delivery, "shutdown")
+
+    def close(self) -> list[Delivery]:
+        """Stop timing; returns the deliveries that would not end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        return list(self._running)
+
+    async def idle(self) -> None:
+        """Return when no handler is running."""
+        await self._idle.wait()
+
+    async def _run(self, delivery: Delivery) -> None:
+        end: outcome.Outcome | None = None
+        try:
+            end = await self._attempt(delivery)
+        finally:
+            del self._running[delivery]
+            if not self._running:
+                self._idle.set()
+            self._ended(delivery, end)
+
+    async def _attempt(self, delivery: Delivery) -> outcome.Outcome | None:
+        try:
+            job = self._decode(delivery)
+        except Exception as error:  # a class written by hand may raise anything
+            return outcome.DeadLetter("undecodable", _describe(error))
+        if self._max_crashes is not None and delivery.crashes > self._max_crashes:
+            return outcome.DeadLetter(
+                "crashed",
+                f"{delivery.crashes} workers ended or lost the job while they ran it",
+            )
+        try:
+            await self._handler(job, delivery)
+        except Snooze as signal:
+            return outcome.Release(signal.after)
+        except Reject as signal:
+            return self._bury("rejected", signal, delivery)
+        except asyncio.CancelledError as error:
+            return self._cancelled(error, delivery)
+        except (Exception, SystemExit) as error:  # whatever a handler raises
+            return self._failed(error, delivery)
+        return outcome.Ack()
+
+    def _decode(self, delivery: Delivery) -> J:
+        if len(delivery.fields) > _MOST_FIELDS:
+            raise DecodeError(
+                self._job_class.SPEC.name,
+                "",
+                f"the entry has {len(delivery.fields)} fields, more than {_MOST_FIELDS}",
+            )
+        delivery.read_envelope()
+        return self._job_class.from_fields(delivery.fields)
+
+    def _cancelled(
+        self, error: asyncio.CancelledError, delivery: Delivery
+    ) -> outcome.Outcome | None:
+        task = asyncio.current_task()
+        if delivery.cancelled == "timeout":
+            limit = TimeoutError(f"timed out after {self._policy.timeout:g} s")
+            limit.__cause__ = error
+            return self._failed(limit, delivery)
+        if delivery.cancelled or (task is not None and task.cancelling()):
+            # A thread cannot be cancelled: it runs on, so nobody else may start the job
+            # before its lease is over.
+            return None if self._handler.in_thread else outcome.Release()
+        # Nobody cancelled this task: the handler let a cancellation of its own escape.
+        return self._failed(error, delivery)
+
+    def _failed(self, error: BaseException, delivery: Delivery) -> outcome.Outcome:
+        if delivery.attempt > self._policy.max_retries:
+            return self._bury("failed", error, delivery)
+        after = error.after if isinstance(error, Retry) else None
+        if after is None:
+            after = self._policy.backoff.delay(delivery.attempt)
+        return outcome.Retry(after, self._public(_describe(error), delivery))
+
+    def _bury(
+        self,
+        reason: Literal["failed", "rejected"],
+        error: BaseException,
+        delivery: Delivery,
+    ) -> outcome.DeadLetter:
+        text = "".join(traceback.format_exception(error))
+        return outcome.DeadLetter(
+            reason,
+            self._public(_describe(error), delivery),
+            self._public(text, delivery),
+        )
+
+    def _public(self, text: str, delivery: Delivery) -> str:
+        """The text without the values of secret fields, where a handler put them in."""
+        for name in self._job_class.SPEC.secrets:
+            value = delivery.fields.get(name.encode(), b"").decode("utf-8", "ignore")
+            if len(value) > 2:
+                text = text.replace(value, "<secret>")
+        return text
+
+    def _watch(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._time_out)
+
+    def _time_out(self) -> None:
+        """Cancel what has taken too long: one timer for all, in order of their start."""
+        self._timer = None
+        now = time.monotonic()
+        for delivery in list(self._running):
+            if delivery.deadline is None or delivery.cancelled:
+                continue
+            if delivery.deadline > now:
+                self._watch(delivery.deadline - now)
+                return
+            assert delivery.task is not None
+            delivery.cancelled = "timeout"
+            delivery.task.cancel()
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, DecodeError | Retry | Reject):
+        return str(error)
+    return "".join(traceback.format_exception_only(error)).strip()
