@@ -18,11 +18,12 @@ FlowdError
 │       ├── AccessDenied   wrong password, or a right that is missing
 │       └── WrongKeyType   a key of flowd's holds something else
 ├── BulkError              a batch broke off; says what was sent
-├── LetterNotFound         no dead letter under this id
-└── HandlerSignal          raised by handlers to say how a delivery ends
-    ├── Retry              try again later, spends a failure
-    ├── Snooze             come back later, spends nothing
-    └── Reject             dead-letter at once
+└── LetterNotFound         no dead letter under this id
+
+HandlerSignal              not an error: how a handler ends its delivery
+├── Retry                  try again later, spends a failure
+├── Snooze                 come back later, spends nothing
+└── Reject                 dead-letter at once
 """
 
 from __future__ import annotations
@@ -208,7 +209,10 @@ class LetterNotFound(FlowdError, LookupError):
 
 
 class HandlerSignal(Exception):
-    """What a handler raises to say how its delivery ends."""
+    """What a handler raises to say how its delivery ends.
+
+    Not a FlowdError, so that a handler that catches those does not catch these.
+    """
 
 
 class Retry(HandlerSignal):

@@ -24,13 +24,18 @@ __all__ = [
 
 
 class Script:
-    """One file of `lua/`, behind the preludes it needs."""
+    """One file of `lua/`, behind the preludes it needs.
 
-    def __init__(self, name: str, *preludes: str) -> None:
+    A script that is run often is asked for by its hash; one that is run once in a
+    process is sent whole, which saves the round trip of asking in vain.
+    """
+
+    def __init__(self, name: str, *preludes: str, often: bool = True) -> None:
         folder = resources.files("flowd") / "lua"
         parts = [(folder / f"{part}.lua").read_text("utf-8") for part in preludes]
         parts.append((folder / f"{name}.lua").read_text("utf-8"))
         self.name = name
+        self._often = often
         self.source = "\n".join(parts)
         # Redis knows a script by this hash; it protects nothing.
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
@@ -38,21 +43,23 @@ class Script:
     async def run(
         self, link: Link, keys: Sequence[str], args: Iterable[Argument]
     ) -> object:
-        """Run the script; the server keeps it until it restarts, so ask by hash first.
+        """Run the script and return its raw answer.
 
         Raises:
             ServerError: as `Link.call`.
         """
         call = (len(keys), *keys, *args)
-        try:
-            return await link.call("EVALSHA", self.sha, *call)
-        except ScriptMissing:
-            return await link.call("EVAL", self.source, *call)
+        if self._often:
+            try:
+                return await link.call("EVALSHA", self.sha, *call)
+            except ScriptMissing:
+                pass  # the server is new, or was restarted
+        return await link.call("EVAL", self.source, *call)
 
 
 ENQUEUE: Final = Script("enqueue")
-INIT: Final = Script("init", "only_group")
-LEAVE: Final = Script("leave")
+INIT: Final = Script("init", "only_group", often=False)
+LEAVE: Final = Script("leave", often=False)
 LEFT: Final = Script("left")
 PURGE: Final = Script("purge")
 REDRIVE: Final = Script("redrive", "only_group")

@@ -1,0 +1,31 @@
+"""The architecture page is true."""
+
+from __future__ import annotations
+
+import re
+
+from tests.house.sources import ROOT, RUNTIME
+from tests.house.test_layers import layers
+
+
+def test_every_module_is_in_the_table() -> None:
+    """The page lists the modules and packages of the runtime, and no other."""
+    found = {
+        path.stem
+        for path in RUNTIME.iterdir()
+        if (path.suffix == ".py" and not path.stem.startswith("__"))
+        or (path / "__init__.py").exists()
+    }
+    assert set(layers()) == found
+
+
+def test_every_path_on_the_pages_exists() -> None:
+    """A folder or file that a document names is there."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text("utf-8")
+        named = re.findall(r"`((?:tests|docs|flowd|codegen|schemas)/[\w./]*)`", text)
+        linked = re.findall(r"\]\((?!http)([^)#]+)", text)
+        for path in named:
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+        for path in linked:
+            assert (page.parent / path).exists(), f"{page.name} links to {path}"

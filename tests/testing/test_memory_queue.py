@@ -1,0 +1,187 @@
+"""`flowd.testing`: a queue without a server for users' own tests."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from flowd import (
+    Backoff,
+    Context,
+    DecodeError,
+    EncodeError,
+    IdNotIncreasing,
+    Item,
+    Letter,
+    OptionError,
+    Reject,
+    Retry,
+    Snooze,
+)
+from flowd.testing import FakeClock, MemoryQueue, debug_map, from_text, round_trip
+from jobs.crawl import Crawl
+from jobs.email import Email
+
+HELLO = Email(to="a@b.c", subject="hi")
+STEADY = dataclasses.replace(
+    Email.SPEC.policy, backoff=Backoff(kind="fixed", base=10.0, jitter=False)
+)
+
+
+async def accept(email: Email) -> None:
+    """Take every job."""
+
+
+async def test_a_job_runs_and_is_done() -> None:
+    """What was enqueued is run by the handler and listed as done."""
+    seen: list[Email] = []
+    queue = MemoryQueue(Email, seen.append)
+    job_id = await queue.enqueue(HELLO)
+    await queue.drain()
+
+    assert seen == queue.done == queue.enqueued == [HELLO]
+    assert job_id.endswith("-0")
+    assert len(queue) == 0
+
+
+async def test_a_value_without_a_form_fails_at_once() -> None:
+    """Every job goes through its own codecs, so a test sees what production would."""
+    queue = MemoryQueue(Crawl, lambda _: None)
+    with pytest.raises(EncodeError, match=r"Crawl\.priority"):
+        await queue.enqueue(Crawl(url="u", priority=-1, tags=[]))
+
+
+async def test_a_failure_waits_for_its_backoff() -> None:
+    """A failed job runs again when the clock has moved on, and not before."""
+    attempts: list[int] = []
+
+    async def fail_once(email: Email, ctx: Context) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise ValueError("no")
+
+    queue = MemoryQueue(Email, fail_once, policy=STEADY)
+    await queue.enqueue(HELLO)
+    await queue.run_due()
+    queue.clock.advance(9.9)
+    assert await queue.run_due() == 0
+    queue.clock.advance(0.1)
+    assert await queue.run_due() == 1
+
+    assert attempts == [1, 2]
+    assert queue.done == [HELLO]
+
+
+async def test_drain_moves_the_clock() -> None:
+    """`drain` runs delayed jobs without waiting for them."""
+    clock = FakeClock(1_000_000.0)
+    queue = MemoryQueue(Email, accept, clock=clock)
+    await queue.enqueue(HELLO, delay=3600.0)
+    await queue.drain()
+
+    assert queue.done == [HELLO]
+    assert clock.now == 1_003_600.0
+
+
+async def test_a_spent_job_is_a_dead_letter() -> None:
+    """After `max_retries` failures the letter has job, reason and attempts."""
+    told: list[Letter[Email]] = []
+
+    async def fail(email: Email) -> None:
+        raise ValueError("never")
+
+    queue = MemoryQueue(Email, fail, policy=STEADY, on_dead_letter=told.append)
+    await queue.enqueue(HELLO)
+    await queue.drain()
+
+    assert queue.dead == told
+    assert told[0].job == HELLO
+    assert told[0].error == "ValueError: never"
+    assert told[0].attempts == 1 + STEADY.max_retries
+
+
+async def test_signals_end_a_delivery_as_in_production() -> None:
+    """Snooze spends no attempt, Retry spends one, Reject gives up at once."""
+    attempts: list[int] = []
+
+    async def signal(email: Email, ctx: Context) -> None:
+        attempts.append(ctx.attempt)
+        match len(attempts):
+            case 1:
+                raise Snooze(5.0)
+            case 2:
+                raise Retry(after=5.0)
+            case _:
+                raise Reject("enough")
+
+    queue = MemoryQueue(Email, signal)
+    await queue.enqueue(HELLO)
+    await queue.drain()
+
+    assert attempts == [1, 1, 2]
+    assert queue.dead[0].reason == "rejected"
+
+
+async def test_a_key_is_remembered_for_its_time() -> None:
+    """Under a known key nothing is stored, until the key has run out."""
+    queue = MemoryQueue(Email, accept)
+    first = await queue.enqueue(HELLO, key="k", key_ttl=60.0)
+    assert await queue.enqueue(HELLO, key="k", key_ttl=60.0) == first
+    queue.clock.advance(60.0)
+    assert await queue.enqueue(HELLO, key="k", key_ttl=60.0) != first
+    assert len(queue) == 2
+
+
+async def test_ids_and_items_are_as_in_a_queue() -> None:
+    """Explicit ids must increase, and an item has its own delay."""
+    queue = MemoryQueue(Email, accept)
+    assert await queue.enqueue(HELLO, id="5-1") == "5-1"
+    with pytest.raises(IdNotIncreasing):
+        await queue.enqueue(HELLO, id="5-1")
+    with pytest.raises(OptionError):
+        await queue.enqueue(HELLO, id="6-0", delay=1.0)
+    ids = await queue.enqueue_bulk([HELLO, Item(HELLO, delay=9.0)])
+    assert len(set(ids)) == 2
+    await queue.run_due()
+    assert len(queue) == 1
+
+
+async def test_a_timeout_is_real() -> None:
+    """A handler past its policy's timeout is cancelled and has failed."""
+    policy = dataclasses.replace(STEADY, timeout=0.01, max_retries=0)
+
+    async def sleep(email: Email) -> None:
+        await asyncio.Event().wait()
+
+    queue = MemoryQueue(Email, sleep, policy=policy)
+    await queue.enqueue(HELLO)
+    await queue.drain()
+
+    assert queue.dead[0].error == "TimeoutError: timed out after 0.01 s"
+
+
+async def test_a_handler_may_enqueue() -> None:
+    """A job that a handler enqueues is run by the same drain."""
+
+    async def chain(email: Email) -> None:
+        if email.subject != "end":
+            await queue.enqueue(dataclasses.replace(email, subject="end"))
+
+    queue = MemoryQueue(Email, chain)
+    await queue.enqueue(HELLO)
+    await queue.drain()
+
+    assert [email.subject for email in queue.done] == ["hi", "end"]
+
+
+def test_the_seeds_helpers() -> None:
+    """`debug_map`, `round_trip` and `from_text` mirror the seed's."""
+    crawl = Crawl(url="u", priority=7, tags=["a", "b"])
+
+    assert debug_map(crawl) == {"url": "u", "priority": "7", "tags": "a,b"}
+    assert round_trip(crawl) == crawl
+    assert from_text(Crawl, {"url": "u", "priority": "7", "tags": "a,b"}) == crawl
+    with pytest.raises(DecodeError, match="priority: required field is missing"):
+        from_text(Crawl, {"url": "u", "tags": ""})
