@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Generic, Self, TypeVar
 
@@ -21,6 +22,9 @@ __all__ = ["DeadLetters"]
 J = TypeVar("J", bound=Job)
 
 _PAGE: Final = 100
+
+# Redis reads `-` and `+` as the first and the last, and `5` as any id of that moment.
+_ID: Final = re.compile(r"\d+-\d+", re.ASCII)
 
 
 class DeadLetters(Generic[J]):
@@ -94,10 +98,12 @@ class DeadLetters(Generic[J]):
             LetterNotFound: there is none under this id.
             ServerError: the server cannot be asked.
         """
-        fields = await self._stream().letter(letter_id)
-        if fields is None:
+        found: builtins.list[tuple[bytes, builtins.list[bytes]]] = []
+        if _ID.fullmatch(letter_id):
+            found = await self._stream().letters(letter_id, letter_id, 1)
+        if not found:
             raise self._not_found(letter_id)
-        return read_letter(letter_id.encode(), fields, self._job_class)
+        return read_letter(*found[0], self._job_class)
 
     async def redrive(self, letter_id: str) -> str:
         """Put one job back into its stream, with all its attempts; returns its id.
@@ -166,7 +172,7 @@ class DeadLetters(Generic[J]):
     ) -> AsyncIterator[builtins.list[Letter[J]]]:
         """The letters up to `last`, page by page; only those that `where` picks."""
         after = "0-0"
-        while found := await self._stream().letters(after, last, _PAGE):
+        while found := await self._stream().letters(f"({after}", last, _PAGE):
             after = found[-1][0].decode()
             letters = [read_letter(*each, self._job_class) for each in found]
             picked = [each for each in letters if where is None or where(each)]

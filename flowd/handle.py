@@ -85,6 +85,7 @@ class QueueHandle(Generic[J]):
             self._stream,
             self._holder,
             session.outage,
+            settled=self._slot_freed,
             requeued=self.due_in,
             buried=self._buried,
         )
@@ -146,6 +147,9 @@ class QueueHandle(Generic[J]):
     def due_in(self, delay: float) -> None:
         """A job of this queue will be due in so many seconds; look then."""
         self._consumer.due_in(delay)
+
+    def _slot_freed(self) -> None:
+        self._consumer.slot_freed()
 
     def _slots(self) -> int:
         """Free slots; none while the server takes no endings, or they would pile up."""
@@ -224,6 +228,7 @@ class QueueHandle(Generic[J]):
         settling = loop.create_task(self._settlement.run())
         reading = loop.create_task(self._consumer.run())
         stopping = loop.create_task(self._stopping.wait())
+        self._say("started", f"runs up to {self._concurrency} jobs as {self.consumer}")
         try:
             await asyncio.wait(
                 [settling, reading, stopping], return_when=asyncio.FIRST_COMPLETED
@@ -243,9 +248,19 @@ class QueueHandle(Generic[J]):
             await asyncio.wait([settling, reading, stopping])
             await self._session.leases.unwatch(self._holder)
             await self._leave()
+            self._say("ended", "has ended")
         for ended in (settling, reading):
             if not ended.cancelled() and (error := ended.exception()):
                 raise error
+
+    def _say(self, event: str, text: str) -> None:
+        extra = {
+            "event": event,
+            "stream": self._stream.keys.stream,
+            "group": self._stream.group,
+            "consumer": self.consumer,
+        }
+        _log.info("%s %s", self._stream.keys.stream, text, extra=extra)
 
     async def _drain(self) -> None:
         """Let handlers end until the grace is over, then cancel them."""

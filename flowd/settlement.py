@@ -42,12 +42,14 @@ class Settlement:
         holder: Holder,
         outage: Outage,
         *,
+        settled: Callable[[], None],
         requeued: Callable[[float], None],
         buried: Callable[[Delivery, outcome.DeadLetter, bytes], None],
     ) -> None:
         self._stream = stream
         self._holder = holder
         self._outage = outage
+        self._on_settled = settled
         self._requeued = requeued
         self._buried = buried
         self._ready: list[Ending] = []
@@ -111,6 +113,7 @@ class Settlement:
             results = [0] * len(batch)
         for (delivery, end), result in zip([*acks, *others], results, strict=True):
             self._settled(delivery, end, result)
+        self._on_settled()
 
     def _move(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
         match end:

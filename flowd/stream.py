@@ -6,6 +6,7 @@ an answer's type is what the command or the script says it is.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 from flowd import scripts
 from flowd.connection import Argument, Link, refusal
 from flowd.delivery import Delivery, Entry
-from flowd.errors import ServerError
+from flowd.errors import GroupMissing, ServerError
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
 
@@ -24,8 +25,10 @@ __all__ = [
     "Bury",
     "Requeue",
     "Settled",
+    "Sizes",
     "Stream",
     "Tended",
+    "registered",
 ]
 
 _PROMOTED_AT_ONCE: Final = 100
@@ -78,6 +81,17 @@ class Tended(NamedTuple):
     """Seconds until another consumer's lease may run out."""
 
     taken: list[Entry]
+
+
+class Sizes(NamedTuple):
+    """How many jobs a queue holds, by what they do."""
+
+    waiting: int
+    running: int
+    delayed: int
+    dead: int
+    consumers: int | None
+    """None if the group is not there."""
 
 
 Settled: TypeAlias = int | bytes | ServerError
@@ -261,14 +275,14 @@ class Stream:
         await scripts.LEAVE.run(self._link, [self.keys.stream], [self.group, consumer])
 
     async def letters(
-        self, after: str, last: str, count: int
+        self, first: str, last: str, count: int
     ) -> list[tuple[bytes, list[bytes]]]:
-        """Up to `count` dead letters behind `after`, up to `last`.
+        """Up to `count` dead letters from `first` to `last`; `(ID` leaves ID itself out.
 
         Each is its id and its fields as name, value, name, value …
         """
         reply = await self._link.call(
-            "XRANGE", self.keys.dead, f"({after}", last, "COUNT", count
+            "XRANGE", self.keys.dead, first, last, "COUNT", count
         )
         return cast("list[tuple[bytes, list[bytes]]]", reply)
 
@@ -277,12 +291,6 @@ class Stream:
         reply = await self._link.call("XREVRANGE", self.keys.dead, "+", "-", "COUNT", 1)
         found = cast("list[tuple[bytes, list[bytes]]]", reply)
         return found[0][0].decode() if found else "0-0"
-
-    async def letter(self, letter_id: str) -> list[bytes] | None:
-        """The fields of one dead letter; None if it is gone."""
-        reply = await self._link.call("XRANGE", self.keys.dead, letter_id, letter_id)
-        found = cast("list[tuple[bytes, list[bytes]]]", reply)
-        return found[0][1] if found else None
 
     async def redrive(
         self, letters: Sequence[tuple[str, str]]
@@ -312,6 +320,38 @@ class Stream:
             keys.append(self.keys.idempotency(key))
         return await scripts.PURGE.run(self._link, keys, [letter_id, job_id]) == 1
 
+    async def sizes(self) -> Sizes:
+        """Count what the queue holds.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        entries, delayed, dead, group = await asyncio.gather(
+            self._link.call("XLEN", self.keys.stream),
+            self._link.call("ZCARD", self.keys.delayed),
+            self._link.call("XLEN", self.keys.dead),
+            self._group_size(),
+        )
+        running, consumers = group
+        return Sizes(
+            cast("int", entries) - running,
+            running,
+            cast("int", delayed),
+            cast("int", dead),
+            consumers,
+        )
+
+    async def _group_size(self) -> tuple[int, int | None]:
+        """Entries pending in the group and its consumers."""
+        try:
+            pending, consumers = await asyncio.gather(
+                self._link.call("XPENDING", self.keys.stream, self.group),
+                self._link.call("XINFO", "CONSUMERS", self.keys.stream, self.group),
+            )
+        except GroupMissing:
+            return 0, None
+        return cast("list[int]", pending)[0], len(cast("list[object]", consumers))
+
     async def left(self) -> tuple[int, int]:
         """How many entries are in the stream, and how many jobs are delayed."""
         keys = [self.keys.stream, self.keys.delayed]
@@ -319,6 +359,17 @@ class Stream:
             "tuple[int, int]", await scripts.LEFT.run(self._link, keys, [])
         )
         return entries, delayed
+
+
+async def registered(link: Link) -> list[Stream]:
+    """Every queue that was set up on a server, by name.
+
+    Raises:
+        ServerError: as `Link.call`.
+    """
+    members = cast("list[bytes]", await link.call("SMEMBERS", QUEUES))
+    names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
+    return [Stream(link, *name.split("\n", 1)) for name in names if "\n" in name]
 
 
 def _ms(seconds: float) -> int:

@@ -6,6 +6,7 @@ Path: consumer -> here -> settlement.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 import traceback
 from collections.abc import Callable
@@ -23,6 +24,9 @@ __all__ = ["Worker"]
 J = TypeVar("J", bound=Job)
 
 _MOST_FIELDS: Final = 1_000
+
+# The way to the handler says nothing about what went wrong in it.
+_OWN: Final = (__file__, inspect.getfile(BoundHandler))
 
 
 class Worker(Generic[J]):
@@ -160,11 +164,10 @@ class Worker(Generic[J]):
         error: BaseException,
         delivery: Delivery,
     ) -> outcome.DeadLetter:
-        text = "".join(traceback.format_exception(error))
         return outcome.DeadLetter(
             reason,
             self._public(_describe(error), delivery),
-            self._public(text, delivery),
+            self._public(_traceback(error), delivery),
         )
 
     def _public(self, text: str, delivery: Delivery) -> str:
@@ -197,4 +200,15 @@ class Worker(Generic[J]):
 def _describe(error: BaseException) -> str:
     if isinstance(error, DecodeError | Retry | Reject):
         return str(error)
+    if isinstance(error, SyntaxError):
+        # Python would print the line that it is about, and say what is wrong last.
+        return f"{type(error).__name__}: {error}"
     return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _traceback(error: BaseException) -> str:
+    """As Python prints it, from the handler's first line on."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in _OWN:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))

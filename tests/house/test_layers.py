@@ -24,7 +24,7 @@ def layers() -> dict[str, int]:
 def test_a_module_imports_only_from_higher_layers() -> None:
     """No module of the runtime imports one of its own or of a lower layer."""
     known = layers()
-    wrong = []
+    wrong: list[str] = []
     for path in modules(RUNTIME):
         name = path.relative_to(RUNTIME).parts[0].removesuffix(".py")
         if name in ("__init__", "__main__"):

@@ -95,6 +95,7 @@ class Folder:
             code = process.wait()
         finally:
             overdue.cancel()
+            process.stdout.close()
         assert code == 0, f"{command} ended with {code} after {len(printed)} lines"
         return printed
 

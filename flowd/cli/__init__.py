@@ -1,0 +1,84 @@
+"""The command `flowd`: run queues, and look at and mend what they hold.
+
+Exit codes: 0 fine, 1 what was asked for is not there, 2 invalid usage, 3 Redis refused
+or could not be reached, or a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from flowd.cli import dlq, run, stats
+from flowd.cli.load import UsageError
+from flowd.display import printable
+from flowd.errors import LetterNotFound, OptionError, ServerError
+
+__all__ = ["main"]
+
+_EPILOG = """\
+examples:
+  flowd run app.workers:queues          run what `queues` in app/workers.py holds
+  flowd stats                           how many jobs wait, run and died
+  flowd dlq list --job jobs.email:Email
+
+The server is --url, or the environment variable FLOWD_URL, which other users of the
+machine do not see.
+
+exit codes: 0 fine; 1 what was asked for is not there; 2 invalid usage; 3 Redis refused
+or could not be reached, or a bug"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        SystemExit: with 2 on wrong usage, with 0 after `--help` and `--version`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal of another encoding shows what it cannot as an escape.
+            stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except LetterNotFound as error:
+        return _say(error, 1)
+    except (OptionError, UsageError) as error:
+        return _say(error, 2)
+    except ServerError as error:
+        return _say(error, 3)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _say(error: Exception, code: int) -> int:
+    print(f"flowd: {printable(str(error))}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flowd",
+        description="Run queues, and look at and mend what they hold.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"flowd {version('flowd-jobs')}"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    run.add(commands)
+    stats.add(commands)
+    dlq.add(commands)
+    return parser

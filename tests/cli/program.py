@@ -1,0 +1,106 @@
+"""Run the real command `flowd` in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+LIMIT: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Program:
+    """The command, with a folder to run in and a server to ask."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+
+    def write(self, name: str, text: str) -> None:
+        """Write a module of the user's."""
+        (self.folder / name).write_text(text, "utf-8")
+
+    def __call__(self, *words: str, url: str | None = None, text: str = "") -> Output:
+        """Run it to its end, with `text` to read."""
+        done = subprocess.run(
+            self._command(words),
+            cwd=self.folder,
+            env=self._environment(url),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        return Output(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: str, url: str | None = None) -> Running:
+        """Start it and let it run."""
+        return Running(
+            subprocess.Popen(
+                self._command(words),
+                cwd=self.folder,
+                env=self._environment(url),
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+
+    def _command(self, words: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "flowd", *words]
+
+    def _environment(self, url: str | None) -> dict[str, str]:
+        return os.environ | {"FLOWD_URL": self.url if url is None else url}
+
+
+class Running:
+    """A command that runs; killed at the end if it still does, or after the limit."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._overdue = threading.Timer(LIMIT, process.kill)
+
+    def __enter__(self) -> Self:
+        self._overdue.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._overdue.cancel()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def until(self, text: str) -> str:
+        """Read log lines up to one with `text`, and return it."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"ended without {text!r}:\n{''.join(self.lines)}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Read to the end; returns the exit code."""
+        assert self.process.stderr is not None
+        self.lines += self.process.stderr
+        return self.process.wait()
