@@ -1,0 +1,1 @@
+"""Small real programs that use flowd, each run by a test."""

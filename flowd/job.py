@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol, Self
 
+from flowd.display import printable
 from flowd.errors import DecodeError, EncodeError, FormatError
 from flowd.policy import Policy
 from flowd.wire import CodecError
@@ -20,6 +21,7 @@ FORMAT: Final = 1
 """The generation of classes that this flowd runs; `flowd-gen` prints its own."""
 
 _SHOWN: Final = 120
+_REASON: Final = 200
 _LISTED: Final = 20
 _SECRET: Final = "<secret>"  # noqa: S105 - what is shown instead of one
 
@@ -106,7 +108,8 @@ def _reason(cause: Exception) -> str:
         case AttributeError(name="encode"):
             return f"expected a str, not {type(cause.obj).__name__}"
         case _:
-            return f"{type(cause).__name__}: {cause}"
+            # A mapper's message may hold anything, and as much of it.
+            return printable(f"{type(cause).__name__}: {cause}", _REASON)
 
 
 def _plain(cause: Exception) -> str:

@@ -8,24 +8,15 @@ the codec.
 
 from __future__ import annotations
 
-from flowd.wire.binary import (
-    decode_base64,
-    decode_hex,
-    decode_raw,
-    encode_base64,
-    encode_hex,
-    encode_raw,
-)
-from flowd.wire.entry import (
+from flowd.wire.fields import (
+    bounded,
     first_key,
+    matching,
+    sized,
 )
-from flowd.wire.floats import (
+from flowd.wire.numbers import (
     decode_decimal,
     decode_float,
-    encode_decimal,
-    encode_float,
-)
-from flowd.wire.integers import (
     decode_i8,
     decode_i16,
     decode_i32,
@@ -35,6 +26,8 @@ from flowd.wire.integers import (
     decode_u16,
     decode_u32,
     decode_u64,
+    encode_decimal,
+    encode_float,
     encode_i8,
     encode_i16,
     encode_i32,
@@ -45,16 +38,11 @@ from flowd.wire.integers import (
     encode_u32,
     encode_u64,
 )
-from flowd.wire.limits import (
-    bounded,
-    matching,
-    sized,
-)
 from flowd.wire.refusal import (
     CodecError,
     inside,
 )
-from flowd.wire.scalars import (
+from flowd.wire.shapes import (
     BASE64,
     BOOL,
     DATE,
@@ -76,8 +64,6 @@ from flowd.wire.scalars import (
     U64,
     UNIX_MS,
     UUID,
-)
-from flowd.wire.shapes import (
     Json,
     Shape,
     decode_json,
@@ -91,15 +77,21 @@ from flowd.wire.shapes import (
     record_of,
 )
 from flowd.wire.text import (
+    decode_base64,
     decode_bool,
     decode_bool01,
     decode_enum,
+    decode_hex,
     decode_one_of,
+    decode_raw,
     decode_uuid,
+    encode_base64,
     encode_bool,
     encode_bool01,
     encode_enum,
+    encode_hex,
     encode_one_of,
+    encode_raw,
     encode_uuid,
 )
 from flowd.wire.times import (

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["CodecError", "inside"]
+from typing import Final
+
+__all__ = ["CodecError", "inside", "misfit"]
+
+_JSON_KINDS: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "a bool",
+    int: "an integer",
+    float: "a float",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
 
 
 class CodecError(ValueError):
@@ -30,8 +42,14 @@ def inside(step: str, error: Exception) -> CodecError:
     if isinstance(error, CodecError):
         error.where = step + error.where
         return error
-    if isinstance(error, KeyError) and step == f".{error.args[0]}":
+    if isinstance(error, KeyError) and error.args == (step[1:],):
         return CodecError("required key is missing", step)
     refusal = CodecError(f"refused with {type(error).__name__}", step)
     refusal.__cause__ = error
     return refusal
+
+
+def misfit(expected: str, value: object) -> CodecError:
+    """The refusal of a value of the wrong kind; it names the kind it has."""
+    kind = _JSON_KINDS.get(type(value), type(value).__name__)
+    return CodecError(f"expected {expected}, not {kind}")

@@ -1,7 +1,9 @@
 """JSON inside a field: what may stand where, read and written with its place.
 
-A shape reads and writes one JSON value. The scalar ones are constants; `list_of`,
-`dict_of`, `optional`, `record_of`, `enum_of` and `one_of` build the others.
+A shape reads and writes one JSON value. Numbers and booleans are JSON's own, a duration
+and a datetime as `unix_ms` are milliseconds, every other scalar is the string that a
+field would hold. `list_of`, `dict_of`, `optional`, `record_of`, `enum_of` and `one_of`
+build the others.
 """
 
 from __future__ import annotations
@@ -10,14 +12,35 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf, isfinite
 from typing import Final, Generic, NoReturn, Protocol, Self, TypeAlias, TypeVar
 
-from flowd.wire.refusal import CodecError, inside
-from flowd.wire.text import decode_enum, decode_one_of, encode_enum, encode_one_of
+from flowd.wire import numbers, text, times
+from flowd.wire.refusal import CodecError, inside, misfit
 
 __all__ = [
+    "BASE64",
+    "BOOL",
+    "DATE",
+    "DATETIME",
+    "DECIMAL",
+    "DURATION",
+    "FLOAT",
+    "HEX",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
+    "INT",
+    "JSON",
+    "STR",
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "UNIX_MS",
+    "UUID",
     "Json",
-    "Record",
     "Shape",
     "decode_json",
     "dict_of",
@@ -25,11 +48,9 @@ __all__ = [
     "enum_of",
     "items_of",
     "list_of",
-    "misfit",
     "one_of",
     "optional",
     "record_of",
-    "textual",
 ]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -37,6 +58,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 A = TypeVar("A")
 B = TypeVar("B")
+P = TypeVar("P", bool, str)
 T = TypeVar("T")
 
 
@@ -73,9 +95,13 @@ def encode_json(value: T, shape: Shape[T]) -> bytes:
 
 def decode_json(raw: bytes, shape: Shape[T]) -> T:
     """Read JSON of that shape."""
+    document = raw.decode()
     try:
-        value: Json = _DECODER.decode(raw.decode())
-    except json.JSONDecodeError:
+        value: Json = _DECODER.decode(document)
+    except CodecError:
+        raise
+    except (ValueError, RecursionError):
+        # Among them numbers of thousands of digits, and nesting beyond all measure.
         raise CodecError("expected JSON") from None
     return shape.load(value)
 
@@ -107,7 +133,7 @@ def dict_of(item: Shape[T]) -> Shape[dict[str, T]]:
     def dump(value: Mapping[str, T]) -> Json:
         if not isinstance(value, dict):
             raise misfit("a dict", value)
-        keys = _each(_key, value)
+        keys = _each(STR.load, value)
         return dict(zip(keys, _each(item.dump, value.values()), strict=True))
 
     return Shape(load, dump)
@@ -136,7 +162,7 @@ def record_of(kind: type[R]) -> Shape[R]:
     return Shape(kind.from_json, dump)
 
 
-def textual(encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> Shape[T]:
+def _textual(encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> Shape[T]:
     """A JSON string that holds what a field of that type holds."""
 
     def load(value: Json) -> T:
@@ -152,8 +178,9 @@ def textual(encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> Shape
 
 def enum_of(kind: type[E]) -> Shape[E]:
     """A JSON string, the text of a member."""
-    return textual(
-        lambda value: encode_enum(value, kind), lambda raw: decode_enum(raw, kind)
+    return _textual(
+        lambda value: text.encode_enum(value, kind),
+        lambda raw: text.decode_enum(raw, kind),
     )
 
 
@@ -161,13 +188,13 @@ def one_of(choices: Mapping[bytes, L]) -> Shape[L]:
     """A JSON string or integer out of `choices`, a table from wire text to value."""
 
     def load(value: Json) -> L:
-        choice = decode_one_of(str(value).encode(), choices)
+        choice = text.decode_one_of(str(value).encode(), choices)
         if type(choice) is not type(value):
             raise misfit("a string" if isinstance(choice, str) else "an integer", value)
         return choice
 
     def dump(value: L) -> Json:
-        encode_one_of(value, choices)
+        text.encode_one_of(value, choices)
         return value
 
     return Shape(load, dump)
@@ -178,12 +205,6 @@ def items_of(value: Json) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise misfit("an object", value)
     return value
-
-
-def misfit(expected: str, value: object) -> CodecError:
-    """The refusal of a value of the wrong kind; it names the kind it has."""
-    kind = _KINDS.get(type(value), type(value).__name__)
-    return CodecError(f"expected {expected}, not {kind}")
 
 
 def _each(convert: Callable[[A], B], values: Iterable[A]) -> list[B]:
@@ -197,26 +218,83 @@ def _each(convert: Callable[[A], B], values: Iterable[A]) -> list[B]:
     raise refusal
 
 
-def _key(name: object) -> str:
-    if not isinstance(name, str):
-        raise misfit("a string as key", name)
-    return name
-
-
 def _refuse(name: str) -> NoReturn:
     raise CodecError(f"{name} is not JSON")
 
 
-_KINDS: Final[dict[type, str]] = {
-    type(None): "null",
-    bool: "a bool",
-    int: "an integer",
-    float: "a float",
-    str: "a string",
-    list: "a list",
-    dict: "an object",
-}
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":")
 )
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _integer(check: Callable[[int], bytes]) -> Shape[int]:
+    def load(value: Json) -> int:
+        if type(value) is not int:
+            raise misfit("an integer", value)
+        check(value)
+        return value
+
+    return Shape(load, load)
+
+
+def _milliseconds(
+    encode: Callable[[T], bytes], decode: Callable[[bytes], T]
+) -> Shape[T]:
+    def load(value: Json) -> T:
+        if type(value) is not int:
+            raise misfit("an integer", value)
+        return decode(b"%d" % value)
+
+    def dump(value: T) -> Json:
+        return int(encode(value))
+
+    return Shape(load, dump)
+
+
+def _exactly(kind: type[P], expected: str) -> Shape[P]:
+    def load(value: Json) -> P:
+        if not isinstance(value, kind):
+            raise misfit(expected, value)
+        return value
+
+    return Shape(load, load)
+
+
+def _float(value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise misfit("a number", value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = inf
+    if not isfinite(number):
+        raise CodecError("NaN and infinity are not JSON")
+    return number
+
+
+def _json(value: Json) -> Json:
+    return value
+
+
+BOOL: Final = _exactly(bool, "a bool")
+INT: Final = _integer(numbers.encode_int)
+U8: Final = _integer(numbers.encode_u8)
+U16: Final = _integer(numbers.encode_u16)
+U32: Final = _integer(numbers.encode_u32)
+U64: Final = _integer(numbers.encode_u64)
+I8: Final = _integer(numbers.encode_i8)
+I16: Final = _integer(numbers.encode_i16)
+I32: Final = _integer(numbers.encode_i32)
+I64: Final = _integer(numbers.encode_i64)
+FLOAT: Final = Shape(_float, _float)
+STR: Final = _exactly(str, "a string")
+JSON: Final = Shape(_json, _json)
+DECIMAL: Final = _textual(numbers.encode_decimal, numbers.decode_decimal)
+UUID: Final = _textual(text.encode_uuid, text.decode_uuid)
+BASE64: Final = _textual(text.encode_base64, text.decode_base64)
+HEX: Final = _textual(text.encode_hex, text.decode_hex)
+DATE: Final = _textual(times.encode_date, times.decode_date)
+DATETIME: Final = _textual(times.encode_datetime, times.decode_datetime)
+UNIX_MS: Final = _milliseconds(times.encode_unix_ms, times.decode_unix_ms)
+DURATION: Final = _milliseconds(times.encode_duration, times.decode_duration)

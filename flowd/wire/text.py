@@ -1,8 +1,8 @@
-"""Booleans, UUIDs, enums and literal sets as text."""
+"""Booleans, UUIDs, enums, literal sets and bytes as text."""
 
 from __future__ import annotations
 
-from binascii import unhexlify
+from binascii import a2b_base64, b2a_base64, hexlify, unhexlify
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final, TypeVar
@@ -11,15 +11,21 @@ from uuid import UUID
 from flowd.wire.refusal import CodecError
 
 __all__ = [
+    "decode_base64",
     "decode_bool",
     "decode_bool01",
     "decode_enum",
+    "decode_hex",
     "decode_one_of",
+    "decode_raw",
     "decode_uuid",
+    "encode_base64",
     "encode_bool",
     "encode_bool01",
     "encode_enum",
+    "encode_hex",
     "encode_one_of",
+    "encode_raw",
     "encode_uuid",
 ]
 
@@ -109,3 +115,42 @@ def _is_true(value: bool) -> bool:
 def _any_of(known: list[str]) -> str:
     shown = ", ".join(known[:_SHOWN])
     return f"one of {shown}, …" if len(known) > _SHOWN else f"one of {shown}"
+
+
+def encode_base64(value: bytes) -> bytes:
+    """Write padded base64 in one line."""
+    return b2a_base64(value, newline=False)
+
+
+def decode_base64(raw: bytes) -> bytes:
+    """Read padded base64; anything else between the letters is refused."""
+    try:
+        return a2b_base64(raw, strict_mode=True)
+    except ValueError:
+        pass
+    raise CodecError("expected base64")
+
+
+def encode_hex(value: bytes) -> bytes:
+    """Write two lower-case digits per byte."""
+    return hexlify(value)
+
+
+def decode_hex(raw: bytes) -> bytes:
+    """Read two digits per byte, in either case."""
+    try:
+        return unhexlify(raw)
+    except ValueError:
+        pass
+    raise CodecError("expected hexadecimal digits")
+
+
+def encode_raw(value: bytes) -> bytes:
+    """Write the bytes themselves."""
+    # `bytes(5)` would be five zeros: `memoryview` refuses what holds no bytes.
+    return bytes(memoryview(value))
+
+
+def decode_raw(raw: bytes) -> bytes:
+    """Read the bytes themselves."""
+    return raw

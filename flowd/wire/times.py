@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from flowd.wire.integers import decode_int, encode_int
+from flowd.wire.numbers import decode_int, encode_int
 from flowd.wire.refusal import CodecError
 
 __all__ = [

@@ -1,0 +1,179 @@
+"""Schema texts to the model: reads everything, then says everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
+
+from flowd_codegen.diagnostics import Code, Fault, Report, SchemaErrors, quoted
+from flowd_codegen.naming import check_name, module_names
+from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
+from flowd_codegen.parse_default import check_defaults
+from flowd_codegen.parse_mapper import parse_mapper
+from flowd_codegen.place import Place
+from flowd_codegen.schema import Enum, Job, Module, Record, Schema
+from flowd_codegen.scope import (
+    Declaration,
+    Kind,
+    Scope,
+    check_streams,
+    check_uses,
+    in_order,
+    unused_mappers,
+)
+from flowd_codegen.source import Sources, load
+from flowd_codegen.table import Table
+
+__all__ = ["parse"]
+
+_KEYS: Final = ("flowd", "doc", "enum", "record", "mapper", "job")
+_CLASSES: Final[tuple[Kind, ...]] = ("enum", "record", "job")
+_LANGUAGE: Final = 1
+
+_Owner = TypeVar("_Owner", Record, Job)
+
+
+def parse(sources: Sources, warn: Callable[[Fault], object] = lambda _: None) -> Schema:
+    """Build the model of all sources.
+
+    Args:
+        sources: what `source.read` gave.
+        warn: is told each warning, once there is no fault.
+
+    Raises:
+        SchemaErrors: with all faults of all files, those of `read` among them.
+    """
+    report = Report([*sources.faults])
+    scope = Scope(complete=not sources.faults)
+    modules = module_names(sources.files, report)
+    files: list[_File] = []
+    for source in sources.files:
+        root = load(source, report)
+        if root is None:
+            scope.complete = False
+        else:
+            files.append(_File(root, modules[source.path]))
+    for file in files:
+        _declare(file, scope)
+    for file in files:
+        _read_classes(file, scope)
+    for file in files:
+        _settle_defaults(file, scope)
+    check_streams([job for file in files for job in file.jobs], report)
+    check_uses([owner for file in files for owner in file.owners()], scope, report)
+    if report.faults:
+        raise SchemaErrors(report.faults)
+    for warning in _warnings(files, scope):
+        warn(warning)
+    return Schema(modules=tuple(file.module() for file in files))
+
+
+@dataclass(slots=True)
+class _File:
+    """One file on its way into the model; each table stays beside what it became."""
+
+    root: Table
+    name: tuple[str, ...]
+    enums: list[Enum] = field(default_factory=list[Enum])
+    records: list[tuple[Table, Record]] = field(
+        default_factory=list[tuple[Table, Record]]
+    )
+    jobs: list[tuple[Table, Job]] = field(default_factory=list[tuple[Table, Job]])
+    declared: list[tuple[Kind, str, Table]] = field(
+        default_factory=list[tuple[Kind, str, Table]]
+    )
+
+    def owners(self) -> Iterator[tuple[Table, Record | Job]]:
+        yield from self.records
+        yield from self.jobs
+
+    def module(self) -> Module:
+        return Module(
+            path=self.root.place.source.path,
+            name=self.name,
+            doc=self.root.text("doc") or "",
+            enums=tuple(self.enums),
+            records=in_order([record for _, record in self.records]),
+            jobs=tuple(job for _, job in self.jobs),
+        )
+
+
+def _declare(file: _File, scope: Scope) -> None:
+    """Take up the names of a file, and read what fields will ask for."""
+    root = file.root
+    root.refuse_others(_KEYS, "top-level key")
+    root.text("doc")
+    if root.integer("flowd") not in (None, _LANGUAGE):
+        root.report(
+            Code.LANGUAGE_VERSION,
+            root.at("flowd"),
+            "this flowd-gen does not know that version of the schema language",
+            f"it knows `flowd = {_LANGUAGE}`; upgrade flowd for a later one",
+        )
+    for kind in _CLASSES:
+        for name, table in root.tables(kind):
+            file.declared.append((kind, name, table))
+            check_name(name, kind, table.place.key(), root.report)
+            first = scope.classes.setdefault(name, Declaration(kind, table.place))
+            if first.place is not table.place:
+                _report_twice(table, f"{kind} {quoted(name)}", first.place)
+    for name, table in root.tables("mapper"):
+        check_name(name, "mapper", table.place.key(), root.report)
+        mapper = parse_mapper(table)
+        _, place = scope.mappers.setdefault(name, (mapper, table.place))
+        if place is not table.place:
+            _report_twice(table, f"mapper {quoted(name)}", place)
+    for kind, name, table in file.declared:
+        if kind == "enum":
+            before = len(root.report.faults)
+            enum = parse_enum(name, table)
+            file.enums.append(enum)
+            # A default is not judged by an enum or record that has faults itself.
+            if len(root.report.faults) == before:
+                scope.enums.setdefault(name, enum)
+
+
+def _report_twice(table: Table, what: str, first: Place) -> None:
+    table.report(
+        Code.DECLARED_TWICE,
+        table.place.key(),
+        f"{what} is declared twice",
+        "all files share one name space; rename one",
+        also=(first.key(), "first declared here"),
+    )
+
+
+def _read_classes(file: _File, scope: Scope) -> None:
+    """Read records and jobs, their defaults as written."""
+    for kind, name, table in file.declared:
+        before = len(table.report.faults)
+        match kind:
+            case "job":
+                file.jobs.append((table, parse_job(name, table, scope)))
+            case "record":
+                record = parse_record(name, table, scope)
+                file.records.append((table, record))
+                if len(table.report.faults) == before:
+                    scope.records.setdefault(name, record)
+            case "enum":
+                pass
+
+
+def _settle_defaults(file: _File, scope: Scope) -> None:
+    """Judge the defaults, which may name any file's enums and records."""
+    file.records = [(table, _settled(table, one, scope)) for table, one in file.records]
+    file.jobs = [(table, _settled(table, one, scope)) for table, one in file.jobs]
+
+
+def _settled(table: Table, owner: _Owner, scope: Scope) -> _Owner:
+    fields = check_defaults(owner.fields, table.table("fields"), scope)
+    return replace(owner, fields=fields)
+
+
+def _warnings(files: list[_File], scope: Scope) -> Iterator[Fault]:
+    for file in files:
+        if not (file.declared or file.root.values.get("mapper")):
+            message = "this file declares nothing"
+            yield Fault(Code.NOTHING_DECLARED, file.root.place, message)
+    yield from unused_mappers(scope)

@@ -1,0 +1,142 @@
+"""Enums, records and jobs: `[enum.N]`, `[record.N]`, `[job.N]` with all that is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from flowd_codegen.diagnostics import Code, quoted, visible
+from flowd_codegen.naming import check_name, member_name
+from flowd_codegen.parse_field import WireKeys, parse_fields
+from flowd_codegen.parse_queue import QUEUE_OPTIONS, parse_queue
+from flowd_codegen.place import Place
+from flowd_codegen.schema import Enum, Job, Record
+from flowd_codegen.scope import Scope
+from flowd_codegen.table import Table, kind_of
+
+__all__ = ["parse_enum", "parse_job", "parse_record"]
+
+_KEYS: Final = ("values", "doc", "reserved", "deprecated")
+
+
+def parse_enum(name: str, table: Table) -> Enum:
+    """Read an enum; faults are reported."""
+    table.refuse_others(_KEYS, "enum option")
+    reserved = {text: place for place, text in table.texts("reserved")}
+    members: dict[str, Place] = {}
+    texts: dict[str, Place] = {}
+    found: list[tuple[str, str]] = []
+    for member, text, place in _values(table):
+        if first := texts.get(text):
+            message = f"{quoted(text)} is a value already"
+            table.report(Code.ENUM_VALUES, place, message, also=(first, "first here"))
+        elif first := members.get(member):
+            table.report(
+                Code.ENUM_VALUES,
+                place,
+                f"two values would be the member `{member}`",
+                'name the members: `values = { NAME = "text on the wire" }`',
+                also=(first, "the other one"),
+            )
+        if first := reserved.get(text):
+            table.report(
+                Code.ENUM_VALUES,
+                place,
+                f"{quoted(text)} is reserved",
+                "old entries may hold it with another meaning",
+                also=(first, "reserved here"),
+            )
+        members.setdefault(member, place)
+        texts.setdefault(text, place)
+        found.append((member, text))
+    return Enum(
+        name=name,
+        members=tuple(found),
+        reserved=tuple(reserved),
+        doc=table.text("doc") or "",
+        deprecated=table.text_or_flag("deprecated"),
+    )
+
+
+def _values(table: Table) -> Iterator[tuple[str, str, Place]]:
+    """Give member, wire text and place of each value."""
+    match table.values.get("values"):
+        case None:
+            table.report(
+                Code.MISSING_KEY,
+                table.place.key(),
+                "an enum needs `values`",
+                'write it like `values = ["email", "sms"]`',
+            )
+        case list() | dict() as value if not value:
+            message = "an enum needs at least one value"
+            table.report(Code.ENUM_VALUES, table.at("values"), message)
+        case list():
+            yield from _listed(table)
+        case dict():
+            yield from _named(table.table("values"))
+        case value:
+            table.wrong_kind("values", value, "an array or a table of strings")
+
+
+def _listed(table: Table) -> Iterator[tuple[str, str, Place]]:
+    for place, text in table.texts("values"):
+        if member := member_name(text):
+            yield member, text, place
+        else:
+            table.report(
+                Code.ENUM_VALUES,
+                place,
+                f"{quoted(text)} makes no member name",
+                'name it: `values = { NAME = "text on the wire" }`',
+            )
+
+
+def _named(values: Table) -> Iterator[tuple[str, str, Place]]:
+    for member, text in values.values.items():
+        place = values.at(member)
+        named = check_name(member, "member", place.key(), values.report)
+        if not isinstance(text, str):
+            message = f"`{member}` must be a string, not {kind_of(text)}"
+            values.report(Code.WRONG_KIND, place, message)
+        elif named:
+            yield member, text, place
+
+
+_RECORD: Final = ("fields", "doc", "reserved", "deprecated")
+_JOB: Final = ("fields", "queue", "doc", "reserved", "deprecated")
+_ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
+_REFUSED: Final = {
+    "version": (Code.NOT_YET, "remove it"),
+    "allow": (Code.NOT_YET, "remove it"),
+    **dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE),
+}
+
+
+def parse_record(name: str, table: Table, scope: Scope) -> Record:
+    """Read a record, its defaults as written; faults are reported."""
+    advice = f"fields go into `[record.{visible(name)}.fields]`"
+    table.refuse_others(_RECORD, "record option", otherwise=advice)
+    keys = WireKeys(table)
+    return Record(
+        name=name,
+        fields=parse_fields(table, keys, scope, in_record=True),
+        reserved=keys.reserved,
+        doc=table.text("doc") or "",
+        deprecated=table.text_or_flag("deprecated"),
+    )
+
+
+def parse_job(name: str, table: Table, scope: Scope) -> Job:
+    """Read a job, its defaults as written; faults are reported."""
+    advice = f"fields go into `[job.{visible(name)}.fields]`"
+    table.refuse_others(_JOB, "job option", _REFUSED, advice)
+    keys = WireKeys(table)
+    return Job(
+        name=name,
+        fields=parse_fields(table, keys, scope, in_record=False),
+        policy=parse_queue(name, table.table("queue")),
+        reserved=keys.reserved,
+        doc=table.text("doc") or "",
+        deprecated=table.text_or_flag("deprecated"),
+    )

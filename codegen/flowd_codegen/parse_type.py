@@ -1,0 +1,223 @@
+"""The type grammar: `list[Attachment]?` as a model type.
+
+type := base ["?"]
+base := scalar | "list[" type "]" | "dict[str, " type "]" | Name | module ":" Name
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NoReturn
+
+from flowd_codegen.diagnostics import Code, Report, quoted
+from flowd_codegen.naming import CLASS_NAME
+from flowd_codegen.parse_mapper import split_reference
+from flowd_codegen.place import Place
+from flowd_codegen.schema import (
+    DictOf,
+    EnumRef,
+    External,
+    ListOf,
+    Optional,
+    RecordRef,
+    Scalar,
+    Type,
+)
+from flowd_codegen.scope import Scope
+from flowd_codegen.suggest import nearest, respelt
+
+__all__ = ["INTEGERS", "SCALARS", "parse_type"]
+
+INTEGERS: Final = {
+    "u8": (0, 2**8 - 1),
+    "u16": (0, 2**16 - 1),
+    "u32": (0, 2**32 - 1),
+    "u64": (0, 2**64 - 1),
+    "i8": (-(2**7), 2**7 - 1),
+    "i16": (-(2**15), 2**15 - 1),
+    "i32": (-(2**31), 2**31 - 1),
+    "i64": (-(2**63), 2**63 - 1),
+}
+"""The sized integers and their ranges, both ends included."""
+
+SCALARS: Final = (
+    *("str", "bytes", "bool", "float", "decimal", "uuid"),
+    *("datetime", "date", "duration", "json", "int"),
+    *INTEGERS,
+)
+"""The names of the built-in types."""
+
+_DEEPEST: Final = 16
+
+_BLANK: Final = re.compile(r"\s*")
+_WORD: Final = re.compile(r"[\w.:-]+")
+
+
+def parse_type(text: str, place: Place, scope: Scope, report: Report) -> Type | None:
+    """Read a type; None when it has a fault, which is reported."""
+    plain = text.removesuffix("?")
+    if plain in SCALARS:
+        scalar = Scalar(plain)
+        return scalar if plain == text else Optional(scalar)
+    trial = Report()
+    found = _TypeReader(text, place, scope, trial).whole()
+    if trial.faults:
+        spelling = respelt(text, SCALARS, scope.types())
+        second = Report()
+        if spelling and _TypeReader(spelling, place, scope, second).whole():
+            first = trial.faults[0]
+            broken = first.code == Code.TYPE_SYNTAX
+            message = f"unknown type {quoted(text)}" if broken else first.message
+            label = f"flowd spells this `{spelling}`"
+            report(Code.UNKNOWN_TYPE, place, message, label)
+        else:
+            # Once the text stops being a type, what came before is a guess.
+            broken = trial.faults[-1].code == Code.TYPE_SYNTAX
+            report.faults += trial.faults[-1:] if broken else trial.faults
+    return found
+
+
+class _Unreadable(Exception):
+    """The text stops being a type here; already reported."""
+
+
+class _TypeReader:
+    """Recursive descent over one type text."""
+
+    def __init__(self, text: str, place: Place, scope: Scope, report: Report) -> None:
+        self.text = text
+        self.place = place
+        self.scope = scope
+        self.report = report
+        self.at = 0
+
+    def whole(self) -> Type | None:
+        try:
+            found = self.type(1)
+            if self.at < len(self.text):
+                rest = self.text[self.at :]
+                self.fail(f"unexpected {quoted(rest)} after the type", len(rest))
+        except _Unreadable:
+            return None
+        return found
+
+    def type(self, depth: int) -> Type | None:
+        self.skip()
+        if depth > _DEEPEST:
+            self.fail(f"a type nests at most {_DEEPEST} deep", 1, "use a `[record.…]`")
+        start = self.at
+        word = self.word()
+        found: Type | None
+        match word:
+            case "list":
+                self.expect("[", "`list` needs the type of its items", "list[str]")
+                item = self.type(depth + 1)
+                self.expect("]", "`]` is missing")
+                found = ListOf(item) if item else None
+            case "dict":
+                found = self.dict(depth)
+            case _:
+                found = self.named(word, start)
+        if not self.skipped("?"):
+            return found
+        if self.skipped("?"):
+            self.at -= 1
+            self.fail("a type is optional once", 1, "one `?` is enough")
+        return Optional(found) if found else None
+
+    def dict(self, depth: int) -> Type | None:
+        example = "dict[str, str]"
+        self.expect("[", "`dict` needs the type of its values", example)
+        self.skip()
+        start = self.at
+        key = self.word()
+        if key != "str":
+            self.at = start
+            self.fail("keys of a dict are `str`", len(key), "JSON has no others")
+        self.expect(",", "`dict` needs the type of its values", example)
+        value = self.type(depth + 1)
+        self.expect("]", "`]` is missing")
+        return DictOf(value) if value else None
+
+    def named(self, word: str, start: int) -> Type | None:
+        if word in SCALARS:
+            return Scalar(word)
+        if reference := split_reference(word):
+            return External(*reference)
+        declaration = self.scope.classes.get(word)
+        if declaration is None:
+            self.unknown(word, start)
+            return None
+        match declaration.kind:
+            case "enum":
+                return EnumRef(word)
+            case "record":
+                return RecordRef(word)
+            case "job":
+                self.report(
+                    Code.JOB_AS_TYPE,
+                    self.place.within(start, start + len(word)),
+                    f"`{word}` is a job, not a type",
+                    "put what both share into a `[record.…]`",
+                    also=(declaration.place.key(), "declared here"),
+                )
+                return None
+
+    def unknown(self, word: str, start: int) -> None:
+        if not self.scope.complete and CLASS_NAME.fullmatch(word):
+            return
+        place = self.place.within(start, start + len(word))
+        inside = "" if self.text.strip(" ?") == word else f" in {quoted(self.text)}"
+        message = f"unknown type {quoted(word)}{inside}"
+        if ":" in word:
+            self.report(
+                Code.REFERENCE,
+                place,
+                f"{quoted(word)} does not name a class",
+                "write `module:Name`, as in `shop.geo:Point`",
+            )
+        elif CLASS_NAME.fullmatch(word):
+            types = self.scope.types()
+            near = nearest(word, types)
+            label = f"did you mean `{near}`?" if near else "nothing has this name"
+            note = f"enums and records in scope: {', '.join(types[:20]) or 'none'}"
+            self.report(Code.UNKNOWN_NAME, place, message, label, note)
+        else:
+            note = f"built-in types: {' '.join(SCALARS)} list[…] dict[str, …]"
+            self.report(Code.UNKNOWN_TYPE, place, message, "", note)
+
+    def word(self) -> str:
+        found = _WORD.match(self.text, self.at)
+        if found is None:
+            here = self.text[self.at : self.at + 1]
+            self.fail(
+                (
+                    f"a type is missing before {quoted(here)}"
+                    if here
+                    else "a type is missing"
+                ),
+                1,
+            )
+        self.at = found.end()
+        return found[0]
+
+    def expect(self, char: str, message: str, example: str = "") -> None:
+        if not self.skipped(char):
+            self.fail(message, 1, f"write `{example}`" if example else "")
+
+    def skipped(self, char: str) -> bool:
+        self.skip()
+        there = self.text.startswith(char, self.at)
+        self.at += there
+        return there
+
+    def skip(self) -> None:
+        found = _BLANK.match(self.text, self.at)
+        self.at = found.end() if found else self.at
+
+    def fail(self, message: str, length: int, label: str = "") -> NoReturn:
+        end = min(self.at + length, len(self.text))
+        start = min(self.at, end)
+        place = self.place.within(start, end) if start < end else self.place
+        self.report(Code.TYPE_SYNTAX, place, message, label)
+        raise _Unreadable

@@ -1,0 +1,266 @@
+"""Where something is written: every key and value of a TOML text, and places in it.
+
+tomli gives values without places. The locator reads a text that tomli has already
+accepted, so it has no error handling, and nobody takes a value from it: only offsets.
+Places are cheap: they name a path in the document, and only a fault that is shown asks
+for the line. The text is searched then, once per file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, NamedTuple, TypeAlias
+
+__all__ = ["Path", "Place", "Source", "Span", "Spot", "locate"]
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys and array indices from the root of a document down to a value."""
+
+_BLANK: Final = re.compile(r"[ \t]*")
+_BLANK_LINES: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_STRING: Final = re.compile(
+    # Up to two quotes of the content may touch the closing three.
+    r'"""(?:[^"\\]++|\\.|"(?!""))*+"{3,5}'
+    r"|'''(?:[^']++|'(?!''))*+'{3,5}"
+    r'|"(?:[^"\\]++|\\.)*+"'
+    r"|'[^']*+'",
+    re.DOTALL,
+)
+_KEY_PART: Final = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*'""")
+_SCALAR: Final = re.compile(r"[^,\]}\r\n#]+")
+_ESCAPE: Final = re.compile(
+    r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL
+)
+_ESCAPED: Final = {
+    "b": "\b",
+    "t": "\t",
+    "n": "\n",
+    "f": "\f",
+    "r": "\r",
+    "e": "\x1b",
+    '"': '"',
+    "\\": "\\",
+}
+
+
+class Span(NamedTuple):
+    """Offsets into a text: the first character and the one past the last."""
+
+    start: int
+    end: int
+
+
+class Spot(NamedTuple):
+    """Where a key and its value are; an array's element has its value's span twice.
+
+    The value of a `[table]` is its header. A table that only dotted keys or deeper
+    headers imply has the span of that key twice.
+    """
+
+    key: Span
+    value: Span
+
+
+def locate(text: str) -> dict[Path, Spot]:
+    """Give the place of every key, value and array element of a valid TOML text."""
+    return _Locator(text).document()
+
+
+class _Locator:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.spots: dict[Path, Spot] = {}
+        self.last_index: dict[Path, int] = {}
+
+    def document(self) -> dict[Path, Spot]:
+        table: Path = ()
+        at = self.skip(_BLANK_LINES, 0)
+        while at < len(self.text):
+            if self.text[at] == "[":
+                table, at = self.header(at)
+            else:
+                at = self.pair(at, table)
+            at = self.skip(_BLANK_LINES, at)
+        return self.spots
+
+    def header(self, start: int) -> tuple[Path, int]:
+        brackets = 2 if self.text.startswith("[[", start) else 1
+        parts, at = self.key(start + brackets)
+        header = Span(start, at + brackets)
+        path: Path = ()
+        for name, span in parts[:-1]:
+            path = (*path, name)
+            self.spots.setdefault(path, Spot(span, span))
+            if path in self.last_index:
+                path = (*path, self.last_index[path])
+        name, span = parts[-1]
+        path = (*path, name)
+        if brackets == 1:
+            self.spots[path] = Spot(span, header)
+        else:
+            self.spots.setdefault(path, Spot(span, header))
+            self.last_index[path] = self.last_index.get(path, -1) + 1
+            path = (*path, self.last_index[path])
+            self.spots[path] = Spot(span, header)
+        return path, header.end
+
+    def pair(self, at: int, table: Path) -> int:
+        parts, at = self.key(at)
+        path = table
+        for name, span in parts:
+            path = (*path, name)
+            self.spots.setdefault(path, Spot(span, span))
+        start = self.skip(_BLANK, at + 1)
+        end = self.value(start, path)
+        self.spots[path] = Spot(parts[-1][1], Span(start, end))
+        return end
+
+    def value(self, at: int, path: Path) -> int:
+        match self.text[at]:
+            case '"' | "'":
+                return self.skip(_STRING, at)
+            case "[":
+                return self.array(at, path)
+            case "{":
+                return self.inline_table(at, path)
+            case _:
+                return at + len(self.matched(_SCALAR, at).rstrip())
+
+    def array(self, at: int, path: Path) -> int:
+        index = 0
+        at = self.skip(_BLANK_LINES, at + 1)
+        while self.text[at] != "]":
+            end = self.value(at, (*path, index))
+            self.spots[*path, index] = Spot(Span(at, end), Span(at, end))
+            index += 1
+            at = self.comma(end)
+        return at + 1
+
+    def inline_table(self, at: int, path: Path) -> int:
+        at = self.skip(_BLANK_LINES, at + 1)
+        while self.text[at] != "}":
+            at = self.comma(self.pair(at, path))
+        return at + 1
+
+    def comma(self, at: int) -> int:
+        at = self.skip(_BLANK_LINES, at)
+        return self.skip(_BLANK_LINES, at + 1) if self.text[at] == "," else at
+
+    def key(self, at: int) -> tuple[list[tuple[str, Span]], int]:
+        parts: list[tuple[str, Span]] = []
+        while True:
+            start = self.skip(_BLANK, at)
+            token = self.matched(_KEY_PART, start)
+            end = start + len(token)
+            parts.append((_unquoted(token), Span(start, end)))
+            at = self.skip(_BLANK, end)
+            if self.text[at] != ".":
+                return parts, at
+            at += 1
+
+    def skip(self, pattern: re.Pattern[str], at: int) -> int:
+        return at + len(self.matched(pattern, at))
+
+    def matched(self, pattern: re.Pattern[str], at: int) -> str:
+        found = pattern.match(self.text, at)
+        return found[0] if found else ""
+
+
+def _unquoted(token: str) -> str:
+    match token[0]:
+        case '"':
+            return _ESCAPE.sub(_unescaped, token[1:-1])
+        case "'":
+            return token[1:-1]
+        case _:
+            return token
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    digits = match[1] or match[2] or match[3]
+    return chr(int(digits, 16)) if digits else _ESCAPED[match[4]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One schema file, read.
+
+    Attributes:
+        path: relative to the schema folder, with `/`: `shop/crawl.toml`.
+        shown: how a person standing where the command runs would write it.
+        text: without byte order mark, lines ended by a line feed only.
+    """
+
+    path: str
+    shown: str
+    text: str = ""
+
+    @cached_property
+    def spots(self) -> dict[Path, Spot]:
+        """Every key's and value's place; ask only when tomli accepts the text."""
+        return locate(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A key or a value in a source, or a part of a string.
+
+    Attributes:
+        source: the file.
+        path: the way to it in the document.
+        on_key: the key is meant, not the value.
+        part: offsets within a string value.
+        exact: offsets within the file, which needs no search.
+    """
+
+    source: Source
+    path: Path = ()
+    on_key: bool = False
+    part: Span | None = None
+    exact: Span | None = None
+
+    @property
+    def whole_file(self) -> bool:
+        """The file as such is meant, nothing in it."""
+        return not self.path and self.exact is None
+
+    def child(self, key: str | int) -> Place:
+        """The value below this one."""
+        return Place(self.source, (*self.path, key))
+
+    def key(self) -> Place:
+        """The key of this value."""
+        return replace(self, on_key=True, part=None)
+
+    def within(self, start: int, end: int) -> Place:
+        """A part of this string value."""
+        return replace(self, part=Span(start, end))
+
+    def span(self) -> Span:
+        """Offsets in the file; of the nearest thing around it when it is not there."""
+        if self.exact:
+            return self.exact
+        if not self.path:
+            return Span(0, 0)
+        spots = self.source.spots
+        path = self.path
+        while path and path not in spots:
+            path = path[:-1]
+        if not path:
+            return Span(0, 0)
+        spot = spots[path]
+        if self.on_key or path != self.path:
+            return spot.key
+        return self._part_of(spot.value) if self.part else spot.value
+
+    def _part_of(self, value: Span) -> Span:
+        """The part's place, or the whole value where escapes have moved it."""
+        assert self.part is not None
+        written = self.source.text[value.start : value.end]
+        quotes = 3 if written[:3] in ('"""', "'''") else 1
+        if "\\" in written or "\n" in written or self.part.end <= self.part.start:
+            return value
+        start = value.start + quotes
+        return Span(start + self.part.start, start + self.part.end)

@@ -1,0 +1,222 @@
+"""The plan of a module: everything its template prints, as ready Python source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+from flowd.job import FORMAT
+from flowd.policy import Backoff, Policy
+from flowd_codegen.plan_field import (
+    FieldPlan,
+    plan_job_field,
+    plan_record_field,
+    with_deprecation,
+)
+from flowd_codegen.python import (
+    Bracket,
+    Code,
+    Imports,
+    Named,
+    docstring,
+    lay_out,
+    text_literal,
+)
+from flowd_codegen.schema import Enum, Job, Module, Record
+from flowd_codegen.spelling import Declared, Speller
+
+__all__ = ["ClassPlan", "EnumPlan", "ModulePlan", "plan_module"]
+
+_USED: Final = frozenset(
+    [
+        "bool",
+        "bytes",
+        "classmethod",
+        "dict",
+        "float",
+        "int",
+        "list",
+        "str",
+        "Exception",
+        "cls",
+        "error",
+        "failure",
+        "fields",
+        "items",
+        "key",
+        "self",
+        "value",
+        "SPEC",
+        "from_fields",
+        "from_json",
+        "to_fields",
+        "to_json",
+    ]
+)
+"""What the templates use by name: no import may hide it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnumPlan:
+    """An enum; members are whole lines."""
+
+    name: str
+    base: str
+    doc: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassPlan:
+    """A job or a record; `spec` is empty for a record."""
+
+    name: str
+    doc: str
+    spec: str
+    fields: tuple[FieldPlan, ...]
+    build: str
+    constants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModulePlan:
+    """A module; `words` are the imported names that the templates use."""
+
+    path: str
+    doc: str
+    imports: list[list[str]]
+    exports: str
+    enums: tuple[EnumPlan, ...]
+    records: tuple[ClassPlan, ...]
+    jobs: tuple[ClassPlan, ...]
+    words: dict[str, str]
+
+
+def plan_module(module: Module, declared: Declared) -> ModulePlan:
+    """Say in Python what one schema file declares."""
+    names = sorted(module.names)
+    imports = Imports({*_USED, *names, *_attributes(module)})
+    spell = Speller(module.name, declared, imports)
+    return ModulePlan(
+        path=module.path,
+        doc=docstring(module.doc or f"What `{module.path}` declares.", 0),
+        exports=lay_out(Bracket("[", tuple(map(text_literal, names))), 0),
+        words=_words(module, spell),
+        enums=tuple(_enum(enum, imports) for enum in module.enums),
+        records=tuple(_record(record, spell) for record in module.records),
+        jobs=tuple(_job(job, spell) for job in module.jobs),
+        imports=imports.groups(),
+    )
+
+
+def _attributes(module: Module) -> set[str]:
+    """Attributes, which hide imports in a class's body, and the locals named so."""
+    fields = (
+        *(field for record in module.records for field in record.fields),
+        *(field for job in module.jobs for field in job.fields),
+    )
+    names = {field.attribute for field in fields}
+    return names | {f"_{name}" for name in names}
+
+
+def _words(module: Module, spell: Speller) -> dict[str, str]:
+    words: dict[str, str] = {}
+    if module.records or module.jobs:
+        words["final"] = spell.imports.name("typing", "final")
+        words["dataclass"] = spell.imports.name("dataclasses", "dataclass")
+    if module.jobs:
+        words["mapping"] = spell.imports.name("collections.abc", "Mapping")
+    if module.records:
+        words |= {
+            "json": spell.wire("Json"),
+            "inside": spell.wire("inside"),
+            "items_of": spell.wire("items_of"),
+        }
+    return words
+
+
+def _enum(enum: Enum, imports: Imports) -> EnumPlan:
+    return EnumPlan(
+        name=enum.name,
+        base=imports.name("enum", "StrEnum"),
+        doc=_doc(enum, "Written as one of these texts."),
+        members=tuple(
+            f"{member} = {text_literal(text)}" for member, text in enum.members
+        ),
+    )
+
+
+def _record(record: Record, spell: Speller) -> ClassPlan:
+    fields = tuple(plan_record_field(f, record.name, spell) for f in record.fields)
+    return _class(record, _doc(record, "Written as a JSON object."), "", fields)
+
+
+def _job(job: Job, spell: Speller) -> ClassPlan:
+    stream = job.policy.stream
+    doc = _doc(job, f"An entry of the stream `{stream}`.")
+    fields = tuple(plan_job_field(field, job.name, spell) for field in job.fields)
+    return _class(job, doc, _spec(job, spell), fields)
+
+
+def _class(
+    owner: Job | Record, doc: str, spec: str, fields: tuple[FieldPlan, ...]
+) -> ClassPlan:
+    arguments = tuple(field.argument for field in fields)
+    return ClassPlan(
+        name=owner.name,
+        doc=doc,
+        spec=spec,
+        fields=fields,
+        build=lay_out(Bracket("cls(", arguments), 12, "return "),
+        constants=tuple(line for field in fields for line in field.constants),
+    )
+
+
+def _spec(job: Job, spell: Speller) -> str:
+    name, class_var = (
+        spell.imports.name("flowd", "JobSpec"),
+        spell.imports.name("typing", "ClassVar"),
+    )
+    arguments: list[Code] = [
+        Named("name=", text_literal(job.name)),
+        Named("fields=", _texts([field.key for field in job.fields])),
+        Named("policy=", _policy(job.policy, spell)),
+        Named("format=", str(FORMAT)),
+    ]
+    secrets = [
+        key
+        for field in job.fields
+        if field.secret or spell.declared.holds_secret(field.type)
+        for key in (field.key, *field.aliases)
+    ]
+    if secrets:
+        arguments.append(Named("secrets=", _texts(secrets)))
+    spec = Bracket(f"{name}(", tuple(arguments), spread=True)
+    return lay_out(spec, 4, f"SPEC: {class_var}[{name}] = ")
+
+
+def _texts(texts: list[str]) -> Code:
+    return Bracket("(", tuple(map(text_literal, texts)))
+
+
+def _policy(policy: Policy | Backoff, spell: Speller) -> Code:
+    """The call that builds it, with what differs from the defaults."""
+    arguments: list[Code] = []
+    for option in fields(policy):
+        value = getattr(policy, option.name)
+        match value:
+            case Backoff():
+                if value != Backoff():
+                    arguments.append(Named("backoff=", _policy(value, spell)))
+            case _ if value == option.default:
+                pass
+            case str():
+                arguments.append(f"{option.name}={text_literal(value)}")
+            case _:
+                arguments.append(f"{option.name}={value!r}")
+    name = spell.imports.name("flowd", type(policy).__name__)
+    return Bracket(f"{name}(", tuple(arguments))
+
+
+def _doc(owner: Enum | Record | Job, otherwise: str) -> str:
+    return docstring(with_deprecation(owner.doc or otherwise, owner.deprecated), 4)

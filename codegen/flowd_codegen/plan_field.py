@@ -1,0 +1,216 @@
+"""The plan of a field: its declaration, and the lines that write and read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from flowd_codegen.codec import Codec, EntryCodec, JsonCodec
+from flowd_codegen.naming import snake_case
+from flowd_codegen.python import Bracket, Choice, Code, Named, docstring, lay_out
+from flowd_codegen.schema import (
+    DictOf,
+    Encoding,
+    EnumRef,
+    Factory,
+    Field,
+    ListOf,
+    OneOf,
+    Optional,
+    RecordRef,
+    Scalar,
+    Value,
+    base,
+)
+from flowd_codegen.spelling import (
+    Speller,
+    choice_key,
+    expression,
+    is_container,
+    literal,
+)
+
+__all__ = ["FieldPlan", "plan_job_field", "plan_record_field", "with_deprecation"]
+
+_BODY: Final = 4
+_TRY: Final = 12
+_CONTAINERS: Final = (ListOf, DictOf, RecordRef)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldPlan:
+    """Python source for one field; lines after a first one carry their indent.
+
+    Attributes:
+        declaration: in the class body.
+        doc: the string below it, or empty.
+        key: the wire name as a literal.
+        find: the literal, or with aliases the call that finds which one is there.
+        write, read: the statement of each method.
+        argument: for the call that builds the object.
+        constants: what the module needs in front of the class.
+    """
+
+    declaration: str
+    doc: str
+    key: str
+    find: str
+    write: str
+    read: str
+    argument: str
+    constants: tuple[str, ...]
+
+
+def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
+    """A field of a job: one field of a stream entry, absent for None."""
+    named = _Constants(field, owner, spell)
+    constant = named.table() or named.shape(_CONTAINERS)
+    codec = EntryCodec(spell, field, constant)
+    attribute = f"self.{field.attribute}"
+    write = codec.writing(base(field.type), attribute)
+    written = lay_out(write, _TRY, "fields[key] = ")
+    if isinstance(field.type, Optional):
+        statement = lay_out(write, _TRY + 4, "fields[key] = ")
+        written = f"if {attribute} is not None:\n{' ' * (_TRY + 4)}{statement}"
+    return _plan(codec, written, named)
+
+
+def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
+    """A field of a record: one key of a JSON object, null for None."""
+    named = _Constants(field, owner, spell)
+    codec = JsonCodec(spell, field, named.shape((EnumRef, OneOf, *_CONTAINERS)))
+    attribute = f"self.{field.attribute}"
+    write = codec.writing(base(field.type), attribute)
+    if isinstance(field.type, Optional):
+        write = Choice(write, f"{attribute} is not None", "None")
+    return _plan(codec, lay_out(write, _TRY, "items[key] = "), named)
+
+
+class _Constants:
+    """The module's constants for one field: a table of choices, a JSON shape."""
+
+    def __init__(self, field: Field, owner: str, spell: Speller) -> None:
+        mapper = field.mapper
+        self.needed = not (mapper and mapper.serialize and mapper.deserialize)
+        self.kind = base(field.type)
+        self.lines: list[str] = []
+        self.choices = ""
+        self._spell = spell
+        self._encoding: Encoding | None = field.encoding
+        self._name = f"_{snake_case(owner)}_{field.name}".upper()
+
+    def table(self) -> str:
+        """The table of a `one_of`, from wire text to value; returns its name."""
+        if isinstance(self.kind, OneOf) and self.needed and not self.choices:
+            self.choices = self._spell.imports.reserve(self._name)
+            final = self._spell.imports.name("typing", "Final")
+            pairs = tuple(
+                Named(f"{choice_key(value)}: ", literal(value))
+                for value in self.kind.values
+            )
+            start = f"{self.choices}: {final}[dict[bytes, {self._spell.annotation(self.kind)}]] = "
+            self.lines.append(lay_out(Bracket("{", pairs), 0, start))
+        return self.choices
+
+    def shape(self, kinds: tuple[type, ...]) -> str:
+        """The JSON shape of a type that is one of `kinds`; returns its name."""
+        if not (isinstance(self.kind, kinds) and self.needed):
+            return ""
+        shape = self._spell.shape(self.kind, self._encoding, self.table())
+        name = f"{self._name}_JSON" if self.choices else self._name
+        name = self._spell.imports.reserve(name)
+        final = self._spell.imports.name("typing", "Final")
+        self.lines.append(lay_out(shape, 0, f"{name}: {final} = "))
+        return name
+
+
+def _plan(codec: Codec, written: str, named: _Constants) -> FieldPlan:
+    field, spell = codec.field, codec.spell
+    keys = tuple(codec.key(name) for name in (field.key, *field.aliases))
+    find = keys[0]
+    if field.aliases:
+        call = Bracket(f"{spell.wire('first_key')}(", (codec.mapping, *keys))
+        find = lay_out(call, _TRY, "key = ").removeprefix("key = ")
+    doc = with_deprecation(field.doc, field.deprecated)
+    return FieldPlan(
+        declaration=_declaration(field, spell),
+        doc=docstring(doc, _BODY) if doc else "",
+        key=keys[0],
+        find=find,
+        write=written,
+        read=_read(codec, named.choices),
+        argument=f"{field.attribute}=_{field.attribute}",
+        constants=tuple(named.lines),
+    )
+
+
+def _read(codec: Codec, choices: str) -> str:
+    field, spell = codec.field, codec.spell
+    mapped = field.mapper is not None and field.mapper.deserialize is not None
+    target = f"_{field.attribute}"
+    raw = f"{codec.mapping}[key]"
+    present = f"key in {codec.mapping}"
+    missing: Code | None = None
+    match field.type, field.default:
+        case Optional(), _:
+            # For None with a mapper Rust writes an empty text.
+            present = f"{codec.mapping}.get(key)" if mapped else codec.present
+            missing = "None"
+        case Scalar("json"), Value(value) if not mapped:
+            raw = f"{codec.mapping}.get(key, {codec.json(value)})"
+        case OneOf(), Value(str() | int() as value) if choices:
+            missing = f"{choices}[{choice_key(value)}]"
+        case _, Value(value):
+            missing = expression(field.type, value, spell)
+            if is_container(value) and value:
+                # Such a literal alone may be taken for a narrower type.
+                target += f": {spell.annotation(field.type)}"
+        case _, Factory(function):
+            missing = f"{spell.function(function)}()"
+        case _:
+            pass
+    code = codec.reading(base(field.type), raw)
+    if missing is not None:
+        code = Choice(code, present, missing)
+    return lay_out(code, _TRY, f"{target} = ")
+
+
+def _declaration(field: Field, spell: Speller) -> str:
+    start = f"{field.attribute}: {spell.annotation(field.type)}"
+    options: list[Code] = []
+    match field.type, field.default:
+        case Optional(), _:
+            options = [Named("default=", "None")]
+        case ListOf() | DictOf(), Value(value) if not value:
+            options = [Named("default_factory=", spell.annotation(field.type))]
+        case _, Value(value) if is_container(value):
+            default = expression(field.type, value, spell)
+            if field.type == Scalar("json"):
+                # An argument is what mypy infers as the type it is meant to be.
+                default = Bracket(f"{spell.wire('JSON')}.load(", (default,))
+            # Each object gets its own.
+            options = [Named("default_factory=lambda: ", default)]
+        case _, Value(value):
+            options = [Named("default=", expression(field.type, value, spell))]
+        case _, Factory(function):
+            options = [Named("default_factory=", spell.function(function))]
+        case _:
+            pass
+    if field.secret:
+        options.append("repr=False")
+    match options:
+        case []:
+            return start
+        case [Named("default=", value=default)]:
+            return lay_out(default, _BODY, f"{start} = ")
+        case _:
+            call = spell.imports.name("dataclasses", "field")
+            return lay_out(Bracket(f"{call}(", tuple(options)), _BODY, f"{start} = ")
+
+
+def with_deprecation(doc: str, deprecated: str | bool) -> str:
+    """The text with a last paragraph that says what is deprecated, and why."""
+    if not deprecated:
+        return doc
+    note = "Deprecated." if deprecated is True else f"Deprecated: {deprecated}"
+    return f"{doc}\n\n{note}" if doc else note

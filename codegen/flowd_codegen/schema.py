@@ -1,0 +1,258 @@
+"""The model: what a directory of schema files says, checked and resolved.
+
+Everything here is frozen and knows no file, no TOML and no Python source. `parse`
+builds it, `plan` turns it into modules; nothing else is between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from flowd.policy import Policy
+
+__all__ = [
+    "DictOf",
+    "Encoding",
+    "Enum",
+    "EnumRef",
+    "External",
+    "Factory",
+    "Field",
+    "Function",
+    "Job",
+    "ListOf",
+    "Mapper",
+    "Module",
+    "OneOf",
+    "Optional",
+    "Record",
+    "RecordRef",
+    "Scalar",
+    "Schema",
+    "Type",
+    "Value",
+    "base",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A reference `module:name` to the user's own code; never imported here.
+
+    Both may be dotted: `shop.geo:Point.parse` is `parse` of the class `Point`. No part
+    is a keyword or begins with two underscores.
+    """
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapper:
+    """The user's pair of functions for one field; None means the built-in text."""
+
+    serialize: Function | None
+    deserialize: Function | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A built-in type: `str bytes bool float decimal uuid datetime date duration json
+    int u8 u16 u32 u64 i8 i16 i32 i64`.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """`list[item]`, JSON on the wire."""
+
+    item: Type
+
+
+@dataclass(frozen=True, slots=True)
+class DictOf:
+    """`dict[str, value]`, JSON on the wire."""
+
+    value: Type
+
+
+@dataclass(frozen=True, slots=True)
+class EnumRef:
+    """An `[enum.N]` of any file."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """A `[record.N]` of any file, JSON on the wire."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """`one_of`: a literal set of strings, or of integers."""
+
+    values: tuple[str, ...] | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """`module:Name`, a user's class, always with a mapper; dotted as in `Function`."""
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """`type?`: None, absent on the wire (null inside JSON)."""
+
+    item: Type
+
+
+Type: TypeAlias = (
+    Scalar | ListOf | DictOf | EnumRef | RecordRef | OneOf | External | Optional
+)
+
+
+Encoding: TypeAlias = Literal[
+    "text", "01", "base64", "hex", "raw", "rfc3339", "unix_ms"
+]
+"""How a value is written where its type has more than one text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A default written in TOML, already checked against the type.
+
+    `value` is what the TOML said: str, int, float, bool, list or dict. For a float it
+    is a finite float; for an enum the wire text; for a record a dict by field names as
+    declared, where fields with a default of their own may be missing; for decimal, uuid,
+    datetime, date, duration and bytes the text in the type's own wire form (bytes in
+    base64, whatever the field's encoding).
+    """
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """`factory = "module:function"`, called with no arguments."""
+
+    function: Function
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a job or a record."""
+
+    name: str
+    """As declared."""
+
+    attribute: str
+    """The Python attribute: `name`, with `_` behind it where that is taken."""
+
+    key: str
+    """The wire name: `key`, else `name`."""
+
+    type: Type
+    aliases: tuple[str, ...] = ()
+    default: Value | Factory | None = None
+    mapper: Mapper | None = None
+    encoding: Encoding | None
+    """The declared encoding; None means the type's own. In a record never `text`, `01`
+    or `raw`; never beside a mapper with both sides."""
+
+    min: int | float | None = None
+    max: int | float | None = None
+    min_len: int | None = None
+    max_len: int | None = None
+    pattern: str | None = None
+    """A Python regular expression that compiles; the whole text must match."""
+
+    secret: bool = False
+    """Kept out of `repr`, logs and errors. An entry's field that holds a record with a
+    secret field is as secret on the wire."""
+
+    doc: str = ""
+    deprecated: str | bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enum:
+    """`[enum.N]`."""
+
+    name: str
+    members: tuple[tuple[str, str], ...]
+    """(MEMBER, wire text) in declared order."""
+
+    reserved: tuple[str, ...] = ()
+    doc: str = ""
+    deprecated: str | bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """`[record.N]`."""
+
+    name: str
+    fields: tuple[Field, ...]
+    reserved: tuple[str, ...] = ()
+    doc: str = ""
+    deprecated: str | bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """`[job.N]` with its `[job.N.queue]`."""
+
+    name: str
+    fields: tuple[Field, ...]
+    policy: Policy
+    reserved: tuple[str, ...] = ()
+    doc: str = ""
+    deprecated: str | bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """One schema file, which becomes one Python module."""
+
+    path: str
+    """The schema's path relative to the schema folder, with `/`: `shop/crawl.toml`."""
+
+    name: tuple[str, ...]
+    """The module below the output folder: `("shop", "crawl")`."""
+
+    doc: str = ""
+    enums: tuple[Enum, ...] = ()
+    records: tuple[Record, ...] = ()
+    """Ordered so that a record comes after those it uses."""
+
+    jobs: tuple[Job, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every class it declares: enums, records, jobs."""
+        return (
+            *(enum.name for enum in self.enums),
+            *(record.name for record in self.records),
+            *(job.name for job in self.jobs),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A whole schema folder; modules sorted by path."""
+
+    modules: tuple[Module, ...]
+
+
+def base(kind: Type) -> Type:
+    """The type without its `?`."""
+    return kind.item if isinstance(kind, Optional) else kind

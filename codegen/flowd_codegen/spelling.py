@@ -1,0 +1,270 @@
+"""Types and defaults of the model as Python source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeGuard
+
+from flowd import wire
+from flowd_codegen.fieldtypes import ENCODINGS, SCALARS, ScalarType
+from flowd_codegen.python import (
+    Bracket,
+    Code,
+    Imports,
+    Named,
+    bytes_literal,
+    text_literal,
+)
+from flowd_codegen.schema import (
+    DictOf,
+    Encoding,
+    Enum,
+    EnumRef,
+    External,
+    Function,
+    ListOf,
+    OneOf,
+    Optional,
+    Record,
+    RecordRef,
+    Scalar,
+    Schema,
+    Type,
+)
+
+__all__ = [
+    "Declared",
+    "Speller",
+    "choice_key",
+    "expression",
+    "is_container",
+    "literal",
+    "scalar",
+]
+
+
+class Declared:
+    """Every enum and record of a schema, and the module that each is in."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.enums: dict[str, Enum] = {}
+        self.records: dict[str, Record] = {}
+        self.homes: dict[str, tuple[str, ...]] = {}
+        for module in schema.modules:
+            self.enums |= {enum.name: enum for enum in module.enums}
+            self.records |= {record.name: record for record in module.records}
+            self.homes |= dict.fromkeys(module.names, module.name)
+
+    def holds_secret(self, kind: Type) -> bool:
+        """Whether a record somewhere in the type has a secret field."""
+        match kind:
+            case ListOf(item) | DictOf(item) | Optional(item):
+                return self.holds_secret(item)
+            case RecordRef(name):
+                fields = self.records[name].fields
+                return any(f.secret or self.holds_secret(f.type) for f in fields)
+            case _:
+                return False
+
+
+class Speller:
+    """Spells types for one module, importing what they need there."""
+
+    def __init__(
+        self, module: tuple[str, ...], declared: Declared, imports: Imports
+    ) -> None:
+        self.declared = declared
+        self.imports = imports
+        self._module = module
+
+    def wire(self, name: str) -> str:
+        """Something of `flowd.wire`."""
+        return f"{self.imports.name('flowd', 'wire')}.{name}"
+
+    def function(self, function: Function) -> str:
+        """The user's own function."""
+        return self.imports.name(function.module, function.name)
+
+    def declared_class(self, name: str) -> str:
+        """An enum or record, of this module or a sibling."""
+        home = self.declared.homes[name]
+        if home == self._module:
+            return name
+        return self.imports.name(_relative(self._module, home), name)
+
+    def annotation(self, kind: Type) -> str:
+        """The type as an annotation."""
+        match kind:
+            case Scalar("json"):
+                return self.wire("Json")
+            case Scalar(name):
+                row = SCALARS[name]
+                if row.module:
+                    return self.imports.name(row.module, row.annotation)
+                return row.annotation
+            case ListOf(item):
+                return f"list[{self.annotation(item)}]"
+            case DictOf(value):
+                return f"dict[str, {self.annotation(value)}]"
+            case EnumRef(name) | RecordRef(name):
+                return self.declared_class(name)
+            case OneOf(values):
+                word = self.imports.name("typing", "Literal")
+                return f"{word}[{', '.join(literal(value) for value in values)}]"
+            case External(module, name):
+                return self.imports.name(module, name)
+            case Optional(item):
+                return f"{self.annotation(item)} | None"
+
+    def shape(
+        self, kind: Type, encoding: Encoding | None = None, choices: str = ""
+    ) -> Code:
+        """The type inside JSON; `choices` is the table of its `one_of`, if any."""
+        match kind:
+            case Scalar("json"):
+                return self.wire("JSON")
+            case Scalar(name):
+                return self.wire(scalar(name, encoding).shape)
+            case ListOf(item):
+                return self._shape_of("list_of", self.shape(item))
+            case DictOf(value):
+                return self._shape_of("dict_of", self.shape(value))
+            case EnumRef(name):
+                return self._shape_of("enum_of", self.declared_class(name))
+            case RecordRef(name):
+                return self._shape_of("record_of", self.declared_class(name))
+            case Optional(item):
+                return self._shape_of("optional", self.shape(item, encoding, choices))
+            case OneOf():
+                return self._shape_of("one_of", choices)
+            case External():
+                raise AssertionError(f"{kind} has no text without a mapper")
+
+    def _shape_of(self, builder: str, inner: Code) -> Code:
+        return Bracket(f"{self.wire(builder)}(", (inner,))
+
+
+def scalar(name: str, encoding: Encoding | None) -> ScalarType:
+    """The row of a scalar type, or of the encoding declared for it."""
+    return ENCODINGS[encoding] if encoding else SCALARS[name]
+
+
+def literal(choice: str | int) -> str:
+    """One of a `one_of` as Python source."""
+    return text_literal(choice) if isinstance(choice, str) else str(choice)
+
+
+def choice_key(choice: str | int) -> str:
+    """One of a `one_of` as wire text, as Python source."""
+    return bytes_literal(str(choice).encode())
+
+
+def _relative(here: tuple[str, ...], there: tuple[str, ...]) -> str:
+    """The way from one module to a sibling, as a relative import writes it."""
+    package = here[:-1]
+    shared = 0
+    while shared < min(len(package), len(there) - 1) and (
+        package[shared] == there[shared]
+    ):
+        shared += 1
+    dots = "." * (1 + len(package) - shared)
+    return dots + ".".join(there[shared:])
+
+
+def is_container(value: object) -> bool:
+    """Whether a default is built of other values, so that it must not be shared."""
+    return isinstance(value, list | dict)
+
+
+def expression(kind: Type, value: object, spell: Speller) -> Code:
+    """The default, in the form that `schema.Value` has, as a Python expression."""
+    match kind:
+        case Optional(item):
+            return expression(item, value, spell)
+        case EnumRef(name):
+            members = spell.declared.enums[name].members
+            member = next(member for member, text in members if text == value)
+            return f"{spell.declared_class(name)}.{member}"
+        case ListOf() | DictOf() if not value:
+            return f"{spell.annotation(kind)}()"
+        case ListOf(item) if _is_list(value):
+            return Bracket("[", tuple(expression(item, one, spell) for one in value))
+        case DictOf(item) if _is_dict(value):
+            pairs = {key: expression(item, one, spell) for key, one in value.items()}
+            return Bracket("{", _pairs(pairs))
+        case RecordRef(name) if _is_dict(value):
+            arguments = tuple(
+                Named(
+                    f"{field.attribute}=",
+                    expression(field.type, value[field.name], spell),
+                )
+                for field in spell.declared.records[name].fields
+                if field.name in value
+            )
+            return Bracket(f"{spell.declared_class(name)}(", arguments)
+        case Scalar(name) if name in _PARSED:
+            return _PARSED[name](str(value), spell)
+        case _:
+            return _plain(value)
+
+
+def _plain(value: object) -> Code:
+    if isinstance(value, str):
+        return text_literal(value)
+    if _is_list(value):
+        return Bracket("[", tuple(_plain(item) for item in value))
+    if _is_dict(value):
+        return Bracket("{", _pairs({key: _plain(one) for key, one in value.items()}))
+    return repr(value)
+
+
+def _pairs(pairs: Mapping[str, Code]) -> tuple[Code, ...]:
+    return tuple(Named(f"{text_literal(key)}: ", one) for key, one in pairs.items())
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)
+
+
+def _is_dict(value: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(value, dict)
+
+
+def _decimal(text: str, spell: Speller) -> str:
+    return f'{spell.imports.name("decimal", "Decimal")}("{text}")'
+
+
+def _uuid(text: str, spell: Speller) -> str:
+    return f'{spell.imports.name("uuid", "UUID")}("{text}")'
+
+
+def _date(text: str, spell: Speller) -> str:
+    day = wire.decode_date(text.encode())
+    name = spell.imports.name("datetime", "date")
+    return f"{name}({day.year}, {day.month}, {day.day})"
+
+
+def _datetime(text: str, spell: Speller) -> str:
+    return f'{spell.imports.name("datetime", "datetime")}.fromisoformat("{text}")'
+
+
+def _duration(text: str, spell: Speller) -> str:
+    milliseconds = int(text)
+    name = spell.imports.name("datetime", "timedelta")
+    if milliseconds % 1000:
+        return f"{name}(milliseconds={milliseconds})"
+    return f"{name}(seconds={milliseconds // 1000})"
+
+
+def _bytes(text: str, _: Speller) -> str:
+    return bytes_literal(wire.decode_base64(text.encode()))
+
+
+_PARSED: Final[dict[str, Callable[[str, Speller], str]]] = {
+    "bytes": _bytes,
+    "date": _date,
+    "datetime": _datetime,
+    "decimal": _decimal,
+    "duration": _duration,
+    "uuid": _uuid,
+}

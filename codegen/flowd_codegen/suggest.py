@@ -1,0 +1,176 @@
+"""The nearest word that is one: from misspellings, and from other tools' languages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
+from typing import Final
+
+__all__ = ["nearest", "respelt"]
+
+_LONGEST: Final = 100
+
+_KEYS: Final = {
+    "alias": "aliases",
+    "choices": "one_of",
+    "claimafter": "claim_after",
+    "codec": "encoding",
+    "comment": "doc",
+    "consumer_group": "group",
+    "default_factory": "factory",
+    "delay": "base",
+    "description": "doc",
+    "enum": "one_of",
+    "format": "encoding",
+    "ge": "min",
+    "help": "doc",
+    "le": "max",
+    "lease": "claim_after",
+    "length": "max_len",
+    "literal": "one_of",
+    "max_attempts": "max_retries",
+    "max_delay": "max",
+    "max_length": "max_len",
+    "maximum": "max",
+    "min_idle": "claim_after",
+    "min_idle_time": "claim_after",
+    "min_length": "min_len",
+    "minimum": "min",
+    "name": "key",
+    "oneof": "one_of",
+    "private": "secret",
+    "queue_name": "stream",
+    "regex": "pattern",
+    "rename": "key",
+    "retries": "max_retries",
+    "sensitive": "secret",
+    "start": "starting_id",
+    "start_id": "starting_id",
+    "strategy": "kind",
+    "time_limit": "timeout",
+    "topic": "stream",
+    "visibility_timeout": "claim_after",
+    "wire": "key",
+    "wire_key": "key",
+}
+
+_SCALARS: Final = {
+    "any": "json",
+    "binary": "bytes",
+    "blob": "bytes",
+    "boolean": "bool",
+    "byte": "u8",
+    "char": "str",
+    "date_time": "datetime",
+    "double": "float",
+    "f32": "float",
+    "f64": "float",
+    "float32": "float",
+    "float64": "float",
+    "guid": "uuid",
+    "i128": "int",
+    "instant": "datetime",
+    "int16": "i16",
+    "int32": "i32",
+    "int64": "i64",
+    "int8": "i8",
+    "integer": "int",
+    "interval": "duration",
+    "isize": "i64",
+    "long": "i64",
+    "number": "float",
+    "numeric": "decimal",
+    "object": "json",
+    "short": "i16",
+    "string": "str",
+    "text": "str",
+    "timedelta": "duration",
+    "timestamp": "datetime",
+    "u128": "int",
+    "uint": "u64",
+    "uint16": "u16",
+    "uint32": "u32",
+    "uint64": "u64",
+    "uint8": "u8",
+    "usize": "u64",
+    "value": "json",
+    "varchar": "str",
+}
+
+
+_CONTAINERS: Final = {
+    "array": "list",
+    "dictionary": "dict",
+    "frozenset": "list",
+    "hashmap": "dict",
+    "list": "list",
+    "map": "dict",
+    "mapping": "dict",
+    "record": "dict",
+    "sequence": "list",
+    "set": "list",
+    "tuple": "list",
+    "vec": "list",
+    "dict": "dict",
+}
+
+_WORD: Final = re.compile(r"(?<![\w.:])([A-Za-z][\w-]*)(?![\w.:-])(\s*\[)?")
+_OPTIONAL: Final = re.compile(r"(?:typing\.)?Option(?:al)?\[([^\[\]]+)\]")
+_OPTIONAL_WHOLE: Final = re.compile(r"(?:typing\.)?Option(?:al)?\[(.+)\]")
+_OR_NONE: Final = re.compile(r"\s*\|\s*(?:None|null)$")
+_ARRAY: Final = re.compile(r"([\w.:]+)\[\]")
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """The known key that was probably meant, by likeness or by another tool's name."""
+    return _nearest(word, known, _KEYS, cutoff=0.6)
+
+
+def respelt(text: str, scalars: Collection[str], names: Collection[str]) -> str | None:
+    """A type of another language in flowd's spelling: `Optional[string]` is `str?`.
+
+    The answer may still be no type; None when there was nothing to change.
+    """
+    if len(text) > _LONGEST:
+        return None
+
+    def word(match: re.Match[str]) -> str:
+        found, bracket = match[1], match[2]
+        if found in names or found in scalars:
+            return match[0]
+        if bracket:
+            return f"{_CONTAINERS.get(found.lower(), found)}["
+        return _scalar(found, scalars) or found
+
+    spelling = text.strip().replace("<", "[").replace(">", "]")
+    spelling = _OR_NONE.sub("?", spelling)
+    spelling = _ARRAY.sub(r"list[\1]", spelling)
+    if whole := _OPTIONAL_WHOLE.fullmatch(spelling):
+        spelling = f"{whole[1]}?"
+    spelling = _OPTIONAL.sub(r"\1?", spelling)
+    spelling = _WORD.sub(word, spelling)
+    return spelling if spelling != text else None
+
+
+def _scalar(word: str, scalars: Collection[str]) -> str | None:
+    # A capital means a name of the schema's own, and anything is like a short word.
+    if word[0].isupper() or len(word) < 4:
+        exact = _SCALARS.get(word.lower(), word.lower())
+        return exact if exact in scalars else None
+    return _nearest(word, scalars, _SCALARS, cutoff=0.75)
+
+
+def _nearest(
+    word: str, known: Collection[str], synonyms: dict[str, str], *, cutoff: float
+) -> str | None:
+    # A 1 MB key is nobody's typing mistake, and comparing it takes minutes.
+    if len(word) > _LONGEST:
+        return None
+    plain = word.replace("-", "_").lower()
+    own = {name.lower(): name for name in known}
+    words = own | {other: name for other, name in synonyms.items() if name in own}
+    if plain in words:
+        return words[plain]
+    near = get_close_matches(plain, words, n=1, cutoff=cutoff)
+    return words[near[0]] if near else None

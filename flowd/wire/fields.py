@@ -1,0 +1,62 @@
+"""What generated classes do with a field beside its codec: find it, and judge it.
+
+The constraints return the value they were given, or refuse it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sized
+from decimal import Decimal
+from typing import TypeVar
+
+from flowd.wire.refusal import CodecError
+
+__all__ = [
+    "bounded",
+    "first_key",
+    "matching",
+    "sized",
+]
+
+K = TypeVar("K", bytes, str)
+N = TypeVar("N", int, float, Decimal)
+S = TypeVar("S", bound=Sized)
+
+
+def first_key(fields: Mapping[K, object], *keys: K) -> K:
+    """The first of `keys` that is there; where none is, the first of all."""
+    for key in keys:
+        if key in fields:
+            return key
+    return keys[0]
+
+
+def bounded(
+    value: N,
+    *,
+    min: float | None = None,  # noqa: A002 - the schema's own word
+    max: float | None = None,  # noqa: A002 - the schema's own word
+) -> N:
+    """Refuse a number below `min` or above `max`; NaN is outside of every bound."""
+    if min is not None and not value >= min:
+        raise CodecError(f"below {min}")
+    if max is not None and not value <= max:
+        raise CodecError(f"above {max}")
+    return value
+
+
+def sized(value: S, *, min_len: int = 0, max_len: int | None = None) -> S:
+    """Refuse a text, bytes, list or dict shorter or longer than that."""
+    if len(value) < min_len:
+        raise CodecError(f"shorter than {min_len}")
+    if max_len is not None and len(value) > max_len:
+        raise CodecError(f"longer than {max_len}")
+    return value
+
+
+def matching(value: str, pattern: str) -> str:
+    """Refuse a text that `pattern` does not match as a whole."""
+    if re.fullmatch(pattern, value) is None:
+        raise CodecError(f"does not match {pattern}")
+    return value

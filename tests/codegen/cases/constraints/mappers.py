@@ -1,0 +1,3 @@
+"""What the values of mapped fields may be."""
+
+EXAMPLES = {"Constraints.mapped": [[], ["a"], ["a", "b"]]}

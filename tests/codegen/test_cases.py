@@ -1,0 +1,173 @@
+"""Each folder of `cases/` goes through the real command, and gives what is in it.
+
+A case has a schema and what it becomes: `expected/*.py`, or `error.txt` when it is
+refused. `UPDATE_GOLDEN=1` writes either anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from flowd_codegen.cli import run
+from flowd_codegen.diagnostics import Code
+from flowd_codegen.parse import parse
+from flowd_codegen.render import blacken, render
+from flowd_codegen.source import read
+
+_CASES: Final = Path(__file__).parent / "cases"
+_BROKEN: Final = sorted(path.parent for path in _CASES.glob("*/error.txt"))
+_GOOD: Final = sorted(
+    {case for case in _CASES.iterdir() if case.is_dir()}
+    - {*_BROKEN}
+    - {_CASES / "__pycache__"}
+)
+_MODULES: Final = [
+    path for case in _GOOD for path in sorted((case / "expected").rglob("*.py"))
+]
+_ORDINARY: Final = [case for case in _GOOD if case.name != "wide"]
+_UPDATE: Final = bool(os.environ.get("UPDATE_GOLDEN"))
+
+_NOT_FILES: Final = {
+    Code.TOO_MANY_FIELDS,
+    Code.LINK,
+    Code.NOT_TEXT,
+    Code.TOO_LARGE,
+    Code.NOTHING_TO_READ,
+}
+"""Shown in test_source and test_diagnostics: git has no place for these."""
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Each Python file below a folder, with its text."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_text("utf-8")
+        for path in sorted(folder.rglob("*.py"))
+    }
+
+
+@pytest.mark.parametrize("case", _GOOD, ids=lambda case: case.name)
+def test_a_schema_becomes_what_is_expected(
+    case: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command writes these modules, byte for byte, and `--check` finds nothing."""
+    monkeypatch.chdir(case)
+    if _UPDATE:
+        assert run([".", "-o", "expected"]) == 0
+    out = tmp_path / "jobs"
+    assert run([".", "-o", str(out)]) == 0
+    assert _files(out) == _files(case / "expected")
+    assert run([".", "-o", "expected", "--check"]) == 0
+    printed = capsys.readouterr()
+    assert "error" not in printed.err
+
+
+@pytest.mark.parametrize("case", _BROKEN, ids=lambda case: case.name)
+def test_a_broken_schema_is_refused(
+    case: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command says what is wrong and where, exits with 2, and writes nothing."""
+    monkeypatch.chdir(case)
+    out = tmp_path / "jobs"
+    code = run([".", "-o", str(out)])
+    printed = capsys.readouterr()
+    golden = case / "error.txt"
+    if _UPDATE:
+        golden.write_text(printed.err, encoding="utf-8")
+    assert printed.err == golden.read_text(encoding="utf-8")
+    assert printed.out == ""
+    assert code == 2
+    assert not out.exists()
+
+
+def test_every_error_code_has_a_case() -> None:
+    """No code can be added without a schema that shows it."""
+    texts = "".join((case / "error.txt").read_text("utf-8") for case in _BROKEN)
+    shown = set(re.findall(r"error\[(\w+)\]", texts))
+    errors = {code for code in Code if not code.startswith("W")}
+    assert shown == errors - _NOT_FILES
+
+
+def test_each_case_shows_the_code_in_its_name() -> None:
+    """A case named `e201_…` shows E201, so a code's example is easy to find."""
+    for case in _BROKEN:
+        code = re.match(r"e\d+", case.name)
+        text = (case / "error.txt").read_text("utf-8")
+        if code:
+            assert f"error[{code[0].upper()}]" in text
+
+
+@pytest.mark.parametrize("case", _ORDINARY, ids=lambda case: case.name)
+def test_black_has_nothing_to_do(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templates write what black would, if no name or literal is wider than a line."""
+    monkeypatch.chdir(case)
+    for path, text in render(parse(read(Path()))).items():
+        assert blacken(text) == text, path
+
+
+def test_a_generated_module_imports_only_what_it_needs() -> None:
+    """It imports the standard library, flowd in one line, mappers and its siblings."""
+    for path in _MODULES:
+        nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+        imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+        assert not any(isinstance(node, ast.Import) for node in nodes)
+        absolute = [node.module or "" for node in imports if node.level == 0]
+        assert absolute.count("flowd") <= 1
+        packages = {name.partition(".")[0] for name in absolute}
+        assert packages - {"flowd", "cases"} <= sys.stdlib_module_names
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        given = {alias.asname or alias.name for node in imports for alias in node.names}
+        assert given - used <= {"annotations"}, path
+
+
+def test_mypy_accepts_every_generated_module(tmp_path: Path) -> None:
+    """All cases together, under `--strict` and no configuration."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull]
+        + ["--explicit-package-bases", "--cache-dir", str(tmp_path)]
+        + [str(path) for path in _MODULES],
+        env=os.environ | {"MYPYPATH": str(_CASES.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"Success: no issues found in {len(_MODULES)} source files\n"
+
+
+def test_pyright_accepts_every_generated_module(tmp_path: Path) -> None:
+    """All cases together, in strict mode."""
+    # Pyright looks only below the folder of its configuration.
+    shutil.copytree(_CASES, tmp_path / "cases")
+    config = {
+        "include": [f"cases/{case.name}/expected" for case in _GOOD],
+        "typeCheckingMode": "strict",
+        "pythonVersion": "3.11",
+        "venvPath": str(Path(sys.prefix).parent),
+        "venv": Path(sys.prefix).name,
+    }
+    project = tmp_path / "pyrightconfig.json"
+    project.write_text(json.dumps(config), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", "--outputjson", "--project", str(project)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    result = json.loads(done.stdout)
+    assert result["generalDiagnostics"] == []
+    assert result["summary"]["filesAnalyzed"] == len(_MODULES)

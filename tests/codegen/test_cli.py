@@ -1,0 +1,232 @@
+"""The command `flowd-gen`: what it says and how it exits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowd_codegen.__main__ import REQUIREMENTS
+from flowd_codegen.cli import run
+from tests.house.sources import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test stands beside a folder with one schema."""
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas/email.toml").write_text('[job.Email.fields]\nto = "str"\n')
+    monkeypatch.chdir(tmp_path)
+
+
+def test_check_of_a_fresh_output_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing to say, exit 0."""
+    run(["schemas", "-o", "jobs"])
+    capsys.readouterr()
+    assert run(["schemas", "-o", "jobs", "--check"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_check_shows_what_a_run_would_change(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A diff, missing and stale files; exit 1, and nothing is written."""
+    Path("schemas/old.toml").write_text("[job.Old]\n")
+    run(["schemas", "-o", "jobs"])
+    Path("schemas/old.toml").unlink()
+    Path("schemas/email.toml").write_text('[job.Email.fields]\nto = "str?"\n')
+    Path("schemas/crawl.toml").write_text("[job.Crawl]\n")
+    before = {path: path.read_text() for path in Path("jobs").rglob("*.py")}
+    capsys.readouterr()
+    assert run(["schemas", "-o", "jobs", "--check"]) == 1
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert "missing: jobs/crawl.py" in lines
+    assert "stale: jobs/old.py" in lines
+    assert "--- jobs/email.py (on disk)" in lines
+    assert "+++ jobs/email.py (generated)" in lines
+    assert "-    to: str" in lines
+    assert "+    to: str | None = None" in lines
+    assert printed.err == "jobs is out of date: run flowd-gen schemas -o jobs\n"
+    assert {path: path.read_text() for path in Path("jobs").rglob("*.py")} == before
+
+
+def test_validate_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Good schemas are silent; bad ones exit with 2."""
+    assert run(["validate", "schemas"]) == 0
+    assert capsys.readouterr() == ("", "")
+    Path("schemas/email.toml").write_text('[job.Email.fields]\nto = "string"\n')
+    assert run(["validate", "schemas"]) == 2
+    assert "flowd spells this `str`" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["schemas"]
+
+
+def test_a_folder_may_be_named_validate() -> None:
+    """With -o the first word is always a path."""
+    Path("schemas").rename("validate")
+    assert run(["validate", "-o", "jobs"]) == 0
+    assert Path("jobs/email.py").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["schemas"],
+        ["-o", "jobs"],
+        ["schemas", "-o"],
+        ["schemas", "-o", ""],
+        ["", "-o", "jobs"],
+        ["schemas", "-o", "jobs", "--chek"],
+        ["schemas", "-o", "jobs", "--che"],
+        ["schemas", "jobs"],
+        ["validate"],
+        ["validate", "schemas", "--check"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The usage is shown, and nothing is written."""
+    with pytest.raises(SystemExit) as caught:
+        run(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: flowd-gen ")
+    assert [path.name for path in Path().iterdir()] == ["schemas"]
+
+
+@pytest.mark.parametrize("source", ["shemas", "schemas/email", "empty"])
+def test_a_source_without_schemas_exits_with_2(
+    source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped source prunes nothing."""
+    Path("empty").mkdir()
+    run(["schemas", "-o", "jobs"])
+    assert run([source, "-o", "jobs"]) == 2
+    assert f"{source}:1:1: error[E415]" in capsys.readouterr().err
+    assert Path("jobs/email.py").exists()
+
+
+def test_an_output_that_is_a_file_exits_with_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A file is not replaced by a folder."""
+    Path("jobs").write_text("kept")
+    assert run(["schemas", "-o", "jobs"]) == 2
+    assert "jobs is not a folder" in capsys.readouterr().err
+    assert Path("jobs").read_text() == "kept"
+
+
+def test_what_the_system_refuses_exits_with_3(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A place where no folder can be made is the system's fault, in one line."""
+    assert run(["schemas", "-o", "schemas/email.toml/jobs"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: schemas/email.toml/jobs")
+    assert line.endswith("Not a directory")
+
+
+def test_what_nobody_foresaw_exits_with_3_and_asks_for_a_report(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A traceback comes only with a word that it is ours to mend."""
+    assert run(["schemas", "-o", "no shell can pass\0this"]) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "Traceback (most recent call last):"
+    assert said[-1] == "this is a bug in flowd-gen, please report it"
+
+
+def test_faults_can_be_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object for each fault, as an editor reads it."""
+    Path("schemas/email.toml").write_text('[job.Email.fields]\nto = "string"\n')
+    assert run(["schemas", "-o", "jobs", "--format", "json"]) == 2
+    assert json.loads(capsys.readouterr().err) == {
+        "path": "schemas/email.toml",
+        "line": 2,
+        "column": 6,
+        "severity": "error",
+        "code": "E201",
+        "message": "unknown type `string`",
+        "label": "flowd spells this `str`",
+        "notes": [],
+    }
+
+
+def test_faults_can_be_commands_for_github(capsys: pytest.CaptureFixture[str]) -> None:
+    """They stand beside the line in a pull request; line ends cannot forge another."""
+    Path("schemas/email.toml").write_text('[job.Email]\n"a%\\n::b" = 1\n')
+    assert run(["schemas", "-o", "jobs", "--format", "github"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "::error file=schemas/email.toml,line=2,col=1,title=E102"
+        "::unknown job option `a%25\\n::b`; "
+    )
+
+
+def test_warnings_change_no_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """They go to stderr, whatever else happens."""
+    Path("schemas/empty.toml").touch()
+    assert run(["schemas", "-o", "jobs"]) == 0
+    assert "schemas/empty.toml:1:1: warning[W101]" in capsys.readouterr().err
+
+
+def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` says all that a script needs."""
+    with pytest.raises(SystemExit) as caught:
+        run(["--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert "exit codes: 0 fine; 1 --check" in said
+    assert "flowd-gen validate SRC" in said
+
+
+def _asks_for_its_extra(*command: str, path: str) -> bool:
+    """Whether the command names what to install, in one line, and exits with 2."""
+    done = subprocess.run(
+        [sys.executable, *command, "-m", "flowd_codegen", "schemas", "-o", "jobs"],
+        env={"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode == 2 and done.stderr.splitlines() == [
+        "flowd-gen needs the extra `gen`, which is not installed:",
+        "    python -m pip install 'tomli>=2.4' 'jinja2>=3.1' 'black>=24.1'",
+    ]
+
+
+def test_without_its_extra_it_says_what_to_install() -> None:
+    """A plain install of flowd has the command, and no black, jinja2 or tomli."""
+    # Without `site` Python sees no installed package, so the sources are all there is.
+    assert _asks_for_its_extra("-S", path=f"{ROOT}:{ROOT / 'codegen'}")
+
+
+def test_an_older_requirement_is_no_extra(tmp_path: Path) -> None:
+    """A tomli that some other package brought may be too old to read TOML 1.1."""
+    (tmp_path / "old/tomli-2.0.1.dist-info").mkdir(parents=True)
+    metadata = "Metadata-Version: 2.1\nName: tomli\nVersion: 2.0.1\n"
+    (tmp_path / "old/tomli-2.0.1.dist-info/METADATA").write_text(metadata)
+    assert _asks_for_its_extra(path=f"{tmp_path / 'old'}:{ROOT}:{ROOT / 'codegen'}")
+
+
+def test_what_is_to_be_installed_is_what_the_extra_holds() -> None:
+    """The hint and pyproject.toml cannot drift apart."""
+    extra = json.dumps([*REQUIREMENTS.values()])
+    assert f"gen = {extra}" in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+def test_a_run_that_changes_nothing_never_loads_black() -> None:
+    """Loading it takes longer than such a run."""
+    run(["schemas", "-o", "jobs"])
+    program = (
+        "import sys; from flowd_codegen.cli import run;"
+        "assert run(['schemas', '-o', 'jobs', '--check']) == 0;"
+        "assert 'black' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,267 @@
+"""What a run changes on disk: only what must change, and nothing that is not its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowd_codegen.cli import run
+
+_EMAIL = '[job.Email.fields]\nto = "str"\n'
+_CRAWL = '[job.Crawl.fields]\nurl = "str"\n'
+
+
+@pytest.fixture
+def schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two schemas, one of them in a package; the test runs beside it."""
+    folder = tmp_path / "schemas"
+    (folder / "web").mkdir(parents=True)
+    (folder / "email.toml").write_text(_EMAIL)
+    (folder / "web/crawl.toml").write_text(_CRAWL)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def _generate(*options: str) -> int:
+    return run(["schemas", "-o", "jobs", *options])
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_each_schema_becomes_a_module_in_a_package(
+    schemas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Folders are packages, and every file that is written is named."""
+    assert _generate() == 0
+    assert sorted(_tree(Path("jobs"))) == [
+        "__init__.py",
+        "email.py",
+        "web/__init__.py",
+        "web/crawl.py",
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "wrote jobs/email.py",
+        "wrote jobs/web/crawl.py",
+        "wrote jobs/__init__.py",
+        "wrote jobs/web/__init__.py",
+    ]
+    assert schemas.exists()
+
+
+def test_a_file_that_would_stay_the_same_is_not_touched(
+    schemas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second run writes nothing; a third writes the one module that changed."""
+    _generate()
+    for path in Path("jobs").rglob("*.py"):
+        os.utime(path, (0, 0))
+    capsys.readouterr()
+    assert _generate() == 0
+    assert capsys.readouterr().out == "jobs is up to date\n"
+    (schemas / "email.toml").write_text(f'{_EMAIL}subject = "str"\n')
+    assert _generate() == 0
+    assert capsys.readouterr().out == "wrote jobs/email.py\n"
+    changed = [path.name for path in Path("jobs").rglob("*.py") if path.stat().st_mtime]
+    assert changed == ["email.py"]
+
+
+def test_a_fault_in_one_file_writes_nothing(schemas: Path) -> None:
+    """Old modules stay as they are until every schema is right."""
+    _generate()
+    before = _tree(Path("jobs"))
+    (schemas / "email.toml").write_text(f'{_EMAIL}subject = "str"\n')
+    (schemas / "web/crawl.toml").write_text('[job.Crawl.fields]\nurl = "string"\n')
+    assert _generate() == 2
+    assert _tree(Path("jobs")) == before
+
+
+def test_a_stale_module_is_removed_with_its_package(
+    schemas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What no schema gives any more goes, and a folder that it leaves empty."""
+    _generate()
+    (schemas / "web/crawl.toml").unlink()
+    capsys.readouterr()
+    assert _generate() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "wrote jobs/__init__.py",
+        "removed jobs/web/__init__.py",
+        "removed jobs/web/crawl.py",
+    ]
+    assert not Path("jobs/web").exists()
+
+
+def test_no_prune_keeps_stale_modules(schemas: Path) -> None:
+    """Who wants to keep a module says so."""
+    _generate()
+    (schemas / "web/crawl.toml").unlink()
+    assert _generate("--no-prune") == 0
+    assert Path("jobs/web/crawl.py").exists()
+
+
+def test_one_schema_alone_prunes_nothing(schemas: Path) -> None:
+    """A single file cannot know what the others of its folder give."""
+    _generate()
+    assert run([str(schemas / "email.toml"), "-o", "jobs"]) == 0
+    assert Path("jobs/web/crawl.py").exists()
+
+
+def test_pruning_takes_only_what_flowd_gen_wrote(schemas: Path, tmp_path: Path) -> None:
+    """Files without our first line, links, and folders that are no packages are safe."""
+    _generate()
+    header = Path("jobs/email.py").read_text().splitlines()[0]
+    elsewhere = tmp_path / "elsewhere.py"
+    kept = {
+        elsewhere: header,
+        Path("jobs/mine.py"): "x = 1\n",
+        Path("jobs/quoted.py"): f"# see\n{header}\n",
+        Path("jobs/notes.txt"): header,
+        Path("jobs/copy.py"): f"{header}\n",
+        Path("jobs/.venv/email.py"): header,
+        Path("jobs/site-packages/email.py"): header,
+    }
+    for path, text in kept.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    Path("jobs/link.py").symlink_to(elsewhere)
+    (schemas / "web/crawl.toml").unlink()
+    assert _generate() == 0
+    assert all(path.read_text() == text for path, text in kept.items())
+    assert Path("jobs/link.py").is_symlink()
+    assert not Path("jobs/web").exists()
+
+
+def test_an_output_below_another_is_not_pruned(schemas: Path) -> None:
+    """Each output removes its own modules, whatever stands below it."""
+    assert schemas.exists()
+    Path("other").mkdir()
+    Path("other/mail.toml").write_text("[job.Mail]\n")
+    assert run(["other", "-o", "app/jobs/mail"]) == 0
+    assert run(["schemas", "-o", "app/jobs"]) == 0
+    assert run(["other", "-o", "app"]) == 0
+    assert run(["other", "-o", "."]) == 0
+    assert sorted(_tree(Path("app"))) == [
+        "__init__.py",
+        "jobs/__init__.py",
+        "jobs/email.py",
+        "jobs/mail/__init__.py",
+        "jobs/mail/mail.py",
+        "jobs/web/__init__.py",
+        "jobs/web/crawl.py",
+        "mail.py",
+    ]
+
+
+def test_a_file_of_somebody_else_is_never_overwritten(
+    schemas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run says which file is in the way and writes none of the others."""
+    assert schemas.exists()
+    Path("jobs").mkdir()
+    Path("jobs/email.py").write_text("# mine\n")
+    assert _generate() == 2
+    assert capsys.readouterr().err == (
+        "error: jobs/email.py was not written by flowd-gen\n"
+        "move it away or give another -o; nothing was written\n"
+    )
+    assert _tree(Path("jobs")) == {"email.py": b"# mine\n"}
+
+
+def test_a_package_of_somebody_else_keeps_its_init(schemas: Path) -> None:
+    """`-o app/jobs`, or `-o app` itself, works inside a package that exists."""
+    assert schemas.exists()
+    Path("app").mkdir()
+    Path("app/__init__.py").write_text("VERSION = 1\n")
+    Path("app/main.py").write_text("from .email import Email\n")
+    assert run(["schemas", "-o", "app"]) == 0
+    assert run(["schemas", "-o", "app/jobs"]) == 0
+    assert Path("app/__init__.py").read_text() == "VERSION = 1\n"
+    program = "import app.main, app.jobs.web.crawl; app.jobs.web.crawl.Crawl(url='u')"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", ["email.py", "web"])
+def test_a_link_in_the_output_is_not_followed(
+    schemas: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a module nor a package is written through a link."""
+    assert schemas.exists()
+    Path("jobs").mkdir()
+    target = tmp_path / "target"
+    if name == "web":
+        target.mkdir()
+    else:
+        target.write_text("# kept\n")
+    Path("jobs", name).symlink_to(target)
+    assert _generate() == 2
+    said = capsys.readouterr().err
+    assert f"jobs/{name} is a link, which flowd-gen does not follow" in said
+    assert _tree(tmp_path / "jobs").keys() <= {"email.py"}
+
+
+def test_the_output_folder_itself_may_be_a_link(schemas: Path, tmp_path: Path) -> None:
+    """Who names a link means what it shows."""
+    assert schemas.exists()
+    (tmp_path / "real").mkdir()
+    Path("jobs").symlink_to(tmp_path / "real")
+    assert _generate() == 0
+    assert (tmp_path / "real/web/crawl.py").exists()
+
+
+def test_no_temporary_file_is_left(
+    schemas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that the disk refuses leaves everything as it was, and exits with 3."""
+    assert schemas.exists()
+    Path("jobs").mkdir()
+    Path("jobs/web").write_text("a file where a package has to be\n")
+    before = _tree(Path("jobs"))
+    assert _generate() == 3
+    assert _tree(Path("jobs")) == before
+    assert capsys.readouterr().err.startswith("error: jobs/web")
+
+
+def test_the_output_may_be_inside_the_schema_folder(schemas: Path) -> None:
+    """A package beside its schemas is not read as one."""
+    assert run(["schemas", "-o", "schemas/jobs"]) == 0
+    assert run(["schemas", "-o", "schemas/jobs", "--check"]) == 0
+    assert (schemas / "jobs/web/crawl.py").exists()
+
+
+def test_two_runs_at_once_give_one_whole_output(schemas: Path) -> None:
+    """Each file is replaced in one step, so the last of two runs wins."""
+    for number in range(20):
+        (schemas / f"more{number}.toml").write_text(f"[job.More{number}]\n")
+    command = [sys.executable, "-m", "flowd_codegen", "schemas", "-o", "jobs"]
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [one.wait() for one in runs] == [0, 0]
+    assert _generate("--check") == 0
+    assert not list(Path("jobs").rglob(".*"))
+
+
+def test_the_same_schemas_give_the_same_bytes(schemas: Path, tmp_path: Path) -> None:
+    """Neither hash seed, time zone, locale nor current folder gets into the output."""
+    outputs: list[dict[str, bytes]] = []
+    for seed, zone, folder in (("0", "UTC", tmp_path), ("7", "Asia/Tokyo", schemas)):
+        out = tmp_path / f"jobs{seed}"
+        environment = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": "C"}
+        subprocess.run(
+            [sys.executable, "-m", "flowd_codegen", schemas, "-o", out],
+            cwd=folder,
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        outputs.append(_tree(out))
+    assert outputs[0] == outputs[1]
+    assert str(tmp_path).encode() not in b"".join(outputs[0].values())

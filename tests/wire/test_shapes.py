@@ -1,0 +1,147 @@
+"""JSON inside a field: its values have exactly the types that the schema says."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Final, TypeVar
+
+import pytest
+
+from flowd import wire
+
+T = TypeVar("T")
+
+
+class _Colour(StrEnum):
+    RED = "red"
+
+
+_SHAPES: Final[dict[str, wire.Shape[object]]] = {
+    name: getattr(wire, name)
+    for name in wire.__all__
+    if isinstance(getattr(wire, name), wire.Shape)
+}
+_NUMBERS: Final = {"INT", "U8", "U16", "U32", "U64", "I8", "I16", "I32", "I64"}
+_MILLISECONDS: Final = {"UNIX_MS", "DURATION"}
+
+
+def _load(raw: bytes, shape: wire.Shape[T]) -> T:
+    return wire.decode_json(raw, shape)
+
+
+@pytest.mark.parametrize("name", sorted(_SHAPES))
+def test_a_shape_takes_only_its_own_kind_of_json(name: str) -> None:
+    """Nothing is converted: "1" is no number, 1 no bool, and null only where allowed."""
+    kinds: dict[str, bytes] = {
+        "null": b"null",
+        "bool": b"true",
+        "int": b"1",
+        "float": b"1.5",
+        "str": b'"~"',
+        "list": b"[]",
+        "dict": b"{}",
+    }
+    if name in _NUMBERS | _MILLISECONDS:
+        taken = {"int"}
+    else:
+        taken = {"JSON": set(kinds), "BOOL": {"bool"}, "STR": {"str"}}.get(name, set())
+        taken = {"int", "float"} if name == "FLOAT" else taken
+    for kind, raw in kinds.items():
+        if kind in taken:
+            _load(raw, _SHAPES[name])
+        else:
+            with pytest.raises(wire.CodecError):
+                _load(raw, _SHAPES[name])
+
+
+def test_a_sized_integer_keeps_its_range_inside_json() -> None:
+    """A list of u8 refuses 256, and 1.0 is no integer."""
+    shape = wire.list_of(wire.U8)
+    assert _load(b"[0,255]", shape) == [0, 255]
+    with pytest.raises(wire.CodecError, match=r"^at \[1\]: not in 0\.\.255$"):
+        _load(b"[0,256]", shape)
+    with pytest.raises(wire.CodecError, match="expected an integer, not a float"):
+        _load(b"[1.0]", shape)
+    with pytest.raises(wire.CodecError, match=r"^at \[0\]: not in 0\.\.255$"):
+        wire.encode_json([-1], shape)
+
+
+def test_an_error_names_the_place() -> None:
+    """The way through lists and objects is spelt out."""
+    shape = wire.list_of(wire.dict_of(wire.list_of(wire.STR)))
+    with pytest.raises(wire.CodecError) as caught:
+        _load(b'[{},{"a":[],"b":["x",1]}]', shape)
+    assert str(caught.value) == "at [1][1][1]: expected a string, not an integer"
+    assert (caught.value.where, caught.value.reason) == (
+        "[1][1][1]",
+        "expected a string, not an integer",
+    )
+
+
+def test_an_error_never_holds_the_value() -> None:
+    """A field that holds a secret may show its errors."""
+    shape = wire.list_of(wire.dict_of(wire.U8))
+    for raw in (b'[{"hunter2":"hunter2"}]', b'["hunter2"]', b'"hunter2"', b"hunter2"):
+        with pytest.raises(wire.CodecError) as caught:
+            _load(raw, shape)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_null_is_for_optional_values() -> None:
+    """`list[str?]` has holes, `list[str]` has none."""
+    assert _load(b'[null,"a"]', wire.list_of(wire.optional(wire.STR))) == [None, "a"]
+    with pytest.raises(wire.CodecError, match="not null"):
+        _load(b"[null]", wire.list_of(wire.STR))
+
+
+def test_enums_and_choices_are_json_strings_and_integers() -> None:
+    """A member is its text; an integer choice is a number, not its text."""
+    assert _load(b'["red"]', wire.list_of(wire.enum_of(_Colour))) == [_Colour.RED]
+    numbers = wire.one_of({b"1": 1})
+    assert _load(b"1", numbers) == 1
+    for raw in (b'"1"', b"true", b"2", b"1.0"):
+        with pytest.raises(wire.CodecError):
+            _load(raw, numbers)
+
+
+def test_json_is_compact_and_plain() -> None:
+    """No blanks, no escapes of letters, no NaN: what serde_json writes."""
+    shape = wire.dict_of(wire.list_of(wire.FLOAT))
+    assert wire.encode_json({"é😀": [1.0, 0.5]}, shape) == '{"é😀":[1.0,0.5]}'.encode()
+    for value in (math.nan, math.inf):
+        with pytest.raises(wire.CodecError, match="NaN and infinity are not JSON"):
+            wire.encode_json({"a": [value]}, shape)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        wire.encode_json(math.nan, wire.JSON)
+
+
+def test_a_container_of_another_type_is_not_written() -> None:
+    """A str is no list of str, and a key is a str."""
+    lists: wire.Shape[object] = getattr(wire, "list_of")(wire.STR)  # noqa: B009
+    dicts: wire.Shape[object] = getattr(wire, "dict_of")(wire.STR)  # noqa: B009
+    with pytest.raises(wire.CodecError, match="expected a list, not a string"):
+        wire.encode_json("text", lists)
+    with pytest.raises(wire.CodecError, match="expected a dict, not a list"):
+        wire.encode_json(["text"], dicts)
+    with pytest.raises(
+        wire.CodecError, match=r"at \[0\]: expected a string, not an integer"
+    ):
+        wire.encode_json({1: "a"}, dicts)
+
+
+def test_what_a_mapper_raises_is_named_by_its_type_only() -> None:
+    """The user's own error may hold the value, so it is the cause and not the text."""
+    refusal = wire.inside(".tags", ValueError("hunter2"))
+    assert str(refusal) == "at .tags: refused with ValueError"
+    assert isinstance(refusal.__cause__, ValueError)
+
+
+def test_a_missing_key_is_told_from_a_mappers_key_error() -> None:
+    """Only the key that is being read can be missing."""
+    assert str(wire.inside(".size", KeyError("size"))) == (
+        "at .size: required key is missing"
+    )
+    assert str(wire.inside(".size", KeyError("other"))) == (
+        "at .size: refused with KeyError"
+    )

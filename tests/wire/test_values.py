@@ -1,0 +1,179 @@
+"""What the codecs do beyond single vectors: they lose nothing and refuse the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from flowd import wire
+
+
+class _Colour(StrEnum):
+    RED = "red"
+    GREEN = "dark green"
+
+
+_CHOICES: Final[dict[bytes, int]] = {b"-1": -1, b"10": 10}
+_DECODERS: Final[list[Callable[[bytes], object]]] = [
+    *(
+        getattr(wire, name)
+        for name in wire.__all__
+        if name.startswith("decode_")
+        and name not in ("decode_enum", "decode_one_of", "decode_json")
+    ),
+    lambda raw: wire.decode_enum(raw, _Colour),
+    lambda raw: wire.decode_one_of(raw, _CHOICES),
+    lambda raw: wire.decode_json(raw, wire.JSON),
+    lambda raw: wire.decode_json(raw, wire.list_of(wire.optional(wire.U8))),
+]
+
+
+@given(st.floats(allow_nan=False))
+@example(5e-324)
+@example(1e300)
+def test_every_double_survives(value: float) -> None:
+    """The text has no exponent, as in Rust, and reads as the same double."""
+    text = wire.encode_float(value)
+    assert b"e" not in text
+    assert math.copysign(1, wire.decode_float(text)) == math.copysign(1, value)
+    assert wire.decode_float(text) == value
+
+
+@pytest.mark.parametrize(("value", "length"), [(1e300, 301), (5e-324, 326)])
+def test_a_double_is_as_long_as_in_rust(value: float, length: int) -> None:
+    """Digits and zeros are spelt out."""
+    assert len(wire.encode_float(value)) == length
+
+
+def test_two_spellings_as_short_as_each_other_are_one_double() -> None:
+    """Where Rust picks the other one of two shortest texts, the value is the same."""
+    assert wire.encode_float(78815232062337.625) == b"78815232062337.62"
+    assert wire.decode_float(b"78815232062337.63") == 78815232062337.625
+
+
+@given(st.one_of(st.binary(max_size=40), st.text(max_size=40).map(str.encode)))
+@example(b"9" * 5000)
+@example(b"[" * 100_000)
+@example(b"[" + b"9" * 5000 + b"]")
+@example(b"[-1e400]")
+@example(b"9999-12-31T23:59:59-23:59")
+@settings(deadline=None)
+def test_a_decoder_refuses_in_one_way(raw: bytes) -> None:
+    """Whatever bytes come, a decoder gives a value or says no; nothing else escapes."""
+    for decode in _DECODERS:
+        with contextlib.suppress(wire.CodecError, UnicodeError):
+            decode(raw)
+
+
+@pytest.mark.parametrize(
+    ("encode", "value"),
+    [
+        ("int", 1.0),
+        ("int", "1"),
+        ("u8", 256),
+        ("u8", -1),
+        ("u32", 1.5),
+        ("i8", 128),
+        ("i64", 2**63),
+        ("float", "1"),
+        ("float", Decimal(1)),
+        ("bool", 1),
+        ("bool01", None),
+        ("decimal", Decimal("NaN")),
+        ("decimal", 1.5),
+        ("uuid", "01234567-89ab-cdef-0123-456789abcdef"),
+        ("date", datetime(2026, 1, 31)),  # noqa: DTZ001 - it is about to be refused
+        ("datetime", datetime(2026, 1, 31)),  # noqa: DTZ001 - it has no offset
+        ("unix_ms", datetime(2026, 1, 31)),  # noqa: DTZ001 - it has no offset
+        ("duration", 5),
+        ("base64", "text"),
+        ("hex", "text"),
+        ("raw", "text"),
+        ("raw", 5),
+    ],
+)
+def test_a_value_of_another_type_is_refused(encode: str, value: object) -> None:
+    """What the annotation forbids is not written as something else."""
+    function = getattr(wire, f"encode_{encode}")
+    with pytest.raises((wire.CodecError, TypeError, AttributeError)):
+        function(value)
+
+
+def test_a_duration_is_cut_to_the_millisecond() -> None:
+    """A finer part is lost, towards the past."""
+    assert wire.encode_duration(timedelta(microseconds=1999)) == b"1"
+    assert wire.encode_duration(timedelta(microseconds=-1)) == b"-1"
+
+
+def test_an_enum_is_its_text() -> None:
+    """A member is written and read by its text, exactly; its name counts for nothing."""
+    assert wire.encode_enum(_Colour.GREEN, _Colour) == b"dark green"
+    assert wire.decode_enum(b"dark green", _Colour) is _Colour.GREEN
+    for raw in (b"GREEN", b"Red", b"", b"red "):
+        with pytest.raises(wire.CodecError, match="expected one of red, dark green"):
+            wire.decode_enum(raw, _Colour)
+
+
+def test_a_choice_is_its_text() -> None:
+    """A literal is written as text and read only if the schema lists it."""
+    assert wire.encode_one_of(10, _CHOICES) == b"10"
+    assert wire.decode_one_of(b"-1", _CHOICES) == -1
+    for raw in (b"+10", b"010", b"", b"11"):
+        with pytest.raises(wire.CodecError, match="expected one of -1, 10"):
+            wire.decode_one_of(raw, _CHOICES)
+    with pytest.raises(wire.CodecError, match="expected one of -1, 10"):
+        wire.encode_one_of(11, _CHOICES)
+
+
+def test_a_long_list_of_choices_is_cut() -> None:
+    """An error stays a line, however many values there are."""
+    choices = {str(number).encode(): number for number in range(1000)}
+    with pytest.raises(wire.CodecError) as caught:
+        wire.decode_one_of(b"x", choices)
+    assert str(caught.value).endswith("10, 11, …")
+
+
+def test_bounds_hold_at_their_ends() -> None:
+    """`min` and `max` are allowed values, and NaN is outside of every bound."""
+    assert wire.bounded(1, min=1, max=1) == 1
+    assert wire.bounded(Decimal("0.5"), max=0.5) == Decimal("0.5")
+    with pytest.raises(wire.CodecError, match=r"^below 1$"):
+        wire.bounded(0, min=1)
+    with pytest.raises(wire.CodecError, match=r"^above 1$"):
+        wire.bounded(1.1, max=1)
+    for bound in ({"min": 0.0}, {"max": 0.0}):
+        with pytest.raises(wire.CodecError):
+            wire.bounded(math.nan, **bound)
+
+
+def test_lengths_hold_at_their_ends() -> None:
+    """A text is counted in characters, bytes in bytes, a list in items."""
+    assert wire.sized("héé", min_len=3, max_len=3) == "héé"
+    assert wire.sized(b"", max_len=0) == b""
+    with pytest.raises(wire.CodecError, match=r"^shorter than 1$"):
+        wire.sized(list[int](), min_len=1)
+    with pytest.raises(wire.CodecError, match=r"^longer than 2$"):
+        wire.sized({"a": 1, "b": 2, "c": 3}, max_len=2)
+
+
+def test_a_pattern_matches_the_whole_text() -> None:
+    """Neither a part nor a line end more is a match."""
+    assert wire.matching("ab1", r"[a-z]+\d") == "ab1"
+    for text in ("ab1\n", "xab12", ""):
+        with pytest.raises(wire.CodecError, match=r"does not match \[a-z\]"):
+            wire.matching(text, r"[a-z]+\d")
+
+
+def test_the_first_key_that_is_there_is_found() -> None:
+    """Where none is there, the first is what is missing."""
+    assert wire.first_key({b"b": 1, b"c": 1}, b"a", b"b", b"c") == b"b"
+    assert wire.first_key({}, "a", "b") == "a"
