@@ -102,8 +102,8 @@ class _Call:
         # The caller may have been cancelled; the command was carried out all the same.
         if self.reply.done():
             return
-        if isinstance(reply, Exception):
-            self.reply.set_exception(refusal(reply))
+        if isinstance(reply, ServerError):
+            self.reply.set_exception(reply)
         else:
             self.reply.set_result(reply)
 
@@ -171,9 +171,14 @@ class Link:
                 packed = b"".join([_pack(call.command) for call in calls])
                 sent = True
                 await connection.send_packed_command(packed, check_health=False)
+                elsewhere = False
                 for call in calls:
-                    call.answer(await _read(connection))
+                    reply = await _read(connection)
+                    elsewhere |= _may_be_elsewhere(reply)
+                    call.answer(reply)
                     answered += 1
+                if elsewhere:
+                    await self._drop()
         except ServerError as error:
             for call in calls[answered:]:
                 call.fail(error)
@@ -206,7 +211,11 @@ class Link:
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, redis.exceptions.RedisError):
-                answer = refusal(error)
+                # redis-py wraps what the server answered to the login.
+                cause = error.__cause__
+                if not isinstance(cause, redis.exceptions.RedisError):
+                    cause = error
+                answer = refusal(cause)
                 if type(answer) is not ServerError:
                     raise answer from error
             raise
@@ -229,7 +238,15 @@ async def _read(connection: AbstractConnection) -> object:
         redis.exceptions.BusyLoadingError,
         redis.exceptions.AuthenticationError,
     ) as error:
-        return error
+        return refusal(error)
+
+
+def _may_be_elsewhere(reply: object) -> bool:
+    """Whether the address may lead to another server by now: after a failover.
+
+    The old primary keeps its connections and refuses what writes.
+    """
+    return isinstance(reply, NotReady) and not isinstance(reply, QueueFull)
 
 
 def _reader(connection: AbstractConnection) -> Callable[..., Awaitable[object]]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from flowd.claimer import Claimer
@@ -46,6 +47,7 @@ class Consumer:
         slots: Callable[[], int],
         takeovers: Callable[[], int],
         start: Callable[[Entry], None],
+        failed: Callable[[], None],
     ) -> None:
         self._stream = stream
         self._reader = reader
@@ -56,12 +58,14 @@ class Consumer:
         self._slots = slots
         self._takeovers = takeovers
         self._start = start
+        self._failed = failed
         self._stopping = False
         self._slot_freed = asyncio.Event()
         self._reading_until = 0.0
         self._unblocking: asyncio.Task[None] | None = None
         self._cursor: bytes = b"0-0"
         self._stranded = False
+        self._failures: Counter[str] = Counter()
         self._tend_at = 0.0
         # Leases went on running while the server was away, so the other workers get
         # the time to renew theirs before the first sweep.
@@ -73,31 +77,19 @@ class Consumer:
         Raises:
             FatalError: the server refuses, and will until somebody changes something.
         """
-        who = f"reading {self._stream.keys.stream}"
-        failures = 0
         while not self._stopping:
-            try:
-                await self._step()
-            except FatalError:
-                raise
-            except ServerError as error:
-                failures += 1
-                self._outage.begin(who, error)
-                self._stranded = True
-                self._claim_at = self._after_renewal()
-                if isinstance(error, GroupMissing):
-                    await self._recreate()
-                await asyncio.sleep(RECONNECT.delay(failures))
-            else:
-                if failures:
-                    failures = 0
-                    self._outage.end(who)
+            await self._step()
 
     def stop(self) -> None:
         """Read no more; a blocked read ends at once."""
         self._stopping = True
         self.slot_freed()
-        self._unblock()
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """End a blocked read at once; what it has taken by then is started."""
+        if self._reading_until:
+            self._unblock()
 
     def slot_freed(self) -> None:
         """A delivery ended or was settled, so there may be room for another."""
@@ -117,12 +109,33 @@ class Consumer:
         room = self._room(free)
         claim = room > 0 and now >= self._claim_at
         if claim or now >= self._tend_at or (self._stranded and free > 0):
-            await self._tend(free, room if claim else 0)
+            await self._patiently("tending", self._tend(free, room if claim else 0))
         elif free <= 0:
             await self._wait_for_slot(self._tend_at - now)
         else:
             until = min(self._tend_at, self._claim_at) if room > 0 else self._tend_at
-            await self._read(free, min(self._block, max(until - now, _SOONEST)))
+            block = min(self._block, max(until - now, _SOONEST))
+            await self._patiently("reading", self._read(free, block))
+
+    async def _patiently(self, what: str, step: Awaitable[None]) -> None:
+        """Take one step; after a failure, wait the longer the more there were."""
+        stream = self._stream.keys.stream
+        try:
+            await step
+        except FatalError:
+            raise
+        except ServerError as error:
+            self._failures[what] += 1
+            self._outage.begin(what, stream, error)
+            self._failed()
+            self._stranded = True
+            self._claim_at = self._after_renewal()
+            if isinstance(error, GroupMissing):
+                await self._recreate()
+            await asyncio.sleep(RECONNECT.delay(self._failures[what]))
+        else:
+            if self._failures.pop(what, 0):
+                self._outage.end(what, stream)
 
     def _room(self, free: int) -> int:
         """How many of the free slots takeovers may use."""
@@ -140,6 +153,9 @@ class Consumer:
             )
         finally:
             self._reading_until = 0.0
+            if self._unblocking is not None:
+                # It must neither end a later read nor outlive this loop.
+                await asyncio.wait([self._unblocking])
         for entry in entries:
             self._start(entry)
 
@@ -151,7 +167,7 @@ class Consumer:
             takeovers=0 if stranded else takeovers,
             cursor=self._cursor,
             stranded=stranded,
-            running=self._holder.held if stranded else (),
+            running=self._holder.held,
         )
         for entry in tended.taken:
             self._start(entry)
@@ -181,7 +197,7 @@ class Consumer:
         except FatalError:
             raise
         except ServerError as error:
-            self._outage.begin(f"reading {self._stream.keys.stream}", error)
+            self._outage.begin("reading", self._stream.keys.stream, error)
             return
         _log.warning(
             "%s: group %s was gone and is set up again; jobs that were in the stream"

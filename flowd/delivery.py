@@ -45,6 +45,7 @@ class Delivery:
         "entry_id",
         "fields",
         "held_since",
+        "in_thread",
         "task",
     )
 
@@ -57,6 +58,9 @@ class Delivery:
         """When the attempt has taken too long (`time.monotonic`)."""
 
         self.task: asyncio.Task[None] | None = None
+        self.in_thread = False
+        """Whether a thread is at work on it, which nothing can end."""
+
         self.cancelled: Literal["", "timeout", "lost", "shutdown"] = ""
         """Why flowd cancelled the handler; empty if it did not."""
 
@@ -104,6 +108,17 @@ class Delivery:
     def crashes(self) -> int:
         """Deliveries that neither failed nor were handed back."""
         return self.deliveries - self.attempt
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether two deliveries before this one ended without a word."""
+        if self.count == 1 and b"_deliveries" not in self.fields:
+            return False
+        try:
+            self.read_envelope()
+        except DecodeError:
+            return False
+        return self.crashes >= 2
 
 
 class Context:

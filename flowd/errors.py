@@ -225,8 +225,8 @@ class Retry(HandlerSignal):
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         super().__init__(reason or "the handler asked for a retry")
-        if after is not None and after < 0:
-            raise OptionError("after", after, "must not be negative (seconds)")
+        if after is not None and not after >= 0:  # true for NaN as well
+            raise OptionError("after", after, "must be 0 or more (seconds)")
         self.after = after
 
 
@@ -235,8 +235,8 @@ class Snooze(HandlerSignal):
 
     def __init__(self, after: float) -> None:
         super().__init__(f"snoozed for {after:g} s")
-        if after < 0:
-            raise OptionError("after", after, "must not be negative (seconds)")
+        if not after >= 0:
+            raise OptionError("after", after, "must be 0 or more (seconds)")
         self.after = after
 
 

@@ -7,17 +7,16 @@ hand back what did not, stop renewing, forget the consumer.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
 from typing import Final, Generic, TypeVar
 
 from flowd import outcome
+from flowd.announce import Announcer
 from flowd.claimer import Claimer
 from flowd.connection import Link
 from flowd.consumer import Consumer
@@ -26,7 +25,7 @@ from flowd.errors import ServerError
 from flowd.handler import BoundHandler, Handler
 from flowd.job import Job
 from flowd.lease import Holder
-from flowd.letter import Letter, letter_fields, read_letter
+from flowd.letter import Letter
 from flowd.policy import Policy
 from flowd.session import Session
 from flowd.settlement import Settlement
@@ -60,9 +59,7 @@ class QueueHandle(Generic[J]):
         on_dead_letter: Callable[[Letter[J]], object] | None,
     ) -> None:
         self._session = session
-        self._job_class = job_class
         self._concurrency = concurrency
-        self._on_dead_letter = on_dead_letter
         # Unique for each run: the fence tells deliveries apart by consumer and count.
         prefix = consumer or f"{socket.gethostname()}-{os.getpid()}"
         self.consumer = f"{prefix}-{uuid.uuid4().hex[:8]}"
@@ -73,6 +70,7 @@ class QueueHandle(Generic[J]):
             lease = claimer.min_idle
         self._stream = Stream(session.link, policy.stream, policy.group)
         self._reader = Link(session.address, name="flowd-reader")
+        self._announcer = Announcer(on_dead_letter, job_class, self.consumer)
         self._holder = Holder(self._stream, self.consumer, lease, self._lost)
         self._worker = Worker(
             job_class,
@@ -85,9 +83,9 @@ class QueueHandle(Generic[J]):
             self._stream,
             self._holder,
             session.outage,
-            settled=self._slot_freed,
+            settled=self._settled,
             requeued=self.due_in,
-            buried=self._buried,
+            buried=self._announcer.announce,
         )
         self._consumer = Consumer(
             self._stream,
@@ -99,8 +97,8 @@ class QueueHandle(Generic[J]):
             slots=self._slots,
             takeovers=lambda: self._worker.takeovers,
             start=self._start,
+            failed=session.leases.renew_soon,
         )
-        self._callbacks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._drain_until: float | None = None
         self._hurry = asyncio.Event()
@@ -148,20 +146,39 @@ class QueueHandle(Generic[J]):
         """A job of this queue will be due in so many seconds; look then."""
         self._consumer.due_in(delay)
 
-    def _slot_freed(self) -> None:
+    def make_room(self) -> None:
+        """Take no more entries: a suspect of this process is to run alone."""
+        self._consumer.interrupt()
+
+    def go_on(self) -> None:
+        """Take entries again."""
         self._consumer.slot_freed()
+
+    def _settled(self) -> None:
+        self._consumer.slot_freed()
+        self._session.solo.look()
 
     def _slots(self) -> int:
         """Free slots; none while the server takes no endings, or they would pile up."""
-        if len(self._settlement) >= 2 * self._concurrency:
+        if self._session.solo.busy or len(self._settlement) >= 2 * self._concurrency:
             return 0
         return self._concurrency - len(self._worker)
 
     def _start(self, entry: Entry) -> None:
         delivery = Delivery(entry, time.monotonic())
         self._holder.held[entry.id] = delivery
-        if self._stopping.is_set():
-            self._settlement.add(delivery, outcome.Release())
+        solo = self._session.solo
+        if self._stopping.is_set() or solo.busy:
+            self._settlement.add(delivery, self._worker.hand_back(delivery))
+        elif self._worker.must_be_alone(delivery):
+            solo.admit(
+                delivery,
+                start=lambda: self._worker.start(delivery),
+                give_up=lambda: self._settlement.add(
+                    delivery, outcome.Release(self._holder.lease)
+                ),
+                patience=self._holder.lease,
+            )
         else:
             self._worker.start(delivery)
 
@@ -172,14 +189,18 @@ class QueueHandle(Generic[J]):
                 del self._holder.held[delivery.entry_id]
             else:
                 self._settlement.add(delivery, end)
-        self._consumer.slot_freed()
+        self._settled()
 
     def _lost(self, entry_ids: Sequence[bytes]) -> None:
         for entry_id in entry_ids:
             delivery = self._holder.held.get(entry_id)
-            if delivery is None or not self._worker.cancel(delivery, "lost"):
+            if delivery is None or not (
+                self._worker.cancel(delivery, "lost")
+                or self._session.solo.withdraw(delivery)
+            ):
                 continue  # settled meanwhile, or about to be: the fence decides
             del self._holder.held[entry_id]
+            self._session.solo.look()
             _log.warning(
                 "%s %s attempt %d lost its lease; its handler is cancelled",
                 self._stream.keys.stream,
@@ -193,38 +214,10 @@ class QueueHandle(Generic[J]):
                 },
             )
 
-    def _buried(
-        self, delivery: Delivery, end: outcome.DeadLetter, letter_id: bytes
-    ) -> None:
-        if self._on_dead_letter is None:
-            return
-        own = letter_fields(delivery, end, self.consumer)
-        flat = [*chain.from_iterable(delivery.fields.items()), *own]
-        letter = read_letter(letter_id, flat, self._job_class)
-        task = asyncio.get_running_loop().create_task(
-            self._tell(self._on_dead_letter, letter)
-        )
-        self._callbacks.add(task)
-        task.add_done_callback(self._callbacks.discard)
-
-    async def _tell(
-        self, callback: Callable[[Letter[J]], object], letter: Letter[J]
-    ) -> None:
-        try:
-            result = callback(letter)
-            if inspect.isawaitable(result):
-                await result
-        except Exception:  # the letter is stored, so nothing is lost by this
-            _log.exception(
-                "on_dead_letter failed for %s %s; the letter is kept",
-                self._stream.keys.stream,
-                letter.id,
-                extra={"event": "callback_failed", "letter": letter.id},
-            )
-
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         self._session.leases.watch(self._holder)
+        self._session.solo.join(self)
         settling = loop.create_task(self._settlement.run())
         reading = loop.create_task(self._consumer.run())
         stopping = loop.create_task(self._stopping.wait())
@@ -239,14 +232,19 @@ class QueueHandle(Generic[J]):
                     self.stop(grace=0.0)
             self._consumer.stop()
             await asyncio.wait([reading])
+            for delivery in list(self._holder.held.values()):
+                if self._session.solo.withdraw(delivery):
+                    self._settlement.add(delivery, outcome.Release())
             await self._drain()
             await self._within(_SETTLING, self._settlement.flushed(), settling)
-            await self._within(_SETTLING, self._finish_callbacks())
+            await self._within(_SETTLING, self._announcer.finish())
         finally:
             for task in (settling, reading, stopping):
                 task.cancel()
             await asyncio.wait([settling, reading, stopping])
             await self._session.leases.unwatch(self._holder)
+            self._session.solo.part(self)
+            self._session.outage.forget(self._stream.keys.stream)
             await self._leave()
             self._say("ended", "has ended")
         for ended in (settling, reading):
@@ -300,10 +298,6 @@ class QueueHandle(Generic[J]):
         tasks = [waiting] if unless is None else [waiting, unless]
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-
-    async def _finish_callbacks(self) -> None:
-        if self._callbacks:
-            await asyncio.wait(list(self._callbacks))
 
     async def _leave(self) -> None:
         try:

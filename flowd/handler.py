@@ -29,7 +29,7 @@ class BoundHandler(Generic[J]):
     """
 
     def __init__(self, handler: Handler[J], stream: str, lease: float) -> None:
-        self.in_thread = not _is_async(handler)
+        self._in_thread = not _is_async(handler)
         if _takes_context(handler):
             self._call = _with_context(handler, stream, lease)
         elif _takes_job(handler):
@@ -43,7 +43,7 @@ class BoundHandler(Generic[J]):
 
     async def __call__(self, job: J, delivery: Delivery) -> None:
         """Run the handler to its end."""
-        if self.in_thread:
+        if self._in_thread:
             result = await _in_thread(self._call, job, delivery)
         else:
             result = self._call(job, delivery)
@@ -119,6 +119,7 @@ async def _in_thread(
         if not loop.is_closed():
             loop.call_soon_threadsafe(resolve, result, error)
 
+    delivery.in_thread = True
     threading.Thread(target=run, name="flowd-handler", daemon=True).start()
     while not ended.done():
         try:
@@ -126,4 +127,5 @@ async def _in_thread(
         except asyncio.CancelledError:
             if delivery.cancelled not in ("timeout", "lost"):
                 raise
+    delivery.in_thread = False
     return ended.result()

@@ -96,14 +96,17 @@ class LeaseKeeper:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._holders: list[Holder] = []
+        self.holders: list[Holder] = []
+        """Of every queue that runs."""
+
         self._wake = threading.Event()
+        self._failures = 0
         self._ended: asyncio.Future[None] | None = None
 
     def watch(self, holder: Holder) -> None:
         """Renew for this queue from now on."""
         holder.start()
-        self._holders.append(holder)
+        self.holders.append(holder)
         if self._ended is None:
             loop = asyncio.get_running_loop()
             self._ended = loop.create_future()
@@ -118,11 +121,19 @@ class LeaseKeeper:
     async def unwatch(self, holder: Holder) -> None:
         """Renew no longer; the thread ends with its last queue."""
         holder.stop()
-        self._holders.remove(holder)
-        if not self._holders and self._ended is not None:
+        self.holders.remove(holder)
+        if not self.holders and self._ended is not None:
             ended, self._ended = self._ended, None
             self._wake.set()
             await ended
+
+    def renew_soon(self) -> None:
+        """Renew without waiting, because the server was away and leases ran on.
+
+        The others sweep one interval after it is back; by then it is done.
+        """
+        if not self._failures:  # else it tries already, and ever more slowly
+            self._wake.set()
 
     def _run(
         self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
@@ -130,11 +141,14 @@ class LeaseKeeper:
         try:
             with asyncio.Runner() as runner:
                 link = Link(self._address, name="flowd-lease")
-                failures = 0
+                self._failures = 0
                 while self._ended is ended:
-                    failed = runner.run(self._renew(link))
-                    failures = failures + 1 if failed else 0
-                    wait = RECONNECT.delay(failures) if failed else self._interval()
+                    if runner.run(self._renew(link)):
+                        self._failures += 1
+                        wait = RECONNECT.delay(self._failures)
+                    else:
+                        self._failures = 0
+                        wait = self._interval()
                     self._wake.wait(wait)
                     self._wake.clear()
                 runner.run(link.aclose())
@@ -149,7 +163,7 @@ class LeaseKeeper:
         The queue's own loops say so in the log: they fail at the same time.
         """
         failed = False
-        renewals = [holder.renew(link) for holder in list(self._holders)]
+        renewals = [holder.renew(link) for holder in list(self.holders)]
         for result in await asyncio.gather(*renewals, return_exceptions=True):
             if isinstance(result, ServerError):
                 failed = True
@@ -158,4 +172,4 @@ class LeaseKeeper:
         return failed
 
     def _interval(self) -> float:
-        return min([h.lease for h in list(self._holders)], default=0.0) / RENEWALS
+        return min([h.lease for h in list(self.holders)], default=0.0) / RENEWALS

@@ -24,11 +24,11 @@ class Outage:
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self._failing: set[str] = set()
+        self._failing: set[tuple[str, str]] = set()
         self._since = 0.0
 
-    def begin(self, who: str, error: Exception) -> None:
-        """`who` (a loop of a queue) cannot go on because of `error`."""
+    def begin(self, what: str, stream: str, error: Exception) -> None:
+        """`what` (reading, settling …) of a stream cannot go on because of `error`."""
         if not self._failing:
             self._since = time.monotonic()
             _log.warning(
@@ -37,13 +37,13 @@ class Outage:
                 error,
                 extra={"event": "outage", "server": self._server, "error": str(error)},
             )
-        self._failing.add(who)
+        self._failing.add((what, stream))
 
-    def end(self, who: str) -> None:
-        """`who` goes on."""
-        if who not in self._failing:
+    def end(self, what: str, stream: str) -> None:
+        """It goes on."""
+        if (what, stream) not in self._failing:
             return
-        self._failing.discard(who)
+        self._failing.discard((what, stream))
         if not self._failing:
             lasted = time.monotonic() - self._since
             _log.info(
@@ -52,3 +52,7 @@ class Outage:
                 lasted,
                 extra={"event": "recovery", "server": self._server, "lasted": lasted},
             )
+
+    def forget(self, stream: str) -> None:
+        """Nobody waits for this stream any more."""
+        self._failing = {each for each in self._failing if each[1] != stream}

@@ -6,6 +6,7 @@ Path: here -> stream -> consumer.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -17,7 +18,6 @@ import redis.asyncio
 from flowd.address import Address
 from flowd.errors import (
     BulkError,
-    FlowdError,
     NotReady,
     OptionError,
     OutcomeUnknown,
@@ -41,6 +41,8 @@ _BATCH_JOBS: Final = 500
 _BATCH_BYTES: Final = 1_000_000
 _MOST_BYTES: Final = 256 * 1024
 
+_ENTRY_ID: Final = re.compile(r"\*|\d+(-\d+)?", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[J_co]):
@@ -56,11 +58,13 @@ class Item(Generic[J_co]):
     key_ttl: float = KEY_TTL
 
     def __post_init__(self) -> None:
-        if self.delay < 0:
-            raise OptionError("delay", self.delay, "must not be negative (seconds)")
+        if not self.delay >= 0:  # true for NaN as well
+            raise OptionError("delay", self.delay, "must be 0 or more (seconds)")
+        if not _ENTRY_ID.fullmatch(self.id):
+            raise OptionError("id", self.id, "must be * or an entry id as 12-0")
         if self.id != "*" and self.delay > 0:
             raise OptionError("id", self.id, "a delayed job gets its entry id later")
-        if self.key is not None and self.key_ttl < 0.001:
+        if self.key is not None and not self.key_ttl >= 0.001:
             raise OptionError("key_ttl", self.key_ttl, "must be at least 0.001 (s)")
 
 
@@ -100,7 +104,7 @@ class Sender:
             await self._send_batch(batch, ids)
         except OutcomeUnknown as error:
             raise BulkError(ids, len(batch.additions), error) from error
-        except FlowdError as error:
+        except Exception as error:  # that of the caller's iterable as well
             raise BulkError(ids, 0, error) from error
         return ids
 
@@ -218,7 +222,8 @@ class Producer:
         Raises:
             EncodeError: a value has no form on the wire.
             PayloadTooLarge: the fields have more than 256 KiB.
-            OptionError: `id` together with `delay`, or a negative delay.
+            OptionError: an `id`, `delay` or `key_ttl` that cannot be, or both of the
+                first two.
             IdNotIncreasing: `id` is not above the stream's last.
             Unreachable: no connection within `connect_timeout`; nothing was stored.
             OutcomeUnknown: the answer was lost, so the job may be stored. With a
@@ -237,7 +242,8 @@ class Producer:
             The job ids, in order.
 
         Raises:
-            BulkError: it broke off; `ids` are certainly stored, `unknown` more may be.
+            BulkError: it broke off; `ids` are certainly stored, `unknown` more may be,
+                and nothing behind them is. The cause may be the iterable's own.
         """
         return await self._open().send_all(jobs)
 

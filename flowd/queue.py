@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
@@ -32,6 +32,7 @@ from flowd.stream import Stream
 __all__ = ["Queue"]
 
 J = TypeVar("J", bound=Job)
+R = TypeVar("R")
 
 _CLAIMER: Final = Claimer()
 _LEFT_POLL: Final = 0.05
@@ -150,21 +151,13 @@ class Queue(Generic[J]):
             StreamShared: another group reads the stream.
             FatalError: wrong password, a missing right, or a key of another type.
         """
-        session, stream = self._open()
-        who = f"setting up {self._policy.stream}"
-        failures = 0
-        while True:
-            try:
-                await asyncio.gather(
-                    stream.init(self._policy.starting_id), stream.register()
-                )
-            except (Unreachable, OutcomeUnknown, NotReady) as error:
-                session.outage.begin(who, error)
-                failures += 1
-                await asyncio.sleep(RECONNECT.delay(failures))
-            else:
-                session.outage.end(who)
-                return
+        _, stream = self._open()
+        await self._patiently(
+            "setting up",
+            lambda: asyncio.gather(
+                stream.init(self._policy.starting_id), stream.register()
+            ),
+        )
 
     def run(self) -> QueueHandle[J]:
         """Start reading and running jobs; returns at once.
@@ -203,11 +196,13 @@ class Queue(Generic[J]):
     async def drain(self) -> None:
         """Return when no job waits, runs or is delayed; the queue must run somewhere.
 
+        A server that cannot be reached is waited for.
+
         Raises:
-            ServerError: the server cannot be asked, or what ended this queue.
+            FatalError: what ended this queue, or would have.
         """
         _, stream = self._open()
-        while any(await stream.left()):
+        while any(await self._patiently("draining", stream.left)):
             if self._handle is not None and self._handle.ended:
                 await self._handle.wait()
             await asyncio.sleep(_LEFT_POLL)
@@ -233,6 +228,21 @@ class Queue(Generic[J]):
             self._session = Session.join(self._address)
         link = self._session.link
         return self._session, Stream(link, self._policy.stream, self._policy.group)
+
+    async def _patiently(self, what: str, ask: Callable[[], Awaitable[R]]) -> R:
+        """Ask until the server answers; a whole outage is one line in the log."""
+        session, _ = self._open()
+        failures = 0
+        while True:
+            try:
+                answer = await ask()
+            except (Unreachable, OutcomeUnknown, NotReady) as error:
+                session.outage.begin(what, self._policy.stream, error)
+                failures += 1
+                await asyncio.sleep(RECONNECT.delay(failures))
+            else:
+                session.outage.end(what, self._policy.stream)
+                return answer
 
     def _sender(self) -> Sender:
         _, stream = self._open()

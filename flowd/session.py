@@ -10,17 +10,19 @@ from flowd.address import Address
 from flowd.connection import Link
 from flowd.lease import LeaseKeeper
 from flowd.outage import Outage
+from flowd.solo import Solo
 
 __all__ = ["Session"]
 
 
 class Session:
-    """One connection for commands, one lease thread, one view of outages."""
+    """One connection for commands, one lease thread, one suspect, one view of outages."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.link = Link(address)
         self.leases = LeaseKeeper(address)
+        self.solo = Solo(self.leases.holders)
         self.outage = Outage(str(address))
         self.users = 0
         """How many joined and did not leave yet."""

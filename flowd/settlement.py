@@ -89,11 +89,11 @@ class Settlement:
                 self._ready[:0] = batch
                 self._wake.set()
                 failures += 1
-                self._outage.begin(f"settling {self._stream.keys.stream}", error)
+                self._outage.begin("settling", self._stream.keys.stream, error)
                 await asyncio.sleep(RECONNECT.delay(failures))
             else:
                 failures = 0
-                self._outage.end(f"settling {self._stream.keys.stream}")
+                self._outage.end("settling", self._stream.keys.stream)
 
     async def flushed(self) -> None:
         """Return when everything that was added is settled."""
@@ -135,7 +135,7 @@ class Settlement:
     ) -> None:
         if isinstance(result, ServerError):
             # Refused alone (out of memory): the entry stays ours, the others are done.
-            self._outage.begin(f"moving jobs of {self._stream.keys.stream}", result)
+            self._outage.begin("moving", self._stream.keys.stream, result)
             asyncio.get_running_loop().call_later(
                 RECONNECT.max, self._again, delivery, end
             )
@@ -146,7 +146,7 @@ class Settlement:
         if self._holder.held.get(delivery.entry_id) is delivery:
             del self._holder.held[delivery.entry_id]
         if not isinstance(end, outcome.Ack):
-            self._outage.end(f"moving jobs of {self._stream.keys.stream}")
+            self._outage.end("moving", self._stream.keys.stream)
         log = _Line(self._stream, delivery)
         if result == 0:
             log(

@@ -33,6 +33,7 @@ __all__ = [
 
 _PROMOTED_AT_ONCE: Final = 100
 _READ_MARGIN: Final = 1.0
+_FOR_EVER: Final = 1e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Stream:
         return cast("bytes", added).decode()
 
     async def enqueue(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
-        """Add jobs that have a delay or a key; for each its id or the refusal.
+        """Add jobs in one step; for each its id, up to the first that is refused.
 
         Raises:
             ServerError: as `Link.call`; then nothing is known of any of them.
@@ -250,8 +251,9 @@ class Stream:
     ) -> Tended:
         """Promote due jobs and take over up to `takeovers` abandoned entries.
 
-        With `stranded` above 0, up to so many entries are taken as well that Redis
-        holds for this consumer and that are not `running`.
+        Entries that Redis holds for this consumer and that are not `running` were
+        handed out in an answer that never came. They are taken once their lease is
+        over, or at once with `stranded` above 0, which says how many.
 
         Raises:
             ServerError: as `Link.call`; entries may have been handed to this consumer.
@@ -373,8 +375,11 @@ async def registered(link: Link) -> list[Stream]:
 
 
 def _ms(seconds: float) -> int:
-    """Milliseconds, rounded up: a wait is never cut to nothing."""
-    return math.ceil(seconds * 1000)
+    """Milliseconds, rounded up: a wait is never cut to nothing.
+
+    One without an end is cut to some thousand years, which Redis can count.
+    """
+    return math.ceil(min(seconds, _FOR_EVER) * 1000)
 
 
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:

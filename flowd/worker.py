@@ -70,6 +70,19 @@ class Worker(Generic[J]):
                 self._watch(self._policy.timeout)
         delivery.task = asyncio.get_running_loop().create_task(self._run(delivery))
 
+    def hand_back(self, delivery: Delivery) -> outcome.Outcome:
+        """How a delivery ends that is not to be started."""
+        try:
+            # Its counters go back with it; and what is no job is nobody's to run.
+            self._decode(delivery)
+        except Exception as error:  # as in `_attempt`
+            return outcome.DeadLetter("undecodable", _describe(error))
+        return outcome.Release()
+
+    def must_be_alone(self, delivery: Delivery) -> bool:
+        """Whether workers seem to die of this delivery, and it is to run once more."""
+        return delivery.is_suspect and not self._is_spent(delivery)
+
     def cancel(self, delivery: Delivery, why: Literal["lost", "shutdown"]) -> bool:
         """Cancel a handler; False if it is not running."""
         if delivery not in self._running or delivery.task is None:
@@ -108,7 +121,7 @@ class Worker(Generic[J]):
             job = self._decode(delivery)
         except Exception as error:  # a class written by hand may raise anything
             return outcome.DeadLetter("undecodable", _describe(error))
-        if self._max_crashes is not None and delivery.crashes > self._max_crashes:
+        if self._is_spent(delivery):
             return outcome.DeadLetter(
                 "crashed",
                 f"{delivery.crashes} workers ended or lost the job while they ran it",
@@ -124,6 +137,9 @@ class Worker(Generic[J]):
         except (Exception, SystemExit) as error:  # whatever a handler raises
             return self._failed(error, delivery)
         return outcome.Ack()
+
+    def _is_spent(self, delivery: Delivery) -> bool:
+        return self._max_crashes is not None and delivery.crashes > self._max_crashes
 
     def _decode(self, delivery: Delivery) -> J:
         if len(delivery.fields) > _MOST_FIELDS:
@@ -146,7 +162,7 @@ class Worker(Generic[J]):
         if delivery.cancelled or (task is not None and task.cancelling()):
             # A thread cannot be cancelled: it runs on, so nobody else may start the job
             # before its lease is over.
-            return None if self._handler.in_thread else outcome.Release()
+            return None if delivery.in_thread else outcome.Release()
         # Nobody cancelled this task: the handler let a cancellation of its own escape.
         return self._failed(error, delivery)
 

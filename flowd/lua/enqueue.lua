@@ -3,7 +3,8 @@
 -- KEYS  stream  delayed  delayed jobs  idempotency key...
 -- ARGV  for each job: entry id or '*', delay in ms, job id if delayed, index into KEYS
 --       or 0, ms to keep the key, n, (name, value) * n/2
--- Returns for each job its id, or '!...' if it was refused.
+-- Returns for each job its id. The first that is refused is '!...' and the last answer:
+--   what is behind it is not stored, so that the caller knows how far it got.
 --
 -- One step, because a key that is set without its job would swallow the next attempt,
 -- and a job that is stored without its key would be stored twice.
@@ -35,11 +36,11 @@ while i <= #ARGV do
       end
     end
     if type(stored) == 'table' then
-      result = '!' .. stored.err
-    else
-      if key then redis.call('SET', key, job, 'PX', ttl) end
-      result = job
+      results[#results + 1] = '!' .. stored.err
+      return results
     end
+    if key then redis.call('SET', key, job, 'PX', ttl) end
+    result = job
   end
   results[#results + 1] = result
 end

@@ -15,3 +15,9 @@ local function held(stream, group, consumer, first, last)
     from = '(' .. page[1000][1]
   end
 end
+
+-- A primary that became a replica answers from its own past. A write that changes nothing
+-- makes it refuse. It comes last: once a script has written, Redis lets it have memory.
+local function refuse_as_replica(stream, group)
+  redis.call('XACK', stream, group, '0-0')
+end

@@ -3,9 +3,10 @@
 -- other_group(stream, group) -> error reply, or nil
 --
 -- A settled entry is deleted, so a second group that reads the stream would lose it.
--- Asked inside the script, because a group may be created at any moment.
+-- Asked inside the script, because a group may be created at any moment. A stream that
+-- is not there has no group.
 local function other_group(stream, group)
-  for _, g in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+  for _, g in ipairs(redis.pcall('XINFO', 'GROUPS', stream)) do
     local name
     for i = 1, #g, 2 do if g[i] == 'name' then name = g[i + 1] end end
     if name ~= group then

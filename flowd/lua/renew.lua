@@ -21,4 +21,5 @@ for from = 1, #ours, 1000 do
   args[#args + 1] = 'JUSTID'
   redis.call('XCLAIM', unpack(args))
 end
+refuse_as_replica(KEYS[1], ARGV[1])
 return lost

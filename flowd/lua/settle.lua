@@ -96,4 +96,5 @@ for from = 1, #done, 1000 do
   redis.call('XACK', stream, group, unpack(done, from, to))
   redis.call('XDEL', stream, unpack(done, from, to))
 end
+refuse_as_replica(stream, group)
 return results

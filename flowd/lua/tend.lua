@@ -39,11 +39,12 @@ local function take(id, count)
   end
 end
 
+local running = {}
+for i = 8, #ARGV do running[ARGV[i]] = true end
+
 -- After a read whose reply was lost, the server holds entries for us that nobody runs.
 local stranded = tonumber(ARGV[7])
 if stranded > 0 then
-  local running = {}
-  for i = 8, #ARGV do running[ARGV[i]] = true end
   for id, count in pairs(held(stream, group, consumer, '-', '+')) do
     if #taken < stranded and not running[id] then take(id, count) end
   end
@@ -53,25 +54,32 @@ local cursor, next_lease = ARGV[6], lease
 local takeovers = tonumber(ARGV[5])
 if takeovers > 0 then
   -- Our own leases may have run out while the server was away. XAUTOCLAIM skips no
-  -- consumer, and would raise the count of a job that is running here.
+  -- consumer, and would raise the count of a job that is running here. What nobody runs
+  -- here was handed to a connection that only the server still believed in.
   local mine = redis.call(
     'XPENDING', stream, group, 'IDLE', lease, '-', '+', 1000, consumer)
   for _, p in ipairs(mine) do
-    redis.call('XCLAIM', stream, group, consumer, 0, p[1], 'JUSTID')
-  end
-  local claimed = redis.call(
-    'XAUTOCLAIM', stream, group, consumer, lease, cursor, 'COUNT', takeovers)
-  cursor = claimed[1]
-  for _, entry in ipairs(claimed[2]) do
-    if entry then
-      local p = redis.call('XPENDING', stream, group, entry[1], entry[1], 1)[1]
-      taken[#taken + 1] = { entry[1], p[4], entry[2] }
+    local stray = not running[p[1]]
+    if not stray or #taken < takeovers then
+      redis.call('XCLAIM', stream, group, consumer, 0, p[1], 'JUSTID')
+      if stray then take(p[1], p[4]) end
     end
   end
-  if not claimed[3] then -- 6.2 leaves deleted entries pending, now under our name
-    for id in pairs(held(stream, group, consumer, '-', '+')) do
-      if #redis.call('XRANGE', stream, id, id) == 0 then
-        redis.call('XACK', stream, group, id)
+  if #taken < takeovers then
+    local claimed = redis.call(
+      'XAUTOCLAIM', stream, group, consumer, lease, cursor, 'COUNT', takeovers - #taken)
+    cursor = claimed[1]
+    for _, entry in ipairs(claimed[2]) do
+      if entry then
+        local p = redis.call('XPENDING', stream, group, entry[1], entry[1], 1)[1]
+        taken[#taken + 1] = { entry[1], p[4], entry[2] }
+      end
+    end
+    if not claimed[3] then -- 6.2 leaves deleted entries pending, now under our name
+      for id in pairs(held(stream, group, consumer, '-', '+')) do
+        if #redis.call('XRANGE', stream, id, id) == 0 then
+          redis.call('XACK', stream, group, id)
+        end
       end
     end
   end
@@ -83,4 +91,5 @@ if takeovers > 0 then
     next_lease = math.min(next_lease, math.max(0, lease - p[3]))
   end
 end
+refuse_as_replica(stream, group)
 return { #due, next_due, cursor, next_lease, taken }

@@ -1,0 +1,109 @@
+"""Worker processes to kill, pause and end, and what they wrote down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+__all__ = ["Crew", "Note", "pause", "resume", "until"]
+
+_ROOT: Final = Path(__file__).parents[2]
+
+
+class Note(NamedTuple):
+    """One line of evidence."""
+
+    pid: int
+    what: str
+    """ready, start, ran, cancelled or said."""
+
+    words: list[str]
+
+
+class Crew:
+    """Worker processes on one stream; all end with the test.
+
+    Args:
+        url: of the server.
+        stream: what they work on.
+        folder: for their evidence.
+        lease: seconds.
+        grace: seconds they wait for handlers at SIGTERM.
+        max_crashes: as the `Claimer`'s.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        stream: str,
+        folder: Path,
+        *,
+        lease: float = 1.0,
+        grace: float = 10.0,
+        max_crashes: int = 5,
+    ) -> None:
+        self._folder = folder
+        settings = (url, stream, folder, lease, grace, max_crashes)
+        self._command = [
+            *(sys.executable, "-W", "error", "-m", "tests.chaos.worker"),
+            *map(str, settings),
+        ]
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        """Do nothing: nobody works yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill and reap everybody."""
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+
+    def hire(self) -> subprocess.Popen[bytes]:
+        """Start a worker and return it once it is ready."""
+        worker = subprocess.Popen(self._command, cwd=_ROOT)
+        self.workers.append(worker)
+        until(lambda: any(note.pid == worker.pid for note in self.notes()))
+        return worker
+
+    def notes(self, what: str | None = None) -> list[Note]:
+        """All evidence, or that of one kind."""
+        evidence = self._folder / "evidence"
+        lines = evidence.read_text().splitlines() if evidence.exists() else []
+        split = [line.split() for line in lines]
+        notes = [Note(int(pid), kind, words) for pid, kind, *words in split]
+        return [note for note in notes if what in (None, note.what)]
+
+    def let(self, worker: subprocess.Popen[bytes]) -> None:
+        """Let the jobs of a worker that wait go on."""
+        (self._folder / f"go-{worker.pid}").touch()
+
+    def settled(self, event: str) -> list[str]:
+        """The ids of the jobs of which flowd said this, in order."""
+        said = [note.words for note in self.notes("said")]
+        return [job_id for what, job_id in said if what == event]
+
+
+def pause(worker: subprocess.Popen[bytes]) -> None:
+    """Freeze a worker."""
+    os.kill(worker.pid, signal.SIGSTOP)
+
+
+def resume(worker: subprocess.Popen[bytes]) -> None:
+    """Let a frozen worker go on."""
+    os.kill(worker.pid, signal.SIGCONT)
+
+
+def until(holds: Callable[[], object], within: float = 20.0) -> None:
+    """Return once `holds()` is true; fails after `within` seconds."""
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {within:g} s"
+        time.sleep(0.01)

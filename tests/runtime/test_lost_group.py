@@ -1,0 +1,142 @@
+"""Somebody deletes the group, the stream or everything: work goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowd import Queue
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.expire import pending
+from tests.runtime.faults import Bench, email, events, policy, until
+
+GROUP = "senders"
+
+
+@pytest.mark.parametrize("how", ["flushall", "del", "destroy"])
+async def test_a_waiting_worker_goes_on(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    """A worker that waits for jobs sets the group up again and warns once."""
+    bench = Bench()
+    async with Queue(Email, bench, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await until(lambda: raw.info("blocked_clients") == "1")
+        _lose(raw, stream, how)
+        await until(lambda: "group_recreated" in events(caplog.records))
+        await queue.enqueue(email())
+        await queue.drain()
+
+    assert bench.done == ["a"]
+    assert events(caplog.records).count("group_recreated") == 1
+
+
+@pytest.mark.parametrize("how", ["flushall", "del", "destroy"])
+async def test_a_busy_worker_goes_on(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    """A worker without a free slot finds out later, and no slot is lost."""
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=60.0)
+    async with Queue(Email, bench, url=redis_url, policy=rules, concurrency=1) as queue:
+        queue.run()
+        await queue.enqueue(email("before"))
+        await until(lambda: bench.started)
+        _lose(raw, stream, how)
+        bench.gate.set()
+        await until(lambda: "group_recreated" in events(caplog.records))
+        await queue.enqueue(email("after"))
+        await until(lambda: "after" in bench.done)
+        await queue.drain()
+
+    # What was only in the group is still in the stream, so it may run again.
+    assert bench.started in (["before", "after"], ["before", "before", "after"])
+    assert how == "destroy" or len(bench.started) == 2
+
+
+async def test_jobs_that_wait_are_not_passed_over(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A group that is set up again begins at the oldest job, not at the newest."""
+    bench = Bench()
+    rules = policy(stream)
+    async with Queue(
+        Email, bench, url=redis_url, policy=rules, starting_id="$"
+    ) as queue:
+        queue.run()
+        await until(lambda: raw.info("blocked_clients") == "1")
+        raw("MULTI")
+        raw("XGROUP", "DESTROY", stream, GROUP)
+        for number in range(5):
+            raw("XADD", stream, "*", "to", number, "subject", "hi")
+        raw("EXEC")
+        await queue.drain()
+
+    assert sorted(bench.done) == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_flush_cancels_what_runs(redis_url: str, raw: Raw, stream: str) -> None:
+    """A job that Redis has forgotten is cancelled, as any whose lease is lost."""
+    bench = Bench(closed=True)
+    async with Queue(
+        Email, bench, url=redis_url, policy=policy(stream, lease=0.4)
+    ) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: bench.started)
+        raw("FLUSHALL")
+        await until(lambda: bench.cancelled)
+
+
+async def test_a_flush_under_load_costs_only_what_was_there(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """All that is enqueued after the flush runs, and nothing is left over."""
+    bench = Bench()
+    async with Queue(
+        Email, bench, url=redis_url, policy=policy(stream), concurrency=3
+    ) as queue:
+        queue.run()
+        for _ in range(3):
+            await queue.enqueue_bulk(email("before") for _ in range(300))
+            raw("FLUSHALL")
+        await queue.enqueue_bulk(email(str(number)) for number in range(100))
+        await until(lambda: len(set(bench.done) - {"before"}) == 100)
+        await queue.drain()
+        assert not pending(raw, stream, GROUP)
+
+    after = [job for job in bench.done if job != "before"]
+    assert sorted(after, key=int) == [str(number) for number in range(100)]
+
+
+async def test_a_server_may_forget_the_scripts(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """SCRIPT FLUSH is no event at all."""
+    bench = Bench()
+    async with Queue(Email, bench, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        for number in range(10):
+            raw("SCRIPT", "FLUSH")
+            await queue.enqueue(email(str(number)), key=str(number))
+        await queue.drain()
+
+    assert sorted(bench.done) == [str(number) for number in range(10)]
+
+
+def _lose(raw: Raw, stream: str, how: str) -> None:
+    match how:
+        case "flushall":
+            raw("FLUSHALL")
+        case "del":
+            raw("DEL", stream)
+        case _:
+            raw("XGROUP", "DESTROY", stream, GROUP)
