@@ -29,7 +29,8 @@ from flowd.errors import (
 from flowd.job import Job
 from flowd.outage import RECONNECT
 from flowd.session import Session
-from flowd.stream import Addition, Stream
+from flowd.steps import Addition
+from flowd.stream import Stream
 
 __all__ = ["KEY_TTL", "Item", "Producer", "Sender", "addition_of"]
 

@@ -16,6 +16,7 @@ from flowd.errors import (
     NotReady,
     OptionError,
     OutcomeUnknown,
+    StreamShared,
     Unreachable,
 )
 from flowd.handle import QueueHandle
@@ -152,12 +153,17 @@ class Queue(Generic[J]):
             FatalError: wrong password, a missing right, or a key of another type.
         """
         _, stream = self._open()
-        await self._patiently(
-            "setting up",
-            lambda: asyncio.gather(
-                stream.init(self._policy.starting_id), stream.register()
-            ),
-        )
+        try:
+            await self._patiently(
+                "setting up",
+                lambda: asyncio.gather(
+                    stream.init(self._policy.starting_id), stream.register()
+                ),
+            )
+        except StreamShared:
+            # Both went out in one round trip.
+            await stream.unregister()
+            raise
 
     def run(self) -> QueueHandle[J]:
         """Start reading and running jobs; returns at once.

@@ -22,7 +22,8 @@ from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.lease import Holder
 from flowd.letter import letter_fields
 from flowd.outage import RECONNECT, Outage
-from flowd.stream import Bury, Requeue, Settled, Stream
+from flowd.steps import Bury, Requeue, Settled
+from flowd.stream import Stream
 
 __all__ = ["Ending", "Settlement"]
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, cast
 
 from flowd import scripts
 from flowd.connection import Argument, Link, refusal
@@ -19,84 +18,13 @@ from flowd.delivery import Delivery, Entry
 from flowd.errors import GroupMissing, ServerError
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
+from flowd.steps import Addition, Bury, Requeue, Settled, Sizes, Tended
 
-__all__ = [
-    "Addition",
-    "Bury",
-    "Requeue",
-    "Settled",
-    "Sizes",
-    "Stream",
-    "Tended",
-    "registered",
-]
+__all__ = ["Stream", "registered"]
 
 _PROMOTED_AT_ONCE: Final = 100
 _READ_MARGIN: Final = 1.0
 _FOR_EVER: Final = 1e11
-
-
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """One job on its way into a stream."""
-
-    fields: Mapping[bytes, bytes]
-    id: str = "*"
-    """An entry id, or `*` for the server's choice; only without a delay."""
-
-    delay: float = 0.0
-    """Seconds; above 0 the job waits in the delayed set."""
-
-    job_id: str = ""
-    """The id of a delayed job."""
-
-    key: str | None = None
-    key_ttl: float = 0.0
-    """Seconds that the idempotency key is remembered."""
-
-
-class Requeue(NamedTuple):
-    """Put an entry back, `delay` seconds from now, with a new envelope."""
-
-    delivery: Delivery
-    delay: float
-    envelope: Mapping[bytes, bytes]
-
-
-class Bury(NamedTuple):
-    """Move an entry to the dead letters, with the letter's fields behind its own."""
-
-    delivery: Delivery
-    letter: Sequence[bytes]
-
-
-class Tended(NamedTuple):
-    """What tending a queue brought."""
-
-    promoted: int
-    next_due: float | None
-    """Seconds until the next delayed job is due; None without one."""
-
-    cursor: bytes
-    next_lease: float
-    """Seconds until another consumer's lease may run out."""
-
-    taken: list[Entry]
-
-
-class Sizes(NamedTuple):
-    """How many jobs a queue holds, by what they do."""
-
-    waiting: int
-    running: int
-    delayed: int
-    dead: int
-    consumers: int | None
-    """None if the group is not there."""
-
-
-Settled: TypeAlias = int | bytes | ServerError
-"""1 settled, 0 not ours any more, 2 deleted by somebody, a letter's id, or a refusal."""
 
 
 class Stream:
@@ -127,6 +55,10 @@ class Stream:
     async def register(self) -> None:
         """Remember the queue for the commands that list queues."""
         await self._link.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
+
+    async def unregister(self) -> None:
+        """Forget it again."""
+        await self._link.call("SREM", QUEUES, f"{self.keys.stream}\n{self.group}")
 
     async def add(self, fields: Mapping[bytes, bytes], entry_id: str = "*") -> str:
         """Append one entry; returns its id.

@@ -12,7 +12,8 @@ from flowd.address import Address
 from flowd.cli.options import Commands, add_server
 from flowd.display import printable
 from flowd.session import Session
-from flowd.stream import Sizes, Stream, registered
+from flowd.steps import Sizes
+from flowd.stream import Stream, registered
 
 __all__ = ["add"]
 

@@ -25,6 +25,8 @@ async def test_a_second_group_is_refused(redis_url: str, stream: str) -> None:
             await second.init()
         await second.aclose()
         await first.init()
+        with Raw(redis_url) as raw:
+            assert raw("SMEMBERS", "flowd:queues") == [f"{stream}\n{GROUP}".encode()]
 
 
 async def test_two_groups_at_the_same_moment_make_one(
