@@ -4,8 +4,6 @@ Prints nanoseconds and ratios, the fastest of several interleaved rounds each. T
 row of each table is what flowd-gen writes; the others are what it might have written.
 """
 
-# ruff: noqa: INP001, T201 - a program, not a package, and it prints
-
 from __future__ import annotations
 
 import dataclasses
