@@ -182,7 +182,9 @@ class DeadLetters(Generic[J]):
     async def _purge(self, letter: Letter[J]) -> bool:
         key = letter.fields.get(b"_key")
         return await self._stream().purge(
-            letter.id, letter.job_id, None if key is None else key.decode()
+            letter.id,
+            letter.job_id,
+            None if key is None else key.decode("utf-8", "backslashreplace"),
         )
 
     def _not_found(self, letter_id: str) -> LetterNotFound:

@@ -16,11 +16,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from flowd.errors import DecodeError
 
-__all__ = ["Context", "Delivery", "Entry", "envelope_number"]
+__all__ = [
+    "ENVELOPE",
+    "Context",
+    "Delivery",
+    "Entry",
+    "envelope_number",
+    "moment",
+    "number",
+]
+
+ENVELOPE: Final = 6
+"""How many fields of an entry may be flowd's own."""
+
+_LAST: Final = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
 
 class Entry(NamedTuple):
@@ -31,6 +44,8 @@ class Entry(NamedTuple):
     """How often; with the consumer, this is the fence of every settle."""
 
     fields: dict[bytes, bytes]
+    size: int
+    """How many fields it has; a name that comes twice counts twice."""
 
 
 class Delivery:
@@ -46,11 +61,12 @@ class Delivery:
         "fields",
         "held_since",
         "in_thread",
+        "size",
         "task",
     )
 
     def __init__(self, entry: Entry, now: float) -> None:
-        self.entry_id, self.count, self.fields = entry
+        self.entry_id, self.count, self.fields, self.size = entry
         self.held_since = now
         """When the lease was last proved to be ours (`time.monotonic`)."""
 
@@ -89,7 +105,8 @@ class Delivery:
     @property
     def enqueued_ms(self) -> bytes:
         """When the job was enqueued: milliseconds of the server's clock."""
-        return self.fields.get(b"_at") or self.entry_id.partition(b"-")[0]
+        at = self.fields.get(b"_at", b"")
+        return at if number(at) else self.entry_id.partition(b"-")[0]
 
     def next_envelope(self, *, failed: bool) -> dict[bytes, bytes]:
         """What the job's next entry says of its past.
@@ -162,10 +179,20 @@ class Context:
     @property
     def enqueued_at(self) -> datetime:
         """When the job was enqueued, by the server's clock, in UTC."""
-        return datetime.fromtimestamp(int(self._delivery.enqueued_ms) / 1000, UTC)
+        return moment(self._delivery.enqueued_ms)
 
     def __repr__(self) -> str:
         return f"Context(id={self.id!r}, attempt={self.attempt})"
+
+
+def number(raw: bytes) -> int:
+    """What the digits say; 0 where somebody wrote something else."""
+    return int(raw) if raw.isdigit() and len(raw) <= 20 else 0
+
+
+def moment(ms: bytes) -> datetime:
+    """A time in milliseconds as UTC; an id that was made up ends with the calendar."""
+    return datetime.fromtimestamp(min(number(ms) / 1000, _LAST), UTC)
 
 
 def envelope_number(fields: Mapping[bytes, bytes], name: bytes) -> int:

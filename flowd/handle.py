@@ -21,6 +21,7 @@ from flowd.claimer import Claimer
 from flowd.connection import Link
 from flowd.consumer import Consumer
 from flowd.delivery import Delivery, Entry
+from flowd.display import printable
 from flowd.errors import ServerError
 from flowd.handler import BoundHandler, Handler
 from flowd.job import Job
@@ -204,7 +205,7 @@ class QueueHandle(Generic[J]):
             _log.warning(
                 "%s %s attempt %d lost its lease; its handler is cancelled",
                 self._stream.keys.stream,
-                delivery.job_id,
+                printable(delivery.job_id),
                 delivery.attempt,
                 extra={
                     "event": "lease_lost",
@@ -283,7 +284,7 @@ class QueueHandle(Generic[J]):
             _log.warning(
                 "%s %s attempt %d did not end when cancelled; its lease runs out",
                 self._stream.keys.stream,
-                delivery.job_id,
+                printable(delivery.job_id),
                 delivery.attempt,
                 extra={"event": "stuck", "job_id": delivery.job_id},
             )

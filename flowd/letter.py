@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from flowd import outcome
-from flowd.delivery import Delivery
+from flowd.delivery import Delivery, moment, number
 from flowd.errors import DecodeError
 from flowd.job import Job
 
@@ -111,9 +111,10 @@ def read_letter(
     if tuple(flat[own::2]) != _NAMES:
         own, values = len(flat), _FOREIGN
     fields = dict(zip(flat[0:own:2], flat[1:own:2], strict=True))
-    job_id, reason, error, traceback, attempts, deliveries, enqueued, consumer = (
+    job_id, reason, error, traceback, *_, consumer = (
         value.decode("utf-8", "backslashreplace") for value in values
     )
+    attempts, deliveries, enqueued = values[4:7]
     job: J | None = None
     if job_class is not None and reason not in ("undecodable", "unknown"):
         # A class that has changed since the job died may not read it any more.
@@ -127,16 +128,12 @@ def read_letter(
         reason=reason,
         error=error,
         traceback=traceback,
-        attempts=int(attempts),
-        deliveries=int(deliveries),
-        enqueued_at=_time(enqueued),
-        died_at=_time(letter_id.decode().partition("-")[0]),
+        attempts=number(attempts),
+        deliveries=number(deliveries),
+        enqueued_at=moment(enqueued),
+        died_at=moment(letter_id.partition(b"-")[0]),
         consumer=consumer,
     )
-
-
-def _time(ms: str) -> datetime:
-    return datetime.fromtimestamp(int(ms) / 1000, UTC)
 
 
 def _cut(text: str, most: int) -> bytes:

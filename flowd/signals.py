@@ -44,10 +44,18 @@ async def until_stopped(running: Stoppable, grace: float | None) -> None:
     numbers: list[signal.Signals] = []
     if threading.current_thread() is threading.main_thread():
         numbers = [signal.SIGTERM, signal.SIGINT]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
         await running.wait()
     finally:
-        for number in numbers:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            # The loop leaves the default, and `asyncio.run` has one of its own.
+            if handler is not None:
+                signal.signal(number, handler)
+            # The loop would leave Python's own, not what `asyncio.run` had put there.
+            if before[number] is not None:
+                signal.signal(number, before[number])

@@ -110,7 +110,7 @@ class Stream:
         if not reply:
             return []
         entries = cast("list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]", reply)
-        return [Entry(each, 1, _pairs(fields)) for each, fields in entries[0][1]]
+        return [_entry(each, 1, fields) for each, fields in entries[0][1]]
 
     async def unblock(self, reader: Link) -> bool:
         """End a blocked read at once; False if none was blocked."""
@@ -201,7 +201,7 @@ class Stream:
             None if next_due < 0 else next_due / 1000,
             cursor,
             next_lease / 1000,
-            [Entry(each, count, _pairs(fields)) for each, count, fields in taken],
+            [_entry(each, count, fields) for each, count, fields in taken],
         )
 
     async def leave(self, consumer: str) -> None:
@@ -314,9 +314,9 @@ def _ms(seconds: float) -> int:
     return math.ceil(min(seconds, _FOR_EVER) * 1000)
 
 
-def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
-    values = iter(flat)
-    return dict(zip(values, values, strict=True))
+def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    return Entry(entry_id, handed_out, fields, len(flat) // 2)
 
 
 def _order(entry_id: bytes) -> tuple[int, int]:

@@ -177,7 +177,7 @@ class MemoryQueue(Generic[J]):
         if item.key is not None:
             self._keys[item.key] = (job_id, self.clock.now + item.key_ttl)
         self.enqueued.append(self._job_class.from_fields(fields))
-        self._push(item.delay, Entry(entry_id.encode(), 1, fields))
+        self._push(item.delay, Entry(entry_id.encode(), 1, fields, len(fields)))
         return job_id
 
     def _push(self, delay: float, entry: Entry) -> None:
@@ -221,7 +221,7 @@ class MemoryQueue(Generic[J]):
 
     def _requeue(self, delivery: Delivery, after: float, *, failed: bool) -> None:
         fields = {**delivery.fields, **delivery.next_envelope(failed=failed)}
-        self._push(after, Entry(self._entry_id().encode(), 1, fields))
+        self._push(after, Entry(self._entry_id().encode(), 1, fields, len(fields)))
 
     async def _bury(self, delivery: Delivery, end: outcome.DeadLetter) -> None:
         own = letter_fields(delivery, end, "memory")

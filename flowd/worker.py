@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd import outcome
-from flowd.delivery import Delivery
+from flowd.delivery import ENVELOPE, Delivery
 from flowd.errors import DecodeError, Reject, Retry, Snooze
 from flowd.handler import BoundHandler
 from flowd.job import Job
@@ -142,11 +142,11 @@ class Worker(Generic[J]):
         return self._max_crashes is not None and delivery.crashes > self._max_crashes
 
     def _decode(self, delivery: Delivery) -> J:
-        if len(delivery.fields) > _MOST_FIELDS:
+        if delivery.size > _MOST_FIELDS + ENVELOPE:
             raise DecodeError(
                 self._job_class.SPEC.name,
                 "",
-                f"the entry has {len(delivery.fields)} fields, more than {_MOST_FIELDS}",
+                f"the entry has {delivery.size} fields; a job has {_MOST_FIELDS} at most",
             )
         delivery.read_envelope()
         return self._job_class.from_fields(delivery.fields)

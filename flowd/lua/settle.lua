@@ -61,8 +61,8 @@ local function requeue(id, fields, first, last)
 end
 
 local function bury(fields, first, last)
-  -- `unpack` ends near 4,000 values
-  if #fields > 2000 then fields = { '_packed', cmsgpack.pack(fields) } end
+  -- More than a job and its envelope have; `unpack` ends near 8,000 values.
+  if #fields > 2012 then fields = { '_packed', cmsgpack.pack(fields) } end
   for a = first, last do fields[#fields + 1] = ARGV[a] end
   return redis.pcall('XADD', dead, '*', unpack(fields))
 end

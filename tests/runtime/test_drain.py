@@ -1,0 +1,115 @@
+"""`drain` returns when nothing waits, runs or is delayed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowd import Context, Queue, Snooze, WrongKeyType
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.expire import die_with
+from tests.runtime.faults import Bench, email, policy, until
+
+
+async def test_an_empty_queue_is_drained(redis_url: str, stream: str) -> None:
+    """It need not even run, nor its stream be there."""
+    queue = Queue(Email, Bench(), url=redis_url, stream=stream)
+    await queue.drain()
+    async with queue:
+        await queue.drain()
+
+
+async def test_a_running_job_is_waited_for(redis_url: str, stream: str) -> None:
+    """Until the last handler has ended and is settled, the queue is not drained."""
+    bench = Bench(closed=True)
+    async with Queue(Email, bench, url=redis_url, stream=stream) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: bench.started)
+        draining = asyncio.ensure_future(queue.drain())
+        await asyncio.sleep(0.02)
+        assert not draining.done()
+        bench.gate.set()
+        await draining
+
+    assert bench.done == ["a"]
+
+
+async def test_what_comes_back_is_waited_for(redis_url: str, stream: str) -> None:
+    """Delayed jobs, retries and snoozes are work that is left to do."""
+    bench = Bench()
+
+    async def handle(job: Email, ctx: Context) -> None:
+        if job.to == "retry" and ctx.attempt == 1:
+            raise ValueError
+        if job.to == "snooze" and "snooze" not in bench.started:
+            bench.started.append(job.to)
+            raise Snooze(0.02)
+        await bench(job, ctx)
+
+    rules = policy(stream, backoff=0.02)
+    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+        await queue.enqueue_bulk([email("retry"), email("snooze")])
+        await queue.enqueue(email("delayed"), delay=0.02)
+        queue.run()
+        await queue.drain()
+
+    assert sorted(bench.done) == ["delayed", "retry", "snooze"]
+
+
+async def test_what_another_worker_holds_is_waited_for(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A job of a dead worker is taken over before the queue is drained."""
+    bench = Bench()
+    async with Queue(Email, bench, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue_bulk([email("theirs"), email("ours")])
+        die_with(raw, stream, "senders", jobs=1)
+        queue.run()
+        await queue.drain()
+
+    assert sorted(bench.done) == ["ours", "theirs"]
+
+
+async def test_it_may_run_elsewhere(redis_url: str, stream: str) -> None:
+    """A queue that only enqueues waits for the worker of another."""
+    bench = Bench()
+    async with (
+        Queue(Email, Bench(), url=redis_url, stream=stream) as watching,
+        Queue(Email, bench, url=redis_url, stream=stream) as working,
+    ):
+        await watching.enqueue_bulk(email(str(number)) for number in range(20))
+        working.run()
+        await watching.drain()
+
+    assert len(bench.done) == 20
+
+
+async def test_dead_letters_are_not_waited_for(redis_url: str, stream: str) -> None:
+    """What was given up is no work that is left to do."""
+
+    async def fail(job: Email) -> None:
+        raise ValueError
+
+    rules = policy(stream, max_retries=0)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+
+
+async def test_a_queue_that_has_failed_is_not_waited_for(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Instead of for ever, `drain` waits until the queue fails, and says why."""
+    queue = Queue(Email, Bench(), url=redis_url, stream=stream)
+    await queue.init()
+    queue.run()
+    raw("DEL", stream)
+    raw("SET", stream, "no stream any more")
+    with pytest.raises(WrongKeyType):
+        await queue.drain()
+    with pytest.raises(WrongKeyType):
+        await queue.aclose()

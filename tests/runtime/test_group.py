@@ -1,0 +1,196 @@
+"""Queues that start and end together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from functools import partial
+
+import pytest
+
+from flowd import OptionError, Queue, QueueGroup, StreamShared, WrongKeyType
+from jobs.crawl import Crawl
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.expire import consumers
+from tests.runtime.faults import Bench, email, until
+
+GROUP = "senders"
+
+
+def queues(url: str, stream: str, *benches: Bench) -> list[Queue[Email]]:
+    """A queue for each bench, on streams `STREAM-0`, `STREAM-1` and on."""
+    return [
+        Queue(Email, bench, url=url, stream=f"{stream}-{number}")
+        for number, bench in enumerate(benches)
+    ]
+
+
+def _left(raw: Raw, stream: str) -> bool:
+    return not consumers(raw, stream, GROUP)
+
+
+async def test_a_group_runs_all_its_queues(redis_url: str, stream: str) -> None:
+    """Of different job classes, given at once or pushed one by one."""
+    mails, pages = Bench(), list[str]()
+
+    async def fetch(job: Crawl) -> None:
+        pages.append(job.url)
+
+    mailing = Queue(Email, mails, url=redis_url, stream=f"{stream}-mail")
+    crawling = Queue(Crawl, fetch, url=redis_url, stream=f"{stream}-crawl")
+    async with QueueGroup([mailing]).push(crawling) as group:
+        group.run_all()
+        await mailing.enqueue(email())
+        await crawling.enqueue(Crawl(url="u", priority=1, tags=[]))
+        await group.drain()
+
+    assert (mails.done, pages) == (["a"], ["u"])
+
+
+async def test_all_are_set_up_in_one_round_trip(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The server reads no oftener for twenty queues than their commands' size needs."""
+    reads: list[int] = []
+    for number in (1, 20):
+        group = QueueGroup(queues(redis_url, stream + str(number), *[Bench()] * number))
+        (first,) = queues(redis_url, f"{stream}-first", Bench())
+        await first.init()  # the connection is there, and shared
+        before = int(raw.info("total_reads_processed"))
+        await group.init_all()
+        reads.append(int(raw.info("total_reads_processed")) - before)
+        await group.aclose()
+        await first.aclose()
+
+    assert reads[1] <= reads[0] + 2
+    for number in range(20):
+        assert raw("EXISTS", f"{stream}20-{number}") == 1
+
+
+async def test_the_shutdown_takes_as_long_as_the_slowest(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Every queue is told at once: none waits for another one's handlers."""
+    benches = [Bench(closed=True) for _ in range(4)]
+    group = queues(redis_url, stream, *benches)
+    running = QueueGroup(group)
+    await running.init_all()
+    handle = running.run_all()
+    for queue in group:
+        await queue.enqueue(email())
+    await until(lambda: all(bench.started for bench in benches))
+    ending = asyncio.ensure_future(handle.shutdown(grace=None))
+    # From the last to the first: one after another they would not get there.
+    for number in (3, 2, 1, 0):
+        benches[number].gate.set()
+        await until(partial(_left, raw, f"{stream}-{number}"))
+    await ending
+    await running.aclose()
+
+    assert [bench.done for bench in benches] == [["a"]] * 4
+
+
+async def test_one_that_fails_ends_the_others(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """They are shut down in order, and the failure is raised."""
+    benches = [Bench(), Bench(closed=True)]
+    failing, working = queues(redis_url, stream, *benches)
+    group = QueueGroup([failing, working])
+    await group.init_all()
+    handle = group.run_all()
+    await working.enqueue(email())
+    await until(lambda: benches[1].started)
+    waiting = asyncio.ensure_future(handle.wait())
+    raw("DEL", f"{stream}-0")
+    raw("SET", f"{stream}-0", "no stream any more")
+    benches[1].gate.set()
+    with pytest.raises(WrongKeyType):
+        await waiting
+    with pytest.raises(WrongKeyType):
+        await group.aclose()
+
+    assert benches[1].done == ["a"]
+    assert not consumers(raw, f"{stream}-1", GROUP)
+
+
+async def test_one_that_cannot_be_set_up_is_said(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The others are set up all the same; nothing runs and nothing is left open."""
+    group = queues(redis_url, stream, Bench(), Bench(), Bench())
+    raw("XGROUP", "CREATE", f"{stream}-1", "of-another", "$", "MKSTREAM")
+    with pytest.raises(StreamShared, match="of-another"):
+        async with QueueGroup(group):
+            pytest.fail("it is not entered")
+
+    assert raw("EXISTS", f"{stream}-0", f"{stream}-2") == 2
+
+
+async def test_a_group_runs_once(redis_url: str, stream: str) -> None:
+    """A second `run_all` is refused, and the first goes on."""
+    bench = Bench()
+    (queue,) = queues(redis_url, stream, bench)
+    async with QueueGroup([queue]) as group:
+        group.run_all()
+        with pytest.raises(OptionError, match="runs already"):
+            group.run_all()
+        await queue.enqueue(email())
+        await group.drain()
+
+    assert bench.done == ["a"]
+
+
+async def test_an_empty_group_ends_at_once(redis_url: str) -> None:
+    """Nothing to set up, to run or to wait for is no fault."""
+    async with QueueGroup() as group:
+        handle = group.run_all()
+        await handle.wait()
+        await handle.shutdown()
+        await group.drain()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_all(
+    redis_url: str, raw: Raw, stream: str, number: signal.Signals
+) -> None:
+    """Running handlers end, what waits stays, and the signal does what it did before."""
+    before = signal.getsignal(number)
+    benches = [Bench(closed=True), Bench()]
+    group = queues(redis_url, stream, *benches)
+    async with QueueGroup(group) as running:
+        await group[0].enqueue(email())
+        stopped = asyncio.ensure_future(running.run_until_stopped(grace=None))
+        await until(lambda: benches[0].started)
+        os.kill(os.getpid(), number)
+        # The first queue waits for its handler; the second has nothing to wait for.
+        await until(lambda: not consumers(raw, f"{stream}-1", GROUP))
+        await group[1].enqueue(email("stays"))
+        assert not stopped.done()
+        benches[0].gate.set()
+        await stopped
+
+    assert benches[0].done == ["a"]
+    assert raw("XLEN", f"{stream}-1") == 1
+    assert signal.getsignal(number) == before
+
+
+async def test_a_second_signal_hands_back_now(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Whoever signals twice does not wait for handlers."""
+    bench = Bench(closed=True)
+    (queue,) = queues(redis_url, stream, bench)
+    async with queue:
+        await queue.enqueue(email())
+        stopped = asyncio.ensure_future(queue.run_until_stopped(grace=None))
+        await until(lambda: bench.started)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.01)
+        await stopped
+
+    assert bench.cancelled == ["a"]
+    assert raw("XLEN", f"{stream}-0") == 1

@@ -1,0 +1,214 @@
+"""Dead letters go back to work, or away for good."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowd import Context, DeadLetters, LetterNotFound, Queue, ServerError
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.faults import Bench, email, policy
+from tests.runtime.letters import GROUP, bury, letters, raw_letters
+
+
+async def test_a_redriven_job_starts_afresh(redis_url: str, stream: str) -> None:
+    """It has its id, its enqueue time and all its attempts."""
+    seen: list[tuple[str, int, int]] = []
+
+    async def fail(job: Email, ctx: Context) -> None:
+        seen.append((ctx.id, ctx.attempt, ctx.deliveries))
+        raise ValueError
+
+    rules = policy(stream, max_retries=1)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        job_id = await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+        (first,) = await letters(redis_url, stream)
+        async with DeadLetters(Email, redis_url, stream=stream) as dead:
+            assert await dead.redrive(first.id) == job_id
+        await queue.drain()
+    (second,) = await letters(redis_url, stream)
+
+    assert seen == [(job_id, 1, 1), (job_id, 2, 2)] * 2
+    assert first.id != second.id
+    assert (second.attempts, second.deliveries) == (2, 2)
+    assert second.enqueued_at == first.enqueued_at
+
+
+async def test_the_jobs_fields_go_back_as_they_were(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The letter's own fields are cut by number: a job may use the same names."""
+    given = [b"to", b"a", b"\xff", b"\x00\xff", b"subject", b"", b"to", b"b"]
+    given += [b"_dlq_error", b"mine", b"_traceparent", b"00-1"]
+    await bury(redis_url, stream)  # sets the group up
+    async with Queue(Email, Bench(), url=redis_url, stream=stream):
+        raw("XADD", stream, "*", *given)
+    await bury(redis_url, stream)
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        (letter,) = [each async for each in dead.list()]
+        await dead.redrive(letter.id)
+
+    entry = raw("XRANGE", stream, "-", "+")
+    assert isinstance(entry, list)
+    assert isinstance(entry[0], list)
+    fields = entry[0][1]
+    assert isinstance(fields, list)
+    assert fields[: len(given)] == given
+    assert fields[len(given) :] == [b"_id", letter.job_id.encode()]
+
+
+async def test_a_job_is_redriven_once(redis_url: str, raw: Raw, stream: str) -> None:
+    """Of many who redrive the same letter one succeeds, and the job is there once."""
+    await bury(redis_url, stream, email())
+    (letter,) = await letters(redis_url, stream)
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        results = await asyncio.gather(
+            *(dead.redrive(letter.id) for _ in range(20)), return_exceptions=True
+        )
+
+    assert results.count(letter.job_id) == 1
+    assert sum(isinstance(each, LetterNotFound) for each in results) == 19
+    assert raw("XLEN", stream) == 1
+    assert not raw_letters(raw, stream)
+
+
+async def test_all_letters_are_redriven(redis_url: str, stream: str) -> None:
+    """Page by page, each job once."""
+    bench = Bench()
+    await bury(redis_url, stream, *(email(str(number)) for number in range(250)))
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        assert await dead.redrive_all() == 250
+        assert await dead.redrive_all() == 0
+    async with Queue(Email, bench, url=redis_url, stream=stream) as queue:
+        queue.run()
+        await queue.drain()
+
+    assert sorted(map(int, bench.done)) == list(range(250))
+    assert not await letters(redis_url, stream)
+
+
+async def test_some_letters_are_redriven(redis_url: str, raw: Raw, stream: str) -> None:
+    """Those that a function picks; the others stay."""
+    await bury(redis_url, stream, *(email(str(number)) for number in range(150)))
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        picked = await dead.redrive_all(lambda each: each.job == email("149"))
+
+    assert picked == 1
+    assert len(await letters(redis_url, stream)) == 149
+    ((_, fields),) = raw.entries(stream)
+    assert fields[b"to"] == b"149"
+
+
+async def test_letters_of_meanwhile_are_left_alone(redis_url: str, stream: str) -> None:
+    """A job that dies again while all are redriven is not redriven for ever."""
+    await bury(redis_url, stream, *(email(str(number)) for number in range(120)))
+
+    async def fail(job: Email) -> None:
+        raise ValueError
+
+    rules = policy(stream, max_retries=0)
+    async with (
+        Queue(Email, fail, url=redis_url, policy=rules) as queue,
+        DeadLetters(Email, redis_url, stream=stream) as dead,
+    ):
+        queue.run()
+        assert await dead.redrive_all() == 120
+        await queue.drain()
+
+    assert len(await letters(redis_url, stream)) == 120
+
+
+async def test_a_letter_that_is_none_of_flowds_stays(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """What somebody else wrote cannot be told apart from its job, so it is refused."""
+    await bury(redis_url, stream, email())
+    key = f"{{{stream}}}:{GROUP}:dlq"
+    raw("XADD", key, "*", "to", "a", "subject", "hi")
+    foreign = (await letters(redis_url, stream))[1]
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        with pytest.raises(ServerError, match="was not written by flowd"):
+            await dead.redrive(foreign.id)
+        with pytest.raises(ServerError, match="was not written by flowd"):
+            await dead.redrive_all()
+
+    assert raw("XLEN", stream) == 1  # the one before it
+    assert [each.id for each in await letters(redis_url, stream)] == [foreign.id]
+
+
+async def test_a_redriven_job_keeps_its_key(redis_url: str, stream: str) -> None:
+    """While the job is back at work its idempotency key still stands for it."""
+    bench = Bench()
+    async with Queue(Email, bench, url=redis_url, stream=stream) as queue:
+        job_id = await queue.enqueue(email(), key="k")
+        await bury(redis_url, stream)
+        (letter,) = await letters(redis_url, stream)
+        async with DeadLetters(Email, redis_url, stream=stream) as dead:
+            await dead.redrive(letter.id)
+        assert await queue.enqueue(email(), key="k") == job_id
+        queue.run()
+        await queue.drain()
+
+    assert bench.done == ["a"]
+
+
+async def test_a_purge_deletes_for_good(redis_url: str, raw: Raw, stream: str) -> None:
+    """One letter, those that a function picks, or all."""
+    await bury(redis_url, stream, *(email(str(number)) for number in range(130)))
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        first, *_ = [each async for each in dead.list()]
+        await dead.purge(first.id)
+        with pytest.raises(LetterNotFound):
+            await dead.purge(first.id)
+        assert await dead.purge_all(lambda each: each.fields[b"to"] > b"5") == 54
+        assert await dead.purge_all() == 75
+
+    assert not raw_letters(raw, stream)
+    assert raw("XLEN", stream) == 0
+
+
+async def test_a_purge_frees_the_key(redis_url: str, raw: Raw, stream: str) -> None:
+    """The same work may be enqueued again, because nobody will do it otherwise."""
+    queue = Queue(Email, Bench(), url=redis_url, stream=stream)
+    first = await queue.enqueue(email(), key="k")
+    await bury(redis_url, stream)
+    assert await queue.enqueue(email(), key="k") == first
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        assert await dead.purge_all() == 1
+    second = await queue.enqueue(email(), key="k")
+    await queue.aclose()
+
+    assert second != first
+    assert raw("XLEN", stream) == 1
+
+
+async def test_a_purge_leaves_the_key_of_another_job(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A key that ran out and was taken anew belongs to the job that took it."""
+    queue = Queue(Email, Bench(), url=redis_url, stream=stream)
+    await queue.enqueue(email(), key="k")
+    await bury(redis_url, stream)
+    raw("SET", f"{{{stream}}}:key:k", "of-another-job")
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        await dead.purge_all()
+    await queue.aclose()
+
+    assert raw("GET", f"{{{stream}}}:key:k") == b"of-another-job"
+
+
+async def test_a_key_that_is_no_text_holds_up_no_purge(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A `_key` that somebody else wrote frees nothing, and the letter goes."""
+    await bury(redis_url, stream)
+    raw("XADD", stream, "*", "to", "a", "subject", "hi", "_key", b"\xff")
+    await bury(redis_url, stream)
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        assert await dead.purge_all() == 1
+
+    assert not raw_letters(raw, stream)
