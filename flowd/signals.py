@@ -45,7 +45,6 @@ async def until_stopped(running: Stoppable, grace: float | None) -> None:
     if threading.current_thread() is threading.main_thread():
         numbers = [signal.SIGTERM, signal.SIGINT]
     before = {number: signal.getsignal(number) for number in numbers}
-    before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
@@ -56,6 +55,3 @@ async def until_stopped(running: Stoppable, grace: float | None) -> None:
             # The loop leaves the default, and `asyncio.run` has one of its own.
             if handler is not None:
                 signal.signal(number, handler)
-            # The loop would leave Python's own, not what `asyncio.run` had put there.
-            if before[number] is not None:
-                signal.signal(number, before[number])
