@@ -12,7 +12,7 @@ import redis.asyncio
 
 from flowd.address import Address
 from flowd.errors import LetterNotFound, OptionError, ServerError
-from flowd.job import Job
+from flowd.job import Job, spec_of
 from flowd.letter import Letter, read_letter
 from flowd.session import Session
 from flowd.stream import Stream
@@ -40,6 +40,7 @@ class DeadLetters(Generic[J]):
 
     Raises:
         OptionError: neither a class nor both names are given.
+        FormatError: `job_class` was not written by `flowd-gen`.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class DeadLetters(Generic[J]):
         group: str | None = None,
     ) -> None:
         if job_class is not None:
-            stream = stream or job_class.SPEC.policy.stream
-            group = group or job_class.SPEC.policy.group
+            policy = spec_of(job_class).policy
+            stream = stream or policy.stream
+            group = group or policy.group
         if stream is None or group is None:
             raise OptionError(
                 "job_class", job_class, "give a job class, or both stream and group"

@@ -15,7 +15,7 @@ from flowd.errors import DecodeError, EncodeError, FormatError
 from flowd.policy import Policy
 from flowd.wire import CodecError
 
-__all__ = ["FORMAT", "Job", "JobSpec"]
+__all__ = ["FORMAT", "Job", "JobSpec", "spec_of"]
 
 FORMAT: Final = 1
 """The generation of classes that this flowd runs; `flowd-gen` prints its own."""
@@ -95,6 +95,22 @@ class Job(Protocol):
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Self:
         """Decode an entry's fields, unknown ones ignored; raises DecodeError."""
         ...
+
+
+def spec_of(job_class: type[Job]) -> JobSpec:
+    """What a generated class says of itself.
+
+    Raises:
+        FormatError: `flowd-gen` did not write it.
+    """
+    spec: object = getattr(job_class, "SPEC", None)
+    if not isinstance(spec, JobSpec):
+        raise FormatError(
+            "job_class",
+            job_class,
+            f"has no SPEC: generate it with flowd-gen (format {FORMAT})",
+        )
+    return spec
 
 
 def _reason(cause: Exception) -> str:

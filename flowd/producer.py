@@ -26,7 +26,7 @@ from flowd.errors import (
     ServerError,
     Unreachable,
 )
-from flowd.job import Job
+from flowd.job import Job, spec_of
 from flowd.outage import RECONNECT
 from flowd.session import Session
 from flowd.steps import Addition
@@ -254,7 +254,7 @@ class Producer:
         return Sender(self._stream_of, self._connect_timeout)
 
     def _stream_of(self, job: Job) -> Stream:
-        policy = type(job).SPEC.policy
+        policy = spec_of(type(job)).policy
         place = (policy.stream, policy.group)
         if place not in self._streams:
             assert self._session is not None

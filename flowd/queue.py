@@ -12,7 +12,6 @@ import redis.asyncio
 from flowd.address import Address
 from flowd.claimer import Claimer
 from flowd.errors import (
-    FormatError,
     NotReady,
     OptionError,
     OutcomeUnknown,
@@ -21,7 +20,7 @@ from flowd.errors import (
 )
 from flowd.handle import QueueHandle
 from flowd.handler import BoundHandler, Handler
-from flowd.job import FORMAT, Job, JobSpec
+from flowd.job import Job, spec_of
 from flowd.letter import Letter
 from flowd.outage import RECONNECT
 from flowd.policy import Policy
@@ -96,7 +95,8 @@ class Queue(Generic[J]):
             raise OptionError("concurrency", concurrency, "must be 1 or more")
         if not 0.001 <= block <= 60.0:
             raise OptionError("block", block, "must be from 0.001 to 60 (seconds)")
-        policy = policy or _spec(job_class).policy
+        spec = spec_of(job_class)
+        policy = policy or spec.policy
         self._policy = dataclasses.replace(
             policy,
             stream=policy.stream if stream is None else stream,
@@ -253,15 +253,3 @@ class Queue(Generic[J]):
     def _sender(self) -> Sender:
         _, stream = self._open()
         return Sender(lambda _: stream, self._connect_timeout)
-
-
-def _spec(job_class: type[Job]) -> JobSpec:
-    """The spec of a generated class; raises FormatError for any other."""
-    spec: object = getattr(job_class, "SPEC", None)
-    if not isinstance(spec, JobSpec):
-        raise FormatError(
-            "job_class",
-            job_class,
-            f"has no SPEC: generate it with flowd-gen (format {FORMAT})",
-        )
-    return spec

@@ -21,11 +21,13 @@ Path: TypeAlias = tuple[str | int, ...]
 _BLANK: Final = re.compile(r"[ \t]*")
 _BLANK_LINES: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _STRING: Final = re.compile(
+    # Nothing possessive: Python before 3.11.5 matches that wrongly. A valid text never
+    # makes these go back.
     # Up to two quotes of the content may touch the closing three.
-    r'"""(?:[^"\\]++|\\.|"(?!""))*+"{3,5}'
-    r"|'''(?:[^']++|'(?!''))*+'{3,5}"
-    r'|"(?:[^"\\]++|\\.)*+"'
-    r"|'[^']*+'",
+    r'"""(?:[^"\\]+|\\.|"(?!""))*"{3,5}'
+    r"|'''(?:[^']+|'(?!''))*'{3,5}"
+    r'|"(?:[^"\\]+|\\.)*"'
+    r"|'[^']*'",
     re.DOTALL,
 )
 _KEY_PART: Final = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*'""")

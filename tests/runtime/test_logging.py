@@ -1,0 +1,184 @@
+"""What flowd logs: one line for each event, with its numbers beside it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from flowd import Context, Queue, Reject, Snooze
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.faults import Bench, email, policy
+
+
+def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[logging.LogRecord]:
+    """The lines about one kind of event."""
+    found = [each for each in caplog.records if vars(each).get("event") == event]
+    assert {each.name for each in found} <= {"flowd"}
+    return found
+
+
+def extra(record: logging.LogRecord, *names: str) -> dict[str, object]:
+    """Some of the fields beside a line's text."""
+    return {name: vars(record)[name] for name in names}
+
+
+DELIVERY = ("stream", "group", "job_id", "attempt", "deliveries")
+
+
+@pytest.fixture(autouse=True)
+def _info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "flowd")
+
+
+async def test_each_delivery_is_one_line(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Done, failed, handed back or given up: a line each, and no other."""
+
+    async def handle(job: Email, ctx: Context) -> None:
+        match job.to, ctx.attempt:
+            case "retry", 1:
+                raise ValueError("no")
+            case "reject", _:
+                raise Reject("never")
+            case "snooze", _ if not lines(caplog, "release"):
+                raise Snooze(0)
+            case _:
+                return
+
+    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+        ids = await queue.enqueue_bulk(
+            [email("done"), email("retry"), email("reject"), email("snooze")]
+        )
+        queue.run()
+        await queue.drain()
+
+    told = {
+        event: [(vars(each)["job_id"], each.levelname) for each in lines(caplog, event)]
+        for event in ("done", "retry", "dead_letter", "release")
+    }
+    done, retry, rejected, snooze = ids
+    assert sorted(told.pop("done")) == sorted(
+        [(done, "INFO"), (retry, "INFO"), (snooze, "INFO")]
+    )
+    assert told == {
+        "retry": [(retry, "WARNING")],
+        "dead_letter": [(rejected, "ERROR")],
+        "release": [(snooze, "INFO")],
+    }
+    # Beside these only the queue's own beginning and end.
+    assert len(caplog.records) == 6 + 2
+
+
+async def test_a_line_says_what_its_fields_say(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The text is for people, the fields beside it for programs."""
+
+    async def fail(job: Email) -> None:
+        raise ConnectionError("no route")
+
+    rules = policy(stream, max_retries=1)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        job_id = await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    (retry,), (dead,) = lines(caplog, "retry"), lines(caplog, "dead_letter")
+
+    assert extra(retry, *DELIVERY, "error", "after") == {
+        "stream": stream,
+        "group": "senders",
+        "job_id": job_id,
+        "attempt": 1,
+        "deliveries": 1,
+        "error": "ConnectionError: no route",
+        "after": 0.001,
+    }
+    assert extra(dead, "attempt", "deliveries", "error", "reason") == {
+        "attempt": 2,
+        "deliveries": 2,
+        "error": "ConnectionError: no route",
+        "reason": "failed",
+    }
+    assert dead.getMessage() == (
+        f"{stream} {job_id} attempt 2 dead-lettered (failed): ConnectionError: no route"
+    )
+
+
+async def test_a_queue_says_when_it_begins_and_ends(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the name under which it takes entries."""
+    async with Queue(
+        Email, Bench(), url=redis_url, stream=stream, concurrency=3
+    ) as queue:
+        handle = queue.run()
+        await queue.drain()
+    (started,), (ended,) = lines(caplog, "started"), lines(caplog, "ended")
+
+    assert started.getMessage() == (f"{stream} runs up to 3 jobs as {handle.consumer}")
+    assert ended.getMessage() == f"{stream} has ended"
+    assert vars(started)["consumer"] == vars(ended)["consumer"] == handle.consumer
+
+
+async def test_payloads_are_in_no_line(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither of jobs that are done nor of those that fail."""
+
+    async def handle(job: Email, ctx: Context) -> None:
+        if ctx.attempt == 1:
+            raise ValueError
+
+    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(Email(to="a-person", subject="a-subject"))
+        queue.run()
+        await queue.drain()
+
+    told = repr([vars(each) for each in caplog.records])
+    assert lines(caplog, "done")
+    assert "a-person" not in told
+    assert "a-subject" not in told
+
+
+async def test_a_line_is_one_line(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever an error says: no second line, nothing that a terminal obeys, no flood."""
+
+    async def fail(job: Email) -> None:
+        raise ValueError("first\nsecond\r\x1b[31mred\u202e\x00" + "x" * 10_000)
+
+    rules = policy(stream, max_retries=1)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+
+    for record in (*lines(caplog, "retry"), *lines(caplog, "dead_letter")):
+        text = record.getMessage()
+        assert text.isprintable()
+        assert r"first\nsecond\r\x1b[31mred\u202e\x00" in text
+        assert len(text) < 800
+
+
+async def test_no_line_is_made_that_nobody_reads(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At WARNING a job that is done leaves no line."""
+    caplog.set_level(logging.WARNING, "flowd")
+    async with Queue(Email, Bench(), url=redis_url, stream=stream) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+
+    assert not caplog.records
+
+
+def test_the_library_configures_no_logging() -> None:
+    """Handlers, levels and formats are the application's."""
+    logger = logging.getLogger("flowd")
+    assert logger.propagate
+    assert not logger.handlers
