@@ -135,15 +135,6 @@ async def test_a_delayed_job_has_no_id_of_its_own(stream: str) -> None:
     await queue.aclose()
 
 
-@pytest.mark.parametrize("key_ttl", [0.0, -1.0, float("nan")])
-async def test_a_key_is_kept_for_some_time(stream: str, key_ttl: float) -> None:
-    """A key that would be forgotten at once is refused."""
-    queue = sender("redis://localhost:1", stream)
-    with pytest.raises(OptionError, match="key_ttl is"):
-        await queue.enqueue(email(), key="k", key_ttl=key_ttl)
-    await queue.aclose()
-
-
 async def test_a_delayed_job_waits(redis_url: str, raw: Raw, stream: str) -> None:
     """Until it is due it is in the delayed set only, by the server's clock."""
     queue = sender(redis_url, stream)
@@ -202,74 +193,6 @@ async def test_the_enqueue_time_is_the_servers(
 
     (ctx,) = bench.contexts
     assert ctx.enqueued_at == datetime(2023, 11, 14, 22, 13, 20, 123000, UTC)
-
-
-async def test_a_key_stores_one_job(redis_url: str, raw: Raw, stream: str) -> None:
-    """Under a key that is remembered nothing is stored; the first id comes back."""
-    queue = sender(redis_url, stream)
-    first = await queue.enqueue(email("one"), key="order-1")
-    again = await queue.enqueue(email("two"), key="order-1", delay=9.0)
-    other = await queue.enqueue(email("three"), key="order-2")
-    await queue.aclose()
-
-    assert first == again != other
-    assert [fields[b"to"] for _, fields in raw.entries(stream)] == [b"one", b"three"]
-    assert raw("EXISTS", f"{{{stream}}}:delayed") == 0
-
-
-async def test_a_key_covers_a_delayed_job(
-    redis_url: str, raw: Raw, stream: str
-) -> None:
-    """A delayed job has its id at once, and its key returns it."""
-    queue = sender(redis_url, stream)
-    first = await queue.enqueue(email("one"), key="k", delay=60.0)
-    again = await queue.enqueue(email("two"), key="k")
-    await queue.aclose()
-
-    assert first == again
-    assert raw("XLEN", stream) == 0
-
-
-async def test_a_key_outlives_its_job(redis_url: str, raw: Raw, stream: str) -> None:
-    """A job that is done is not run again under its key."""
-    bench = Bench()
-    async with Queue(Email, bench, url=redis_url, stream=stream) as queue:
-        queue.run()
-        first = await queue.enqueue(email("one"), key="k")
-        await queue.drain()
-        again = await queue.enqueue(email("two"), key="k")
-        await queue.drain()
-
-    assert first == again
-    assert bench.done == ["one"]
-
-
-async def test_a_key_is_kept_as_long_as_it_says(
-    redis_url: str, raw: Raw, stream: str
-) -> None:
-    """A day unless told otherwise; then the key is free."""
-    queue = sender(redis_url, stream)
-    first = await queue.enqueue(email(), key="short", key_ttl=0.001)
-    await queue.enqueue(email(), key="long")
-    await until(lambda: raw("EXISTS", f"{{{stream}}}:key:short") == 0)
-    second = await queue.enqueue(email(), key="short", key_ttl=60.0)
-    await queue.aclose()
-
-    assert first != second
-    left = raw("PTTL", f"{{{stream}}}:key:long")
-    assert isinstance(left, int)
-    assert 86_000_000 < left <= 86_400_000
-
-
-async def test_a_key_belongs_to_its_stream(redis_url: str, stream: str) -> None:
-    """The same key on another stream is another key."""
-    one, other = sender(redis_url, stream), sender(redis_url, f"{stream}-other")
-    ids = [await queue.enqueue(email(), key="k") for queue in (one, other)]
-    again = [await queue.enqueue(email(), key="k") for queue in (one, other)]
-    await one.aclose()
-    await other.aclose()
-
-    assert ids == again
 
 
 async def test_a_job_at_the_limit_is_taken(redis_url: str, stream: str) -> None:

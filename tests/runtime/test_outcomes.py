@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 import pytest
 
 from flowd import Context, DeadLetters, OptionError, Queue, Reject, Retry, Snooze
@@ -194,26 +191,6 @@ async def test_signals_work_from_a_thread(redis_url: str, stream: str) -> None:
         await queue.drain()
 
     assert sorted(seen) == ["reject", "retry", "retry", "snooze", "snooze"]
-
-
-async def test_the_context_tells_of_the_delivery(redis_url: str, stream: str) -> None:
-    """Id, stream, attempt, deliveries, times; and it prints without the job."""
-    seen: list[str] = []
-
-    async def handle(job: Email, ctx: Context) -> None:
-        await asyncio.sleep(0)
-        assert ctx.stream == stream
-        assert (ctx.attempt, ctx.deliveries) == (1, 1)
-        assert 0 < ctx.lease_deadline - time.monotonic() <= 30.0
-        assert ctx.enqueued_at.tzinfo is not None
-        seen.append(repr(ctx))
-
-    async with Queue(Email, handle, url=redis_url, stream=stream) as queue:
-        await queue.enqueue(email(), id="1-1")
-        queue.run()
-        await queue.drain()
-
-    assert seen == ["Context(id='1-1', attempt=1)"]
 
 
 def _due_ms(raw: Raw, stream: str, job_id: str) -> float:

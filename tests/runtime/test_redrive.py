@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from flowd import Context, DeadLetters, LetterNotFound, Queue, ServerError
+from flowd import Context, DeadLetters, Letter, LetterNotFound, Queue, ServerError
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy
@@ -103,23 +103,26 @@ async def test_some_letters_are_redriven(redis_url: str, raw: Raw, stream: str) 
     assert fields[b"to"] == b"149"
 
 
-async def test_letters_of_meanwhile_are_left_alone(redis_url: str, stream: str) -> None:
-    """A job that dies again while all are redriven is not redriven for ever."""
+async def test_letters_of_meanwhile_are_left_alone(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Jobs that die while all are redriven or purged are not caught up for ever."""
     await bury(redis_url, stream, *(email(str(number)) for number in range(120)))
+    one = raw_letters(raw, stream)[0]
+    seen: list[str] = []
 
-    async def fail(job: Email) -> None:
-        raise ValueError
+    def look(letter: Letter[Email]) -> bool:
+        seen.append(letter.id)
+        assert len(seen) <= 360
+        raw("XADD", f"{{{stream}}}:{GROUP}:dlq", "*", *one)
+        return True
 
-    rules = policy(stream, max_retries=0)
-    async with (
-        Queue(Email, fail, url=redis_url, policy=rules) as queue,
-        DeadLetters(Email, redis_url, stream=stream) as dead,
-    ):
-        queue.run()
-        assert await dead.redrive_all() == 120
-        await queue.drain()
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        assert await dead.redrive_all(look) == 120
+        assert await dead.purge_all(look) == 120
 
-    assert len(await letters(redis_url, stream)) == 120
+    assert len(seen) == 240
+    assert len(raw_letters(raw, stream)) == 120
 
 
 async def test_a_letter_that_is_none_of_flowds_stays(
