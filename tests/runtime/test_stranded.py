@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from flowd import Claimer, Queue
@@ -137,7 +139,10 @@ async def test_running_jobs_are_not_taken_for_stranded(
             proxy.mend()
             raw("XADD", stream, "*", "to", "after", "subject", "hi")
             await until(lambda: len(bench.started) == 4 + number)
+            # What the cut reader was handed starts before it reads again.
+            await until(lambda: events(caplog.records).count("recovery") > number)
 
+        caplog.set_level(logging.INFO)
         queue.run()
         await queue.enqueue_bulk(email(str(number)) for number in range(3))
         await until(lambda: len(bench.started) == 3)
