@@ -35,6 +35,7 @@ __all__ = ["Argument", "Link", "ScriptMissing", "refusal"]
 Argument: TypeAlias = str | bytes | int
 
 _TIMEOUT: Final = 2.0
+_GRACE: Final = 0.05
 
 # The stub of hiredis says that a command has one argument.
 _pack: Final[Callable[[tuple[Argument, ...]], bytes]] = vars(hiredis)["pack_command"]
@@ -165,8 +166,12 @@ class Link:
 
     async def _exchange(self, calls: list[_Call]) -> None:
         answered, sent = 0, False
+        limit = asyncio.timeout(None)
+        alarm = asyncio.get_running_loop().call_later(
+            max(call.timeout for call in calls), _give_grace, limit
+        )
         try:
-            async with asyncio.timeout(max(call.timeout for call in calls)):
+            async with limit:
                 connection = await self._connected()
                 packed = b"".join([_pack(call.command) for call in calls])
                 sent = True
@@ -190,6 +195,8 @@ class Link:
             for call in calls[answered:]:
                 call.fail(self._lost(sent, error))
             raise
+        finally:
+            alarm.cancel()
 
     def _lost(self, sent: bool, error: BaseException) -> ServerError:
         what = str(error) or "no answer in time"
@@ -239,6 +246,11 @@ async def _read(connection: AbstractConnection) -> object:
         redis.exceptions.AuthenticationError,
     ) as error:
         return refusal(error)
+
+
+def _give_grace(limit: asyncio.Timeout) -> None:
+    """Let the answer in that came while a handler kept the loop from looking."""
+    limit.reschedule(asyncio.get_running_loop().time() + _GRACE)
 
 
 def _may_be_elsewhere(reply: object) -> bool:

@@ -72,10 +72,13 @@ class QueueHandle(Generic[J]):
         self._stream = Stream(session.link, policy.stream, policy.group)
         self._reader = Link(session.address, name="flowd-reader")
         self._announcer = Announcer(on_dead_letter, job_class, self.consumer)
-        self._holder = Holder(self._stream, self.consumer, lease, self._lost)
+        bound = BoundHandler(handler, policy.stream, lease)
+        self._holder = Holder(
+            self._stream, self.consumer, lease, self._lost, bound.name
+        )
         self._worker = Worker(
             job_class,
-            BoundHandler(handler, policy.stream, lease),
+            bound,
             policy,
             max_crashes=claimer.max_crashes if claimer is not None else None,
             ended=self._ended,

@@ -29,6 +29,10 @@ class BoundHandler(Generic[J]):
     """
 
     def __init__(self, handler: Handler[J], stream: str, lease: float) -> None:
+        function = handler if hasattr(handler, "__qualname__") else type(handler)
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        """Where the handler is defined, for the log."""
+
         self._in_thread = not _is_async(handler)
         if _takes_context(handler):
             self._call = _with_context(handler, stream, lease)

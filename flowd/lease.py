@@ -15,7 +15,9 @@ from typing import Final
 from flowd.address import Address
 from flowd.connection import Link
 from flowd.delivery import Delivery
+from flowd.display import printable
 from flowd.errors import GroupMissing, ServerError
+from flowd.lag import LoopWatch
 from flowd.outage import RECONNECT
 from flowd.stream import Stream
 
@@ -24,9 +26,16 @@ __all__ = ["RENEWALS", "Holder", "LeaseKeeper"]
 RENEWALS: Final = 4
 """Renewals per lease: one that fails still leaves time for two more."""
 
+_WATCH: Final = 0.5
+
 
 class Holder:
-    """The deliveries that one queue of this process holds."""
+    """The deliveries that one queue of this process holds.
+
+    Args:
+        lost: told, in the event loop, which entries are somebody else's now.
+        handler: the name of what runs them.
+    """
 
     def __init__(
         self,
@@ -34,38 +43,30 @@ class Holder:
         consumer: str,
         lease: float,
         lost: Callable[[Sequence[bytes]], None],
+        handler: str,
     ) -> None:
         self.stream = stream
         self.consumer = consumer
         self.lease = lease
+        self.handler = handler
         self.held: dict[bytes, Delivery] = {}
         """By entry id: running, or ended and not settled yet."""
 
-        self.loop_seen = time.monotonic()
-        """When the queue's event loop last ran."""
-
         self._lost = lost
         self._loop = asyncio.get_running_loop()
-        self._pulse: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Note, several times a lease, that the event loop runs."""
-        self.loop_seen = time.monotonic()
-        self._pulse = self._loop.call_later(self.lease / RENEWALS, self.start)
-
-    def stop(self) -> None:
-        """Note it no longer."""
-        if self._pulse is not None:
-            self._pulse.cancel()
-
-    async def renew(self, link: Link) -> None:
+    async def renew(self, link: Link, loop_seen: float) -> None:
         """Renew what is held; in the keeper's thread.
+
+        Args:
+            link: the thread's own.
+            loop_seen: when the queue's event loop last ran.
 
         Raises:
             ServerError: as `Link.call`.
         """
         now = time.monotonic()
-        hung = now - self.loop_seen > self.lease
+        hung = now - loop_seen > self.lease
         deliveries = [
             delivery
             for delivery in list(self.held.values())
@@ -102,17 +103,19 @@ class LeaseKeeper:
         self._wake = threading.Event()
         self._failures = 0
         self._ended: asyncio.Future[None] | None = None
+        self._loop_watch: LoopWatch | None = None
 
     def watch(self, holder: Holder) -> None:
         """Renew for this queue from now on."""
-        holder.start()
         self.holders.append(holder)
         if self._ended is None:
             loop = asyncio.get_running_loop()
             self._ended = loop.create_future()
+            self._loop_watch = LoopWatch(self._describe)
+            self._loop_watch.start()
             threading.Thread(
                 target=self._run,
-                args=(loop, self._ended),
+                args=(loop, self._loop_watch, self._ended),
                 name="flowd-lease",
                 daemon=True,
             ).start()
@@ -120,9 +123,10 @@ class LeaseKeeper:
 
     async def unwatch(self, holder: Holder) -> None:
         """Renew no longer; the thread ends with its last queue."""
-        holder.stop()
         self.holders.remove(holder)
         if not self.holders and self._ended is not None:
+            assert self._loop_watch is not None
+            self._loop_watch.stop()
             ended, self._ended = self._ended, None
             self._wake.set()
             await ended
@@ -136,34 +140,45 @@ class LeaseKeeper:
             self._wake.set()
 
     def _run(
-        self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        watch: LoopWatch,
+        ended: asyncio.Future[None],
     ) -> None:
         try:
             with asyncio.Runner() as runner:
                 link = Link(self._address, name="flowd-lease")
                 self._failures = 0
                 while self._ended is ended:
-                    if runner.run(self._renew(link)):
+                    if runner.run(self._renew(link, watch.seen)):
                         self._failures += 1
                         wait = RECONNECT.delay(self._failures)
                     else:
                         self._failures = 0
                         wait = self._interval()
-                    self._wake.wait(wait)
-                    self._wake.clear()
+                    self._rest(wait, watch)
                 runner.run(link.aclose())
         finally:
             # The queue's loop may be closed by now; then nobody waits.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(ended.set_result, None)
 
-    async def _renew(self, link: Link) -> bool:
+    def _rest(self, seconds: float, watch: LoopWatch) -> None:
+        """Wait, or until somebody wakes it; meanwhile, watch the event loop."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._wake.wait(min(left, _WATCH)):
+                break
+            watch.look()
+        self._wake.clear()
+
+    async def _renew(self, link: Link, loop_seen: float) -> bool:
         """Renew for every queue in one round trip; True if the server failed.
 
         The queue's own loops say so in the log: they fail at the same time.
         """
         failed = False
-        renewals = [holder.renew(link) for holder in list(self.holders)]
+        renewals = [holder.renew(link, loop_seen) for holder in list(self.holders)]
         for result in await asyncio.gather(*renewals, return_exceptions=True):
             if isinstance(result, ServerError):
                 failed = True
@@ -173,3 +188,11 @@ class LeaseKeeper:
 
     def _interval(self) -> float:
         return min([h.lease for h in list(self.holders)], default=0.0) / RENEWALS
+
+    def _describe(self, task: asyncio.Task[object] | None) -> str | None:
+        """The handler and the job that a task runs; in the thread."""
+        for holder in list(self.holders):
+            for delivery in list(holder.held.values()):
+                if delivery.task is not None and delivery.task is task:
+                    return f"{holder.handler} ({printable(delivery.job_id)})"
+        return None
