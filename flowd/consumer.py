@@ -30,6 +30,7 @@ _log: Final = logging.getLogger("flowd")
 
 _POLL: Final = 2.0
 _SOONEST: Final = 0.01
+_LEASES_TO_DEATH: Final = 10
 
 
 class Consumer:
@@ -70,6 +71,7 @@ class Consumer:
         # Leases went on running while the server was away, so the other workers get
         # the time to renew theirs before the first sweep.
         self._claim_at = self._after_renewal()
+        self._reap_at = 0.0
 
     async def run(self) -> None:
         """Read and tend until `stop`.
@@ -178,8 +180,32 @@ class Consumer:
         if takeovers and not stranded and self._claimer is not None:
             wait = max(tended.next_lease, _SOONEST)
             self._claim_at = now + min(self._claimer.interval, wait)
+            if now >= self._reap_at:
+                await self._reap(now)
         due = _POLL if tended.next_due is None else min(tended.next_due, _POLL)
         self._tend_at = now + max(due, _SOONEST)
+
+    async def _reap(self, now: float) -> None:
+        """Forget consumers of processes that died.
+
+        Redis 6.2 sees no life in one that waits for an entry. It is created again with
+        the next one.
+        """
+        silence = max(_LEASES_TO_DEATH * self._holder.lease, 2 * self._block)
+        self._reap_at = now + silence
+        if reaped := await self._stream.reap(silence):
+            _log.info(
+                "%s forgets %d consumers that own nothing and were silent for %.0f s",
+                self._stream.keys.stream,
+                reaped,
+                silence,
+                extra={
+                    "event": "reaped",
+                    "stream": self._stream.keys.stream,
+                    "group": self._stream.group,
+                    "consumers": reaped,
+                },
+            )
 
     async def _wait_for_slot(self, most: float) -> None:
         self._slot_freed.clear()

@@ -204,9 +204,16 @@ class Stream:
             [_entry(each, count, fields) for each, count, fields in taken],
         )
 
-    async def leave(self, consumer: str) -> None:
-        """Forget a consumer, if it owns nothing."""
-        await scripts.LEAVE.run(self._link, [self.keys.stream], [self.group, consumer])
+    async def leave(self, consumer: str) -> bool:
+        """Forget a consumer; False if it owns entries or is not there."""
+        args: list[Argument] = [self.group, 0, consumer]
+        return await scripts.LEAVE.run(self._link, [self.keys.stream], args) == 1
+
+    async def reap(self, silence: float) -> int:
+        """Forget consumers that own nothing and were silent for so many seconds."""
+        args: list[Argument] = [self.group, _ms(silence), ""]
+        reaped = await scripts.LEAVE.run(self._link, [self.keys.stream], args)
+        return cast("int", reaped)
 
     async def letters(
         self, first: str, last: str, count: int

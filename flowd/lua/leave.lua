@@ -1,16 +1,19 @@
--- Forget a consumer that owns nothing.
+-- Forget consumers that own nothing.
 --
 -- KEYS  stream
--- ARGV  group  consumer
--- Returns 1 if it was deleted, 0 if it owns entries or is not there.
+-- ARGV  group  ms without a sign of life, at least  consumer, or '' for all
+-- Returns how many were deleted.
 --
 -- One step, because XGROUP DELCONSUMER drops what the consumer owns without handing it
 -- to anybody.
+local deleted = 0
 for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local found = {}
   for i = 1, #c, 2 do found[c[i]] = c[i + 1] end
-  if found.name == ARGV[2] and found.pending == 0 then
-    return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) + 1
+  local meant = ARGV[3] == '' or ARGV[3] == found.name
+  if meant and found.pending == 0 and found.idle >= tonumber(ARGV[2]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], found.name)
+    deleted = deleted + 1
   end
 end
-return 0
+return deleted

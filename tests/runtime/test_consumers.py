@@ -1,0 +1,116 @@
+"""Consumers of processes that died are forgotten, and what they own never is."""
+
+from __future__ import annotations
+
+from flowd import Claimer, Queue
+from flowd.address import Address
+from flowd.connection import Link
+from flowd.delivery import Delivery
+from flowd.stream import Stream
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.expire import consumers, die_with, pending
+from tests.runtime.faults import Bench, email, policy, until
+
+GROUP = "senders"
+
+
+async def test_a_dead_consumer_that_owns_nothing_is_forgotten(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A worker forgets the silent ones in passing, and works on."""
+    bench = Bench()
+    async with Queue(
+        Email,
+        bench,
+        url=redis_url,
+        policy=policy(stream, lease=0.05),
+        claimer=Claimer(interval=0.05),
+        block=0.05,
+    ) as queue:
+        for number in range(5):
+            raw("XGROUP", "CREATECONSUMER", stream, GROUP, f"dead-{number}")
+        queue.run()
+        await until(lambda: not any("dead" in c for c in consumers(raw, stream, GROUP)))
+        await queue.enqueue(email())
+        await queue.drain()
+
+    assert bench.done == ["a"]
+
+
+async def test_a_consumer_that_owns_an_entry_is_kept(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """However long it was silent: deleting it would lose what it owns."""
+    async with Queue(Email, Bench(), url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+    die_with(raw, stream, GROUP, jobs=1, name="owner")
+    raw("XGROUP", "CREATECONSUMER", stream, GROUP, "idler")
+    link = Link(Address.of(redis_url))
+    try:
+        assert await Stream(link, stream, GROUP).reap(0.0) == 1
+        assert await Stream(link, stream, GROUP).reap(0.0) == 0
+    finally:
+        await link.aclose()
+
+    assert consumers(raw, stream, GROUP) == ["owner"]
+    assert [each.consumer for each in pending(raw, stream, GROUP)] == ["owner"]
+
+
+async def test_a_consumer_that_was_heard_of_is_kept(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """One that owns nothing right now may be about to read."""
+    link = Link(Address.of(redis_url))
+    queue = Stream(link, stream, GROUP)
+    try:
+        await queue.init("0")
+        raw("XGROUP", "CREATECONSUMER", stream, GROUP, "idler")
+        assert await queue.reap(60.0) == 0
+    finally:
+        await link.aclose()
+
+    assert consumers(raw, stream, GROUP) == ["idler"]
+
+
+async def test_two_workers_of_one_name_are_two(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A name given twice is made unique: each job is handed out and settled once."""
+    benches = Bench(), Bench()
+    rules = policy(stream, lease=60.0)
+    async with (
+        Queue(Email, benches[0], url=redis_url, policy=rules, consumer="one") as first,
+        Queue(Email, benches[1], url=redis_url, policy=rules, consumer="one") as second,
+    ):
+        handles = first.run(), second.run()
+        assert handles[0].consumer != handles[1].consumer
+        await until(lambda: raw.info("blocked_clients") == "2")
+        await first.enqueue_bulk(email(str(number)) for number in range(100))
+        await first.drain()
+
+    assert all(handle.consumer.startswith("one-") for handle in handles)
+    done = benches[0].done + benches[1].done
+    assert sorted(done, key=int) == [str(number) for number in range(100)]
+
+
+async def test_one_name_settles_once(redis_url: str, raw: Raw, stream: str) -> None:
+    """Even under one and the same name, only the last delivery can settle its job."""
+    link = Link(Address.of(redis_url))
+    queue = Stream(link, stream, GROUP)
+    try:
+        await queue.init("0")
+        raw("XADD", stream, "*", "to", "a", "subject", "hi")
+        (first,) = await queue.read(link, "one", 1, 0.01)
+        raw("XCLAIM", stream, GROUP, "other", 0, first.id)
+        raw("XCLAIM", stream, GROUP, "one", 0, first.id)
+        stale = Delivery(first, 0.0)
+        fresh = Delivery(first._replace(handed_out=3), 0.0)
+        assert await queue.settle("one", [stale], []) == [0]
+        assert await queue.renew("one", [(stale.entry_id, stale.count)]) == [first.id]
+        assert await queue.settle("one", [fresh], []) == [1]
+        assert await queue.settle("one", [fresh], []) == [0]
+    finally:
+        await link.aclose()
+
+    assert raw("XLEN", stream) == 0
