@@ -19,6 +19,7 @@ from flowd import wire
 from flowd.claimer import Claimer
 from flowd.deadletter import DeadLetters
 from flowd.delivery import Context
+from flowd.durable import Durable
 from flowd.errors import (
     AccessDenied,
     BulkError,
@@ -30,6 +31,7 @@ from flowd.errors import (
     GroupMissing,
     IdNotIncreasing,
     LetterNotFound,
+    NotDurable,
     NotReady,
     OptionError,
     OutcomeUnknown,
@@ -45,10 +47,11 @@ from flowd.errors import (
 )
 from flowd.group import GroupHandle, QueueGroup
 from flowd.handle import QueueHandle
+from flowd.item import Item
 from flowd.job import Job, JobSpec
 from flowd.letter import Letter
 from flowd.policy import Backoff, Policy
-from flowd.producer import Item, Producer
+from flowd.producer import Producer
 from flowd.queue import Queue
 
 __all__ = [
@@ -59,6 +62,7 @@ __all__ = [
     "Context",
     "DeadLetters",
     "DecodeError",
+    "Durable",
     "EncodeError",
     "FatalError",
     "FlowdError",
@@ -71,6 +75,7 @@ __all__ = [
     "JobSpec",
     "Letter",
     "LetterNotFound",
+    "NotDurable",
     "NotReady",
     "OptionError",
     "OutcomeUnknown",

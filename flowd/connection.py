@@ -129,6 +129,9 @@ class Link:
         self.client_id = 0
         """The server's number for this connection; 0 while there is none."""
 
+        self.connections = 0
+        """How many there have been."""
+
     async def call(
         self, *command: Argument, timeout: float = _TIMEOUT  # noqa: ASYNC109 - Redis'
     ) -> object:
@@ -227,6 +230,7 @@ class Link:
                     raise answer from error
             raise
         self._connection = connection
+        self.connections += 1
         self.client_id = reply if isinstance(reply, int) else 0
         return connection
 

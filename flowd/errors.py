@@ -9,6 +9,7 @@ FlowdError
 ├── ServerError            Redis said no, or could not be asked
 │   ├── Unreachable        no connection; nothing was sent
 │   ├── OutcomeUnknown     sent, and the answer was lost
+│   ├── NotDurable         not proved to outlive the server
 │   ├── NotReady           loading, read-only, disk full …: it may pass
 │   │   └── QueueFull      Redis is out of memory; nothing was stored
 │   ├── GroupMissing       the consumer group is not there
@@ -42,6 +43,7 @@ __all__ = [
     "HandlerSignal",
     "IdNotIncreasing",
     "LetterNotFound",
+    "NotDurable",
     "NotReady",
     "OptionError",
     "OutcomeUnknown",
@@ -154,6 +156,19 @@ class OutcomeUnknown(ServerError, ConnectionError):
     """
 
 
+class NotDurable(ServerError):
+    """What a durable `enqueue` waits for was not proved.
+
+    Attributes:
+        ids: the jobs that are stored all the same, and will run; empty when the server
+            cannot prove anything, and so nothing was sent.
+    """
+
+    def __init__(self, text: str, ids: Sequence[str]) -> None:
+        super().__init__(text)
+        self.ids = tuple(ids)
+
+
 class NotReady(ServerError):
     """Redis cannot do it now (LOADING, READONLY, MISCONF, BUSY …); nothing was done."""
 
@@ -194,7 +209,8 @@ class BulkError(FlowdError):
 
     Attributes:
         ids: the job ids that are certainly stored, in order.
-        unknown: how many more were sent with their answer lost.
+        unknown: how many more were sent, with their answer lost or their durability
+            not proved.
     """
 
     def __init__(self, ids: Sequence[str], unknown: int, cause: Exception) -> None:

@@ -15,10 +15,13 @@ from flowd.errors import DecodeError, EncodeError, FormatError
 from flowd.policy import Policy
 from flowd.wire import CodecError
 
-__all__ = ["FORMAT", "Job", "JobSpec", "spec_of"]
+__all__ = ["FORMAT", "MOST_BYTES", "Job", "JobSpec", "spec_of", "weight"]
 
 FORMAT: Final = 1
 """The generation of classes that this flowd runs; `flowd-gen` prints its own."""
+
+MOST_BYTES: Final = 256 * 1024
+"""How large a job's fields may be; refused by producers, not decoded by workers."""
 
 _SHOWN: Final = 120
 _REASON: Final = 200
@@ -111,6 +114,11 @@ def spec_of(job_class: type[Job]) -> JobSpec:
             f"has no SPEC: generate it with flowd-gen (format {FORMAT})",
         )
     return spec
+
+
+def weight(fields: Mapping[bytes, bytes]) -> int:
+    """How many bytes the names and values have."""
+    return sum(map(len, fields)) + sum(map(len, fields.values()))
 
 
 def _reason(cause: Exception) -> str:

@@ -6,91 +6,64 @@ Path: here -> stream -> consumer.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, Generic, Self, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Self, TypeVar
 
 import redis.asyncio
 
 from flowd.address import Address
+from flowd.durable import Durable
 from flowd.errors import (
     BulkError,
+    NotDurable,
     NotReady,
-    OptionError,
     OutcomeUnknown,
-    PayloadTooLarge,
     QueueFull,
     ServerError,
     Unreachable,
 )
-from flowd.job import Job, spec_of
+from flowd.item import KEY_TTL, Item, addition_of
+from flowd.job import Job, spec_of, weight
 from flowd.outage import RECONNECT
 from flowd.session import Session
 from flowd.steps import Addition
 from flowd.stream import Stream
 
-__all__ = ["KEY_TTL", "Item", "Producer", "Sender", "addition_of"]
+__all__ = ["Producer", "Sender"]
 
-J_co = TypeVar("J_co", bound=Job, covariant=True)
 R = TypeVar("R")
 
-KEY_TTL: Final = 86_400.0
 _BATCH_JOBS: Final = 500
 _BATCH_BYTES: Final = 1_000_000
-_MOST_BYTES: Final = 256 * 1024
-
-_ENTRY_ID: Final = re.compile(r"\*|\d+(-\d+)?", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Item(Generic[J_co]):
-    """A job for `enqueue_bulk` with an id, a delay or a key of its own.
-
-    The arguments are those of `enqueue`.
-    """
-
-    job: J_co
-    id: str = "*"
-    delay: float = 0.0
-    key: str | None = None
-    key_ttl: float = KEY_TTL
-
-    def __post_init__(self) -> None:
-        if not self.delay >= 0:  # true for NaN as well
-            raise OptionError("delay", self.delay, "must be 0 or more (seconds)")
-        if not _ENTRY_ID.fullmatch(self.id):
-            raise OptionError("id", self.id, "must be * or an entry id as 12-0")
-        if self.id != "*" and self.delay > 0:
-            raise OptionError("id", self.id, "a delayed job gets its entry id later")
-        if self.key is not None and not self.key_ttl >= 0.001:
-            raise OptionError("key_ttl", self.key_ttl, "must be at least 0.001 (s)")
 
 
 class Sender:
     """Sends jobs over a session that somebody else opened and closes."""
 
     def __init__(
-        self, stream_of: Callable[[Job], Stream], connect_timeout: float
+        self,
+        session: Session,
+        stream_of: Callable[[Job], Stream],
+        connect_timeout: float,
     ) -> None:
+        self._prover = session.prover
         self._stream_of = stream_of
         self._connect_timeout = connect_timeout
 
-    async def send(self, item: Item[Job]) -> str:
+    async def send(self, item: Item[Job], durable: Durable | bool) -> str:
         """Enqueue one job; returns its id. Errors are those of `Producer.enqueue`."""
         stream, addition = self._stream_of(item.job), addition_of(item)
-        if addition.key is None and not addition.delay:
+        if addition.key is None and not addition.delay and not durable:
             return await self._insist(lambda: stream.add(addition.fields, addition.id))
-        ids = await self._insist(
-            lambda: stream.enqueue([addition]), repeatable=addition.key is not None
-        )
-        if isinstance(ids[0], ServerError):
-            raise ids[0]
-        return ids[0]
+        (result,) = await self._enqueue(stream, [addition], durable)
+        if isinstance(result, ServerError):
+            raise result
+        return result
 
-    async def send_all(self, jobs: Iterable[Job | Item[Job]]) -> list[str]:
+    async def send_all(
+        self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
+    ) -> list[str]:
         """Enqueue many jobs; returns their ids. Errors as `Producer.enqueue_bulk`."""
         ids: list[str] = []
         batch = _Batch()
@@ -99,28 +72,39 @@ class Sender:
                 item = job if isinstance(job, Item) else Item(job)
                 stream, addition = self._stream_of(item.job), addition_of(item)
                 if not batch.takes(stream, addition):
-                    await self._send_batch(batch, ids)
+                    await self._send_batch(batch, ids, durable)
                     batch = _Batch()
                 batch.add(stream, addition)
-            await self._send_batch(batch, ids)
-        except OutcomeUnknown as error:
+            await self._send_batch(batch, ids, durable)
+        except (OutcomeUnknown, NotDurable) as error:
             raise BulkError(ids, len(batch.additions), error) from error
         except Exception as error:  # that of the caller's iterable as well
             raise BulkError(ids, 0, error) from error
         return ids
 
-    async def _send_batch(self, batch: _Batch, ids: list[str]) -> None:
-        stream, additions = batch.stream, batch.additions
-        if stream is None:
+    async def _send_batch(
+        self, batch: _Batch, ids: list[str], durable: Durable | bool
+    ) -> None:
+        if batch.stream is None:
             return
-        results = await self._insist(
-            lambda: stream.enqueue(additions),
-            repeatable=all(addition.key is not None for addition in additions),
-        )
+        results = await self._enqueue(batch.stream, batch.additions, durable)
         for result in results:
             if isinstance(result, ServerError):
                 raise result
             ids.append(result)
+
+    async def _enqueue(
+        self, stream: Stream, additions: Sequence[Addition], durable: Durable | bool
+    ) -> list[str | ServerError]:
+        proof = Durable() if durable is True else durable
+        return await self._insist(
+            lambda: (
+                self._prover.enqueue(stream, additions, proof)
+                if proof
+                else stream.enqueue(additions)
+            ),
+            repeatable=all(addition.key is not None for addition in additions),
+        )
 
     async def _insist(
         self, send: Callable[[], Awaitable[R]], *, repeatable: bool = False
@@ -156,13 +140,13 @@ class _Batch:
         return not self.additions or (
             stream is self.stream
             and len(self.additions) < _BATCH_JOBS
-            and self._bytes + _weight(addition.fields) <= _BATCH_BYTES
+            and self._bytes + weight(addition.fields) <= _BATCH_BYTES
         )
 
     def add(self, stream: Stream, addition: Addition) -> None:
         self.stream = stream
         self.additions.append(addition)
-        self._bytes += _weight(addition.fields)
+        self._bytes += weight(addition.fields)
 
 
 class Producer:
@@ -209,6 +193,7 @@ class Producer:
         delay: float = 0.0,
         key: str | None = None,
         key_ttl: float = KEY_TTL,
+        durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id.
 
@@ -219,6 +204,8 @@ class Producer:
             key: an idempotency key. While it is remembered, enqueuing under the same
                 key stores nothing and returns the first job's id.
             key_ttl: seconds for which `key` is remembered, whatever becomes of the job.
+            durable: return only when the job is proved to be on the server's disk, or
+                what else `Durable` says.
 
         Raises:
             EncodeError: a value has no form on the wire.
@@ -230,14 +217,19 @@ class Producer:
             OutcomeUnknown: the answer was lost, so the job may be stored. With a
                 `key` the call is repeated instead.
             QueueFull: Redis is out of memory; nothing was stored.
+            NotDurable: the proof did not come in time, or cannot be had. Enqueue again
+                under the same `key` to wait again.
         """
-        return await self._open().send(Item(job, id, delay, key, key_ttl))
+        return await self._open().send(Item(job, id, delay, key, key_ttl), durable)
 
-    async def enqueue_bulk(self, jobs: Iterable[Job | Item[Job]]) -> list[str]:
+    async def enqueue_bulk(
+        self, jobs: Iterable[Job | Item[Job]], *, durable: Durable | bool = False
+    ) -> list[str]:
         """Enqueue many jobs, one round trip for each 500 jobs or 1 MB of one class.
 
         Args:
             jobs: any iterable; an `Item` gives a job its own id, delay or key.
+            durable: as for `enqueue`; one proof for each round trip.
 
         Returns:
             The job ids, in order.
@@ -246,12 +238,12 @@ class Producer:
             BulkError: it broke off; `ids` are certainly stored, `unknown` more may be,
                 and nothing behind them is. The cause may be the iterable's own.
         """
-        return await self._open().send_all(jobs)
+        return await self._open().send_all(jobs, durable)
 
     def _open(self) -> Sender:
         if self._session is None:
             self._session = Session.join(self._address)
-        return Sender(self._stream_of, self._connect_timeout)
+        return Sender(self._session, self._stream_of, self._connect_timeout)
 
     def _stream_of(self, job: Job) -> Stream:
         policy = spec_of(type(job)).policy
@@ -260,30 +252,3 @@ class Producer:
             assert self._session is not None
             self._streams[place] = Stream(self._session.link, *place)
         return self._streams[place]
-
-
-def addition_of(item: Item[Job]) -> Addition:
-    """A job as it goes into a stream; raises EncodeError or PayloadTooLarge."""
-    fields = item.job.to_fields()
-    size = _weight(fields)
-    if size > _MOST_BYTES:
-        raise PayloadTooLarge(
-            type(item.job).SPEC.name,
-            max(fields, key=lambda name: len(fields[name])).decode(),
-            size,
-            _MOST_BYTES,
-        )
-    if not fields:
-        # An entry needs a field, and this job happens to have none.
-        fields = {b"_v": b"1"}
-    job_id = ""
-    if item.delay > 0:
-        job_id = uuid.uuid4().hex
-        fields[b"_id"] = job_id.encode()
-    if item.key is not None:
-        fields[b"_key"] = item.key.encode()
-    return Addition(fields, item.id, item.delay, job_id, item.key, item.key_ttl)
-
-
-def _weight(fields: Mapping[bytes, bytes]) -> int:
-    return sum(map(len, fields)) + sum(map(len, fields.values()))

@@ -11,6 +11,7 @@ import redis.asyncio
 
 from flowd.address import Address
 from flowd.claimer import Claimer
+from flowd.durable import Durable
 from flowd.errors import (
     NotReady,
     OptionError,
@@ -20,11 +21,12 @@ from flowd.errors import (
 )
 from flowd.handle import QueueHandle
 from flowd.handler import BoundHandler, Handler
+from flowd.item import KEY_TTL, Item
 from flowd.job import Job, spec_of
 from flowd.letter import Letter
 from flowd.outage import RECONNECT
 from flowd.policy import Policy
-from flowd.producer import KEY_TTL, Item, Sender
+from flowd.producer import Sender
 from flowd.session import Session
 from flowd.signals import until_stopped
 from flowd.stream import Stream
@@ -221,13 +223,20 @@ class Queue(Generic[J]):
         delay: float = 0.0,
         key: str | None = None,
         key_ttl: float = KEY_TTL,
+        durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id; as `Producer.enqueue`."""
-        return await self._sender().send(Item(job, id, delay, key, key_ttl))
+        item = Item(job, id, delay, key, key_ttl)
+        job_id = await self._sender().send(item, durable)
+        if delay and self._handle is not None:
+            self._handle.due_in(delay)
+        return job_id
 
-    async def enqueue_bulk(self, jobs: Iterable[J | Item[J]]) -> list[str]:
+    async def enqueue_bulk(
+        self, jobs: Iterable[J | Item[J]], *, durable: Durable | bool = False
+    ) -> list[str]:
         """Enqueue many jobs and return their ids; as `Producer.enqueue_bulk`."""
-        return await self._sender().send_all(jobs)
+        return await self._sender().send_all(jobs, durable)
 
     def _open(self) -> tuple[Session, Stream]:
         if self._session is None:
@@ -251,5 +260,5 @@ class Queue(Generic[J]):
                 return answer
 
     def _sender(self) -> Sender:
-        _, stream = self._open()
-        return Sender(lambda _: stream, self._connect_timeout)
+        session, stream = self._open()
+        return Sender(session, lambda _: stream, self._connect_timeout)

@@ -8,6 +8,7 @@ from typing import Final
 
 from flowd.address import Address
 from flowd.connection import Link
+from flowd.durable import Prover
 from flowd.lease import LeaseKeeper
 from flowd.outage import Outage
 from flowd.solo import Solo
@@ -16,11 +17,15 @@ __all__ = ["Session"]
 
 
 class Session:
-    """One connection for commands, one lease thread, one suspect, one view of outages."""
+    """One connection for commands, one lease thread, one suspect, one view of outages.
+
+    Durable jobs have a second connection, once there is one.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.link = Link(address)
+        self.prover = Prover(address)
         self.leases = LeaseKeeper(address)
         self.solo = Solo(self.leases.holders)
         self.outage = Outage(str(address))
@@ -41,6 +46,7 @@ class Session:
         if self.users == 0:
             _sessions[asyncio.get_running_loop()].pop(self.address, None)
             await self.link.aclose()
+            await self.prover.aclose()
 
 
 _sessions: Final[

@@ -21,12 +21,13 @@ from typing import Generic, TypeVar
 
 from flowd import outcome
 from flowd.delivery import Delivery, Entry
+from flowd.durable import Durable
 from flowd.errors import IdNotIncreasing
 from flowd.handler import BoundHandler, Handler
+from flowd.item import KEY_TTL, Item, addition_of
 from flowd.job import Job
 from flowd.letter import Letter, letter_fields, read_letter
 from flowd.policy import Policy
-from flowd.producer import KEY_TTL, Item, addition_of
 from flowd.worker import Worker
 
 __all__ = ["FakeClock", "MemoryQueue", "debug_map", "from_text", "round_trip"]
@@ -140,11 +141,17 @@ class MemoryQueue(Generic[J]):
         delay: float = 0.0,
         key: str | None = None,
         key_ttl: float = KEY_TTL,
+        durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
-        """Enqueue one job and return its id; as `Queue.enqueue`."""
+        """Enqueue one job and return its id; as `Queue.enqueue`, with nothing to prove."""
         return self._add(Item(job, id, delay, key, key_ttl))
 
-    async def enqueue_bulk(self, jobs: Iterable[J | Item[J]]) -> list[str]:
+    async def enqueue_bulk(
+        self,
+        jobs: Iterable[J | Item[J]],
+        *,
+        durable: Durable | bool = False,  # noqa: ARG002 - as above
+    ) -> list[str]:
         """Enqueue many jobs and return their ids; as `Queue.enqueue_bulk`."""
         return [self._add(job if isinstance(job, Item) else Item(job)) for job in jobs]
 

@@ -6,6 +6,7 @@ Path: consumer -> here -> settlement.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import time
 import traceback
@@ -16,7 +17,7 @@ from flowd import outcome
 from flowd.delivery import ENVELOPE, Delivery
 from flowd.errors import DecodeError, Reject, Retry, Snooze
 from flowd.handler import BoundHandler
-from flowd.job import Job
+from flowd.job import MOST_BYTES, Job, weight
 from flowd.policy import Policy
 
 __all__ = ["Worker"]
@@ -24,6 +25,7 @@ __all__ = ["Worker"]
 J = TypeVar("J", bound=Job)
 
 _MOST_FIELDS: Final = 1_000
+_ENVELOPE_BYTES: Final = 4_096
 
 # The way to the handler says nothing about what went wrong in it.
 _OWN: Final = (__file__, inspect.getfile(BoundHandler))
@@ -46,6 +48,8 @@ class Worker(Generic[J]):
         self._policy = policy
         self._max_crashes = max_crashes
         self._ended = ended
+        # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
+        self._context = contextvars.copy_context()
         self._running: dict[Delivery, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -68,7 +72,9 @@ class Worker(Generic[J]):
             delivery.deadline = time.monotonic() + self._policy.timeout
             if self._timer is None:
                 self._watch(self._policy.timeout)
-        delivery.task = asyncio.get_running_loop().create_task(self._run(delivery))
+        delivery.task = asyncio.get_running_loop().create_task(
+            self._run(delivery), context=self._context.copy()
+        )
 
     def hand_back(self, delivery: Delivery) -> outcome.Outcome:
         """How a delivery ends that is not to be started."""
@@ -147,6 +153,12 @@ class Worker(Generic[J]):
                 self._job_class.SPEC.name,
                 "",
                 f"the entry has {delivery.size} fields; a job has {_MOST_FIELDS} at most",
+            )
+        if weight(delivery.fields) > MOST_BYTES + _ENVELOPE_BYTES:
+            raise DecodeError(
+                self._job_class.SPEC.name,
+                "",
+                f"the entry has more than {MOST_BYTES} bytes, which no job may have",
             )
         delivery.read_envelope()
         return self._job_class.from_fields(delivery.fields)

@@ -20,7 +20,10 @@ while i <= #ARGV do
   local last = i + 5 + ARGV[i + 5]
   i = last + 1
   local result = key and redis.call('GET', key)
-  if not result then
+  if result then
+    -- A write, or WAIT and WAITAOF of a durable repetition would wait for nothing.
+    redis.call('PEXPIRE', key, math.max(1, redis.call('PTTL', key)))
+  else
     local stored
     if delay == 0 then
       stored = redis.pcall('XADD', stream, id, unpack(ARGV, first, last))

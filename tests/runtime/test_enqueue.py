@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -179,6 +180,33 @@ async def test_a_job_may_be_delayed_for_ever(
         await until(lambda: bench.done == ["now"])
 
     assert raw("ZCARD", f"{{{stream}}}:delayed") == 2
+
+
+async def test_a_job_that_is_soon_due_is_not_overslept(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """One that is enqueued while the worker waits for another is promoted in time."""
+    bench = Bench()
+    async with Queue(Email, bench, url=redis_url, stream=stream, block=60.0) as queue:
+        queue.run()
+        await until(lambda: raw.info("blocked_clients") == "1")
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await queue.enqueue(email(), delay=0.05)
+        await until(lambda: bench.done)
+        took = loop.time() - started
+
+    # The worker looks every two seconds, whatever it has heard.
+    assert took < 1.5
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1025, "\ud800"])
+async def test_a_key_has_to_be_one(stream: str, key: str) -> None:
+    """It is text, not empty, and shorter than what it names."""
+    queue = sender("redis://localhost:1", stream)
+    with pytest.raises(OptionError, match=r"key is .*must have 1 to 1024 bytes"):
+        await queue.enqueue(email(), key=key)
+    await queue.aclose()
 
 
 async def test_the_enqueue_time_is_the_servers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -158,6 +159,34 @@ async def test_a_shutdown_hands_a_waiting_suspect_back(
         left = {fields[b"to"]: fields for _, fields in raw.entries(stream)}
         assert set(left) == {b"suspect", b"long"}
         assert left[b"suspect"][b"_deliveries"] == b"2"
+
+
+async def test_a_suspect_inherits_nothing_from_who_made_room(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The end of another job starts it, and that job's context variables stay there."""
+    var = contextvars.ContextVar("var", default="unset")
+    seen: dict[str, str] = {}
+    go = asyncio.Event()
+
+    async def note(job: Email) -> None:
+        seen[job.to] = var.get()
+        var.set(job.to)
+        if job.to == "first":
+            await go.wait()
+
+    policy = replace(Email.SPEC.policy, stream=stream, claim_after=LEASE)
+    async with Queue(Email, note, url=redis_url, policy=policy) as queue:
+        await queue.enqueue(Email(to="suspect", subject=""))
+        abandon(raw, stream, 2)
+        await queue.enqueue(Email(to="first", subject=""))
+        queue.run()
+        await until(lambda: seen)
+        await _taken_over(raw, stream)
+        go.set()
+        await queue.drain()
+
+    assert seen == {"first": "unset", "suspect": "unset"}
 
 
 async def test_one_death_is_no_suspicion(redis_url: str, raw: Raw, stream: str) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from flowd import Context, DeadLetters, Letter, Queue, Reject, ServerError
+from flowd.job import MOST_BYTES
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.raw import Raw
@@ -90,6 +91,31 @@ async def test_a_secret_that_cannot_be_read_is_not_shown(
 
     assert letter.error == "Login.password: expected UTF-8 text, got <secret>"
     assert "hunter2" not in letter.traceback + caplog.text
+
+
+async def test_an_entry_that_is_too_large_is_not_decoded(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """What no producer of flowd's would send goes aside; at the limit it is a job."""
+    sizes: list[int] = []
+
+    async def note(job: Blob) -> None:
+        sizes.append(len(job.data))
+
+    async with Queue(Blob, note, url=redis_url, stream=stream) as queue:
+        raw("XADD", stream, "*", "data", bytes(MOST_BYTES - 4))
+        raw("XADD", stream, "*", "data", bytes(MOST_BYTES + 5_000))
+        queue.run()
+        await queue.drain()
+    async with DeadLetters(Blob, redis_url, stream=stream) as dead:
+        (letter,) = [each async for each in dead.list()]
+
+    assert sizes == [MOST_BYTES - 4]
+    assert (
+        letter.error
+        == "Blob: the entry has more than 262144 bytes, which no job may have"
+    )
+    assert letter.fields == {b"data": bytes(MOST_BYTES + 5_000)}
 
 
 async def test_a_name_that_comes_twice_reads_as_its_last(

@@ -1,0 +1,82 @@
+"""What is enqueued: a job, and what was said about it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from flowd.errors import OptionError, PayloadTooLarge
+from flowd.job import MOST_BYTES, Job, weight
+from flowd.steps import Addition
+
+__all__ = ["KEY_TTL", "Item", "addition_of"]
+
+J_co = TypeVar("J_co", bound=Job, covariant=True)
+
+KEY_TTL: Final = 86_400.0
+"""How long an idempotency key is remembered unless said otherwise, in seconds."""
+
+_MOST_KEY: Final = 1_024
+_ENTRY_ID: Final = re.compile(r"\*|\d+(-\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[J_co]):
+    """A job for `enqueue_bulk` with an id, a delay or a key of its own.
+
+    The arguments are those of `enqueue`.
+    """
+
+    job: J_co
+    id: str = "*"
+    delay: float = 0.0
+    key: str | None = None
+    key_ttl: float = KEY_TTL
+
+    def __post_init__(self) -> None:
+        if not self.delay >= 0:  # true for NaN as well
+            raise OptionError("delay", self.delay, "must be 0 or more (seconds)")
+        if not _ENTRY_ID.fullmatch(self.id):
+            raise OptionError("id", self.id, "must be * or an entry id as 12-0")
+        if self.id != "*" and self.delay > 0:
+            raise OptionError("id", self.id, "a delayed job gets its entry id later")
+        if self.key is None:
+            return
+        if not 0 < _size(self.key) <= _MOST_KEY:
+            rule = f"must have 1 to {_MOST_KEY} bytes of UTF-8"
+            raise OptionError("key", self.key[:80], rule)
+        if not self.key_ttl >= 0.001:
+            raise OptionError("key_ttl", self.key_ttl, "must be at least 0.001 (s)")
+
+
+def addition_of(item: Item[Job]) -> Addition:
+    """A job as it goes into a stream; raises EncodeError or PayloadTooLarge."""
+    fields = item.job.to_fields()
+    size = weight(fields)
+    if size > MOST_BYTES:
+        raise PayloadTooLarge(
+            type(item.job).SPEC.name,
+            max(fields, key=lambda name: len(fields[name])).decode(),
+            size,
+            MOST_BYTES,
+        )
+    if not fields:
+        # An entry needs a field, and this job happens to have none.
+        fields = {b"_v": b"1"}
+    job_id = ""
+    if item.delay > 0:
+        job_id = uuid.uuid4().hex
+        fields[b"_id"] = job_id.encode()
+    if item.key is not None:
+        fields[b"_key"] = item.key.encode()
+    return Addition(fields, item.id, item.delay, job_id, item.key, item.key_ttl)
+
+
+def _size(key: str) -> int:
+    """Bytes of UTF-8; 0 if there is no such form."""
+    try:
+        return len(key.encode())
+    except UnicodeEncodeError:
+        return 0
