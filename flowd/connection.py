@@ -48,6 +48,8 @@ _REFUSALS: Final[tuple[tuple[str, type[ServerError]], ...]] = (
     ("WRONGTYPE", WrongKeyType),
     ("NOPERM", AccessDenied),
     ("can't run this command or subcommand", AccessDenied),
+    ("ACL failure in script", AccessDenied),
+    ("The user executing the script", AccessDenied),
     ("NOAUTH", AccessDenied),
     ("equal or smaller than the target stream top item", IdNotIncreasing),
     ("must be greater than 0-0", IdNotIncreasing),

@@ -111,7 +111,9 @@ class Consumer:
         room = self._room(free)
         claim = room > 0 and now >= self._claim_at
         if claim or now >= self._tend_at or (self._stranded and free > 0):
-            await self._patiently("tending", self._tend(free, room if claim else 0))
+            # Apart, or an answer to the one would end an outage of the other.
+            what = "taking over" if claim and not self._stranded else "tending"
+            await self._patiently(what, self._tend(free, room if claim else 0))
         elif free <= 0:
             await self._wait_for_slot(self._tend_at - now)
         else:

@@ -240,3 +240,22 @@ async def test_a_worker_waits_for_its_server(
     assert bench.done == ["a"]
     assert events(caplog.records).count("outage") == 1
     assert events(caplog.records).count("recovery") == 1
+
+
+@pytest.mark.parametrize("lacks", ["-xautoclaim", "-xdel", "resetkeys ~STREAM"])
+async def test_a_right_that_a_script_lacks_ends_the_worker(
+    own_server: Server, stream: str, lacks: str
+) -> None:
+    """A user that may read, and not take over, settle or delay, is told so."""
+    rules = lacks.replace("STREAM", stream).split()
+    with Raw(own_server.url) as raw:
+        raw("ACL", "SETUSER", "narrow", "on", ">pw", "~*", "+@all", *rules)
+    url = f"unix://narrow:pw@{own_server.socket}"
+    rules_of = policy(stream, lease=0.1)
+    async with Queue(Email, Bench(), url=own_server.url, policy=rules_of) as queue:
+        await queue.enqueue(email())
+    narrow = Queue(Email, Bench(), url=url, policy=rules_of)
+    with pytest.raises(AccessDenied):
+        await narrow.run().wait()
+    with pytest.raises(AccessDenied):
+        await narrow.aclose()
