@@ -225,8 +225,9 @@ class Consumer:
         except FatalError:
             raise
         except ServerError as error:
-            self._outage.begin("reading", self._stream.keys.stream, error)
+            self._outage.begin("setting up", self._stream.keys.stream, error)
             return
+        self._outage.end("setting up", self._stream.keys.stream)
         _log.warning(
             "%s: group %s was gone and is set up again; jobs that were in the stream"
             " may be lost with it",

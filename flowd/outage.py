@@ -53,6 +53,10 @@ class Outage:
                 extra={"event": "recovery", "server": self._server, "lasted": lasted},
             )
 
-    def forget(self, stream: str) -> None:
-        """Nobody waits for this stream any more."""
-        self._failing = {each for each in self._failing if each[1] != stream}
+    def forget(self, stream: str, what: str | None = None) -> None:
+        """Nobody waits for this stream any more, or not for this of it."""
+        self._failing = {
+            each
+            for each in self._failing
+            if each[1] != stream or what not in (None, each[0])
+        }

@@ -248,16 +248,20 @@ class Queue(Generic[J]):
         """Ask until the server answers; a whole outage is one line in the log."""
         session, _ = self._open()
         failures = 0
-        while True:
-            try:
-                answer = await ask()
-            except (Unreachable, OutcomeUnknown, NotReady) as error:
-                session.outage.begin(what, self._policy.stream, error)
-                failures += 1
-                await asyncio.sleep(RECONNECT.delay(failures))
-            else:
-                session.outage.end(what, self._policy.stream)
-                return answer
+        try:
+            while True:
+                try:
+                    answer = await ask()
+                except (Unreachable, OutcomeUnknown, NotReady) as error:
+                    session.outage.begin(what, self._policy.stream, error)
+                    failures += 1
+                    await asyncio.sleep(RECONNECT.delay(failures))
+                else:
+                    session.outage.end(what, self._policy.stream)
+                    return answer
+        finally:
+            # A caller that gives up must not keep an outage from ending.
+            session.outage.forget(self._policy.stream, what)
 
     def _sender(self) -> Sender:
         session, stream = self._open()

@@ -17,13 +17,18 @@ for i = 3, #ARGV, 2 do
   elseif letter and letter[2][#letter[2] - cut + 1] ~= '_dlq_id' then
     result = '!ERR the entry was not written by flowd'
   elseif letter then
-    local fields = {}
+    local fields, enqueued = {}, false
     for f = 1, #letter[2] - cut, 2 do
       local name = letter[2][f]
       if name ~= '_attempt' and name ~= '_deliveries' and name ~= '_id' then
         fields[#fields + 1] = name
         fields[#fields + 1] = letter[2][f + 1]
       end
+      enqueued = enqueued or name == '_at'
+    end
+    if not enqueued then -- the new entry's id does not tell; the last field but one does
+      fields[#fields + 1] = '_at'
+      fields[#fields + 1] = letter[2][#letter[2] - 2]
     end
     fields[#fields + 1] = '_id'
     fields[#fields + 1] = ARGV[i + 1]

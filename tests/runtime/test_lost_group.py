@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
 import pytest
 
 from flowd import Queue
+from flowd.server import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import pending
@@ -140,3 +144,36 @@ def _lose(raw: Raw, stream: str, how: str) -> None:
             raw("DEL", stream)
         case _:
             raw("XGROUP", "DESTROY", stream, GROUP)
+
+
+async def test_a_group_that_could_not_be_made_at_first_is_no_outage_for_ever(
+    own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that sets its group up at a later try has recovered then."""
+    caplog.set_level(logging.INFO, "flowd")
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=0.4)
+    with Raw(own_server.url) as raw:
+        async with Queue(
+            Email, bench, url=own_server.url, policy=rules, concurrency=1
+        ) as queue:
+            queue.run()
+            await queue.enqueue(email("before"))
+            await until(lambda: bench.started)
+            # Its one slot is taken until the lease is lost: no read fails, only a sweep.
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+            raw("CONFIG", "SET", "maxmemory", 1)
+            raw("FLUSHALL")
+            await until(lambda: "outage" in events(caplog.records))
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+            raw("CONFIG", "SET", "maxmemory", 0)
+            await until(lambda: "group_recreated" in events(caplog.records))
+            bench.gate.set()
+            await queue.enqueue(email("after"))
+            await queue.drain()
+            await until(lambda: "recovery" in events(caplog.records))
+
+    said = events(caplog.records)
+    assert (said.count("outage"), said.count("recovery")) == (1, 1)

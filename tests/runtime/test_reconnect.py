@@ -277,3 +277,27 @@ async def test_a_producer_outlives_its_server(own_server: Server) -> None:
 
     with Raw(own_server.url) as raw:
         assert raw("XLEN", Email.SPEC.policy.stream) == 2
+
+
+async def test_a_drain_that_is_given_up_is_no_outage_for_ever(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A caller whose patience ends before the outage does leaves nothing behind."""
+    caplog.set_level(logging.INFO, "flowd")
+    bench = Bench()
+    async with (
+        proxy_to(redis_url) as proxy,
+        Queue(Email, bench, url=proxy.url, policy=policy(stream)) as queue,
+    ):
+        queue.run()
+        await queue.enqueue(email("before"))
+        await queue.drain()
+        proxy.cut()
+        await until(lambda: "outage" in events(caplog.records))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await queue.drain()
+        proxy.mend()
+        await queue.enqueue(email("after"), key="after")
+        await until(lambda: "after" in bench.done)
+        await until(lambda: "recovery" in events(caplog.records))

@@ -38,6 +38,19 @@ async def test_a_redriven_job_starts_afresh(redis_url: str, stream: str) -> None
     assert second.enqueued_at == first.enqueued_at
 
 
+async def test_a_job_of_one_attempt_keeps_its_time(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Its entry did not have to say when it was enqueued; the new one does."""
+    await bury(redis_url, stream, email())
+    (letter,) = await letters(redis_url, stream)
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        await dead.redrive(letter.id)
+    ((_, fields),) = raw.entries(stream)
+
+    assert int(fields[b"_at"]) / 1000 == letter.enqueued_at.timestamp()
+
+
 async def test_the_jobs_fields_go_back_as_they_were(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
@@ -58,7 +71,8 @@ async def test_the_jobs_fields_go_back_as_they_were(
     fields = entry[0][1]
     assert isinstance(fields, list)
     assert fields[: len(given)] == given
-    assert fields[len(given) :] == [b"_id", letter.job_id.encode()]
+    at, job_id = letter.job_id.partition("-")[0].encode(), letter.job_id.encode()
+    assert fields[len(given) :] == [b"_at", at, b"_id", job_id]
 
 
 async def test_a_job_is_redriven_once(redis_url: str, raw: Raw, stream: str) -> None:
