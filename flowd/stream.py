@@ -293,6 +293,44 @@ class Stream:
             return 0, None
         return cast("list[int]", pending)[0], len(cast("list[object]", consumers))
 
+    async def groups(self) -> list[str]:
+        """The groups that read the stream; none if it is not there."""
+        try:
+            reply = await self._link.call("XINFO", "GROUPS", self.keys.stream)
+        except ServerError as error:
+            if "no such key" in str(error):
+                return []
+            raise
+        return [
+            cast("bytes", _named(row)[b"name"]).decode("utf-8", "backslashreplace")
+            for row in cast("list[list[object]]", reply)
+        ]
+
+    async def consumers(self) -> list[tuple[int, float]]:
+        """Of each consumer: how many entries it owns, and for how long it was silent."""
+        reply = await self._link.call(
+            "XINFO", "CONSUMERS", self.keys.stream, self.group
+        )
+        rows = map(_named, cast("list[list[object]]", reply))
+        return [
+            (cast("int", row[b"pending"]), cast("int", row[b"idle"]) / 1000)
+            for row in rows
+        ]
+
+    async def silences(self, count: int) -> list[float]:
+        """Of the oldest `count` pending entries: seconds since a sign of life."""
+        reply = await self._link.call(
+            "XPENDING", self.keys.stream, self.group, "-", "+", count
+        )
+        rows = cast("list[tuple[bytes, bytes, int, int]]", reply)
+        return [idle / 1000 for _, _, idle, _ in rows]
+
+    async def first_due(self) -> float | None:
+        """When the first delayed job is due, by the server's clock; None without one."""
+        reply = await self._link.call("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES")
+        found = cast("list[bytes]", reply)
+        return float(found[1]) / 1000 if found else None
+
     async def left(self) -> tuple[int, int]:
         """How many entries are in the stream, and how many jobs are delayed."""
         keys = [self.keys.stream, self.keys.delayed]
@@ -324,6 +362,10 @@ def _ms(seconds: float) -> int:
 def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     return Entry(entry_id, handed_out, fields, len(flat) // 2)
+
+
+def _named(row: list[object]) -> dict[object, object]:
+    return dict(zip(row[::2], row[1::2], strict=True))
 
 
 def _order(entry_id: bytes) -> tuple[int, int]:

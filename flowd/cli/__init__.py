@@ -1,7 +1,7 @@
 """The command `flowd`: run queues, and look at and mend what they hold.
 
-Exit codes: 0 fine, 1 what was asked for is not there, 2 invalid usage, 3 Redis refused
-or could not be reached, or a bug.
+Exit codes: 0 fine, 1 what was asked for is not there or a check said no, 2 invalid usage,
+3 Redis refused or could not be reached, or a bug.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from flowd.cli import dlq, run, stats
+from flowd.cli import dlq, doctor, run, stats
 from flowd.cli.load import UsageError
 from flowd.display import printable
 from flowd.errors import LetterNotFound, OptionError, ServerError
@@ -25,12 +25,13 @@ examples:
   flowd run app.workers:queues          run what `queues` in app/workers.py holds
   flowd stats                           how many jobs wait, run and died
   flowd dlq list --job jobs.email:Email
+  flowd doctor                          what is wrong with the server, and what to do
 
 The server is --url, or the environment variable FLOWD_URL, which other users of the
 machine do not see.
 
-exit codes: 0 fine; 1 what was asked for is not there; 2 invalid usage; 3 Redis refused
-or could not be reached, or a bug"""
+exit codes: 0 fine; 1 what was asked for is not there, or the doctor found something
+wrong; 2 invalid usage; 3 Redis refused or could not be reached, or a bug"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,4 +82,5 @@ def _parser() -> argparse.ArgumentParser:
     run.add(commands)
     stats.add(commands)
     dlq.add(commands)
+    doctor.add(commands)
     return parser

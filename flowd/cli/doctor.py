@@ -1,0 +1,75 @@
+"""`flowd doctor`: what is wrong with a server and its queues, and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+from typing import Final
+
+from flowd.address import Address
+from flowd.cli.options import Commands, add_server
+from flowd.display import printable
+from flowd.ops import Finding, examine
+from flowd.session import Session
+
+__all__ = ["add"]
+
+_MOST: Final = 1_000
+
+_DESCRIPTION: Final = """\
+Look at a server and the queues on it, and change nothing. Each line says how something
+is and what to do about it:
+
+  ok     it is well
+  note   worth knowing
+  warn   it may lose or delay jobs some day
+  wrong  it loses or delays jobs now
+
+Exit code 1 if anything is wrong; warnings alone give 0."""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "doctor",
+        help="what is wrong with the server, and what to do",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--lease",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="the longest claim_after of the queues (default: 30);"
+        " what is silent for ten of them counts as dead",
+    )
+    add_server(parser)
+    parser.set_defaults(command=_command)
+
+
+def _command(options: argparse.Namespace) -> int:
+    findings = asyncio.run(_ask(Address.of(options.url), options.lease))
+    if options.json:
+        print(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
+    else:
+        for each in findings:
+            print(_line(each))
+    return int(any(each.level == "wrong" for each in findings))
+
+
+async def _ask(address: Address, lease: float) -> list[Finding]:
+    session = Session.join(address)
+    try:
+        return await examine(session.link, lease=lease)
+    finally:
+        await session.leave()
+
+
+def _line(finding: Finding) -> str:
+    said = finding.text
+    if advice := finding.advice:
+        said += f". {advice[0].upper()}{advice[1:]}."
+    return f"{finding.level:<5}  {finding.check:<11}  {printable(said, _MOST)}"

@@ -1,0 +1,109 @@
+"""Look at a server the way somebody would who is called at night."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from itertools import chain
+from typing import Final
+
+from flowd.connection import Link
+from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, Unreachable
+from flowd.ops.finding import Finding
+from flowd.ops.queues import judge_queue
+from flowd.ops.rights import judge_rights
+from flowd.ops.server import judge, read_facts
+from flowd.stream import registered
+
+__all__ = ["examine"]
+
+_LEASE: Final = 30.0
+_TRIPS: Final = 5
+_DIFFERENCE: Final = 1.0
+
+
+async def examine(
+    link: Link, *, lease: float = _LEASE, now: Callable[[], float] = time.time
+) -> list[Finding]:
+    """Check a server and every queue that was set up on it.
+
+    Nothing is changed, and no command takes longer because there are more jobs. What
+    the user may not look at is a finding, not an error.
+
+    Args:
+        link: to the server.
+        lease: the longest `claim_after` of the queues, in seconds. What is silent for
+            ten of them counts as dead.
+        now: this machine's clock.
+
+    Raises:
+        ServerError: no connection, or no login.
+    """
+
+    async def server() -> list[Finding]:
+        return judge(await read_facts(link))
+
+    async def clock() -> list[Finding]:
+        return [await _judge_clock(link, now)]
+
+    async def rights() -> list[Finding]:
+        return [await judge_rights(link)]
+
+    async def queues() -> list[Finding]:
+        return await _judge_queues(link, lease)
+
+    findings: list[Finding] = []
+    for part in (server, clock, rights, queues):
+        findings += await _as_far_as_allowed(part.__name__, part, link)
+    return findings
+
+
+async def _as_far_as_allowed(
+    check: str, part: Callable[[], Awaitable[list[Finding]]], link: Link
+) -> list[Finding]:
+    try:
+        return await part()
+    except (Unreachable, OutcomeUnknown):
+        raise
+    except AccessDenied as error:
+        if not link.connections:
+            raise  # nobody was let in
+        advice = "grant what docs/operations.md lists for an admin"
+        return [Finding("note", check, f"cannot be seen: {error}", advice)]
+    except ServerError as error:
+        return [Finding("wrong", check, f"cannot be seen: {error}", "mend that first")]
+
+
+async def _judge_clock(link: Link, now: Callable[[], float]) -> Finding:
+    differences: list[float] = []
+    for _ in range(_TRIPS):
+        before = now()
+        server = await _server_time(link)
+        differences.append(server - (before + now()) / 2)
+    difference = statistics.median(differences)
+    said = f"the server's and this machine's are {abs(difference):,.1f} s apart"
+    if abs(difference) > _DIFFERENCE:
+        text = f"{said}: shown times are off by that; leases and delays are not"
+        return Finding("warn", "clock", text, "let both follow NTP")
+    return Finding("ok", "clock", said)
+
+
+async def _judge_queues(link: Link, lease: float) -> list[Finding]:
+    streams = await registered(link)
+    if not streams:
+        return [Finding("note", "queues", "none was set up on this server yet")]
+    now = await _server_time(link)
+    judged = await asyncio.gather(
+        *(judge_queue(stream, now, lease) for stream in streams)
+    )
+    return list(chain.from_iterable(judged))
+
+
+async def _server_time(link: Link) -> float:
+    match await link.call("TIME"):
+        case [bytes(seconds), bytes(microseconds)]:
+            return int(seconds) + int(microseconds) / 1e6
+        case other:
+            raise ServerError(f"expected a time, got {other!r}")

@@ -1,0 +1,123 @@
+"""How one queue is: whether somebody works on it, and what keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from typing import Final
+
+from flowd.errors import AccessDenied, WrongKeyType
+from flowd.ops.finding import Finding, Level
+from flowd.stream import Stream
+
+__all__ = ["judge_queue"]
+
+# Of a million entries that somebody took, so many tell enough.
+_LOOKED_AT: Final = 1_000
+
+_LEASES_TO_DEATH: Final = 10
+
+
+async def judge_queue(stream: Stream, now: float, lease: float) -> list[Finding]:
+    """What there is to say about a queue: one line if all is well.
+
+    Args:
+        stream: the queue.
+        now: the server's time.
+        lease: the queue's `claim_after`, or a longer one.
+
+    Raises:
+        ServerError: as `Link.call`.
+    """
+    queue = _Queue(stream, now, lease)
+    try:
+        await queue.look()
+    except AccessDenied as error:
+        advice = "grant what docs/operations.md lists for an admin"
+        queue.say("note", f"cannot be seen: {error}", advice)
+    except WrongKeyType as error:
+        advice = "delete or rename that key: it is not flowd's"
+        queue.say("wrong", f"one of its keys holds something else: {error}", advice)
+    return queue.findings
+
+
+class _Queue:
+    def __init__(self, stream: Stream, now: float, lease: float) -> None:
+        self._stream = stream
+        self._now = now
+        self._lease = lease
+        self._dead_after = _LEASES_TO_DEATH * lease
+        self.findings: list[Finding] = []
+
+    def say(self, level: Level, text: str, advice: str = "") -> None:
+        name = f"{self._stream.keys.stream} ({self._stream.group})"
+        self.findings.append(Finding(level, "queue", f"{name}: {text}", advice))
+
+    async def look(self) -> None:
+        groups = await self._stream.groups()
+        first_due = await self._stream.first_due()
+        sizes = await self._stream.sizes()
+        for other in groups:
+            if other != self._stream.group:
+                text = f"group {other} reads it too, so nothing can be settled"
+                self.say("wrong", text, "destroy one of the two (XGROUP DESTROY)")
+        alive = 0
+        if self._stream.group in groups:
+            alive = await self._look_at_workers(sizes.waiting)
+        elif sizes.waiting or sizes.delayed:
+            jobs = _jobs(sizes.waiting + sizes.delayed)
+            text = f"its group is gone, and nobody can read what waits: {jobs}"
+            self.say("wrong", text, "start a worker, which sets it up")
+        overdue = 0.0 if first_due is None else self._now - first_due
+        if overdue > self._lease:
+            text = f"its first delayed job has been due for {overdue:,.0f} s"
+            self.say("wrong", text, "start a worker: none promotes what is due")
+        if not self.findings:
+            self.say(
+                "ok",
+                f"{sizes.waiting:,} wait, {sizes.running:,} run, {sizes.delayed:,} are"
+                f" delayed; workers: {alive:,}",
+            )
+        if sizes.dead:
+            # To be copied into a shell, and the names may be anybody's.
+            stream, group = map(
+                shlex.quote, (self._stream.keys.stream, self._stream.group)
+            )
+            text = f"dead letters: {sizes.dead:,}"
+            self.say(
+                "note", text, f"see `flowd dlq list --stream {stream} --group {group}`"
+            )
+
+    async def _look_at_workers(self, waiting: int) -> int:
+        """Returns how many workers seem to be alive."""
+        consumers, silences = await asyncio.gather(
+            self._stream.consumers(), self._stream.silences(_LOOKED_AT)
+        )
+        alive = sum(silent <= self._dead_after for _, silent in consumers)
+        leftover = sum(
+            not owned and silent > self._dead_after for owned, silent in consumers
+        )
+        abandoned = [each for each in silences if each > self._dead_after]
+        if waiting and not alive:
+            text = f"no worker reads what waits: {_jobs(waiting)}"
+            self.say("wrong", text, "start one")
+        if abandoned:
+            more = " or more" if len(silences) == _LOOKED_AT else ""
+            self.say(
+                "wrong",
+                f"abandoned for up to {max(abandoned):,.0f} s, and nobody takes over:"
+                f" {_jobs(len(abandoned))}{more}",
+                "start a worker that has a Claimer, or give --lease if it is longer",
+            )
+        if leftover:
+            self.say(
+                "note",
+                f"consumers that own nothing and were silent for"
+                f" {self._dead_after:,.0f} s: {leftover:,}; they died, or wait on Redis"
+                " before 7.2, and running workers forget them",
+            )
+        return alive
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count:,} jobs"

@@ -1,0 +1,156 @@
+"""What the user that is logged in may do, for each role that flowd knows.
+
+The roles are those of `docs/operations.md`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias, TypeGuard
+
+from flowd.connection import Link
+from flowd.errors import AccessDenied, ServerError
+from flowd.ops.finding import Finding
+
+__all__ = ["ROLES", "judge_rights", "right"]
+
+Missing: TypeAlias = Mapping[str, list[str]]
+"""For each role the rights that the user does not have."""
+
+_ENQUEUE: Final = (
+    *("EVALSHA s 1 k", "EVAL s 1 k", "TIME", "XADD k * f v", "GET k", "SET k v"),
+    *("PTTL k", "PEXPIRE k 1", "HSET k f v", "ZADD k 1 m", "WAIT 0 0"),
+    *("CLIENT ID", "CLIENT SETNAME n"),
+)
+
+_WORK: Final = (
+    *("EVALSHA s 1 k", "EVAL s 1 k", "TIME", "XREADGROUP GROUP g c STREAMS k >"),
+    *("XADD k * f v", "XLEN k", "XRANGE k - +", "XACK k g 0", "XDEL k 0"),
+    *("XCLAIM k g c 0 0", "XAUTOCLAIM k g c 0 0", "XPENDING k g"),
+    *("XINFO GROUPS k", "XINFO CONSUMERS k g"),
+    *("XGROUP CREATE k g 0", "XGROUP DELCONSUMER k g c"),
+    *("HGET k f", "HSET k f v", "HSETNX k f v", "HDEL k f", "ZADD k 1 m", "ZREM k m"),
+    *("ZCARD k", "ZRANGE k 0 0", "ZRANGEBYSCORE k 0 0", "SADD k m", "SREM k m"),
+    *("CLIENT ID", "CLIENT SETNAME n", "CLIENT UNBLOCK 1"),
+)
+
+_ADMINISTER: Final = (
+    *("EVALSHA s 1 k", "EVAL s 1 k", "TIME", "SMEMBERS k", "XADD k * f v", "XLEN k"),
+    *("XRANGE k - +", "XREVRANGE k + -", "XDEL k 0", "XPENDING k g"),
+    *("XINFO GROUPS k", "XINFO CONSUMERS k g", "ZCARD k", "ZRANGE k 0 0"),
+    *("GET k", "DEL k", "INFO", "CONFIG GET s", "ACL WHOAMI", "ACL DRYRUN u TIME"),
+    *("CLIENT ID", "CLIENT SETNAME n"),
+)
+
+ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "enqueue": _ENQUEUE,
+    "work": _WORK,
+    "administer": _ADMINISTER,
+}
+"""What a producer, a worker and an admin do, and one command for each right it takes."""
+
+_CONTAINERS: Final = ("ACL", "CLIENT", "CONFIG", "XGROUP", "XINFO")
+
+# A role of which less is missing is what the user is meant for.
+_NEARLY: Final = 3
+
+
+def right(command: str) -> str:
+    """What ACL SETUSER calls the right to run a command, as `xinfo|groups`."""
+    first, *rest = command.split()
+    return (f"{first}|{rest[0]}" if first in _CONTAINERS else first).lower()
+
+
+async def judge_rights(link: Link) -> Finding:
+    """Say what the user may do; keys are not looked at.
+
+    Raises:
+        ServerError: as `Link.call`.
+    """
+    try:
+        reply = await link.call("ACL", "WHOAMI")
+        user = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
+        missing = await _dry_run(link, user) or await _read_rules(link, user)
+    except AccessDenied as error:
+        text = f"cannot tell what this user may do: {error}"
+        advice = "it takes +acl|whoami +acl|dryrun, on Redis 6.2 +acl"
+        return Finding("note", "rights", text, advice)
+    if missing is None:
+        text = f"cannot tell what user {user} may do: the server does not explain it"
+        return Finding("note", "rights", text)
+    return _judge(user, missing)
+
+
+def _judge(user: str, missing: Missing) -> Finding:
+    may = [role for role, lacks in missing.items() if not lacks]
+    said = f"user {user} may {_and(may)}" if may else f"user {user} has no whole role"
+    nearly = [
+        f"to {role} it lacks {' '.join(f'+{each}' for each in lacks)}"
+        for role, lacks in missing.items()
+        if lacks and (not may or len(lacks) <= _NEARLY)
+    ]
+    if nearly:
+        advice = "grant what docs/operations.md lists for its role"
+        return Finding("warn", "rights", "; ".join([said, *nearly]), advice)
+    return Finding("ok", "rights", said)
+
+
+async def _dry_run(link: Link, user: str) -> Missing | None:
+    """Ask the server, which knows from Redis 7 on; None if it does not."""
+    commands = sorted({command for role in ROLES.values() for command in role})
+    try:
+        replies = await asyncio.gather(
+            *(link.call("ACL", "DRYRUN", user, *each.split()) for each in commands)
+        )
+    except ServerError:
+        return None
+    # Its other answers are OK, and that it may not touch the key of the dry run.
+    return _missing(
+        {
+            command
+            for command, reply in zip(commands, replies, strict=True)
+            if isinstance(reply, bytes) and b" to run the " in reply
+        }
+    )
+
+
+async def _read_rules(link: Link, user: str) -> Missing | None:
+    """Read the user's rules, for Redis 6.2; None if there are none to read."""
+    reply = await link.call("ACL", "GETUSER", user)
+    rules = reply[reply.index(b"commands") + 1] if _is_list(reply) else None
+    words = rules.decode().split() if isinstance(rules, bytes) else []
+    if not words:
+        return None
+    categories = [word[1:] for word in words if word[1] == "@" and word[2:] != "all"]
+    replies = await asyncio.gather(
+        *(link.call("ACL", "CAT", category[1:]) for category in categories)
+    )
+    members = dict(zip(categories, replies, strict=True))
+
+    def granted(name: str) -> bool:
+        # The last word about a command counts.
+        command = name.partition("|")[0]
+        about = {"@all", name, command}
+        for category, commands in members.items():
+            if _is_list(commands) and command.encode() in commands:
+                about.add(category)
+        return [word[0] for word in words if word[1:] in about][-1:] == ["+"]
+
+    every = {command for role in ROLES.values() for command in role}
+    return _missing({command for command in every if not granted(right(command))})
+
+
+def _is_list(reply: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(reply, list)
+
+
+def _missing(refused: set[str]) -> Missing:
+    return {
+        role: [right(each) for each in commands if each in refused]
+        for role, commands in ROLES.items()
+    }
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -1,0 +1,206 @@
+"""What the server says about itself, and what that means for jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from flowd.connection import Link
+from flowd.errors import ServerError
+from flowd.ops.finding import Finding
+
+__all__ = ["Facts", "judge", "read_facts"]
+
+_SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write")
+_FULL: Final = 0.9
+
+# CVE-2025-49844: the first patch of each series without it.
+_LUA_MENDED: Final[Mapping[str, Mapping[tuple[int, int], int]]] = {
+    "Redis": {(6, 2): 20, (7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2},
+    "Valkey": {(7, 2): 11, (8, 0): 6, (8, 1): 4},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """INFO, and as much of the configuration as may be seen."""
+
+    info: Mapping[str, str]
+    settings: Mapping[str, str]
+    """By name; a setting that the server does not show is not there."""
+
+    def number(self, name: str) -> int:
+        """A number of INFO; 0 where the server does not say."""
+        text = self.info.get(name, "")
+        return int(text) if text.isdecimal() else 0
+
+
+async def read_facts(link: Link) -> Facts:
+    """Ask the server.
+
+    Raises:
+        ServerError: as `Link.call`. A refused CONFIG is none: many services do.
+    """
+    info, settings = await asyncio.gather(
+        link.call("INFO"), asyncio.gather(*(_setting(link, n) for n in _SETTINGS))
+    )
+    text = info.decode("utf-8", "replace") if isinstance(info, bytes) else ""
+    lines = (line.partition(":") for line in text.splitlines())
+    shown = zip(_SETTINGS, settings, strict=True)
+    return Facts(
+        {name: value for name, _, value in lines if value},
+        {name: value for name, value in shown if value is not None},
+    )
+
+
+def judge(facts: Facts) -> list[Finding]:
+    """One finding for each thing that the server's own words tell."""
+    return [check(facts) for check in _CHECKS]
+
+
+async def _setting(link: Link, name: str) -> str | None:
+    try:
+        reply = await link.call("CONFIG", "GET", name)
+    except ServerError:
+        return None
+    match reply:
+        case [bytes(), bytes(value)]:
+            return value.decode("utf-8", "replace")
+        case _:
+            return None
+
+
+def _version(facts: Facts) -> Finding:
+    kind = "Valkey" if "valkey_version" in facts.info else "Redis"
+    text = facts.info.get(f"{kind.lower()}_version", "")
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+    if not found:
+        return Finding(
+            "note", "version", f"the server does not say its version: {text}"
+        )
+    major, minor, patch = map(int, found.groups())
+    series, said = (major, minor), f"{kind} {text}"
+    oldest = (8, 0) if kind == "Valkey" else (6, 2)
+    if series < oldest:
+        needed = "{}.{}".format(*oldest)
+        return Finding(
+            "wrong", "version", f"{said} is too old", f"use {kind} {needed} or later"
+        )
+    mended = _LUA_MENDED[kind]
+    if series <= max(mended) and not (series in mended and patch >= mended[series]):
+        return Finding(
+            "warn",
+            "version",
+            f"{said} lets whoever may run scripts take over the server"
+            " (CVE-2025-49844), unless your distribution has mended it",
+            "update it",
+        )
+    return Finding("ok", "version", said)
+
+
+def _eviction(facts: Facts) -> Finding:
+    policy = facts.info.get("maxmemory_policy", "noeviction")
+    said = f"maxmemory-policy {policy}"
+    advice = "set maxmemory-policy noeviction"
+    if policy == "noeviction":
+        return Finding("ok", "eviction", f"{said}: nothing is evicted")
+    if policy.startswith("volatile-"):
+        text = f"{said}: idempotency keys may go early, and a job be enqueued twice"
+        return Finding("warn", "eviction", text, advice)
+    if not facts.number("maxmemory"):
+        text = f"{said} deletes jobs once maxmemory is set, which it is not"
+        return Finding("warn", "eviction", text, advice)
+    return Finding("wrong", "eviction", f"{said} deletes jobs that wait", advice)
+
+
+def _memory(facts: Facts) -> Finding:
+    used, most = facts.number("used_memory"), facts.number("maxmemory")
+    said = f"{used / 2**20:,.0f} MiB used"
+    if not most:
+        text = (
+            f"{said}; there is no maxmemory, so the system kills the server when full"
+        )
+        return Finding("note", "memory", text, "set maxmemory below what there is")
+    said += f" of {most / 2**20:,.0f}"
+    if used < _FULL * most:
+        return Finding("ok", "memory", said)
+    advice = "let workers catch up, purge dead letters, or raise maxmemory"
+    if used < most:
+        return Finding("warn", "memory", f"{said}: nearly full", advice)
+    text = f"{said}: nothing more can be enqueued, retried or dead-lettered"
+    return Finding("wrong", "memory", text, advice)
+
+
+def _persistence(facts: Facts) -> Finding:
+    advice = "set appendonly yes with appendfsync everysec"
+    if facts.number("aof_enabled"):
+        sync = facts.settings.get("appendfsync")
+        said = f"appendonly yes, appendfsync {sync}"
+        match sync:
+            case "always":
+                return Finding("ok", "persistence", f"{said}: nothing is lost")
+            case "everysec":
+                text = f"{said}: a power cut may lose the last second or two"
+                return Finding("ok", "persistence", text)
+            case None:
+                text = "appendonly yes; the server does not show appendfsync"
+                return Finding("note", "persistence", text, "it takes +config|get")
+            case _:
+                text = f"{said}: a power cut may lose half a minute"
+                return Finding("warn", "persistence", text, "set appendfsync everysec")
+    if facts.settings.get("save") == "":
+        text = "appendonly no and no snapshots: a restart loses every job"
+        return Finding("wrong", "persistence", text, advice)
+    text = "appendonly no: a restart loses what came after the last snapshot"
+    if "save" not in facts.settings:
+        text += ", if there is one: the server does not show save"
+    return Finding("warn", "persistence", text, advice)
+
+
+def _disk(facts: Facts) -> Finding:
+    names = {
+        "aof_last_write_status": "the append-only file",
+        "aof_last_bgrewrite_status": "rewriting the append-only file",
+        "rdb_last_bgsave_status": "the last snapshot",
+    }
+    failed = [what for name, what in names.items() if facts.info.get(name) == "err"]
+    if not failed:
+        return Finding("ok", "disk", "the last writes to it succeeded")
+    text = f"could not be written: {', '.join(failed)}; Redis may refuse jobs (MISCONF)"
+    return Finding("wrong", "disk", text, "make room, and see the server's own log")
+
+
+def _replicas(facts: Facts) -> Finding:
+    if facts.info.get("role") == "slave":
+        text = "this is a replica, where nothing can be enqueued or run"
+        return Finding("wrong", "replicas", text, "name the primary in the URL")
+    replicas = facts.number("connected_slaves")
+    least = facts.settings.get("min-replicas-to-write", "0")
+    good = facts.info.get("min_slaves_good_slaves")
+    if good is not None and int(good) < int(least):
+        text = f"{good} of {least} replicas are there; Redis refuses jobs (NOREPLICAS)"
+        advice = "mend the replicas, or lower min-replicas-to-write"
+        return Finding("wrong", "replicas", text, advice)
+    if not replicas:
+        return Finding("ok", "replicas", "none")
+    text = f"{replicas}; min-replicas-to-write {least}"
+    if least == "0":
+        text += ": a failover may lose what they had not received"
+    return Finding("ok", "replicas", text)
+
+
+def _clients(facts: Facts) -> Finding:
+    open_now, most = facts.number("connected_clients"), facts.number("maxclients")
+    text = f"{open_now:,} connections of {most:,}"
+    if most and open_now >= _FULL * most:
+        advice = "raise maxclients; a worker process has two, and one for each queue"
+        return Finding("warn", "clients", f"{text}: nearly full", advice)
+    return Finding("ok", "clients", text)
+
+
+_CHECKS: Final = (
+    *(_version, _eviction, _memory, _persistence, _disk, _replicas, _clients),
+)

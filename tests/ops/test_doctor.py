@@ -1,0 +1,282 @@
+"""Each check of the doctor finds what it is for, and is content when all is well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from flowd import AccessDenied, Unreachable
+from flowd.address import Address
+from flowd.connection import Link
+from flowd.ops import Finding, examine
+from flowd.ops.server import Facts, judge
+from flowd.server import Server
+from tests.ops.page import ROLES, make_users, url_of
+from tests.raw import Raw
+from tests.runtime.faults import until
+from tests.servers import chosen
+
+CHECKS = [
+    *("version", "eviction", "memory", "persistence", "disk", "replicas", "clients"),
+    *("clock", "rights", "queues"),
+]
+
+
+# What a connection needs before anything is asked.
+LET_IN = ("+client|id", "+client|setname")
+
+
+@pytest.fixture
+def raw(own_server: Server) -> Iterator[Raw]:
+    """A client that may do everything, on a server that is set up well."""
+    with Raw(own_server.url) as raw:
+        raw("CONFIG", "SET", "maxmemory", "100mb")
+        yield raw
+
+
+async def doctor(
+    url: str, *, lease: float = 30.0, now: Callable[[], float] = time.time
+) -> list[Finding]:
+    """What the doctor finds."""
+    link = Link(Address.of(url))
+    try:
+        return await examine(link, lease=lease, now=now)
+    finally:
+        await link.aclose()
+
+
+async def finding(url: str, check: str) -> Finding:
+    """The one finding of a check."""
+    (found,) = [each for each in await doctor(url) if each.check == check]
+    return found
+
+
+async def test_a_server_that_is_set_up_well(own_server: Server, raw: Raw) -> None:
+    """Every check has its line, and there is nothing to do."""
+    found = await doctor(own_server.url)
+
+    assert [each.check for each in found] == CHECKS
+    for each in found[1:-1]:
+        assert (each.level, each.advice) == ("ok", ""), each
+    assert found[-1].text == "none was set up on this server yet"
+
+
+async def test_the_version(own_server: Server, raw: Raw) -> None:
+    """It is said, with a warning about a hole that is known."""
+    found = await finding(own_server.url, "version")
+
+    assert raw.info("redis_version") in found.text or "Valkey 9" in found.text
+    assert ("CVE-2025-49844" in found.text) is (found.level == "warn")
+    assert (found.level == "ok") is (chosen().name == "valkey9")
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ("redis_version:6.0.16", "wrong"),
+        ("redis_version:6.2.19", "warn"),
+        ("redis_version:6.2.20", "ok"),
+        ("redis_version:7.0.15", "warn"),
+        ("redis_version:7.2.10", "warn"),
+        ("redis_version:7.2.11", "ok"),
+        ("redis_version:8.4.0", "ok"),
+        ("redis_version:7.2.4 valkey_version:7.2.12", "wrong"),
+        ("redis_version:7.2.4 valkey_version:8.1.3", "warn"),
+        ("redis_version:7.2.4 valkey_version:8.1.4", "ok"),
+        ("redis_version:7.2.4 valkey_version:9.0.0", "ok"),
+        ("redis_version:none", "note"),
+        ("", "note"),
+    ],
+)
+def test_versions(said: str, level: str) -> None:
+    """Too old is wrong, and a hole that this version has is a warning."""
+    info = dict(word.split(":") for word in said.split())
+    assert judge(Facts(info, {}))[0].level == level
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "level", "text"),
+    [
+        ("maxmemory-policy allkeys-lru", "eviction", "wrong", "deletes jobs"),
+        ("maxmemory-policy volatile-ttl", "eviction", "warn", "idempotency keys"),
+        (
+            "maxmemory 0 maxmemory-policy allkeys-lru",
+            *("eviction", "warn", "once maxmemory is set"),
+        ),
+        ("maxmemory 1", "memory", "wrong", "nothing more can be enqueued"),
+        ("maxmemory 0", "memory", "note", "there is no maxmemory"),
+        ("appendfsync always", "persistence", "ok", "nothing is lost"),
+        ("appendfsync no", "persistence", "warn", "a power cut may lose"),
+        ("appendonly no", "persistence", "wrong", "a restart loses every job"),
+        ("appendonly no save 60,1", "persistence", "warn", "the last snapshot"),
+        ("min-replicas-to-write 1", "replicas", "wrong", "0 of 1 replicas"),
+        ("maxclients 2", "clients", "warn", "2 connections of 2"),
+    ],
+)
+async def test_a_setting(
+    own_server: Server, raw: Raw, settings: str, check: str, level: str, text: str
+) -> None:
+    """A setting that costs jobs is found, and what to do is said."""
+    assert (await finding(own_server.url, check)).level == "ok"
+    words = settings.split()
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        raw("CONFIG", "SET", name, value.replace(",", " "))
+    await until(lambda: raw.info("connected_clients") == "1")
+    found = await finding(own_server.url, check)
+
+    assert found.level == level
+    assert text in found.text
+    assert bool(found.advice) is (level != "ok")
+
+
+async def test_nearly_full(own_server: Server, raw: Raw) -> None:
+    """Before the memory is full there is a warning."""
+    raw("SETRANGE", "ballast", 50_000_000, "x")
+    raw("CONFIG", "SET", "maxmemory", int(raw.info("used_memory")) + 2_500_000)
+
+    assert (await finding(own_server.url, "memory")).level == "warn"
+
+
+async def test_a_disk_that_cannot_be_written(own_server: Server, raw: Raw) -> None:
+    """A failed snapshot is found, before or after Redis refuses every write."""
+    (own_server.folder / "dump.rdb" / "in the way").mkdir(parents=True)
+    raw("BGSAVE")
+    await until(lambda: raw.info("rdb_last_bgsave_status") == "err")
+    found = await finding(own_server.url, "disk")
+
+    assert found.level == "wrong"
+    assert "the last snapshot" in found.text
+
+
+async def test_a_replica(own_server: Server, raw: Raw) -> None:
+    """Whoever names a replica instead of the primary is told."""
+    raw("REPLICAOF", "127.0.0.1", 1)
+    found = await finding(own_server.url, "replicas")
+
+    assert found.level == "wrong"
+    assert "this is a replica" in found.text
+
+
+async def test_a_primary_with_a_replica() -> None:
+    """It is said what a failover may lose."""
+    program = chosen().find()
+    with Server(binary=program, tcp=True) as primary:
+        port = primary.url.rpartition(":")[2]
+        with Server("--replicaof", "127.0.0.1", port, binary=program):
+            with Raw(primary.url) as raw:
+                await until(lambda: raw.info("connected_slaves") == "1")
+            found = await finding(primary.url, "replicas")
+
+    assert found.level == "ok"
+    assert found.text.startswith("1; min-replicas-to-write 0: a failover may lose")
+
+
+async def test_clocks_that_differ(own_server: Server, raw: Raw) -> None:
+    """A clock that is a minute ahead is noticed, and does no harm to leases."""
+    found = await doctor(own_server.url, now=lambda: time.time() + 60)
+    (clock,) = [each for each in found if each.check == "clock"]
+
+    assert clock.level == "warn"
+    assert "60.0 s apart" in clock.text
+
+
+async def test_settings_that_nobody_may_see() -> None:
+    """A service without CONFIG is examined without it, and that is said."""
+    hidden = ("--rename-command", "CONFIG", "", "--appendonly", "yes")
+    with Server(*hidden, binary=chosen().find()) as server:
+        found = await finding(server.url, "persistence")
+        assert (found.level, found.advice) == ("note", "it takes +config|get")
+        with Raw(server.url) as raw:
+            assert raw.info("aof_enabled") == "1"
+    with Server(*hidden[:3], binary=chosen().find()) as server:
+        found = await finding(server.url, "persistence")
+        assert found.level == "warn"
+        assert "does not show save" in found.text
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [("producer", "enqueue"), ("worker", "work"), ("admin", "administer")],
+)
+async def test_the_rights_of_a_role(
+    own_server: Server, raw: Raw, role: str, may: str
+) -> None:
+    """It tells a user what it may do, and the right that it lacks."""
+    make_users(raw)
+    raw("ACL", "SETUSER", role, "+acl")
+    found = await finding(url_of(own_server, role), "rights")
+    assert (found.level, found.text) == ("ok", f"user {role} may {may}")
+
+    raw("ACL", "SETUSER", role, "-xadd")
+    found = await finding(url_of(own_server, role), "rights")
+    assert found.level == "warn"
+    assert f"to {may} it lacks +xadd" in found.text
+    assert "docs/operations.md" in found.advice
+
+
+async def test_a_user_of_categories(own_server: Server, raw: Raw) -> None:
+    """Rights that are granted and taken in groups are understood."""
+    raw("ACL", "SETUSER", "mixed", "on", ">pw", "~*", "+@all", "-@hash", "+hget")
+    found = await finding(f"unix://mixed:pw@{own_server.socket}", "rights")
+
+    assert found.level == "warn"
+    assert found.text == (
+        "user mixed may administer; to enqueue it lacks +hset; to work it lacks +hset"
+        " +hsetnx +hdel"
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_what_may_not_be_seen(own_server: Server, raw: Raw, role: str) -> None:
+    """A user without rights learns which ones it takes, and that is no fault."""
+    make_users(raw)
+    raw("ACL", "SETUSER", role, "-@all", *LET_IN, "resetkeys")
+    found = await doctor(url_of(own_server, role))
+
+    assert {each.check: each.level for each in found} == dict.fromkeys(
+        ["server", "clock", "rights", "queues"], "note"
+    )
+    for each, name in zip(found, ["info", "time", "acl", "smembers"], strict=True):
+        assert name in each.text
+        assert each.advice
+
+
+async def test_an_admin_of_another_queue(own_server: Server, raw: Raw) -> None:
+    """A queue whose keys the user may not read is a line of its own."""
+    make_users(raw)
+    for stream in ("crawl", "emails"):
+        raw("XGROUP", "CREATE", stream, "workers", "0", "MKSTREAM")
+        raw("SADD", "flowd:queues", f"{stream}\nworkers")
+    found = await doctor(url_of(own_server, "admin"))
+    crawl, emails = [each for each in found if each.check == "queue"]
+
+    assert crawl.level == "note"
+    assert crawl.text.startswith("crawl (workers): cannot be seen: ")
+    assert (emails.level, emails.advice) == ("ok", "")
+
+
+async def test_a_list_of_queues_that_is_none(own_server: Server, raw: Raw) -> None:
+    """What the server refuses for another reason is wrong, and the rest is told."""
+    raw("SET", "flowd:queues", "text")
+    found = await doctor(own_server.url)
+
+    assert [each.check for each in found] == CHECKS
+    assert found[-1].level == "wrong"
+    assert "WRONGTYPE" in found[-1].text
+
+
+async def test_nobody_answers(own_server: Server) -> None:
+    """Without a server there is nothing to find."""
+    own_server.kill()
+    with pytest.raises(Unreachable):
+        await doctor(own_server.url)
+
+
+async def test_nobody_is_let_in(own_server: Server, raw: Raw) -> None:
+    """With a wrong password it is an error, and not a right that is missing."""
+    make_users(raw)
+    with pytest.raises(AccessDenied):
+        await doctor(f"unix://worker:wrong@{own_server.socket}")
+    assert await doctor(url_of(own_server, "worker"))

@@ -1,0 +1,199 @@
+"""What the doctor says of a queue: who works on it, and what is stuck in it."""
+
+from __future__ import annotations
+
+import time
+
+from flowd import Queue, Reject
+from flowd.ops import Finding
+from jobs.email import Email
+from tests.ops.test_doctor import doctor
+from tests.raw import Raw
+from tests.runtime.expire import die_with, expire
+from tests.runtime.faults import Bench, email, policy, until
+
+GROUP = "senders"
+
+# Of a server that has a queue; what the doctor must never ask for is not among them.
+ASKED = {
+    *("ACL", "CLIENT", "CONFIG", "INFO", "SMEMBERS", "TIME"),
+    *("XINFO", "XLEN", "XPENDING", "ZCARD", "ZRANGE"),
+}
+
+
+async def set_up(url: str, stream: str, *, jobs: int = 0, delay: float = 0.0) -> None:
+    """A queue that nobody works on, with so many jobs."""
+    async with Queue(Email, Bench(), url=url, policy=policy(stream)) as queue:
+        for _ in range(jobs):
+            await queue.enqueue(email(), delay=delay)
+
+
+async def findings(url: str, stream: str, lease: float = 30.0) -> list[Finding]:
+    """What there is to say about the queue, without its name."""
+    found = await doctor(url, lease=lease)
+    name = f"{stream} ({GROUP}): "
+    assert all(each.text.startswith(name) for each in found if each.check == "queue")
+    return [
+        Finding(each.level, each.check, each.text.removeprefix(name), each.advice)
+        for each in found
+        if each.check == "queue"
+    ]
+
+
+async def test_a_queue_that_is_worked_on(redis_url: str, stream: str) -> None:
+    """All is well: one line, with what the queue holds and who works on it."""
+    bench = Bench(closed=True)
+    async with Queue(
+        Email, bench, url=redis_url, policy=policy(stream), concurrency=2
+    ) as queue:
+        handle = queue.run()
+        for _ in range(3):
+            await queue.enqueue(email())
+        await queue.enqueue(email(), delay=60.0)
+        await until(lambda: len(bench.started) == 2)
+        (found,) = await findings(redis_url, stream)
+        await handle.shutdown(grace=0.0)
+
+    assert (found.level, found.advice) == ("ok", "")
+    assert found.text == "1 wait, 2 run, 1 are delayed; workers: 1"
+
+
+async def test_an_empty_queue(redis_url: str, stream: str) -> None:
+    """Without jobs nobody has to work."""
+    await set_up(redis_url, stream)
+    (found,) = await findings(redis_url, stream)
+
+    assert found.level == "ok"
+    assert found.text == "0 wait, 0 run, 0 are delayed; workers: 0"
+
+
+async def test_nobody_works(redis_url: str, stream: str) -> None:
+    """Jobs that wait without a worker are wrong."""
+    await set_up(redis_url, stream, jobs=2)
+    (found,) = await findings(redis_url, stream)
+
+    assert found.level == "wrong"
+    assert found.text == "no worker reads what waits: 2 jobs"
+    assert found.advice
+
+
+async def test_the_worker_is_dead(redis_url: str, raw: Raw, stream: str) -> None:
+    """A consumer that was silent for ten leases is no worker."""
+    await set_up(redis_url, stream, jobs=2)
+    read = ("XREADGROUP", "GROUP", GROUP, "owner", "COUNT", 1, "STREAMS", stream, ">")
+    raw(*read)
+    raw("XGROUP", "CREATECONSUMER", stream, GROUP, "once")
+    (alive,) = await findings(redis_url, stream)
+    dead, abandoned, note = await findings(redis_url, stream, lease=0.0001)
+
+    assert alive.level == "ok"
+    assert [each.level for each in (dead, abandoned, note)] == [
+        "wrong",
+        "wrong",
+        "note",
+    ]
+    assert dead.text == "no worker reads what waits: 1 job"
+    assert "own nothing and were silent for 0 s: 1;" in note.text
+
+
+async def test_jobs_are_abandoned(redis_url: str, raw: Raw, stream: str) -> None:
+    """Jobs whose worker died long ago are wrong: somebody should have taken them."""
+    await set_up(redis_url, stream, jobs=3)
+    die_with(raw, stream, GROUP, jobs=2)
+    raw("XREADGROUP", "GROUP", GROUP, "alive", "STREAMS", stream, ">")
+    (found,) = await findings(redis_url, stream)
+
+    assert found.level == "wrong"
+    assert found.text.startswith("abandoned for up to 3,6")
+    assert found.text.endswith(": 2 jobs")
+    assert "Claimer" in found.advice
+    (patient,) = await findings(redis_url, stream, lease=600.0)
+    assert patient.level == "ok"
+
+
+async def test_many_jobs_are_abandoned(redis_url: str, raw: Raw, stream: str) -> None:
+    """Of very many, the first thousand are looked at, and the answer stays short."""
+    await set_up(redis_url, stream)
+    many = "for i = 1, 5000 do redis.call('XADD', KEYS[1], '*', 'f', 'v') end"
+    raw("EVAL", many, 1, stream)
+    die_with(raw, stream, GROUP, jobs=5000)
+    expire(raw, stream, GROUP)
+    raw("CONFIG", "RESETSTAT")
+    (found,) = await findings(redis_url, stream)
+
+    assert found.text.endswith(": 1,000 jobs or more")
+    assert int(raw.info("total_net_output_bytes")) < 200_000
+    lines = raw("INFO", "commandstats")
+    assert isinstance(lines, bytes)
+    names = [line.partition(":")[0] for line in lines.decode().splitlines()[1:]]
+    asked = {name.removeprefix("cmdstat_").partition("|")[0].upper() for name in names}
+    assert asked <= ASKED
+
+
+async def test_nobody_promotes(redis_url: str, raw: Raw, stream: str) -> None:
+    """Delayed jobs that are due and stay where they are are wrong."""
+    await set_up(redis_url, stream, jobs=1, delay=60.0)
+    (found,) = await findings(redis_url, stream)
+    assert found.level == "ok"
+
+    raw("ZADD", f"{{{stream}}}:delayed", (time.time() - 100) * 1000, "late")
+    (found,) = await findings(redis_url, stream)
+    assert found.level == "wrong"
+    assert found.text.startswith("its first delayed job has been due for 1")
+    assert found.advice == "start a worker: none promotes what is due"
+
+
+async def test_a_second_group(redis_url: str, raw: Raw, stream: str) -> None:
+    """It is named, because nothing can be settled until it is gone."""
+    await set_up(redis_url, stream)
+    raw("XGROUP", "CREATE", stream, "auditors", "0")
+    (found,) = await findings(redis_url, stream)
+
+    assert found.level == "wrong"
+    assert found.text.startswith("group auditors reads it too")
+    assert "XGROUP DESTROY" in found.advice
+
+
+async def test_the_group_is_gone(redis_url: str, raw: Raw, stream: str) -> None:
+    """Jobs that nobody can read are wrong; a queue that is gone with them is not."""
+    await set_up(redis_url, stream, jobs=2)
+    raw("XGROUP", "DESTROY", stream, GROUP)
+    (found,) = await findings(redis_url, stream)
+    assert found.level == "wrong"
+    assert found.text == "its group is gone, and nobody can read what waits: 2 jobs"
+
+    raw("DEL", stream)
+    (found,) = await findings(redis_url, stream)
+    assert found.level == "ok"
+
+
+async def test_a_key_of_another_type(redis_url: str, raw: Raw, stream: str) -> None:
+    """A queue whose keys hold something else is wrong, and others are told of."""
+    await set_up(redis_url, stream)
+    raw("SET", f"{{{stream}}}:delayed", "text")
+    (found,) = await findings(redis_url, stream)
+    assert found.level == "wrong"
+    assert found.text.startswith("one of its keys holds something else: WRONGTYPE")
+
+    raw("DEL", f"{{{stream}}}:delayed", stream)
+    raw("SET", stream, "text")
+    (found,) = await findings(redis_url, stream)
+    assert found.level == "wrong"
+
+
+async def test_dead_letters(redis_url: str, stream: str) -> None:
+    """They are counted, with the command that shows them, safe to copy."""
+    stream += " ; x"
+
+    def reject(job: Email) -> None:
+        raise Reject("no")
+
+    async with Queue(Email, reject, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    well, found = await findings(redis_url, stream)
+
+    assert (well.level, found.level) == ("ok", "note")
+    assert found.text == "dead letters: 1"
+    assert f"flowd dlq list --stream '{stream}' --group {GROUP}" in found.advice
