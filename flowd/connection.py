@@ -65,6 +65,8 @@ _REFUSALS: Final[tuple[tuple[str, type[ServerError]], ...]] = (
     ("UNBLOCKED", NotReady),
 )
 
+_DEMOTED: Final = ("READONLY", "read only replica", "MASTERDOWN", "UNBLOCKED")
+
 
 class ScriptMissing(ServerError):
     """The server does not know a script yet, or has forgotten it (NOSCRIPT)."""
@@ -264,7 +266,7 @@ def _may_be_elsewhere(reply: object) -> bool:
 
     The old primary keeps its connections and refuses what writes.
     """
-    return isinstance(reply, NotReady) and not isinstance(reply, QueueFull)
+    return isinstance(reply, NotReady) and any(sign in str(reply) for sign in _DEMOTED)
 
 
 def _reader(connection: AbstractConnection) -> Callable[..., Awaitable[object]]:

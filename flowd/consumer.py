@@ -140,6 +140,7 @@ class Consumer:
         else:
             if self._failures.pop(what, 0):
                 self._outage.end(what, stream)
+                self._claim_at = self._after_renewal()
 
     def _room(self, free: int) -> int:
         """How many of the free slots takeovers may use."""
@@ -241,7 +242,9 @@ class Consumer:
         )
 
     def _after_renewal(self) -> float:
-        return time.monotonic() + self._holder.lease / RENEWALS
+        # Who asks a server that was away does so again after RECONNECT.max at the latest.
+        wait = max(self._holder.lease / RENEWALS, 2 * RECONNECT.max)
+        return time.monotonic() + wait
 
     def _unblock(self) -> None:
         if self._unblocking is None:

@@ -170,6 +170,10 @@ class QueueHandle(Generic[J]):
 
     def _start(self, entry: Entry) -> None:
         delivery = Delivery(entry, time.monotonic())
+        former = self._holder.held.get(entry.id)
+        if former is not None:
+            # The entry went elsewhere and came back before anybody told us.
+            self._lost([former])
         self._holder.held[entry.id] = delivery
         solo = self._session.solo
         if self._stopping.is_set() or solo.busy:
@@ -195,15 +199,14 @@ class QueueHandle(Generic[J]):
                 self._settlement.add(delivery, end)
         self._settled()
 
-    def _lost(self, entry_ids: Sequence[bytes]) -> None:
-        for entry_id in entry_ids:
-            delivery = self._holder.held.get(entry_id)
-            if delivery is None or not (
+    def _lost(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if self._holder.held.get(delivery.entry_id) is not delivery or not (
                 self._worker.cancel(delivery, "lost")
                 or self._session.solo.withdraw(delivery)
             ):
                 continue  # settled meanwhile, or about to be: the fence decides
-            del self._holder.held[entry_id]
+            del self._holder.held[delivery.entry_id]
             self._session.solo.look()
             _log.warning(
                 "%s %s attempt %d lost its lease; its handler is cancelled",

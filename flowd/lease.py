@@ -33,7 +33,7 @@ class Holder:
     """The deliveries that one queue of this process holds.
 
     Args:
-        lost: told, in the event loop, which entries are somebody else's now.
+        lost: told, in the event loop, which of them are somebody else's now.
         handler: the name of what runs them.
     """
 
@@ -42,7 +42,7 @@ class Holder:
         stream: Stream,
         consumer: str,
         lease: float,
-        lost: Callable[[Sequence[bytes]], None],
+        lost: Callable[[Sequence[Delivery]], None],
         handler: str,
     ) -> None:
         self.stream = stream
@@ -80,12 +80,13 @@ class Holder:
             )
         except GroupMissing:
             lost = [d.entry_id for d in deliveries]
-        gone = set(lost)
+        ids = set(lost)
+        gone = [each for each in deliveries if each.entry_id in ids]
         for delivery in deliveries:
-            if delivery.entry_id not in gone:
+            if delivery.entry_id not in ids:
                 delivery.held_since = now
         if gone:
-            self._loop.call_soon_threadsafe(self._lost, lost)
+            self._loop.call_soon_threadsafe(self._lost, gone)
 
     def _overdue(self, delivery: Delivery, now: float) -> bool:
         """A hung process must not hold a job for ever that has a time limit."""

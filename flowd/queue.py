@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
@@ -236,7 +237,20 @@ class Queue(Generic[J]):
         self, jobs: Iterable[J | Item[J]], *, durable: Durable | bool = False
     ) -> list[str]:
         """Enqueue many jobs and return their ids; as `Producer.enqueue_bulk`."""
-        return await self._sender().send_all(jobs, durable)
+        soonest = math.inf
+
+        def noted() -> Iterator[J | Item[J]]:
+            nonlocal soonest
+            for job in jobs:
+                if isinstance(job, Item) and job.delay:
+                    soonest = min(soonest, job.delay)
+                yield job
+
+        try:
+            return await self._sender().send_all(noted(), durable)
+        finally:
+            if self._handle is not None and soonest < math.inf:
+                self._handle.due_in(soonest)
 
     def _open(self) -> tuple[Session, Stream]:
         if self._session is None:

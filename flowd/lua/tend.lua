@@ -56,14 +56,18 @@ if takeovers > 0 then
   -- Our own leases may have run out while the server was away. XAUTOCLAIM skips no
   -- consumer, and would raise the count of a job that is running here. What nobody runs
   -- here was handed to a connection that only the server still believed in.
-  local mine = redis.call(
-    'XPENDING', stream, group, 'IDLE', lease, '-', '+', 1000, consumer)
-  for _, p in ipairs(mine) do
-    local stray = not running[p[1]]
-    if not stray or #taken < takeovers then
-      redis.call('XCLAIM', stream, group, consumer, 0, p[1], 'JUSTID')
-      if stray then take(p[1], p[4]) end
+  local from = '-'
+  while from do
+    local mine = redis.call(
+      'XPENDING', stream, group, 'IDLE', lease, from, '+', 1000, consumer)
+    for _, p in ipairs(mine) do
+      local stray = not running[p[1]]
+      if not stray or #taken < takeovers then
+        redis.call('XCLAIM', stream, group, consumer, 0, p[1], 'JUSTID')
+        if stray then take(p[1], p[4]) end
+      end
     end
+    from = mine[1000] and '(' .. mine[1000][1]
   end
   if #taken < takeovers then
     local claimed = redis.call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,7 @@ from flowd import (
 )
 from jobs.email import Email
 from tests.raw import Raw
-from tests.runtime.faults import Bench, email
+from tests.runtime.faults import Bench, email, policy, until
 from tests.runtime.jobs.odd import Blob
 
 
@@ -211,3 +212,20 @@ def _calls(raw: Raw, command: str) -> int:
         if line.startswith(f"cmdstat_{command}:"):
             return int(line.split("calls=")[1].split(",")[0])
     return 0
+
+
+async def test_a_batch_that_is_soon_due_is_not_overslept(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A delayed job of a batch runs when it is due, not at the worker's next look."""
+    bench = Bench()
+    rules = policy(stream, lease=60.0)
+    async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await until(lambda: raw.info("blocked_clients") == "1")
+        began = time.monotonic()
+        await queue.enqueue_bulk([Item(email("soon"), delay=0.05)])
+        await until(lambda: bench.done)
+
+    # The worker looks every two seconds, whatever it has heard.
+    assert time.monotonic() - began < 1.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -277,3 +278,32 @@ async def test_an_abandoned_entry_that_is_no_job_is_a_dead_letter(
     assert (letter.reason, letter.job) == ("undecodable", None)
     assert letter.fields == {b"colour": b"blue"}
     assert events(caplog.records).count("dead_letter") == 1
+
+
+async def test_a_job_that_is_taken_back_runs_once_at_a_time(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Its former run, whose lease was lost, is cancelled when the next one begins."""
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=2.0)
+    async with Queue(
+        Email, bench, url=redis_url, policy=rules, claimer=Claimer(interval=0.02)
+    ) as queue:
+        queue.run()
+        began = time.monotonic()
+        await queue.enqueue(email())
+        await until(lambda: bench.started)
+        await until(lambda: time.monotonic() - began > 0.6)
+        raw("MULTI")
+        # Taken over by a worker that has died since.
+        raw("XCLAIM", stream, GROUP, "thief", 0, bench.contexts[0].id)
+        claim = ("XCLAIM", stream, GROUP, "thief", 0, bench.contexts[0].id)
+        raw(*claim, "IDLE", 3_600_000, "JUSTID")
+        raw("EXEC")
+        await until(lambda: len(bench.started) == 2)
+        assert pending(raw, stream, GROUP)[0].deliveries == 3
+        await until(lambda: bench.cancelled == ["a"], within=3.0)
+        bench.gate.set()
+        await queue.drain()
+
+    assert bench.done == ["a"]
