@@ -1,4 +1,4 @@
-"""A link to a server that can be cut, and that can lose what the server answers."""
+"""A link to a server that can be cut or slow, and that can lose what is answered."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 __all__ = ["Proxy", "proxy_to"]
+
+_TICK: Final = 0.05
 
 
 class _Pair:
@@ -30,22 +33,34 @@ class Proxy:
     Attributes:
         url: where clients connect.
         server: the URL of the server that new connections go to.
+        rate: bytes a second in each direction of a connection; 0 means no limit.
         accepted: how often a client has connected.
+        requests: how often clients have sent something.
         lost: how many answers were lost.
     """
 
     def __init__(self, server: str, path: Path) -> None:
         self.server = server
         self.url = f"unix://{path}"
+        self.rate = 0.0
         self.accepted = 0
+        self.requests = 0
         self.lost = 0
         self._losing = b""
+        self._passed_on = 0.0
+        self._hanging = False
         self._closed = False
         self._pairs: set[_Pair] = set()
 
-    def lose(self, asked: bytes) -> None:
-        """Lose the next answer to a request with these bytes, and its connection."""
-        self._losing = asked
+    def lose(self, asked: bytes, *, passed_on: float = 0.0, hang: bool = False) -> None:
+        """Lose the next answer to a request with these bytes, and its connection.
+
+        Args:
+            asked: found in the request.
+            passed_on: the share of the answer that arrives all the same.
+            hang: keep the connection, on which nothing else is missing.
+        """
+        self._losing, self._passed_on, self._hanging = asked, passed_on, hang
 
     def cut(self) -> None:
         """Close every connection and take no new one until `mend`."""
@@ -98,8 +113,9 @@ class Proxy:
         # uvloop says RuntimeError where asyncio drops what is written too late.
         with suppress(OSError, RuntimeError):
             while data := await reader.read(2**16):
+                self.requests += 1
                 pair.asked = data
-                pair.server.write(data)
+                await self._pass(data, pair.server)
             if not pair.client.transport.is_closing():
                 pair.server.transport.abort()
 
@@ -108,8 +124,21 @@ class Proxy:
             if self._losing and self._losing in pair.asked:
                 self._losing = b""
                 self.lost += 1
+                if self._hanging:
+                    continue
+                pair.client.write(data[: int(len(data) * self._passed_on)])
+                pair.client.close()
+                await pair.client.wait_closed()
                 return
-            pair.client.write(data)
+            await self._pass(data, pair.client)
+
+    async def _pass(self, data: bytes, to: asyncio.StreamWriter) -> None:
+        while self.rate and data:
+            piece = max(1, int(self.rate * _TICK))
+            to.write(data[:piece])
+            data = data[piece:]
+            await asyncio.sleep(_TICK)
+        to.write(data)
 
 
 @asynccontextmanager

@@ -1,0 +1,159 @@
+"""What a careless fence or a careless batch would lose, at the sizes where it would."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import pytest
+
+from flowd import Queue, Reject
+from flowd.address import Address
+from flowd.connection import Link
+from flowd.delivery import Delivery
+from flowd.server import Server
+from flowd.steps import Requeue
+from flowd.stream import Stream
+from jobs.email import Email
+from tests.faults.trial import GROUP
+from tests.raw import Raw
+from tests.runtime.expire import pending
+from tests.runtime.faults import Bench, email, events, policy, until
+
+_MANY: Final = 1_500
+
+
+async def test_the_first_and_the_last_of_many_held(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch may reach over more held jobs than one page of the pending list has."""
+    gates = {"first": asyncio.Event(), "rest": asyncio.Event()}
+    ends = ("0", str(_MANY - 1))
+    started: list[str] = []
+
+    async def run(job: Email) -> None:
+        started.append(job.to)
+        await gates["first" if job.to in ends else "rest"].wait()
+
+    rules = policy(stream, lease=60.0)
+    async with Queue(
+        Email, run, url=redis_url, policy=rules, concurrency=_MANY
+    ) as queue:
+        await queue.enqueue_bulk(email(str(number)) for number in range(_MANY))
+        queue.run()
+        await until(lambda: len(started) == _MANY)
+        gates["first"].set()
+        await until(lambda: raw("XLEN", stream) == _MANY - 2)
+        gates["rest"].set()
+        await queue.drain()
+
+    assert len(started) == _MANY
+    assert "lost" not in events(caplog.records)
+
+
+async def test_the_leases_of_many_held(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every one is renewed, and none is taken for lost, however many there are."""
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=4.0)
+    async with Queue(
+        Email, bench, url=redis_url, policy=rules, concurrency=_MANY
+    ) as queue:
+        await queue.enqueue_bulk(email(str(number)) for number in range(_MANY))
+        queue.run()
+        await until(lambda: len(bench.started) == _MANY)
+        read = [context.lease_deadline for context in bench.contexts]
+        await until(
+            lambda: all(
+                context.lease_deadline > before
+                for context, before in zip(bench.contexts, read, strict=True)
+            )
+        )
+        bench.gate.set()
+        await queue.drain()
+
+    assert not bench.cancelled
+    assert "lease_lost" not in events(caplog.records)
+
+
+async def test_a_batch_with_refused_items(own_server: Server, stream: str) -> None:
+    """Out of memory, one settle call ends what shrinks and leaves what would grow."""
+    gate = asyncio.Event()
+    started: list[str] = []
+
+    async def run(job: Email) -> None:
+        started.append(job.to)
+        await gate.wait()
+        if started.count(job.to) == 1 and job.to == "failed":
+            raise ValueError("no")
+        if job.to == "rejected":
+            raise Reject("no")
+
+    names = ["failed", *map(str, range(8)), "rejected"]
+    with Raw(own_server.url) as raw:
+        async with Queue(
+            Email, run, url=own_server.url, policy=policy(stream, lease=60.0)
+        ) as queue:
+            queue.run()
+            await queue.enqueue_bulk(map(email, names))
+            await until(lambda: len(started) == len(names))
+            raw("CONFIG", "SET", "maxmemory", 1)
+            gate.set()
+            await until(lambda: raw("XLEN", stream) == 2)
+            left = [fields[b"to"] for _, fields in raw.entries(stream)]
+            assert left == [b"failed", b"rejected"]
+            assert [each.deliveries for each in pending(raw, stream, GROUP)] == [1, 1]
+            raw("CONFIG", "SET", "maxmemory", 0)
+            await queue.drain()
+            assert raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 1
+
+    assert sorted(started) == sorted([*names, "failed"])
+
+
+async def test_a_second_group_that_comes_and_goes(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """From the moment it is there nothing is deleted under it, busy as the worker is."""
+    bench = Bench()
+    async with Queue(Email, bench, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        for _ in range(20):
+            await queue.enqueue_bulk(email() for _ in range(100))
+            raw("MULTI")
+            raw("XGROUP", "CREATE", stream, "auditors", "0")
+            raw("XLEN", stream)
+            replies = raw("EXEC")
+            assert isinstance(replies, list)
+            await asyncio.sleep(0.02)
+            assert raw("XLEN", stream) == replies[1]
+            raw("XGROUP", "DESTROY", stream, "auditors")
+        await queue.drain()
+
+    assert len(bench.done) == 2_000
+
+
+async def test_a_stale_ack_after_release_and_return(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A job that is handed back and read again by the same worker is not settled twice."""
+    link = Link(Address.of(redis_url))
+    place = Stream(link, stream, GROUP)
+
+    async def read() -> Delivery:
+        (entry,) = await place.read(link, "worker", 1, 1.0)
+        return Delivery(entry, 0.0)
+
+    await place.init("0")
+    raw("XADD", stream, "*", "to", "a", "subject", "hi")
+    first = await read()
+    back = Requeue(first, 0.0, first.next_envelope(failed=False))
+    assert await place.settle("worker", [], [back]) == [1]
+    second = await read()
+
+    assert await place.settle("worker", [first], []) == [0]
+    (held,) = pending(raw, stream, GROUP)
+    assert held.id == second.entry_id.decode()
+    assert await place.settle("worker", [second], []) == [1]
+    assert raw("XLEN", stream) == 0
+    await link.aclose()
