@@ -1,0 +1,282 @@
+"""A queue on a real server beside its model: what may be asked, and what has to hold."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Final, TypeVar
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+from flowd import StreamShared
+from flowd.connection import Link
+from flowd.delivery import Delivery, Entry
+from flowd.errors import IdNotIncreasing, ServerError
+from flowd.stream import Stream
+from tests.model.look import look, pass_time
+from tests.model.model import LEASE, Model
+from tests.model.plans import (
+    CONSUMERS,
+    Ending,
+    Held,
+    Plan,
+    addition,
+    anywhere,
+    consumers,
+    endings,
+    move,
+    plans,
+    seldom,
+    too_low,
+)
+
+__all__ = ["QueueMachine"]
+
+R = TypeVar("R")
+
+GROUP: Final = "g"
+ALL: Final = 100
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """A queue on a real server, and the model of it."""
+
+    deliveries: Bundle[Held] = Bundle("deliveries")
+    spent: Bundle[Held] = Bundle("spent")
+
+    def __init__(self, runner: asyncio.Runner, link: Link, stream: str) -> None:
+        super().__init__()
+        self.runner = runner
+        self.link = link
+        self.real = Stream(link, stream, GROUP)
+        self.model = Model()
+        self.agreed = False
+        self.numbers = itertools.count()
+        self.running: dict[str, dict[bytes, Delivery]] = {c: {} for c in CONSUMERS}
+        self.cursors: dict[str, bytes] = dict.fromkeys(CONSUMERS, b"0-0")
+        self.letters: list[tuple[str, str, str | None]] = []
+
+    def ask(self, question: Coroutine[object, object, R]) -> R:
+        """Ask the real one."""
+        self.agreed = False
+        return self.runner.run(question)
+
+    @initialize(target=deliveries)
+    def set_up(self) -> MultipleResults[Held]:
+        assert self.ask(self.real.init("0"))
+        plain = [Plan(None, 0.0, "*")] * 4
+        self.enqueue([*plain, Plan("k1", 0.0, "*"), Plan(None, 0.3 * LEASE, "*")])
+        return multiple(*self.take("a", 2), *self.take("b", 1))
+
+    @rule(batch=st.lists(plans, min_size=1, max_size=3))
+    def enqueue(self, batch: Sequence[Plan]) -> None:
+        additions = [addition(next(self.numbers), plan) for plan in batch]
+        answers = self.ask(self.real.enqueue(additions))
+        self.model.enqueued(additions, answers)
+
+    @rule(entry_id=anywhere | too_low)
+    def add(self, entry_id: str) -> None:
+        added = addition(next(self.numbers), Plan(None, 0.0, entry_id))
+        answer: str | ServerError
+        try:
+            answer = self.ask(self.real.add(added.fields, added.id))
+        except IdNotIncreasing as error:
+            answer = error
+        self.model.enqueued([added], [answer])
+
+    # An empty read would wait for the server's next tick.
+    @precondition(lambda self: self.model.waiting)
+    @rule(target=deliveries, consumer=consumers, count=st.integers(1, 3), lost=seldom)
+    def read(self, consumer: str, count: int, lost: bool) -> MultipleResults[Held]:
+        return multiple(*self.take(consumer, count, lost=lost))
+
+    @precondition(lambda self: self.model.rows or self.model.delayed)
+    @rule(
+        target=deliveries,
+        consumer=consumers,
+        room=st.sampled_from((0, 1, 2, ALL)),
+        lost=seldom,
+    )
+    def tend(self, consumer: str, room: int, lost: bool) -> MultipleResults[Held]:
+        running, cursor = self.running[consumer], self.cursors[consumer]
+        tended = self.ask(
+            self.real.tend(
+                consumer, lease=LEASE, takeovers=room, cursor=cursor, running=running
+            )
+        )
+        self.model.tended(consumer, running, room, cursor, tended)
+        if lost:
+            return multiple()
+        self.cursors[consumer] = tended.cursor
+        return multiple(*self.start(consumer, tended.taken))
+
+    @precondition(lambda self: len(self.model.rows) > len(self.model.waiting))
+    @rule(target=deliveries, consumer=consumers)
+    def recover(self, consumer: str) -> MultipleResults[Held]:
+        running, cursor = self.running[consumer], self.cursors[consumer]
+        tended = self.ask(
+            self.real.tend(
+                consumer,
+                lease=LEASE,
+                takeovers=0,
+                cursor=cursor,
+                stranded=ALL,
+                running=running,
+            )
+        )
+        self.model.recovered(consumer, running, tended.taken)
+        self.model.tended(consumer, running, 0, cursor, tended._replace(taken=[]))
+        return multiple(*self.start(consumer, tended.taken))
+
+    @rule(held=st.lists(deliveries | spent, min_size=1, max_size=4))
+    def renew(self, held: Sequence[Held]) -> None:
+        for consumer, mine in _by_consumer(held):
+            # As in a worker, where an entry that came again replaces its former self.
+            leases = {each.entry_id: each for each in mine}
+            pairs = [(each.entry_id, each.count) for each in leases.values()]
+            lost = self.ask(self.real.renew(consumer, pairs))
+            self.model.renewed(consumer, pairs, lost)
+            for entry_id in lost:
+                self.forget(consumer, leases[entry_id])
+
+    @rule(
+        target=spent,
+        held=st.lists(consumes(deliveries), min_size=1, max_size=3),
+        ends=st.lists(endings, min_size=3, max_size=3),
+    )
+    def settle(
+        self, held: Sequence[Held], ends: Sequence[Ending]
+    ) -> MultipleResults[Held]:
+        for consumer, mine in _by_consumer(held):
+            self.end(consumer, list(zip(mine, ends, strict=False)))
+        return multiple(*held)
+
+    @rule(held=deliveries | spent, consumer=consumers, end=endings)
+    def settle_what_others_hold(self, held: Held, consumer: str, end: Ending) -> None:
+        self.end(consumer, [(held.delivery, end)])
+
+    @precondition(lambda self: self.model.rows or self.model.delayed)
+    @rule(jump=st.sampled_from((0.4 * LEASE, 1.1 * LEASE)))
+    def time_passes(self, jump: float) -> None:
+        self.ask(pass_time(self.link, self.real.keys, GROUP, jump))
+        self.model.now += jump
+
+    @precondition(lambda self: self.letters)
+    @rule(picks=st.lists(st.integers(0, 5), min_size=1, max_size=3))
+    def redrive(self, picks: Sequence[int]) -> None:
+        picked = [self.letters[pick % len(self.letters)][:2] for pick in picks]
+        self.model.redriven(picked, self.ask(self.real.redrive(picked)))
+
+    @precondition(lambda self: self.letters)
+    @rule(pick=st.integers(0, 5))
+    def purge(self, pick: int) -> None:
+        letter = self.letters[pick % len(self.letters)]
+        self.model.purged(letter[0], self.ask(self.real.purge(*letter)))
+
+    @rule(consumer=st.none() | consumers)
+    def forget_consumers(self, consumer: str | None) -> None:
+        real = self.ask(look(self.link, self.real.keys, GROUP))
+        idle = real.consumers - {lease.consumer for lease in real.held.values()}
+        if consumer is None:
+            assert self.ask(self.real.reap(0.0)) == len(idle)
+        else:
+            assert self.ask(self.real.leave(consumer)) == (consumer in idle)
+
+    @rule(held=deliveries, consumer=consumers)
+    def share(self, held: Held, consumer: str) -> None:
+        """Nothing is moved while a second group reads the stream."""
+        other = (self.real.keys.stream, "auditors")
+        self.ask(self.link.call("XGROUP", "CREATE", *other, "0"))
+        for attempt in (
+            self.real.settle(held.consumer, [held.delivery], []),
+            self.real.tend(consumer, lease=LEASE, takeovers=ALL, cursor=b"0-0"),
+            self.real.redrive([("1-1", "1-1")]),
+        ):
+            with pytest.raises(StreamShared):
+                self.ask(attempt)
+        self.ask(self.link.call("XGROUP", "DESTROY", *other))
+
+    @invariant()
+    def agree(self) -> None:
+        self.model.agree(self.ask(look(self.link, self.real.keys, GROUP)))
+        self.agreed = True
+
+    def teardown(self) -> None:
+        """Whatever has happened, somebody else can end every job that is not dead."""
+        if not self.agreed:
+            return
+        self.time_passes(1e6)
+        self.running["a"] = {}
+        self.cursors["a"] = b"0-0"
+        self.tend("a", ALL, lost=False)
+        self.agree()
+        if self.model.waiting:
+            self.take("a", ALL)
+        mine = list(self.running["a"].values())
+        if mine:
+            self.end("a", [(each, Ending("ack", 0.0)) for each in mine])
+        self.agree()
+        assert self.ask(self.real.left()) == (0, 0)
+        dead = len(self.model.dead)
+        assert len(self.model.gone) + dead == len(self.model.accepted)
+
+    def take(self, consumer: str, count: int, *, lost: bool = False) -> list[Held]:
+        """Read, and start what came; or not, because the answer was lost."""
+        entries = self.ask(self.real.read(self.link, consumer, count, 0.001))
+        self.model.read(consumer, count, entries)
+        return self.start(consumer, () if lost else entries)
+
+    def start(self, consumer: str, entries: Iterable[Entry]) -> list[Held]:
+        """Run what was handed out."""
+        held = [Held(consumer, Delivery(entry, 0.0)) for entry in entries]
+        for _, delivery in held:
+            delivery.read_envelope()
+            self.running[consumer][delivery.entry_id] = delivery
+        return held
+
+    def forget(self, consumer: str, delivery: Delivery) -> None:
+        """It does not run any more."""
+        if self.running[consumer].get(delivery.entry_id) is delivery:
+            del self.running[consumer][delivery.entry_id]
+
+    def end(self, consumer: str, ends: Sequence[tuple[Delivery, Ending]]) -> None:
+        """Settle in one call; each answer is the model's."""
+        acks = [delivery for delivery, end in ends if end.verb == "ack"]
+        others = [
+            (move(consumer, delivery, end), end.verb == "retry")
+            for delivery, end in ends
+            if end.verb != "ack"
+        ]
+        answers = self.ask(
+            self.real.settle(consumer, acks, [item for item, _ in others])
+        )
+        assert len(answers) == len(ends)
+        for delivery, answer in zip(acks, answers, strict=False):
+            held = (delivery.entry_id, delivery.count)
+            self.model.acked(consumer, held, answer)
+        for (item, failed), answer in zip(others, answers[len(acks) :], strict=True):
+            self.model.moved(consumer, item, failed, answer)
+            if isinstance(answer, bytes):
+                job = self.model.dead[answer.decode()]
+                self.letters.append((answer.decode(), job.id, job.key))
+        for delivery, _ in ends:
+            self.forget(consumer, delivery)
+
+
+def _by_consumer(held: Iterable[Held]) -> list[tuple[str, list[Delivery]]]:
+    ordered = sorted(held, key=lambda each: each.consumer)
+    groups = itertools.groupby(ordered, key=lambda each: each.consumer)
+    return [(consumer, [each.delivery for each in mine]) for consumer, mine in groups]

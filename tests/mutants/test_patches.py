@@ -1,0 +1,25 @@
+"""The deliberate bugs still fit the source, and what has to catch them is there."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.mutants.mutant import ROOT, Mutant, mutants
+
+
+def test_there_are_enough() -> None:
+    """A suite that was tried on a few bugs only has proved little."""
+    assert len(mutants()) >= 12
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git applies the patches")
+@pytest.mark.parametrize("mutant", mutants(), ids=lambda mutant: mutant.name)
+def test_a_patch_fits(mutant: Mutant) -> None:
+    """It applies to the source as it is, and the tests that it names exist."""
+    mutant.apply(ROOT, check=True)
+    for test in mutant.tests:
+        path, _, name = test.partition("::")
+        text = (ROOT / path).read_text("utf-8")
+        assert f"def {name.partition('[')[0]}(" in text if name else text
