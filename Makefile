@@ -11,7 +11,7 @@ JOBS   ?= 2
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format bench-codec build clean
+.PHONY: help setup demo test test-matrix check format chaos soak mutants bench-codec build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -19,6 +19,9 @@ help:
 	@echo 'make test-matrix  the tests on every server there is, and on uvloop'
 	@echo 'make check        black, ruff, mypy, pyright and the house tests'
 	@echo 'make format       let black and ruff mend what they can'
+	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
+	@echo 'make soak         ten minutes of work in one process; nothing in it may grow'
+	@echo 'make mutants      put deliberate bugs into copies; the tests must catch every one'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
 
 setup: $(VENV)/ready
@@ -57,6 +60,17 @@ check: setup
 format: setup
 	@$(PY) -m black -q .
 	@$(PY) -m ruff check -q --fix .
+
+chaos: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m tests.chaos
+
+soak: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m tests.chaos.soak
+
+mutants: setup
+	@$(PY) -m tests.mutants
 
 build: setup
 	@bash .ci/wheel

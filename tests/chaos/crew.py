@@ -20,8 +20,11 @@ class Note(NamedTuple):
     """One line of evidence."""
 
     pid: int
+    at: float
+    """Seconds since 1970."""
+
     what: str
-    """ready, start, ran, cancelled or said."""
+    """start, ran, raised, cancelled or said."""
 
     words: list[str]
 
@@ -36,6 +39,8 @@ class Crew:
         lease: seconds.
         grace: seconds they wait for handlers at SIGTERM.
         max_crashes: as the `Claimer`'s.
+        interval: as the `Claimer`'s.
+        concurrency: as the `Queue`'s.
     """
 
     def __init__(
@@ -47,9 +52,14 @@ class Crew:
         lease: float = 1.0,
         grace: float = 10.0,
         max_crashes: int = 5,
+        interval: float = 0.1,
+        concurrency: int = 4,
     ) -> None:
         self._folder = folder
-        settings = (url, stream, folder, lease, grace, max_crashes)
+        settings = (
+            *(url, stream, folder, lease, grace),
+            *(max_crashes, interval, concurrency),
+        )
         self._command = [
             *(sys.executable, "-W", "error", "-m", "tests.chaos.worker"),
             *map(str, settings),
@@ -68,17 +78,28 @@ class Crew:
 
     def hire(self) -> subprocess.Popen[bytes]:
         """Start a worker and return it once it is ready."""
+        worker = self.call()
+        until(lambda: self.ready(worker))
+        return worker
+
+    def call(self) -> subprocess.Popen[bytes]:
+        """Start a worker and return at once."""
         worker = subprocess.Popen(self._command, cwd=_ROOT)
         self.workers.append(worker)
-        until(lambda: any(note.pid == worker.pid for note in self.notes()))
         return worker
+
+    def ready(self, worker: subprocess.Popen[bytes]) -> bool:
+        """Whether it minds signals and reads, or is about to."""
+        return (self._folder / f"ready-{worker.pid}").exists()
 
     def notes(self, what: str | None = None) -> list[Note]:
         """All evidence, or that of one kind."""
         evidence = self._folder / "evidence"
         lines = evidence.read_text().splitlines() if evidence.exists() else []
         split = [line.split() for line in lines]
-        notes = [Note(int(pid), kind, words) for pid, kind, *words in split]
+        notes = [
+            Note(int(pid), float(at), what, words) for pid, at, what, *words in split
+        ]
         return [note for note in notes if what in (None, note.what)]
 
     def let(self, worker: subprocess.Popen[bytes]) -> None:
@@ -88,7 +109,7 @@ class Crew:
     def settled(self, event: str) -> list[str]:
         """The ids of the jobs of which flowd said this, in order."""
         said = [note.words for note in self.notes("said")]
-        return [job_id for what, job_id in said if what == event]
+        return [job_id for what, job_id, *_ in said if what == event]
 
 
 def pause(worker: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -46,9 +45,7 @@ async def test_a_storm_of_signals_costs_no_attempt(
             crew.let(last)
             await queue.drain()
 
-        # A signal before the handler is set ends a process that holds nothing yet.
-        assert set(codes) <= {0, -signal.SIGTERM}
-        assert codes[0] >= STORM // 2
+        assert codes == {0: STORM}
         starts = [note.words for note in crew.notes("start")]
         assert {(attempt, count) for *_, attempt, count in starts} == {("1", "1")}
         assert len(starts) > len(ids), "no signal came while a job was running"

@@ -1,6 +1,7 @@
 """A worker process that writes down what it does, outside Redis.
 
-Usage: python -m tests.chaos.worker URL STREAM FOLDER LEASE GRACE MAX_CRASHES
+Usage: python -m tests.chaos.worker URL STREAM FOLDER LEASE GRACE MAX_CRASHES INTERVAL
+       CONCURRENCY
 
 A job says in its `subject` what becomes of it. `FOLDER/evidence` gets a line for each
 thing that happens, in one write, so that a SIGKILL never leaves half of one.
@@ -26,24 +27,33 @@ class Worker:
 
     def __init__(self, folder: Path, lease: float) -> None:
         self._go = folder / f"go-{os.getpid()}"
+        self._ready = folder / f"ready-{os.getpid()}"
         self._lease = lease
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._evidence = os.open(folder / "evidence", flags)
 
     def note(self, *words: object) -> None:
         """Write down one line."""
-        line = " ".join(map(str, (os.getpid(), *words)))
+        line = " ".join(map(str, (os.getpid(), f"{time.time():.6f}", *words)))
         os.write(self._evidence, f"{line}\n".encode())
+
+    def ready(self) -> None:
+        """Say that signals are minded from now on."""
+        self._ready.touch()
 
     async def __call__(self, job: Email, ctx: Context) -> None:
         """Run one job as its subject says."""
-        self.note("start", job.to, ctx.id, ctx.attempt, ctx.deliveries)
+        what = (job.to, ctx.id, ctx.attempt, ctx.deliveries)
+        self.note("start", *what)
         try:
             await self._play(job, ctx)
         except asyncio.CancelledError:
-            self.note("cancelled", job.to, ctx.id)
+            self.note("cancelled", *what)
             raise
-        self.note("ran", job.to, ctx.id)
+        except Exception:
+            self.note("raised", *what)
+            raise
+        self.note("ran", *what)
 
     async def _play(self, job: Email, ctx: Context) -> None:
         match job.subject:
@@ -54,8 +64,14 @@ class Worker:
                 end = time.monotonic() + 3 * self._lease
                 while time.monotonic() < end:
                     time.sleep(0.01)  # noqa: ASYNC251 - a handler that computes
+            case "slow":
+                # In steps: while the process is frozen, nothing is done.
+                for _ in range(15):
+                    await asyncio.sleep(0.1 * self._lease)
             case "flaky" if ctx.attempt < 3:
                 raise ValueError("not yet")
+            case "fail":
+                raise ValueError("never")
             case "bad":
                 raise Reject("bad")
             case "kill":
@@ -73,14 +89,15 @@ class Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write down the event and the job."""
-        fields = vars(record)
-        if "job_id" in fields:
-            self._worker.note("said", fields["event"], fields["job_id"])
+        said = vars(record)
+        if "job_id" in said:
+            counts = said.get("attempt", 0), said.get("deliveries", 0)
+            self._worker.note("said", said["event"], said["job_id"], *counts)
 
 
 async def main() -> None:
     """Run until SIGTERM."""
-    url, stream, folder, lease, grace, max_crashes = sys.argv[1:]
+    url, stream, folder, lease, grace, crashes, interval, concurrency = sys.argv[1:]
     worker = Worker(Path(folder), float(lease))
     logger = logging.getLogger("flowd")
     logger.setLevel(logging.INFO)
@@ -90,10 +107,11 @@ async def main() -> None:
         worker,
         url=url,
         policy=policy(stream, lease=float(lease), max_retries=5, backoff=0.05),
-        claimer=Claimer(interval=0.1, max_crashes=int(max_crashes)),
-        concurrency=4,
+        claimer=Claimer(interval=float(interval), max_crashes=int(crashes)),
+        concurrency=int(concurrency),
     ) as queue:
-        worker.note("ready")
+        # Called once the next line waits, and its signal handlers are set.
+        asyncio.get_running_loop().call_soon(worker.ready)
         await queue.run_until_stopped(grace=float(grace))
 
 

@@ -1,0 +1,87 @@
+"""How long work stands still: after a crash, after a shutdown, after the server's end.
+
+Each function takes one measurement, with workers and a stream of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from flowd.server import Server
+from tests.chaos.crew import Crew, until
+from tests.raw import Raw
+
+__all__ = ["handed_back", "restarted", "taken_over"]
+
+_AWAY: Final = 1.0
+
+
+def taken_over(server: Server, lease: float) -> float:
+    """Seconds from a worker's SIGKILL to its job's start elsewhere, less a lease."""
+    with _two(server, lease=lease) as (crew, stream):
+        _enqueue(server, stream)
+        until(lambda: crew.notes("start"))
+        began = time.time()
+        _busy(crew).kill()
+        until(lambda: len(crew.notes("start")) == 2, within=30.0)
+        return crew.notes("start")[1].at - began - lease
+
+
+def handed_back(server: Server) -> float:
+    """Seconds from a worker's SIGTERM, without grace, to its job's start elsewhere."""
+    with _two(server, lease=60.0) as (crew, stream):
+        _enqueue(server, stream)
+        until(lambda: crew.notes("start"))
+        began = time.time()
+        _busy(crew).terminate()
+        until(lambda: len(crew.notes("start")) == 2, within=30.0)
+        return crew.notes("start")[1].at - began
+
+
+def restarted(server: Server) -> float:
+    """Seconds from the first answer of a server that was killed to the first start."""
+    with _two(server, lease=60.0) as (crew, stream):
+        _enqueue(server, stream)
+        until(lambda: crew.notes("start"))
+        server.kill()
+        killed = time.time()
+        # By then the workers ask as seldom as they ever do.
+        until(lambda: time.time() > killed + _AWAY)
+        server.start()
+        answered = time.time()
+        _enqueue(server, stream)
+        until(lambda: len(crew.notes("start")) == 2, within=30.0)
+        return crew.notes("start")[1].at - answered
+
+
+@contextmanager
+def _two(server: Server, lease: float) -> Generator[tuple[Crew, str], None, None]:
+    """Two workers that look for abandoned jobs as seldom as they do by default."""
+    stream = f"figures-{uuid.uuid4().hex}"
+    with tempfile.TemporaryDirectory(prefix="flowd-figures-") as folder:
+        path = Path(folder)
+        with Crew(
+            server.url, stream, path, lease=lease, grace=0.0, interval=10.0
+        ) as crew:
+            crew.call()
+            crew.hire()
+            until(lambda: all(map(crew.ready, crew.workers)))
+            yield crew, stream
+
+
+def _enqueue(server: Server, stream: str) -> None:
+    with Raw(server.url) as raw:
+        raw("XADD", stream, "*", "to", "a", "subject", "wait")
+
+
+def _busy(crew: Crew) -> subprocess.Popen[bytes]:
+    (note,) = crew.notes("start")
+    (worker,) = [each for each in crew.workers if each.pid == note.pid]
+    return worker
