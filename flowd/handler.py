@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
 from flowd.delivery import Context, Delivery
@@ -45,14 +45,13 @@ class BoundHandler(Generic[J]):
                 "must be a function of (job) or of (job, ctx)",
             )
 
-    async def __call__(self, job: J, delivery: Delivery) -> None:
-        """Run the handler to its end."""
+    def __call__(self, job: J, delivery: Delivery) -> Awaitable[object]:
+        """Begin a run; awaiting it brings the handler to its end."""
         if self._in_thread:
-            result = await _in_thread(self._call, job, delivery)
-        else:
-            result = self._call(job, delivery)
-        if inspect.isawaitable(result):
-            await result
+            return _in_thread(self._call, job, delivery)
+        result = self._call(job, delivery)
+        assert inspect.isawaitable(result), "a coroutine function returns a coroutine"
+        return result
 
 
 def _with_context(
@@ -132,4 +131,7 @@ async def _in_thread(
             if delivery.cancelled not in ("timeout", "lost"):
                 raise
     delivery.in_thread = False
-    return ended.result()
+    result = ended.result()
+    if inspect.isawaitable(result):
+        return await result
+    return result

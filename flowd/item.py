@@ -71,7 +71,7 @@ def addition_of(item: Item[Job]) -> Addition:
         fields[b"_id"] = job_id.encode()
     if item.key is not None:
         fields[b"_key"] = item.key.encode()
-    return Addition(fields, item.id, item.delay, job_id, item.key, item.key_ttl)
+    return Addition(fields, size, item.id, item.delay, job_id, item.key, item.key_ttl)
 
 
 def _size(key: str) -> int:

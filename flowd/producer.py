@@ -24,7 +24,7 @@ from flowd.errors import (
     Unreachable,
 )
 from flowd.item import KEY_TTL, Item, addition_of
-from flowd.job import Job, spec_of, weight
+from flowd.job import Job, spec_of
 from flowd.outage import RECONNECT
 from flowd.session import Session
 from flowd.steps import Addition
@@ -140,13 +140,13 @@ class _Batch:
         return not self.additions or (
             stream is self.stream
             and len(self.additions) < _BATCH_JOBS
-            and self._bytes + weight(addition.fields) <= _BATCH_BYTES
+            and self._bytes + addition.size <= _BATCH_BYTES
         )
 
     def add(self, stream: Stream, addition: Addition) -> None:
         self.stream = stream
         self.additions.append(addition)
-        self._bytes += weight(addition.fields)
+        self._bytes += addition.size
 
 
 class Producer:

@@ -17,6 +17,9 @@ class Addition:
     """One job on its way into a stream."""
 
     fields: Mapping[bytes, bytes]
+    size: int
+    """Bytes of all names and values."""
+
     id: str = "*"
     """An entry id, or `*` for the server's choice; only without a delay."""
 

@@ -360,7 +360,8 @@ def _ms(seconds: float) -> int:
 
 
 def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    each = iter(flat)
+    fields = dict(zip(each, each, strict=True))
     return Entry(entry_id, handed_out, fields, len(flat) // 2)
 
 
@@ -374,5 +375,5 @@ def _order(entry_id: bytes) -> tuple[int, int]:
 
 
 def _bounds(deliveries: Sequence[Delivery]) -> tuple[bytes, bytes]:
-    ids = [delivery.entry_id for delivery in deliveries]
-    return min(ids, key=_order), max(ids, key=_order)
+    ids = [(_order(each.entry_id), each.entry_id) for each in deliveries]
+    return min(ids)[1], max(ids)[1]
