@@ -11,7 +11,7 @@ JOBS   ?= 2
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format chaos soak mutants bench-codec build clean
+.PHONY: help setup demo test test-matrix check format chaos soak mutants bench-quick bench-codec build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -22,6 +22,7 @@ help:
 	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
 	@echo 'make soak         ten minutes of work in one process; nothing in it may grow'
 	@echo 'make mutants      put deliberate bugs into copies; the tests must catch every one'
+	@echo 'make bench-quick  flowd beside raw redis-py, in the same minute'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
 
 setup: $(VENV)/ready
@@ -74,6 +75,10 @@ mutants: setup
 
 build: setup
 	@bash .ci/wheel
+
+bench-quick: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m benchmarks.quick
 
 bench-codec: setup
 	@$(PY) benchmarks/codec.py
