@@ -64,6 +64,8 @@ class Worker:
                 end = time.monotonic() + 3 * self._lease
                 while time.monotonic() < end:
                     time.sleep(0.01)  # noqa: ASYNC251 - a handler that computes
+            case "brief":
+                await asyncio.sleep(0.1 * self._lease)
             case "slow":
                 # In steps: while the process is frozen, nothing is done.
                 for _ in range(15):

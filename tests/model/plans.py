@@ -73,7 +73,7 @@ def addition(number: int, plan: Plan) -> Addition:
         fields[b"_id"] = job_id.encode()
     if plan.key is not None:
         fields[b"_key"] = plan.key.encode()
-    return Addition(fields, plan.id, plan.delay, job_id, plan.key, 86_400.0)
+    return Addition(fields, 0, plan.id, plan.delay, job_id, plan.key, 86_400.0)
 
 
 def move(consumer: str, delivery: Delivery, end: Ending) -> Requeue | Bury:
