@@ -9,7 +9,7 @@ import json
 from typing import Final
 
 from flowd.address import Address
-from flowd.cli.options import Commands, add_server
+from flowd.cli.options import Commands, add_server, seconds
 from flowd.display import printable
 from flowd.ops import Finding, examine
 from flowd.session import Session
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--lease",
         metavar="SECONDS",
-        type=float,
+        type=seconds,
         default=30.0,
         help="the longest claim_after of the queues (default: 30);"
         " what is silent for ten of them counts as dead",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Commands", "add_app_dir", "add_server"]
+__all__ = ["Commands", "add_app_dir", "add_server", "seconds"]
 
 
 class Commands(Protocol):
@@ -39,3 +39,15 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that asks a server."""
     parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def seconds(text: str) -> float:
+    """A time on the command line: 0 or more, and not for ever.
+
+    Raises:
+        ValueError: it is none, which argparse says by this function's name.
+    """
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise ValueError
+    return value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeGuard
 
 from flowd.cli.load import UsageError, load, users_code
-from flowd.cli.options import Commands, add_app_dir
+from flowd.cli.options import Commands, add_app_dir, seconds
 from flowd.display import printable
 from flowd.errors import NotReady, OutcomeUnknown, Unreachable
 from flowd.group import GroupHandle, QueueGroup
@@ -49,7 +49,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--grace",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=25.0,
         help="time for running jobs after a signal (default: 25; Kubernetes gives 30)",
     )
@@ -145,10 +145,3 @@ def _is_many(found: object) -> TypeGuard[Sequence[object]]:
 
 def _is_queue(found: object) -> TypeGuard[Queue[Job]]:
     return isinstance(found, Queue)
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.0 <= seconds < float("inf"):
-        raise ValueError
-    return seconds

@@ -127,3 +127,12 @@ def test_hostile_names(doctor: Program, raw: Raw) -> None:
     printed = doctor("doctor", "--json").out
     assert printed.isascii()
     assert f"{stream} ({group}): no worker reads" in json.loads(printed)[-1]["text"]
+
+
+@pytest.mark.parametrize("lease", ["soon", "nan", "inf", "-1"])
+def test_a_lease_that_is_none_is_refused(doctor: Program, lease: str) -> None:
+    """What is no time is wrong usage, and not a verdict."""
+    done = doctor("doctor", f"--lease={lease}")
+
+    assert (done.code, done.out) == (2, "")
+    assert f"--lease: invalid seconds value: '{lease}'" in done.err
