@@ -106,8 +106,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def own_server() -> Iterator[Server]:
-    """A server of the test's own, to kill, pause and restart; it keeps its data."""
-    with _start("--appendonly", "yes") as server:
+    """A server of the test's own, to kill, pause and restart; it keeps its data.
+
+    All of it: with everysec a killed server forgets what it answered while a flush was
+    under way.
+    """
+    with _start("--appendonly", "yes", "--appendfsync", "always") as server:
         yield server
 
 

@@ -143,7 +143,10 @@ def _persistence(facts: Facts) -> Finding:
             case "always":
                 return Finding("ok", "persistence", f"{said}: nothing is lost")
             case "everysec":
-                text = f"{said}: a power cut may lose the last second or two"
+                text = (
+                    f"{said}: a power cut, or a crash while the disk is busy, may lose"
+                    " the last second or two"
+                )
                 return Finding("ok", "persistence", text)
             case None:
                 text = "appendonly yes; the server does not show appendfsync"

@@ -42,7 +42,7 @@ _SUBJECTS: Final = (
 )
 
 # For how many leases; a server that is back after more than one finds all leases over.
-_LASTING: Final = {"freeze": (1.2, 1.6), "server": (0.0, 1.4), "pause": (0.1, 0.3)}
+_LASTING: Final = {"freeze": (1.4, 2.4), "server": (0.0, 1.4), "pause": (0.1, 0.3)}
 
 
 class Wish(NamedTuple):

@@ -66,7 +66,8 @@ def slow_server() -> Iterator[Server]:
         pytest.skip(f"{chosen().name}: {chosen().missing}")
     # Microseconds for each command; clients are looked at after every thousand.
     slow = ("--key-load-delay", "50")
-    with Server("--appendonly", "yes", *slow, binary=program) as server:
+    kept = ("--appendonly", "yes", "--appendfsync", "always")
+    with Server(*kept, *slow, binary=program) as server:
         yield server
 
 

@@ -81,6 +81,7 @@ async def test_without_a_claimer_nothing_is_taken_over(
         queue.run()
         await queue.enqueue(email("delayed"), delay=0.05)
         await until(lambda: bench.done == ["delayed"])
+        await until(lambda: len(pending(raw, stream, GROUP)) == 1)
 
         (held,) = pending(raw, stream, GROUP)
         assert (held.id, held.consumer) == (ids[0], "dead")
