@@ -87,10 +87,11 @@ class Prover:
         except ServerError as error:
             if type(error) is not ServerError:
                 raise
+            why = str(error).rstrip(".")
             raise NotDurable(
-                f"nothing was stored, because the server cannot prove it: {error};"
-                " it takes Redis 7.2 or Valkey 8 with appendonly yes, or replicas, as"
-                " in Durable(fsync=False, replicas=1)",
+                f"nothing was stored, because the server cannot prove it: {why}; that"
+                " takes Redis 7.2 or Valkey 8 with appendonly yes, or replicas, as in"
+                " Durable(fsync=False, replicas=1)",
                 (),
             ) from error
         self._able = self._link.connections
@@ -103,11 +104,12 @@ class Prover:
         if self._link.connections != carrier:
             raise OutcomeUnknown("stored, and then the connection that did it was lost")
         if synced < durable.fsync or replicas < durable.replicas:
+            stored = "the job is" if len(ids) == 1 else f"{len(ids)} jobs are"
             disk = "" if synced >= durable.fsync else ", not yet on the disk"
             raise NotDurable(
-                f"{len(ids)} jobs are stored, but after {durable.within:g} s{disk} with"
+                f"{stored} stored, but after {durable.within:g} s{disk} with"
                 f" {replicas} of {durable.replicas} replicas; under the same key= it"
-                " is safe to enqueue them again, which waits again",
+                " is safe to enqueue again, which waits again",
                 ids,
             )
 
