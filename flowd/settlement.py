@@ -79,9 +79,6 @@ class Settlement:
         failures = 0
         while True:
             await self._wake.wait()
-            # The reader of the next entries goes first: while the server finds them, or
-            # ends these, this process has work to do.
-            await asyncio.sleep(0)
             batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
             if not self._ready:
                 self._wake.clear()

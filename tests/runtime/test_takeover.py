@@ -112,6 +112,7 @@ async def test_a_lease_that_runs_is_respected(
         queue.run()
         await queue.enqueue(email("new"))
         await until(lambda: bench.done == ["new"])
+        await until(lambda: len(pending(raw, stream, GROUP)) == 1)
 
         (held,) = pending(raw, stream, GROUP)
         assert (held.id, held.consumer, held.deliveries) == (alive, "alive", 1)
