@@ -46,10 +46,14 @@ def main() -> int:
     """Play, judge, measure and print; returns 1 if anything is not as promised."""
     seed = int(os.environ.get("FLOWD_CHAOS_SEED", random.randrange(1_000_000)))
     candidate = chosen()
-    print(f"FLOWD_CHAOS_SEED={seed}, server: {candidate.name}", flush=True)
+    program = candidate.find()
+    if program is None:
+        print(f"{candidate.name}: {candidate.missing}")
+        return 2
+    print(f"FLOWD_CHAOS_SEED={seed}, server: {program}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="flowd-chaos-"))
     options = ("--appendonly", "yes", "--appendfsync", "always")
-    with Server(*options, binary=candidate.find()) as server:
+    with Server(*options, binary=program) as server:
         outcome = play(
             server, folder, wishes(seed, _JOBS), plan(seed, _SECONDS, FAULTS), _SECONDS
         )

@@ -49,13 +49,16 @@ class Outcome:
     def innocent(self) -> list[str]:
         """The ids of jobs that are dead letters for what others have done."""
         guilty = {"kill": "crashed", "bad": "rejected", "fail": "failed"}
-        subjects = {each.wish.name: each.wish.subject for each in self.history.accepted}
+        reasons = {
+            wish.name.encode(): guilty.get(wish.subject)
+            or ("innocent" if wish.subject else "undecodable")
+            for wish, *_ in self.history.accepted
+        }
         return [
             job_id
             for job_id, letters in self.history.left.dead.items()
             for reason, fields in letters
-            if reason
-            != guilty.get(subjects[fields[b"to"].decode()] or "", "undecodable")
+            if reason != reasons.get(fields.get(b"to", b""))
         ]
 
 

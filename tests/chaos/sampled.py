@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from statistics import median_low
 from typing import Final, NamedTuple, Self
 
 from flowd import Claimer, Context, Queue, Reject
@@ -19,7 +20,8 @@ from tests.runtime.faults import policy
 
 __all__ = ["Sample"]
 
-_SECONDS: Final = 1.0
+_LOOKS: Final = 20
+_PAUSE: Final = 0.05
 
 
 class Sample(NamedTuple):
@@ -68,9 +70,13 @@ class _Work:
 
 
 async def _say(work: _Work) -> None:
+    """Say the median of what was seen: what a job or a call needs comes and goes."""
     while True:
-        print(*Sample.take(work.jobs), flush=True)
-        await asyncio.sleep(_SECONDS)
+        looks: list[Sample] = []
+        for _ in range(_LOOKS):
+            await asyncio.sleep(_PAUSE)
+            looks.append(Sample.take(work.jobs))
+        print(*map(median_low, zip(*looks, strict=True)), flush=True)
 
 
 async def main() -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import statistics
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median_low
 from typing import Final
 
 from flowd import Queue
@@ -47,8 +47,12 @@ _MOST_GROWTH: Final = 0.1
 def main() -> int:
     """Soak, judge and print; returns 1 if anything grew or the worker did not end well."""
     candidate = chosen()
-    print(f"server: {candidate.name}, {_SECONDS:.0f} s", flush=True)
-    with Server("--appendonly", "yes", binary=candidate.find()) as server:
+    program = candidate.find()
+    if program is None:
+        print(f"{candidate.name}: {candidate.missing}")
+        return 2
+    print(f"server: {program}, {_SECONDS:.0f} s", flush=True)
+    with Server("--appendonly", "yes", binary=program) as server:
         samples, enqueued, wrong = asyncio.run(_soak(server))
     samples = samples[len(samples) // 6 :]  # until then it grows into its work
     if len(samples) >= 3:
@@ -62,23 +66,17 @@ def main() -> int:
 
 
 def grown(samples: Sequence[Sample]) -> list[str]:
-    """What grew from the first third of the samples to the last.
-
-    Of what is counted the least is compared: there are always some more while jobs run
-    or connections are made, but what leaks is never fewer again.
-    """
+    """What grew from the first third of the samples to the last, by their medians."""
     third = len(samples) // 3
-    early, late = samples[:third], samples[-third:]
     found: list[str] = []
-    for name in ("descriptors", "tasks", "threads"):
-        before = min(int(getattr(each, name)) for each in early)
-        after = min(int(getattr(each, name)) for each in late)
-        if after > before:
+    for name in Sample._fields[:-1]:
+        before, after = (
+            median_low([int(getattr(sample, name)) for sample in part])
+            for part in (samples[:third], samples[-third:])
+        )
+        growth = _MOST_GROWTH * before if name == "kilobytes" else 1
+        if after >= before + growth:
             found.append(f"{name} grew from {before} to {after}")
-    lean = statistics.median(each.kilobytes for each in early)
-    fat = statistics.median(each.kilobytes for each in late)
-    if fat >= (1 + _MOST_GROWTH) * lean:
-        found.append(f"kilobytes grew from {lean:.0f} to {fat:.0f}")
     return found
 
 

@@ -34,4 +34,4 @@ def test_memory_that_grows_by_a_tenth_is_seen() -> None:
         each._replace(kilobytes=40_000 + 250 * number)
         for number, each in enumerate(CALM)
     ]
-    assert grown(leaking) == ["kilobytes grew from 41125 to 46125"]
+    assert grown(leaking) == ["kilobytes grew from 41000 to 46000"]
