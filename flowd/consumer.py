@@ -24,13 +24,14 @@ from flowd.lease import RENEWALS, Holder
 from flowd.outage import RECONNECT, Outage
 from flowd.stream import Stream
 
-__all__ = ["Consumer"]
+__all__ = ["LEASES_TO_DEATH", "Consumer"]
 
 _log: Final = logging.getLogger("flowd")
 
 _POLL: Final = 2.0
 _SOONEST: Final = 0.01
-_LEASES_TO_DEATH: Final = 10
+LEASES_TO_DEATH: Final = 10
+"""After so many without a sign of life a consumer counts as dead."""
 
 
 class Consumer:
@@ -194,7 +195,7 @@ class Consumer:
         Redis 6.2 sees no life in one that waits for an entry. It is created again with
         the next one.
         """
-        silence = max(_LEASES_TO_DEATH * self._holder.lease, 2 * self._block)
+        silence = max(LEASES_TO_DEATH * self._holder.lease, 2 * self._block)
         self._reap_at = now + silence
         if reaped := await self._stream.reap(silence):
             _log.info(

@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from typing import Final
 
+from flowd.consumer import LEASES_TO_DEATH
 from flowd.errors import AccessDenied, WrongKeyType
 from flowd.ops.finding import Finding, Level
 from flowd.stream import Stream
@@ -14,8 +15,6 @@ __all__ = ["judge_queue"]
 
 # Of a million entries that somebody took, so many tell enough.
 _LOOKED_AT: Final = 1_000
-
-_LEASES_TO_DEATH: Final = 10
 
 
 async def judge_queue(stream: Stream, now: float, lease: float) -> list[Finding]:
@@ -46,7 +45,7 @@ class _Queue:
         self._stream = stream
         self._now = now
         self._lease = lease
-        self._dead_after = _LEASES_TO_DEATH * lease
+        self._dead_after = LEASES_TO_DEATH * lease
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str, advice: str = "") -> None:
