@@ -55,7 +55,7 @@ class Prover:
 
     def __init__(self, address: Address) -> None:
         self._link = Link(address, name="flowd-durable")
-        self._able = 0
+        self._able_on = -1
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -80,7 +80,7 @@ class Prover:
 
     async def _check(self, durable: Durable) -> None:
         """Ask for a proof of nothing, before a job is stored that cannot have one."""
-        if not durable.fsync or self._able == self._link.connections > 0:
+        if not durable.fsync or self._able_on == self._link.connections:
             return
         try:
             await self._ask(Durable(within=0.001))
@@ -94,7 +94,7 @@ class Prover:
                 " Durable(fsync=False, replicas=1)",
                 (),
             ) from error
-        self._able = self._link.connections
+        self._able_on = self._link.connections
 
     async def _prove(self, ids: Sequence[str], durable: Durable, carrier: int) -> None:
         try:
