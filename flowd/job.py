@@ -118,7 +118,7 @@ def spec_of(job_class: type[Job]) -> JobSpec:
 
 def weight(fields: Mapping[bytes, bytes]) -> int:
     """How many bytes the names and values have."""
-    return sum(map(len, fields)) + sum(map(len, fields.values()))
+    return len(b"".join(fields)) + len(b"".join(fields.values()))
 
 
 def _reason(cause: Exception) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd import outcome
@@ -72,9 +73,7 @@ class Worker(Generic[J]):
             delivery.deadline = time.monotonic() + self._policy.timeout
             if self._timer is None:
                 self._watch(self._policy.timeout)
-        delivery.task = asyncio.get_running_loop().create_task(
-            self._run(delivery), context=self._context.copy()
-        )
+        delivery.task = _begin(self._run(delivery), self._context.copy())
 
     def hand_back(self, delivery: Delivery) -> outcome.Outcome:
         """How a delivery ends that is not to be started."""
@@ -114,6 +113,8 @@ class Worker(Generic[J]):
 
     async def _run(self, delivery: Delivery) -> None:
         end: outcome.Outcome | None = None
+        if delivery.task is None:  # begun at once
+            delivery.task = asyncio.current_task()
         try:
             end = await self._attempt(delivery)
         finally:
@@ -133,7 +134,7 @@ class Worker(Generic[J]):
                 f"{delivery.crashes} workers ended or lost the job while they ran it",
             )
         try:
-            await self._handler(job, delivery)
+            await self._handler.begin(job, delivery)
         except Snooze as signal:
             return outcome.Release(signal.after)
         except Reject as signal:
@@ -223,6 +224,15 @@ class Worker(Generic[J]):
             assert delivery.task is not None
             delivery.cancelled = "timeout"
             delivery.task.cancel()
+
+
+def _begin(
+    attempt: Coroutine[object, object, None], context: contextvars.Context
+) -> asyncio.Task[None]:
+    """A task; where Python can, one that waits for nothing has ended by then."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(attempt, context=context, eager_start=True)
+    return asyncio.Task(attempt, context=context)
 
 
 def _describe(error: BaseException) -> str:
