@@ -76,9 +76,10 @@ def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:
             size,
             MOST_BYTES,
         )
-    if not fields:
-        # An entry needs a field, and this job happens to have none.
-        fields = {b"_v": b"1"}
+    version = type(job).SPEC.version
+    if version or not fields:
+        # An entry needs a field, and a job may happen to have none.
+        fields[b"_v"] = b"%d" % (version or 1)
     return fields, size
 
 

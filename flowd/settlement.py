@@ -127,7 +127,7 @@ class Settlement:
         match end:
             case outcome.Retry(after):
                 return Requeue(delivery, after, delivery.next_envelope(failed=True))
-            case outcome.Release(after):
+            case outcome.Release(after, _):
                 return Requeue(delivery, after, delivery.next_envelope(failed=False))
             case outcome.DeadLetter():
                 return Bury(
@@ -175,8 +175,8 @@ class Settlement:
                 more = {"error": error, "after": after}
                 self._log(logging.WARNING, "retry", text, delivery, **more)
                 self._requeued(after)
-            case outcome.Release(after):
-                text = "handed back"
+            case outcome.Release(after, reason):
+                text = f"handed back: {reason}" if reason else "handed back"
                 self._log(logging.INFO, "release", text, delivery, after=after)
                 self._requeued(after)
             case outcome.DeadLetter(reason, error):
