@@ -259,9 +259,10 @@ def _begin(
     attempt: Coroutine[object, object, None], context: contextvars.Context
 ) -> asyncio.Task[None]:
     """A task; where Python can, one that waits for nothing has ended by then."""
+    loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
-        return asyncio.Task(attempt, context=context, eager_start=True)
-    return asyncio.Task(attempt, context=context)
+        return asyncio.Task(attempt, loop=loop, context=context, eager_start=True)
+    return asyncio.Task(attempt, loop=loop, context=context)
 
 
 def _describe(error: BaseException) -> str:
