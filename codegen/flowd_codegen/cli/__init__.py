@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from flowd_codegen.cli import generate, validate
+from flowd_codegen.cli import diff, generate, lock, validate
 
 __all__ = ["run"]
 
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
+    "diff": (diff.run, "say what a change of the schemas breaks"),
+    "lock": (lock.run, "write what is on the wire into one file, for review"),
     "validate": (validate.run, "check the schemas and write nothing"),
 }
 
