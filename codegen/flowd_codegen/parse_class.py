@@ -14,14 +14,28 @@ from flowd_codegen.schema import Enum, Job, Record
 from flowd_codegen.scope import Scope
 from flowd_codegen.table import Table, kind_of
 
-__all__ = ["parse_enum", "parse_job", "parse_record"]
+__all__ = [
+    "ENUM_OPTIONS",
+    "JOB_OPTIONS",
+    "RECORD_OPTIONS",
+    "parse_enum",
+    "parse_job",
+    "parse_record",
+]
 
-_KEYS: Final = ("values", "doc", "reserved", "deprecated")
+ENUM_OPTIONS: Final = ("values", "doc", "reserved", "deprecated")
+"""The keys of an enum's table."""
+
+RECORD_OPTIONS: Final = ("fields", "doc", "reserved", "deprecated")
+"""The keys of a record's table."""
+
+JOB_OPTIONS: Final = ("fields", "queue", "doc", "reserved", "deprecated")
+"""The keys of a job's table."""
 
 
 def parse_enum(name: str, table: Table) -> Enum:
     """Read an enum; faults are reported."""
-    table.refuse_others(_KEYS, "enum option")
+    table.refuse_others(ENUM_OPTIONS, "enum option")
     reserved = {text: place for place, text in table.texts("reserved")}
     members: dict[str, Place] = {}
     texts: dict[str, Place] = {}
@@ -103,8 +117,6 @@ def _named(values: Table) -> Iterator[tuple[str, str, Place]]:
             yield member, text, place
 
 
-_RECORD: Final = ("fields", "doc", "reserved", "deprecated")
-_JOB: Final = ("fields", "queue", "doc", "reserved", "deprecated")
 _ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
 _REFUSED: Final = {
     "version": (Code.NOT_YET, "remove it"),
@@ -116,7 +128,7 @@ _REFUSED: Final = {
 def parse_record(name: str, table: Table, scope: Scope) -> Record:
     """Read a record, its defaults as written; faults are reported."""
     advice = f"fields go into `[record.{visible(name)}.fields]`"
-    table.refuse_others(_RECORD, "record option", otherwise=advice)
+    table.refuse_others(RECORD_OPTIONS, "record option", otherwise=advice)
     keys = WireKeys(table)
     return Record(
         name=name,
@@ -130,7 +142,7 @@ def parse_record(name: str, table: Table, scope: Scope) -> Record:
 def parse_job(name: str, table: Table, scope: Scope) -> Job:
     """Read a job, its defaults as written; faults are reported."""
     advice = f"fields go into `[job.{visible(name)}.fields]`"
-    table.refuse_others(_JOB, "job option", _REFUSED, advice)
+    table.refuse_others(JOB_OPTIONS, "job option", _REFUSED, advice)
     keys = WireKeys(table)
     return Job(
         name=name,

@@ -13,14 +13,20 @@ from flowd_codegen.naming import snake_case
 from flowd_codegen.place import Place
 from flowd_codegen.table import Table, Toml, kind_of
 
-__all__ = ["QUEUE_OPTIONS", "parse_queue", "read_duration"]
+__all__ = [
+    "BACKOFF_OPTIONS",
+    "DURATION",
+    "QUEUE_OPTIONS",
+    "parse_queue",
+    "read_duration",
+]
 
-_UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_DURATION: Final = re.compile(
-    r"(?:(?P<d>\d{1,9})d)?(?:(?P<h>\d{1,9})h)?(?:(?P<m>\d{1,9})m)?"
-    r"(?:(?P<s>\d{1,9})s)?(?:(?P<ms>\d{1,12})ms)?",
-    re.ASCII,
+_UNITS: Final = (86_400_000, 3_600_000, 60_000, 1_000, 1)
+DURATION: Final = re.compile(
+    r"(?=.)(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?"
+    r"(?:([0-9]{1,9})s)?(?:([0-9]{1,12})ms)?"
 )
+"""A duration as schemas write it, in syntax that JavaScript reads too."""
 
 
 _Rules = TypeVar("_Rules", Policy, Backoff)
@@ -29,12 +35,10 @@ _Reader: TypeAlias = Callable[[Table, str], object]
 
 def read_duration(value: Toml, place: Place, report: Report) -> int | None:
     """Give whole milliseconds; None when it is no duration, which is reported."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match and match[0]:
-        return sum(
-            int(count) * _UNITS[unit]
-            for unit, count in match.groupdict(default="0").items()
-        )
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        counts = zip(match.groups("0"), _UNITS, strict=True)
+        return sum(int(count) * unit for count, unit in counts)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         label = f'write `"{value}s"`: a duration has a unit'
     else:
@@ -104,6 +108,9 @@ _QUEUE: Final[dict[str, _Reader]] = {
 
 QUEUE_OPTIONS: Final = tuple(_QUEUE)
 """The keys of a queue table, which are the fields of `Policy`."""
+
+BACKOFF_OPTIONS: Final = tuple(_BACKOFF)
+"""The keys of its `backoff`."""
 
 _DEPLOYMENT: Final = (
     Code.REFUSED_KEY,
