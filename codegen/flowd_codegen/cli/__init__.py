@@ -6,13 +6,15 @@ Each command is a module here whose `run` takes its arguments and returns the ex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
-from flowd_codegen.cli import generate, validate
+from flowd_codegen.cli import generate, json_schema, validate
 
 __all__ = ["run"]
 
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
+    "json-schema": (json_schema.run, "give the schema language to an editor"),
     "validate": (validate.run, "check the schemas and write nothing"),
 }
 
@@ -37,7 +39,8 @@ def run(arguments: Sequence[str]) -> int:
 def _is_path(arguments: Sequence[str]) -> bool:
     """Whether the first word is a folder to generate from, though a command's name.
 
-    With `-o` it is a path, even one named `validate`, unless another word follows it.
+    With `-o` it is a path, even one named `validate`, unless another word follows it
+    or nothing of that name is there.
     """
     out = any(argument.startswith(("-o", "--out")) for argument in arguments)
-    return out and arguments[1].startswith("-")
+    return out and arguments[1].startswith("-") and Path(arguments[0]).exists()

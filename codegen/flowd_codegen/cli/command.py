@@ -26,6 +26,7 @@ __all__ = [
     "command_parser",
     "ended",
     "path",
+    "plain_parser",
     "read_schema",
     "report",
 ]
@@ -46,14 +47,14 @@ class Options(argparse.Namespace):
     format: Format
 
 
-def command_parser(usage: str, description: str) -> argparse.ArgumentParser:
-    """A parser that knows `SRC` and `--format`.
+def plain_parser(usage: str, description: str) -> argparse.ArgumentParser:
+    """A parser that knows nothing yet.
 
     Args:
         usage: behind `flowd-gen`, as a person writes it.
         description: one sentence.
     """
-    parser = argparse.ArgumentParser(
+    return argparse.ArgumentParser(
         prog="flowd-gen",
         usage=f"flowd-gen {usage}",
         description=description,
@@ -61,6 +62,11 @@ def command_parser(usage: str, description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def command_parser(usage: str, description: str) -> argparse.ArgumentParser:
+    """A parser that knows `SRC` and `--format`; takes what `plain_parser` takes."""
+    parser = plain_parser(usage, description)
     parser.add_argument(
         "source", metavar="SRC", type=path, help="folder of *.toml, or one file"
     )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import shlex
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from flowd_codegen.cli.changes import settle
 from flowd_codegen.cli.command import (
     EXIT_CODES,
     Options,
@@ -20,7 +18,7 @@ from flowd_codegen.cli.command import (
 )
 from flowd_codegen.render import blacken, render
 from flowd_codegen.suggest import nearest
-from flowd_codegen.write import Change, compare, write
+from flowd_codegen.write import compare
 
 __all__ = ["run"]
 
@@ -55,31 +53,8 @@ def _generate(options: _Options) -> int:
     # One file of a folder cannot say what the others give.
     prune = options.prune and options.source.is_dir()
     changes = compare(render(schema), out, blacken, prune=prune)
-    if options.check:
-        sys.stdout.writelines(line for change in changes for line in _diff(change))
-        if changes:
-            command = shlex.join(["flowd-gen", str(options.source), "-o", str(out)])
-            print(f"{out} is out of date: run {command}", file=sys.stderr)
-        return 1 if changes else 0
-    write(changes, out)
-    for change in changes:
-        print(f"{'removed' if change.new is None else 'wrote'} {change.path}")
-    if not changes:
-        print(f"{out} is up to date")
-    return 0
-
-
-def _diff(change: Change) -> Iterable[str]:
-    if change.new is None:
-        return [f"stale: {change.path}\n"]
-    if change.old is None:
-        return [f"missing: {change.path}\n"]
-    old, new = (
-        text.decode(errors="replace").splitlines(keepends=True)
-        for text in (change.old, change.new)
-    )
-    name = change.path.as_posix()
-    return difflib.unified_diff(old, new, f"{name} (on disk)", f"{name} (generated)")
+    again = ["flowd-gen", str(options.source), "-o", str(out)]
+    return settle(changes, out, check=options.check, again=again)
 
 
 def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
