@@ -38,6 +38,8 @@ __all__ = [
     "choice_key",
     "expression",
     "is_container",
+    "is_dict",
+    "is_list",
     "literal",
     "scalar",
 ]
@@ -187,12 +189,12 @@ def expression(kind: Type, value: object, spell: Speller) -> Code:
             return f"{spell.declared_class(name)}.{member}"
         case ListOf() | DictOf() if not value:
             return f"{spell.annotation(kind)}()"
-        case ListOf(item) if _is_list(value):
+        case ListOf(item) if is_list(value):
             return Bracket("[", tuple(expression(item, one, spell) for one in value))
-        case DictOf(item) if _is_dict(value):
+        case DictOf(item) if is_dict(value):
             pairs = {key: expression(item, one, spell) for key, one in value.items()}
             return Bracket("{", _pairs(pairs))
-        case RecordRef(name) if _is_dict(value):
+        case RecordRef(name) if is_dict(value):
             arguments = tuple(
                 Named(
                     f"{field.attribute}=",
@@ -211,9 +213,9 @@ def expression(kind: Type, value: object, spell: Speller) -> Code:
 def _plain(value: object) -> Code:
     if isinstance(value, str):
         return text_literal(value)
-    if _is_list(value):
+    if is_list(value):
         return Bracket("[", tuple(_plain(item) for item in value))
-    if _is_dict(value):
+    if is_dict(value):
         return Bracket("{", _pairs({key: _plain(one) for key, one in value.items()}))
     return repr(value)
 
@@ -222,11 +224,13 @@ def _pairs(pairs: Mapping[str, Code]) -> tuple[Code, ...]:
     return tuple(Named(f"{text_literal(key)}: ", one) for key, one in pairs.items())
 
 
-def _is_list(value: object) -> TypeGuard[list[object]]:
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Whether a part of a default is an array."""
     return isinstance(value, list)
 
 
-def _is_dict(value: object) -> TypeGuard[dict[str, object]]:
+def is_dict(value: object) -> TypeGuard[dict[str, object]]:
+    """Whether a part of a default is a table."""
     return isinstance(value, dict)
 
 

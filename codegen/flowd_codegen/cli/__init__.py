@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from flowd_codegen.cli import generate, json_schema, validate
+from flowd_codegen.cli import catalogue, generate, json_schema, validate
 
 __all__ = ["run"]
 
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
+    "catalogue": (catalogue.run, "describe the jobs in Markdown"),
     "json-schema": (json_schema.run, "give the schema language to an editor"),
     "validate": (validate.run, "check the schemas and write nothing"),
 }

@@ -1,0 +1,103 @@
+"""What a type, a limit, a wait or a policy is, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flowd.policy import Backoff, Policy
+from flowd_codegen.schema import (
+    DictOf,
+    EnumRef,
+    External,
+    Field,
+    ListOf,
+    OneOf,
+    Optional,
+    RecordRef,
+    Scalar,
+    Type,
+    base,
+)
+
+__all__ = ["duration", "limits", "policy_lines", "type_text"]
+
+_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+
+
+def type_text(kind: Type) -> str:
+    """The type as the schema spells it; of a `one_of`, the type of its values."""
+    match kind:
+        case Scalar(name) | EnumRef(name) | RecordRef(name):
+            return name
+        case ListOf(item):
+            return f"list[{type_text(item)}]"
+        case DictOf(value):
+            return f"dict[str, {type_text(value)}]"
+        case OneOf(values):
+            return "str" if isinstance(values[0], str) else "int"
+        case External(module, name):
+            return f"{module}:{name}"
+        case Optional(item):
+            return f"{type_text(item)}?"
+
+
+def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What a value must keep to: each a word, and the texts it is said of.
+
+    The texts are the schema's own, or made of them; whoever prints them escapes them.
+    """
+    kind = base(field.type)
+    if isinstance(kind, OneOf):
+        yield "one of", tuple(map(str, kind.values))
+    for word, limit in (
+        ("at least", field.min),
+        ("at most", field.max),
+        ("length at least", field.min_len),
+        ("length at most", field.max_len),
+    ):
+        if limit is not None:
+            yield word, (str(limit),)
+    if field.pattern is not None:
+        yield "matches", (field.pattern,)
+
+
+def duration(seconds: float) -> str:
+    """A time as schemas write it: `1h30m`."""
+    left = round(seconds * 1000)
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def policy_lines(policy: Policy) -> Iterator[str]:
+    """The rules of a job as sentences, names and times in backticks left to the reader."""
+    if policy.max_retries:
+        times = (
+            "once" if policy.max_retries == 1 else f"up to {policy.max_retries} times"
+        )
+        yield f"After a failure it is tried again {times}, {_wait(policy.backoff)}."
+    else:
+        yield "After a failure it is not tried again."
+    if policy.timeout is not None:
+        yield f"An attempt may take {duration(policy.timeout)}."
+    lease = duration(policy.claim_after)
+    yield f"Another worker takes it over when its lease has not been renewed for {lease}."
+    if policy.starting_id == "$":
+        yield "A new group reads only what comes after it."
+    elif policy.starting_id != "0":
+        yield f"A new group reads what comes after the entry {policy.starting_id}."
+
+
+def _wait(backoff: Backoff) -> str:
+    first, most = duration(backoff.base), duration(backoff.max)
+    match backoff.kind:
+        case "fixed":
+            wait = f"each time after {duration(min(backoff.base, backoff.max))}"
+        case "linear":
+            wait = f"after {first} more each time, at most {most}"
+        case "exponential":
+            wait = f"after {first}, doubled each time, at most {most}"
+    return f"{wait}, or less at random" if backoff.jitter else wait
