@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from flowd_codegen.cli import catalogue, generate, json_schema, validate
+from flowd_codegen.cli import catalogue, generate, json_schema, rust, validate
 
 __all__ = ["run"]
 
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
     "catalogue": (catalogue.run, "describe the jobs in Markdown"),
     "json-schema": (json_schema.run, "give the schema language to an editor"),
+    "rust": (rust.run, "generate the Rust structs of the jobs"),
     "validate": (validate.run, "check the schemas and write nothing"),
 }
 

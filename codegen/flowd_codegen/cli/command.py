@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 from flowd_codegen.diagnostics import Fault, SchemaErrors, github_line, json_line
 from flowd_codegen.parse import parse
 from flowd_codegen.schema import Schema
-from flowd_codegen.source import read
+from flowd_codegen.source import Sources, read
 from flowd_codegen.write import ForeignFiles
 
 __all__ = [
@@ -87,15 +87,19 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def read_schema(options: Options) -> Schema:
+def read_schema(options: Options, sources: Sources | None = None) -> Schema:
     """Read the schemas at `SRC`; warnings are printed.
+
+    Args:
+        options: of the command.
+        sources: what is at `SRC`, where it was read already.
 
     Raises:
         SchemaErrors: they have faults.
         OSError: a file or folder is there and cannot be read.
     """
     warnings: list[Fault] = []
-    schema = parse(read(options.source), warnings.append)
+    schema = parse(sources or read(options.source), warnings.append)
     report(warnings, options.format)
     return schema
 
