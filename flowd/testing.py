@@ -28,6 +28,7 @@ from flowd.item import KEY_TTL, Item, addition_of
 from flowd.job import Job
 from flowd.letter import Letter, letter_fields, read_letter
 from flowd.policy import Policy
+from flowd.secret import SECRET
 from flowd.worker import Worker
 
 __all__ = ["FakeClock", "MemoryQueue", "debug_map", "from_text", "round_trip"]
@@ -43,7 +44,7 @@ def debug_map(job: Job) -> dict[str, str]:
     secrets = type(job).SPEC.secrets
     return {
         name.decode(): (
-            "<secret>"
+            SECRET
             if name.decode() in secrets
             else value.decode("utf-8", "backslashreplace")
         )
