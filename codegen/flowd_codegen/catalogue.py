@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from flowd_codegen.describe import limits, policy_lines, type_text
+from flowd_codegen.canonical import type_text
+from flowd_codegen.describe import limits, policy_lines
 from flowd_codegen.diagnostics import visible
 from flowd_codegen.example import Examples
 from flowd_codegen.schema import (

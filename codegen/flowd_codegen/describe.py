@@ -1,44 +1,14 @@
-"""What a type, a limit, a wait or a policy is, in words for people."""
+"""What a field and a job keep to, in words for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from flowd.policy import Backoff, Policy
-from flowd_codegen.schema import (
-    DictOf,
-    EnumRef,
-    External,
-    Field,
-    ListOf,
-    OneOf,
-    Optional,
-    RecordRef,
-    Scalar,
-    Type,
-    base,
-)
+from flowd_codegen.parse_queue import duration_text
+from flowd_codegen.schema import Field, OneOf, base
 
-__all__ = ["duration", "limits", "policy_lines", "type_text"]
-
-_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
-
-
-def type_text(kind: Type) -> str:
-    """The type as the schema spells it; of a `one_of`, the type of its values."""
-    match kind:
-        case Scalar(name) | EnumRef(name) | RecordRef(name):
-            return name
-        case ListOf(item):
-            return f"list[{type_text(item)}]"
-        case DictOf(value):
-            return f"dict[str, {type_text(value)}]"
-        case OneOf(values):
-            return "str" if isinstance(values[0], str) else "int"
-        case External(module, name):
-            return f"{module}:{name}"
-        case Optional(item):
-            return f"{type_text(item)}?"
+__all__ = ["limits", "policy_lines"]
 
 
 def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -61,17 +31,6 @@ def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "matches", (field.pattern,)
 
 
-def duration(seconds: float) -> str:
-    """A time as schemas write it: `1h30m`."""
-    left = round(seconds * 1000)
-    parts: list[str] = []
-    for unit, size in _UNITS:
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts)
-
-
 def policy_lines(policy: Policy) -> Iterator[str]:
     """The rules of a job as sentences, names and times in backticks left to the reader."""
     if policy.max_retries:
@@ -82,8 +41,8 @@ def policy_lines(policy: Policy) -> Iterator[str]:
     else:
         yield "After a failure it is not tried again."
     if policy.timeout is not None:
-        yield f"An attempt may take {duration(policy.timeout)}."
-    lease = duration(policy.claim_after)
+        yield f"An attempt may take {_duration(policy.timeout)}."
+    lease = _duration(policy.claim_after)
     yield f"Another worker takes it over when its lease has not been renewed for {lease}."
     if policy.starting_id == "$":
         yield "A new group reads only what comes after it."
@@ -92,12 +51,16 @@ def policy_lines(policy: Policy) -> Iterator[str]:
 
 
 def _wait(backoff: Backoff) -> str:
-    first, most = duration(backoff.base), duration(backoff.max)
+    first, most = _duration(backoff.base), _duration(backoff.max)
     match backoff.kind:
         case "fixed":
-            wait = f"each time after {duration(min(backoff.base, backoff.max))}"
+            wait = f"each time after {_duration(min(backoff.base, backoff.max))}"
         case "linear":
             wait = f"after {first} more each time, at most {most}"
         case "exponential":
             wait = f"after {first}, doubled each time, at most {most}"
     return f"{wait}, or less at random" if backoff.jitter else wait
+
+
+def _duration(seconds: float) -> str:
+    return duration_text(round(seconds * 1000))

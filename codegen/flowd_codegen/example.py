@@ -26,8 +26,10 @@ from flowd_codegen.schema import (
     Type,
     Value,
     base,
+    is_list,
+    is_table,
 )
-from flowd_codegen.spelling import Declared, is_dict, is_list, scalar
+from flowd_codegen.spelling import Declared, scalar
 
 __all__ = ["SECRET", "Examples"]
 
@@ -107,9 +109,9 @@ class Examples:
                 return shape.dump(_native(name, value))
             case ListOf(item) if is_list(value):
                 return [self._json(item, one, None) for one in value]
-            case DictOf(item) if is_dict(value):
+            case DictOf(item) if is_table(value):
                 return {key: self._json(item, one, None) for key, one in value.items()}
-            case RecordRef(name) if is_dict(value):
+            case RecordRef(name) if is_table(value):
                 fields = self._declared.records[name].fields
                 return {field.key: self._member(field, value) for field in fields}
             case _:
@@ -202,7 +204,7 @@ def _native(name: str, value: object) -> object:
 def _plain(value: object) -> Json:
     if is_list(value):
         return [_plain(one) for one in value]
-    if is_dict(value):
+    if is_table(value):
         return {key: _plain(one) for key, one in value.items()}
     assert isinstance(value, bool | int | float | str)
     return value

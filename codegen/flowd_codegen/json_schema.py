@@ -25,6 +25,7 @@ from flowd_codegen.parse_field import FIELD_OPTIONS, IN_JOB, IN_RECORD, MOST_FIE
 from flowd_codegen.parse_mapper import SIDES
 from flowd_codegen.parse_queue import BACKOFF_OPTIONS, DURATION, QUEUE_OPTIONS
 from flowd_codegen.parse_type import SCALARS
+from flowd_codegen.rules import Rule
 
 __all__ = ["json_schema"]
 
@@ -120,6 +121,18 @@ def _about(kind: str) -> dict[str, Rules]:
     }
 
 
+def _contract(kind: str) -> dict[str, Rules]:
+    """Options of what is on the wire under a name of its own."""
+    return {
+        **_about(kind),
+        "allow": {
+            "description": "Rules of `flowd-gen diff` whose findings here are accepted.",
+            "type": "array",
+            "items": {"enum": [*map(str, Rule)]},
+        },
+    }
+
+
 def _owner(kind: str) -> dict[str, Rules]:
     fields = named(
         f"The fields of the {kind}, in the order in which they are written.",
@@ -127,7 +140,12 @@ def _owner(kind: str) -> dict[str, Rules]:
         ref(f"{kind}_field"),
     )
     return {
-        **_about(kind),
+        **_contract(kind),
+        "version": {
+            "description": "Counts the changes that not every worker can read.",
+            "type": "integer",
+            "minimum": 1,
+        },
         "fields": {**fields, "maxProperties": MOST_FIELDS},
         "queue": ref("queue", "Where the job is queued, and the rules it runs by."),
         "reserved": {
@@ -141,7 +159,7 @@ def _owner(kind: str) -> dict[str, Rules]:
 def _enum() -> dict[str, Rules]:
     texts: dict[str, Json] = {"type": "string"}
     return {
-        **_about("enum"),
+        **_contract("enum"),
         "values": {
             "description": 'Texts, or a table `MEMBER = "text on the wire"`.',
             "anyOf": [

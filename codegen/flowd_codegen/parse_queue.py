@@ -17,11 +17,12 @@ __all__ = [
     "BACKOFF_OPTIONS",
     "DURATION",
     "QUEUE_OPTIONS",
+    "duration_text",
     "parse_queue",
     "read_duration",
 ]
 
-_UNITS: Final = (86_400_000, 3_600_000, 60_000, 1_000, 1)
+_UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 DURATION: Final = re.compile(
     r"(?=.)(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?"
     r"(?:([0-9]{1,9})s)?(?:([0-9]{1,12})ms)?"
@@ -37,7 +38,7 @@ def read_duration(value: Toml, place: Place, report: Report) -> int | None:
     """Give whole milliseconds; None when it is no duration, which is reported."""
     match = DURATION.fullmatch(value) if isinstance(value, str) else None
     if match:
-        counts = zip(match.groups("0"), _UNITS, strict=True)
+        counts = zip(match.groups("0"), _UNITS.values(), strict=True)
         return sum(int(count) * unit for count, unit in counts)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         label = f'write `"{value}s"`: a duration has a unit'
@@ -46,6 +47,16 @@ def read_duration(value: Toml, place: Place, report: Report) -> int | None:
     shown = quoted(value) if isinstance(value, str) else kind_of(value)
     report(Code.DURATION, place, f"{shown} is not a duration", label)
     return None
+
+
+def duration_text(milliseconds: int) -> str:
+    """Spell whole milliseconds as a schema does: `1h30m`."""
+    text = ""
+    left = milliseconds
+    for unit, size in _UNITS.items():
+        number, left = divmod(left, size)
+        text += f"{number}{unit}" if number else ""
+    return text or "0ms"
 
 
 def parse_queue(job: str, table: Table) -> Policy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from flowd_codegen.describe import type_text
+from flowd_codegen.canonical import type_text
 from flowd_codegen.parse_type import INTEGERS
 from flowd_codegen.schema import EnumRef, Field, OneOf, Scalar, base
 

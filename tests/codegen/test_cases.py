@@ -43,11 +43,13 @@ _ELSEWHERE: Final = {
     Code.NOT_TEXT,
     Code.TOO_LARGE,
     Code.NOTHING_TO_READ,
+    Code.LOCK,
+    Code.REVISION,
     Code.RUST_KEY,
     Code.RUST_NAME,
     Code.RUST_TYPE,
 }
-"""Shown elsewhere: git has no place for the first; the last are those of test_rust."""
+"""Shown in tests of their own: git has no place for these, or they are of no schema."""
 
 
 def _files(folder: Path) -> dict[str, str]:

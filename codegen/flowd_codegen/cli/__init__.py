@@ -9,13 +9,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from flowd_codegen.cli import catalogue, generate, json_schema, rust, validate
+from flowd_codegen.cli import (
+    catalogue,
+    diff,
+    generate,
+    json_schema,
+    lock,
+    rust,
+    validate,
+)
 
 __all__ = ["run"]
 
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
     "catalogue": (catalogue.run, "describe the jobs in Markdown"),
+    "diff": (diff.run, "say what a change of the schemas breaks"),
     "json-schema": (json_schema.run, "give the schema language to an editor"),
+    "lock": (lock.run, "write what is on the wire into one file, for review"),
     "rust": (rust.run, "generate the Rust structs of the jobs"),
     "validate": (validate.run, "check the schemas and write nothing"),
 }

@@ -29,6 +29,7 @@ __all__ = [
     "plain_parser",
     "read_schema",
     "report",
+    "told",
 ]
 
 EXIT_CODES: Final = """\
@@ -107,14 +108,24 @@ def read_schema(options: Options, sources: Sources | None = None) -> Schema:
 def report(faults: Iterable[Fault], form: Format) -> None:
     """Print faults or warnings to stderr, one after the other."""
     for fault in faults:
-        match form:
-            case "text":
-                text = str(fault)
-            case "json":
-                text = json_line(fault)
-            case "github":
-                text = github_line(fault)
-        print(text, file=sys.stderr)
+        print(told(fault, form), file=sys.stderr)
+
+
+def told(fault: Fault, form: Format, **more: object) -> str:
+    """A fault as it is printed.
+
+    Args:
+        fault: of a schema, or of a comparison.
+        form: for whom.
+        **more: what JSON says beside it.
+    """
+    match form:
+        case "text":
+            return str(fault)
+        case "json":
+            return json_line(fault, **more)
+        case "github":
+            return github_line(fault)
 
 
 def ended(work: Callable[[], int], form: Format) -> int:
