@@ -6,13 +6,15 @@ elsewhere (a name that must exist, a value that must not come twice) is left to 
 
 from __future__ import annotations
 
+import json
 import keyword
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from flowd.wire import Json
+from flowd_codegen.json_queue import duration, queue
 from flowd_codegen.json_rules import encoding_rules, field_rules
-from flowd_codegen.json_table import Rules, named, ref, table, text
+from flowd_codegen.json_table import PRINTABLE, Rules, named, ref, table, text
 from flowd_codegen.naming import (
     CLASS_NAME,
     FIELD_NAME,
@@ -23,11 +25,10 @@ from flowd_codegen.parse import LANGUAGE, TOP_KEYS
 from flowd_codegen.parse_class import ENUM_OPTIONS, JOB_OPTIONS, RECORD_OPTIONS
 from flowd_codegen.parse_field import FIELD_OPTIONS, IN_JOB, IN_RECORD, MOST_FIELDS
 from flowd_codegen.parse_mapper import SIDES
-from flowd_codegen.parse_queue import BACKOFF_OPTIONS, DURATION, QUEUE_OPTIONS
 from flowd_codegen.parse_type import SCALARS
 from flowd_codegen.rules import Rule
 
-__all__ = ["json_schema"]
+__all__ = ["json_schema", "json_schema_text"]
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -43,11 +44,6 @@ _CLOSING: Final = r"(?:\s*\]\s*\??)"
 _TYPE: Final = (
     rf"\s*{_OPENING}*(?:{'|'.join(SCALARS)}|{CLASS_NAME.pattern}|{_PATH}:{_PATH})"
     rf"\s*\??{_CLOSING}*\s*"
-)
-
-# Neither controls nor blanks but the space, nor what turns the direction of text.
-_PRINTABLE: Final = (
-    r"[^\x00-\x1F\x7F-\xA0\u2000-\u200F\u2028-\u202F\u205F-\u206F\uFEFF]+"
 )
 
 
@@ -79,19 +75,18 @@ def json_schema() -> dict[str, Json]:
             },
             "job_field": _field(IN_JOB),
             "record_field": _field(IN_RECORD),
-            "queue": table(
-                "What producers and workers must agree on.", QUEUE_OPTIONS, _queue()
-            ),
+            "queue": queue(),
             "type": _type(),
-            "key": {"type": "string", "pattern": rf"^(?!_){_PRINTABLE}$"},
+            "key": {"type": "string", "pattern": rf"^(?!_){PRINTABLE}$"},
             "function": {"type": "string", "pattern": rf"^{_PATH}:{_PATH}$"},
-            "duration": {
-                "type": "string",
-                "pattern": rf"^{DURATION.pattern}$",
-                "examples": ["250ms", "30s", "2m", "1h30m", "7d"],
-            },
+            "duration": duration(),
         },
     }
+
+
+def json_schema_text() -> str:
+    """The document as a file holds it."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _top() -> dict[str, Rules]:
@@ -255,51 +250,5 @@ def _options() -> dict[str, Rules]:
         "secret": {
             "description": "Keeps the value out of `repr`, logs, errors and terminals.",
             "type": "boolean",
-        },
-    }
-
-
-def _queue() -> dict[str, Rules]:
-    name: dict[str, Json] = {"type": "string", "pattern": f"^{_PRINTABLE}$"}
-    return {
-        "stream": {
-            "description": "The stream's key; by default the job's name in snake_case.",
-            **name,
-        },
-        "group": {"description": "The consumer group.", "default": "workers", **name},
-        "starting_id": {
-            "description": "Where a new group begins: `0` everything, `$` only what"
-            " comes, or an entry's id.",
-            "type": "string",
-            "pattern": r"^(?:\$|[0-9]+(?:-[0-9]+)?)$",
-            "default": "0",
-        },
-        "timeout": ref("duration", "How long one attempt may take; without it, ever."),
-        "max_retries": {
-            "description": "How many failed attempts are tried again.",
-            "type": "integer",
-            "minimum": 0,
-            "default": 3,
-        },
-        "claim_after": ref(
-            "duration", "The lease: without renewal for so long a job is taken over."
-        ),
-        "backoff": table("The wait after a failure.", BACKOFF_OPTIONS, _backoff()),
-    }
-
-
-def _backoff() -> dict[str, Rules]:
-    return {
-        "kind": {
-            "description": "`base` each time, times the failures, or doubled each time.",
-            "enum": ["fixed", "linear", "exponential"],
-            "default": "exponential",
-        },
-        "base": ref("duration", "The wait after the first failure; `1s` by default."),
-        "max": ref("duration", "The longest wait; `5m` by default."),
-        "jitter": {
-            "description": "Wait a random time between 0 and the computed one.",
-            "type": "boolean",
-            "default": True,
         },
     }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from flowd.wire import Json
 from flowd_codegen.naming import RESERVED_CLASSES
 
-__all__ = ["Rules", "named", "ref", "table", "text"]
+__all__ = ["PRINTABLE", "Rules", "named", "ref", "table", "text"]
+
+PRINTABLE: Final = (
+    r"[^\x00-\x1F\x7F-\xA0\u2000-\u200F\u2028-\u202F\u205F-\u206F\uFEFF]+"
+)
+"""A text without controls, blanks but the space, and what turns its direction."""
 
 Rules: TypeAlias = Mapping[str, Json]
 """A JSON Schema, or a part of one."""

@@ -13,6 +13,7 @@ from flowd_codegen.cli import (
     catalogue,
     diff,
     generate,
+    init,
     json_schema,
     lock,
     rust,
@@ -24,6 +25,7 @@ __all__ = ["run"]
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
     "catalogue": (catalogue.run, "describe the jobs in Markdown"),
     "diff": (diff.run, "say what a change of the schemas breaks"),
+    "init": (init.run, "write a first schema, handler and test"),
     "json-schema": (json_schema.run, "give the schema language to an editor"),
     "lock": (lock.run, "write what is on the wire into one file, for review"),
     "rust": (rust.run, "generate the Rust structs of the jobs"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from flowd_codegen.cli.command import ended, plain_parser
 from flowd_codegen.cli.document import DocumentOptions, deliver, document_options
-from flowd_codegen.json_schema import json_schema
+from flowd_codegen.json_schema import json_schema_text
 
 __all__ = ["run"]
 
@@ -25,5 +24,5 @@ def run(arguments: Sequence[str]) -> int:
     parser = plain_parser(usage, "Give the schema language to an editor.")
     parser.epilog = f"{_HELP}\n\n{parser.epilog}"
     options = document_options(parser, arguments, DocumentOptions())
-    text = json.dumps(json_schema(), indent=2, ensure_ascii=False)
-    return ended(lambda: deliver(f"{text}\n", options, ["json-schema"]), "text")
+    text = json_schema_text()
+    return ended(lambda: deliver(text, options, ["json-schema"]), "text")
