@@ -19,6 +19,7 @@ from flowd_codegen.cli import (
     rust,
     validate,
 )
+from flowd_codegen.cli.command import ended
 
 __all__ = ["run"]
 
@@ -42,6 +43,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         SystemExit: with 2 on wrong usage, with 0 after `--help` and `--version`.
     """
+    # The settings, which every command reads first, may have faults too.
+    return ended(lambda: _run(arguments), "text")
+
+
+def _run(arguments: Sequence[str]) -> int:
     name = arguments[0] if arguments else ""
     if name in _COMMANDS and not _is_path(arguments):
         command, _ = _COMMANDS[name]

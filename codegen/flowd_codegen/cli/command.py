@@ -11,8 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
+from flowd_codegen.cli.settings import FORMATS, Format, Settings, read_settings
 from flowd_codegen.diagnostics import Fault, SchemaErrors, github_line, json_line
 from flowd_codegen.parse import parse
 from flowd_codegen.schema import Schema
@@ -21,9 +22,9 @@ from flowd_codegen.write import ForeignFiles
 
 __all__ = [
     "EXIT_CODES",
-    "Format",
     "Options",
     "command_parser",
+    "default_of",
     "ended",
     "path",
     "plain_parser",
@@ -36,9 +37,6 @@ EXIT_CODES: Final = """\
 exit codes: 0 fine; 1 a check said no; 2 invalid schemas or usage;
 3 reading or writing failed, or a bug"""
 """The last lines of every `--help`."""
-
-Format: TypeAlias = Literal["text", "json", "github"]
-"""How faults are printed."""
 
 
 class Options(argparse.Namespace):
@@ -65,19 +63,41 @@ def plain_parser(usage: str, description: str) -> argparse.ArgumentParser:
     )
 
 
-def command_parser(usage: str, description: str) -> argparse.ArgumentParser:
-    """A parser that knows `SRC` and `--format`; takes what `plain_parser` takes."""
+def command_parser(
+    usage: str, description: str, settings: Settings | None = None
+) -> argparse.ArgumentParser:
+    """A parser that knows `SRC` and `--format`.
+
+    Args:
+        usage: as for `plain_parser`.
+        description: as for `plain_parser`.
+        settings: where they were read already.
+
+    Raises:
+        SchemaErrors: the project's settings have faults.
+    """
+    settings = settings or read_settings()
     parser = plain_parser(usage, description)
     parser.add_argument(
-        "source", metavar="SRC", type=path, help="folder of *.toml, or one file"
+        "source",
+        metavar="SRC",
+        type=path,
+        nargs="?" if settings.src else None,
+        default=settings.src,
+        help=f"folder of *.toml, or one file{default_of(settings.src)}",
     )
     parser.add_argument(
         "--format",
-        choices=("text", "json", "github"),
-        default="text",
-        help="how faults are printed (default: text)",
+        choices=FORMATS,
+        default=settings.format,
+        help=f"how faults are printed{default_of(settings.format)}",
     )
     return parser
+
+
+def default_of(value: object) -> str:
+    """The words for an argument that may be left out, empty for None."""
+    return "" if value is None else f" (default: {value})".replace("%", "%%")
 
 
 def path(text: str) -> Path:

@@ -12,10 +12,12 @@ from flowd_codegen.cli.command import (
     EXIT_CODES,
     Options,
     command_parser,
+    default_of,
     ended,
     path,
     read_schema,
 )
+from flowd_codegen.cli.settings import read_settings
 from flowd_codegen.render import blacken, render
 from flowd_codegen.suggest import nearest
 from flowd_codegen.write import compare
@@ -28,7 +30,7 @@ class _Options(Options):
 
     out: Path
     check: bool = False
-    prune: bool = True
+    prune: bool
 
 
 def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
@@ -58,22 +60,27 @@ def _generate(options: _Options) -> int:
 
 
 def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
+    settings = read_settings()
     parser = command_parser(
         "SRC -o OUT [--check] [--no-prune] [--format FORMAT]",
         "Generate job classes from schemas.",
+        settings,
     )
     listed = "\n".join(
         f"  flowd-gen {name:12} {summary}" for name, summary in commands.items()
     )
     parser.epilog = (
-        f"other commands, each with a --help of its own:\n{listed}\n\n{EXIT_CODES}"
+        f"other commands, each with a --help of its own:\n{listed}\n\n"
+        f"[tool.flowd-gen] in pyproject.toml may give src, out, lock, format and prune\n"
+        f"for those that are left out.\n\n{EXIT_CODES}"
     )
     parser.add_argument(
         *("-o", "--out"),
         metavar="OUT",
         type=path,
-        required=True,
-        help="package folder to write",
+        required=settings.out is None,
+        default=settings.out,
+        help=f"package folder to write{default_of(settings.out)}",
     )
     parser.add_argument(
         "--check",
@@ -81,10 +88,10 @@ def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
         help="write nothing; show what is out of date and exit 1",
     )
     parser.add_argument(
-        "--no-prune",
-        dest="prune",
-        action="store_false",
-        help="keep generated files that no schema gives now",
+        "--prune",
+        action=argparse.BooleanOptionalAction,
+        default=settings.prune,
+        help="remove generated files that no schema gives now, or keep them",
     )
     parser.add_argument(
         "--version", action="version", version=f"flowd-gen {_version()}"
