@@ -12,12 +12,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeGuard
 
-from flowd.job import Job, JobSpec
+from flowd.job import SECRET, Job, JobSpec
 
-__all__ = ["SECRET", "shown_fields", "without_secrets"]
-
-SECRET: Final = "<secret>"  # noqa: S105 - what is shown instead of one
-"""What stands where the value was."""
+__all__ = ["shown_fields", "without_secrets"]
 
 # Shorter ones are parts of every text, and no secrets.
 _SHORTEST: Final = 3

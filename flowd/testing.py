@@ -25,10 +25,9 @@ from flowd.durable import Durable
 from flowd.errors import IdNotIncreasing
 from flowd.handler import BoundHandler, Handler
 from flowd.item import KEY_TTL, Item, addition_of
-from flowd.job import Job
+from flowd.job import SECRET, Job
 from flowd.letter import Letter, letter_fields, read_letter
 from flowd.policy import Policy
-from flowd.secret import SECRET
 from flowd.worker import Worker
 
 __all__ = ["FakeClock", "MemoryQueue", "debug_map", "from_text", "round_trip"]

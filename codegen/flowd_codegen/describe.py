@@ -32,7 +32,7 @@ def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def policy_lines(policy: Policy) -> Iterator[str]:
-    """The rules of a job as sentences, names and times in backticks left to the reader."""
+    """The rules of a job as sentences."""
     if policy.max_retries:
         times = (
             "once" if policy.max_retries == 1 else f"up to {policy.max_retries} times"

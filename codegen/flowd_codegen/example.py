@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from flowd import wire
+from flowd.job import SECRET
 from flowd.wire import Json, Shape
 from flowd_codegen.fieldtypes import SCALARS
 from flowd_codegen.parse_type import INTEGERS
@@ -31,11 +32,9 @@ from flowd_codegen.schema import (
 )
 from flowd_codegen.spelling import Declared, scalar
 
-__all__ = ["SECRET", "Examples"]
+__all__ = ["Examples"]
 
-SECRET: Final = "<secret>"  # noqa: S105 - what is shown instead of one
-"""What stands where a value would be that nobody may see."""
-
+_LONGEST: Final = 100
 _BYTES: Final = b"bytes"
 _SAMPLES: Final[dict[str, object]] = {
     "str": "text",
@@ -173,8 +172,10 @@ def _stand_in(field: Field) -> str:
     if field.mapper and field.mapper.serialize:
         function = field.mapper.serialize
         return f"<what {function.module}:{function.name} writes>"
-    if field.pattern is not None and field.default is None:
+    if field.default is None and field.pattern is not None:
         return f"<text that matches {field.pattern}>"
+    if field.default is None and (field.min_len or 0) > _LONGEST:
+        return f"<at least {field.min_len} of them>"
     return ""
 
 

@@ -133,6 +133,12 @@ def test_an_example_keeps_to_the_limits(limits: str) -> None:
     _schema(f"job.A.fields.x = {{ {limits}, default = {default} }}")
 
 
+def test_a_huge_limit_makes_no_huge_page() -> None:
+    """An example that would be long is told, not shown."""
+    schema = _schema('job.A.fields.x = { type = "str", min_len = 1_000_000_000_000 }')
+    assert "x  <at least 1000000000000 of them>" in catalogue(schema)
+
+
 def _tokens(page: str) -> list[Token]:
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page)
     return [one for token in tokens for one in (token, *(token.children or ()))]

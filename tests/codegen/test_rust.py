@@ -15,8 +15,9 @@ from typing import Final
 import pytest
 
 from flowd import Job
+from flowd.job import SECRET
 from flowd_codegen.cli import run
-from flowd_codegen.example import SECRET, Examples
+from flowd_codegen.example import Examples
 from flowd_codegen.parse import parse
 from flowd_codegen.source import read
 from flowd_codegen.spelling import Declared

@@ -33,6 +33,10 @@ pub struct Optionals {
     pub holes: String,
     /// JSON: `dict[str, float?]`.
     pub scores: Option<String>,
+    /// JSON: `list[json?]`.
+    ///
+    /// Default in Python: [].
+    pub blanks: String,
 }
 
 impl Optionals {
