@@ -11,7 +11,7 @@ JOBS   ?= 2
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format chaos soak mutants bench-quick bench-codec build clean
+.PHONY: help setup demo test test-matrix check format chaos soak mutants test-rust bench-quick bench-codec build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -22,6 +22,7 @@ help:
 	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
 	@echo 'make soak         ten minutes of work in one process; nothing in it may grow'
 	@echo 'make mutants      put deliberate bugs into copies; the tests must catch every one'
+	@echo 'make test-rust    the generated Rust structs through the crate flowd (needs cargo)'
 	@echo 'make bench-quick  flowd beside raw redis-py, in the same minute'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
 
@@ -72,6 +73,10 @@ soak: setup
 
 mutants: setup
 	@$(PY) -m tests.mutants
+
+# It fetches the crate, and compiles for half a minute.
+test-rust: setup
+	FLOWD_TEST_RUST=1 $(PY) -m pytest -q tests/codegen/test_rust.py
 
 build: setup
 	@bash .ci/wheel

@@ -25,7 +25,7 @@ from flowd.durable import Durable
 from flowd.errors import IdNotIncreasing
 from flowd.handler import BoundHandler, Handler
 from flowd.item import KEY_TTL, Item, addition_of
-from flowd.job import Job
+from flowd.job import SECRET, Job
 from flowd.letter import Letter, letter_fields, read_letter
 from flowd.policy import Policy
 from flowd.worker import Worker
@@ -43,7 +43,7 @@ def debug_map(job: Job) -> dict[str, str]:
     secrets = type(job).SPEC.secrets
     return {
         name.decode(): (
-            "<secret>"
+            SECRET
             if name.decode() in secrets
             else value.decode("utf-8", "backslashreplace")
         )

@@ -22,6 +22,7 @@ from flowd.errors import DecodeError, NewerVersion, Reject, Retry, Snooze
 from flowd.handler import BoundHandler
 from flowd.job import MOST_BYTES, Job, decode, weight
 from flowd.policy import Policy
+from flowd.secret import without_secrets
 
 __all__ = ["Worker"]
 
@@ -229,12 +230,7 @@ class Worker(Generic[J]):
         )
 
     def _public(self, text: str, delivery: Delivery) -> str:
-        """The text without the values of secret fields, where a handler put them in."""
-        for name in self._job_class.SPEC.secrets:
-            value = delivery.fields.get(name.encode(), b"").decode("utf-8", "ignore")
-            if len(value) > 2:
-                text = text.replace(value, "<secret>")
-        return text
+        return without_secrets(text, self._job_class, delivery.fields)
 
     def _watch(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

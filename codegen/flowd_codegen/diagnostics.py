@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Code(StrEnum):
-    """E1 structure, E2 types, E3 values, E4 names and files; W warnings."""
+    """E1 structure, E2 types, E3 values, E4 names and files, E5 Rust; W warnings."""
 
     SYNTAX = "E101"
     UNKNOWN_KEY = "E102"
@@ -84,6 +84,10 @@ class Code(StrEnum):
     NOTHING_TO_READ = "E415"
     LOCK = "E416"
     REVISION = "E417"
+
+    RUST_KEY = "E501"
+    RUST_TYPE = "E502"
+    RUST_NAME = "E503"
 
     NOTHING_DECLARED = "W101"
     MAPPER_UNUSED = "W102"

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -15,8 +15,9 @@ from flowd.cli.load import UsageError, load_job_class
 from flowd.cli.options import Commands, add_app_dir, add_server
 from flowd.deadletter import DeadLetters
 from flowd.display import printable
-from flowd.job import Job
+from flowd.job import Job, JobSpec
 from flowd.letter import Letter
+from flowd.secret import shown_fields
 from flowd.session import Session
 from flowd.stream import registered
 
@@ -25,13 +26,13 @@ __all__ = ["add"]
 _LIMIT: Final = 50
 _SHORT: Final = 120
 _ALL: Final = 1_000_000
-_SECRET: Final = "<secret>"  # noqa: S105 - what is shown instead of one
 
 _DESCRIPTION: Final = """\
 Jobs that were given up, kept with their bytes and the reason.
 
-The queue is named by --stream, or by --job, the generated class: then fields that the
-schema calls secret are hidden, and all others are shown."""
+The queue is named by --job, the generated class, or by --stream. The class says which
+fields are secret: they are hidden. Of a field that no class names the size is shown,
+unless you ask for all of them with --raw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class _Request:
     """What a verb works on."""
 
     letters: DeadLetters[Job]
-    secrets: Collection[str]
+    spec: JobSpec | None
     options: argparse.Namespace
 
 
@@ -63,8 +64,10 @@ def add(commands: Commands) -> None:
         help=f"how many at most (default: {_LIMIT}; 0: all)",
     )
     _add_where(listing)
+    _add_raw(listing)
     showing = _verb(verbs, "show", "everything about one letter", _show)
     showing.add_argument("id", metavar="ID")
+    _add_raw(showing)
     redriving = _verb(verbs, "redrive", "put jobs back into their stream", _redrive)
     _add_choice(redriving)
     purging = _verb(verbs, "purge", "delete letters for good", _purge)
@@ -95,6 +98,14 @@ def _verb(
     return parser
 
 
+def _add_raw(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="show the values of fields that no class names; any may be a secret",
+    )
+
+
 def _add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where", metavar="TEXT", help="only letters whose reason or error has TEXT"
@@ -115,11 +126,11 @@ async def _with_letters(options: argparse.Namespace, action: Action) -> int:
         job_class = load_job_class(options.job, options.app_dir)
     elif group is None:
         group = await _only_group(Address.of(options.url), options.stream)
-    secrets = () if job_class is None else job_class.SPEC.secrets
+    spec = None if job_class is None else job_class.SPEC
     async with DeadLetters(
         job_class, options.url, stream=options.stream, group=group
     ) as letters:
-        return await action(_Request(letters, secrets, options))
+        return await action(_Request(letters, spec, options))
 
 
 async def _only_group(address: Address, stream: str) -> str:
@@ -147,11 +158,7 @@ async def _list(request: _Request) -> int:
         if limit and shown == limit:
             print(f"… and more: --limit 0 shows all ({limit} shown)", file=sys.stderr)
             break
-        print(
-            json.dumps(_as_json(letter, request.secrets))
-            if options.json
-            else _line(letter)
-        )
+        print(json.dumps(_as_json(letter, request)) if options.json else _line(letter))
         shown += 1
     if not shown:
         print("no dead letters", file=sys.stderr)
@@ -162,7 +169,7 @@ async def _show(request: _Request) -> int:
     letters, options = request.letters, request.options
     letter = await letters.get(options.id)
     if options.json:
-        print(json.dumps(_as_json(letter, request.secrets), indent=2))
+        print(json.dumps(_as_json(letter, request), indent=2))
         return 0
     rows = {
         "letter": letter.id,
@@ -178,7 +185,9 @@ async def _show(request: _Request) -> int:
     for name, value in rows.items():
         print(f"{name:<11} {printable(value, _ALL)}")
     print("fields")
-    for name, value in _fields(letter, request.secrets).items():
+    for name, value in shown_fields(
+        letter.fields, request.spec, raw=options.raw
+    ).items():
         print(f"  {printable(name)} = {printable(value, _ALL)}")
     if letter.traceback:
         print("traceback")
@@ -247,20 +256,7 @@ def _line(letter: Letter[Job]) -> str:
     return f"{letter.id:<18} {died} {printable(letter.reason):<11} {error}"
 
 
-def _fields(letter: Letter[Job], secrets: Collection[str]) -> dict[str, str]:
-    """The entry's fields as text; bytes that are none are shown as escapes."""
-    names = {name: name.decode("utf-8", "backslashreplace") for name in letter.fields}
-    return {
-        text: (
-            _SECRET
-            if text in secrets
-            else letter.fields[name].decode("utf-8", "backslashreplace")
-        )
-        for name, text in names.items()
-    }
-
-
-def _as_json(letter: Letter[Job], secrets: Collection[str]) -> dict[str, object]:
+def _as_json(letter: Letter[Job], request: _Request) -> dict[str, object]:
     return {
         "id": letter.id,
         "job_id": letter.job_id,
@@ -272,5 +268,5 @@ def _as_json(letter: Letter[Job], secrets: Collection[str]) -> dict[str, object]
         "enqueued_at": letter.enqueued_at.isoformat(),
         "died_at": letter.died_at.isoformat(),
         "consumer": letter.consumer,
-        "fields": _fields(letter, secrets),
+        "fields": shown_fields(letter.fields, request.spec, raw=request.options.raw),
     }
