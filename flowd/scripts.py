@@ -14,6 +14,7 @@ __all__ = [
     "INIT",
     "LEAVE",
     "LEFT",
+    "LOOK",
     "PURGE",
     "REDRIVE",
     "RENEW",
@@ -61,6 +62,7 @@ ENQUEUE: Final = Script("enqueue")
 INIT: Final = Script("init", "only_group", often=False)
 LEAVE: Final = Script("leave", often=False)
 LEFT: Final = Script("left")
+LOOK: Final = Script("look")
 PURGE: Final = Script("purge")
 REDRIVE: Final = Script("redrive", "only_group")
 RENEW: Final = Script("renew", "fence")
