@@ -128,8 +128,7 @@ async def _list(options: argparse.Namespace) -> int:
     states: Sequence[State] = [options.state] if options.state else _STATES
     shown = 0
     async with opened(options) as target:
-        most = 1 << 40 if options.json else _CUT
-        async for job in _of_states(target, states, most):
+        async for job in _of_states(target, states, options):
             if options.limit and shown == options.limit:
                 text = f"… and more: --limit 0 shows all ({shown} shown)"
                 print(text, file=sys.stderr)
@@ -147,11 +146,13 @@ async def _list(options: argparse.Namespace) -> int:
 
 
 async def _of_states(
-    target: Target, states: Sequence[State], most: int
+    target: Target, states: Sequence[State], options: argparse.Namespace
 ) -> AsyncIterator[JobView]:
     now = await server_time(target.look.link)
+    most = 1 << 40 if options.json else _CUT
+    limit = options.limit and options.limit + 1  # one behind the last tells of others
     for state in states:
-        async for job in list_jobs(target.look, state, now, most=most):
+        async for job in list_jobs(target.look, state, now, limit=limit, most=most):
             yield job
 
 

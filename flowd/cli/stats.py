@@ -31,7 +31,7 @@ Seen: TypeAlias = Sequence[QueueView | ServerError]
 
 _NONE: Final = "no queue was set up on this server yet"
 _GLANCE: Final = 3
-_MANY: Final = 100
+_MANY: Final = 20
 
 _STATS: Final = """\
 What every queue holds that was set up on this server, and who works on it.

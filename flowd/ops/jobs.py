@@ -80,7 +80,7 @@ def job_view(row: Row, now: float) -> JobView:
 
 
 async def list_jobs(
-    look: Look, state: State, now: float, *, most: int = 1 << 40
+    look: Look, state: State, now: float, *, limit: int = 0, most: int = 1 << 40
 ) -> AsyncIterator[JobView]:
     """The jobs of one state, read page by page: the oldest, or the next due, first.
 
@@ -88,25 +88,27 @@ async def list_jobs(
         look: the queue.
         state: which.
         now: the server's time.
+        limit: how many, at most; 0: all.
         most: how many bytes of each value are read.
 
     Raises:
         ServerError: as `Link.call`.
     """
-    after, skip = b"", 0
-    while True:
+    after, given = b"", 0
+    while not limit or given < limit:
+        count = min(PAGE, limit - given) if limit else PAGE
         match state:
             case "waiting":
-                page = await look.waiting(PAGE, after, most=most)
+                page = await look.waiting(count, after, most=most)
             case "running":
-                page = await look.running(PAGE, after, most=most)
+                page = await look.running(count, after, most=most)
             case "delayed":
-                page = await look.delayed(PAGE, skip, most=most)
+                page = await look.delayed(count, given, most=most)
         for row in page:
             yield job_view(row, now)
         if not page:
             return
-        after, skip = page[-1].id, skip + len(page)
+        after, given = page[-1].id, given + len(page)
 
 
 async def find_job(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -23,7 +23,7 @@ GROUP = "senders"
 
 
 @asynccontextmanager
-async def looking(url: str, stream: str) -> AsyncIterator[Look]:
+async def looking(url: str, stream: str) -> AsyncGenerator[Look]:
     """An operator's look at a queue."""
     link = Link(Address.of(url))
     try:
@@ -95,6 +95,10 @@ async def test_lists_have_no_end_but_the_last(
     die_with(raw, stream, GROUP, jobs=many)
     assert to(await listed(redis_url, stream, "running")) == numbers
     assert await listed(redis_url, stream, "waiting") == []
+    async with looking(redis_url, stream) as look:
+        for limit in (1, PAGE, PAGE + 1):
+            found = [job async for job in list_jobs(look, "running", 0.0, limit=limit)]
+            assert to(found) == numbers[:limit]
 
 
 async def test_a_retried_job_keeps_its_id(
@@ -180,8 +184,8 @@ async def test_a_job_is_found_where_it_is(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Running, waiting or delayed, in one step, whole."""
-    jobs = [email("a"), email("b"), Item(email("c"), delay=60.0)]
-    ids = await set_up(redis_url, stream, *jobs)
+    delayed = Item(email("c"), delay=60.0)
+    ids = await set_up(redis_url, stream, email("a"), email("b"), delayed)
     die_with(raw, stream, GROUP, jobs=1)
     for job_id, state in zip(ids, ("running", "waiting", "delayed"), strict=True):
         job, searched = await find(redis_url, stream, job_id)
