@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -41,11 +42,23 @@ def progress(what: str, total: int) -> Generator[Callable[[], object]]:
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeRemainingColumn(),
     )
-    with rich.progress.Progress(
-        *columns, console=Console(stderr=True), transient=True
-    ) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+    bar = rich.progress.Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        # Else rich would send to the terminal what is printed into a file.
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    task = bar.add_task(what, total=total)
+
+    def advance() -> None:
+        bar.start()
+        bar.advance(task)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
 
 
 def _group(blocks: Sequence[Block]) -> Group:

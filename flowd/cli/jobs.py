@@ -64,7 +64,13 @@ _ENQUEUING: Final = """\
 
 def add(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = add_command(commands, "jobs", "list, show and enqueue jobs", None)
+    parser = add_command(
+        commands,
+        "jobs",
+        "list, show and enqueue jobs",
+        None,
+        examples="  flowd jobs list\n  flowd jobs show 1795535506792-0\n" + _ENQUEUING,
+    )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listing = add_command(
         verbs,

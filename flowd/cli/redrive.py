@@ -48,19 +48,22 @@ async def purge(request: Request) -> int:
 
 
 async def _each(request: Request, step: Step, name: str, what: str) -> int:
-    total = len(request.options.ids) or await request.total()
+    options = request.options
+    total = len(options.ids) or await request.total()
+    if options.limit and not request.is_filtered:
+        total = min(total, options.limit)
     moved = 0
     try:
         with progress(name, total) as told:
             chosen = _chosen(request, told)
-            async for _ in move(chosen, step, rate=request.options.rate):
+            async for _ in move(chosen, step, rate=options.rate):
                 moved += 1
     except Exception:
         # What follows says why it broke off; here is how far it got.
         if moved:
             print(f"{_jobs(moved)} {what} before this:", file=sys.stderr)
         raise
-    if request.options.json:
+    if options.json:
         print_json({name: moved})
     else:
         print(f"{_jobs(moved)} {what}")
