@@ -8,10 +8,16 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from watchfiles import PythonFilter, watch
 
+from flowd.display import printable
+
 __all__ = ["run_and_reload"]
+
+_LOOK_UP: Final = 200
+"""Milliseconds after which the watcher says that nothing has changed."""
 
 
 def run_and_reload(words: Sequence[str], folder: Path) -> int:
@@ -32,16 +38,23 @@ def run_and_reload(words: Sequence[str], folder: Path) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    worker.start()
-    changes = watch(folder, watch_filter=PythonFilter(), stop_event=stop)
+    changes = watch(
+        folder,
+        watch_filter=PythonFilter(),
+        stop_event=stop,
+        rust_timeout=_LOOK_UP,
+        yield_on_timeout=True,
+    )
     for changed in changes:
-        names = ", ".join(sorted(Path(path).name for _, path in changed))
-        print(f"flowd: {names} changed, starting anew", file=sys.stderr)
-        worker.stop()
-        worker.wait()
-        if stop.is_set():
-            break
-        worker.start()
+        if changed:
+            names = ", ".join(sorted(Path(path).name for _, path in changed))
+            said = f"flowd: {printable(names)} changed, starting anew"
+            print(said, file=sys.stderr)
+            worker.stop()
+            worker.wait()
+        # Not before somebody watches: a change meanwhile would go unseen.
+        if (changed or not worker.started) and not stop.is_set():
+            worker.start()
     # A signal that came while a worker was started has not reached it.
     worker.stop_once()
     return worker.wait()
@@ -55,11 +68,16 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._told = False
 
+    @property
+    def started(self) -> bool:
+        """Whether there was one."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start one."""
-        self._told = False
         # In a group of its own: Ctrl-C is for us, and two signals mean hurry.
         self._process = subprocess.Popen(self._command, process_group=0)
+        self._told = False
 
     def stop(self) -> None:
         """Tell it to end; told again, it hurries."""

@@ -80,6 +80,8 @@ def _reload(options: argparse.Namespace) -> int:
         raise UsageError("--reload needs the extra `reload`: pip install watchfiles")
     from flowd.cli.reload import run_and_reload  # noqa: PLC0415 - only now it is there
 
+    if not options.app_dir.is_dir():
+        raise UsageError(f"--app-dir {str(options.app_dir)!r} is not a folder")
     words = ["run", options.queues, "--app-dir", str(options.app_dir)]
     words += ["--grace", str(options.grace), *(["--burst"] if options.burst else [])]
     return run_and_reload(words, options.app_dir)

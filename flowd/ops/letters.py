@@ -17,6 +17,8 @@ from flowd.letter import Letter
 __all__ = ["Pick", "move", "pick"]
 
 _AT_ONCE: Final = 100
+_BURST: Final = 0.1
+"""Of how many seconds a rate is used up at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,9 @@ async def move(
         Exception: what the first step raised that failed otherwise; steps before it,
             and those taken at once with it, are not undone.
     """
-    at_once = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, int(rate)))
+    at_once = _AT_ONCE
+    if rate is not None:
+        at_once = max(1, min(_AT_ONCE, int(rate * _BURST)))
     batch: list[Letter[Job]] = []
     async for letter in picked:
         batch.append(letter)
