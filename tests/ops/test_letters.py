@@ -72,16 +72,15 @@ async def test_every_letter_is_moved_once() -> None:
     assert (steps.most, len(steps.times)) == (100, 250)
 
 
-@pytest.mark.parametrize(("rate", "at_once"), [(50.0, 5), (0.5, 1), (1e9, 100)])
-async def test_a_pace_limits_what_is_done_at_once(rate: float, at_once: int) -> None:
-    """There is no burst, and the next letters wait for their time."""
+async def test_the_next_letter_waits_for_its_time() -> None:
+    """At one in ten seconds the second is not moved at once."""
     steps = Steps()
-    moving = asyncio.ensure_future(moved(at_once + 1, steps, rate))
+    moving = asyncio.ensure_future(moved(2, steps, 0.1))
     await until(lambda: steps.times)
     moving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await moving
-    assert steps.most == len(steps.times) == at_once
+    assert len(steps.times) == 1
 
 
 async def test_a_pace_is_kept() -> None:
