@@ -136,7 +136,7 @@ async def _list(request: Request) -> int:
             else:
                 print(letter_line(letter))
             shown += 1
-    if next(looked) == options.scan < total:
+    if options.scan and next(looked) == options.scan < total:
         text = f"looked at {options.scan:,} of {total:,} letters: --scan 0 looks at all"
         print(text, file=sys.stderr)
     elif not shown:

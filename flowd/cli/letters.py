@@ -11,7 +11,7 @@ from typing import Final
 
 from flowd.cli.options import count, pair, seconds
 from flowd.cli.show import fields_as_json, object_of
-from flowd.cli.target import Target, check_fields, opened
+from flowd.cli.target import Target, opened
 from flowd.deadletter import DeadLetters
 from flowd.display import printable
 from flowd.job import Job
@@ -84,16 +84,13 @@ async def requested(options: argparse.Namespace) -> AsyncGenerator[Request]:
     """What the options ask for, over a connection that is closed at the end.
 
     Raises:
-        UsageError: they name no queue, or a field that its class does not have.
+        UsageError: they name no queue.
         ServerError: the server cannot be asked.
     """
     async with opened(options) as target:
         look = target.look
         wish = Pick()
         if "error" in options:
-            names = [name for name, _ in options.field]
-            if target.job_class is not None:
-                check_fields(target.job_class, names)
             now = await server_time(look.link)
             wish = Pick(
                 text=options.error,

@@ -150,11 +150,16 @@ def fields_as_json(
 
     The others are `bytes`, a list of name and value in base64.
     """
-    texts = {name: value for name, value in fields.items() if _is_text(name, value)}
+    hidden = {name.encode() for name in secrets}
+    texts = {
+        name: value
+        for name, value in fields.items()
+        if name in hidden or _is_text(name, value)
+    }
     others = [
         [base64.b64encode(each).decode() for each in pair]
         for pair in fields.items()
-        if pair[0] not in texts and pair[0].decode("utf-8", "replace") not in secrets
+        if pair[0] not in texts
     ]
     return {"fields": field_texts(texts, secrets), "bytes": others}
 

@@ -75,10 +75,12 @@ def check_fields(job_class: type[Job], names: Collection[str]) -> None:
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that works on one queue of a server."""
-    queue = parser.add_mutually_exclusive_group()
-    queue.add_argument("--stream", help="the queue's stream (default: the only one)")
-    queue.add_argument("--job", metavar="MODULE:CLASS", help="the queue's job class")
-    parser.add_argument("--group", help="the stream's group (default: the one it has)")
+    queue = parser.add_argument_group("which queue (default: the only one)")
+    queue.add_argument("--job", metavar="MODULE:CLASS", help="that of this class")
+    queue.add_argument(
+        "--stream", help="that of this stream, with --job instead of its"
+    )
+    queue.add_argument("--group", help="the stream's group (default: the one it has)")
     add_app_dir(parser)
     add_server(parser)
 
@@ -97,7 +99,7 @@ async def opened(options: argparse.Namespace) -> AsyncGenerator[Target]:
     if options.job is not None:
         job_class = load_job_class(options.job, options.app_dir)
         policy = job_class.SPEC.policy
-        stream, group = policy.stream, group or policy.group
+        stream, group = stream or policy.stream, group or policy.group
     session = Session.join(Address.of(options.url))
     try:
         if stream is None or group is None:

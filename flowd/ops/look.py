@@ -20,7 +20,7 @@ __all__ = ["PAGE", "ConsumerRow", "Look", "Row", "State", "server_time"]
 State: TypeAlias = Literal["waiting", "running", "delayed"]
 """Where a job is that did not end: one of the three places it may be listed in."""
 
-PAGE: Final = 200
+PAGE: Final = 100
 """How many jobs are asked for at once, at most."""
 
 _WHOLE: Final = 1 << 40

@@ -168,6 +168,22 @@ async def test_secret_fields_are_hidden(
         assert "<secret>" in done.out
 
 
+async def test_a_secret_that_is_no_text_is_hidden(
+    flowd: Program, redis_url: str, raw: Raw, tmp_path: Path
+) -> None:
+    """Nor is it shown as base64."""
+    source = inspect.getsource(jobs.email)
+    (tmp_path / "mine").mkdir()
+    flowd.write(
+        "mine/email.py", source.replace("format=1", 'format=1, secrets=("body",)')
+    )
+    await set_up(redis_url)
+    raw("XADD", "emails", "*", "to", b"\xff", "body", b"\xfehunter2")
+    done = flowd("jobs", "list", "--json", "--job", "mine.email:Email")
+    job = json.loads(done.out)
+    assert (job["fields"], job["bytes"]) == ({"body": "<secret>"}, [["dG8=", "/w=="]])
+
+
 async def test_consumers(flowd: Program, redis_url: str, raw: Raw) -> None:
     """Who works, where, whether its leases hold, and what it runs."""
     none = flowd("consumers")
