@@ -26,7 +26,7 @@ from flowd.display import printable
 __all__ = ["add"]
 
 _LIMIT: Final = 50
-_SCAN: Final = 50_000
+_SCAN: Final = 20_000
 _LONG: Final = 10_000
 
 _DESCRIPTION: Final = """\
