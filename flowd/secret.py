@@ -14,7 +14,7 @@ from typing import Final, TypeGuard
 
 from flowd.job import SECRET, Job, JobSpec
 
-__all__ = ["shown_fields", "without_secrets"]
+__all__ = ["stand_ins", "without_secrets"]
 
 # Shorter ones are parts of every text, and no secrets.
 _SHORTEST: Final = 3
@@ -54,10 +54,10 @@ def without_secrets(
     return text
 
 
-def shown_fields(
+def stand_ins(
     fields: Mapping[bytes, bytes], spec: JobSpec | None, *, raw: bool = False
-) -> dict[str, str]:
-    """An entry's fields as text; bytes that are none are shown as escapes.
+) -> dict[bytes, str]:
+    """What is shown instead of a value, by name, for the fields that are not shown.
 
     Whether a field is secret is known only of those that the class names. Of others,
     as of all without a class, the size is shown: a field may have been one once.
@@ -67,17 +67,15 @@ def shown_fields(
         spec: of its job's class, where that is known.
         raw: show what no class names as well.
     """
-    shown: dict[str, str] = {}
+    hidden: dict[bytes, str] = {}
     for name, value in fields.items():
         text = name.decode("utf-8", "backslashreplace")
         known = text.startswith("_") or (spec is not None and text in spec.fields)
         if spec is not None and text in spec.secrets:
-            shown[text] = SECRET
-        elif known or raw:
-            shown[text] = value.decode("utf-8", "backslashreplace")
-        else:
-            shown[text] = f"<{len(value)} bytes>"
-    return shown
+            hidden[name] = SECRET
+        elif not (known or raw):
+            hidden[name] = f"<{len(value)} bytes>"
+    return hidden
 
 
 def _values(value: object, *, secret: bool) -> Iterator[object]:
