@@ -45,6 +45,9 @@ _NOT_FILES: Final = {
     Code.NOTHING_TO_READ,
     Code.LOCK,
     Code.REVISION,
+    Code.UNREADABLE,
+    Code.NEWER_VERSION,
+    Code.UNDECODABLE_BEFORE,
 }
 """Shown in tests of their own: git has no place for these, or they are of no schema."""
 

@@ -12,8 +12,17 @@ from flowd_codegen.cli import diff, generate, lock, validate
 
 __all__ = ["run"]
 
+
+def _live(arguments: Sequence[str]) -> int:
+    # It loads what asks a server, which no other command needs.
+    from flowd_codegen.cli import live  # noqa: PLC0415
+
+    return live.run(arguments)
+
+
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
     "diff": (diff.run, "say what a change of the schemas breaks"),
+    "live": (_live, "say which jobs in the queues these schemas could not read"),
     "lock": (lock.run, "write what is on the wire into one file, for review"),
     "validate": (validate.run, "check the schemas and write nothing"),
 }
