@@ -24,7 +24,7 @@ from flowd.job import MOST_BYTES, Job, decode, weight
 from flowd.policy import Policy
 from flowd.secret import without_secrets
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "read_job"]
 
 J = TypeVar("J", bound=Job)
 
@@ -179,20 +179,7 @@ class Worker(Generic[J]):
         return self._max_crashes is not None and delivery.crashes > self._max_crashes
 
     def _decode(self, delivery: Delivery) -> J:
-        if delivery.size > _MOST_FIELDS + ENVELOPE:
-            raise DecodeError(
-                self._job_class.SPEC.name,
-                "",
-                f"the entry has {delivery.size} fields; a job has {_MOST_FIELDS} at most",
-            )
-        if weight(delivery.fields) > MOST_BYTES + _ENVELOPE_BYTES:
-            raise DecodeError(
-                self._job_class.SPEC.name,
-                "",
-                f"the entry has more than {MOST_BYTES} bytes, which no job may have",
-            )
-        delivery.read_envelope()
-        return decode(self._job_class, delivery.fields)
+        return read_job(self._job_class, delivery)
 
     def _cancelled(
         self, error: asyncio.CancelledError, delivery: Delivery
@@ -249,6 +236,24 @@ class Worker(Generic[J]):
             assert delivery.task is not None
             delivery.cancelled = "timeout"
             delivery.task.cancel()
+
+
+def read_job(job_class: type[J], delivery: Delivery) -> J:
+    """The job of a delivery, and its counters.
+
+    Raises:
+        NewerVersion: the class does not know its version yet.
+        DecodeError: it is none, or larger than a job may be.
+    """
+    name = job_class.SPEC.name
+    if delivery.size > _MOST_FIELDS + ENVELOPE:
+        text = f"the entry has {delivery.size} fields; a job has {_MOST_FIELDS} at most"
+        raise DecodeError(name, "", text)
+    if weight(delivery.fields) > MOST_BYTES + _ENVELOPE_BYTES:
+        text = f"the entry has more than {MOST_BYTES} bytes, which no job may have"
+        raise DecodeError(name, "", text)
+    delivery.read_envelope()
+    return decode(job_class, delivery.fields)
 
 
 def _begin(

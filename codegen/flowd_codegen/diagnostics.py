@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Code(StrEnum):
-    """E1 structure, E2 types, E3 values, E4 names and files, E5 Rust; W warnings."""
+    """E1 structure, E2 types, E3 values, E4 names and files, E5 Rust; W warnings; words: `live`."""
 
     SYNTAX = "E101"
     UNKNOWN_KEY = "E102"
@@ -92,6 +92,9 @@ class Code(StrEnum):
     NOTHING_DECLARED = "W101"
     MAPPER_UNUSED = "W102"
     WAIVER_UNUSED = "W103"
+    UNREADABLE = "UNREADABLE"
+    NEWER_VERSION = "NEWER_VERSION"
+    UNDECODABLE_BEFORE = "UNDECODABLE_BEFORE"
 
 
 Severity: TypeAlias = Literal["error", "breaking", "warning", "note"]

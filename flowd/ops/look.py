@@ -24,6 +24,7 @@ PAGE: Final = 100
 """How many jobs are asked for at once, at most."""
 
 _WHOLE: Final = 1 << 40
+_PATIENCE: Final = 30.0
 
 
 class Row(NamedTuple):
@@ -91,8 +92,27 @@ class Look:
     async def delayed(
         self, count: int, skip: int = 0, *, most: int = _WHOLE
     ) -> list[Row]:
-        """Jobs that wait for their time, the next first, behind `skip` others."""
+        """Jobs that wait for their time, the next first, behind `skip` others.
+
+        A `skip` below 0 counts from the end: -5 is behind all but the last five.
+        """
         return await self._ask(most, "delayed", skip, count)
+
+    async def entries(
+        self, key: str, first: str, last: str, count: int
+    ) -> list[tuple[bytes, list[bytes]]]:
+        """Entries of the stream or of its dead letters, whole, as `Stream.letters`."""
+        # A page may be large, and the way to it long.
+        reply = await self.link.call(
+            "XRANGE", key, first, last, "COUNT", count, timeout=_PATIENCE
+        )
+        return cast("list[tuple[bytes, list[bytes]]]", reply)
+
+    async def last_id(self, key: str) -> str:
+        """The id of the newest entry of either; `0-0` without any."""
+        reply = await self.link.call("XREVRANGE", key, "+", "-", "COUNT", 1)
+        found = cast("list[tuple[bytes, list[bytes]]]", reply)
+        return found[0][0].decode() if found else "0-0"
 
     async def one(self, entry_id: str, job_id: str) -> list[Row]:
         """The entry with this id (empty: none) and the delayed job with that id."""
