@@ -27,7 +27,7 @@ def classes(schema: Schema) -> Generator[dict[str, object]]:
     # A dataclass looks for the module that it is in.
     sys.modules[module.__name__] = module
     try:
-        exec(compile(source, module.__name__, "exec"), module.__dict__)
+        exec(compile(source, "generated", "exec"), module.__dict__)
         yield module.__dict__
     finally:
         del sys.modules[module.__name__]
