@@ -17,6 +17,7 @@ from flowd.cli.letters import (
     letter_line,
     requested,
 )
+from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, count, pair, rate
 from flowd.cli.redrive import purge, redrive
 from flowd.cli.show import field_texts, print_json, progress
@@ -43,7 +44,7 @@ _EXAMPLES: Final = """\
   flowd dlq redrive --all --error TimeoutError --dry-run
   flowd dlq redrive --all --error TimeoutError --rate 50/s
   flowd dlq redrive --all --job jobs.email:Email --field to=x --set to=a@b.c
-  flowd dlq export --older 30d > letters.jsonl
+  flowd dlq export --older 30d --raw > letters.jsonl
   flowd dlq purge --all --older 30d"""
 
 Action: TypeAlias = Callable[[Request], Awaitable[int]]
@@ -150,6 +151,12 @@ async def _list(request: Request) -> int:
 
 
 async def _export(request: Request) -> int:
+    if request.target.job_class is None and not request.target.raw:
+        # Who purges what was saved must know what was not.
+        raise UsageError(
+            "an export without a class would hide every value: name it with --job"
+            " MODULE:CLASS, which hides secret fields only, or hide nothing with --raw"
+        )
     with progress("exporting", await request.total()) as told:
         async for letter in request.picked(told, limit=request.options.limit):
             print_json(letter_as_json(letter, request.target))

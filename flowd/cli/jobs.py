@@ -165,7 +165,7 @@ async def _of_states(
 async def _show(options: argparse.Namespace) -> int:
     async with opened(options) as target:
         now = await server_time(target.look.link)
-        sizes = await target.look.stream.sizes()
+        sizes = await target.look.sizes()
         with progress("searching", sizes.running + sizes.waiting) as told:
             job = await find_job(
                 target.look, options.id, now, scan=options.scan, told=told

@@ -40,7 +40,7 @@ class Request:
 
     async def total(self) -> int:
         """How many letters the queue has."""
-        return (await self.target.look.stream.sizes()).dead
+        return (await self.target.look.sizes()).dead
 
     def picked(
         self, told: Callable[[], object], *, scan: int = 0, limit: int = 0

@@ -27,10 +27,10 @@ async def set_up(url: str, *names: str) -> None:
 
 def names(flowd: Program, *words: str) -> list[str]:
     """Whom the letters are about that these options choose; `list` and `export` agree."""
-    done = flowd("dlq", "list", *words)
+    done = flowd("dlq", "list", "--raw", *words)
     assert done.code == 0, done.err
     listed = [line.split()[4] for line in done.out.splitlines()]
-    lines = flowd("dlq", "export", *words).out.splitlines()
+    lines = flowd("dlq", "export", "--raw", *words).out.splitlines()
     assert [json.loads(line)["fields"]["to"] for line in lines] == listed
     return listed
 
@@ -192,7 +192,7 @@ async def test_export_loses_no_byte(flowd: Program, redis_url: str, raw: Raw) ->
         raw("XADD", "emails", "*", *words, "_attempt", "none")
         queue.run()
         await queue.drain()
-    line = json.loads(flowd("dlq", "export").out)
+    line = json.loads(flowd("dlq", "export", "--raw").out)
     fields = {name.encode(): value.encode() for name, value in line["fields"].items()}
     decode = base64.b64decode
     fields |= {decode(name): decode(value) for name, value in line["bytes"]}

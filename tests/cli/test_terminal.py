@@ -107,7 +107,7 @@ async def test_text_of_others_is_harmless(
     )
 
 
-@pytest.mark.parametrize("words", [*COMMANDS, ("dlq", "export")])
+@pytest.mark.parametrize("words", [*COMMANDS, ("dlq", "export", "--raw")])
 async def test_json_is_ascii(
     flowd: Program, redis_url: str, raw: Raw, words: tuple[str, ...]
 ) -> None:
@@ -126,7 +126,9 @@ async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) ->
     """A value of a megabyte is a few lines, and whole in an export."""
     await set_up(redis_url, raw, "x" * 1_000_000)
     letter = flowd("dlq", "list").out.split()[0]
-    waiting = json.loads(flowd("jobs", "list", "--state", "waiting", "--json").out)
+    waiting = json.loads(
+        flowd("jobs", "list", "--state", "waiting", "--json", "--raw").out
+    )
     for words, most in (
         (("stats",), 2_000),
         (("jobs", "list"), 2_000),
@@ -138,7 +140,10 @@ async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) ->
         assert done.code == 0, done.err
         assert 0 < len(done.out) < most, words
     assert len(waiting["fields"]["to"]) == 1_000_000
-    assert len(json.loads(flowd("dlq", "export").out)["fields"]["to"]) == 1_000_000
+    assert (
+        len(json.loads(flowd("dlq", "export", "--raw").out)["fields"]["to"])
+        == 1_000_000
+    )
 
 
 async def test_a_purge_asks(flowd: Program, redis_url: str, raw: Raw) -> None:
@@ -190,7 +195,7 @@ async def test_an_export_has_a_bar_on_standard_error_only(
     """What goes to a file is the letters, whole lines, though a bar is drawn."""
     await set_up(redis_url, raw, "anna")
     target = tmp_path / "letters.jsonl"
-    shell = f"{sys.executable} -m flowd dlq export > {target}"
+    shell = f"{sys.executable} -m flowd dlq export --raw > {target}"
     here, there = pty.openpty()
     done = await asyncio.to_thread(
         subprocess.run,

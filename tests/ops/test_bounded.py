@@ -38,7 +38,7 @@ SCANS: Final = [
     "jobs show not-there --scan 0",
     "dlq list --error not-there",
     "dlq list --limit 0 --field subject=hi",
-    "dlq export",
+    "dlq export --raw",
     "dlq redrive --all --dry-run",
     "dlq redrive --all --error not-there",
     "dlq purge --all --yes --field to=not-there",
