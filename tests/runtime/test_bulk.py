@@ -54,11 +54,11 @@ async def test_a_batch_is_one_round_trip(
     """Each 500 jobs are one call of one script."""
     queue = sender(redis_url, stream)
     await queue.enqueue_bulk(emails(1))  # the server knows the script from here on
-    before = _calls(raw, "evalsha")
+    before = raw.calls("evalsha")
     await queue.enqueue_bulk(emails(jobs))
     await queue.aclose()
 
-    assert _calls(raw, "evalsha") - before == trips
+    assert raw.calls("evalsha") - before == trips
 
 
 async def test_a_batch_has_at_most_a_megabyte(
@@ -71,11 +71,11 @@ async def test_a_batch_has_at_most_a_megabyte(
 
     queue = Queue(Blob, ignore, url=redis_url, stream=stream)
     await queue.enqueue_bulk([Blob(data=b"")])
-    before = _calls(raw, "evalsha")
+    before = raw.calls("evalsha")
     await queue.enqueue_bulk(Blob(data=bytes(200_000)) for _ in range(11))
     await queue.aclose()
 
-    assert _calls(raw, "evalsha") - before == 3
+    assert raw.calls("evalsha") - before == 3
     assert raw("XLEN", stream) == 12
 
 
@@ -203,15 +203,6 @@ async def test_a_server_that_is_not_there_is_said(stream: str) -> None:
     with pytest.raises(BulkError, match="0 jobs are stored; then: cannot reach"):
         await queue.enqueue_bulk(emails(3))
     await queue.aclose()
-
-
-def _calls(raw: Raw, command: str) -> int:
-    reply = raw("INFO", "commandstats")
-    assert isinstance(reply, bytes)
-    for line in reply.decode().splitlines():
-        if line.startswith(f"cmdstat_{command}:"):
-            return int(line.split("calls=")[1].split(",")[0])
-    return 0
 
 
 async def test_a_batch_that_is_soon_due_is_not_overslept(
