@@ -11,7 +11,6 @@ import asyncio
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,8 +19,12 @@ from typing import Any, Final, NamedTuple, Protocol, Self, TypeAlias
 
 import redis
 
+from benchmarks.generate import SCHEMAS, generate
+from benchmarks.measure import QUICK, idle
 from benchmarks.own import Own
+from benchmarks.peer import Peer, seconds_to_import
 from benchmarks.raw import Raw
+from benchmarks.servers import running
 from flowd.server import Server
 
 _ROUNDS: Final = 5
@@ -156,15 +159,10 @@ async def _round(url: str, server: Any) -> dict[str, tuple[float, float]]:
 
 def _imports() -> tuple[float, float]:
     """Milliseconds to import redis.asyncio, and flowd, each in a new process."""
-    return _import("redis.asyncio"), _import("flowd")
-
-
-def _import(module: str) -> float:
-    code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    return (
+        seconds_to_import("redis.asyncio") * 1_000,
+        seconds_to_import("flowd") * 1_000,
     )
-    return float(done.stdout) * 1_000
 
 
 def main() -> None:
@@ -188,6 +186,18 @@ def main() -> None:
         result[what] = {"raw": raw, "flowd": own, "ratio": ratio}
         digits = 0 if raw > 200 else 4
         print(f"{what:44}{raw:10,.{digits}f}{own:10,.{digits}f}{ratio:8.2f}")
+    with running() as probe:
+        result["idle worker"] = idle(Peer("flowd"), probe, QUICK)
+    print(
+        "idle worker: {idle_rss:.1f} MB, {idle_cpu:.2f} % CPU, "
+        "{idle_commands:.1f} commands/s".format(**result["idle worker"])
+    )
+    new, same = generate(SCHEMAS)
+    result["flowd-gen"] = {"all new": new, "nothing changed": same}
+    print(
+        f"flowd-gen, {SCHEMAS} schemas of ten fields: all new {new / SCHEMAS:.3f} s "
+        f"each, nothing changed {same:.2f} s"
+    )
     if len(sys.argv) > 1:
         Path(sys.argv[1]).write_text(json.dumps(result, indent=2) + "\n")
 
