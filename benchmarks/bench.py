@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.generate import SCHEMAS, generate
-from benchmarks.measure import FULL, SMALL, Figures, Size, idle, measure
+from benchmarks.measure import FULL, MEASURES, SMALL, Figures, Size
 from benchmarks.peer import Failed, Peer
-from benchmarks.servers import running
+from benchmarks.servers import Probe, running
 from benchmarks.table import FLOOR, Column, compare, markdown, median, replace
 
 __all__ = ["machine", "main", "note"]
@@ -73,7 +73,6 @@ class _Bench:
         self.about: dict[str, dict[str, Any]] = {}
         self.failures: dict[str, str] = {}
         self.rounds: list[dict[str, Figures]] = []
-        self._skip: dict[str, set[str]] = {}
         self._peers: list[Peer] = []
 
     def prepare(self, peers: Sequence[Peer]) -> None:
@@ -89,7 +88,6 @@ class _Bench:
                 self.failures[peer.name] = str(error)
             else:
                 self._peers.append(peer)
-                self._skip[peer.name] = set()
 
     def round(self) -> None:
         """Measure every peer once."""
@@ -97,32 +95,35 @@ class _Bench:
         for peer in self._peers:
             note(f"round {len(self.rounds) + 1}: {peer.name} ...")
             figures[peer.name] = {}
-            try:
-                with running() as server:
-                    imports: str = self.about[peer.name]["imports"]
-                    seconds = peer.seconds_to_import(imports)
-                    figures[peer.name]["import"] = seconds * 1_000
-                    skip = self._skip[peer.name]
-                    for each in measure(peer, server, self._size, skip):
-                        figures[peer.name] |= each
-                    if not self.rounds:  # it takes long and hardly varies
-                        server.client.flushall()
-                        figures[peer.name] |= idle(peer, server, self._size)
-            except Failed as error:
-                self.failures.setdefault(peer.name, str(error))
+            with running() as server:
+                for name in MEASURES:
+                    server.client.flushall()
+                    figures[peer.name] |= self._measure(name, peer, server)
         self.rounds.append(figures)
+
+    def _measure(self, name: str, peer: Peer, server: Probe) -> Figures:
+        """One measurement; none if it has failed before, or hardly varies."""
+        key = f"{peer.name}, {name}"
+        if key in self.failures or (name == "idle" and self.rounds):
+            return {}
+        try:
+            return MEASURES[name](peer, server, self._size)
+        except Failed as error:
+            self.failures[key] = str(error)
+            return {}
 
     def report(self) -> str:
         """The tables and what is to be known about them."""
         names = sorted((peer.name for peer in self._peers), key=self._order)
-        versions = "; ".join(
-            ", ".join(f"{name} {number}" for name, number in row["versions"].items())
-            for row in self.about.values()
+        versions = dict.fromkeys(
+            f"{package} {number}"
+            for about in self.about.values()
+            for package, number in about["versions"].items()
         )
         head = (
             f"{time.strftime('%Y-%m-%d')}, {machine()}, {self.server} on the same "
             f"machine, without persistence. Medians of {len(self.rounds)} rounds; in "
-            f"brackets the ratio to raw redis-py. Versions: {versions}."
+            f"brackets the ratio to raw redis-py. Versions: {', '.join(versions)}."
         )
         parts = [head]
         for title, columns in _TABLES.items():
@@ -139,7 +140,7 @@ class _Bench:
             "nothing has changed."
         )
         for name, failure in self.failures.items():
-            parts.append(f"{name} failed: `{failure}`.")
+            parts.append(f"Failed: {name}: `{failure}`")
         return "\n\n".join(parts)
 
     def _order(self, name: str) -> tuple[bool, bool, float]:
@@ -174,6 +175,8 @@ def main() -> None:
     parser.add_argument("--peers", help="only these, as raw,flowd,taskiq")
     parser.add_argument("--docs", action="store_true", help="write the page")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be 1 or more")
     peers = list(Peer.every())
     if options.peers:
         known = {peer.name: peer for peer in peers}

@@ -1,10 +1,14 @@
-"""What is measured on one system under test, through the contract alone."""
+"""What is measured on one system under test, through the contract alone.
+
+Each measurement takes a peer, an empty server and a size, and raises `Failed` when the
+peer cannot do it.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -13,7 +17,7 @@ from benchmarks.peer import Failed, Peer, Program
 from benchmarks.servers import Probe
 from tests.monitor import Monitor
 
-__all__ = ["FULL", "QUICK", "SMALL", "Figures", "Size", "idle", "measure", "watch"]
+__all__ = ["FULL", "MEASURES", "QUICK", "SMALL", "Figures", "Size", "idle", "watch"]
 
 Figures: TypeAlias = dict[str, float]
 
@@ -55,34 +59,6 @@ _FEWEST: Final = 500
 _MOST: Final = 100_000
 
 
-def measure(peer: Peer, server: Probe, size: Size, skip: set[str]) -> Iterator[Figures]:
-    """Take one round of figures; what fails is added to `skip` and passed over.
-
-    Raises:
-        Failed: after everything else was measured; says what failed first.
-    """
-    steps: Mapping[str, Callable[[], Figures]] = {
-        "drain100": lambda: _drain(peer, server, size, 100),
-        "drain10": lambda: _drain(peer, server, size, 10),
-        "produce": lambda: _enqueue(peer, server, "produce", size.serial),
-        "together": lambda: _enqueue(peer, server, "together", size.serial),
-        "bulk": lambda: _enqueue(peer, server, "bulk", size.bulk),
-        "latency": lambda: _latency(peer, server, size.timed),
-        "commands": lambda: _commands(peer, server, size.counted),
-    }
-    failures: list[str] = []
-    for name, step in steps.items():
-        server.client.flushall()
-        if name not in skip:
-            try:
-                yield step()
-            except Failed as error:
-                skip.add(name)
-                failures.append(f"{name}: {error}")
-    if failures:
-        raise Failed("; ".join(failures))
-
-
 def idle(peer: Peer, server: Probe, size: Size) -> Figures:
     """Watch a worker that has nothing to do.
 
@@ -98,7 +74,7 @@ def watch(worker: Program, server: Probe, size: Size) -> Figures:
     """Watch a worker that was just started and has nothing to do.
 
     Raises:
-        Failed: this is not Linux.
+        Failed: it has ended meanwhile, or this is not Linux.
     """
     if not Path("/proc/self/task").exists():
         raise Failed("an idle worker is watched through /proc, which Linux has")
@@ -108,11 +84,20 @@ def watch(worker: Program, server: Probe, size: Size) -> Figures:
         time.sleep(size.idle)
         used = _cpu_of(worker.pid) - before
         sent = monitor.sent().total()
+    worker.check()
     return {
         "idle_rss": _rss_of(worker.pid),
         "idle_cpu": used / size.idle * 100,
         "idle_commands": sent / size.idle,
     }
+
+
+def _drain100(peer: Peer, server: Probe, size: Size) -> Figures:
+    return _drain(peer, server, size, 100)
+
+
+def _drain10(peer: Peer, server: Probe, size: Size) -> Figures:
+    return {"drain10": _drain(peer, server, size, 10)["drain10"]}
 
 
 def _drain(peer: Peer, server: Probe, size: Size, concurrency: int) -> Figures:
@@ -123,12 +108,12 @@ def _drain(peer: Peer, server: Probe, size: Size, concurrency: int) -> Figures:
     _fill(peer, server, jobs)
     before = server.cpu()
     took = peer.ask(server.url, "work", jobs, concurrency)
-    figures = {f"drain{concurrency}": jobs / took["seconds"]}
-    if concurrency == 100:
-        figures["cpu"] = took["cpu"] / jobs * 1_000
-        figures["server_cpu"] = (server.cpu() - before) / jobs * 1_000
-        figures["left"] = server.stored() / jobs
-    return figures
+    return {
+        f"drain{concurrency}": jobs / took["seconds"],
+        "cpu": took["cpu"] / jobs * 1_000,
+        "server_cpu": (server.cpu() - before) / jobs * 1_000,
+        "left": server.stored() / jobs,
+    }
 
 
 def _fill(peer: Peer, server: Probe, jobs: int) -> None:
@@ -136,12 +121,20 @@ def _fill(peer: Peer, server: Probe, jobs: int) -> None:
         peer.ask(server.url, "produce", jobs)
 
 
-def _enqueue(peer: Peer, server: Probe, command: str, jobs: int) -> Figures:
-    took = peer.ask(server.url, command, jobs)
-    return {command: jobs / took["seconds"]} if took else {}
+def _enqueue(peer: Peer, server: Probe, size: Size) -> Figures:
+    figures: Figures = {}
+    for command, jobs in (
+        ("produce", size.serial),
+        ("together", size.serial),
+        ("bulk", size.bulk),
+    ):
+        if took := peer.ask(server.url, command, jobs):
+            figures[command] = jobs / took["seconds"]
+    return figures
 
 
-def _latency(peer: Peer, server: Probe, jobs: int) -> Figures:
+def _latency(peer: Peer, server: Probe, size: Size) -> Figures:
+    jobs = size.timed
     with peer.start(server.url, "latency", jobs, 10) as worker:
         worker.answer()
         time.sleep(_STARTED)
@@ -150,13 +143,31 @@ def _latency(peer: Peer, server: Probe, jobs: int) -> Figures:
     return {"median": took["median"] * 1_000, "p99": took["p99"] * 1_000}
 
 
-def _commands(peer: Peer, server: Probe, jobs: int) -> Figures:
+def _commands(peer: Peer, server: Probe, size: Size) -> Figures:
+    jobs = size.counted
     with Monitor(server.url) as monitor:
         peer.ask(server.url, "produce", jobs)
         enqueuing = monitor.sent().total()
         peer.ask(server.url, "work", jobs, 100)
         working = monitor.sent().total()
     return {"enqueue_commands": enqueuing / jobs, "work_commands": working / jobs}
+
+
+def _import(peer: Peer, server: Probe, _: Size) -> Figures:
+    imports: str = peer.ask(server.url, "about")["imports"]
+    return {"import": peer.seconds_to_import(imports) * 1_000}
+
+
+MEASURES: Final[Mapping[str, Callable[[Peer, Probe, Size], Figures]]] = {
+    "drain at 100": _drain100,
+    "drain at 10": _drain10,
+    "enqueue": _enqueue,
+    "latency": _latency,
+    "commands": _commands,
+    "import": _import,
+    "idle": idle,
+}
+"""What it is called when it fails, and the measurement."""
 
 
 def _cpu_of(pid: int) -> float:

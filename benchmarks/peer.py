@@ -46,6 +46,11 @@ class Program:
         self._process = process
         self._errors = errors
 
+    def check(self) -> None:
+        """Raise Failed if it has ended, as `answer` would."""
+        if self._process.poll() is not None:
+            self.answer()
+
     def stop(self) -> dict[str, Any]:
         """Send it SIGTERM, and return what it then answers; raises as `answer`."""
         self._process.terminate()
