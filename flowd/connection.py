@@ -1,15 +1,17 @@
-"""One connection to one server: commands go out in batches, answers come back in order.
+"""One connection to one server: commands go out together, answers come back in order.
 
-redis-py connects, logs in and reads; its retries are off, because it repeats commands
-whose answer was lost, and an XADD that is repeated is a second job. A `Link` says which
-of the two happened: `Unreachable` (nothing was sent) or `OutcomeUnknown`.
+redis-py connects and logs in. From then on a protocol of flowd's own writes and reads:
+redis-py repeats commands whose answer was lost, and an XADD that is repeated is a second
+job. A `Link` says which of the two happened: `Unreachable` (nothing was sent) or
+`OutcomeUnknown`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 import hiredis
@@ -17,211 +19,283 @@ import redis.exceptions
 from redis.asyncio.connection import AbstractConnection
 
 from flowd.address import Address
-from flowd.errors import (
-    AccessDenied,
-    GroupMissing,
-    IdNotIncreasing,
-    NotReady,
-    OutcomeUnknown,
-    QueueFull,
-    ServerError,
-    StreamShared,
-    Unreachable,
-    WrongKeyType,
-)
+from flowd.errors import OutcomeUnknown, ServerError, Unreachable
+from flowd.refusal import is_demotion, refusal
 
-__all__ = ["Argument", "Link", "ScriptMissing", "refusal"]
+__all__ = ["TIMEOUT", "Argument", "Link"]
 
 Argument: TypeAlias = str | bytes | int
 
-_TIMEOUT: Final = 2.0
+TIMEOUT: Final = 2.0
+"""Seconds after which an answer counts as lost, unless said otherwise."""
+
 _GRACE: Final = 0.05
+_MORE: Final = object()
+_BUFFER: Final = 64 * 1024
 
 # The stub of hiredis says that a command has one argument.
 _pack: Final[Callable[[tuple[Argument, ...]], bytes]] = vars(hiredis)["pack_command"]
-
-# Found anywhere in the text, not only in front: 6.2 wraps what a script raises.
-_REFUSALS: Final[tuple[tuple[str, type[ServerError]], ...]] = (
-    ("SHARED stream", StreamShared),
-    ("NOGROUP", GroupMissing),
-    ("UNBLOCKED the stream key no longer exists", GroupMissing),
-    ("WRONGTYPE", WrongKeyType),
-    ("NOPERM", AccessDenied),
-    ("can't run this command or subcommand", AccessDenied),
-    ("ACL failure in script", AccessDenied),
-    ("The user executing the script", AccessDenied),
-    ("NOAUTH", AccessDenied),
-    ("equal or smaller than the target stream top item", IdNotIncreasing),
-    ("must be greater than 0-0", IdNotIncreasing),
-    ("command not allowed when used memory", QueueFull),
-    ("OOM", QueueFull),
-    ("LOADING", NotReady),
-    ("READONLY", NotReady),
-    ("read only replica", NotReady),
-    ("MISCONF", NotReady),
-    ("MASTERDOWN", NotReady),
-    ("NOREPLICAS", NotReady),
-    ("BUSY", NotReady),
-    ("UNBLOCKED", NotReady),
-)
-
-_DEMOTED: Final = ("READONLY", "read only replica", "MASTERDOWN", "UNBLOCKED")
-
-
-class ScriptMissing(ServerError):
-    """The server does not know a script yet, or has forgotten it (NOSCRIPT)."""
-
-
-def refusal(error: Exception | str) -> ServerError:
-    """The flowd error for what a server answered."""
-    text = str(error)
-    match error:
-        case redis.exceptions.NoScriptError():
-            return ScriptMissing(text)
-        case redis.exceptions.AuthenticationError():
-            return AccessDenied(f"Redis refuses the login: {text}")
-        case redis.exceptions.NoPermissionError():
-            return AccessDenied(f"the Redis user lacks a right: {text}")
-        case redis.exceptions.OutOfMemoryError():
-            return QueueFull(f"Redis is out of memory: {text}")
-        case redis.exceptions.BusyLoadingError() | redis.exceptions.ReadOnlyError():
-            return NotReady(f"Redis cannot do it now: {text}")
-        case _:
-            for sign, kind in _REFUSALS:
-                if sign in text:
-                    return kind(text)
-            return ServerError(text)
+_MULTI: Final = _pack(("MULTI",))
+_EXEC: Final = _pack(("EXEC",))
 
 
 class _Call:
-    """A command on its way."""
+    """What was asked in one piece, and the one answer that is awaited."""
 
-    __slots__ = ("command", "reply", "timeout")
+    __slots__ = ("answers", "due", "late", "packed", "refused", "reply", "timeout")
 
-    def __init__(self, command: tuple[Argument, ...], timeout: float) -> None:
-        self.command = command
+    def __init__(self, packed: bytes, answers: int, timeout: float) -> None:
+        self.packed = packed
+        self.answers = answers
+        """How many the server will send; the last one counts."""
+
         self.timeout = timeout
+        self.due = 0.0
+        self.late = False
+        self.refused: ServerError | None = None
         self.reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
     def answer(self, reply: object) -> None:
+        """Take one answer; a refusal counts wherever it comes."""
+        self.answers -= 1
+        if self.refused is None and isinstance(reply, ServerError):
+            self.refused = reply
         # The caller may have been cancelled; the command was carried out all the same.
-        if self.reply.done():
+        if self.answers or self.reply.done():
             return
-        if isinstance(reply, ServerError):
-            self.reply.set_exception(reply)
-        else:
+        if self.refused is None:
             self.reply.set_result(reply)
+        else:
+            self.reply.set_exception(self.refused)
 
     def fail(self, error: ServerError) -> None:
+        """There will be no answer."""
         if not self.reply.done():
             self.reply.set_exception(error)
+
+
+class _Wire(asyncio.BufferedProtocol):
+    """A connection after the login."""
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        gone: Callable[[_Wire, Sequence[_Call], Sequence[_Call], str], None],
+    ) -> None:
+        self._transport = transport
+        self._gone = gone
+        self._loop = asyncio.get_running_loop()
+        self._parser = hiredis.Reader(replyError=refusal, notEnoughData=_MORE)
+        # One buffer for all reads: asyncio's own are so large that each is asked of
+        # the operating system anew.
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._sent: deque[_Call] = deque()
+        self._ready: list[_Call] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._why = "the server closed the connection"
+        self._leaving = False
+        self.usable = True
+        """Whether new commands may go this way."""
+
+        transport.set_protocol(self)
+
+    def ask(self, call: _Call) -> None:
+        """Send with all else that is asked in this turn of the loop."""
+        if not self._ready:
+            self._loop.call_soon(self._flush)
+        self._ready.append(call)
+
+    def close(self, why: str) -> None:
+        """Close at once; `gone` is told what has no answer."""
+        if self.usable:
+            self._why = why
+        self._end()
+        self._transport.abort()
+
+    def _flush(self) -> None:
+        if not self.usable:
+            return
+        calls, self._ready = self._ready, []
+        self._sent.extend(calls)
+        self._transport.write(b"".join([call.packed for call in calls]))
+        now = self._loop.time()
+        for call in calls:
+            call.due = now + call.timeout
+        self._watch(min([call.due for call in calls]))
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's
+        """As `asyncio.BufferedProtocol`."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """As `asyncio.BufferedProtocol`."""
+        self._parser.feed(bytes(self._view[:nbytes]))
+        try:
+            while (reply := self._parser.gets()) is not _MORE:
+                call = self._sent[0]
+                call.answer(reply)
+                if not call.answers:
+                    self._sent.popleft()
+                self._leaving |= is_demotion(reply)
+        except (hiredis.HiredisError, IndexError) as error:
+            self.close(f"the server sent what is no answer: {error}")
+        if self._leaving and not self._sent:
+            self.close("the server is no primary any more")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As `asyncio.BufferedProtocol`."""
+        if exc is not None:
+            self._why = str(exc) or type(exc).__name__
+        self._end()
+
+    def _end(self) -> None:
+        self.usable = False
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        sent, self._sent = self._sent, deque[_Call]()
+        ready, self._ready = self._ready, []
+        self._gone(self, sent, ready, self._why)
+
+    def _watch(self, due: float) -> None:
+        """Look for late answers then; one timer serves all calls, one after the other."""
+        if self._alarm is not None:
+            if self._alarm.when() <= due:
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._alarm = None
+        if not self._sent:
+            return
+        call = min(self._sent, key=lambda call: call.due)
+        if call.due <= self._loop.time():
+            if call.late:
+                self.close("no answer in time")
+                return
+            # Let the answer in that came while a handler kept the loop from looking.
+            call.late = True
+            call.due = self._loop.time() + _GRACE
+        self._watch(call.due)
 
 
 class Link:
     """A connection that everything on one event loop may share.
 
-    Calls made while others are on their way are sent together, in one write. A read
-    that blocks needs a link of its own, or all others would wait behind it.
+    Calls made in one turn of the loop are sent together, in one write, whether or not
+    those before them are answered. A read that blocks needs a link of its own, or all
+    others would wait behind it.
     """
 
     def __init__(self, address: Address, *, name: str = "flowd") -> None:
         self._address = address
         self._name = name
         self._connection: AbstractConnection | None = None
+        self._wire: _Wire | None = None
         self._waiting: list[_Call] = []
-        self._pump: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self.client_id = 0
         """The server's number for this connection; 0 while there is none."""
 
         self.connections = 0
         """How many there have been."""
 
-    async def call(
-        self, *command: Argument, timeout: float = _TIMEOUT  # noqa: ASYNC109 - Redis'
-    ) -> object:
-        """Send one command and return its raw answer (RESP 2, bytes).
+    def call(
+        self, *command: Argument, timeout: float = TIMEOUT
+    ) -> asyncio.Future[object]:
+        """Send one command; the result is its raw answer (RESP 2, bytes).
 
         A caller that is cancelled stops waiting; the command is carried out.
 
-        Raises:
+        Raises, when awaited:
             Unreachable: not connected within `timeout` seconds; nothing was sent.
             OutcomeUnknown: sent, but no answer came within `timeout` seconds.
             ServerError: the server refused; the subclass says why.
         """
-        call = _Call(command, timeout)
-        self._waiting.append(call)
-        if self._pump is None:
-            self._pump = asyncio.get_running_loop().create_task(
-                self._run(), name=self._name, context=contextvars.Context()
-            )
-        return await call.reply
+        return self._ask(_Call(_pack(command), 1, timeout))
+
+    def transact(
+        self, commands: Sequence[tuple[Argument, ...]]
+    ) -> asyncio.Future[object]:
+        """Send commands that are carried out all or none (MULTI, EXEC).
+
+        The result is the list of their answers, in which one that failed while it was
+        carried out is a ServerError. Raises as `call`, also if one was refused before;
+        then none was carried out.
+        """
+        packed = b"".join([_MULTI, *map(_pack, commands), _EXEC])
+        return self._ask(_Call(packed, len(commands) + 2, TIMEOUT))
 
     async def aclose(self) -> None:
         """Close the connection; what is on its way fails with `OutcomeUnknown`."""
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait([self._pump])
+        if self._wire is not None:
+            self._wire.close("it was closed here")
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        self._answer_waiting(self._unreachable(ConnectionError("closed")))
         await self._drop()
 
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                calls, self._waiting = self._waiting, []
-                await self._exchange(calls)
-        finally:
-            self._pump = None
+    def _ask(self, call: _Call) -> asyncio.Future[object]:
+        if self._wire is not None and self._wire.usable:
+            self._wire.ask(call)
+        else:
+            self._waiting.append(call)
+            self._connect_soon()
+        return call.reply
 
-    async def _exchange(self, calls: list[_Call]) -> None:
-        answered, sent = 0, False
-        limit = asyncio.timeout(None)
-        alarm = asyncio.get_running_loop().call_later(
-            max(call.timeout for call in calls), _give_grace, limit
-        )
+    def _gone(
+        self, wire: _Wire, sent: Sequence[_Call], ready: Sequence[_Call], why: str
+    ) -> None:
+        if wire is self._wire:
+            self._wire, self.client_id = None, 0
+        for call in sent:
+            call.fail(OutcomeUnknown(f"the answer of {self._address} was lost: {why}"))
+        if ready:
+            self._waiting += ready
+            self._connect_soon()
+
+    def _connect_soon(self) -> None:
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(
+                self._connect(), name=self._name, context=contextvars.Context()
+            )
+
+    async def _connect(self) -> None:
+        failed: ServerError = self._unreachable(ConnectionError("closed"))
         try:
-            async with limit:
-                connection = await self._connected()
-                packed = b"".join([_pack(call.command) for call in calls])
-                sent = True
-                await connection.send_packed_command(packed, check_health=False)
-                elsewhere = False
-                for call in calls:
-                    reply = await _read(connection)
-                    elsewhere |= _may_be_elsewhere(reply)
-                    call.answer(reply)
-                    answered += 1
-                if elsewhere:
-                    await self._drop()
+            await asyncio.sleep(0)  # whoever asks in this turn shares what comes of it
+            async with asyncio.timeout(max(call.timeout for call in self._waiting)):
+                await self._drop()
+                self._wire = await self._open()
         except ServerError as error:
-            for call in calls[answered:]:
-                call.fail(error)
+            failed = error
         except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
-            await self._drop()
-            for call in calls[answered:]:
-                call.fail(self._lost(sent, error))
-        except asyncio.CancelledError as error:
-            for call in calls[answered:]:
-                call.fail(self._lost(sent, error))
-            raise
+            failed = self._unreachable(error)
         finally:
-            alarm.cancel()
+            self._connecting = None
+            self._answer_waiting(failed)
 
-    def _lost(self, sent: bool, error: BaseException) -> ServerError:
+    def _answer_waiting(self, failed: ServerError) -> None:
+        """Send what waited for a connection, or let it fail without one."""
+        calls, self._waiting = self._waiting, []
+        for call in calls:
+            if self._wire is None:
+                call.fail(failed)
+            else:
+                self._wire.ask(call)
+
+    def _unreachable(self, error: BaseException) -> ServerError:
         what = str(error) or "no answer in time"
-        if sent:
-            return OutcomeUnknown(f"the answer of {self._address} was lost: {what}")
         return Unreachable(f"cannot reach {self._address}: {what}")
 
-    async def _connected(self) -> AbstractConnection:
-        if self._connection is not None:
-            if not await _is_stale(self._connection):
-                return self._connection
-            await self._drop()
+    async def _open(self) -> _Wire:
         connection = await self._address.connection(self._name)
         connect: Callable[[], Awaitable[None]] = connection.connect
         try:
             await connect()
-            await connection.send_command("CLIENT", "ID", check_health=False)
-            reply = await _read(connection)
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, redis.exceptions.RedisError):
@@ -235,50 +309,29 @@ class Link:
             raise
         self._connection = connection
         self.connections += 1
+        wire = _Wire(_transport(connection), self._gone)
+        asked = _Call(_pack(("CLIENT", "ID")), 1, TIMEOUT)
+        wire.ask(asked)
+        try:
+            reply = await asked.reply
+        except OutcomeUnknown as error:
+            raise ConnectionError(str(error)) from None
+        except ServerError:
+            reply = 0  # a right is missing; then a blocked read ends by itself
         self.client_id = reply if isinstance(reply, int) else 0
-        return connection
+        return wire
 
     async def _drop(self) -> None:
-        connection, self._connection, self.client_id = self._connection, None, 0
+        wire, self._wire, self.client_id = self._wire, None, 0
+        connection, self._connection = self._connection, None
+        if wire is not None:
+            wire.close("it was closed here")
         if connection is not None:
             await connection.disconnect(nowait=True)
 
 
-async def _read(connection: AbstractConnection) -> object:
-    """The next answer; an error the server sent is returned, not raised."""
-    try:
-        return await _reader(connection)(disconnect_on_error=False)
-    except (
-        redis.exceptions.ResponseError,
-        redis.exceptions.BusyLoadingError,
-        redis.exceptions.AuthenticationError,
-    ) as error:
-        return refusal(error)
-
-
-def _give_grace(limit: asyncio.Timeout) -> None:
-    """Let the answer in that came while a handler kept the loop from looking."""
-    limit.reschedule(asyncio.get_running_loop().time() + _GRACE)
-
-
-def _may_be_elsewhere(reply: object) -> bool:
-    """Whether the address may lead to another server by now: after a failover.
-
-    The old primary keeps its connections and refuses what writes.
-    """
-    return isinstance(reply, NotReady) and any(sign in str(reply) for sign in _DEMOTED)
-
-
-def _reader(connection: AbstractConnection) -> Callable[..., Awaitable[object]]:
-    return connection.read_response
-
-
-async def _is_stale(connection: AbstractConnection) -> bool:
-    """Whether a connection was closed while nobody used it.
-
-    Seen before a command is sent, so that it is not called unknown.
-    """
-    try:
-        return not connection.is_connected or bool(await connection.can_read())
-    except (redis.exceptions.RedisError, OSError):
-        return True
+def _transport(connection: AbstractConnection) -> asyncio.WriteTransport:
+    """What a connected connection of redis-py writes to, of which it makes no secret."""
+    writer: object = getattr(connection, "_writer", None)
+    assert isinstance(writer, asyncio.StreamWriter), "redis-py connects with streams"
+    return writer.transport

@@ -29,6 +29,7 @@ __all__ = ["LEASES_TO_DEATH", "Consumer"]
 _log: Final = logging.getLogger("flowd")
 
 _POLL: Final = 2.0
+_FEW: Final = 16
 _SOONEST: Final = 0.01
 LEASES_TO_DEATH: Final = 10
 """After so many without a sign of life a consumer counts as dead."""
@@ -45,6 +46,7 @@ class Consumer:
         outage: Outage,
         *,
         block: float,
+        concurrency: int,
         claimer: Claimer | None,
         slots: Callable[[], int],
         takeovers: Callable[[], int],
@@ -53,9 +55,13 @@ class Consumer:
     ) -> None:
         self._stream = stream
         self._reader = reader
+        self._waiting_stream = stream.over(reader)
         self._holder = holder
         self._outage = outage
         self._block = block
+        # The server has the next ready while the handlers of these run; where there
+        # are few, a round trip would cost more than that saves.
+        self._most = max(concurrency // 2, _FEW)
         self._claimer = claimer
         self._slots = slots
         self._takeovers = takeovers
@@ -67,6 +73,8 @@ class Consumer:
         self._unblocking: asyncio.Task[None] | None = None
         self._cursor: bytes = b"0-0"
         self._stranded = False
+        self._flowing = False
+        self._alarm: asyncio.TimerHandle | None = None
         self._failures: Counter[str] = Counter()
         self._tend_at = 0.0
         # Leases went on running while the server was away, so the other workers get
@@ -80,8 +88,12 @@ class Consumer:
         Raises:
             FatalError: the server refuses, and will until somebody changes something.
         """
-        while not self._stopping:
-            await self._step()
+        try:
+            while not self._stopping:
+                await self._step()
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
 
     def stop(self) -> None:
         """Read no more; a blocked read ends at once."""
@@ -116,11 +128,11 @@ class Consumer:
             what = "taking over" if claim and not self._stranded else "tending"
             await self._patiently(what, self._tend(free, room if claim else 0))
         elif free <= 0:
-            await self._wait_for_slot(self._tend_at - now)
+            await self._wait_for_slot()
         else:
             until = min(self._tend_at, self._claim_at) if room > 0 else self._tend_at
             block = min(self._block, max(until - now, _SOONEST))
-            await self._patiently("reading", self._read(free, block))
+            await self._patiently("reading", self._read(min(free, self._most), block))
 
     async def _patiently(self, what: str, step: Awaitable[None]) -> None:
         """Take one step; after a failure, wait the longer the more there were."""
@@ -152,18 +164,25 @@ class Consumer:
         return min(free, self._claimer.concurrency - self._takeovers())
 
     async def _read(self, count: int, block: float) -> None:
+        if self._flowing:
+            # There is more, so nobody has to wait for it: the command goes out with
+            # the endings that made the room.
+            entries = await self._stream.read(self._holder.consumer, count)
+        else:
+            entries = await self._read_blocking(count, block)
+        self._flowing = len(entries) == count
+        for entry in entries:
+            self._start(entry)
+
+    async def _read_blocking(self, count: int, block: float) -> list[Entry]:
         self._reading_until = time.monotonic() + block
         try:
-            entries = await self._stream.read(
-                self._reader, self._holder.consumer, count, block
-            )
+            return await self._waiting_stream.read(self._holder.consumer, count, block)
         finally:
             self._reading_until = 0.0
             if self._unblocking is not None:
                 # It must neither end a later read nor outlive this loop.
                 await asyncio.wait([self._unblocking])
-        for entry in entries:
-            self._start(entry)
 
     async def _tend(self, free: int, takeovers: int) -> None:
         stranded = free if self._stranded else 0
@@ -211,13 +230,18 @@ class Consumer:
                 },
             )
 
-    async def _wait_for_slot(self, most: float) -> None:
+    async def _wait_for_slot(self) -> None:
+        """Wait for a slot, or until there is something to tend."""
         self._slot_freed.clear()
-        try:
-            async with asyncio.timeout(most):
-                await self._slot_freed.wait()
-        except TimeoutError:
-            return
+        if self._alarm is None:
+            # One that rings too early is harmless, so it is never set anew.
+            wait = self._tend_at - time.monotonic()
+            self._alarm = asyncio.get_running_loop().call_later(wait, self._ring)
+        await self._slot_freed.wait()
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._slot_freed.set()
 
     async def _recreate(self) -> None:
         """Set the group up again at 0, so that nothing is passed over."""

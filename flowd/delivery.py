@@ -8,7 +8,8 @@ never does, and whoever does not know one ignores it.
     _attempt      the number of the attempt that comes next, from the second on
     _deliveries   how often earlier entries of this job were handed out
     _key          the idempotency key it was enqueued with
-    _v            only for a job that would have no field otherwise
+    _v            the version of its schema, where that declares one; 1 for a job that
+                  would have no field otherwise
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ FlowdError
 ├── EncodeError            a value that has no form on the wire
 │   └── PayloadTooLarge    a job above the size limit
 ├── DecodeError            an entry that is not this job
+│   └── NewerVersion       an entry of a version that the class does not know yet
 ├── ServerError            Redis said no, or could not be asked
 │   ├── Unreachable        no connection; nothing was sent
 │   ├── OutcomeUnknown     sent, and the answer was lost
@@ -43,6 +44,7 @@ __all__ = [
     "HandlerSignal",
     "IdNotIncreasing",
     "LetterNotFound",
+    "NewerVersion",
     "NotDurable",
     "NotReady",
     "OptionError",
@@ -139,6 +141,23 @@ class DecodeError(FlowdError, ValueError):
         self.field = field
         self.reason = reason
         self.value = value
+
+
+class NewerVersion(DecodeError):
+    """An entry of a version that the class does not know yet.
+
+    A worker hands it back, and one with newer classes takes it.
+
+    Attributes:
+        version: of the entry.
+        known: the newest that the class reads.
+    """
+
+    def __init__(self, job: str, version: int, known: int) -> None:
+        reason = f"the job is of version {version}, and this class reads up to {known}"
+        super().__init__(job, "_v", reason)
+        self.version = version
+        self.known = known
 
 
 class ServerError(FlowdError):

@@ -97,6 +97,7 @@ class QueueHandle(Generic[J]):
             self._holder,
             session.outage,
             block=block,
+            concurrency=concurrency,
             claimer=claimer,
             slots=self._slots,
             takeovers=lambda: self._worker.takeovers,

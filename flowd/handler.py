@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
 from flowd.delivery import Context, Delivery
@@ -33,25 +34,23 @@ class BoundHandler(Generic[J]):
         self.name = f"{function.__module__}.{function.__qualname__}"
         """Where the handler is defined, for the log."""
 
-        self._in_thread = not _is_async(handler)
         if _takes_context(handler):
-            self._call = _with_context(handler, stream, lease)
+            call = _with_context(handler, stream, lease)
         elif _takes_job(handler):
-            self._call = _without_context(handler)
+            call = _without_context(handler)
         else:
             raise OptionError(
                 "handler",
                 handler,
                 "must be a function of (job) or of (job, ctx)",
             )
-
-    def __call__(self, job: J, delivery: Delivery) -> Awaitable[object]:
+        self.begin: Callable[[J, Delivery], Awaitable[object]]
         """Begin a run; awaiting it brings the handler to its end."""
-        if self._in_thread:
-            return _in_thread(self._call, job, delivery)
-        result = self._call(job, delivery)
-        assert inspect.isawaitable(result), "a coroutine function returns a coroutine"
-        return result
+
+        if _gives_coroutines(call, handler):
+            self.begin = call
+        else:
+            self.begin = partial(_in_thread, call)
 
 
 def _with_context(
@@ -66,7 +65,9 @@ def _without_context(
     return lambda job, _: handler(job)
 
 
-def _is_async(handler: Callable[..., object]) -> bool:
+def _gives_coroutines(
+    _: Callable[[J, Delivery], object], handler: Callable[..., object]
+) -> TypeGuard[Callable[[J, Delivery], Awaitable[object]]]:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - an object with async __call__
     )

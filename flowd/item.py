@@ -51,27 +51,36 @@ class Item(Generic[J_co]):
             raise OptionError("key_ttl", self.key_ttl, "must be at least 0.001 (s)")
 
 
-def addition_of(item: Item[Job]) -> Addition:
+def addition_of(job: Job | Item[Job]) -> Addition:
     """A job as it goes into a stream; raises EncodeError or PayloadTooLarge."""
-    fields = item.job.to_fields()
+    if not isinstance(job, Item):
+        return Addition(*_encoded(job))
+    fields, size = _encoded(job.job)
+    job_id = ""
+    if job.delay > 0:
+        job_id = uuid.uuid4().hex
+        fields[b"_id"] = job_id.encode()
+    if job.key is not None:
+        fields[b"_key"] = job.key.encode()
+    return Addition(fields, size, job.id, job.delay, job_id, job.key, job.key_ttl)
+
+
+def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:
+    """A job's fields, and how many bytes they have."""
+    fields = job.to_fields()
     size = weight(fields)
     if size > MOST_BYTES:
         raise PayloadTooLarge(
-            type(item.job).SPEC.name,
+            type(job).SPEC.name,
             max(fields, key=lambda name: len(fields[name])).decode(),
             size,
             MOST_BYTES,
         )
-    if not fields:
-        # An entry needs a field, and this job happens to have none.
-        fields = {b"_v": b"1"}
-    job_id = ""
-    if item.delay > 0:
-        job_id = uuid.uuid4().hex
-        fields[b"_id"] = job_id.encode()
-    if item.key is not None:
-        fields[b"_key"] = item.key.encode()
-    return Addition(fields, size, item.id, item.delay, job_id, item.key, item.key_ttl)
+    version = type(job).SPEC.version
+    if version or not fields:
+        # An entry needs a field, and a job may happen to have none.
+        fields[b"_v"] = b"%d" % (version or 1)
+    return fields, size
 
 
 def _size(key: str) -> int:

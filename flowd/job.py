@@ -8,14 +8,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final, Protocol, Self
+from typing import ClassVar, Final, Protocol, Self, TypeVar
 
 from flowd.display import printable
-from flowd.errors import DecodeError, EncodeError, FormatError
+from flowd.errors import DecodeError, EncodeError, FormatError, NewerVersion
 from flowd.policy import Policy
 from flowd.wire import CodecError
 
-__all__ = ["FORMAT", "MOST_BYTES", "Job", "JobSpec", "spec_of", "weight"]
+__all__ = ["FORMAT", "MOST_BYTES", "Job", "JobSpec", "decode", "spec_of", "weight"]
+
+J = TypeVar("J", bound="Job")
 
 FORMAT: Final = 1
 """The generation of classes that this flowd runs; `flowd-gen` prints its own."""
@@ -48,6 +50,9 @@ class JobSpec:
     secrets: tuple[str, ...] = ()
     """Wire names whose values never reach a log, an error or a terminal."""
 
+    version: int = 0
+    """The declared `version`, which travels as `_v`; 0 if none is, which reads as 1."""
+
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             advice = "upgrade flowd" if self.format > FORMAT else "run flowd-gen again"
@@ -56,6 +61,20 @@ class JobSpec:
                 self.format,
                 f"this flowd runs format {FORMAT}: {advice}",
             )
+
+    def version_of(self, fields: Mapping[bytes, bytes]) -> int:
+        """The version of an entry; 1 where it says none.
+
+        Raises:
+            NewerVersion: it is above the one that the class is of.
+            DecodeError: it is not a number from 1 to 999999999.
+        """
+        raw = fields.get(b"_v", b"1")
+        if not raw.isdigit() or len(raw) > 9 or not (version := int(raw)):
+            raise DecodeError(self.name, "_v", "expected a number", repr(raw[:40]))
+        if version > max(self.version, 1):
+            raise NewerVersion(self.name, version, max(self.version, 1))
+        return version
 
     def encode_error(self, key: bytes, job: object, cause: Exception) -> EncodeError:
         """Say why the field of that wire name has no form on the wire."""
@@ -116,9 +135,16 @@ def spec_of(job_class: type[Job]) -> JobSpec:
     return spec
 
 
+def decode(job_class: type[J], fields: Mapping[bytes, bytes]) -> J:
+    """The job that an entry is; raises what `version_of` and `from_fields` do."""
+    if b"_v" in fields:
+        job_class.SPEC.version_of(fields)
+    return job_class.from_fields(fields)
+
+
 def weight(fields: Mapping[bytes, bytes]) -> int:
     """How many bytes the names and values have."""
-    return sum(map(len, fields)) + sum(map(len, fields.values()))
+    return len(b"".join(fields)) + len(b"".join(fields.values()))
 
 
 def _reason(cause: Exception) -> str:

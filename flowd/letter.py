@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from flowd import outcome
 from flowd.delivery import Delivery, moment, number
 from flowd.errors import DecodeError
-from flowd.job import Job
+from flowd.job import Job, decode
 
 __all__ = ["LETTER_FIELDS", "Letter", "letter_fields", "read_letter"]
 
@@ -119,7 +119,7 @@ def read_letter(
     if job_class is not None and reason not in ("undecodable", "unknown"):
         # A class that has changed since the job died may not read it any more.
         with contextlib.suppress(DecodeError):
-            job = job_class.from_fields(fields)
+            job = decode(job_class, fields)
     return Letter(
         id=letter_id.decode(),
         job_id=job_id,

@@ -26,6 +26,8 @@ class Release:
     """Not run to its end: hand it back, `after` seconds from now; spends nothing."""
 
     after: float = 0.0
+    reason: str = ""
+    """Why, if the log is to say so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
 import redis.asyncio
@@ -66,18 +67,23 @@ class Sender:
     ) -> list[str]:
         """Enqueue many jobs; returns their ids. Errors as `Producer.enqueue_bulk`."""
         ids: list[str] = []
-        batch = _Batch()
+        unknown = 0
+        sending: asyncio.Task[None] | None = None
         try:
-            for job in jobs:
-                item = job if isinstance(job, Item) else Item(job)
-                stream, addition = self._stream_of(item.job), addition_of(item)
-                if not batch.takes(stream, addition):
-                    await self._send_batch(batch, ids, durable)
-                    batch = _Batch()
-                batch.add(stream, addition)
-            await self._send_batch(batch, ids, durable)
+            try:
+                for batch in _batches(jobs, self._stream_of):
+                    if sending is not None:
+                        await sending
+                    unknown = len(batch.additions)
+                    sending = asyncio.create_task(self._send_batch(batch, ids, durable))
+                    # While the server has this one, the next is made ready.
+                    await asyncio.sleep(0)  # it begins
+                    await asyncio.sleep(0)  # and is written
+            finally:
+                if sending is not None:
+                    await sending
         except (OutcomeUnknown, NotDurable) as error:
-            raise BulkError(ids, len(batch.additions), error) from error
+            raise BulkError(ids, unknown, error) from error
         except Exception as error:  # that of the caller's iterable as well
             raise BulkError(ids, 0, error) from error
         return ids
@@ -85,8 +91,6 @@ class Sender:
     async def _send_batch(
         self, batch: _Batch, ids: list[str], durable: Durable | bool
     ) -> None:
-        if batch.stream is None:
-            return
         results = await self._enqueue(batch.stream, batch.additions, durable)
         for result in results:
             if isinstance(result, ServerError):
@@ -128,25 +132,35 @@ class Sender:
             await asyncio.sleep(wait)
 
 
+@dataclass(slots=True)
 class _Batch:
     """Consecutive jobs of one stream, as many as go in one round trip."""
 
-    def __init__(self) -> None:
-        self.stream: Stream | None = None
-        self.additions: list[Addition] = []
-        self._bytes = 0
+    stream: Stream
+    additions: list[Addition]
 
-    def takes(self, stream: Stream, addition: Addition) -> bool:
-        return not self.additions or (
-            stream is self.stream
-            and len(self.additions) < _BATCH_JOBS
-            and self._bytes + addition.size <= _BATCH_BYTES
-        )
 
-    def add(self, stream: Stream, addition: Addition) -> None:
-        self.stream = stream
-        self.additions.append(addition)
-        self._bytes += addition.size
+def _batches(
+    jobs: Iterable[Job | Item[Job]], stream_of: Callable[[Job], Stream]
+) -> Iterator[_Batch]:
+    batch: _Batch | None = None
+    size = 0
+    for job in jobs:
+        stream = stream_of(job.job if isinstance(job, Item) else job)
+        addition = addition_of(job)
+        size += addition.size
+        if batch is not None and (
+            stream is not batch.stream
+            or len(batch.additions) == _BATCH_JOBS
+            or size > _BATCH_BYTES
+        ):
+            yield batch
+            batch = None
+        if batch is None:
+            batch, size = _Batch(stream, []), addition.size
+        batch.additions.append(addition)
+    if batch is not None:
+        yield batch
 
 
 class Producer:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Final
 
-from flowd.connection import Argument, Link, ScriptMissing
+from flowd.connection import Argument, Link
+from flowd.refusal import ScriptMissing
 
 __all__ = [
     "ENQUEUE",

@@ -22,7 +22,7 @@ from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.lease import Holder
 from flowd.letter import letter_fields
 from flowd.outage import RECONNECT, Outage
-from flowd.steps import Bury, Requeue, Settled
+from flowd.steps import Bury, Requeue
 from flowd.stream import Stream
 
 __all__ = ["Ending", "Settlement"]
@@ -54,19 +54,16 @@ class Settlement:
         self._requeued = requeued
         self._buried = buried
         self._ready: list[Ending] = []
-        self._open = 0
+        self._under_way = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
-        self._idle.set()
 
     def __len__(self) -> int:
         """How many endings are not settled yet."""
-        return self._open
+        return len(self._ready) + self._under_way
 
     def add(self, delivery: Delivery, end: outcome.Outcome) -> None:
         """Settle this delivery soon."""
-        self._open += 1
-        self._idle.clear()
         self._ready.append((delivery, end))
         self._wake.set()
 
@@ -80,6 +77,7 @@ class Settlement:
         while True:
             await self._wake.wait()
             batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
+            self._under_way += len(batch)
             if not self._ready:
                 self._wake.clear()
             try:
@@ -88,6 +86,7 @@ class Settlement:
                 raise
             except ServerError as error:
                 self._ready[:0] = batch
+                self._under_way -= len(batch)
                 self._wake.set()
                 failures += 1
                 self._outage.begin("settling", self._stream.keys.stream, error)
@@ -98,7 +97,9 @@ class Settlement:
 
     async def flushed(self) -> None:
         """Return when everything that was added is settled."""
-        await self._idle.wait()
+        while len(self):
+            self._idle.clear()
+            await self._idle.wait()
 
     async def _settle(self, batch: Sequence[Ending]) -> None:
         acks = [ending for ending in batch if isinstance(ending[1], outcome.Ack)]
@@ -113,14 +114,20 @@ class Settlement:
             # Stream and group are gone, and with them everything that was pending.
             results = [0] * len(batch)
         for (delivery, end), result in zip([*acks, *others], results, strict=True):
-            self._settled(delivery, end, result)
+            if isinstance(result, ServerError):
+                self._refused(delivery, end, result)
+            else:
+                self._under_way -= 1
+                self._settled(delivery, end, result)
+        if not len(self):
+            self._idle.set()
         self._on_settled()
 
     def _move(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
         match end:
             case outcome.Retry(after):
                 return Requeue(delivery, after, delivery.next_envelope(failed=True))
-            case outcome.Release(after):
+            case outcome.Release(after, _):
                 return Requeue(delivery, after, delivery.next_envelope(failed=False))
             case outcome.DeadLetter():
                 return Bury(
@@ -131,80 +138,81 @@ class Settlement:
             case _:
                 assert_never(end)
 
-    def _settled(
-        self, delivery: Delivery, end: outcome.Outcome, result: Settled
+    def _refused(
+        self, delivery: Delivery, end: outcome.Outcome, error: ServerError
     ) -> None:
-        if isinstance(result, ServerError):
-            # Refused alone (out of memory): the entry stays ours, the others are done.
-            self._outage.begin("moving", self._stream.keys.stream, result)
-            asyncio.get_running_loop().call_later(
-                RECONNECT.max, self._again, delivery, end
-            )
-            return
-        self._open -= 1
-        if self._open == 0:
-            self._idle.set()
+        """One was refused alone (out of memory): it stays ours, the others are done."""
+        self._outage.begin("moving", self._stream.keys.stream, error)
+        asyncio.get_running_loop().call_later(RECONNECT.max, self._again, delivery, end)
+
+    def _settled(
+        self, delivery: Delivery, end: outcome.Outcome, result: int | bytes
+    ) -> None:
         if self._holder.held.get(delivery.entry_id) is delivery:
             del self._holder.held[delivery.entry_id]
-        if not isinstance(end, outcome.Ack):
-            self._outage.end("moving", self._stream.keys.stream)
-        log = _Line(self._stream, delivery)
         if result == 0:
-            log(
-                logging.WARNING, "lost", "was taken over or settled before; not settled"
-            )
-            return
-        if result == 2 and not isinstance(end, outcome.Ack):
-            log(logging.WARNING, "deleted", "was deleted from the stream by somebody")
-            return
+            text = "was taken over or settled before; not settled"
+            self._log(logging.WARNING, "lost", text, delivery)
+        elif isinstance(end, outcome.Ack):
+            self._log(logging.INFO, "done", "done", delivery)
+        elif result == 2:
+            self._outage.end("moving", self._stream.keys.stream)
+            text = "was deleted from the stream by somebody"
+            self._log(logging.WARNING, "deleted", text, delivery)
+        else:
+            self._outage.end("moving", self._stream.keys.stream)
+            self._moved(delivery, end, result)
+
+    def _moved(
+        self,
+        delivery: Delivery,
+        end: outcome.Retry | outcome.Release | outcome.DeadLetter,
+        result: int | bytes,
+    ) -> None:
         match end:
-            case outcome.Ack():
-                log(logging.INFO, "done", "done")
             case outcome.Retry(after, error):
                 text = f"failed, next attempt in {after:.1f} s: {error}"
-                log(logging.WARNING, "retry", text, error=error, after=after)
+                more = {"error": error, "after": after}
+                self._log(logging.WARNING, "retry", text, delivery, **more)
                 self._requeued(after)
-            case outcome.Release(after):
-                log(logging.INFO, "release", "handed back", after=after)
+            case outcome.Release(after, reason):
+                text = f"handed back: {reason}" if reason else "handed back"
+                self._log(logging.INFO, "release", text, delivery, after=after)
                 self._requeued(after)
             case outcome.DeadLetter(reason, error):
                 text = f"dead-lettered ({reason}): {error}"
-                log(logging.ERROR, "dead_letter", text, error=error, reason=reason)
+                why = {"error": error, "reason": reason}
+                self._log(logging.ERROR, "dead_letter", text, delivery, **why)
                 assert isinstance(result, bytes)
                 self._buried(delivery, end, result)
             case _:
                 assert_never(end)
 
     def _again(self, delivery: Delivery, end: outcome.Outcome) -> None:
+        self._under_way -= 1
         self._ready.append((delivery, end))
         self._wake.set()
 
-
-class _Line:
-    """Logs one line about one delivery."""
-
-    def __init__(self, stream: Stream, delivery: Delivery) -> None:
-        self._stream = stream
-        self._delivery = delivery
-
-    def __call__(self, level: int, event: str, text: str, **more: object) -> None:
+    def _log(
+        self, level: int, event: str, text: str, delivery: Delivery, **more: object
+    ) -> None:
         if not _log.isEnabledFor(level):
             return
         extra = {
             "event": event,
             "stream": self._stream.keys.stream,
             "group": self._stream.group,
-            "job_id": self._delivery.job_id,
-            "attempt": self._delivery.attempt,
-            "deliveries": self._delivery.deliveries,
+            "job_id": delivery.job_id,
+            "attempt": delivery.attempt,
+            "deliveries": delivery.deliveries,
             **more,
         }
         _log.log(
             level,
             "%s %s attempt %d %s",
             self._stream.keys.stream,
-            printable(self._delivery.job_id),
-            self._delivery.attempt,
+            printable(delivery.job_id),
+            delivery.attempt,
             printable(text),
             extra=extra,
         )

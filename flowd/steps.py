@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from flowd.delivery import Delivery, Entry
@@ -12,8 +11,7 @@ from flowd.errors import ServerError
 __all__ = ["Addition", "Bury", "Requeue", "Settled", "Sizes", "Tended"]
 
 
-@dataclass(frozen=True, slots=True)
-class Addition:
+class Addition(NamedTuple):
     """One job on its way into a stream."""
 
     fields: Mapping[bytes, bytes]
@@ -32,6 +30,11 @@ class Addition:
     key: str | None = None
     key_ttl: float = 0.0
     """Seconds that the idempotency key is remembered."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes no more than to append it."""
+        return self.id == "*" and self.key is None and not self.delay
 
 
 class Requeue(NamedTuple):

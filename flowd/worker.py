@@ -8,23 +8,29 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
+import random
+import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd import outcome
 from flowd.delivery import ENVELOPE, Delivery
-from flowd.errors import DecodeError, Reject, Retry, Snooze
+from flowd.errors import DecodeError, NewerVersion, Reject, Retry, Snooze
 from flowd.handler import BoundHandler
-from flowd.job import MOST_BYTES, Job, weight
+from flowd.job import MOST_BYTES, Job, decode, weight
 from flowd.policy import Policy
 
 __all__ = ["Worker"]
 
 J = TypeVar("J", bound=Job)
 
+_log: Final = logging.getLogger("flowd")
+
 _MOST_FIELDS: Final = 1_000
+_NEWER_WAIT: Final = 5.0
 _ENVELOPE_BYTES: Final = 4_096
 
 # The way to the handler says nothing about what went wrong in it.
@@ -51,6 +57,7 @@ class Worker(Generic[J]):
         # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
         self._context = contextvars.copy_context()
         self._running: dict[Delivery, None] = {}
+        self._too_new_seen: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -72,15 +79,15 @@ class Worker(Generic[J]):
             delivery.deadline = time.monotonic() + self._policy.timeout
             if self._timer is None:
                 self._watch(self._policy.timeout)
-        delivery.task = asyncio.get_running_loop().create_task(
-            self._run(delivery), context=self._context.copy()
-        )
+        delivery.task = _begin(self._run(delivery), self._context.copy())
 
     def hand_back(self, delivery: Delivery) -> outcome.Outcome:
         """How a delivery ends that is not to be started."""
         try:
             # Its counters go back with it; and what is no job is nobody's to run.
             self._decode(delivery)
+        except NewerVersion:
+            return outcome.Release()
         except Exception as error:  # as in `_attempt`
             return outcome.DeadLetter("undecodable", _describe(error))
         return outcome.Release()
@@ -114,6 +121,8 @@ class Worker(Generic[J]):
 
     async def _run(self, delivery: Delivery) -> None:
         end: outcome.Outcome | None = None
+        if delivery.task is None:  # begun at once
+            delivery.task = asyncio.current_task()
         try:
             end = await self._attempt(delivery)
         finally:
@@ -125,6 +134,8 @@ class Worker(Generic[J]):
     async def _attempt(self, delivery: Delivery) -> outcome.Outcome | None:
         try:
             job = self._decode(delivery)
+        except NewerVersion as error:
+            return self._too_new(error)
         except Exception as error:  # a class written by hand may raise anything
             return outcome.DeadLetter("undecodable", _describe(error))
         if self._is_spent(delivery):
@@ -133,7 +144,7 @@ class Worker(Generic[J]):
                 f"{delivery.crashes} workers ended or lost the job while they ran it",
             )
         try:
-            await self._handler(job, delivery)
+            await self._handler.begin(job, delivery)
         except Snooze as signal:
             return outcome.Release(signal.after)
         except Reject as signal:
@@ -143,6 +154,25 @@ class Worker(Generic[J]):
         except (Exception, SystemExit) as error:  # whatever a handler raises
             return self._failed(error, delivery)
         return outcome.Ack()
+
+    def _too_new(self, error: NewerVersion) -> outcome.Release:
+        """Leave a job to workers with newer classes, which a deploy is about to bring."""
+        if error.version not in self._too_new_seen:
+            self._too_new_seen.add(error.version)
+            _log.warning(
+                "%s hands back jobs of version %d: its class reads up to %d; workers"
+                " with newer classes take them",
+                self._policy.stream,
+                error.version,
+                error.known,
+                extra={
+                    "event": "newer_version",
+                    "stream": self._policy.stream,
+                    "version": error.version,
+                    "known": error.known,
+                },
+            )
+        return outcome.Release(_NEWER_WAIT * random.uniform(0.5, 1.5), error.reason)
 
     def _is_spent(self, delivery: Delivery) -> bool:
         return self._max_crashes is not None and delivery.crashes > self._max_crashes
@@ -161,7 +191,7 @@ class Worker(Generic[J]):
                 f"the entry has more than {MOST_BYTES} bytes, which no job may have",
             )
         delivery.read_envelope()
-        return self._job_class.from_fields(delivery.fields)
+        return decode(self._job_class, delivery.fields)
 
     def _cancelled(
         self, error: asyncio.CancelledError, delivery: Delivery
@@ -223,6 +253,16 @@ class Worker(Generic[J]):
             assert delivery.task is not None
             delivery.cancelled = "timeout"
             delivery.task.cancel()
+
+
+def _begin(
+    attempt: Coroutine[object, object, None], context: contextvars.Context
+) -> asyncio.Task[None]:
+    """A task; where Python can, one that waits for nothing has ended by then."""
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(attempt, loop=loop, context=context, eager_start=True)
+    return asyncio.Task(attempt, loop=loop, context=context)
 
 
 def _describe(error: BaseException) -> str:

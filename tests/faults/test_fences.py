@@ -141,7 +141,7 @@ async def test_a_stale_ack_after_release_and_return(
     place = Stream(link, stream, GROUP)
 
     async def read() -> Delivery:
-        (entry,) = await place.read(link, "worker", 1, 1.0)
+        (entry,) = await place.read("worker", 1)
         return Delivery(entry, 0.0)
 
     await place.init("0")

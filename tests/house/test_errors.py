@@ -9,7 +9,7 @@ import pytest
 import redis.exceptions
 
 from flowd import errors
-from flowd.connection import refusal
+from flowd.refusal import refusal
 
 ANSWERS = [
     ("NOGROUP No such key 's' or consumer group 'g'", errors.GroupMissing),

@@ -195,11 +195,15 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             assert self.ask(self.real.leave(consumer)) == (consumer in idle)
 
+    async def group(self, *command: str) -> None:
+        """Create or destroy a group."""
+        await self.link.call("XGROUP", *command)
+
     @rule(held=deliveries, consumer=consumers)
     def share(self, held: Held, consumer: str) -> None:
         """Nothing is moved while a second group reads the stream."""
         other = (self.real.keys.stream, "auditors")
-        self.ask(self.link.call("XGROUP", "CREATE", *other, "0"))
+        self.ask(self.group("CREATE", *other, "0"))
         for attempt in (
             self.real.settle(held.consumer, [held.delivery], []),
             self.real.tend(consumer, lease=LEASE, takeovers=ALL, cursor=b"0-0"),
@@ -207,7 +211,7 @@ class QueueMachine(RuleBasedStateMachine):
         ):
             with pytest.raises(StreamShared):
                 self.ask(attempt)
-        self.ask(self.link.call("XGROUP", "DESTROY", *other))
+        self.ask(self.group("DESTROY", *other))
 
     @invariant()
     def agree(self) -> None:
@@ -235,7 +239,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def take(self, consumer: str, count: int, *, lost: bool = False) -> list[Held]:
         """Read, and start what came; or not, because the answer was lost."""
-        entries = self.ask(self.real.read(self.link, consumer, count, 0.001))
+        entries = self.ask(self.real.read(consumer, count))
         self.model.read(consumer, count, entries)
         return self.start(consumer, () if lost else entries)
 

@@ -36,7 +36,7 @@ async def _jobs(
     try:
         await queue.init("0")
         await asyncio.gather(*(queue.add({b"n": b"1"}) for _ in range(number)))
-        yield link, queue, await queue.read(link, "a", number, 1.0)
+        yield link, queue, await queue.read("a", number)
     finally:
         await link.aclose()
 

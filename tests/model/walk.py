@@ -184,7 +184,7 @@ class Walk:
         return await look(self._link, queue.keys, _GROUP)
 
     async def _read(self, queue: Stream, worker: str) -> list[Entry]:
-        return await queue.read(self._link, worker, 1, 0.001)
+        return await queue.read(worker, 1)
 
     async def _claim(
         self, queue: Stream, worker: str, beliefs: Iterable[Belief]

@@ -25,6 +25,7 @@ class _Pair:
         self.client = client
         self.server = server
         self.asked = b""
+        self.silent = False
 
 
 class Proxy:
@@ -58,7 +59,7 @@ class Proxy:
         Args:
             asked: found in the request.
             passed_on: the share of the answer that arrives all the same.
-            hang: keep the connection, on which nothing else is missing.
+            hang: keep the connection, on which nothing arrives any more.
         """
         self._losing, self._passed_on, self._hanging = asked, passed_on, hang
 
@@ -121,10 +122,13 @@ class Proxy:
 
     async def _answer(self, pair: _Pair, replies: asyncio.StreamReader) -> None:
         while data := await replies.read(2**16):
+            if pair.silent:
+                continue
             if self._losing and self._losing in pair.asked:
                 self._losing = b""
                 self.lost += 1
                 if self._hanging:
+                    pair.silent = True
                     continue
                 pair.client.write(data[: int(len(data) * self._passed_on)])
                 pair.client.close()

@@ -101,7 +101,7 @@ async def test_one_name_settles_once(redis_url: str, raw: Raw, stream: str) -> N
     try:
         await queue.init("0")
         raw("XADD", stream, "*", "to", "a", "subject", "hi")
-        (first,) = await queue.read(link, "one", 1, 0.01)
+        (first,) = await queue.read("one", 1)
         raw("XCLAIM", stream, GROUP, "other", 0, first.id)
         raw("XCLAIM", stream, GROUP, "one", 0, first.id)
         stale = Delivery(first, 0.0)

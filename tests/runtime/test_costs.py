@@ -52,8 +52,8 @@ async def test_a_job_is_enqueued_with_one_command(
     assert sent.total() <= JOBS + SETUP, sent
 
 
-# At best a batch is all slots: one command reads it and one settles it.
-@pytest.mark.parametrize(("concurrency", "batches"), [(100, 20), (10, 200)])
+# A batch is half of many slots, and all of few: it takes 20 and 100 to run them all.
+@pytest.mark.parametrize(("concurrency", "batches"), [(100, 40), (10, 200)])
 async def test_jobs_are_read_and_settled_in_batches(
     redis_url: str, raw: Raw, stream: str, concurrency: int, batches: int
 ) -> None:
