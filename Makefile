@@ -12,7 +12,7 @@ PAIRS  ?= 100000
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format chaos soak mutants fuzz test-rust bench-quick bench-codec build clean
+.PHONY: help setup demo test test-matrix check format chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -26,6 +26,8 @@ help:
 	@echo 'make test-rust    the generated Rust structs through the crate flowd (needs cargo)'
 	@echo 'make fuzz         100,000 changes of schemas; what is called compatible must be read'
 	@echo 'make bench-quick  flowd beside raw redis-py, in the same minute'
+	@echo 'make bench        flowd beside all the others, half an hour; ROUNDS=5 PEERS=a,b SIZE=small'
+	@echo 'make bench-scale  a million jobs, twenty workers, 64 queues; SIZE=small'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
 
 setup: $(VENV)/ready
@@ -86,6 +88,19 @@ fuzz: setup
 build: setup
 	@bash .ci/wheel
 
+# What is measured whole also goes into docs/performance.md.
+ROUNDS ?= 5
+SMALL  := $(if $(filter small,$(SIZE)),--small)
+
+bench: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m benchmarks.bench --rounds $(ROUNDS) $(SMALL) \
+	  $(if $(PEERS),--peers $(PEERS)) $(if $(SMALL)$(PEERS),,--docs)
+
+bench-scale: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m benchmarks.scale $(or $(SMALL),--docs)
+
 bench-quick: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
 	@$(PY) -m benchmarks.quick
@@ -94,4 +109,4 @@ bench-codec: setup
 	@$(PY) benchmarks/codec.py
 
 clean:
-	rm -rf $(VENV) dist jobs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench dist jobs .mypy_cache .ruff_cache .pytest_cache .hypothesis
