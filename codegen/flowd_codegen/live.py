@@ -205,7 +205,7 @@ def _look(link: Link, job_class: type[Job]) -> Look:
 async def _size(look: Look, limit: int) -> int:
     """About how many jobs will be looked at."""
     with _naming(look):
-        sizes = await look.stream.sizes()
+        sizes = await look.sizes()
     places = (sizes.waiting + sizes.running, sizes.delayed, sizes.dead)
     return sum(min(place, limit or place) for place in places)
 
