@@ -25,7 +25,7 @@ from flowd_codegen.schema import (
     Type,
 )
 
-__all__ = ["diff"]
+__all__ = ["diff", "paired_jobs"]
 
 _Pair: TypeAlias = tuple[EnumRef | RecordRef, EnumRef | RecordRef]
 """A record or enum, and what stands in its place now."""
@@ -40,7 +40,7 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
     """
     found: list[Finding] = []
     met: dict[_Pair, list[str]] = {}
-    for old, new in _jobs(before, after):
+    for old, new in paired_jobs(before, after):
         if new is None:
             found.append(_gone(old, before, after))
             continue
@@ -60,7 +60,7 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
     return found
 
 
-def _jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | None]]:
+def paired_jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | None]]:
     """Each old job with the new one of its name, or else on its stream."""
     streams = {
         job.policy.stream: job

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowd import Queue
+from flowd import Item, Queue
 from jobs.email import Email
 from tests.monitor import Monitor
 from tests.raw import Raw
@@ -124,3 +124,22 @@ def memory(raw: Raw, key: str) -> int:
     size = raw("MEMORY", "USAGE", key, "SAMPLES", 0)
     assert isinstance(size, int)
     return size
+
+
+async def test_what_is_due_is_not_waited_for(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """While delayed jobs are due, a worker does not wait for new ones in between."""
+    bench = Bench()
+    queue = Queue(Email, bench, url=redis_url, stream=stream, concurrency=100)
+    await queue.init()
+    await queue.enqueue_bulk(Item(email(str(n)), delay=0.001) for n in range(1_000))
+    with Monitor(redis_url) as monitor:
+        handle = queue.run()
+        await until(lambda: len(bench.done) == 1_000)
+        sent = monitor.sent()
+        await handle.shutdown()
+    await queue.aclose()
+
+    # Ten promotions of a hundred, and a read of fifty or two after each.
+    assert sent["XREADGROUP"] <= 30
