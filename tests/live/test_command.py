@@ -65,8 +65,8 @@ EVIL = "\x1b[2J\x07\u202e\n::error::"
 def test_text_of_others_is_harmless(
     redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
-    """Names, values and ids that somebody chose move no cursor and end no line."""
-    write('to = "u8"')
+    """Names, values, ids and patterns move no cursor and end no line."""
+    write(r'to = { type = "str", pattern = "\u202e+" }')
     add(raw, "to", EVIL, "subject", "y")
     add(raw, EVIL, "x")
     raw("ZADD", "{emails}:delayed", 1, EVIL)
