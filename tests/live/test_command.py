@@ -15,6 +15,7 @@ from flowd.server import Server
 from flowd_codegen.cli import run
 from tests.live.queue import STREAM, add, fill, live, table, write
 from tests.raw import Raw
+from tests.runtime.proxy import proxy_to
 
 # What is done within a script is counted as well.
 READING = {
@@ -100,6 +101,30 @@ def test_a_server_that_cannot_be_asked_is_no_answer(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert said in printed.err
+
+
+@pytest.mark.parametrize("asked", [b"COUNT", b"EVAL", b"XLEN"])
+async def test_a_connection_that_is_lost_is_no_answer(
+    filled: str, capsys: pytest.CaptureFixture[str], asked: bytes
+) -> None:
+    """Exit 3, wherever it happens, also behind what was read already."""
+    write()
+    async with proxy_to(filled) as proxy:
+        proxy.lose(asked)
+        assert await asyncio.to_thread(live, proxy.url) == 3
+        assert proxy.lost == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: the answer of unix:")
+
+
+def test_an_app_dir_that_is_no_folder_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit 2, before a server is asked."""
+    write()
+    assert live("redis://localhost:1", "--app-dir", "src") == 2
+    assert capsys.readouterr().err == "error: --app-dir 'src' is not a folder\n"
 
 
 def test_a_key_of_another_type_names_its_queue(
