@@ -38,9 +38,11 @@ def imported(schema: Schema, app_dir: Path) -> Generator[Mapping[str, type[Job]]
 
     Raises:
         NotImportable: a mapper or class that a schema names is not there, or its module
-            fails.
+            fails, or there is no such folder.
         OSError: no temporary folder can be written.
     """
+    if not app_dir.is_dir():
+        raise NotImportable(f"--app-dir {str(app_dir)!r} is not a folder")
     path = list(sys.path)
     with tempfile.TemporaryDirectory(prefix="flowd-gen-") as folder:
         for file, text in render(schema).items():

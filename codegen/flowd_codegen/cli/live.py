@@ -14,7 +14,6 @@ from typing import Final
 
 from flowd.errors import OptionError, ServerError
 from flowd_codegen.cli.command import (
-    EXIT_CODES,
     Options,
     command_parser,
     ended,
@@ -40,6 +39,10 @@ could not read. Nothing is run and nothing is changed.
 Jobs move meanwhile: what is done by then is not looked at, and what comes later neither.
 Jobs of a newer version, and dead letters that were undecodable before, are told and do
 not count."""
+
+_EXIT_CODES: Final = """\
+exit codes: 0 yes, ship it; 1 no, jobs cannot be read; 2 invalid schemas or usage, or
+mappers that cannot be imported; 3 the server cannot be asked, or a bug"""
 
 _SAMPLES: Final = 5
 _NUMBERS: Final = ("seen", "readable", "newer", "unreadable", "undecodable_before")
@@ -151,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         "live SRC [--url URL] [--app-dir DIR] [--limit N] [--ids N] [--format FORMAT]",
         _DESCRIPTION,
     )
-    parser.epilog = EXIT_CODES.replace("1 a check said no", "1 jobs cannot be read")
+    parser.epilog = _EXIT_CODES
     parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
     parser.add_argument(
         "--app-dir",
