@@ -8,6 +8,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, TypeGuard
 
 from flowd.cli.load import UsageError, load, users_code
@@ -29,7 +30,8 @@ Run queues in this process until SIGTERM or SIGINT: then no more jobs are taken,
 ones have --grace seconds to end, and the rest is handed back. A second signal hands back
 at once.
 
-QUEUES is a Queue, a list of them, a QueueGroup, or a function that returns one of these.
+QUEUES is a Queue, a list of them, a QueueGroup, or a function that returns one of these
+or an async context manager of one, which is open while they run.
 Log lines go to standard error, one for each job."""
 
 
@@ -57,52 +59,78 @@ def add(commands: Commands) -> None:
 
 
 def _command(options: argparse.Namespace) -> int:
-    group = _group(load(options.queues, options.app_dir), options.queues)
+    queues = _queues(load(options.queues, options.app_dir), options.queues)
     # Does nothing if the user's module has set up logging itself.
     logging.basicConfig(level=logging.INFO, format=_FORMAT, stream=sys.stderr)
-    asyncio.run(_serve(group, burst=options.burst, grace=options.grace))
+    service = _Service(queues, options.queues, burst=options.burst)
+    asyncio.run(until_stopped(service, options.grace))
     return 0
 
 
-async def _serve(group: QueueGroup, *, burst: bool, grace: float) -> None:
-    try:
-        await until_stopped(_Service(group, burst=burst), grace)
-    finally:
-        await group.aclose()
-
-
 class _Service:
-    """Queues from their set-up to their end; can be stopped at any moment of it."""
+    """Queues from their opening to their end; can be stopped at any moment of it.
 
-    def __init__(self, group: QueueGroup, *, burst: bool) -> None:
-        self._group = group
+    What the user opens around them is closed by the same asyncio task that opened it.
+    """
+
+    def __init__(
+        self,
+        queues: AbstractAsyncContextManager[object],
+        reference: str,
+        *,
+        burst: bool,
+    ) -> None:
+        self._queues = queues
+        self._reference = reference
         self._burst = burst
         self._handle: GroupHandle | None = None
-        self._setting_up = asyncio.ensure_future(group.init_all())
+        self._task: asyncio.Task[object] | None = None
+        self._stopped = False
 
     def stop(self, grace: float | None = 25.0) -> None:
-        """Begin the shutdown, or give up waiting for a server."""
-        self._setting_up.cancel()
+        """Begin the shutdown, or break off what is being opened, set up or closed."""
+        self._stopped = True
         if self._handle is not None:
             self._handle.stop(grace)
+        elif self._task is not None:
+            self._task.cancel()
 
     async def wait(self) -> None:
-        """Set up, run, and return when all have ended."""
-        await asyncio.wait([self._setting_up])
-        if self._setting_up.cancelled():
-            return
-        self._setting_up.result()
-        self._handle = self._group.run_all()
-        draining = asyncio.ensure_future(self._stop_when_drained(self._handle))
+        """Open, set up, run, and return when all have ended and are closed."""
+        self._task = asyncio.current_task()
+        failed: BaseException | None = None
         try:
-            await self._handle.wait()
-        finally:
-            draining.cancel()
+            with users_code():
+                async with self._queues as found:
+                    group = _group(found, f"{self._reference} opened")
+                    try:
+                        await self._run(group)
+                    except BaseException as error:
+                        # Not the user's, who is to close as ever.
+                        failed = error
+            if failed is not None:
+                raise failed
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
 
-    async def _stop_when_drained(self, handle: GroupHandle) -> None:
+    async def _run(self, group: QueueGroup) -> None:
+        try:
+            await group.init_all()
+            self._handle = handle = group.run_all()
+            draining = asyncio.ensure_future(self._stop_when_drained(group, handle))
+            try:
+                await handle.wait()
+            finally:
+                self._handle = None
+                draining.cancel()
+        finally:
+            await group.aclose()
+
+    async def _stop_when_drained(self, group: QueueGroup, handle: GroupHandle) -> None:
         while self._burst:
             try:
-                await self._group.drain()
+                await group.drain()
             except (Unreachable, OutcomeUnknown, NotReady):
                 await asyncio.sleep(_AGAIN)  # the queues wait for the server as well
             else:
@@ -110,11 +138,20 @@ class _Service:
                 return
 
 
-def _group(found: object, reference: str) -> QueueGroup:
-    """The queues as a group, whatever they were given as."""
+def _queues(found: object, reference: str) -> AbstractAsyncContextManager[object]:
+    """What opens the queues; nothing is opened yet."""
+    how = "holds"
     if _is_factory(found):
         with users_code():
             found = found()
+        how = "returned"
+    if _is_context(found):
+        return found
+    return nullcontext(_group(found, f"{reference} {how}"))
+
+
+def _group(found: object, origin: str) -> QueueGroup:
+    """The queues as a group, whatever they were given as."""
     if isinstance(found, QueueGroup):
         return found
     several = found if _is_many(found) else [found]
@@ -122,9 +159,12 @@ def _group(found: object, reference: str) -> QueueGroup:
     others = [each for each in several if not _is_queue(each)]
     if others or not queues:
         what = printable(repr(others[0] if others else found), 80)
+        if inspect.iscoroutine(found):
+            found.close()
         raise UsageError(
-            f"{reference} holds {what}; it must be a Queue, a list of them,"
-            " a QueueGroup, or a function that returns one of these"
+            f"{origin} {what}; it must be a Queue, a list of them, a QueueGroup, or a"
+            " function that returns one of these, or an async context manager of one"
+            " (an async generator under @contextlib.asynccontextmanager)"
         )
     return QueueGroup(queues)
 
@@ -137,6 +177,13 @@ def _is_factory(found: object) -> TypeGuard[Callable[[], object]]:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _is_context(found: object) -> TypeGuard[AbstractAsyncContextManager[object]]:
+    # Queues are context managers as well, which `run` need not enter.
+    return isinstance(found, AbstractAsyncContextManager) and not isinstance(
+        found, Queue | QueueGroup
+    )
 
 
 def _is_many(found: object) -> TypeGuard[Sequence[object]]:
