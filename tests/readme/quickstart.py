@@ -24,9 +24,9 @@ _COMMAND: Final = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 _LIMIT: Final = 60.0
 
 
-def section(title: str) -> str:
+def section(title: str, page: Path = README) -> str:
     """The text of one section."""
-    text = README.read_text("utf-8")
+    text = page.read_text("utf-8")
     return text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
