@@ -43,12 +43,12 @@ def commands(text: str) -> list[str]:
 class Folder:
     """An empty folder, and the environment of somebody who installed flowd."""
 
-    def __init__(self, path: Path, programs: Path) -> None:
+    def __init__(self, path: Path, programs: Path, url: str = "embedded:data") -> None:
         self.path = path
         self._environment = {
             "PATH": f"{programs}{os.pathsep}/usr/bin:/bin",
             "HOME": str(path),
-            "FLOWD_URL": "embedded:data",
+            "FLOWD_URL": url,
             "PYTHONUNBUFFERED": "1",
         }
 
