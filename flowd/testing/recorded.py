@@ -10,7 +10,7 @@ from typing import Final, TypeGuard, TypeVar
 from flowd.display import printable
 from flowd.errors import OptionError
 from flowd.item import Item
-from flowd.job import Job, spec_of
+from flowd.job import SECRET, Job, spec_of
 from flowd.testing.memory import Memory
 
 __all__ = ["Recorded"]
