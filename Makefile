@@ -46,7 +46,7 @@ demo: setup
 	@$(PY) -m examples.stdlib_index $(if $(URL),--url '$(URL)')
 
 test: setup
-	@$(PY) -m pytest -q -n $(JOBS)
+	@$(PY) -m pytest -q -n $(JOBS) $(TESTS)
 
 test-matrix: setup
 	FLOWD_TEST_SERVER=valkey9 $(PY) -m pytest -q -n $(JOBS)
