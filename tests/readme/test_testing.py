@@ -31,6 +31,29 @@ def test_the_message_is_the_one_on_the_page(newcomer: Folder) -> None:
     assert "recorded.py" not in said
 
 
+def test_each_test_has_an_empty_server(newcomer: Folder) -> None:
+    """What one test left in any database is gone in the next; the clock is the memory's."""
+    program = """
+import os
+import redis
+import pytest
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_it(flowd_url, turn):
+    assert os.environ["FLOWD_URL"] == flowd_url
+    for db in (0, 5):
+        with redis.Redis.from_url(flowd_url, db=db) as client:
+            assert client.dbsize() == 0
+            client.set("left", "over")
+
+def test_the_clock(flowd_memory, flowd_clock, flowd_producer, flowd_sync_producer):
+    assert flowd_memory.clock is flowd_clock
+    assert flowd_producer.memory is flowd_sync_producer.memory is flowd_memory
+"""
+    newcomer.write(files(PAGE) | {"test_it.py": program})
+    newcomer.run("python -m pytest -q test_it.py")
+
+
 def test_without_the_plugin_nothing_is_loaded(newcomer: Folder) -> None:
     """Without the line in `conftest.py` pytest loads no flowd in any project."""
     newcomer.write(
