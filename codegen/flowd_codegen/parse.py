@@ -11,7 +11,7 @@ from flowd_codegen.naming import check_name, module_names
 from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
 from flowd_codegen.parse_default import check_defaults
 from flowd_codegen.parse_mapper import parse_mapper
-from flowd_codegen.place import Place
+from flowd_codegen.place import Place, Source
 from flowd_codegen.schema import Enum, Job, Module, Record, Schema
 from flowd_codegen.scope import (
     Declaration,
@@ -34,12 +34,17 @@ _LANGUAGE: Final = 1
 _Owner = TypeVar("_Owner", Record, Job)
 
 
-def parse(sources: Sources, warn: Callable[[Fault], object] = lambda _: None) -> Schema:
+def parse(
+    sources: Sources,
+    warn: Callable[[Fault], object] = lambda _: None,
+    load: Callable[[Source, Report], Table | None] = load,
+) -> Schema:
     """Build the model of all sources.
 
     Args:
         sources: what `source.read` gave.
         warn: is told each warning, once there is no fault.
+        load: reads a source; TOML unless given.
 
     Raises:
         SchemaErrors: with all faults of all files, those of `read` among them.
@@ -175,5 +180,6 @@ def _warnings(files: list[_File], scope: Scope) -> Iterator[Fault]:
     for file in files:
         if not (file.declared or file.root.values.get("mapper")):
             message = "this file declares nothing"
-            yield Fault(Code.NOTHING_DECLARED, file.root.place, message)
+            place = file.root.place
+            yield Fault(Code.NOTHING_DECLARED, place, message, severity="warning")
     yield from unused_mappers(scope)

@@ -13,7 +13,7 @@ from flowd_codegen.naming import snake_case
 from flowd_codegen.place import Place
 from flowd_codegen.table import Table, Toml, kind_of
 
-__all__ = ["QUEUE_OPTIONS", "parse_queue", "read_duration"]
+__all__ = ["QUEUE_OPTIONS", "duration_text", "parse_queue", "read_duration"]
 
 _UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _DURATION: Final = re.compile(
@@ -42,6 +42,16 @@ def read_duration(value: Toml, place: Place, report: Report) -> int | None:
     shown = quoted(value) if isinstance(value, str) else kind_of(value)
     report(Code.DURATION, place, f"{shown} is not a duration", label)
     return None
+
+
+def duration_text(milliseconds: int) -> str:
+    """Spell whole milliseconds as a schema does: `1h30m`."""
+    text = ""
+    left = milliseconds
+    for unit, size in _UNITS.items():
+        number, left = divmod(left, size)
+        text += f"{number}{unit}" if number else ""
+    return text or "0ms"
 
 
 def parse_queue(job: str, table: Table) -> Policy:

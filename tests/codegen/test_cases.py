@@ -43,8 +43,10 @@ _NOT_FILES: Final = {
     Code.NOT_TEXT,
     Code.TOO_LARGE,
     Code.NOTHING_TO_READ,
+    Code.LOCK,
+    Code.REVISION,
 }
-"""Shown in test_source and test_diagnostics: git has no place for these."""
+"""Shown in tests of their own: git has no place for these, or they are of no schema."""
 
 
 def _files(folder: Path) -> dict[str, str]:

@@ -68,6 +68,7 @@ def test_a_folder_may_be_named_validate() -> None:
     """With -o the first word is always a path."""
     Path("schemas").rename("validate")
     assert run(["validate", "-o", "jobs"]) == 0
+    assert run(["validate", "--check", "-o", "jobs"]) == 0
     assert Path("jobs/email.py").exists()
 
 
@@ -181,8 +182,17 @@ def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
         run(["--help"])
     assert caught.value.code == 0
     said = capsys.readouterr().out
-    assert "exit codes: 0 fine; 1 --check" in said
-    assert "flowd-gen validate SRC" in said
+    assert "exit codes: 0 fine; 1 a check said no" in said
+    assert "flowd-gen validate" in said
+
+
+def test_a_misspelt_command_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    """The word that was meant is named, unless there is such a folder."""
+    with pytest.raises(SystemExit) as caught:
+        run(["valdate", "schemas"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "no command `valdate`: did you mean `validate`?" in said
 
 
 def _asks_for_its_extra(*command: str, path: str) -> bool:
