@@ -42,6 +42,7 @@ def judge(before: Contract, after: Contract) -> Verdict:
     changed = diff(before, after)
     counting = [finding for finding in changed if not waivers.allow(finding)]
     changed += _versions(before, after, counting)
+    changed.sort(key=lambda one: (one.place.source.path, one.place.span()))
     return Verdict(
         findings=tuple(one for one in changed if not waivers.allow(one)),
         allowed=tuple(one for one in changed if waivers.allow(one)),
