@@ -84,10 +84,12 @@ class Code(StrEnum):
     NOTHING_TO_READ = "E415"
     LOCK = "E416"
     REVISION = "E417"
+    MIGRATION = "E418"
 
     NOTHING_DECLARED = "W101"
     MAPPER_UNUSED = "W102"
     WAIVER_UNUSED = "W103"
+    STUB = "W104"
 
 
 Severity: TypeAlias = Literal["error", "breaking", "warning", "note"]

@@ -45,6 +45,7 @@ _NOT_FILES: Final = {
     Code.NOTHING_TO_READ,
     Code.LOCK,
     Code.REVISION,
+    Code.MIGRATION,
 }
 """Shown in tests of their own: git has no place for these, or they are of no schema."""
 
