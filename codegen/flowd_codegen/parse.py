@@ -200,10 +200,12 @@ def _check_migrations(files: list[_File], report: Report) -> None:
     """Report what would be in the way of a file of migrations, or of one in it."""
     for file in files:
         owners: dict[str, str] = {}
-        needed = [(table, step) for table, job in file.jobs for step in steps(job)]
-        for table, step in needed:
-            owner = owners.setdefault(step.function, table.place.path[-1])
-            if owner != table.place.path[-1]:
+        needed = [
+            (table, job.name, step) for table, job in file.jobs for step in steps(job)
+        ]
+        for table, name, step in needed:
+            owner = owners.setdefault(step.function, name)
+            if owner != name:
                 report(
                     Code.NAME_TAKEN,
                     table.place.key(),

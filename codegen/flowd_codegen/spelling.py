@@ -124,7 +124,7 @@ class Speller:
     ) -> Code:
         """The type inside JSON; `choices` is the table of its `one_of`, if any."""
         match kind:
-            case Scalar("json"):
+            case Scalar("json") | Optional(Scalar("json")):
                 return self.wire("JSON")
             case Scalar(name):
                 return self.wire(scalar(name, encoding).shape)

@@ -37,7 +37,7 @@ def classes(schema: Schema, migrations: str = "") -> Generator[dict[str, object]
     try:
         for name, text in zip(names[1:], (source, migrations), strict=True):
             modules[name].__package__ = package
-            exec(compile(text, name, "exec"), modules[name].__dict__)
+            exec(compile(text, "generated", "exec"), modules[name].__dict__)
         yield modules[names[1]].__dict__
     finally:
         for name in names:

@@ -63,7 +63,7 @@ _OPTIONALS_POINT: Final = wire.record_of(Point)
 _OPTIONALS_NAMES: Final = wire.list_of(wire.STR)
 _OPTIONALS_HOLES: Final = wire.list_of(wire.optional(wire.STR))
 _OPTIONALS_SCORES: Final = wire.dict_of(wire.optional(wire.FLOAT))
-_OPTIONALS_BLANKS: Final = wire.list_of(wire.optional(wire.JSON))
+_OPTIONALS_BLANKS: Final = wire.list_of(wire.JSON)
 
 
 @final
