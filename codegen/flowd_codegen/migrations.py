@@ -119,7 +119,7 @@ def _faults(
                 Code.MIGRATION,
                 _place(file, node),
                 f"`{name}` migrates a version that the schema does not have",
-                "remove it, and the import of that class",
+                "rename or remove it, and the import of that class",
             )
         elif pattern.fullmatch(name) and _is_stub(node):
             yield Fault(
