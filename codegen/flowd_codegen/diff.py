@@ -26,7 +26,7 @@ from flowd_codegen.schema import (
     Type,
 )
 
-__all__ = ["diff"]
+__all__ = ["diff", "paired_jobs"]
 
 _Pair: TypeAlias = tuple[EnumRef | RecordRef, EnumRef | RecordRef]
 """A record or enum, and what stands in its place now."""
@@ -41,7 +41,7 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
     """
     found: list[Finding] = []
     met: dict[_Pair, dict[str, set[Aspect]]] = {}
-    for old, new in _jobs(before, after):
+    for old, new in paired_jobs(before, after):
         if new is None:
             found.append(_gone(old, before, after))
             continue
@@ -64,10 +64,10 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
         found += (
             replace(limited(finding, aspects), jobs=tuple(jobs)) for finding in shared
         )
-    return sorted(found, key=lambda one: (one.place.source.path, one.place.span()))
+    return found
 
 
-def _jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | None]]:
+def paired_jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | None]]:
     """Each old job with the new one of its name, or else on its stream."""
     streams = {
         job.policy.stream: job

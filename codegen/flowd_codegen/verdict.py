@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from flowd.errors import NewerVersion
 from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Code, Fault
-from flowd_codegen.diff import diff
+from flowd_codegen.diff import diff, paired_jobs
 from flowd_codegen.finding import Finding
 from flowd_codegen.owners import Breaks
-from flowd_codegen.rules import LEVELS, Rule
+from flowd_codegen.rules import Aspect, Rule
 from flowd_codegen.schema import Enum, Job, Record
 
 __all__ = ["Verdict", "judge"]
@@ -98,9 +98,8 @@ def _versions(
     before: Contract, after: Contract, findings: list[Finding]
 ) -> Iterator[Finding]:
     """Jobs that count versions, and have not counted this one."""
-    for name, new in after.jobs.items():
-        old = before.jobs.get(name)
-        if old is None or (old.version is None and new.version is None):
+    for old, new in paired_jobs(before, after):
+        if new is None or (old.version is None and new.version is None):
             continue
         was, now = old.version or 0, new.version or 0
         broken = _broken(new, findings)
@@ -109,19 +108,19 @@ def _versions(
         text = "two different messages of this version are met"
         lower: Breaks = {"messages": text, "workers": text}
         if was > max(now, 1):
-            lower["messages"] = f"handed back for ever, {NewerVersion(name, was, now)}"
+            lower["messages"] = f"handed back for ever, {NewerVersion(new.name, was, now)}"
         yield Finding(
             rule=Rule.VERSION_NOT_BUMPED,
             owner=new,
             place=after.at(new, "version"),
             message=(
-                f"{name} breaks its contract and is still version {now}"
+                f"{new.name} breaks its contract and is still version {now}"
                 if now == was
-                else f"{name} was version {was} and is {now or 'without one'}"
+                else f"{new.name} was version {was} and is {now or 'without one'}"
             ),
             breaks=broken if now == was else lower,
             label=f"write `version = {was + 1}`",
-            jobs=(name,),
+            jobs=(new.name,),
         )
 
 
@@ -129,7 +128,8 @@ def _broken(job: Job, findings: list[Finding]) -> Breaks:
     """What breaks on the wire of a job, with the rules that say so."""
     concerned = [one for one in findings if job.name in one.jobs]
     breaks: Breaks = {}
-    for aspect in LEVELS["wire"]:
+    aspects: tuple[Aspect, ...] = ("messages", "workers")
+    for aspect in aspects:
         if rules := {one.rule: None for one in concerned if aspect in one.breaks}:
             breaks[aspect] = f"see {', '.join(rules)}"
     return breaks

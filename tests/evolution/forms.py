@@ -25,7 +25,8 @@ _CHOICES: Final = (0, 1, 2, 300)
 _VALUES: Final = ("x", "y", "z", "other one")
 _PATTERNS: Final = ("[a-z]+", "[a-z0-9]*", "a*")
 _SCALARS: Final = (
-    *("str", "str", "bytes", "bool", "float", "decimal", "uuid"),
+    *("str",) * 6,
+    *("bytes", "bool", "float", "decimal", "uuid"),
     *("datetime", "date", "duration", "json", "int", *INTEGERS),
 )
 _ENCODINGS: Final = {
@@ -105,7 +106,7 @@ def _limit(rng: Random, field: Form) -> None:
         field["encoding"] = rng.choice(_ENCODINGS[kind])
     elif kind in ("str", "bytes") or "[" in kind:
         field |= rng.choice(({"min_len": 1}, {"max_len": 2}, {"max_len": 3}))
-        if kind == "str" and rng.random() < 0.3:
+        if kind == "str" and rng.random() < 0.6:
             field["pattern"] = rng.choice(_PATTERNS)
 
 

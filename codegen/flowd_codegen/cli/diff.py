@@ -18,9 +18,10 @@ from flowd_codegen.cli.command import (
     told,
 )
 from flowd_codegen.contract import Contract
-from flowd_codegen.diagnostics import Fault
+from flowd_codegen.diagnostics import Code, Fault, SchemaErrors
 from flowd_codegen.lock import read_lock
 from flowd_codegen.parse import parse
+from flowd_codegen.place import Place, Source
 from flowd_codegen.revision import is_revision, read_revision
 from flowd_codegen.rules import LEVELS, Level
 from flowd_codegen.source import read
@@ -88,8 +89,13 @@ def _before(options: _Options) -> Contract:
         name, sources = read_revision(against, options.source)
     elif Path(against).is_file() and not against.endswith(".toml"):
         return read_lock(Path(against))
-    else:
+    elif Path(against).name != ".git" and Path(against).exists():
         name, sources = against, read(Path(against))
+    else:
+        place = Place(Source("", against))
+        advice = "a branch, tag or commit is written like `.git#ref=main`"
+        message = "neither a lock nor a folder of schemas"
+        raise SchemaErrors([Fault(Code.NOTHING_TO_READ, place, message, advice)])
     return Contract(name, parse(sources), sources.files)
 
 
