@@ -84,7 +84,7 @@ def _job(job: Job, path: str, examples: Examples) -> Iterator[str]:
     yield _fields(job, examples, in_record=False)
     yield _reserved(job)
     yield "An entry, field by field:"
-    shown = {field.key: examples.entry(field) for field in job.fields}
+    shown = examples.entry(job)
     width = max(map(len, shown))
     lines = [f"{key:{width}}  {text}" for key, text in shown.items()]
     yield _fenced([visible(line).rstrip() for line in lines])

@@ -84,6 +84,7 @@ class Code(StrEnum):
     NOTHING_TO_READ = "E415"
     LOCK = "E416"
     REVISION = "E417"
+    MIGRATION = "E418"
 
     RUST_KEY = "E501"
     RUST_TYPE = "E502"
@@ -95,6 +96,7 @@ class Code(StrEnum):
     UNREADABLE = "UNREADABLE"
     NEWER_VERSION = "NEWER_VERSION"
     UNDECODABLE_BEFORE = "UNDECODABLE_BEFORE"
+    STUB = "W104"
 
 
 Severity: TypeAlias = Literal["error", "breaking", "warning", "note"]

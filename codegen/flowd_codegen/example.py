@@ -19,6 +19,7 @@ from flowd_codegen.schema import (
     External,
     Factory,
     Field,
+    Job,
     ListOf,
     OneOf,
     Optional,
@@ -81,7 +82,12 @@ class Examples:
             case None:
                 return ""
 
-    def entry(self, field: Field) -> str:
+    def entry(self, job: Job) -> dict[str, str]:
+        """The fields that an entry of a job may have, flowd's own `_v` among them."""
+        texts = {field.key: self.text(field) for field in job.fields}
+        return texts if job.version is None else {**texts, "_v": str(job.version)}
+
+    def text(self, field: Field) -> str:
         """A text that a field of a job may have on the wire, or `<what it would be>`."""
         return _stand_in(field) or self._text(field, self._sample(field))
 

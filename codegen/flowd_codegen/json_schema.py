@@ -26,6 +26,7 @@ from flowd_codegen.parse_class import ENUM_OPTIONS, JOB_OPTIONS, RECORD_OPTIONS
 from flowd_codegen.parse_field import FIELD_OPTIONS, IN_JOB, IN_RECORD, MOST_FIELDS
 from flowd_codegen.parse_mapper import SIDES
 from flowd_codegen.parse_type import SCALARS
+from flowd_codegen.parse_version import VERSION_KEY
 from flowd_codegen.rules import Rule
 
 __all__ = ["json_schema", "json_schema_text"]
@@ -55,7 +56,10 @@ def json_schema() -> dict[str, Json]:
         "title": "A flowd schema",
         **table("Jobs and the types of their fields.", TOP_KEYS, _top()),
         "$defs": {
-            "job": table("A job and its queue.", JOB_OPTIONS, _owner("job")),
+            "job": {
+                **table("A job and its queue.", JOB_OPTIONS, _owner("job")),
+                "patternProperties": {VERSION_KEY: _older()},
+            },
             "record": table(
                 "A JSON object inside a field.", RECORD_OPTIONS, _owner("record")
             ),
@@ -141,6 +145,11 @@ def _owner(kind: str) -> dict[str, Rules]:
             "type": "integer",
             "minimum": 1,
         },
+        "oldest": {
+            "description": "The oldest version whose messages are read; 1 if not said.",
+            "type": "integer",
+            "minimum": 1,
+        },
         "fields": {**fields, "maxProperties": MOST_FIELDS},
         "queue": ref("queue", "Where the job is queued, and the rules it runs by."),
         "reserved": {
@@ -148,6 +157,20 @@ def _owner(kind: str) -> dict[str, Rules]:
             "type": "array",
             "items": ref("key"),
         },
+    }
+
+
+def _older() -> dict[str, Json]:
+    return {
+        "description": "What messages of an older version are.",
+        "anyOf": [
+            table("Its fields.", ("fields",), _owner("job")),
+            {
+                "description": "The next version, which reads them.",
+                "type": "string",
+                "pattern": VERSION_KEY,
+            },
+        ],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from flowd.errors import NewerVersion
 from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Code, Fault
 from flowd_codegen.diff import diff, paired_jobs
@@ -106,6 +107,10 @@ def _versions(
             continue
         text = "two different messages of this version are met"
         lower: Breaks = {"messages": text, "workers": text}
+        if was > max(now, 1):
+            lower["messages"] = (
+                f"handed back for ever, {NewerVersion(new.name, was, now)}"
+            )
         yield Finding(
             rule=Rule.VERSION_NOT_BUMPED,
             owner=new,

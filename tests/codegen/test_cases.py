@@ -51,6 +51,7 @@ _ELSEWHERE: Final = {
     Code.UNREADABLE,
     Code.NEWER_VERSION,
     Code.UNDECODABLE_BEFORE,
+    Code.MIGRATION,
 }
 """Shown in tests of their own: git has no place for these, or they are of no schema."""
 

@@ -18,16 +18,27 @@ _NUMBER: Final = count()
 
 
 @contextmanager
-def classes(schema: Schema) -> Generator[dict[str, object]]:
-    """The names of the module that a schema of one file becomes."""
-    (source,) = (
-        text for path, text in render(schema).items() if path.name != "__init__.py"
+def classes(schema: Schema, migrations: str = "") -> Generator[dict[str, object]]:
+    """The names of the module that a schema of one file becomes.
+
+    Args:
+        schema: of one file.
+        migrations: what the user wrote for it.
+    """
+    ((path, source),) = (
+        (path, text) for path, text in render(schema).items() if path.stem != "__init__"
     )
-    module = ModuleType(f"evolved{next(_NUMBER)}")
-    # A dataclass looks for the module that it is in.
-    sys.modules[module.__name__] = module
+    package = f"evolved{next(_NUMBER)}"
+    names = [package, f"{package}.{path.stem}", f"{package}.{path.stem}_migrations"]
+    # A dataclass looks for the module that it is in, and an import for the package.
+    modules = {name: ModuleType(name) for name in names}
+    modules[package].__path__ = []
+    sys.modules |= modules
     try:
-        exec(compile(source, "generated", "exec"), module.__dict__)
-        yield module.__dict__
+        for name, text in zip(names[1:], (source, migrations), strict=True):
+            modules[name].__package__ = package
+            exec(compile(text, "generated", "exec"), modules[name].__dict__)
+        yield modules[names[1]].__dict__
     finally:
-        del sys.modules[module.__name__]
+        for name in names:
+            del sys.modules[name]

@@ -1,8 +1,8 @@
 """Each folder of `cases/` is one change: an old schema, a new one, what `diff` says.
 
 `proof.toml` has values as the writer's Python spells them, and what the reader makes of
-each: an object, or `fails`. `[messages]` go from old to new classes, `[workers]` from new to
-old ones. `UPDATE_GOLDEN=1` writes `expected.txt` anew.
+each: an object, `fails`, or `handed back`. `[messages]` go from old to new classes,
+`[workers]` from new to old ones, `migrations.py` is what the user of the new ones wrote. `UPDATE_GOLDEN=1` writes `expected.txt` anew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Final
 import pytest
 import tomli
 
-from flowd import DecodeError, Job
+from flowd import DecodeError, Job, NewerVersion
+from flowd.item import addition_of
+from flowd.job import decode
 from flowd_codegen.cli import run
 from flowd_codegen.contract import Contract
 from flowd_codegen.diff import diff
@@ -30,6 +32,7 @@ from tests.evolution.classes import classes
 _CASES: Final = Path(__file__).parent / "cases"
 _ALL: Final = sorted(path.parent for path in _CASES.glob("*/new"))
 _PROVED: Final = sorted(path.parent for path in _CASES.glob("*/proof.toml"))
+_REFUSALS: Final = {"fails": DecodeError, "handed back": NewerVersion}
 _UPDATE: Final = bool(os.environ.get("UPDATE_GOLDEN"))
 
 
@@ -55,7 +58,9 @@ def test_what_is_told_is_what_happens(case: Path) -> None:
     before, after = (_contract(case / side) for side in ("old", "new"))
     findings = diff(before, after)
     proof = tomli.loads((case / "proof.toml").read_text("utf-8"))
-    with classes(before.schema) as old, classes(after.schema) as new:
+    written = case / "migrations.py"
+    migrations = written.read_text("utf-8") if written.exists() else ""
+    with classes(before.schema) as old, classes(after.schema, migrations) as new:
         _prove("messages", findings, proof.get("messages", {}), old, new)
         _prove("workers", findings, proof.get("workers", {}), new, old)
 
@@ -85,14 +90,17 @@ def _prove(
     said: list[str] = []
     for value, expected in values.items():
         job: Job = eval(value, writer)
-        name = (value if expected == "fails" else expected).partition("(")[0]
-        kind: type[Job] = eval(name, reader)
-        if expected == "fails":
+        fields = addition_of(job).fields
+        named = value if expected in _REFUSALS else expected
+        kind: type[Job] = eval(named.partition("(")[0], reader)
+        if refusal := _REFUSALS.get(expected):
             with pytest.raises(DecodeError) as failure:
-                kind.from_fields(job.to_fields())
-            said.append(_anywhere(str(failure.value)))
+                decode(kind, fields)
+            assert type(failure.value) is refusal
+            if refusal is DecodeError:
+                said.append(_anywhere(str(failure.value)))
         else:
-            assert kind.from_fields(job.to_fields()) == eval(expected, reader)
+            assert decode(kind, fields) == eval(expected, reader)
     if values:
         for text in loud:
             assert any(text in error for error in said), f"{text!r} is not in {said}"

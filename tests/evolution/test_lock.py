@@ -96,12 +96,14 @@ def test_check_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_version_and_reservations_are_locked() -> None:
     """What protects the future is part of what is reviewed."""
     Path("schemas/email.toml").write_text(
-        '[job.Email]\nversion = 3\nreserved = ["cc"]\nfields = { to = "str" }\n'
+        '[job.Email]\nversion = 4\noldest = 2\nv2 = { fields = {} }\nv3 = "v4"\n'
+        'reserved = ["cc"]\nfields = { to = "str" }\n'
     )
     run(["lock", "schemas"])
     lock = json.loads(Path("flowd.lock").read_text())
     job = lock["files"]["email.toml"]["job"]["Email"]
-    assert (job["version"], job["reserved"]) == (3, ["cc"])
+    assert (job["version"], job["oldest"], job["reserved"]) == (4, 2, ["cc"])
+    assert (job["v2"], job["v3"]) == ({"fields": {}}, "v4")
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,10 @@ def test_every_path_on_the_pages_exists() -> None:
         named = re.findall(
             r"`((?:tests|docs|flowd|codegen|schemas|benchmarks)/[\w./]*)`", text
         )
+        # What a page shows the text of is the reader's own file.
+        shown = re.findall(r"`([\w./]+)`[^\n`]*:\n\n```", text)
         linked = re.findall(r"\]\((?!http)([^)#]+)", text)
-        for path in named:
+        for path in sorted({*named} - {*shown}):
             assert (ROOT / path).exists(), f"{page.name} names {path}"
         for path in linked:
             assert (page.parent / path).exists(), f"{page.name} links to {path}"

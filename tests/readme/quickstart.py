@@ -61,7 +61,12 @@ class Folder:
 
     def run(self, command: str) -> str:
         """Run a line to its end; returns what it printed."""
-        done = subprocess.run(
+        done = self._done(command)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _done(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             ["sh", "-c", command],
             cwd=self.path,
             env=self._environment,
@@ -70,8 +75,17 @@ class Folder:
             timeout=_LIMIT,
             check=False,
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout
+
+    def told(self, command: str) -> str:
+        """Run a line; returns what a reader sees of it, without the log of workers.
+
+        `flowd-gen diff` may say no, which is its answer.
+        """
+        done = self._done(command)
+        no = command.startswith("flowd-gen diff") and done.returncode == 1
+        assert done.returncode == 0 or no, f"{command}\n{done.stdout}{done.stderr}"
+        logged = "" if command.startswith("flowd run") else done.stderr
+        return logged + done.stdout
 
     def run_until(self, command: str, lines: int) -> list[str]:
         """Run a line until it has printed so many, then stop it with SIGTERM."""

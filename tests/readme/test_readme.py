@@ -1,8 +1,12 @@
-"""The README is true."""
+"""The README and the tutorial of `docs/` are true."""
 
 from __future__ import annotations
 
+import os
+
+from tests.house.sources import ROOT
 from tests.readme import quickstart
+from tests.readme.page import follow
 
 
 def test_the_quick_start_works_word_for_word(newcomer: quickstart.Folder) -> None:
@@ -15,3 +19,11 @@ def test_the_class_in_the_readme_is_what_is_generated(
 ) -> None:
     """The schema with a mapper gives the class that the README shows."""
     quickstart.mapper(newcomer)
+
+
+def test_the_evolution_tutorial_works_word_for_word(
+    newcomer: quickstart.Folder,
+) -> None:
+    """Every file and command of the page works, and prints what the page shows."""
+    page = ROOT / "docs/evolution-tutorial.md"
+    follow(page, newcomer, update=bool(os.environ.get("UPDATE_GOLDEN")))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from flowd_codegen.cli.settings import FORMATS, Format, Settings, read_settings
+from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Fault, SchemaErrors, github_line, json_line
 from flowd_codegen.parse import parse
 from flowd_codegen.schema import Schema
@@ -28,6 +29,7 @@ __all__ = [
     "ended",
     "path",
     "plain_parser",
+    "read_contract",
     "read_schema",
     "report",
     "told",
@@ -119,10 +121,16 @@ def read_schema(options: Options, sources: Sources | None = None) -> Schema:
         SchemaErrors: they have faults.
         OSError: a file or folder is there and cannot be read.
     """
+    return read_contract(options, sources).schema
+
+
+def read_contract(options: Options, sources: Sources | None = None) -> Contract:
+    """The same, with the places of what is declared."""
     warnings: list[Fault] = []
-    schema = parse(sources or read(options.source), warnings.append)
+    sources = sources or read(options.source)
+    schema = parse(sources, warnings.append)
     report(warnings, options.format)
-    return schema
+    return Contract(options.source.as_posix(), schema, sources.files)
 
 
 def report(faults: Iterable[Fault], form: Format) -> None:

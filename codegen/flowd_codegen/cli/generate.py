@@ -15,10 +15,13 @@ from flowd_codegen.cli.command import (
     default_of,
     ended,
     path,
-    read_schema,
+    read_contract,
+    report,
 )
 from flowd_codegen.cli.settings import read_settings
-from flowd_codegen.render import blacken, render
+from flowd_codegen.diagnostics import SchemaErrors
+from flowd_codegen.migrations import migration_faults
+from flowd_codegen.render import blacken, render, render_migrations
 from flowd_codegen.suggest import nearest
 from flowd_codegen.write import compare
 
@@ -50,13 +53,20 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
 
 
 def _generate(options: _Options) -> int:
-    schema = read_schema(options)
-    out = options.out
+    contract = read_contract(options)
+    schema, out = contract.schema, options.out
+    stubs = render_migrations(schema)
+    found = [*migration_faults(contract, out, stubs)]
+    faults = [fault for fault in found if fault.severity == "error"]
+    if faults and not options.check:
+        raise SchemaErrors(faults)
+    report(found, options.format)
     # One file of a folder cannot say what the others give.
     prune = options.prune and options.source.is_dir()
-    changes = compare(render(schema), out, blacken, prune=prune)
+    changes = compare(render(schema), out, blacken, prune=prune, once=stubs)
     again = ["flowd-gen", str(options.source), "-o", str(out)]
-    return settle(changes, out, check=options.check, again=again)
+    done = settle(changes, out, check=options.check, again=again)
+    return 1 if faults else done
 
 
 def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
