@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from flowd_codegen.diagnostics import Code, quoted
+from flowd_codegen.naming import version_name
 from flowd_codegen.table import Table, written
 
 __all__ = [
     "class_names",
-    "older_name",
     "older_versions",
     "parse_version",
     "version_keys",
@@ -20,11 +20,6 @@ __all__ = [
 _KEY: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
 _LAST: Final = 999_999_999
 """More than a worker reads in `_v`."""
-
-
-def older_name(job: str, version: int) -> str:
-    """The class of an older version: `CrawlV1`."""
-    return f"{job}V{version}"
 
 
 def version_keys(table: Table) -> Mapping[int, str]:
@@ -48,7 +43,7 @@ def class_names(job: str, table: Table) -> Iterator[tuple[str, Table]]:
     if tables and isinstance(version, int):
         tables.setdefault(version, table)
     for number, declared in tables.items():
-        yield older_name(job, number), declared
+        yield version_name(job, number), declared
 
 
 def parse_version(table: Table) -> tuple[int | None, int]:

@@ -108,7 +108,9 @@ def _versions(
         text = "two different messages of this version are met"
         lower: Breaks = {"messages": text, "workers": text}
         if was > max(now, 1):
-            lower["messages"] = f"handed back for ever, {NewerVersion(new.name, was, now)}"
+            lower["messages"] = (
+                f"handed back for ever, {NewerVersion(new.name, was, max(now, 1))}"
+            )
         yield Finding(
             rule=Rule.VERSION_NOT_BUMPED,
             owner=new,
