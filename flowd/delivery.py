@@ -1,7 +1,8 @@
 """One entry handed to this process under a lease, and what travels with a job.
 
-flowd's own fields of an entry begin with `_`. The runtime writes them, `to_fields`
-never does, and whoever does not know one ignores it.
+flowd's own fields of an entry begin with `_`. The runtime writes them, and whoever does
+not know one ignores it. `to_fields` writes none but `_v`, and that only from version 2 on:
+without it, what a class writes would be read as version 1.
 
     _id           the job's id, once its entry id is no longer that
     _at           when it was enqueued (ms, server clock), likewise

@@ -62,7 +62,7 @@ def passages(old: Job, new: Job) -> Iterator[Passage]:
     """
     raised = (new.version or 1) > (old.version or 1)
     for written in (old, *old.older):
-        reader = new.reader(written.version or 1)
+        reader = _reader(new, written.version or 1)
         if written is old:
             aspects = set[Aspect](_ALWAYS)
             if not raised:
@@ -72,6 +72,13 @@ def passages(old: Job, new: Job) -> Iterator[Passage]:
             yield Passage(old, new, frozenset(aspects))
         if reader and not (written is old and reader is new):
             yield Passage(written, reader, frozenset(["messages"]))
+
+
+def _reader(job: Job, version: int) -> Job | None:
+    """What reads messages of a version; None for one that is refused."""
+    if version < job.oldest:
+        return None
+    return next((old for old in job.older if version <= (old.version or 1)), job)
 
 
 def limited(finding: Finding, aspects: frozenset[Aspect]) -> Finding:

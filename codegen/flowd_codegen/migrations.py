@@ -55,17 +55,17 @@ def steps(job: Job) -> Iterator[Step]:
     prefix = snake_case(job.name)
     for old, new in pairwise((*job.older, job)):
         function = f"{prefix}_v{old.version}_to_v{new.version}"
-        yield Step(function, old, new, f"{job.name}V{new.version}")
+        yield Step(function, old, new, new.second_name or new.name)
 
 
-def module_of(module: Module) -> str:
-    """The name of the module beside this one that has its migrations."""
-    return f"{module.name[-1]}_migrations"
+def module_of(name: tuple[str, ...]) -> tuple[str, ...]:
+    """The module that has the migrations of a module, below the output folder."""
+    return (*name[:-1], f"{name[-1]}_migrations")
 
 
 def file_of(module: Module) -> PurePosixPath:
     """The file of that module, below the output folder."""
-    return PurePosixPath(*module.name[:-1], f"{module_of(module)}.py")
+    return PurePosixPath(*module_of(module.name)).with_suffix(".py")
 
 
 def migration_faults(
@@ -84,15 +84,15 @@ def migration_faults(
     for module in contract.schema.modules:
         if (relative := file_of(module)) in stubs:
             path = out / relative
-            text = path.read_text("utf-8") if path.exists() else stubs[relative]
+            raw = path.read_bytes() if path.exists() else stubs[relative].encode()
+            text = raw.decode("utf-8", "replace")
             shown = Source(relative.as_posix(), path.as_posix(), text)
-            try:
-                bound = _bound(ast.parse(text))
-            except SyntaxError as error:
-                message = f"it cannot be read: {error.msg}, in line {error.lineno}"
-                yield Fault(Code.MIGRATION, Place(shown), message)
-            else:
-                yield from _faults(module, contract, shown, bound)
+            match _bound(raw):
+                case str(reason):
+                    message = f"it is not Python: {reason}"
+                    yield Fault(Code.MIGRATION, Place(shown), message)
+                case bound:
+                    yield from _faults(module, contract, shown, bound)
 
 
 def _faults(
@@ -131,8 +131,14 @@ def _faults(
             )
 
 
-def _bound(tree: ast.Module) -> _Bound:
-    """The names that a module has, as far as its outermost statements say."""
+def _bound(raw: bytes) -> _Bound | str:
+    """The names that a module gets in its outermost statements; or why it is none."""
+    try:
+        tree = ast.parse(raw)
+    except SyntaxError as error:
+        return f"{error.msg}, in line {error.lineno}"
+    except ValueError as error:
+        return str(error)
     bound: _Bound = {}
     for node in tree.body:
         match node:
@@ -165,6 +171,6 @@ def _is_stub(node: ast.stmt) -> bool:
 
 def _place(file: Source, node: ast.stmt) -> Place:
     """The first line of a statement."""
-    lines = file.text.splitlines(keepends=True)
-    start = sum(map(len, lines[: node.lineno - 1]))
+    lines = file.text.split("\n")
+    start = sum(len(line) + 1 for line in lines[: node.lineno - 1])
     return Place(file, exact=Span(start, start + len(lines[node.lineno - 1].rstrip())))

@@ -21,6 +21,7 @@ __all__ = [
     "member_name",
     "module_names",
     "snake_case",
+    "version_name",
 ]
 
 CLASS_NAME: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
@@ -72,6 +73,11 @@ def attribute(name: str) -> str:
 def snake_case(name: str) -> str:
     """`HTTPFetchPage` as `http_fetch_page`."""
     return _WORD_START.sub("_", name).lower()
+
+
+def version_name(job: str, version: int | None) -> str:
+    """The class of one version of a job: `CrawlV1`."""
+    return f"{job}V{version}"
 
 
 def _class_name(text: str) -> str | None:

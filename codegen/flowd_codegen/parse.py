@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from flowd_codegen.diagnostics import Code, Fault, Report, SchemaErrors, quoted, visible
-from flowd_codegen.migrations import file_of, steps
+from flowd_codegen.migrations import module_of, steps
 from flowd_codegen.naming import check_name, module_names
 from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
 from flowd_codegen.parse_default import check_defaults
@@ -217,8 +217,8 @@ def _check_migrations(files: list[_File], report: Report) -> None:
                     "rename one, or move it into another file",
                 )
                 break
-        path = file_of(file.module()).with_suffix("").parts if needed else ()
-        for other in files if path else ():
+        path = module_of(file.name)
+        for other in files if needed else ():
             if _folded(other.name[: len(path)]) == _folded(path):
                 report(
                     Code.MODULE_TWICE,

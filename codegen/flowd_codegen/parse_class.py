@@ -6,15 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from flowd_codegen.diagnostics import Code, quoted, visible
-from flowd_codegen.naming import check_name, member_name
+from flowd_codegen.naming import check_name, member_name, version_name
 from flowd_codegen.parse_field import WireKeys, parse_fields
 from flowd_codegen.parse_queue import QUEUE_OPTIONS, parse_queue
-from flowd_codegen.parse_version import (
-    older_name,
-    older_versions,
-    parse_version,
-    version_keys,
-)
+from flowd_codegen.parse_version import older_versions, parse_version, version_keys
 from flowd_codegen.place import Place
 from flowd_codegen.rules import Rule
 from flowd_codegen.schema import Enum, Job, Record
@@ -156,22 +151,24 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
     keys = WireKeys(table)
     policy = parse_queue(name, table.table("queue"))
     version, oldest = parse_version(table)
+    older = tuple(
+        Job(
+            name=version_name(name, number),
+            fields=parse_fields(declared, WireKeys(declared), scope, in_record=False),
+            policy=policy,
+            version=number,
+            oldest=oldest,
+        )
+        for number, declared in older_versions(table)
+    )
     return Job(
         name=name,
         fields=parse_fields(table, keys, scope, in_record=False),
         policy=policy,
         version=version,
         oldest=oldest,
-        older=tuple(
-            Job(
-                name=older_name(name, number),
-                fields=parse_fields(older, WireKeys(older), scope, in_record=False),
-                policy=policy,
-                version=number,
-                oldest=oldest,
-            )
-            for number, older in older_versions(table)
-        ),
+        older=older,
+        second_name=version_name(name, version) if older else "",
         reserved=keys.reserved,
         allow=_allowed(table),
         doc=table.text("doc") or "",

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from flowd_codegen.diagnostics import Code, quoted
+from flowd_codegen.naming import version_name
 from flowd_codegen.table import Table, written
 
 __all__ = [
     "VERSION_KEY",
     "class_names",
-    "older_name",
     "older_versions",
     "parse_version",
     "version_keys",
@@ -24,11 +24,6 @@ VERSION_KEY: Final = r"^v([1-9][0-9]{0,8})$"
 _KEY: Final = re.compile(VERSION_KEY, re.ASCII)
 _LAST: Final = 999_999_999
 """More than a worker reads in `_v`."""
-
-
-def older_name(job: str, version: int) -> str:
-    """The class of an older version: `CrawlV1`."""
-    return f"{job}V{version}"
 
 
 def version_keys(table: Table) -> Mapping[int, str]:
@@ -52,7 +47,7 @@ def class_names(job: str, table: Table) -> Iterator[tuple[str, Table]]:
     if tables and isinstance(version, int):
         tables.setdefault(version, table)
     for number, declared in tables.items():
-        yield older_name(job, number), declared
+        yield version_name(job, number), declared
 
 
 def parse_version(table: Table) -> tuple[int | None, int]:

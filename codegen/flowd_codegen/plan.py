@@ -113,7 +113,7 @@ def plan_module(module: Module, declared: Declared) -> ModulePlan:
     names = sorted(module.names)
     imports = Imports({*_USED, *names, *_attributes(module)})
     spell = Speller(module.name, declared, imports)
-    migrations = module_of(module)
+    *_, migrations = module_of(module.name)
     last = imports.reserve(migrations) if any(job.older for job in module.jobs) else ""
     return ModulePlan(
         path=module.path,
@@ -202,9 +202,7 @@ def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
                 start=f'{{b"_v": b"{each.version}"}}',
                 version=_other_versions(came_from.get(each.name), migrations),
             )
-        if each is job and job.older:
-            plan = replace(plan, second_name=f"{job.name}V{job.version}")
-        yield plan
+        yield replace(plan, second_name=each.second_name)
 
 
 def _other_versions(step: Step | None, migrations: str) -> str:

@@ -232,6 +232,9 @@ class Job:
     """The earlier versions that have fields of their own, oldest first: `CrawlV1`. Of
     the others, the next version reads the messages as they are."""
 
+    second_name: str = ""
+    """`CrawlV2`: what the class will be called once it is an older one itself."""
+
     reserved: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     """Rules of `flowd-gen diff` whose findings here do not count."""
@@ -241,18 +244,9 @@ class Job:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its classes, and the second name that it has where there are older ones."""
-        if not self.older:
-            return (self.name,)
-        older = (old.name for old in self.older)
-        return (self.name, *older, f"{self.name}V{self.version}")
-
-    def reader(self, version: int) -> Job | None:
-        """What reads messages of a version; None for one that is refused."""
-        if version < self.oldest:
-            return None
-        readers = (old for old in self.older if version <= (old.version or 1))
-        return next(readers, self)
+        """Its classes, the one of today under both of its names."""
+        names = (self.name, *(old.name for old in self.older), self.second_name)
+        return tuple(filter(None, names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

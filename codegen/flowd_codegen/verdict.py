@@ -109,7 +109,7 @@ def _versions(
         lower: Breaks = {"messages": text, "workers": text}
         if was > max(now, 1):
             lower["messages"] = (
-                f"handed back for ever, {NewerVersion(new.name, was, now)}"
+                f"handed back for ever, {NewerVersion(new.name, was, max(now, 1))}"
             )
         yield Finding(
             rule=Rule.VERSION_NOT_BUMPED,

@@ -155,6 +155,13 @@ def test_a_migration_of_no_version_is_a_fault(
     assert carets.endswith("^ rename or remove it, and the import of that class")
 
 
+def test_other_faults_are_told_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    """A schema with versions may have any other fault: a record that holds itself."""
+    _declare(f'{_SCHEMA}\n[record.Loop]\nfields.again = "Loop"\n')
+    assert _generate() == 2
+    assert "error[E207]: circular" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -177,9 +184,13 @@ def test_a_function_may_be_bound_in_any_way(text: str) -> None:
         ("if 1:\n    def crawl_v1_to_v2(old): ...\n", "has no function `crawl_v1_to"),
         (
             "def crawl_v1_to_v2(old:\n",
-            "it cannot be read: '(' was never closed, in line 1",
+            "it is not Python: '(' was never closed, in line 1",
         ),
-        ("\0", "it cannot be read: "),
+        ("\0", "it is not Python: "),
+        (
+            "# coding: latin-9\n# \xa4\nx =\n",
+            "it is not Python: invalid syntax, in line 3",
+        ),
     ],
 )
 def test_what_is_no_migration_is_a_fault(
