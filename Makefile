@@ -8,10 +8,11 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
             $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
               2>/dev/null && echo $(name))))
 JOBS   ?= 2
+PAIRS  ?= 100000
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format chaos soak mutants bench-quick bench-codec build clean
+.PHONY: help setup demo test test-matrix check format chaos soak mutants fuzz bench-quick bench-codec build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -22,6 +23,7 @@ help:
 	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
 	@echo 'make soak         ten minutes of work in one process; nothing in it may grow'
 	@echo 'make mutants      put deliberate bugs into copies; the tests must catch every one'
+	@echo 'make fuzz         100,000 changes of schemas; what is called compatible must be read'
 	@echo 'make bench-quick  flowd beside raw redis-py, in the same minute'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
 
@@ -72,6 +74,9 @@ soak: setup
 
 mutants: setup
 	@$(PY) -m tests.mutants
+
+fuzz: setup
+	@FLOWD_FUZZ_PAIRS=$(PAIRS) $(PY) -m pytest -q -s tests/evolution/test_random.py
 
 build: setup
 	@bash .ci/wheel

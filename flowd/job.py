@@ -6,7 +6,7 @@ A job class needs no base class: it has `SPEC`, `to_fields` and `from_fields`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol, Self, TypeVar
 
@@ -18,6 +18,7 @@ from flowd.wire import CodecError
 __all__ = ["FORMAT", "MOST_BYTES", "Job", "JobSpec", "decode", "spec_of", "weight"]
 
 J = TypeVar("J", bound="Job")
+N = TypeVar("N", bound="Job")
 
 FORMAT: Final = 1
 """The generation of classes that this flowd runs; `flowd-gen` prints its own."""
@@ -53,6 +54,9 @@ class JobSpec:
     version: int = 0
     """The declared `version`, which travels as `_v`; 0 if none is, which reads as 1."""
 
+    oldest: int = 1
+    """The oldest version that the class reads."""
+
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             advice = "upgrade flowd" if self.format > FORMAT else "run flowd-gen again"
@@ -67,14 +71,46 @@ class JobSpec:
 
         Raises:
             NewerVersion: it is above the one that the class is of.
-            DecodeError: it is not a number from 1 to 999999999.
+            DecodeError: it is below `oldest`, or not a number from 1 to 999999999.
         """
         raw = fields.get(b"_v", b"1")
         if not raw.isdigit() or len(raw) > 9 or not (version := int(raw)):
             raise DecodeError(self.name, "_v", "expected a number", repr(raw[:40]))
         if version > max(self.version, 1):
             raise NewerVersion(self.name, version, max(self.version, 1))
+        if version < self.oldest:
+            raise DecodeError(
+                self.name,
+                "_v",
+                f"the job is of version {version}, and this class reads from"
+                f" {self.oldest} on",
+            )
         return version
+
+    def migrate(self, step: Callable[[J], N], old: J) -> N:
+        """What a migration makes of a job of an older version.
+
+        Args:
+            step: the user's function.
+            old: of the class that it takes.
+
+        Raises:
+            DecodeError: the function raised; with its words, unless one of the two
+                classes has secrets.
+        """
+        try:
+            return step(old)
+        except Exception as error:
+            spec = type(old).SPEC
+            secret = self.secrets or spec.secrets
+            reason = _plain(error) if secret else _reason(error)
+            failure = DecodeError(
+                self.name,
+                "",
+                f"version {spec.version} cannot become {self.version}: {reason}",
+            )
+            failure.__cause__ = None if secret else error
+        raise failure
 
     def encode_error(self, key: bytes, job: object, cause: Exception) -> EncodeError:
         """Say why the field of that wire name has no form on the wire."""

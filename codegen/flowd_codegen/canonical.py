@@ -77,8 +77,14 @@ def _record(record: Record, records: _Records) -> Form:
 
 
 def _job(job: Job, records: _Records) -> Form:
+    older = {old.version: {"fields": _fields(old.fields, records)} for old in job.older}
     return _given(
         version=job.version,
+        oldest=job.oldest if job.oldest > 1 else None,
+        **{
+            f"v{number}": older.get(number, f"v{number + 1}")
+            for number in range(job.oldest, job.version or 1)
+        },
         fields=_fields(job.fields, records),
         reserved=sorted(job.reserved),
         queue=policy_form(job.policy),

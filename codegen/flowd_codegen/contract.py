@@ -49,7 +49,8 @@ class Contract:
         """Where something stands below a declaration; None for a lock."""
         source = self._files.get(self.module(owner.name))
         kind = type(owner).__name__.lower()
-        return Place(source, (kind, owner.name, *path)) if source else None
+        way = self._older.get(owner.name) or (kind, owner.name)
+        return Place(source, (*way, *path)) if source else None
 
     def at(self, owner: Job | Record | Enum, *path: str | int) -> Place:
         """The same of a schema that has sources: an option, or the name of a class."""
@@ -72,6 +73,15 @@ class Contract:
     def file(self, path: str) -> Place:
         """A schema file as a whole, or the folder when it has no such file."""
         return Place(self._files.get(path) or Source("", self.name))
+
+    @cached_property
+    def _older(self) -> Mapping[str, tuple[str, ...]]:
+        """Where the older versions of jobs are declared."""
+        return {
+            old.name: ("job", job.name, f"v{old.version}")
+            for job in self.jobs.values()
+            for old in job.older
+        }
 
     @property
     def _modules(self) -> tuple[Module, ...]:

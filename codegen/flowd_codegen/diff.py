@@ -12,9 +12,10 @@ from typing import TypeAlias
 from flowd_codegen.contract import Contract
 from flowd_codegen.diff_class import class_findings, enum_findings, queue_findings
 from flowd_codegen.diff_fields import field_findings, paired
+from flowd_codegen.diff_version import dropped_versions, limited, passages
 from flowd_codegen.finding import Finding
 from flowd_codegen.owners import Owners
-from flowd_codegen.rules import Rule
+from flowd_codegen.rules import Aspect, Rule
 from flowd_codegen.schema import (
     DictOf,
     EnumRef,
@@ -39,16 +40,19 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
         after: what is to be deployed.
     """
     found: list[Finding] = []
-    met: dict[_Pair, list[str]] = {}
+    met: dict[_Pair, dict[str, set[Aspect]]] = {}
     for old, new in _jobs(before, after):
         if new is None:
             found.append(_gone(old, before, after))
             continue
-        owners = Owners(before, after, old, new)
-        own = (*_fields(owners), *queue_findings(after, old, new))
+        own = [*queue_findings(after, old, new), *dropped_versions(after, old, new)]
+        for passage in passages(old, new):
+            owners = Owners(before, after, passage.old, passage.new)
+            own += passage.judged(_fields(owners))
+            for pair in _held(owners, before, after):
+                jobs = met.setdefault(pair, {})
+                jobs.setdefault(new.name, set()).update(passage.aspects)
         found += (replace(finding, jobs=(new.name,)) for finding in own)
-        for pair in _held(owners, before, after):
-            met.setdefault(pair, []).append(new.name)
     for (one, other), jobs in met.items():
         if isinstance(one, RecordRef):
             records = before.records[one.name], after.records[other.name]
@@ -56,7 +60,10 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
         else:
             enums = before.enums[one.name], after.enums[other.name]
             shared = enum_findings(before, after, *enums)
-        found += (replace(finding, jobs=tuple(jobs)) for finding in shared)
+        aspects = frozenset[Aspect]().union(*jobs.values())
+        found += (
+            replace(limited(finding, aspects), jobs=tuple(jobs)) for finding in shared
+        )
     return sorted(found, key=lambda one: (one.place.source.path, one.place.span()))
 
 

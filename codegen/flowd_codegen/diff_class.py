@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -116,5 +117,5 @@ def queue_findings(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
             message=f"{new.name} has another `{option}`",
             breaks={"queue": text} if text else {},
             mild=None if text else mild,
-            label=f"it was {was.get(option, 'not set')}",
+            label=f"it was {json.dumps(was[option])}" if option in was else "it is new",
         )

@@ -16,7 +16,7 @@ from flowd.errors import DecodeError
 from flowd.wire import CodecError
 from flowd_codegen.contract import Contract
 from flowd_codegen.finding import Finding
-from flowd_codegen.refusal import MISREAD, Direction
+from flowd_codegen.refusal import MISREAD, UNKNOWN, Direction
 from flowd_codegen.rules import Aspect, Rule
 from flowd_codegen.schema import Field, Job, Optional, Record
 
@@ -91,8 +91,8 @@ class Way:
     def _broken(self, key: str, refusal: CodecError | None) -> Breaks:
         if refusal is None:
             return {}
-        if refusal.reason == MISREAD:
-            return {self.aspect: MISREAD}
+        if refusal.reason in (MISREAD, UNKNOWN):
+            return {self.aspect: refusal.reason}
         if self.values.in_json:
             return {self.aspect: str(wire.inside(f".{key}", refusal))}
         return {self.aspect: str(DecodeError(self.reader.name, key, str(refusal)))}

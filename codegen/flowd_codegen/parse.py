@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from flowd_codegen.diagnostics import Code, Fault, Report, SchemaErrors, quoted
+from flowd_codegen.diagnostics import Code, Fault, Report, SchemaErrors, quoted, visible
+from flowd_codegen.migrations import file_of, steps
 from flowd_codegen.naming import check_name, module_names
 from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
 from flowd_codegen.parse_default import check_defaults
 from flowd_codegen.parse_mapper import parse_mapper
+from flowd_codegen.parse_version import class_names
 from flowd_codegen.place import Place, Source
 from flowd_codegen.schema import Enum, Job, Module, Record, Schema
 from flowd_codegen.scope import (
@@ -66,6 +68,7 @@ def parse(
     for file in files:
         _settle_defaults(file, scope)
     check_streams([job for file in files for job in file.jobs], report)
+    _check_migrations(files, report)
     check_uses([owner for file in files for owner in file.owners()], scope, report)
     if report.faults:
         raise SchemaErrors(report.faults)
@@ -91,7 +94,10 @@ class _File:
 
     def owners(self) -> Iterator[tuple[Table, Record | Job]]:
         yield from self.records
-        yield from self.jobs
+        for table, job in self.jobs:
+            yield table, job
+            for old in job.older:
+                yield table.table(f"v{old.version}"), old
 
     def module(self) -> Module:
         return Module(
@@ -120,9 +126,10 @@ def _declare(file: _File, scope: Scope) -> None:
         for name, table in root.tables(kind):
             file.declared.append((kind, name, table))
             check_name(name, kind, table.place.key(), root.report)
-            first = scope.classes.setdefault(name, Declaration(kind, table.place))
-            if first.place is not table.place:
-                _report_twice(table, f"{kind} {quoted(name)}", first.place)
+            _take(kind, name, table, scope)
+            if kind == "job":
+                for other, declared in class_names(name, table):
+                    _take(kind, other, declared, scope)
     for name, table in root.tables("mapper"):
         check_name(name, "mapper", table.place.key(), root.report)
         mapper = parse_mapper(table)
@@ -137,6 +144,12 @@ def _declare(file: _File, scope: Scope) -> None:
             # A default is not judged by an enum or record that has faults itself.
             if len(root.report.faults) == before:
                 scope.enums.setdefault(name, enum)
+
+
+def _take(kind: Kind, name: str, table: Table, scope: Scope) -> None:
+    first = scope.classes.setdefault(name, Declaration(kind, table.place))
+    if first.place is not table.place:
+        _report_twice(table, f"{kind} {quoted(name)}", first.place)
 
 
 def _report_twice(table: Table, what: str, first: Place) -> None:
@@ -168,12 +181,53 @@ def _read_classes(file: _File, scope: Scope) -> None:
 def _settle_defaults(file: _File, scope: Scope) -> None:
     """Judge the defaults, which may name any file's enums and records."""
     file.records = [(table, _settled(table, one, scope)) for table, one in file.records]
-    file.jobs = [(table, _settled(table, one, scope)) for table, one in file.jobs]
+    file.jobs = [(table, _settled_job(table, one, scope)) for table, one in file.jobs]
 
 
 def _settled(table: Table, owner: _Owner, scope: Scope) -> _Owner:
     fields = check_defaults(owner.fields, table.table("fields"), scope)
     return replace(owner, fields=fields)
+
+
+def _settled_job(table: Table, job: Job, scope: Scope) -> Job:
+    older = tuple(
+        _settled(table.table(f"v{old.version}"), old, scope) for old in job.older
+    )
+    return replace(_settled(table, job, scope), older=older)
+
+
+def _check_migrations(files: list[_File], report: Report) -> None:
+    """Report what would be in the way of a file of migrations, or of one in it."""
+    for file in files:
+        owners: dict[str, str] = {}
+        needed = [
+            (table, job.name, step) for table, job in file.jobs for step in steps(job)
+        ]
+        for table, name, step in needed:
+            owner = owners.setdefault(step.function, name)
+            if owner != name:
+                report(
+                    Code.NAME_TAKEN,
+                    table.place.key(),
+                    f"its migrations would be named as those of {quoted(owner)}",
+                    "rename one, or move it into another file",
+                )
+                break
+        path = file_of(file.module()).with_suffix("").parts if needed else ()
+        for other in files if path else ():
+            if _folded(other.name[: len(path)]) == _folded(path):
+                report(
+                    Code.MODULE_TWICE,
+                    other.root.place,
+                    "its module would be in the way of the migrations of"
+                    f" {visible(file.root.place.source.shown)}",
+                    "rename one",
+                )
+
+
+def _folded(name: tuple[str, ...]) -> list[str]:
+    # File systems may not tell capitals from small letters.
+    return [part.lower() for part in name]
 
 
 def _warnings(files: list[_File], scope: Scope) -> Iterator[Fault]:

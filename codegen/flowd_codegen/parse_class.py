@@ -9,6 +9,12 @@ from flowd_codegen.diagnostics import Code, quoted, visible
 from flowd_codegen.naming import check_name, member_name
 from flowd_codegen.parse_field import WireKeys, parse_fields
 from flowd_codegen.parse_queue import QUEUE_OPTIONS, parse_queue
+from flowd_codegen.parse_version import (
+    older_name,
+    older_versions,
+    parse_version,
+    version_keys,
+)
 from flowd_codegen.place import Place
 from flowd_codegen.rules import Rule
 from flowd_codegen.schema import Enum, Job, Record
@@ -108,7 +114,8 @@ def _named(values: Table) -> Iterator[tuple[str, str, Place]]:
 
 _RECORD: Final = ("fields", "doc", "reserved", "allow", "deprecated")
 _JOB: Final = (
-    *("fields", "queue", "version", "doc", "reserved", "allow", "deprecated"),
+    *("fields", "queue", "version", "oldest"),
+    *("doc", "reserved", "allow", "deprecated"),
 )
 _ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
 _REFUSED: Final = dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE)
@@ -132,27 +139,32 @@ def parse_record(name: str, table: Table, scope: Scope) -> Record:
 def parse_job(name: str, table: Table, scope: Scope) -> Job:
     """Read a job, its defaults as written; faults are reported."""
     advice = f"fields go into `[job.{visible(name)}.fields]`"
-    table.refuse_others(_JOB, "job option", _REFUSED, advice)
+    known = (*_JOB, *version_keys(table).values())
+    table.refuse_others(known, "job option", _REFUSED, advice)
     keys = WireKeys(table)
+    policy = parse_queue(name, table.table("queue"))
+    version, oldest = parse_version(table)
     return Job(
         name=name,
         fields=parse_fields(table, keys, scope, in_record=False),
-        policy=parse_queue(name, table.table("queue")),
-        version=_version(table),
+        policy=policy,
+        version=version,
+        oldest=oldest,
+        older=tuple(
+            Job(
+                name=older_name(name, number),
+                fields=parse_fields(older, WireKeys(older), scope, in_record=False),
+                policy=policy,
+                version=number,
+                oldest=oldest,
+            )
+            for number, older in older_versions(table)
+        ),
         reserved=keys.reserved,
         allow=_allowed(table),
         doc=table.text("doc") or "",
         deprecated=table.text_or_flag("deprecated"),
     )
-
-
-def _version(table: Table) -> int | None:
-    version = table.integer("version")
-    if version is not None and version < 1:
-        message = "`version` must be 1 or more"
-        table.report(Code.VERSION, table.at("version"), message)
-        return None
-    return version
 
 
 def _allowed(table: Table) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from flowd.job import FORMAT
 from flowd.policy import Backoff, Policy
+from flowd_codegen.migrations import Step, module_of, steps
 from flowd_codegen.plan_field import (
     FieldPlan,
     plan_job_field,
@@ -68,7 +70,14 @@ class EnumPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassPlan:
-    """A job or a record; `spec` is empty for a record."""
+    """A job or a record.
+
+    Attributes:
+        spec: empty for a record.
+        start: the dict that a job's fields are put into.
+        version: a job's first statement when reading, if it has more than one version.
+        second_name: of a job that has older versions.
+    """
 
     name: str
     doc: str
@@ -76,11 +85,17 @@ class ClassPlan:
     fields: tuple[FieldPlan, ...]
     build: str
     constants: tuple[str, ...]
+    start: str = "{}"
+    version: str = ""
+    second_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModulePlan:
-    """A module; `words` are the imported names that the templates use."""
+    """A module; `words` are the imported names that the templates use.
+
+    `last_import` comes behind the classes, which that module imports.
+    """
 
     path: str
     doc: str
@@ -90,6 +105,7 @@ class ModulePlan:
     records: tuple[ClassPlan, ...]
     jobs: tuple[ClassPlan, ...]
     words: dict[str, str]
+    last_import: str
 
 
 def plan_module(module: Module, declared: Declared) -> ModulePlan:
@@ -97,6 +113,8 @@ def plan_module(module: Module, declared: Declared) -> ModulePlan:
     names = sorted(module.names)
     imports = Imports({*_USED, *names, *_attributes(module)})
     spell = Speller(module.name, declared, imports)
+    migrations = module_of(module)
+    last = imports.reserve(migrations) if any(job.older for job in module.jobs) else ""
     return ModulePlan(
         path=module.path,
         doc=docstring(module.doc or f"What `{module.path}` declares.", 0),
@@ -104,16 +122,28 @@ def plan_module(module: Module, declared: Declared) -> ModulePlan:
         words=_words(module, spell),
         enums=tuple(_enum(enum, imports) for enum in module.enums),
         records=tuple(_record(record, spell) for record in module.records),
-        jobs=tuple(_job(job, spell) for job in module.jobs),
+        jobs=tuple(plan for job in module.jobs for plan in _jobs(job, spell, last)),
+        last_import=_last_import(migrations, last),
         imports=imports.groups(),
     )
+
+
+def _last_import(module: str, name: str) -> str:
+    if not name:
+        return ""
+    return f"from . import {module}" + (f" as {name}" if name != module else "")
 
 
 def _attributes(module: Module) -> set[str]:
     """Attributes, which hide imports in a class's body, and the locals named so."""
     fields = (
         *(field for record in module.records for field in record.fields),
-        *(field for job in module.jobs for field in job.fields),
+        *(
+            field
+            for job in module.jobs
+            for each in (job, *job.older)
+            for field in each.fields
+        ),
     )
     names = {field.attribute for field in fields}
     return names | {f"_{name}" for name in names}
@@ -151,11 +181,42 @@ def _record(record: Record, spell: Speller) -> ClassPlan:
     return _class(record, _doc(record, "Written as a JSON object."), "", fields)
 
 
-def _job(job: Job, spell: Speller) -> ClassPlan:
-    stream = job.policy.stream
-    doc = _doc(job, f"An entry of the stream `{stream}`.")
-    fields = tuple(plan_job_field(field, job.name, spell) for field in job.fields)
-    return _class(job, doc, _spec(job, spell), fields)
+def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
+    """A job's older versions, and then the job itself."""
+    secrets: list[str] = []
+    came_from = {step.new.name: step for step in steps(job)}
+    for each in (*job.older, job):
+        # Whoever reads older entries keeps the secrets of those as well.
+        secrets += [key for key in _secrets(each, spell) if key not in secrets]
+        otherwise = f"An entry of the stream `{job.policy.stream}`."
+        if each is not job:
+            otherwise = (
+                f"{job.name} of version {each.version}, as entries still have it."
+            )
+        fields = tuple(plan_job_field(field, each.name, spell) for field in each.fields)
+        spec = _spec(each, secrets, spell)
+        plan = _class(each, _doc(each, otherwise), spec, fields)
+        if each.version is not None and each.version > 1:
+            plan = replace(
+                plan,
+                start=f'{{b"_v": b"{each.version}"}}',
+                version=_other_versions(came_from.get(each.name), migrations),
+            )
+        if each is job and job.older:
+            plan = replace(plan, second_name=f"{job.name}V{job.version}")
+        yield plan
+
+
+def _other_versions(step: Step | None, migrations: str) -> str:
+    """What is done first with an entry, which may be of another version."""
+    if step is None:
+        return "cls.SPEC.version_of(fields)"
+    arguments = (
+        f"{migrations}.{step.function}",
+        f"{step.old.name}.from_fields(fields)",
+    )
+    call = lay_out(Bracket("cls.SPEC.migrate(", arguments), 12, "return ")
+    return f"if cls.SPEC.version_of(fields) <= {step.old.version}:\n{' ' * 12}{call}"
 
 
 def _class(
@@ -172,7 +233,17 @@ def _class(
     )
 
 
-def _spec(job: Job, spell: Speller) -> str:
+def _secrets(job: Job, spell: Speller) -> list[str]:
+    """Every wire name of a secret."""
+    return [
+        key
+        for field in job.fields
+        if field.secret or spell.declared.holds_secret(field.type)
+        for key in (field.key, *field.aliases)
+    ]
+
+
+def _spec(job: Job, secrets: list[str], spell: Speller) -> str:
     name, class_var = (
         spell.imports.name("flowd", "JobSpec"),
         spell.imports.name("typing", "ClassVar"),
@@ -183,14 +254,12 @@ def _spec(job: Job, spell: Speller) -> str:
         Named("policy=", _policy(job.policy, spell)),
         Named("format=", str(FORMAT)),
     ]
-    secrets = [
-        key
-        for field in job.fields
-        if field.secret or spell.declared.holds_secret(field.type)
-        for key in (field.key, *field.aliases)
-    ]
     if secrets:
         arguments.append(Named("secrets=", _texts(secrets)))
+    if job.version is not None:
+        arguments.append(Named("version=", str(job.version)))
+    if job.oldest > 1:
+        arguments.append(Named("oldest=", str(job.oldest)))
     spec = Bracket(f"{name}(", tuple(arguments), spread=True)
     return lay_out(spec, 4, f"SPEC: {class_var}[{name}] = ")
 

@@ -32,10 +32,13 @@ from flowd_codegen.schema import (
     base,
 )
 
-__all__ = ["MISREAD", "Direction", "choice_refusal", "choices_of"]
+__all__ = ["MISREAD", "UNKNOWN", "Direction", "choice_refusal", "choices_of"]
 
 MISREAD: Final = "read as another value, and no error says so"
 """What happens where the reader takes the writer's text for its own."""
+
+UNKNOWN: Final = "refused or misread, as the mappers will have it"
+"""What happens where the user's own functions decide."""
 
 _Choices: TypeAlias = tuple[str, ...] | tuple[int, ...]
 _Codec: TypeAlias = tuple[Callable[[bytes], object], Callable[[wire.Json], object]]
@@ -100,7 +103,7 @@ class Direction:
         kind, other = base(old.type), base(new.type)
         have, want = Limits.of(kind, old), Limits.of(other, new)
         if old.mapper != new.mapper or (new.mapper and kind != other):
-            return CodecError(MISREAD)
+            return CodecError(UNKNOWN)
         if new.mapper:
             return want.refusal(have)
         return self._refusal(kind, other, have, want, in_json=self.in_json)

@@ -8,12 +8,13 @@ from typing import Final
 
 import jinja2
 
+from flowd_codegen.migrations import file_of, steps
 from flowd_codegen.plan import ModulePlan, plan_module
-from flowd_codegen.python import WIDTH, docstring
+from flowd_codegen.python import WIDTH, Imports, docstring
 from flowd_codegen.schema import Module, Schema
 from flowd_codegen.spelling import Declared
 
-__all__ = ["blacken", "render"]
+__all__ = ["blacken", "render", "render_migrations"]
 
 _TEMPLATES: Final = jinja2.Environment(
     loader=jinja2.PackageLoader("flowd_codegen"),
@@ -25,6 +26,13 @@ _TEMPLATES: Final = jinja2.Environment(
     keep_trailing_newline=True,
 )
 
+_MIGRATIONS: Final = """\
+Migrations of the jobs of `{}`: written once by flowd-gen, and yours since.
+
+Each function takes a job of an older version, as it was queued, and makes one of the next
+version of it.
+"""
+
 
 def render(schema: Schema) -> dict[PurePosixPath, str]:
     """Every file below the output folder: modules, then the packages they are in."""
@@ -35,6 +43,26 @@ def render(schema: Schema) -> dict[PurePosixPath, str]:
         files[path] = _module(plan_module(module, declared))
     for package in sorted({p for module in schema.modules for p in _packages(module)}):
         files[PurePosixPath(*package, "__init__.py")] = _package(package, schema)
+    return files
+
+
+def render_migrations(schema: Schema) -> dict[PurePosixPath, str]:
+    """The files of migrations that the modules import, with stubs."""
+    files: dict[PurePosixPath, str] = {}
+    for module in schema.modules:
+        if needed := [step for job in module.jobs for step in steps(job)]:
+            path = file_of(module)
+            imports = Imports(())
+            for step in needed:
+                for name in (step.old.name, step.result):
+                    imports.name(f".{module.name[-1]}", name)
+            ((statement,),) = imports.groups()[-1:]
+            template = _TEMPLATES.get_template("migrations.py.j2")
+            files[path] = template.render(
+                doc=docstring(_MIGRATIONS.format(module.path), 0),
+                statement=statement,
+                stubs=[step.stub(path) for step in needed],
+            )
     return files
 
 

@@ -47,6 +47,7 @@ class Rule(StrEnum):
     RESERVED_REMOVED = "RESERVED_REMOVED"
     JOB_REMOVED = "JOB_REMOVED"
     VERSION_NOT_BUMPED = "VERSION_NOT_BUMPED"
+    VERSION_DROPPED = "VERSION_DROPPED"
     QUEUE_STREAM_CHANGED = "QUEUE_STREAM_CHANGED"
     QUEUE_GROUP_CHANGED = "QUEUE_GROUP_CHANGED"
     QUEUE_LEASE_CHANGED = "QUEUE_LEASE_CHANGED"
@@ -179,7 +180,13 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "`version` is lower or gone, or something breaks and it is the same",
         "as the change that it belongs to",
         "as the change that it belongs to",
-        "raise `version` by one",
+        "raise `version` by one, and declare the version before it",
+    ),
+    Rule.VERSION_DROPPED: Recipe(
+        "an older version is not read any more",
+        "fails",
+        "ok",
+        "keep it in the schema until no message of it is left, dead letters among them",
     ),
     Rule.QUEUE_STREAM_CHANGED: Recipe(
         "a job's stream is another",

@@ -225,12 +225,34 @@ class Job:
     version: int | None = None
     """Counts the changes that not every worker can read; 1 or more."""
 
+    oldest: int = 1
+    """The oldest version that is read; what is below it is refused."""
+
+    older: tuple[Job, ...] = ()
+    """The earlier versions that have fields of their own, oldest first: `CrawlV1`. Of
+    the others, the next version reads the messages as they are."""
+
     reserved: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     """Rules of `flowd-gen diff` whose findings here do not count."""
 
     doc: str = ""
     deprecated: str | bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its classes, and the second name that it has where there are older ones."""
+        if not self.older:
+            return (self.name,)
+        older = (old.name for old in self.older)
+        return (self.name, *older, f"{self.name}V{self.version}")
+
+    def reader(self, version: int) -> Job | None:
+        """What reads messages of a version; None for one that is refused."""
+        if version < self.oldest:
+            return None
+        readers = (old for old in self.older if version <= (old.version or 1))
+        return next(readers, self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,11 +274,11 @@ class Module:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every class it declares: enums, records, jobs."""
+        """Every class it declares: enums, records, jobs with their older versions."""
         return (
             *(enum.name for enum in self.enums),
             *(record.name for record in self.records),
-            *(job.name for job in self.jobs),
+            *(name for job in self.jobs for name in job.names),
         )
 
 

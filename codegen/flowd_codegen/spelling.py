@@ -97,7 +97,8 @@ class Speller:
     def annotation(self, kind: Type) -> str:
         """The type as an annotation."""
         match kind:
-            case Scalar("json"):
+            case Scalar("json") | Optional(Scalar("json")):
+                # None is among its values, and `|` knows no alias that is a string.
                 return self.wire("Json")
             case Scalar(name):
                 row = SCALARS[name]
@@ -123,7 +124,7 @@ class Speller:
     ) -> Code:
         """The type inside JSON; `choices` is the table of its `one_of`, if any."""
         match kind:
-            case Scalar("json"):
+            case Scalar("json") | Optional(Scalar("json")):
                 return self.wire("JSON")
             case Scalar(name):
                 return self.wire(scalar(name, encoding).shape)

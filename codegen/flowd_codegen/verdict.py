@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from flowd.errors import NewerVersion
 from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Code, Fault
 from flowd_codegen.diff import diff
@@ -42,6 +43,7 @@ def judge(before: Contract, after: Contract) -> Verdict:
     changed = diff(before, after)
     counting = [finding for finding in changed if not waivers.allow(finding)]
     changed += _versions(before, after, counting)
+    changed.sort(key=lambda one: (one.place.source.path, one.place.span()))
     return Verdict(
         findings=tuple(one for one in changed if not waivers.allow(one)),
         allowed=tuple(one for one in changed if waivers.allow(one)),
@@ -106,6 +108,8 @@ def _versions(
             continue
         text = "two different messages of this version are met"
         lower: Breaks = {"messages": text, "workers": text}
+        if was > max(now, 1):
+            lower["messages"] = f"handed back for ever, {NewerVersion(name, was, now)}"
         yield Finding(
             rule=Rule.VERSION_NOT_BUMPED,
             owner=new,

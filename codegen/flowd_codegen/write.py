@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Final
 
 __all__ = ["Change", "ForeignFiles", "compare", "write"]
@@ -44,6 +45,7 @@ def compare(
     finish: Callable[[str], str],
     *,
     prune: bool,
+    once: Mapping[PurePosixPath, str] = MappingProxyType({}),
 ) -> list[Change]:
     """What a run has to do below `out`; nothing is written.
 
@@ -55,6 +57,7 @@ def compare(
         out: the output folder, which need not be there.
         finish: formats a source; asked only where the render is not what is there.
         prune: also remove files that flowd-gen wrote and no schema gives now.
+        once: files that are written where none is, and are the user's then.
 
     Raises:
         ForeignFiles: a file or link is in the way.
@@ -62,6 +65,14 @@ def compare(
     """
     changes: list[Change] = []
     blocked = [] if _is_folder(out) else [f"{out} is not a folder"]
+    for relative, source in once.items():
+        path = out / relative
+        if path.exists():
+            continue
+        if link := _link(path, out):
+            blocked.append(f"{link} is a link, which flowd-gen does not follow")
+        else:
+            changes.append(Change(path, None, finish(source).encode()))
     for relative, source in files.items():
         path = out / relative
         if link := _link(path, out):

@@ -45,6 +45,7 @@ _NOT_FILES: Final = {
     Code.NOTHING_TO_READ,
     Code.LOCK,
     Code.REVISION,
+    Code.MIGRATION,
     Code.UNREADABLE,
     Code.NEWER_VERSION,
     Code.UNDECODABLE_BEFORE,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Fault, SchemaErrors, github_line, json_line
 from flowd_codegen.parse import parse
 from flowd_codegen.schema import Schema
@@ -26,6 +27,7 @@ __all__ = [
     "command_parser",
     "ended",
     "path",
+    "read_contract",
     "read_schema",
     "report",
     "told",
@@ -89,10 +91,16 @@ def read_schema(options: Options) -> Schema:
         SchemaErrors: they have faults.
         OSError: a file or folder is there and cannot be read.
     """
+    return read_contract(options).schema
+
+
+def read_contract(options: Options) -> Contract:
+    """The same, with the places of what is declared."""
     warnings: list[Fault] = []
-    schema = parse(read(options.source), warnings.append)
+    sources = read(options.source)
+    schema = parse(sources, warnings.append)
     report(warnings, options.format)
-    return schema
+    return Contract(options.source.as_posix(), schema, sources.files)
 
 
 def report(faults: Iterable[Fault], form: Format) -> None:

@@ -16,9 +16,12 @@ from flowd_codegen.cli.command import (
     command_parser,
     ended,
     path,
-    read_schema,
+    read_contract,
+    report,
 )
-from flowd_codegen.render import blacken, render
+from flowd_codegen.diagnostics import SchemaErrors
+from flowd_codegen.migrations import migration_faults
+from flowd_codegen.render import blacken, render, render_migrations
 from flowd_codegen.suggest import nearest
 from flowd_codegen.write import Change, compare, write
 
@@ -50,17 +53,23 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
 
 
 def _generate(options: _Options) -> int:
-    schema = read_schema(options)
-    out = options.out
+    contract = read_contract(options)
+    schema, out = contract.schema, options.out
+    stubs = render_migrations(schema)
+    found = [*migration_faults(contract, out, stubs)]
+    faults = [fault for fault in found if fault.severity == "error"]
+    if faults and not options.check:
+        raise SchemaErrors(faults)
+    report(found, options.format)
     # One file of a folder cannot say what the others give.
     prune = options.prune and options.source.is_dir()
-    changes = compare(render(schema), out, blacken, prune=prune)
+    changes = compare(render(schema), out, blacken, prune=prune, once=stubs)
     if options.check:
         sys.stdout.writelines(line for change in changes for line in _diff(change))
         if changes:
             command = shlex.join(["flowd-gen", str(options.source), "-o", str(out)])
             print(f"{out} is out of date: run {command}", file=sys.stderr)
-        return 1 if changes else 0
+        return 1 if changes or faults else 0
     write(changes, out)
     for change in changes:
         print(f"{'removed' if change.new is None else 'wrote'} {change.path}")

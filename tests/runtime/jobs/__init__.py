@@ -2,4 +2,5 @@
 """Jobs, one module for each schema file.
 
 odd: Blank, Login, Blob
+report: Format, Page, Report, ReportV1, ReportV2, ReportV3, Note, NoteV1, NoteV3, Forgetful
 """
