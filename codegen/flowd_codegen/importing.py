@@ -1,7 +1,7 @@
 """Imports the classes of a schema, which are generated only for that and for a while.
 
 This is the one place where the generator runs the user's code: generated classes import
-the mappers that they use.
+the mappers and migrations that they use.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def imported(
         for file, text in files.items():
             target = Path(folder, _PACKAGE, file)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, "utf-8")
+            target.write_text(text, "utf-8", "surrogateescape")
         sys.path[:0] = [folder, str(app_dir.resolve())]
         try:
             yield {
@@ -78,7 +78,8 @@ def _migrations(schema: Schema, out: Path | None) -> Mapping[PurePosixPath, str]
             raise NotImportable(
                 f"{out / file} is not there: flowd-gen SRC -o OUT begins it, you write it"
             )
-        files[file] = (out / file).read_text("utf-8")
+        # What is no UTF-8 is for Python to refuse.
+        files[file] = (out / file).read_text("utf-8", "surrogateescape")
     return files
 
 

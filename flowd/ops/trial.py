@@ -124,9 +124,9 @@ class Trial:
             return "dead" if before else "newer", error
         except DecodeError as error:
             return "dead" if before else "unreadable", error
-        except SystemExit as error:  # a mapper's, which would end a worker as well
-            reason = f"a mapper ended the program: {error!r}"
-            return "dead" if before else "unreadable", DecodeError(name, "", reason)
+        except SystemExit:  # a mapper's, which would end a worker as well
+            text = "a mapper ended the program with SystemExit"
+            return "dead" if before else "unreadable", DecodeError(name, "", text)
         return "mended" if before else "readable", None
 
     def _keep(self, fate: Fate, place: Place, found: Found, error: DecodeError) -> None:
@@ -135,7 +135,9 @@ class Trial:
         key = (fate, error.job, error.field, reason)
         if key not in self.misfits and len(self.misfits) >= _REASONS:
             key = (fate, error.job, error.field, "other reasons")
-        misfit = self.misfits.setdefault(key, Misfit(*key))
+        if key not in self.misfits:
+            self.misfits[key] = Misfit(*key)
+        misfit = self.misfits[key]
         misfit.places[place] += 1
         if len(misfit.samples) < self._samples:
             value = "" if error.value is None else f"got {error.value}"

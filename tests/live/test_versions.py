@@ -91,6 +91,17 @@ def test_migrations_must_be_there(
     )
 
 
+def test_migrations_that_are_no_python_are_named(
+    versions: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, as for a mapper."""
+    Path("jobs/email_migrations.py").write_bytes(b"x = '\xff'\n")
+    assert live(versions, "-o", "jobs") == 2
+    assert "email.toml names in your code cannot be imported: SyntaxError" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_migration_that_is_not_written_reads_nothing(
     versions: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
