@@ -93,10 +93,10 @@ class Code(StrEnum):
     NOTHING_DECLARED = "W101"
     MAPPER_UNUSED = "W102"
     WAIVER_UNUSED = "W103"
+    STUB = "W104"
     UNREADABLE = "UNREADABLE"
     NEWER_VERSION = "NEWER_VERSION"
     UNDECODABLE_BEFORE = "UNDECODABLE_BEFORE"
-    STUB = "W104"
 
 
 Severity: TypeAlias = Literal["error", "breaking", "warning", "note"]

@@ -1,7 +1,7 @@
 """Imports the classes of a schema, which are generated only for that and for a while.
 
 This is the one place where the generator runs the user's code: generated classes import
-the mappers that they use.
+the mappers and migrations that they use.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import tempfile
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, TypeGuard
 
 from flowd.job import Job, JobSpec
-from flowd_codegen.render import render
+from flowd_codegen.render import render, render_migrations
 from flowd_codegen.schema import Module, Schema
 
 __all__ = ["NotImportable", "imported"]
@@ -29,26 +29,30 @@ class NotImportable(Exception):
 
 
 @contextmanager
-def imported(schema: Schema, app_dir: Path) -> Generator[Mapping[str, type[Job]]]:
+def imported(
+    schema: Schema, app_dir: Path, out: Path | None = None
+) -> Generator[Mapping[str, type[Job]]]:
     """The class of each job, by name.
 
     Args:
         schema: valid.
         app_dir: the folder that the modules of mappers are imported from.
+        out: the folder that the schema is generated into, for its migrations.
 
     Raises:
-        NotImportable: a mapper or class that a schema names is not there, or its module
-            fails, or there is no such folder.
-        OSError: no temporary folder can be written.
+        NotImportable: a mapper, class or migration that a schema needs is not there, or
+            its module fails, or there is no such folder.
+        OSError: no temporary folder can be written, or migrations cannot be read.
     """
     if not app_dir.is_dir():
         raise NotImportable(f"--app-dir {str(app_dir)!r} is not a folder")
+    files = {**render(schema), **_migrations(schema, out)}
     path = list(sys.path)
     with tempfile.TemporaryDirectory(prefix="flowd-gen-") as folder:
-        for file, text in render(schema).items():
+        for file, text in files.items():
             target = Path(folder, _PACKAGE, file)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, "utf-8")
+            target.write_text(text, "utf-8", "surrogateescape")
         sys.path[:0] = [folder, str(app_dir.resolve())]
         try:
             yield {
@@ -60,6 +64,23 @@ def imported(schema: Schema, app_dir: Path) -> Generator[Mapping[str, type[Job]]
             sys.path[:] = path
             for name in [n for n in sys.modules if n.partition(".")[0] == _PACKAGE]:
                 del sys.modules[name]
+
+
+def _migrations(schema: Schema, out: Path | None) -> Mapping[PurePosixPath, str]:
+    """The user's files, as modules beside the generated ones."""
+    files: dict[PurePosixPath, str] = {}
+    for file in render_migrations(schema):
+        if out is None:
+            raise NotImportable(
+                f"jobs are migrated by {file.name}: say with -o which folder it is in"
+            )
+        if not (out / file).exists():
+            raise NotImportable(
+                f"{out / file} is not there: flowd-gen SRC -o OUT begins it, you write it"
+            )
+        # What is no UTF-8 is for Python to refuse.
+        files[file] = (out / file).read_text("utf-8", "surrogateescape")
+    return files
 
 
 def _class(module: Module, name: str, app_dir: Path) -> type[Job]:

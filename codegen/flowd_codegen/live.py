@@ -14,13 +14,14 @@ from typing import Final, TypeAlias
 from flowd.address import Address
 from flowd.connection import Link
 from flowd.errors import FatalError, ServerError
-from flowd.job import Job
+from flowd.job import Job as JobClass
 from flowd.ops.everything import PLACES, Place
 from flowd.ops.look import Look
 from flowd.ops.trial import Fate, Misfit, Trial
 from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Code, Fault, Severity, visible
 from flowd_codegen.place import Place as Spot
+from flowd_codegen.schema import Job
 
 __all__ = ["Counter", "Finding", "Row", "findings", "jobs", "rows", "try_all"]
 
@@ -69,7 +70,7 @@ class Row:
 
 
 async def try_all(
-    classes: Sequence[type[Job]],
+    classes: Sequence[type[JobClass]],
     url: str | None,
     *,
     limit: int,
@@ -115,7 +116,7 @@ def findings(trial: Trial, contract: Contract) -> Iterator[Finding]:
         key=lambda each: (order.index(each.fate), -each.places.total()),
     )
     if mended := trial.counts["dead letters", "mended"]:
-        misfit = Misfit("mended", "", "")
+        misfit = Misfit("mended", trial.job_class.SPEC.name, "", "")
         misfit.places["dead letters"] = mended
         found.append(misfit)
     for each in found:
@@ -149,7 +150,7 @@ def _finding(misfit: Misfit, trial: Trial, contract: Contract) -> Finding:
     spec = trial.job_class.SPEC
     verdict, severity, text = _VERDICTS[misfit.fate]
     total = misfit.places.total()
-    where = f"{spec.name}.{misfit.field}" if misfit.field else spec.name
+    where = f"{misfit.job}.{misfit.field}" if misfit.field else misfit.job
     reason = f": {misfit.reason}" if misfit.reason else ""
     places = [
         f"{place} {count:,}" for place in PLACES if (count := misfit.places[place])
@@ -166,7 +167,7 @@ def _finding(misfit: Misfit, trial: Trial, contract: Contract) -> Finding:
     return Finding(
         Fault(
             verdict,
-            _spot(misfit.field, contract, spec.name),
+            _spot(misfit, contract.jobs[spec.name], contract),
             visible(f"{where}: {jobs(total)} {text}{reason}"),
             notes=tuple(map(visible, notes)),
             severity=severity,
@@ -183,13 +184,13 @@ def _finding(misfit: Misfit, trial: Trial, contract: Contract) -> Finding:
     )
 
 
-def _spot(key: str, contract: Contract, name: str) -> Spot:
-    """Where the schema declares what a wire key is read as."""
-    job = contract.jobs[name]
-    for field in job.fields:
-        if key in (field.key, *field.aliases):
-            return contract.at(job, "fields", field.name).key()
-    return contract.at(job)
+def _spot(misfit: Misfit, job: Job, contract: Contract) -> Spot:
+    """Where the schema declares what is not read, in the version that it is of."""
+    owner = next((old for old in job.older if old.name == misfit.job), job)
+    for field in owner.fields:
+        if misfit.field in (field.key, *field.aliases):
+            return contract.at(owner, "fields", field.name).key()
+    return contract.at(owner)
 
 
 def jobs(count: int) -> str:
@@ -197,7 +198,7 @@ def jobs(count: int) -> str:
     return "1 job" if count == 1 else f"{count:,} jobs"
 
 
-def _look(link: Link, job_class: type[Job]) -> Look:
+def _look(link: Link, job_class: type[JobClass]) -> Look:
     policy = job_class.SPEC.policy
     return Look(link, policy.stream, policy.group)
 

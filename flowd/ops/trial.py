@@ -43,14 +43,16 @@ class Misfit:
 
     Attributes:
         fate: which of the three that are not read.
+        job: the name of the class that refused it, which may be of an older version.
         field: the wire name; empty when the entry as a whole is at fault.
         reason: what is wrong.
         places: how many there are in each place.
         samples: the first ones.
     """
 
-    def __init__(self, fate: Fate, field: str, reason: str) -> None:
+    def __init__(self, fate: Fate, job: str, field: str, reason: str) -> None:
         self.fate: Fate = fate
+        self.job = job
         self.field = field
         self.reason = reason
         self.places: Counter[Place] = Counter()
@@ -66,13 +68,13 @@ class Trial:
 
     Attributes:
         counts: how many jobs of each place had which fate.
-        misfits: those that are not read; the fate, the field and the reason are the key.
+        misfits: those that are not read; fate, class, field and reason are the key.
     """
 
     def __init__(self, job_class: type[Job], *, samples: int = 5) -> None:
         self.job_class = job_class
         self.counts: Counter[tuple[Place, Fate]] = Counter()
-        self.misfits: dict[tuple[Fate, str, str], Misfit] = {}
+        self.misfits: dict[tuple[Fate, str, str, str], Misfit] = {}
         self._samples = samples
 
     async def run(
@@ -122,18 +124,20 @@ class Trial:
             return "dead" if before else "newer", error
         except DecodeError as error:
             return "dead" if before else "unreadable", error
-        except SystemExit as error:  # a mapper's, which would end a worker as well
-            reason = f"a mapper ended the program: {error!r}"
-            return "dead" if before else "unreadable", DecodeError(name, "", reason)
+        except SystemExit:  # a mapper's, which would end a worker as well
+            text = "a mapper ended the program with SystemExit"
+            return "dead" if before else "unreadable", DecodeError(name, "", text)
         return "mended" if before else "readable", None
 
     def _keep(self, fate: Fate, place: Place, found: Found, error: DecodeError) -> None:
         # What is in brackets differs from job to job.
         reason, bracket, rest = error.reason.partition(" (")
-        key = (fate, error.field, reason)
+        key = (fate, error.job, error.field, reason)
         if key not in self.misfits and len(self.misfits) >= _REASONS:
-            key = (fate, error.field, "other reasons")
-        misfit = self.misfits.setdefault(key, Misfit(*key))
+            key = (fate, error.job, error.field, "other reasons")
+        if key not in self.misfits:
+            self.misfits[key] = Misfit(*key)
+        misfit = self.misfits[key]
         misfit.places[place] += 1
         if len(misfit.samples) < self._samples:
             value = "" if error.value is None else f"got {error.value}"

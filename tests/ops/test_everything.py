@@ -208,8 +208,8 @@ async def test_as_many_reasons_are_kept_as_a_person_reads(
         await trial.run(look)
     assert trial.counts == {("stream", "newer"): 200, ("stream", "unreadable"): 1}
     assert len(trial.misfits) == 52
-    others = trial.misfits["newer", "_v", "other reasons"]
+    others = trial.misfits["newer", "Email", "_v", "other reasons"]
     assert others.places == {"stream": 150}
     assert len(others.samples) == 3
-    (one,) = trial.misfits["unreadable", "_attempt", "other reasons"].samples
+    (one,) = trial.misfits["unreadable", "entry", "_attempt", "other reasons"].samples
     assert one.detail == "got b'many'"

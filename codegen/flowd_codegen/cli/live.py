@@ -18,16 +18,13 @@ from flowd_codegen.cli.command import (
     command_parser,
     ended,
     path,
-    report,
+    read_contract,
     told,
 )
 from flowd_codegen.cli.counter import counter
-from flowd_codegen.contract import Contract
-from flowd_codegen.diagnostics import Fault, visible
+from flowd_codegen.diagnostics import visible
 from flowd_codegen.importing import NotImportable, imported
 from flowd_codegen.live import Row, findings, jobs, rows, try_all
-from flowd_codegen.parse import parse
-from flowd_codegen.source import read
 
 __all__ = ["run"]
 
@@ -53,6 +50,7 @@ class _Options(Options):
 
     url: str | None
     app_dir: Path
+    out: Path | None
     limit: int
     ids: int
 
@@ -76,12 +74,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _live(options: _Options) -> int:
-    sources = read(options.source)
-    warnings: list[Fault] = []
-    schema = parse(sources, warnings.append)
-    report(warnings, options.format)
-    contract = Contract(options.source.as_posix(), schema, sources.files)
-    with imported(schema, options.app_dir) as classes:
+    contract = read_contract(options)
+    with imported(contract.schema, options.app_dir, options.out) as classes:
         started = time.perf_counter()
         asked = try_all(
             [*classes.values()],
@@ -151,11 +145,18 @@ def _say(error: Exception, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
-        "live SRC [--url URL] [--app-dir DIR] [--limit N] [--ids N] [--format FORMAT]",
+        "live SRC [--url URL] [-o OUT] [--app-dir DIR] [--limit N] [--ids N]"
+        " [--format FORMAT]",
         _DESCRIPTION,
     )
     parser.epilog = _EXIT_CODES
     parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
+    parser.add_argument(
+        *("-o", "--out"),
+        metavar="OUT",
+        type=path,
+        help="package folder that has the migrations, where jobs have older versions",
+    )
     parser.add_argument(
         "--app-dir",
         metavar="DIR",
