@@ -26,6 +26,7 @@ __all__ = ["Stream", "registered"]
 _PROMOTED_AT_ONCE: Final = 100
 _READ_MARGIN: Final = 1.0
 _FOR_EVER: Final = 1e11
+_NOTHING: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
 
 
 class Stream:
@@ -252,21 +253,26 @@ class Stream:
         return found[0][0].decode() if found else "0-0"
 
     async def redrive(
-        self, letters: Sequence[tuple[str, str]]
+        self,
+        letters: Sequence[tuple[str, str]],
+        edited: Mapping[str, Mapping[bytes, bytes]] = _NOTHING,
     ) -> list[bool | ServerError]:
         """Put dead letters (letter id, job id) back into the stream, in one step each.
 
-        For each: True, False if it is gone, or why it was refused.
+        Under a letter's id, `edited` has the fields that its job gets instead of its
+        own. For each letter: True, False if it is gone, or why it was refused.
 
         Raises:
             StreamShared: another group reads the stream; none was moved.
             ServerError: as `Link.call`. Repeating the call is safe.
         """
-        replies = await scripts.REDRIVE.run(
-            self._link,
-            [self.keys.stream, self.keys.dead],
-            [self.group, LETTER_FIELDS, *chain.from_iterable(letters)],
-        )
+        args: list[Argument] = [self.group, LETTER_FIELDS]
+        for letter_id, job_id in letters:
+            fields = edited.get(letter_id)
+            args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
+            args += chain.from_iterable((fields or {}).items())
+        keys = [self.keys.stream, self.keys.dead]
+        replies = await scripts.REDRIVE.run(self._link, keys, args)
         return [
             refusal(reply[1:].decode()) if reply and reply[:1] == b"!" else bool(reply)
             for reply in cast("list[bytes | None]", replies)

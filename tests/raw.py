@@ -49,6 +49,10 @@ class Raw:
         self._socket.sendall(b"*%d\r\n%b" % (len(bulks), b"".join(bulks)))
         return self._reply()
 
+    def listen(self) -> Reply:
+        """Return what the server sends next without being asked, as after MONITOR."""
+        return self._reply()
+
     def entries(self, stream: str) -> list[tuple[str, dict[bytes, bytes]]]:
         """Return a stream's entries, oldest first: id and fields."""
         return [_entry(reply) for reply in _list(self("XRANGE", stream, "-", "+"))]

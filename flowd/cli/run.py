@@ -8,10 +8,11 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Final, TypeGuard
 
 from flowd.cli.load import UsageError, load, users_code
-from flowd.cli.options import Commands, add_app_dir, seconds
+from flowd.cli.options import Commands, add_app_dir, add_command, seconds
 from flowd.display import printable
 from flowd.errors import NotReady, OutcomeUnknown, Unreachable
 from flowd.group import GroupHandle, QueueGroup
@@ -35,11 +36,15 @@ Log lines go to standard error, one for each job."""
 
 def add(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "run",
-        help="run queues until a signal says stop",
+        "run queues until a signal says stop",
+        _command,
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples="  flowd run app.workers:queues\n"
+        "  flowd run app.workers:queues --burst\n"
+        "  flowd run app.workers:queues --reload      in development",
     )
     parser.add_argument("queues", metavar="MODULE:QUEUES")
     add_app_dir(parser)
@@ -53,15 +58,33 @@ def add(commands: Commands) -> None:
         default=25.0,
         help="time for running jobs after a signal (default: 25; Kubernetes gives 30)",
     )
-    parser.set_defaults(command=_command)
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="start anew when a Python file below --app-dir changes; for development",
+    )
 
 
 def _command(options: argparse.Namespace) -> int:
+    if options.reload:
+        return _reload(options)
     group = _group(load(options.queues, options.app_dir), options.queues)
     # Does nothing if the user's module has set up logging itself.
     logging.basicConfig(level=logging.INFO, format=_FORMAT, stream=sys.stderr)
     asyncio.run(_serve(group, burst=options.burst, grace=options.grace))
     return 0
+
+
+def _reload(options: argparse.Namespace) -> int:
+    if find_spec("watchfiles") is None:
+        raise UsageError("--reload needs the extra `reload`: pip install watchfiles")
+    from flowd.cli.reload import run_and_reload  # noqa: PLC0415 - only now it is there
+
+    if not options.app_dir.is_dir():
+        raise UsageError(f"--app-dir {str(options.app_dir)!r} is not a folder")
+    words = ["run", options.queues, "--app-dir", str(options.app_dir)]
+    words += ["--grace", str(options.grace), *(["--burst"] if options.burst else [])]
+    return run_and_reload(words, options.app_dir)
 
 
 async def _serve(group: QueueGroup, *, burst: bool, grace: float) -> None:

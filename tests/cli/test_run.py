@@ -200,3 +200,44 @@ async def test_the_example_service(redis_url: str) -> None:
     assert done.code == 0, done.err
     assert "to a@b.c: hi" in done.err
     assert "dead-lettered (rejected): 'nobody' is no address" in done.err
+
+
+CHANGING = """
+import sys
+from flowd import Queue
+from jobs.email import Email
+
+async def send(email):
+    print("version ONE ran", email.to, file=sys.stderr, flush=True)
+
+queue = Queue(Email, send)
+"""
+
+
+async def test_changed_code_is_run(flowd: Program, redis_url: str) -> None:
+    """With --reload a worker starts anew after a change; a signal ends both with 0."""
+    flowd.write("workers.py", CHANGING)
+    with flowd.start("run", "workers:queue", "--reload", "--grace", "20") as running:
+        running.until("runs up to")
+        await enqueue(redis_url, "a")
+        running.until("version ONE ran a")
+        flowd.write("workers.py", CHANGING.replace("ONE", "TWO"))
+        running.until("workers.py changed, starting anew")
+        running.until("emails has ended")
+        running.until("runs up to")
+        await enqueue(redis_url, "b")
+        running.until("version TWO ran b")
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+
+
+async def test_broken_code_is_waited_for(flowd: Program, redis_url: str) -> None:
+    """Code that cannot be imported ends the worker, and the next change starts it."""
+    flowd.write("workers.py", "import nothing_of_this_name\n")
+    await enqueue(redis_url, "a")
+    with flowd.start("run", "workers:queue", "--reload") as running:
+        running.until("ModuleNotFoundError")
+        flowd.write("workers.py", CHANGING)
+        running.until("version ONE ran a")
+        running.signal(signal.SIGINT)
+        assert running.end() == 0
