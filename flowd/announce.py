@@ -7,18 +7,17 @@ import inspect
 import logging
 from collections.abc import Callable
 from itertools import chain
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from flowd import outcome
 from flowd.delivery import Delivery
+from flowd.event import Witnesses
 from flowd.job import Job
 from flowd.letter import Letter, letter_fields, read_letter
 
 __all__ = ["Announcer"]
 
 J = TypeVar("J", bound=Job)
-
-_log: Final = logging.getLogger("flowd")
 
 
 class Announcer(Generic[J]):
@@ -29,7 +28,9 @@ class Announcer(Generic[J]):
         callback: Callable[[Letter[J]], object] | None,
         job_class: type[J],
         consumer: str,
+        witnesses: Witnesses,
     ) -> None:
+        self._witnesses = witnesses
         self._callback = callback
         self._job_class = job_class
         self._consumer = consumer
@@ -62,9 +63,11 @@ class Announcer(Generic[J]):
             result = callback(letter)
             if inspect.isawaitable(result):
                 await result
-        except Exception:  # the letter is stored, so nothing is lost by this
-            _log.exception(
-                "on_dead_letter failed for letter %s; the letter is kept",
-                letter.id,
-                extra={"event": "callback_failed", "letter": letter.id},
+        except Exception as error:  # the letter is stored: nothing is lost by this
+            self._witnesses.say(
+                logging.ERROR,
+                "callback_failed",
+                f"on_dead_letter failed for letter {letter.id}; the letter is kept",
+                raised=error,
+                letter=letter.id,
             )

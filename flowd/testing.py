@@ -23,6 +23,7 @@ from flowd import outcome
 from flowd.delivery import Delivery, Entry
 from flowd.durable import Durable
 from flowd.errors import IdNotIncreasing
+from flowd.event import Witnesses
 from flowd.handler import BoundHandler, Handler
 from flowd.item import KEY_TTL, Item, addition_of
 from flowd.job import Job
@@ -211,6 +212,7 @@ class MemoryQueue(Generic[J]):
             self._policy,
             max_crashes=None,
             ended=lambda _, end: ends.put_nowait(end or outcome.Release()),
+            witnesses=Witnesses(self._policy.stream, self._policy.group),
         )
         delivery = Delivery(entry, time.monotonic())
         worker.start(delivery)

@@ -13,8 +13,8 @@ from tests.raw import Raw
 
 JOBS: Final = 3_000
 PAGE: Final = 1_000
-FIRST_PAGE: Final = 250
-"""Commands, those within scripts as well: two for each job of a page, and some more."""
+FIRST_PAGE: Final = 350
+"""Commands, those within scripts as well: three for each job of a page, and more."""
 
 COMMANDS: Final = [
     "stats",
