@@ -227,6 +227,8 @@ async def test_an_admin_may_administer(
     """It may do what it needs, and uses every right that it has."""
     await bury(own_server.url, "a", "b", "c")
     guarded("ZADD", f"{{{STREAM}}}:delayed", 1, "later")
+    guarded("XADD", STREAM, "*", "to", "running", "subject", "x")
+    die_with(guarded, STREAM, GROUP, jobs=1)
     guarded("CONFIG", "RESETSTAT")
     url = url_of(own_server, "admin")
     printed = await asyncio.to_thread(administer, url, tmp_path)
