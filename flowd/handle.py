@@ -128,6 +128,18 @@ class QueueHandle(Generic[J]):
         """Whether the queue has ended."""
         return self._main.done()
 
+    @property
+    def failing(self) -> str | None:
+        """Why it takes no jobs any more; None if it does."""
+        if not self._stopping.is_set() and not self._main.done():
+            return None
+        error = None
+        if self._main.done() and not self._main.cancelled():
+            error = self._main.exception()
+        if error is not None:
+            return f"it has ended: {error}"
+        return "it has ended" if self._main.done() else "it is being shut down"
+
     async def shutdown(self, grace: float | None = 25.0) -> None:
         """Stop reading, let handlers end, hand back the rest, and return.
 

@@ -79,6 +79,7 @@ class Middleware(Protocol):
         It is told when Redis has taken note of it. To be quick: the event loop waits.
         `loop_lag` is told from another thread. What it raises is logged.
         """
+        del event  # mypy takes an empty body for an abstract method
 
 
 class Stack:

@@ -128,6 +128,36 @@ class Queue(Generic[J]):
         """The rules in force: the schema's, where no argument replaced them."""
         return self._policy
 
+    @property
+    def address(self) -> Address:
+        """Where its server is; as text, without the password."""
+        return self._address
+
+    @property
+    def middleware(self) -> tuple[Middleware, ...]:
+        """What runs around its jobs, the outermost first."""
+        return self._stack.middleware
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Let one more run around all that the queue has.
+
+        Raises:
+            OptionError: it is none, or the queue is set up already.
+        """
+        if self._session is not None:
+            rule = "it must be added before the queue is set up"
+            raise OptionError("middleware", middleware, rule)
+        self._stack = Stack((middleware, *self._stack.middleware))
+
+    @property
+    def failing(self) -> str | None:
+        """Why it takes no jobs just now, for a readiness probe; None if it does."""
+        if self._session is not None and (
+            why := self._session.outage.of(self._policy.stream)
+        ):
+            return why
+        return "it does not run yet" if self._handle is None else self._handle.failing
+
     async def __aenter__(self) -> Self:
         try:
             await self.init()

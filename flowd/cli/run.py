@@ -8,12 +8,14 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from typing import Final, TypeGuard
 
 from flowd.cli.load import UsageError, load, users_code
 from flowd.cli.options import Commands, add_app_dir, add_command, seconds
 from flowd.display import printable
+from flowd.endpoint import Endpoint
 from flowd.errors import NotReady, OutcomeUnknown, Unreachable
 from flowd.group import GroupHandle, QueueGroup
 from flowd.job import Job
@@ -24,6 +26,7 @@ __all__ = ["add"]
 
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _AGAIN: Final = 0.5
+_HOST: Final = "127.0.0.1"
 
 _DESCRIPTION: Final = """\
 Run queues in this process until SIGTERM or SIGINT: then no more jobs are taken, running
@@ -32,6 +35,19 @@ at once.
 
 QUEUES is a Queue, a list of them, a QueueGroup, or a function that returns one of these.
 Log lines go to standard error, one for each job."""
+
+
+class _Lines(logging.Formatter):
+    """Puts the job before what a handler says with `ctx.log`, as in flowd's own lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        if record.name == "flowd.job":
+            job = vars(record)
+            place = (
+                f"{job['stream']} {printable(job['job_id'])} attempt {job['attempt']}"
+            )
+            record.message = f"{place} {record.message}"
+        return super().formatMessage(record)
 
 
 def add(commands: Commands) -> None:
@@ -44,6 +60,7 @@ def add(commands: Commands) -> None:
         description=_DESCRIPTION,
         examples="  flowd run app.workers:queues\n"
         "  flowd run app.workers:queues --burst\n"
+        "  flowd run app.workers:queues --metrics-port 9000\n"
         "  flowd run app.workers:queues --reload      in development",
     )
     parser.add_argument("queues", metavar="MODULE:QUEUES")
@@ -59,6 +76,18 @@ def add(commands: Commands) -> None:
         help="time for running jobs after a signal (default: 25; Kubernetes gives 30)",
     )
     parser.add_argument(
+        "--metrics-port",
+        metavar="PORT",
+        type=port,
+        help="show /metrics to Prometheus, and /healthz and /readyz to probes",
+    )
+    parser.add_argument(
+        "--metrics-host",
+        metavar="HOST",
+        default=_HOST,
+        help=f"where that port is (default: {_HOST}; 0.0.0.0: everywhere)",
+    )
+    parser.add_argument(
         "--reload",
         action="store_true",
         help="start anew when a Python file below --app-dir changes; for development",
@@ -70,8 +99,11 @@ def _command(options: argparse.Namespace) -> int:
         return _reload(options)
     group = _group(load(options.queues, options.app_dir), options.queues)
     # Does nothing if the user's module has set up logging itself.
-    logging.basicConfig(level=logging.INFO, format=_FORMAT, stream=sys.stderr)
-    asyncio.run(_serve(group, burst=options.burst, grace=options.grace))
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Lines(_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
+    endpoint = _endpoint(group, options)
+    asyncio.run(_serve(group, endpoint, burst=options.burst, grace=options.grace))
     return 0
 
 
@@ -84,14 +116,48 @@ def _reload(options: argparse.Namespace) -> int:
         raise UsageError(f"--app-dir {str(options.app_dir)!r} is not a folder")
     words = ["run", options.queues, "--app-dir", str(options.app_dir)]
     words += ["--grace", str(options.grace), *(["--burst"] if options.burst else [])]
+    if options.metrics_port is not None:
+        words += ["--metrics-port", str(options.metrics_port)]
+        words += ["--metrics-host", options.metrics_host]
     return run_and_reload(words, options.app_dir)
 
 
-async def _serve(group: QueueGroup, *, burst: bool, grace: float) -> None:
-    try:
+def port(text: str) -> int:
+    """A port on the command line.
+
+    Raises:
+        ValueError: it is none, which argparse says by this function's name.
+    """
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise ValueError
+    return value
+
+
+def _endpoint(group: QueueGroup, options: argparse.Namespace) -> Endpoint | None:
+    if options.metrics_port is None:
+        return None
+    if find_spec("prometheus_client") is None:
+        raise UsageError(
+            "--metrics-port needs the extra `metrics`: pip install prometheus-client"
+        )
+    from flowd.cli.listen import listening  # noqa: PLC0415 - only now it is there
+
+    queues = [each for each in group.queues if _is_queue(each)]
+    return listening(queues, options.metrics_host, options.metrics_port)
+
+
+async def _serve(
+    group: QueueGroup, endpoint: Endpoint | None, *, burst: bool, grace: float
+) -> None:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(group.aclose)
+        if endpoint is not None:
+            try:
+                await stack.enter_async_context(endpoint)
+            except OSError as error:
+                raise UsageError(f"--metrics-port: {error.strerror}") from None
         await until_stopped(_Service(group, burst=burst), grace)
-    finally:
-        await group.aclose()
 
 
 class _Service:
