@@ -44,11 +44,11 @@ class Endpoint:
         self._serving: set[asyncio.Task[object]] = set()
 
     @property
-    def port(self) -> int:
-        """Where it listens."""
+    def url(self) -> str:
+        """Where it listens, as `http://127.0.0.1:9000`."""
         assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def __aenter__(self) -> Self:
         """Listen.

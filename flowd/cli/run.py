@@ -97,6 +97,10 @@ def add(commands: Commands) -> None:
 def _command(options: argparse.Namespace) -> int:
     if options.reload:
         return _reload(options)
+    if options.metrics_port is not None and find_spec("prometheus_client") is None:
+        raise UsageError(
+            "--metrics-port needs the extra `metrics`: pip install prometheus-client"
+        )
     group = _group(load(options.queues, options.app_dir), options.queues)
     # Does nothing if the user's module has set up logging itself.
     lines = logging.StreamHandler(sys.stderr)
@@ -137,10 +141,6 @@ def port(text: str) -> int:
 def _endpoint(group: QueueGroup, options: argparse.Namespace) -> Endpoint | None:
     if options.metrics_port is None:
         return None
-    if find_spec("prometheus_client") is None:
-        raise UsageError(
-            "--metrics-port needs the extra `metrics`: pip install prometheus-client"
-        )
     from flowd.cli.listen import listening  # noqa: PLC0415 - only now it is there
 
     queues = [each for each in group.queues if _is_queue(each)]
@@ -157,6 +157,7 @@ async def _serve(
                 await stack.enter_async_context(endpoint)
             except OSError as error:
                 raise UsageError(f"--metrics-port: {error.strerror}") from None
+            logging.getLogger("flowd").info("shows metrics at %s/metrics", endpoint.url)
         await until_stopped(_Service(group, burst=burst), grace)
 
 

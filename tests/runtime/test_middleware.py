@@ -221,6 +221,8 @@ async def test_it_is_told_how_each_delivery_ended(redis_url: str, stream: str) -
             case "snooze", _:
                 for snooze in snoozes:
                     raise snooze
+            case _:
+                return
 
     async with Queue(
         Email, handle, url=redis_url, policy=policy(stream), middleware=[diary]
@@ -420,7 +422,7 @@ async def test_a_bulk_is_one_call_for_each_stream(redis_url: str, raw: Raw) -> N
     """And its iterable is read while it is sent, not before."""
     diary = Diary()
     crawl = Crawl(url="u", priority=1, tags=[])
-    many = [*[email()] * 600, crawl, email()]
+    many: list[Job] = [*[email()] * 600, crawl, email()]
     async with Producer(redis_url, middleware=[diary]) as producer:
         ids = await producer.enqueue_bulk(iter(many))
     assert len(ids) == 602
