@@ -57,6 +57,7 @@ from flowd.middleware import Middleware, Send
 from flowd.policy import Backoff, Policy
 from flowd.producer import Producer
 from flowd.queue import Queue
+from flowd.sync import SyncProducer
 
 __all__ = [
     "AccessDenied",
@@ -100,6 +101,7 @@ __all__ = [
     "ServerError",
     "Snooze",
     "StreamShared",
+    "SyncProducer",
     "Unreachable",
     "WrongKeyType",
     "wire",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import traceback
 from collections.abc import Callable
 from itertools import chain
 from typing import Generic, TypeVar
@@ -14,6 +15,7 @@ from flowd.delivery import Delivery
 from flowd.event import Witnesses
 from flowd.job import Job
 from flowd.letter import Letter, letter_fields, read_letter
+from flowd.secret import without_secrets
 
 __all__ = ["Announcer"]
 
@@ -63,11 +65,12 @@ class Announcer(Generic[J]):
             result = callback(letter)
             if inspect.isawaitable(result):
                 await result
-        except Exception as error:  # the letter is stored: nothing is lost by this
+        except Exception:  # the letter is stored, so nothing is lost by this
+            text = traceback.format_exc().rstrip()
             self._witnesses.say(
                 logging.ERROR,
                 "callback_failed",
                 f"on_dead_letter failed for letter {letter.id}; the letter is kept",
-                raised=error,
+                traceback=without_secrets(text, self._job_class, letter.fields),
                 letter=letter.id,
             )

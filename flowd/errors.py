@@ -230,7 +230,7 @@ class BulkError(FlowdError):
         ids: the job ids that are certainly stored, in order.
         unknown: how many more were sent, with their answer lost or their durability
             not proved.
-        cause: what broke it off.
+        cause: what broke it off; an error of the caller's iterable as well.
     """
 
     def __init__(self, ids: Sequence[str], unknown: int, cause: Exception) -> None:

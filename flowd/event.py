@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from traceback import format_exc
 from typing import Final, Literal, TypeAlias
 
 from flowd.delivery import Delivery
@@ -62,8 +63,8 @@ class Event:
     details: Mapping[str, object]
     """The numbers and names in the text, as `after` and `error` of a retry."""
 
-    error: BaseException | None = None
-    """What somebody's own code raised, for a traceback in the log."""
+    traceback: str = ""
+    """Of what somebody's own code raised, without secrets; in the log, below the line."""
 
     def __str__(self) -> str:
         job = f"{printable(self.job_id)} attempt {self.attempt} " if self.job_id else ""
@@ -107,7 +108,7 @@ class Witnesses:
         text: str,
         delivery: Delivery | None = None,
         *,
-        raised: BaseException | None = None,
+        traceback: str = "",
         **details: object,
     ) -> None:
         """Tell all that something happened; costs next to nothing if nobody cares."""
@@ -124,14 +125,14 @@ class Witnesses:
             job_id="" if delivery is None else delivery.job_id,
             attempt=0 if delivery is None else delivery.attempt,
             details=details,
-            error=raised,
+            traceback=traceback,
         )
         _write(event)
         for listener in list(self._listening):
             try:
                 listener(event)
-            except Exception as failure:  # a listener must not stop what it watches
-                _write(_failed(event, listener, failure))
+            except Exception:  # a listener must not stop what it watches
+                _write(_failed(event, listener))
 
 
 def _write(event: Event) -> None:
@@ -143,10 +144,11 @@ def _write(event: Event) -> None:
         extra |= {"stream": event.stream, "group": event.group}
     if event.job_id:
         extra |= {"job_id": event.job_id, "attempt": event.attempt}
-    _log.log(event.level, "%s", event, exc_info=event.error, extra=extra)
+    below = f"\n{event.traceback}" if event.traceback else ""
+    _log.log(event.level, "%s%s", event, below, extra=extra)
 
 
-def _failed(event: Event, listener: Listener, error: Exception) -> Event:
+def _failed(event: Event, listener: Listener) -> Event:
     name = getattr(listener, "__qualname__", repr(listener))
     return Event(
         name="middleware_failed",
@@ -155,5 +157,5 @@ def _failed(event: Event, listener: Listener, error: Exception) -> Event:
         stream=event.stream,
         group=event.group,
         details={"middleware": name},
-        error=error,
+        traceback=format_exc().rstrip(),
     )

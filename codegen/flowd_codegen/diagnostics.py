@@ -13,15 +13,17 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from flowd_codegen.place import Place, Span
+from flowd_codegen.rules import Rule
 
 __all__ = [
     "Code",
     "Fault",
     "Report",
     "SchemaErrors",
+    "Severity",
     "github_line",
     "json_line",
     "quoted",
@@ -30,7 +32,7 @@ __all__ = [
 
 
 class Code(StrEnum):
-    """E1 structure, E2 types, E3 values, E4 names and files; W warnings."""
+    """E1 structure, E2 types, E3 values, E4 names and files, E5 Rust; W warnings; words: `live`."""
 
     SYNTAX = "E101"
     UNKNOWN_KEY = "E102"
@@ -62,6 +64,8 @@ class Code(StrEnum):
     ENUM_VALUES = "E310"
     DURATION = "E311"
     POLICY = "E312"
+    VERSION = "E313"
+    WAIVER = "E314"
 
     NAME = "E401"
     NAME_TAKEN = "E402"
@@ -78,10 +82,23 @@ class Code(StrEnum):
     NOT_TEXT = "E413"
     TOO_LARGE = "E414"
     NOTHING_TO_READ = "E415"
+    LOCK = "E416"
+    REVISION = "E417"
+
+    RUST_KEY = "E501"
+    RUST_TYPE = "E502"
+    RUST_NAME = "E503"
 
     NOTHING_DECLARED = "W101"
     MAPPER_UNUSED = "W102"
+    WAIVER_UNUSED = "W103"
+    UNREADABLE = "UNREADABLE"
+    NEWER_VERSION = "NEWER_VERSION"
+    UNDECODABLE_BEFORE = "UNDECODABLE_BEFORE"
 
+
+Severity: TypeAlias = Literal["error", "breaking", "warning", "note"]
+"""Errors and what breaks a contract change the exit code, the others never."""
 
 _SHOWN: Final = 50
 _WIDEST: Final = 160
@@ -158,25 +175,22 @@ class Fault:
     """One fault, or warning, of a schema; `str()` is the whole text for a terminal.
 
     Attributes:
-        code: stable; its text is `E201`, `W101` or `NOT_YET`.
+        code: stable; its text is `E201`, `W101`, `NOT_YET` or a rule's.
         place: where. At the root of a file: the file as a whole.
         message: what is wrong, one line.
         label: what would be right, beside the caret.
         notes: further lines.
         also: a second place that takes part, with its label.
+        severity: how bad it is.
     """
 
-    code: Code
+    code: Code | Rule
     place: Place
     message: str
     label: str = ""
     notes: tuple[str, ...] = ()
     also: tuple[Place, str] | None = None
-
-    @property
-    def severity(self) -> Literal["error", "warning"]:
-        """A warning changes no exit code."""
-        return "warning" if self.code.startswith("W") else "error"
+    severity: Severity = "error"
 
     @property
     def path(self) -> str:
@@ -251,7 +265,7 @@ def _address(place: Place) -> str:
     return f"{visible(place.source.shown)}:{line}:{column}"
 
 
-def json_line(fault: Fault) -> str:
+def json_line(fault: Fault, **more: object) -> str:
     """One object with path, line, column, severity, code, message, label, notes."""
     line, column = fault.position
     return json.dumps(
@@ -264,8 +278,17 @@ def json_line(fault: Fault) -> str:
             "message": fault.message,
             "label": fault.label,
             "notes": fault.notes,
+            **more,
         }
     )
+
+
+_GITHUB: Final[dict[Severity, str]] = {
+    "error": "error",
+    "breaking": "error",
+    "warning": "warning",
+    "note": "notice",
+}
 
 
 def github_line(fault: Fault) -> str:
@@ -275,7 +298,7 @@ def github_line(fault: Fault) -> str:
     place = f"file={path},line={line},col={column},title={fault.code}"
     parts = [fault.message, fault.label, *fault.notes]
     message = "; ".join(part for part in parts if part)
-    return f"::{fault.severity} {place}::{_escaped(message)}"
+    return f"::{_GITHUB[fault.severity]} {place}::{_escaped(message)}"
 
 
 def _escaped(text: str) -> str:

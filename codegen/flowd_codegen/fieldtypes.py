@@ -23,6 +23,8 @@ class ScalarType:
         annotation: the Python class.
         encode, decode: names in `flowd.wire`; empty for `str`, whose codec is UTF-8.
         shape: the name of its form inside JSON, in `flowd.wire`.
+        read: what reads a field of it.
+        load: what reads it inside JSON.
     """
 
     module: str
@@ -30,6 +32,8 @@ class ScalarType:
     encode: str
     decode: str
     shape: str
+    read: Callable[[bytes], object]
+    load: Callable[[wire.Json], object]
 
 
 def _carried(
@@ -41,7 +45,8 @@ def _carried(
     """A row whose parts the type checker has seen to fit."""
     module, _, annotation = python.rpartition(".")
     name = next(name for name in wire.__all__ if getattr(wire, name) is shape)
-    return ScalarType(module, annotation, encode.__name__, decode.__name__, name)
+    names = (encode.__name__, decode.__name__, name)
+    return ScalarType(module, annotation, *names, decode, shape.load)
 
 
 _BASE64: Final = _carried("bytes", wire.encode_base64, wire.decode_base64, wire.BASE64)
@@ -51,7 +56,7 @@ _DATETIME: Final = _carried(
 )
 
 SCALARS: Final = {
-    "str": ScalarType("", "str", "", "", "STR"),
+    "str": ScalarType("", "str", "", "", "STR", bytes.decode, wire.STR.load),
     "bytes": _BASE64,
     "bool": _BOOL,
     "float": _carried("float", wire.encode_float, wire.decode_float, wire.FLOAT),

@@ -11,7 +11,7 @@ from flowd_codegen.naming import check_name, module_names
 from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
 from flowd_codegen.parse_default import check_defaults
 from flowd_codegen.parse_mapper import parse_mapper
-from flowd_codegen.place import Place
+from flowd_codegen.place import Place, Source
 from flowd_codegen.schema import Enum, Job, Module, Record, Schema
 from flowd_codegen.scope import (
     Declaration,
@@ -25,21 +25,30 @@ from flowd_codegen.scope import (
 from flowd_codegen.source import Sources, load
 from flowd_codegen.table import Table
 
-__all__ = ["parse"]
+__all__ = ["LANGUAGE", "TOP_KEYS", "parse"]
 
-_KEYS: Final = ("flowd", "doc", "enum", "record", "mapper", "job")
+TOP_KEYS: Final = ("flowd", "doc", "enum", "record", "mapper", "job")
+"""The keys at the top of a schema file."""
+
+LANGUAGE: Final = 1
+"""The version of the schema language."""
+
 _CLASSES: Final[tuple[Kind, ...]] = ("enum", "record", "job")
-_LANGUAGE: Final = 1
 
 _Owner = TypeVar("_Owner", Record, Job)
 
 
-def parse(sources: Sources, warn: Callable[[Fault], object] = lambda _: None) -> Schema:
+def parse(
+    sources: Sources,
+    warn: Callable[[Fault], object] = lambda _: None,
+    load: Callable[[Source, Report], Table | None] = load,
+) -> Schema:
     """Build the model of all sources.
 
     Args:
         sources: what `source.read` gave.
         warn: is told each warning, once there is no fault.
+        load: reads a source; TOML unless given.
 
     Raises:
         SchemaErrors: with all faults of all files, those of `read` among them.
@@ -102,14 +111,14 @@ class _File:
 def _declare(file: _File, scope: Scope) -> None:
     """Take up the names of a file, and read what fields will ask for."""
     root = file.root
-    root.refuse_others(_KEYS, "top-level key")
+    root.refuse_others(TOP_KEYS, "top-level key")
     root.text("doc")
-    if root.integer("flowd") not in (None, _LANGUAGE):
+    if root.integer("flowd") not in (None, LANGUAGE):
         root.report(
             Code.LANGUAGE_VERSION,
             root.at("flowd"),
             "this flowd-gen does not know that version of the schema language",
-            f"it knows `flowd = {_LANGUAGE}`; upgrade flowd for a later one",
+            f"it knows `flowd = {LANGUAGE}`; upgrade flowd for a later one",
         )
     for kind in _CLASSES:
         for name, table in root.tables(kind):
@@ -175,5 +184,6 @@ def _warnings(files: list[_File], scope: Scope) -> Iterator[Fault]:
     for file in files:
         if not (file.declared or file.root.values.get("mapper")):
             message = "this file declares nothing"
-            yield Fault(Code.NOTHING_DECLARED, file.root.place, message)
+            place = file.root.place
+            yield Fault(Code.NOTHING_DECLARED, place, message, severity="warning")
     yield from unused_mappers(scope)

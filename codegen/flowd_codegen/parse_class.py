@@ -10,18 +10,36 @@ from flowd_codegen.naming import check_name, member_name
 from flowd_codegen.parse_field import WireKeys, parse_fields
 from flowd_codegen.parse_queue import QUEUE_OPTIONS, parse_queue
 from flowd_codegen.place import Place
+from flowd_codegen.rules import Rule
 from flowd_codegen.schema import Enum, Job, Record
 from flowd_codegen.scope import Scope
+from flowd_codegen.suggest import nearest
 from flowd_codegen.table import Table, kind_of
 
-__all__ = ["parse_enum", "parse_job", "parse_record"]
+__all__ = [
+    "ENUM_OPTIONS",
+    "JOB_OPTIONS",
+    "RECORD_OPTIONS",
+    "parse_enum",
+    "parse_job",
+    "parse_record",
+]
 
-_KEYS: Final = ("values", "doc", "reserved", "deprecated")
+ENUM_OPTIONS: Final = ("values", "doc", "reserved", "allow", "deprecated")
+"""The keys of an enum's table."""
+
+RECORD_OPTIONS: Final = ("fields", "doc", "reserved", "allow", "deprecated")
+"""The keys of a record's table."""
+
+JOB_OPTIONS: Final = (
+    *("fields", "queue", "version", "doc", "reserved", "allow", "deprecated"),
+)
+"""The keys of a job's table."""
 
 
 def parse_enum(name: str, table: Table) -> Enum:
     """Read an enum; faults are reported."""
-    table.refuse_others(_KEYS, "enum option")
+    table.refuse_others(ENUM_OPTIONS, "enum option")
     reserved = {text: place for place, text in table.texts("reserved")}
     members: dict[str, Place] = {}
     texts: dict[str, Place] = {}
@@ -53,6 +71,7 @@ def parse_enum(name: str, table: Table) -> Enum:
         name=name,
         members=tuple(found),
         reserved=tuple(reserved),
+        allow=_allowed(table),
         doc=table.text("doc") or "",
         deprecated=table.text_or_flag("deprecated"),
     )
@@ -103,25 +122,20 @@ def _named(values: Table) -> Iterator[tuple[str, str, Place]]:
             yield member, text, place
 
 
-_RECORD: Final = ("fields", "doc", "reserved", "deprecated")
-_JOB: Final = ("fields", "queue", "doc", "reserved", "deprecated")
 _ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
-_REFUSED: Final = {
-    "version": (Code.NOT_YET, "remove it"),
-    "allow": (Code.NOT_YET, "remove it"),
-    **dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE),
-}
+_REFUSED: Final = dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE)
 
 
 def parse_record(name: str, table: Table, scope: Scope) -> Record:
     """Read a record, its defaults as written; faults are reported."""
     advice = f"fields go into `[record.{visible(name)}.fields]`"
-    table.refuse_others(_RECORD, "record option", otherwise=advice)
+    table.refuse_others(RECORD_OPTIONS, "record option", otherwise=advice)
     keys = WireKeys(table)
     return Record(
         name=name,
         fields=parse_fields(table, keys, scope, in_record=True),
         reserved=keys.reserved,
+        allow=_allowed(table),
         doc=table.text("doc") or "",
         deprecated=table.text_or_flag("deprecated"),
     )
@@ -130,13 +144,42 @@ def parse_record(name: str, table: Table, scope: Scope) -> Record:
 def parse_job(name: str, table: Table, scope: Scope) -> Job:
     """Read a job, its defaults as written; faults are reported."""
     advice = f"fields go into `[job.{visible(name)}.fields]`"
-    table.refuse_others(_JOB, "job option", _REFUSED, advice)
+    table.refuse_others(JOB_OPTIONS, "job option", _REFUSED, advice)
     keys = WireKeys(table)
     return Job(
         name=name,
         fields=parse_fields(table, keys, scope, in_record=False),
         policy=parse_queue(name, table.table("queue")),
+        version=_version(table),
         reserved=keys.reserved,
+        allow=_allowed(table),
         doc=table.text("doc") or "",
         deprecated=table.text_or_flag("deprecated"),
     )
+
+
+def _version(table: Table) -> int | None:
+    version = table.integer("version")
+    if version is not None and version < 1:
+        message = "`version` must be 1 or more"
+        table.report(Code.VERSION, table.at("version"), message)
+        return None
+    return version
+
+
+def _allowed(table: Table) -> tuple[str, ...]:
+    """Read the rules whose findings are accepted."""
+    known = [*Rule]
+    rules: list[str] = []
+    for place, text in table.texts("allow"):
+        if text in known:
+            rules.append(text)
+        else:
+            near = nearest(text, known)
+            table.report(
+                Code.WAIVER,
+                place,
+                f"unknown rule {quoted(text)}",
+                f"did you mean `{near}`?" if near else "docs/evolution.md has them all",
+            )
+    return tuple(rules)

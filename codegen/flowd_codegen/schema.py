@@ -7,7 +7,7 @@ builds it, `plan` turns it into modules; nothing else is between them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 
 from flowd.policy import Policy
 
@@ -33,6 +33,8 @@ __all__ = [
     "Type",
     "Value",
     "base",
+    "is_list",
+    "is_table",
 ]
 
 
@@ -192,6 +194,9 @@ class Enum:
     """(MEMBER, wire text) in declared order."""
 
     reserved: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Rules of `flowd-gen diff` whose findings here do not count."""
+
     doc: str = ""
     deprecated: str | bool = False
 
@@ -203,6 +208,9 @@ class Record:
     name: str
     fields: tuple[Field, ...]
     reserved: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Rules of `flowd-gen diff` whose findings here do not count."""
+
     doc: str = ""
     deprecated: str | bool = False
 
@@ -214,7 +222,13 @@ class Job:
     name: str
     fields: tuple[Field, ...]
     policy: Policy
+    version: int | None = None
+    """Counts the changes that not every worker can read; 1 or more."""
+
     reserved: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Rules of `flowd-gen diff` whose findings here do not count."""
+
     doc: str = ""
     deprecated: str | bool = False
 
@@ -256,3 +270,13 @@ class Schema:
 def base(kind: Type) -> Type:
     """The type without its `?`."""
     return kind.item if isinstance(kind, Optional) else kind
+
+
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Whether a default, or a part of one, is an array."""
+    return isinstance(value, list)
+
+
+def is_table(value: object) -> TypeGuard[dict[str, object]]:
+    """Whether a default, or a part of one, is a table."""
+    return isinstance(value, dict)

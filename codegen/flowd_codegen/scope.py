@@ -174,7 +174,7 @@ def unused_mappers(scope: Scope) -> Iterator[Fault]:
     for name, (_, place) in scope.mappers.items():
         if name not in scope.used_mappers:
             message = f"no field uses the mapper `{name}`"
-            yield Fault(Code.MAPPER_UNUSED, place.key(), message)
+            yield Fault(Code.MAPPER_UNUSED, place.key(), message, severity="warning")
 
 
 def _report_cycles(

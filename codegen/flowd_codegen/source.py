@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import tomli
@@ -35,23 +35,29 @@ class Sources:
     faults: tuple[Fault, ...] = ()
 
 
-def read(root: Path) -> Sources:
+def read(root: Path, called: str = "") -> Sources:
     """Read every `*.toml` below a folder, or one file.
 
     Hidden files and folders are left out. A link is never followed out of the folder;
     one that stays inside is left out too, as its target is read in its own place.
 
+    Args:
+        root: the folder or file.
+        called: how faults name it, where that is not its path.
+
     Raises:
         OSError: a file or folder is there and cannot be read.
     """
     report = Report()
-    here = Place(Source("", root.as_posix()))
+    name = called or root.as_posix()
+    here = Place(Source("", name))
     if not root.exists():
         report(Code.NOTHING_TO_READ, here, "no such file or folder")
         return Sources((), tuple(report.faults))
     files: list[Source] = []
     for path, relative in _found(root, report):
-        source = Source(relative, path.as_posix())
+        shown = PurePosixPath(name, path.relative_to(root)).as_posix()
+        source = Source(relative, shown)
         text = _text(path, source, report)
         if text is not None:
             files.append(replace(source, text=text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeGuard
+from typing import Final
 
 from flowd import wire
 from flowd_codegen.fieldtypes import ENCODINGS, SCALARS, ScalarType
@@ -30,6 +30,8 @@ from flowd_codegen.schema import (
     Scalar,
     Schema,
     Type,
+    is_list,
+    is_table,
 )
 
 __all__ = [
@@ -95,7 +97,8 @@ class Speller:
     def annotation(self, kind: Type) -> str:
         """The type as an annotation."""
         match kind:
-            case Scalar("json"):
+            case Scalar("json") | Optional(Scalar("json")):
+                # None is among its values, and `|` knows no alias that is a string.
                 return self.wire("Json")
             case Scalar(name):
                 row = SCALARS[name]
@@ -121,7 +124,7 @@ class Speller:
     ) -> Code:
         """The type inside JSON; `choices` is the table of its `one_of`, if any."""
         match kind:
-            case Scalar("json"):
+            case Scalar("json") | Optional(Scalar("json")):
                 return self.wire("JSON")
             case Scalar(name):
                 return self.wire(scalar(name, encoding).shape)
@@ -187,12 +190,12 @@ def expression(kind: Type, value: object, spell: Speller) -> Code:
             return f"{spell.declared_class(name)}.{member}"
         case ListOf() | DictOf() if not value:
             return f"{spell.annotation(kind)}()"
-        case ListOf(item) if _is_list(value):
+        case ListOf(item) if is_list(value):
             return Bracket("[", tuple(expression(item, one, spell) for one in value))
-        case DictOf(item) if _is_dict(value):
+        case DictOf(item) if is_table(value):
             pairs = {key: expression(item, one, spell) for key, one in value.items()}
             return Bracket("{", _pairs(pairs))
-        case RecordRef(name) if _is_dict(value):
+        case RecordRef(name) if is_table(value):
             arguments = tuple(
                 Named(
                     f"{field.attribute}=",
@@ -211,23 +214,15 @@ def expression(kind: Type, value: object, spell: Speller) -> Code:
 def _plain(value: object) -> Code:
     if isinstance(value, str):
         return text_literal(value)
-    if _is_list(value):
+    if is_list(value):
         return Bracket("[", tuple(_plain(item) for item in value))
-    if _is_dict(value):
+    if is_table(value):
         return Bracket("{", _pairs({key: _plain(one) for key, one in value.items()}))
     return repr(value)
 
 
 def _pairs(pairs: Mapping[str, Code]) -> tuple[Code, ...]:
     return tuple(Named(f"{text_literal(key)}: ", one) for key, one in pairs.items())
-
-
-def _is_list(value: object) -> TypeGuard[list[object]]:
-    return isinstance(value, list)
-
-
-def _is_dict(value: object) -> TypeGuard[dict[str, object]]:
-    return isinstance(value, dict)
 
 
 def _decimal(text: str, spell: Speller) -> str:

@@ -17,6 +17,7 @@ from flowd.cli.letters import (
     letter_line,
     requested,
 )
+from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, count, pair, rate
 from flowd.cli.redrive import purge, redrive
 from flowd.cli.show import field_texts, print_json, progress
@@ -26,14 +27,15 @@ from flowd.display import printable
 __all__ = ["add"]
 
 _LIMIT: Final = 50
-_SCAN: Final = 50_000
+_SCAN: Final = 20_000
 _LONG: Final = 10_000
 
 _DESCRIPTION: Final = """\
 Jobs that were given up, kept with their bytes and the reason.
 
-The queue is named by --stream, or by --job, the generated class: then fields that the
-schema calls secret are hidden, and all others are shown."""
+The queue is named by --job, the generated class, or by --stream. The class says which
+fields are secret: they are hidden. Of a field that no class names the size is shown,
+unless you ask for all of them with --raw."""
 
 _EXAMPLES: Final = """\
   flowd dlq list --newer 1h
@@ -42,7 +44,7 @@ _EXAMPLES: Final = """\
   flowd dlq redrive --all --error TimeoutError --dry-run
   flowd dlq redrive --all --error TimeoutError --rate 50/s
   flowd dlq redrive --all --job jobs.email:Email --field to=x --set to=a@b.c
-  flowd dlq export --older 30d > letters.jsonl
+  flowd dlq export --older 30d --raw > letters.jsonl
   flowd dlq purge --all --older 30d"""
 
 Action: TypeAlias = Callable[[Request], Awaitable[int]]
@@ -136,7 +138,7 @@ async def _list(request: Request) -> int:
             else:
                 print(letter_line(letter))
             shown += 1
-    if next(looked) == options.scan < total:
+    if options.scan and next(looked) == options.scan < total:
         text = f"looked at {options.scan:,} of {total:,} letters: --scan 0 looks at all"
         print(text, file=sys.stderr)
     elif not shown:
@@ -149,6 +151,12 @@ async def _list(request: Request) -> int:
 
 
 async def _export(request: Request) -> int:
+    if request.target.job_class is None and not request.target.raw:
+        # Who purges what was saved must know what was not.
+        raise UsageError(
+            "an export without a class would hide every value: name it with --job"
+            " MODULE:CLASS, which hides secret fields only, or hide nothing with --raw"
+        )
     with progress("exporting", await request.total()) as told:
         async for letter in request.picked(told, limit=request.options.limit):
             print_json(letter_as_json(letter, request.target))
@@ -177,7 +185,7 @@ async def _show(request: Request) -> int:
     for name, value in rows.items():
         print(f"{name:<11} {printable(value, _LONG)}")
     print("fields")
-    for name, value in field_texts(letter.fields, target.secrets).items():
+    for name, value in field_texts(letter.fields, target.hidden(letter.fields)).items():
         print(f"  {printable(name)} = {printable(value, _LONG)}")
     if letter.traceback:
         print("traceback")

@@ -166,7 +166,7 @@ async def _of_states(
 async def _show(options: argparse.Namespace) -> int:
     async with opened(options) as target:
         now = await server_time(target.look.link)
-        sizes = await target.look.stream.sizes()
+        sizes = await target.look.sizes()
         with progress("searching", sizes.running + sizes.waiting) as told:
             job = await find_job(
                 target.look, options.id, now, scan=options.scan, told=told
@@ -196,7 +196,7 @@ async def _show(options: argparse.Namespace) -> int:
         if value not in (None, "-"):
             print(f"{name:<11} {printable(value, _LONG)}")
     print("fields")
-    for name, value in field_texts(job.fields, target.secrets).items():
+    for name, value in field_texts(job.fields, target.hidden(job.fields)).items():
         print(f"  {printable(name)} = {printable(value, _LONG)}")
     return 0
 
@@ -255,7 +255,7 @@ def _line(job: JobView, target: Target) -> str:
             when = f"for {span(job.age)}"
         case "delayed":
             when = f"due in {span(job.due_in)}"
-    fields = summary(job.fields, target.secrets)
+    fields = summary(job.fields, target.hidden(job.fields))
     name = printable(job.id)
     return f"{name:<18} {job.state:<8} {when:<15} attempt {job.attempt}  {fields}"
 
@@ -267,4 +267,4 @@ def progress_of(job: JobView) -> str:
 
 def _as_json(job: JobView, target: Target) -> dict[str, object]:
     shown = object_of(job, without=("fields",))
-    return {**shown, **fields_as_json(job.fields, target.secrets)}
+    return {**shown, **fields_as_json(job.fields, target.hidden(job.fields))}

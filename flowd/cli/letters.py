@@ -11,7 +11,7 @@ from typing import Final
 
 from flowd.cli.options import count, pair, seconds
 from flowd.cli.show import fields_as_json, object_of
-from flowd.cli.target import Target, check_fields, opened
+from flowd.cli.target import Target, opened
 from flowd.deadletter import DeadLetters
 from flowd.display import printable
 from flowd.job import Job
@@ -40,7 +40,7 @@ class Request:
 
     async def total(self) -> int:
         """How many letters the queue has."""
-        return (await self.target.look.stream.sizes()).dead
+        return (await self.target.look.sizes()).dead
 
     def picked(
         self, told: Callable[[], object], *, scan: int = 0, limit: int = 0
@@ -84,16 +84,13 @@ async def requested(options: argparse.Namespace) -> AsyncGenerator[Request]:
     """What the options ask for, over a connection that is closed at the end.
 
     Raises:
-        UsageError: they name no queue, or a field that its class does not have.
+        UsageError: they name no queue.
         ServerError: the server cannot be asked.
     """
     async with opened(options) as target:
         look = target.look
         wish = Pick()
         if "error" in options:
-            names = [name for name, _ in options.field]
-            if target.job_class is not None:
-                check_fields(target.job_class, names)
             now = await server_time(look.link)
             wish = Pick(
                 text=options.error,
@@ -117,7 +114,7 @@ def letter_line(letter: Letter[Job]) -> str:
 def letter_as_json(letter: Letter[Job], target: Target) -> dict[str, object]:
     """A letter as a JSON object, its fields as the entry has them."""
     shown = object_of(letter, without=("job", "fields"))
-    return {**shown, **fields_as_json(letter.fields, target.secrets)}
+    return {**shown, **fields_as_json(letter.fields, target.hidden(letter.fields))}
 
 
 def _ago(now: float, age: float | None) -> datetime | None:

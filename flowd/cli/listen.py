@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from flowd.cli.load import UsageError
 from flowd.display import printable
 from flowd.endpoint import Endpoint, Page
 from flowd.job import Job
@@ -16,14 +19,20 @@ from flowd.queue import Queue
 
 __all__ = ["listening"]
 
+_log: Final = logging.getLogger("flowd")
+
 _MOST: Final = 1_000
 
 
-def listening(queues: Sequence[Queue[Job]], host: str, port: int) -> Endpoint:
-    """An endpoint about queues that do not run yet; each gets metrics if it has none.
+@asynccontextmanager
+async def listening(
+    queues: Sequence[Queue[Job]], host: str, port: int
+) -> AsyncGenerator[None]:
+    """Show queues that do not run yet; each gets metrics if it has none.
 
     Raises:
-        OptionError: one of the queues is open already.
+        OptionError: one of the queues is set up already.
+        UsageError: nobody can listen there.
     """
     found = [m for queue in queues for m in queue.middleware if isinstance(m, Metrics)]
     metrics = found[0] if found else Metrics()
@@ -52,4 +61,10 @@ def listening(queues: Sequence[Queue[Job]], host: str, port: int) -> Endpoint:
         return Page(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
 
     pages = {"/metrics": show_metrics, "/healthz": live, "/readyz": ready}
-    return Endpoint(pages, host, port)
+    async with AsyncExitStack() as stack:
+        try:
+            endpoint = await stack.enter_async_context(Endpoint(pages, host, port))
+        except OSError as error:
+            raise UsageError(f"--metrics-port {port}: {error.strerror}") from None
+        _log.info("shows metrics at %s/metrics", endpoint.url)
+        yield

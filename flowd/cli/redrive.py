@@ -9,6 +9,7 @@ from typing import TypeAlias
 from flowd.cli.letters import Request, letter_line
 from flowd.cli.load import UsageError
 from flowd.cli.show import print_json, progress
+from flowd.display import printable
 from flowd.errors import DecodeError
 from flowd.job import Job
 from flowd.letter import Letter
@@ -39,29 +40,27 @@ async def purge(request: Request) -> int:
     if options.dry_run:
         return await _dry_run(request, "purged", "deleted", _unchanged)
     if not options.yes:
-        which = f"{len(options.ids)} dead letters"
-        if options.all:
-            some = "all that match of" if request.is_filtered else "all"
-            which = f"{some} {await request.total():,} dead letters"
-        _confirm(f"Delete {which} of {request.target.name} for good?")
+        number = await _number(request)
+        letters = "1 dead letter" if number == 1 else f"{number:,} dead letters"
+        _confirm(f"Delete {letters} of {request.target.name} for good?")
     return await _each(request, request.letters.purge, "purged", "deleted")
 
 
 async def _each(request: Request, step: Step, name: str, what: str) -> int:
     options = request.options
-    total = len(options.ids) or await request.total()
-    if options.limit and not request.is_filtered:
-        total = min(total, options.limit)
+    # A filter looks at all of them, however few it picks.
+    most = len(options.ids) or (0 if request.is_filtered else options.limit)
+    total = most or await request.total()
     moved = 0
     try:
         with progress(name, total) as told:
             chosen = _chosen(request, told)
             async for _ in move(chosen, step, rate=options.rate):
                 moved += 1
-    except Exception:
-        # What follows says why it broke off; here is how far it got.
+    except BaseException:
+        # Also a Ctrl-C: whoever goes on from here has to know how far it got.
         if moved:
-            print(f"{_jobs(moved)} {what} before this:", file=sys.stderr)
+            print(f"{_jobs(moved)} {what} before it broke off", file=sys.stderr)
         raise
     if options.json:
         print_json({name: moved})
@@ -128,10 +127,15 @@ def _check_choice(request: Request) -> None:
         )
 
 
+async def _number(request: Request) -> int:
+    """How many letters are meant."""
+    return sum([1 async for _ in _chosen(request, int)])
+
+
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError("purging cannot be undone: confirm it with --yes")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    if input(f"{printable(question)} [y/N] ").strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was deleted")
 
 

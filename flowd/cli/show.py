@@ -34,7 +34,6 @@ __all__ = [
     "summary",
 ]
 
-_SECRET: Final = "<secret>"  # noqa: S105 - what is shown instead of one
 _SHORT: Final = 40
 
 
@@ -129,39 +128,40 @@ def object_of(view: object, *, without: Collection[str] = ()) -> dict[str, objec
 
 
 def field_texts(
-    fields: Mapping[bytes, bytes], secrets: Collection[str]
+    fields: Mapping[bytes, bytes], hidden: Mapping[bytes, str]
 ) -> dict[str, str]:
-    """An entry's fields as text: what is none as escapes, secrets not at all."""
-    names = {name: name.decode("utf-8", "backslashreplace") for name in fields}
+    """An entry's fields as text: what is none as escapes, what is hidden not at all."""
     return {
-        text: (
-            _SECRET
-            if text in secrets
-            else fields[name].decode("utf-8", "backslashreplace")
+        name.decode("utf-8", "backslashreplace"): (
+            hidden.get(name) or value.decode("utf-8", "backslashreplace")
         )
-        for name, text in names.items()
+        for name, value in fields.items()
     }
 
 
 def fields_as_json(
-    fields: Mapping[bytes, bytes], secrets: Collection[str]
+    fields: Mapping[bytes, bytes], hidden: Mapping[bytes, str]
 ) -> dict[str, object]:
-    """An entry's fields, nothing lost: `fields` are those that are text.
+    """An entry's fields, nothing lost that is not hidden: `fields` are those of text.
 
     The others are `bytes`, a list of name and value in base64.
     """
-    texts = {name: value for name, value in fields.items() if _is_text(name, value)}
+    texts = {
+        name: value
+        for name, value in fields.items()
+        if name in hidden or _is_text(name, value)
+    }
     others = [
         [base64.b64encode(each).decode() for each in pair]
         for pair in fields.items()
-        if pair[0] not in texts and pair[0].decode("utf-8", "replace") not in secrets
+        if pair[0] not in texts
     ]
-    return {"fields": field_texts(texts, secrets), "bytes": others}
+    return {"fields": field_texts(texts, hidden), "bytes": others}
 
 
-def summary(fields: Mapping[bytes, bytes], secrets: Collection[str]) -> str:
+def summary(fields: Mapping[bytes, bytes], hidden: Mapping[bytes, str]) -> str:
     """The fields of a job on one line; flowd's own are left out."""
-    shown = field_texts(fields, secrets).items()
+    shown = field_texts(fields, hidden).items()
     return " ".join(
         f"{printable(name, _SHORT)}={printable(value, _SHORT)}"
         for name, value in shown

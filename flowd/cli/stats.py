@@ -34,6 +34,7 @@ Seen: TypeAlias = Sequence[QueueView | ServerError]
 _NONE: Final = "no queue was set up on this server yet"
 _GLANCE: Final = 3
 _MANY: Final = 20
+_SOONEST: Final = 0.1
 
 _STATS: Final = """\
 What every queue holds that was set up on this server, and who works on it.
@@ -137,9 +138,10 @@ async def _watch(address: Address, options: argparse.Namespace) -> int:
                 else:
                     if options.json:
                         print_json(_stats_as_json(seen))
+                        _tell_faults(seen)
                     else:
                         show([*_stats_blocks(seen), *map(str, _faults(seen))])
-                await asyncio.sleep(options.watch)
+                await asyncio.sleep(max(options.watch, _SOONEST))
     finally:
         await session.leave()
 

@@ -13,6 +13,7 @@ from flowd.cli.options import add_app_dir, add_server
 from flowd.errors import DecodeError
 from flowd.job import Job
 from flowd.ops.look import Look
+from flowd.secret import stand_ins
 from flowd.session import Session
 from flowd.stream import registered
 
@@ -25,16 +26,18 @@ class Target:
 
     look: Look
     job_class: type[Job] | None
+    raw: bool = False
+    """Show the fields that no class names as well."""
 
     @property
     def name(self) -> str:
         """Stream and group."""
         return f"{self.look.keys.stream} ({self.look.group})"
 
-    @property
-    def secrets(self) -> Collection[str]:
-        """The wire names of fields that are not shown."""
-        return () if self.job_class is None else self.job_class.SPEC.secrets
+    def hidden(self, fields: Mapping[bytes, bytes]) -> Mapping[bytes, str]:
+        """What is shown instead of a value, for the fields that are not shown."""
+        spec = None if self.job_class is None else self.job_class.SPEC
+        return stand_ins(fields, spec, raw=self.raw)
 
     def decodes(self, fields: Mapping[bytes, bytes]) -> str:
         """Whether the class can read an entry, and why not."""
@@ -75,10 +78,17 @@ def check_fields(job_class: type[Job], names: Collection[str]) -> None:
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that works on one queue of a server."""
-    queue = parser.add_mutually_exclusive_group()
-    queue.add_argument("--stream", help="the queue's stream (default: the only one)")
-    queue.add_argument("--job", metavar="MODULE:CLASS", help="the queue's job class")
-    parser.add_argument("--group", help="the stream's group (default: the one it has)")
+    queue = parser.add_argument_group("which queue (default: the only one)")
+    queue.add_argument("--job", metavar="MODULE:CLASS", help="that of this class")
+    queue.add_argument(
+        "--stream", help="that of this stream, with --job instead of its"
+    )
+    queue.add_argument("--group", help="the stream's group (default: the one it has)")
+    queue.add_argument(
+        "--raw",
+        action="store_true",
+        help="show fields that the class does not name; without --job, all of them",
+    )
     add_app_dir(parser)
     add_server(parser)
 
@@ -97,12 +107,12 @@ async def opened(options: argparse.Namespace) -> AsyncGenerator[Target]:
     if options.job is not None:
         job_class = load_job_class(options.job, options.app_dir)
         policy = job_class.SPEC.policy
-        stream, group = policy.stream, group or policy.group
+        stream, group = stream or policy.stream, group or policy.group
     session = Session.join(Address.of(options.url))
     try:
         if stream is None or group is None:
             stream, group = await _only(session, stream, group)
-        yield Target(Look(session.link, stream, group), job_class)
+        yield Target(Look(session.link, stream, group), job_class, options.raw)
     finally:
         await session.leave()
 

@@ -12,7 +12,7 @@ from typing import Final
 from flowd.connection import Link
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.finding import Finding
-from flowd.ops.look import server_time
+from flowd.ops.look import Look, server_time
 from flowd.ops.queues import judge_queue
 from flowd.ops.rights import judge_rights
 from flowd.ops.server import judge, read_facts
@@ -97,6 +97,9 @@ async def _judge_queues(link: Link, lease: float) -> list[Finding]:
         return [Finding("note", "queues", "none was set up on this server yet")]
     now = await server_time(link)
     judged = await asyncio.gather(
-        *(judge_queue(stream, now, lease) for stream in streams)
+        *(
+            judge_queue(Look(link, stream.keys.stream, stream.group), now, lease)
+            for stream in streams
+        )
     )
     return list(chain.from_iterable(judged))

@@ -6,6 +6,7 @@ answer grows with the number of jobs, only with what was asked for.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
@@ -15,15 +16,25 @@ from flowd.errors import GroupMissing, ServerError
 from flowd.keys import Keys
 from flowd.stream import Stream
 
-__all__ = ["PAGE", "ConsumerRow", "Look", "Progress", "Row", "State", "server_time"]
+__all__ = [
+    "PAGE",
+    "ConsumerRow",
+    "Look",
+    "Progress",
+    "Row",
+    "Sizes",
+    "State",
+    "server_time",
+]
 
 State: TypeAlias = Literal["waiting", "running", "delayed"]
 """Where a job is that did not end: one of the three places it may be listed in."""
 
-PAGE: Final = 200
+PAGE: Final = 100
 """How many jobs are asked for at once, at most."""
 
 _WHOLE: Final = 1 << 40
+_PATIENCE: Final = 30.0
 
 
 class Progress(NamedTuple):
@@ -71,6 +82,17 @@ class ConsumerRow(NamedTuple):
     """Seconds since it asked for anything; on Redis 6.2 since it was given anything."""
 
 
+class Sizes(NamedTuple):
+    """How many jobs a queue holds, by what they do."""
+
+    waiting: int
+    running: int
+    delayed: int
+    dead: int
+    consumers: int | None
+    """None if the group is not there."""
+
+
 class Look:
     """Asks one queue."""
 
@@ -104,12 +126,90 @@ class Look:
     async def delayed(
         self, count: int, skip: int = 0, *, most: int = _WHOLE
     ) -> list[Row]:
-        """Jobs that wait for their time, the next first, behind `skip` others."""
+        """Jobs that wait for their time, the next first, behind `skip` others.
+
+        A `skip` below 0 counts from the end: -5 is behind all but the last five.
+        """
         return await self._ask(most, "delayed", skip, count)
+
+    async def entries(
+        self, key: str, first: str, last: str, count: int
+    ) -> list[tuple[bytes, list[bytes]]]:
+        """Entries of the stream or of its dead letters, whole, as `Stream.letters`."""
+        # A page may be large, and the way to it long.
+        reply = await self.link.call(
+            "XRANGE", key, first, last, "COUNT", count, timeout=_PATIENCE
+        )
+        return cast("list[tuple[bytes, list[bytes]]]", reply)
+
+    async def last_id(self, key: str) -> str:
+        """The id of the newest entry of either; `0-0` without any."""
+        reply = await self.link.call("XREVRANGE", key, "+", "-", "COUNT", 1)
+        found = cast("list[tuple[bytes, list[bytes]]]", reply)
+        return found[0][0].decode() if found else "0-0"
 
     async def one(self, entry_id: str, job_id: str) -> list[Row]:
         """The entry with this id (empty: none) and the delayed job with that id."""
         return await self._ask(_WHOLE, "one", entry_id, job_id)
+
+    async def sizes(self) -> Sizes:
+        """Count what the queue holds.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        entries, delayed, dead, group = await asyncio.gather(
+            self.link.call("XLEN", self.keys.stream),
+            self.link.call("ZCARD", self.keys.delayed),
+            self.link.call("XLEN", self.keys.dead),
+            self._group_size(),
+        )
+        running, consumers = group
+        return Sizes(
+            cast("int", entries) - running,
+            running,
+            cast("int", delayed),
+            cast("int", dead),
+            consumers,
+        )
+
+    async def _group_size(self) -> tuple[int, int | None]:
+        """Entries pending in the group and its consumers."""
+        try:
+            pending, consumers = await asyncio.gather(
+                self.link.call("XPENDING", self.keys.stream, self.group),
+                self.link.call("XINFO", "CONSUMERS", self.keys.stream, self.group),
+            )
+        except GroupMissing:
+            return 0, None
+        return cast("list[int]", pending)[0], len(cast("list[object]", consumers))
+
+    async def groups(self) -> list[str]:
+        """The groups that read the stream; none if it is not there."""
+        try:
+            reply = await self.link.call("XINFO", "GROUPS", self.keys.stream)
+        except ServerError as error:
+            if "no such key" in str(error):
+                return []
+            raise
+        return [
+            cast("bytes", _named(row)[b"name"]).decode("utf-8", "backslashreplace")
+            for row in cast("list[list[object]]", reply)
+        ]
+
+    async def silences(self, count: int) -> list[float]:
+        """Of the oldest `count` pending entries: seconds since a sign of life."""
+        reply = await self.link.call(
+            "XPENDING", self.keys.stream, self.group, "-", "+", count
+        )
+        rows = cast("list[tuple[bytes, bytes, int, int]]", reply)
+        return [idle / 1000 for _, _, idle, _ in rows]
+
+    async def first_due(self) -> float | None:
+        """When the first delayed job is due, by the server's clock; None without one."""
+        reply = await self.link.call("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES")
+        found = cast("list[bytes]", reply)
+        return float(found[1]) / 1000 if found else None
 
     async def consumers(self) -> list[ConsumerRow] | None:
         """Who reads the queue, by name; None if the group is not there.
@@ -127,10 +227,7 @@ class Look:
             if "no such key" in str(error):
                 return None
             raise
-        rows = [
-            dict(zip(row[::2], row[1::2], strict=True))
-            for row in cast("list[list[object]]", reply)
-        ]
+        rows = map(_named, cast("list[list[object]]", reply))
         return sorted(
             ConsumerRow(
                 cast("bytes", row[b"name"]).decode("utf-8", "backslashreplace"),
@@ -185,3 +282,7 @@ def _progress(raw: bytes) -> Progress | None:
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _named(row: list[object]) -> dict[object, object]:
+    return dict(zip(row[::2], row[1::2], strict=True))

@@ -111,9 +111,9 @@ async def queue_view(
         ServerError: as `Link.call`.
     """
     sizes, oldest, first_due, consumers = await asyncio.gather(
-        look.stream.sizes(),
+        look.sizes(),
         look.waiting(1, most=_GLANCE),
-        look.stream.first_due(),
+        look.first_due(),
         look.consumers(),
     )
     held = await asyncio.gather(

@@ -113,7 +113,7 @@ def test_a_stuck_handler(flowd: Program) -> None:
         assert consumer["lease"] == "working"
         (run,) = consumer["runs"]
         assert (run["id"], consumer["pid"]) == (job_id, worker.process.pid)
-        assert "to = hang" in flowd("jobs", "show", job_id).out
+        assert "to = hang" in flowd("jobs", "show", job_id, "--raw").out
 
         flowd.write("workers.py", MENDED)
         with flowd.start("run", "workers:queues") as mended:
@@ -172,7 +172,7 @@ async def test_a_full_server(flowd: Program, raw: Raw) -> None:
     assert "maxmemory" in refused.err
     assert any("memory" in line for line in wrong(flowd))
     assert stats(flowd) == {"waiting": 0, "running": 0, "delayed": 0, "dead": 500}
-    saved = flowd("dlq", "export").out
+    saved = flowd("dlq", "export", "--raw").out
     assert saved.count("\n") == 500
     assert flowd("dlq", "purge", "--all", "--older", "0s", "--yes").code == 0
 

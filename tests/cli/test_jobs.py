@@ -32,7 +32,7 @@ async def test_list(flowd: Program, redis_url: str, raw: Raw) -> None:
     delayed = Item(email("c"), delay=5_400.0)
     ids = await set_up(redis_url, email("a"), email("b"), delayed)
     die_with(raw, "emails", GROUP, jobs=1)
-    done = flowd("jobs", "list")
+    done = flowd("jobs", "list", "--raw")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines] == ids
@@ -65,14 +65,14 @@ async def test_as_json(flowd: Program, redis_url: str, raw: Raw) -> None:
     """Each job is a line with the same keys, and what is no text is base64."""
     await set_up(redis_url)
     raw("XADD", "emails", "*", "to", "ä", "x", b"\xff", b"\xfe", "y")
-    job = json.loads(flowd("jobs", "list", "--json").out)
+    job = json.loads(flowd("jobs", "list", "--json", "--raw").out)
     assert job["fields"] == {"to": "ä"}
     assert job["bytes"] == [["eA==", "/w=="], ["/g==", "eQ=="]]
     assert {*job} == {
         *("id", "state", "entry_id", "enqueued_at", "attempt", "deliveries", "age"),
         *("due_in", "consumer", "silent", "progress", "doing", "fields", "bytes"),
     }
-    shown = json.loads(flowd("jobs", "show", job["id"], "--json").out)
+    shown = json.loads(flowd("jobs", "show", job["id"], "--json", "--raw").out)
     assert shown | {"age": 0} == job | {"age": 0}
 
 
@@ -166,6 +166,22 @@ async def test_secret_fields_are_hidden(
         done = flowd("jobs", *words, "--job", "mine.email:Email")
         assert "hunter2" not in done.out + done.err
         assert "<secret>" in done.out
+
+
+async def test_a_secret_that_is_no_text_is_hidden(
+    flowd: Program, redis_url: str, raw: Raw, tmp_path: Path
+) -> None:
+    """Nor is it shown as base64."""
+    source = inspect.getsource(jobs.email)
+    (tmp_path / "mine").mkdir()
+    flowd.write(
+        "mine/email.py", source.replace("format=1", 'format=1, secrets=("body",)')
+    )
+    await set_up(redis_url)
+    raw("XADD", "emails", "*", "to", b"\xff", "body", b"\xfehunter2")
+    done = flowd("jobs", "list", "--json", "--job", "mine.email:Email")
+    job = json.loads(done.out)
+    assert (job["fields"], job["bytes"]) == ({"body": "<secret>"}, [["dG8=", "/w=="]])
 
 
 async def test_consumers(flowd: Program, redis_url: str, raw: Raw) -> None:

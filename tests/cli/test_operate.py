@@ -89,7 +89,7 @@ async def test_list_and_show(flowd: Program, redis_url: str) -> None:
     lines = listed.out.splitlines()
     assert [line.rpartition(": ")[2] for line in lines] == ["one", "two", "three"]
     first = lines[0].split()[0]
-    shown = flowd("dlq", "show", first, *EMAILS).out
+    shown = flowd("dlq", "show", first, *EMAILS, "--raw").out
     for text in (first, "ValueError: one", "subject = one", "raise ValueError"):
         assert text in shown
     assert "flowd/worker.py" not in shown
@@ -108,7 +108,7 @@ async def test_list_is_limited(flowd: Program, redis_url: str) -> None:
 async def test_list_as_json(flowd: Program, redis_url: str) -> None:
     """As JSON each letter is a line with fields, reason and times."""
     await dead_letters(redis_url, "one")
-    letter = json.loads(flowd("dlq", "list", *EMAILS, "--json").out)
+    letter = json.loads(flowd("dlq", "list", *EMAILS, "--json", "--raw").out)
     assert letter["fields"]["subject"] == "one"
     assert letter["reason"] == "failed"
     assert letter["attempts"] == 1

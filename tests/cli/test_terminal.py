@@ -30,9 +30,12 @@ HARM = ("\x1b[2J", "\x1b]", "\x07", "\x9b", "\u202e", "\u2066")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
-def on_terminal(program: Program, *words: str, **environment: str) -> str:
+def on_terminal(
+    program: Program, *words: str, typed: str = "", code: int = 0, **environment: str
+) -> str:
     """Run the command on a terminal of its own; returns what it wrote there."""
     here, there = pty.openpty()
+    os.write(here, typed.encode())
     process = subprocess.Popen(
         [sys.executable, "-m", "flowd", *words],
         cwd=program.folder,
@@ -51,7 +54,7 @@ def on_terminal(program: Program, *words: str, **environment: str) -> str:
         except OSError:  # how Linux says that nobody writes any more
             break
     os.close(here)
-    assert process.wait(LIMIT) == 0, written
+    assert process.wait(LIMIT) == code, written
     return written.decode()
 
 
@@ -104,7 +107,7 @@ async def test_text_of_others_is_harmless(
     )
 
 
-@pytest.mark.parametrize("words", [*COMMANDS, ("dlq", "export")])
+@pytest.mark.parametrize("words", [*COMMANDS, ("dlq", "export", "--raw")])
 async def test_json_is_ascii(
     flowd: Program, redis_url: str, raw: Raw, words: tuple[str, ...]
 ) -> None:
@@ -123,7 +126,9 @@ async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) ->
     """A value of a megabyte is a few lines, and whole in an export."""
     await set_up(redis_url, raw, "x" * 1_000_000)
     letter = flowd("dlq", "list").out.split()[0]
-    waiting = json.loads(flowd("jobs", "list", "--state", "waiting", "--json").out)
+    waiting = json.loads(
+        flowd("jobs", "list", "--state", "waiting", "--json", "--raw").out
+    )
     for words, most in (
         (("stats",), 2_000),
         (("jobs", "list"), 2_000),
@@ -135,7 +140,25 @@ async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) ->
         assert done.code == 0, done.err
         assert 0 < len(done.out) < most, words
     assert len(waiting["fields"]["to"]) == 1_000_000
-    assert len(json.loads(flowd("dlq", "export").out)["fields"]["to"]) == 1_000_000
+    assert (
+        len(json.loads(flowd("dlq", "export", "--raw").out)["fields"]["to"])
+        == 1_000_000
+    )
+
+
+async def test_a_purge_asks(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """It says how many letters of which queue, and only a yes deletes them."""
+    await set_up(redis_url, raw, "anna")
+    purge = ("dlq", "purge", "--all")
+    asked = on_terminal(flowd, *purge, typed="n\n", code=2)
+    assert "Delete 1 dead letter of emails (senders) for good? [y/N]" in asked
+    assert "nothing was deleted" in asked
+    assert "Delete 0 " in on_terminal(
+        flowd, *purge, "--field", "to=bert", typed="\n", code=2
+    )
+    assert raw("XLEN", "{emails}:senders:dlq") == 1
+    assert "1 job deleted" in on_terminal(flowd, *purge, typed="y\n")
+    assert raw("XLEN", "{emails}:senders:dlq") == 0
 
 
 async def test_colours_only_on_a_terminal(flowd: Program, redis_url: str) -> None:
@@ -172,7 +195,7 @@ async def test_an_export_has_a_bar_on_standard_error_only(
     """What goes to a file is the letters, whole lines, though a bar is drawn."""
     await set_up(redis_url, raw, "anna")
     target = tmp_path / "letters.jsonl"
-    shell = f"{sys.executable} -m flowd dlq export > {target}"
+    shell = f"{sys.executable} -m flowd dlq export --raw > {target}"
     here, there = pty.openpty()
     done = await asyncio.to_thread(
         subprocess.run,

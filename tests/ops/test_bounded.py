@@ -38,7 +38,7 @@ SCANS: Final = [
     "jobs show not-there --scan 0",
     "dlq list --error not-there",
     "dlq list --limit 0 --field subject=hi",
-    "dlq export",
+    "dlq export --raw",
     "dlq redrive --all --dry-run",
     "dlq redrive --all --error not-there",
     "dlq purge --all --yes --field to=not-there",
@@ -77,9 +77,9 @@ def commands_of(line: str, url: str, watcher: Raw) -> list[list[str]]:
         raw("ECHO", "that was it")
     seen: list[list[str]] = []
     while True:
-        said = watcher.listen()
-        assert isinstance(said, bytes)
-        words = shlex.split(said.decode("utf-8", "replace").partition("] ")[2])
+        words = shlex.split(
+            watcher.line().decode("utf-8", "replace").partition("] ")[2]
+        )
         if words == ["ECHO", "that was it"]:
             return seen
         seen.append(words)

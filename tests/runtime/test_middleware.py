@@ -372,7 +372,7 @@ async def test_one_that_fails_to_listen_stops_nothing(
         await queue.drain()
     (line,) = (r for r in caplog.records if vars(r)["event"] == "middleware_failed")
     assert "Deaf.happened failed when told of done" in line.getMessage()
-    assert line.exc_info
+    assert "ZeroDivisionError" in line.getMessage()
     assert diary.named("done")
 
 

@@ -21,6 +21,7 @@ from flowd import (
     Queue,
     Reject,
     Snooze,
+    SyncProducer,
 )
 from flowd.tracing import Tracing
 from jobs.email import Email
@@ -283,3 +284,20 @@ def test_without_the_extra_it_says_what_to_install() -> None:
             [sys.executable, "-c", program], capture_output=True, text=True, check=False
         )
         assert done.stderr.endswith(f": pip install {package}\n")
+
+
+def test_a_view_that_does_not_await_is_the_parent(
+    redis_url: str, traced: Traced
+) -> None:
+    """The span of the thread that enqueues is that of the jobs, in bulk as well."""
+    tracer = traced.provider.get_tracer("user")
+    with (
+        SyncProducer(redis_url, middleware=[traced.tracing]) as producer,
+        tracer.start_as_current_span("request"),
+    ):
+        producer.enqueue(email())
+        producer.enqueue_bulk([email()] * 2)
+    *sent, request = traced.spans()
+    assert [each.parent and each.parent.span_id for each in sent] == [
+        span_id(request)
+    ] * 2

@@ -2,4 +2,5 @@
 """Jobs, one module for each schema file.
 
 odd: Blank, Login, Blob
+vault: Account, Vault, Broken
 """

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -63,6 +63,7 @@ _OPTIONALS_POINT: Final = wire.record_of(Point)
 _OPTIONALS_NAMES: Final = wire.list_of(wire.STR)
 _OPTIONALS_HOLES: Final = wire.list_of(wire.optional(wire.STR))
 _OPTIONALS_SCORES: Final = wire.dict_of(wire.optional(wire.FLOAT))
+_OPTIONALS_BLANKS: Final = wire.list_of(wire.JSON)
 
 
 @final
@@ -89,6 +90,7 @@ class Optionals:
             "names",
             "holes",
             "scores",
+            "blanks",
         ),
         policy=Policy(stream="optionals"),
         format=1,
@@ -103,13 +105,14 @@ class Optionals:
     at: datetime | None = None
     day: date | None = None
     wait: timedelta | None = None
-    anything: wire.Json | None = None
+    anything: wire.Json = None
     number: int | None = None
     colour: Colour | None = None
     point: Point | None = None
     names: list[str] | None = None
     holes: list[str | None]
     scores: dict[str, float | None] | None = None
+    blanks: list[wire.Json] = field(default_factory=list[wire.Json])
 
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
@@ -162,6 +165,8 @@ class Optionals:
             key = b"scores"
             if self.scores is not None:
                 fields[key] = wire.encode_json(self.scores, _OPTIONALS_SCORES)
+            key = b"blanks"
+            fields[key] = wire.encode_json(self.blanks, _OPTIONALS_BLANKS)
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
@@ -217,6 +222,12 @@ class Optionals:
                 if key in fields
                 else None
             )
+            key = b"blanks"
+            _blanks = (
+                wire.decode_json(fields[key], _OPTIONALS_BLANKS)
+                if key in fields
+                else list[wire.Json]()
+            )
             return cls(
                 text=_text,
                 blob=_blob,
@@ -234,6 +245,7 @@ class Optionals:
                 names=_names,
                 holes=_holes,
                 scores=_scores,
+                blanks=_blanks,
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)

@@ -1,0 +1,177 @@
+"""What all commands of `flowd-gen` share: options, reading schemas, how they end.
+
+Exit codes: 0 fine, 1 a check said no, 2 the schemas or the usage are invalid,
+3 reading or writing failed, or flowd-gen has a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from flowd_codegen.cli.settings import FORMATS, Format, Settings, read_settings
+from flowd_codegen.diagnostics import Fault, SchemaErrors, github_line, json_line
+from flowd_codegen.parse import parse
+from flowd_codegen.schema import Schema
+from flowd_codegen.source import Sources, read
+from flowd_codegen.write import ForeignFiles
+
+__all__ = [
+    "EXIT_CODES",
+    "Options",
+    "command_parser",
+    "default_of",
+    "ended",
+    "path",
+    "plain_parser",
+    "read_schema",
+    "report",
+    "told",
+]
+
+EXIT_CODES: Final = """\
+exit codes: 0 fine; 1 a check said no; 2 invalid schemas or usage;
+3 reading or writing failed, or a bug"""
+"""The last lines of every `--help`."""
+
+
+class Options(argparse.Namespace):
+    """What argparse fills in for every command that reads schemas."""
+
+    source: Path
+    format: Format
+
+
+def plain_parser(usage: str, description: str) -> argparse.ArgumentParser:
+    """A parser that knows nothing yet.
+
+    Args:
+        usage: behind `flowd-gen`, as a person writes it.
+        description: one sentence.
+    """
+    return argparse.ArgumentParser(
+        prog="flowd-gen",
+        usage=f"flowd-gen {usage}",
+        description=description,
+        epilog=EXIT_CODES,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def command_parser(
+    usage: str, description: str, settings: Settings | None = None
+) -> argparse.ArgumentParser:
+    """A parser that knows `SRC` and `--format`.
+
+    Args:
+        usage: as for `plain_parser`.
+        description: as for `plain_parser`.
+        settings: where they were read already.
+
+    Raises:
+        SchemaErrors: the project's settings have faults.
+    """
+    settings = settings or read_settings()
+    parser = plain_parser(usage, description)
+    parser.add_argument(
+        "source",
+        metavar="SRC",
+        type=path,
+        nargs="?" if settings.src else None,
+        default=settings.src,
+        help=f"folder of *.toml, or one file{default_of(settings.src)}",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=settings.format,
+        help=f"how faults are printed{default_of(settings.format)}",
+    )
+    return parser
+
+
+def default_of(value: object) -> str:
+    """The words for an argument that may be left out, empty for None."""
+    return "" if value is None else f" (default: {value})".replace("%", "%%")
+
+
+def path(text: str) -> Path:
+    """Read a path argument; an empty one is refused."""
+    # For pathlib an empty path is the current folder, where pruning would begin.
+    if not text:
+        raise argparse.ArgumentTypeError("a path is empty; is a variable not set?")
+    return Path(text)
+
+
+def read_schema(options: Options, sources: Sources | None = None) -> Schema:
+    """Read the schemas at `SRC`; warnings are printed.
+
+    Args:
+        options: of the command.
+        sources: what is at `SRC`, where it was read already.
+
+    Raises:
+        SchemaErrors: they have faults.
+        OSError: a file or folder is there and cannot be read.
+    """
+    warnings: list[Fault] = []
+    schema = parse(sources or read(options.source), warnings.append)
+    report(warnings, options.format)
+    return schema
+
+
+def report(faults: Iterable[Fault], form: Format) -> None:
+    """Print faults or warnings to stderr, one after the other."""
+    for fault in faults:
+        print(told(fault, form), file=sys.stderr)
+
+
+def told(fault: Fault, form: Format, **more: object) -> str:
+    """A fault as it is printed.
+
+    Args:
+        fault: of a schema, or of a comparison.
+        form: for whom.
+        **more: what JSON says beside it.
+    """
+    match form:
+        case "text":
+            return str(fault)
+        case "json":
+            return json_line(fault, **more)
+        case "github":
+            return github_line(fault)
+
+
+def ended(work: Callable[[], int], form: Format) -> int:
+    """Do a command's work; returns its exit code, or the one of what it raised.
+
+    Args:
+        work: returns 0 or 1.
+        form: how faults of the schemas are printed.
+    """
+    try:
+        return work()
+    except SchemaErrors as errors:
+        if form == "text":
+            print(errors, file=sys.stderr)
+        else:
+            report(errors.faults, form)
+        return 2
+    except ForeignFiles as error:
+        print(f"error: {error}", file=sys.stderr)
+        print("move it away or give another -o; nothing was written", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 3
+    except Exception:
+        traceback.print_exc()
+        print("this is a bug in flowd-gen, please report it", file=sys.stderr)
+        return 3

@@ -1,0 +1,120 @@
+"""The command `flowd-gen diff SRC --against LOCK|DIR|.git#ref=REF`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from flowd_codegen.cli.command import (
+    EXIT_CODES,
+    Options,
+    command_parser,
+    ended,
+    report,
+    told,
+)
+from flowd_codegen.contract import Contract
+from flowd_codegen.diagnostics import Code, Fault, SchemaErrors
+from flowd_codegen.lock import read_lock
+from flowd_codegen.parse import parse
+from flowd_codegen.place import Place, Source
+from flowd_codegen.revision import is_revision, read_revision
+from flowd_codegen.rules import LEVELS, Level
+from flowd_codegen.source import read
+from flowd_codegen.verdict import judge
+
+__all__ = ["run"]
+
+_NOUNS: Final = ("warning", "note")
+_LEVELS: Final = """\
+levels, each with what it looks at:
+  messages  may new workers read what is queued?
+  workers   may old workers, until the deploy is over, read what new programs write?
+  wire      both
+  full      and is it still the same queue? (default)
+  source    and does code that uses the classes still fit?
+  strict    warnings count too
+"""
+
+
+class _Options(Options):
+    """What argparse fills in."""
+
+    against: str
+    level: Level
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Compare schemas with older ones; returns the exit code."""
+    options = _parser().parse_args(arguments, _Options())
+    return ended(lambda: _diff(options), options.format)
+
+
+def _diff(options: _Options) -> int:
+    sources = read(options.source)
+    warnings: list[Fault] = []
+    schema = parse(sources, warnings.append)
+    after = Contract(options.source.as_posix(), schema, sources.files)
+    before = _before(options)
+    verdict = judge(before, after)
+    report([*warnings, *verdict.unused], options.format)
+    counts: Counter[str] = Counter()
+    for finding in verdict.findings:
+        if severity := finding.severity(options.level):
+            counts[severity] += 1
+            print(told(finding.fault(severity), options.format, **finding.more))
+    for finding in verdict.allowed:
+        counts["allowed"] += finding.severity(options.level) == "breaking"
+    told_counts = [
+        f"{counts[word]} {word}{'s' if counts[word] != 1 and word in _NOUNS else ''}"
+        for word in ("breaking", "warning", "note", "allowed")
+        if counts[word] or word == "breaking"
+    ]
+    print(
+        f"{', '.join(told_counts)} (level {options.level}, against {before.name})",
+        # A program that reads the findings has no use for it among them.
+        file=sys.stdout if options.format == "text" else sys.stderr,
+    )
+    return 1 if counts["breaking"] else 0
+
+
+def _before(options: _Options) -> Contract:
+    """What is compared with: of a revision, of a folder or file, or of a lock."""
+    against = options.against
+    if is_revision(against):
+        name, sources = read_revision(against, options.source)
+    elif Path(against).is_file() and not against.endswith(".toml"):
+        return read_lock(Path(against))
+    elif Path(against).name != ".git" and Path(against).exists():
+        name, sources = against, read(Path(against))
+    else:
+        place = Place(Source("", against))
+        advice = "a branch, tag or commit is written like `.git#ref=main`"
+        message = "neither a lock nor a folder of schemas"
+        raise SchemaErrors([Fault(Code.NOTHING_TO_READ, place, message, advice)])
+    return Contract(name, parse(sources), sources.files)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "diff SRC --against OLD [--level LEVEL] [--format FORMAT]",
+        "Say what a change of the schemas breaks for jobs and programs that are there.",
+    )
+    parser.epilog = f"{_LEVELS}\n{EXIT_CODES}"
+    parser.add_argument(
+        "--against",
+        metavar="OLD",
+        required=True,
+        help="the schemas that run now: a lock, a folder, or .git#ref=REF[,subdir=DIR]",
+    )
+    parser.add_argument(
+        "--level",
+        choices=tuple(LEVELS),
+        default="full",
+        help="what may not break (default: full)",
+    )
+    return parser

@@ -1,0 +1,106 @@
+"""The command `flowd-gen SRC -o OUT [--check]`, the one without a name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from flowd_codegen.cli.changes import settle
+from flowd_codegen.cli.command import (
+    EXIT_CODES,
+    Options,
+    command_parser,
+    default_of,
+    ended,
+    path,
+    read_schema,
+)
+from flowd_codegen.cli.settings import read_settings
+from flowd_codegen.render import blacken, render
+from flowd_codegen.suggest import nearest
+from flowd_codegen.write import compare
+
+__all__ = ["run"]
+
+
+class _Options(Options):
+    """What argparse fills in."""
+
+    out: Path
+    check: bool = False
+    prune: bool
+
+
+def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
+    """Generate job classes; returns the exit code.
+
+    Args:
+        arguments: what stands behind `flowd-gen`.
+        commands: the other commands and what they do, for `--help`.
+    """
+    parser = _parser(commands)
+    word = arguments[0] if len(arguments) > 1 else ""
+    near = nearest(word, commands) if "-o" not in arguments else None
+    if near and not Path(word).exists():
+        parser.error(f"no command `{word}`: did you mean `{near}`?")
+    options = parser.parse_args(arguments, _Options())
+    return ended(lambda: _generate(options), options.format)
+
+
+def _generate(options: _Options) -> int:
+    schema = read_schema(options)
+    out = options.out
+    # One file of a folder cannot say what the others give.
+    prune = options.prune and options.source.is_dir()
+    changes = compare(render(schema), out, blacken, prune=prune)
+    again = ["flowd-gen", str(options.source), "-o", str(out)]
+    return settle(changes, out, check=options.check, again=again)
+
+
+def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
+    settings = read_settings()
+    parser = command_parser(
+        "SRC -o OUT [--check] [--no-prune] [--format FORMAT]",
+        "Generate job classes from schemas.",
+        settings,
+    )
+    listed = "\n".join(
+        f"  flowd-gen {name:12} {summary}" for name, summary in commands.items()
+    )
+    parser.epilog = (
+        f"other commands, each with a --help of its own:\n{listed}\n\n"
+        f"[tool.flowd-gen] in pyproject.toml may give src, out, lock, format and prune\n"
+        f"for those that are left out.\n\n{EXIT_CODES}"
+    )
+    parser.add_argument(
+        *("-o", "--out"),
+        metavar="OUT",
+        type=path,
+        required=settings.out is None,
+        default=settings.out,
+        help=f"package folder to write{default_of(settings.out)}",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; show what is out of date and exit 1",
+    )
+    parser.add_argument(
+        "--prune",
+        action=argparse.BooleanOptionalAction,
+        default=settings.prune,
+        help="remove generated files that no schema gives now, or keep them",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"flowd-gen {_version()}"
+    )
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("flowd-jobs")
+    except PackageNotFoundError:
+        return "(not installed)"

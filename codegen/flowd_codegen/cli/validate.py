@@ -1,0 +1,22 @@
+"""The command `flowd-gen validate SRC`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowd_codegen.cli.command import Options, command_parser, ended, read_schema
+
+__all__ = ["run"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Check schemas and write nothing; returns the exit code."""
+    usage = "validate SRC [--format FORMAT]"
+    parser = command_parser(usage, "Check schemas and write nothing.")
+    options = parser.parse_args(arguments, Options())
+
+    def work() -> int:
+        read_schema(options)
+        return 0
+
+    return ended(work, options.format)

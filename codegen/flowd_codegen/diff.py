@@ -1,0 +1,125 @@
+"""Compares two schemas, and finds every change that somebody may notice.
+
+It walks from the jobs. A record or enum that several of them hold is compared once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeAlias
+
+from flowd_codegen.contract import Contract
+from flowd_codegen.diff_class import class_findings, enum_findings, queue_findings
+from flowd_codegen.diff_fields import field_findings, paired
+from flowd_codegen.finding import Finding
+from flowd_codegen.owners import Owners
+from flowd_codegen.rules import Rule
+from flowd_codegen.schema import (
+    DictOf,
+    EnumRef,
+    Job,
+    ListOf,
+    Optional,
+    RecordRef,
+    Type,
+)
+
+__all__ = ["diff", "paired_jobs"]
+
+_Pair: TypeAlias = tuple[EnumRef | RecordRef, EnumRef | RecordRef]
+"""A record or enum, and what stands in its place now."""
+
+
+def diff(before: Contract, after: Contract) -> list[Finding]:
+    """Everything that was changed, job by job.
+
+    Args:
+        before: what runs now.
+        after: what is to be deployed.
+    """
+    found: list[Finding] = []
+    met: dict[_Pair, list[str]] = {}
+    for old, new in paired_jobs(before, after):
+        if new is None:
+            found.append(_gone(old, before, after))
+            continue
+        owners = Owners(before, after, old, new)
+        own = (*_fields(owners), *queue_findings(after, old, new))
+        found += (replace(finding, jobs=(new.name,)) for finding in own)
+        for pair in _held(owners, before, after):
+            met.setdefault(pair, []).append(new.name)
+    for (one, other), jobs in met.items():
+        if isinstance(one, RecordRef):
+            records = before.records[one.name], after.records[other.name]
+            shared = _fields(Owners(before, after, *records))
+        else:
+            enums = before.enums[one.name], after.enums[other.name]
+            shared = enum_findings(before, after, *enums)
+        found += (replace(finding, jobs=tuple(jobs)) for finding in shared)
+    return found
+
+
+def paired_jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | None]]:
+    """Each old job with the new one of its name, or else on its stream."""
+    streams = {
+        job.policy.stream: job
+        for job in after.jobs.values()
+        if job.name not in before.jobs
+    }
+    for name, job in before.jobs.items():
+        yield job, after.jobs.get(name) or streams.get(job.policy.stream)
+
+
+def _gone(job: Job, before: Contract, after: Contract) -> Finding:
+    was = before.place(job)
+    return Finding(
+        rule=Rule.JOB_REMOVED,
+        owner=None,
+        place=after.file(before.module(job.name)),
+        message=f"the job {job.name} is gone",
+        breaks={"messages": f"nobody reads the stream `{job.policy.stream}`"},
+        was=was and was.key(),
+    )
+
+
+def _fields(owners: Owners) -> Iterator[Finding]:
+    """Of a job or record: the class and its fields."""
+    yield from class_findings(owners.before, owners.after, owners.old, owners.new)
+    yield from field_findings(owners)
+
+
+def _held(owners: Owners, before: Contract, after: Contract) -> list[_Pair]:
+    """Every record and enum that a job holds, those inside of records too."""
+    found: dict[_Pair, None] = {}
+    waiting = [owners]
+    for one in waiting:
+        pairs = paired(one.old, one.new)
+        for field in one.new.fields:
+            old = pairs.get(field.name)
+            both = field.mapper and field.mapper.serialize and field.mapper.deserialize
+            pair = None if old is None or both else _met(old.type, field.type)
+            if pair is None or pair in found:
+                continue
+            found[pair] = None
+            if isinstance(pair[0], RecordRef):
+                records = before.records[pair[0].name], after.records[pair[1].name]
+                waiting.append(Owners(before, after, *records))
+    return list(found)
+
+
+def _met(old: Type, new: Type) -> _Pair | None:
+    """The record or enum at the same place of two types; a type has at most one."""
+    match old, new:
+        case Optional(inner), _:
+            return _met(inner, new)
+        case _, Optional(inner):
+            return _met(old, inner)
+        case (ListOf(inner), ListOf(other)) | (DictOf(inner), DictOf(other)):
+            return _met(inner, other)
+        case RecordRef(), RecordRef():
+            return old, new
+        case EnumRef(name), EnumRef(same) if name == same:
+            return old, new
+        case _:
+            return None

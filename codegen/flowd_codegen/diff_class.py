@@ -1,0 +1,121 @@
+"""Compares what stands beside the fields: names, reservations, values, queue options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from flowd_codegen.canonical import policy_form
+from flowd_codegen.contract import Contract
+from flowd_codegen.diff_type import choice_verdicts
+from flowd_codegen.finding import Finding
+from flowd_codegen.owners import Breaks
+from flowd_codegen.refusal import MISREAD, choice_refusal
+from flowd_codegen.rules import Rule
+from flowd_codegen.schema import Enum, Job, Record
+
+__all__ = ["class_findings", "enum_findings", "queue_findings"]
+
+_QUEUE: Final[dict[str, tuple[Rule, str]]] = {
+    "stream": (
+        Rule.QUEUE_STREAM_CHANGED,
+        "what waits on the old stream stays there, and no new worker reads it",
+    ),
+    "group": (
+        Rule.QUEUE_GROUP_CHANGED,
+        "new workers wait with StreamShared while the old group is there",
+    ),
+}
+
+
+def class_findings(
+    before: Contract,
+    after: Contract,
+    old: Job | Record | Enum,
+    new: Job | Record | Enum,
+) -> Iterator[Finding]:
+    """What was changed in names and reservations."""
+    home, was = after.module(new.name), before.module(old.name)
+    moved = f"{was} moved to {home}" if home != was else ""
+    renamed = f"the class was `{old.name}`" if new.name != old.name else ""
+    if text := ", ".join(filter(None, (renamed, moved))):
+        yield Finding(
+            rule=Rule.SOURCE_RENAMED,
+            owner=new,
+            place=after.at(new),
+            message=f"{new.name} is imported in another way",
+            breaks={"source": text},
+        )
+    if isinstance(new, Enum):
+        used = {text for _, text in new.members}
+    else:
+        used = {key for field in new.fields for key in (field.key, *field.aliases)}
+    for key in old.reserved:
+        if key not in new.reserved and key not in used:
+            yield Finding(
+                rule=Rule.RESERVED_REMOVED,
+                owner=new,
+                place=after.at(new, "reserved"),
+                message=f"{new.name} does not reserve `{key}` any more",
+                mild="warning",
+            )
+
+
+def enum_findings(
+    before: Contract, after: Contract, old: Enum, new: Enum
+) -> Iterator[Finding]:
+    """What was changed in an enum."""
+    yield from class_findings(before, after, old, new)
+    members = {text: member for member, text in new.members}
+    texts = tuple(text for _, text in old.members)
+    messages: Breaks = {"messages": str(choice_refusal(texts, tuple(members)))}
+    workers: Breaks = {"workers": str(choice_refusal(tuple(members), texts))}
+    place = after.at(new, "values")
+    for rule, what, breaks in choice_verdicts(texts, [*members], messages, workers):
+        yield Finding(
+            rule=rule,
+            owner=new,
+            place=place,
+            message=f"{new.name} {what}",
+            breaks=breaks,
+        )
+    for text in members:
+        if text in old.reserved:
+            yield Finding(
+                rule=Rule.RESERVED_REUSED,
+                owner=new,
+                place=place,
+                message=f"{new.name} has the value `{text}`, which was reserved",
+                breaks={"messages": MISREAD, "workers": MISREAD},
+            )
+    for member, text in old.members:
+        if members.get(text, member) != member:
+            yield Finding(
+                rule=Rule.SOURCE_RENAMED,
+                owner=new,
+                place=place,
+                message=f"the member {new.name}.{members[text]} has another name",
+                breaks={"source": f"it was `{old.name}.{member}`"},
+            )
+
+
+def queue_findings(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
+    """What was changed in a job's queue table."""
+    was, now = policy_form(old.policy), policy_form(new.policy)
+    for option in was | now:
+        if was.get(option) == now.get(option):
+            continue
+        rule, text = _QUEUE.get(option, (Rule.QUEUE_POLICY_CHANGED, ""))
+        mild: Literal["warning", "note"] = "note"
+        if option == "claim_after":
+            rule, mild = Rule.QUEUE_LEASE_CHANGED, "warning"
+        yield Finding(
+            rule=rule,
+            owner=new,
+            place=after.at(new, "queue", option),
+            message=f"{new.name} has another `{option}`",
+            breaks={"queue": text} if text else {},
+            mild=None if text else mild,
+            label=f"it was {json.dumps(was[option])}" if option in was else "it is new",
+        )

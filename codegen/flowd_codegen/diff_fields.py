@@ -1,0 +1,182 @@
+"""Compares the fields of one job or record with what they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from flowd_codegen.canonical import field_form
+from flowd_codegen.diff_type import type_findings
+from flowd_codegen.finding import Finding
+from flowd_codegen.owners import Breaks, Owners, is_optional
+from flowd_codegen.refusal import MISREAD
+from flowd_codegen.rules import Rule
+from flowd_codegen.schema import Field, Job, Record
+
+__all__ = ["field_findings", "paired"]
+
+_LOST: Final = "its value is lost: None or the default is read, and no error says so"
+
+_MATCHES: Final[tuple[Callable[[Field, Field], bool], ...]] = (
+    lambda old, new: old.key == new.key,
+    lambda old, new: old.key in new.aliases or new.key in old.aliases,
+    lambda old, new: old.name == new.name,
+)
+"""How a field is recognised in the other schema, the surest way first."""
+
+
+def paired(old: Job | Record, new: Job | Record) -> dict[str, Field]:
+    """The old field of each new one that was there before, by the new one's name."""
+    left = list(old.fields)
+    found: dict[str, Field] = {}
+
+    def take(field: Field, before: Field | None) -> None:
+        if before:
+            found[field.name] = before
+            left.remove(before)
+
+    for matches in _MATCHES:
+        for field in new.fields:
+            if field.name not in found:
+                take(field, next((one for one in left if matches(one, field)), None))
+    added = [field for field in new.fields if field.name not in found]
+    gone = [field for field in left if field.key not in new.reserved]
+    if len(added) == len(gone) == 1 and added[0].type == gone[0].type:
+        # One came and one went: it was renamed, unless its key is reserved now.
+        take(added[0], gone[0])
+    return found
+
+
+def field_findings(owners: Owners) -> Iterator[Finding]:
+    """What was changed: in the order of the new fields, then what was removed."""
+    pairs = paired(owners.old, owners.new)
+    for field in owners.new.fields:
+        old = pairs.get(field.name)
+        yield from _reused(owners, field)
+        yield from (
+            _added(owners, field) if old is None else _changed(owners, old, field)
+        )
+    kept = {old.name for old in pairs.values()}
+    for field in owners.old.fields:
+        if field.name not in kept:
+            yield _removed(owners, field)
+    yield from _misread(owners, pairs)
+
+
+def _added(owners: Owners, field: Field) -> Iterator[Finding]:
+    if breaks := owners.forward.missing(field):
+        what = "is new and required"
+        yield owners.finding(Rule.FIELD_ADDED_REQUIRED, field, what, breaks=breaks)
+
+
+def _removed(owners: Owners, field: Field) -> Finding:
+    breaks = owners.back.missing(field)
+    reserved = field.key in owners.new.reserved
+    return owners.gone(
+        Rule.FIELD_REMOVED_REQUIRED if breaks else Rule.FIELD_REMOVED,
+        field,
+        breaks={**breaks, "source": f"the attribute `{field.attribute}` is gone"},
+        mild=None if reserved else "warning",
+        label="" if reserved else f'`reserved = ["{field.key}"]` is missing',
+    )
+
+
+def _changed(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
+    yield from _key(owners, old, new)
+    yield from _none(owners, old, new)
+    yield from type_findings(owners, old, new)
+    yield from _default(owners, old, new)
+    if old.attribute != new.attribute:
+        breaks: Breaks = {"source": f"the attribute was `{old.attribute}`"}
+        what = "has another name"
+        yield owners.finding(Rule.SOURCE_RENAMED, new, what, breaks=breaks)
+
+
+def _key(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
+    breaks: Breaks = {}
+    if not owners.forward.finds(old, new):
+        breaks |= owners.forward.missing(new) or {"messages": _LOST}
+    if not owners.back.finds(new, old):
+        breaks |= owners.back.missing(old) or {"workers": _LOST}
+    if breaks:
+        what = f"is `{new.key}` on the wire, and was `{old.key}`"
+        yield owners.finding(Rule.FIELD_KEY_CHANGED, new, what, "key", breaks=breaks)
+    read = {new.key, *new.aliases, *owners.new.reserved}
+    for alias in old.aliases:
+        if alias not in read:
+            what = f"is not read under `{alias}` any more"
+            yield owners.finding(
+                Rule.FIELD_ALIAS_REMOVED, new, what, "aliases", mild="warning"
+            )
+
+
+def _none(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
+    if is_optional(old) and (breaks := owners.forward.none(old, new)):
+        what = "was optional, is required"
+        yield owners.finding(Rule.FIELD_NOW_REQUIRED, new, what, "type", breaks=breaks)
+    if is_optional(new) and not is_optional(old):
+        breaks = owners.back.none(new, old)
+        yield owners.finding(
+            Rule.FIELD_NOW_OPTIONAL,
+            new,
+            "was required, is optional",
+            "type",
+            breaks=breaks,
+            mild=None if breaks else "warning",
+            label="" if breaks else "old workers read their default for None",
+        )
+
+
+def _default(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
+    was, now = field_form(old), field_form(new)
+    if old.default is None or new.default is None or old.default == new.default:
+        return
+    (option,) = {"default", "factory"} & was.keys()
+    shown = json.dumps(was[option], ensure_ascii=False)
+    yield owners.finding(
+        Rule.FIELD_DEFAULT_CHANGED,
+        new,
+        "has another default",
+        *({"default", "factory"} & now.keys()),
+        mild="warning",
+        label="" if old.secret or new.secret else f"it was {shown}",
+    )
+
+
+def _reused(owners: Owners, field: Field) -> Iterator[Finding]:
+    for key in (field.key, *field.aliases):
+        if key in owners.old.reserved:
+            option = "key" if key == field.key else "aliases"
+            what = f"has the key `{key}`, which was reserved"
+            breaks: Breaks = {"messages": MISREAD, "workers": MISREAD}
+            yield owners.finding(
+                Rule.RESERVED_REUSED, field, what, option, breaks=breaks
+            )
+
+
+def _misread(owners: Owners, pairs: Mapping[str, Field]) -> Iterator[Finding]:
+    """A key of one field that is looked for by another one, when its own is absent."""
+    successors = {
+        pairs[field.name].name: field
+        for field in owners.new.fields
+        if field.name in pairs
+    }
+    for field in owners.new.fields:
+        for other in owners.forward.strangers(field, pairs.get(field.name)):
+            yield owners.finding(
+                Rule.FIELD_KEY_CHANGED,
+                field,
+                f"is also read from `{other.key}`, which was the field {other.name}",
+                "aliases",
+                breaks={"messages": MISREAD},
+            )
+    for field in owners.old.fields:
+        for other in owners.back.strangers(field, successors.get(field.name)):
+            yield owners.finding(
+                Rule.FIELD_KEY_CHANGED,
+                other,
+                f"has the key `{other.key}`, which was also read as {field.name}",
+                "key",
+                breaks={"workers": MISREAD},
+            )

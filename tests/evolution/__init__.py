@@ -1,0 +1,1 @@
+"""Schemas that change: what `flowd-gen diff` says, and whether that is what happens."""

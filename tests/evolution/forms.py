@@ -1,0 +1,265 @@
+"""Schemas by chance, as the tables that TOML would give, and small changes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from random import Random
+from typing import Final, TypeAlias
+
+from flowd_codegen.diagnostics import Report, SchemaErrors
+from flowd_codegen.parse import parse
+from flowd_codegen.parse_type import INTEGERS
+from flowd_codegen.place import Place, Source
+from flowd_codegen.schema import Schema
+from flowd_codegen.source import Sources
+from flowd_codegen.table import Table, Toml
+
+__all__ = ["Form", "changed", "form", "model"]
+
+Form: TypeAlias = dict[str, Toml]
+
+_NAMES: Final = ("a", "b", "c", "d", "e", "f", "g", "h")
+_TEXTS: Final = ("x", "y", "z", "1", "")
+_CHOICES: Final = (0, 1, 2, 300)
+_VALUES: Final = ("x", "y", "z", "other one")
+_PATTERNS: Final = ("[a-z]+", "[a-z0-9]*", "a*")
+_SCALARS: Final = (
+    *("str",) * 6,
+    *("bytes", "bool", "float", "decimal", "uuid"),
+    *("datetime", "date", "duration", "json", "int", *INTEGERS),
+)
+_ENCODINGS: Final = {
+    "bool": ("text", "01"),
+    "bytes": ("base64", "hex", "raw"),
+    "datetime": ("rfc3339", "unix_ms"),
+}
+_NUMBERS: Final = ("int", "float", "decimal", *INTEGERS)
+
+
+def model(form: Form) -> Schema | None:
+    """The schema of a form; None when it breaks a rule of the language."""
+
+    def load(source: Source, report: Report) -> Table:
+        return Table(form, Place(source), report)
+
+    try:
+        return parse(Sources((Source("jobs.toml", "jobs.toml"),)), load=load)
+    except SchemaErrors:
+        return None
+
+
+def form(rng: Random) -> Form:
+    """A job, two records of which one may hold the other, and an enum."""
+    return {
+        "enum": {"Kind": {"values": rng.sample(_VALUES, rng.randint(1, 3))}},
+        "record": {
+            "Inner": {"fields": _fields(rng, ("Kind",))},
+            "Outer": {"fields": _fields(rng, ("Kind", "Inner"))},
+        },
+        "job": {"Job": {"fields": _fields(rng, ("Kind", "Inner", "Outer"))}},
+    }
+
+
+def _fields(rng: Random, names: tuple[str, ...]) -> Form:
+    return {name: _field(rng, names) for name in rng.sample(_NAMES, rng.randint(1, 4))}
+
+
+def _field(rng: Random, names: tuple[str, ...]) -> Form:
+    if rng.random() < 0.15:
+        field: Form = (
+            {"type": "str", "one_of": [*rng.sample(_TEXTS, 2)]}
+            if rng.random() < 0.5
+            else {"type": "int", "one_of": [*rng.sample(_CHOICES, 2)]}
+        )
+    else:
+        field = {"type": _type(rng, names)}
+        _limit(rng, field)
+    if rng.random() < 0.3:
+        field["type"] = f"{field['type']}?"
+    elif rng.random() < 0.4:
+        _default(rng, field)
+    return field
+
+
+def _type(rng: Random, names: tuple[str, ...], depth: int = 0) -> str:
+    chance = rng.random()
+    if chance < 0.35:
+        return rng.choice(names)
+    if chance < 0.55 and depth < 2:
+        item = _type(rng, names, depth + 1) + rng.choice(("", "?"))
+        return rng.choice((f"list[{item}]", f"dict[str, {item}]"))
+    return rng.choice(_SCALARS)
+
+
+def _limit(rng: Random, field: Form) -> None:
+    """Add, change or drop limits and encoding; some that do not fit are refused."""
+    kind = str(field["type"]).removesuffix("?")
+    for option in ("min", "max", "min_len", "max_len", "pattern", "encoding"):
+        field.pop(option, None)
+    if rng.random() < 0.4:
+        return
+    if kind in _NUMBERS:
+        low, high = sorted(rng.choices((0, 1, 2, 3, 100, 1000), k=2))
+        field |= rng.choice(({"min": low}, {"max": high}, {"min": low, "max": high}))
+    elif kind in _ENCODINGS and rng.random() < 0.5:
+        field["encoding"] = rng.choice(_ENCODINGS[kind])
+    elif kind in ("str", "bytes") or "[" in kind:
+        field |= rng.choice(({"min_len": 1}, {"max_len": 2}, {"max_len": 3}))
+        if kind == "str" and rng.random() < 0.6:
+            field["pattern"] = rng.choice(_PATTERNS)
+
+
+def _default(rng: Random, field: Form) -> None:
+    kind = str(field["type"])
+    field.pop("default", None)
+    values: dict[str, tuple[Toml, ...]] = {
+        "str": ("", "x", "aa"),
+        "bool": (True, False),
+        "float": (1, 2.5),
+        "decimal": ("1.5", 2),
+        "duration": ("10s",),
+        "json": ({"x": [1]}, 1),
+        "Kind": _VALUES,
+        **dict.fromkeys(("int", *INTEGERS), (0, 1, 2, 100)),
+    }
+    if kind.startswith("list["):
+        field["default"] = []
+    elif kind.startswith("dict["):
+        field["default"] = {}
+    elif kind in values:
+        field["default"] = rng.choice(values[kind])
+
+
+def changed(old: Form, rng: Random) -> Form:
+    """The form after one to three changes; it may break a rule of the language."""
+    new = deepcopy(old)
+    for _ in range(rng.randint(1, 3)):
+        kind, name, names = rng.choice(_OWNERS)
+        owner = _table(_table(new, kind), name)
+        if kind == "enum":
+            owner["values"] = rng.sample(_VALUES, rng.randint(1, 4))
+        else:
+            rng.choice(_CHANGES)(rng, owner, names)
+    return new
+
+
+_OWNERS: Final = (
+    ("job", "Job", ("Kind", "Inner", "Outer")),
+    ("job", "Job", ("Kind", "Inner", "Outer")),
+    ("record", "Outer", ("Kind", "Inner")),
+    ("record", "Inner", ("Kind",)),
+    ("enum", "Kind", ()),
+)
+
+
+def _table(form: Form, key: str) -> Form:
+    inner = form.setdefault(key, {})
+    assert isinstance(inner, dict)
+    return inner
+
+
+def _any(rng: Random, owner: Form) -> tuple[str, Form]:
+    """The name and options of some field; new ones when there is none."""
+    fields = _table(owner, "fields")
+    name = rng.choice([*fields] or [*_NAMES])
+    field = _table(fields, name)
+    field.setdefault("type", "str")
+    return name, field
+
+
+def _add(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    field = _field(rng, names)
+    if not str(field["type"]).endswith("?") and rng.random() < 0.6:
+        _default(rng, field)
+    _table(owner, "fields")[rng.choice(_NAMES)] = field
+
+
+def _remove(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    name, field = _any(rng, owner)
+    if rng.random() < 0.5:
+        owner["reserved"] = [str(field.get("key", name))]
+    del _table(owner, "fields")[name]
+
+
+def _retype(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    _, field = _any(rng, owner)
+    old = str(field["type"])
+    mark = "?" if old.endswith("?") else ""
+    kind = old.removesuffix("?")
+    field.pop("one_of", None)
+    near = [
+        rng.choice(_NUMBERS) if kind in _NUMBERS else _type(rng, names),
+        f"list[{kind}]",
+        kind.replace("]", "?]") if "?]" not in kind else kind.replace("?]", "]"),
+        rng.choice(("str", "json", "Kind")),
+    ]
+    field["type"] = rng.choice(near) + mark
+    if rng.random() < 0.7:
+        field.pop("default", None)
+
+
+def _limits(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    _, field = _any(rng, owner)
+    _limit(rng, field)
+
+
+def _choose(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    _, field = _any(rng, owner)
+    texts = "one_of" in field and isinstance(_first(field["one_of"]), str)
+    if texts or str(field["type"]).startswith("str"):
+        field["one_of"] = [*rng.sample(_TEXTS, rng.randint(1, 4))]
+    else:
+        field["one_of"] = [*rng.sample(_CHOICES, rng.randint(1, 3))]
+
+
+def _first(values: Toml) -> Toml:
+    return values[0] if isinstance(values, list) else values
+
+
+def _none(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    _, field = _any(rng, owner)
+    kind = str(field["type"])
+    field.pop("default", None)
+    field["type"] = kind.removesuffix("?") if kind.endswith("?") else f"{kind}?"
+    if rng.random() < 0.5:
+        _default(rng, field)
+
+
+def _defaults(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    _, field = _any(rng, owner)
+    if "default" in field and rng.random() < 0.5:
+        del field["default"]
+    else:
+        _default(rng, field)
+
+
+def _rename(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    """Change the name, or the key, and keep the old one in one way or another."""
+    name, field = _any(rng, owner)
+    fields = _table(owner, "fields")
+    key = str(field.get("key", name))
+    other = rng.choice(_NAMES)
+    match rng.randint(0, 3):
+        case 0:
+            del fields[name]
+            fields[other] = {**field, "key": key}
+        case 1:
+            del fields[name]
+            fields[other] = {**field, "aliases": [key]}
+        case 2:
+            field["key"] = other
+        case _:
+            field["aliases"] = [other]
+
+
+def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    fields = _table(owner, "fields")
+    names = tuple(rng.sample([*fields], len(fields)))
+    owner["fields"] = {name: fields[name] for name in names}
+
+
+_CHANGES: Final[tuple[Callable[[Random, Form, tuple[str, ...]], None], ...]] = (
+    *(_add, _add, _remove, _retype, _limits, _choose),
+    *(_none, _defaults, _rename, _rename, _reorder),
+)

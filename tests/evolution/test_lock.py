@@ -1,0 +1,143 @@
+"""The command `flowd-gen lock`, and that a lock holds all that a comparison needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from flowd_codegen.cli import run
+from flowd_codegen.contract import Contract
+from flowd_codegen.diff import diff
+from flowd_codegen.lock import lock_text, read_lock
+from flowd_codegen.parse import parse
+from flowd_codegen.source import read
+from tests.house.sources import ROOT
+
+_CASES: Final = sorted(
+    path.parent for path in (ROOT / "tests/codegen/cases").glob("*/expected")
+)
+_SCHEMA: Final = '[job.Email]\nfields = { to = "str", body = "str?" }\n'
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test stands beside a folder with one schema."""
+    monkeypatch.chdir(tmp_path)
+    Path("schemas").mkdir()
+    Path("schemas/email.toml").write_text(_SCHEMA)
+
+
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: case.name)
+def test_a_lock_is_the_schema(case: Path) -> None:
+    """What is read from a lock gives the same lock, and differs in nothing."""
+    sources = read(case)
+    schema = parse(sources)
+    Path("flowd.lock").write_text(lock_text(schema))
+    again = read_lock(Path("flowd.lock"))
+    assert lock_text(again.schema) == lock_text(schema)
+    now = Contract("now", schema, sources.files)
+    assert [one for one in diff(again, now) if one.mild != "note"] == []
+
+
+def test_a_lock_has_a_line_for_each_field() -> None:
+    """A review sees the field that was changed, not a wall of braces."""
+    assert run(["lock", "schemas"]) == 0
+    lines = Path("flowd.lock").read_text().splitlines()
+    assert '            "to": {"type": "str"}' in lines
+    assert '            "body": {"type": "str?"},' in lines
+
+
+def test_what_changes_no_message_changes_no_lock() -> None:
+    """Comments, docs, secrets, the order of fields and the spelling are left out."""
+    run(["lock", "schemas"])
+    before = Path("flowd.lock").read_text()
+    Path("schemas/email.toml").write_text(
+        '# Mail.\n[job.Email]\ndoc = "Send."\n[job.Email.fields]\n'
+        'body = { type = "str?", doc = "The text.", secret = true }\nto.type = "str"\n'
+        '[job.Email.queue]\nclaim_after = "30s"\n'
+    )
+    assert run(["lock", "schemas", "--check"]) == 0
+    run(["lock", "schemas"])
+    assert Path("flowd.lock").read_text() == before
+
+
+def test_a_lock_holds_nothing_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same schemas give the same bytes, wherever the command runs."""
+    run(["lock", "schemas"])
+    lock = Path("flowd.lock").read_bytes()
+    assert tmp_path.name.encode() not in lock
+    monkeypatch.chdir("schemas")
+    run(["lock", ".", "-o", "here.lock"])
+    assert Path("here.lock").read_bytes() == lock
+
+
+def test_check_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing lock, and one of other schemas, exit with 1; nothing is written."""
+    assert run(["lock", "schemas", "--check"]) == 1
+    said = capsys.readouterr().err
+    assert "flowd.lock is missing: run flowd-gen lock schemas -o flowd.lock" in said
+    assert not Path("flowd.lock").exists()
+    run(["lock", "schemas"])
+    Path("schemas/email.toml").write_text(_SCHEMA.replace("str?", "str"))
+    before = Path("flowd.lock").read_text()
+    capsys.readouterr()
+    assert run(["lock", "schemas", "--check"]) == 1
+    said = capsys.readouterr().err
+    assert "flowd.lock is out of date: run flowd-gen lock" in said
+    assert "flowd-gen diff schemas --against flowd.lock" in said
+    assert Path("flowd.lock").read_text() == before
+
+
+def test_a_version_and_reservations_are_locked() -> None:
+    """What protects the future is part of what is reviewed."""
+    Path("schemas/email.toml").write_text(
+        '[job.Email]\nversion = 3\nreserved = ["cc"]\nfields = { to = "str" }\n'
+    )
+    run(["lock", "schemas"])
+    lock = json.loads(Path("flowd.lock").read_text())
+    job = lock["files"]["email.toml"]["job"]["Email"]
+    assert (job["version"], job["reserved"]) == (3, ["cc"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"flowd_lock": 2, "files": {}}', "a lock of format 2, and this flowd-gen"),
+        ("{}", "it has no `flowd_lock` and `files`"),
+        ("[]", "it has no `flowd_lock` and `files`"),
+        ('{"flowd_lock": 1, "files": {"a.toml": []}}', "a file in it is no table"),
+        (
+            '{"flowd_lock": 1, "files": {"a.toml": {"job": {"A": {"fields": {"b": "x8"}}}}}}',
+            "unknown type `x8`, at a.toml.job.A.fields.b",
+        ),
+        (
+            '{"flowd_lock": 1, "files": {"a.toml": {"job": {"A": null}}}}',
+            "job `A` must be a table",
+        ),
+    ],
+)
+def test_what_is_no_lock_is_refused(
+    text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It exits with 2 and says how to get one that is."""
+    Path("flowd.lock").write_text(text)
+    assert run(["diff", "schemas", "--against", "flowd.lock"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("flowd.lock:1:1: error[E416]: ")
+    assert said in printed
+    assert "anew" in printed
+
+
+def test_bad_schemas_write_no_lock(capsys: pytest.CaptureFixture[str]) -> None:
+    """A fault leaves the lock that is there."""
+    run(["lock", "schemas"])
+    before = Path("flowd.lock").read_text()
+    Path("schemas/email.toml").write_text("[job.Email]\nfields = 1\n")
+    assert run(["lock", "schemas"]) == 2
+    assert "error[E103]" in capsys.readouterr().err
+    assert Path("flowd.lock").read_text() == before

@@ -1,0 +1,80 @@
+"""Random changes of random schemas: what `diff` calls compatible never fails."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from random import Random
+from typing import Final
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from flowd import EncodeError, Job
+from flowd_codegen.contract import Contract
+from flowd_codegen.diff import diff
+from tests.evolution.classes import classes
+from tests.evolution.forms import changed, form, model
+from tests.evolution.values import Maker
+
+_PAIRS: Final = int(os.environ.get("FLOWD_FUZZ_PAIRS", "2000"))
+_QUICK: Final = 5000
+"""Above it chance is cheaper than to let Hypothesis choose, who then cannot simplify."""
+
+_VALUES: Final = 6
+
+
+def test_what_is_called_compatible_is_read() -> None:
+    """No value of one schema fails in the other where `diff` says that it is read."""
+    counts: Counter[str] = Counter()
+
+    @settings(
+        max_examples=_PAIRS,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        print_blob=True,
+    )
+    @given(st.randoms(use_true_random=_PAIRS > _QUICK))
+    def pair(rng: Random) -> None:
+        first = form(rng)
+        old = model(first)
+        # Most changes of a schema are none that the language refuses.
+        news = (model(changed(first, rng)) for _ in range(5))
+        new = next((one for one in news if one and one != old), None)
+        assume(old and new)
+        assert old
+        assert new
+        counts["pairs"] += 1
+        before, after = Contract("old", old), Contract("new", new)
+        broken = {aspect for one in diff(before, after) for aspect in one.breaks}
+        with classes(old) as one, classes(new) as other:
+            if "messages" not in broken:
+                counts["messages"] += 1
+                _read(rng, before, one, other)
+            if "workers" not in broken:
+                counts["workers"] += 1
+                _read(rng, after, other, one)
+
+    pair()
+    print(counts)
+    # Else the test would show nothing.
+    assert counts["messages"] > counts["pairs"] // 4
+    assert counts["workers"] > counts["pairs"] // 4
+
+
+def _read(
+    rng: Random,
+    writer: Contract,
+    written: dict[str, object],
+    read: dict[str, object],
+) -> None:
+    """Let one side write some values, and the other read them."""
+    maker = Maker(rng, written, writer.records)
+    reader: type[Job] = eval("Job", read)
+    for _ in range(_VALUES):
+        job: Job = eval("job", {"job": maker.instance(writer.jobs["Job"])})
+        try:
+            fields = job.to_fields()
+        except EncodeError:
+            continue
+        reader.from_fields(fields)
