@@ -13,6 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd import outcome
@@ -21,7 +22,7 @@ from flowd.claimer import Claimer
 from flowd.connection import Link
 from flowd.consumer import Consumer
 from flowd.delivery import Delivery, Entry
-from flowd.errors import ServerError
+from flowd.errors import DecodeError, ServerError
 from flowd.event import Witnesses
 from flowd.handler import BoundHandler, Handler, name_of
 from flowd.job import Job
@@ -203,6 +204,8 @@ class QueueHandle(Generic[J]):
         if delivery.count > 1:
             # Who ran it before may have said how far it was.
             self._holder.has_progress = True
+            with suppress(DecodeError):  # which it dies of in a moment
+                delivery.read_envelope()
             text = f"was taken over; it was handed out {delivery.count} times"
             self._witnesses.say(logging.INFO, "takeover", text, delivery)
         solo = self._session.solo

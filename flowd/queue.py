@@ -142,12 +142,15 @@ class Queue(Generic[J]):
         """Let one more run around all that the queue has.
 
         Raises:
-            OptionError: it is none, or the queue is set up already.
+            OptionError: it is none, or the queue runs already.
         """
-        if self._session is not None:
-            rule = "it must be added before the queue is set up"
+        if self._handle is not None and not self._handle.ended:
+            rule = "it must be added before the queue runs"
             raise OptionError("middleware", middleware, rule)
-        self._stack = Stack((middleware, *self._stack.middleware))
+        before, self._stack = self._stack, Stack((middleware, *self._stack.middleware))
+        if self._session is not None:
+            self._session.witnesses.dismiss(before.listeners)
+            self._session.witnesses.admit(self._stack.listeners)
 
     @property
     def failing(self) -> str | None:

@@ -42,8 +42,9 @@ class Tracing(Middleware):
     """A span for each enqueue, and one for each attempt.
 
     An attempt is a child of the span that enqueued the job and linked to it, so that all
-    attempts are in one trace. What a handler raises is in its span, except for `Snooze`;
-    of a job with secret fields only the kind of error.
+    attempts are in one trace. What a handler raises is in its span, of a job with secret
+    fields only the kind of error; `Snooze`, and a shutdown that hands the job back, are
+    none.
 
     Args:
         tracer_provider: where spans go; None means the global one.
@@ -96,7 +97,8 @@ class Tracing(Middleware):
             except Snooze:
                 raise
             except asyncio.CancelledError:
-                _fail(span, ctx.cancelled or "CancelledError")
+                if ctx.cancelled != "shutdown":
+                    _fail(span, ctx.cancelled or "CancelledError")
                 raise
             except BaseException as error:
                 _fail(span, type(error).__qualname__)

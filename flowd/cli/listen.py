@@ -31,7 +31,7 @@ async def listening(
     """Show queues that do not run yet; each gets metrics if it has none.
 
     Raises:
-        OptionError: one of the queues is set up already.
+        OptionError: one of the queues runs already.
         UsageError: nobody can listen there.
     """
     found = [m for queue in queues for m in queue.middleware if isinstance(m, Metrics)]

@@ -289,7 +289,9 @@ async def test_a_takeover_and_a_lost_lease_are_told(
     async with Queue(
         Email, bench, url=redis_url, policy=policy(stream), middleware=[diary]
     ) as queue:
-        job_id = await queue.enqueue(email())
+        entry = raw("XADD", stream, "*", "to", "a", "subject", "b", "_attempt", "3")
+        assert isinstance(entry, bytes)
+        job_id = entry.decode()
         die_with(raw, stream, "senders", jobs=1)
         queue.run()
         await until(lambda: diary.named("takeover"))
@@ -301,6 +303,7 @@ async def test_a_takeover_and_a_lost_lease_are_told(
         await queue.drain()
     (taken, *_), (lost, *_) = diary.named("takeover"), diary.named("lease_lost")
     assert taken.job_id == lost.job_id == job_id
+    assert taken.attempt == lost.attempt == 3
     assert " saw CancelledError" in diary.notes
 
 
@@ -466,6 +469,25 @@ async def test_it_may_refuse_a_job(redis_url: str, raw: Raw) -> None:
         with pytest.raises(BulkError, match="emails"):
             await producer.enqueue_bulk([email()])
     assert raw("EXISTS", "emails") == 0
+
+
+async def test_one_may_come_until_the_queue_runs(redis_url: str, stream: str) -> None:
+    """It is the outermost from then on; one that comes later is refused."""
+    notes: list[str] = []
+    first, late = Diary("first", notes), Diary("late", notes)
+    async with Queue(
+        Email, ignore, url=redis_url, policy=policy(stream), middleware=[first]
+    ) as queue:
+        queue.add_middleware(late)
+        assert queue.middleware == (late, first)
+        await queue.enqueue(email())
+        queue.run()
+        with pytest.raises(OptionError, match="before the queue runs"):
+            queue.add_middleware(Diary())
+        await queue.drain()
+    assert notes[0] == f"late sends to {stream}"
+    assert notes[-1] == "late ran"
+    assert late.named("done")
 
 
 async def test_one_job_has_one_id(redis_url: str) -> None:

@@ -26,7 +26,7 @@ from flowd import (
 from flowd.tracing import Tracing
 from jobs.email import Email
 from tests.raw import Raw
-from tests.runtime.faults import email, policy, until
+from tests.runtime.faults import Bench, email, policy, until
 
 
 class Traced:
@@ -259,6 +259,22 @@ async def test_a_timeout_is_named(redis_url: str, stream: str, traced: Traced) -
         await queue.drain()
     (ran,) = traced.spans("process")
     assert attributes(ran)["error.type"] == "timeout"
+
+
+async def test_a_shutdown_is_no_error(
+    redis_url: str, stream: str, traced: Traced
+) -> None:
+    """The job is handed back and runs elsewhere."""
+    bench = Bench(closed=True)
+    async with Queue(
+        Email, bench, url=redis_url, policy=policy(stream), middleware=[traced.tracing]
+    ) as queue:
+        await queue.enqueue(email())
+        handle = queue.run()
+        await until(lambda: bench.started)
+        await handle.shutdown(grace=0.0)
+    (ran,) = traced.spans("process")
+    assert ran.status.status_code is StatusCode.UNSET
 
 
 async def test_an_enqueue_that_fails_is_an_error(
