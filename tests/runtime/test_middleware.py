@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import logging
+import textwrap
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -124,6 +126,29 @@ async def test_the_first_is_the_outermost(redis_url: str, stream: str) -> None:
         await queue.drain()
     sends = [f"a sends to {stream}", f"b sends to {stream}", "b sent 1", "a sent 1"]
     assert notes == [*sends, "a runs 1", "b runs 1", "handler", "b ran", "a ran"]
+
+
+async def test_the_example_in_the_docstring_runs(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it stands there."""
+    caplog.set_level(logging.INFO, "flowd.job")
+    names = {"Middleware": Middleware, "Job": Job, "Context": Context, "Run": Run}
+    made: dict[str, type[Middleware]] = {}
+    example = (inspect.getdoc(Middleware) or "").partition("\n\n    class ")[2]
+    code = textwrap.dedent(f"    class {example}")
+    exec(code, {"time": time, **names}, made)
+    async with Queue(
+        Email,
+        ignore,
+        url=redis_url,
+        policy=policy(stream),
+        middleware=[made["Timed"]()],
+    ) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    assert "took 0." in caplog.text
 
 
 async def test_it_sees_the_context_of_the_handler(redis_url: str, stream: str) -> None:
