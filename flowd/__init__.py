@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from flowd import wire
 from flowd.claimer import Claimer
+from flowd.context import Context
 from flowd.deadletter import DeadLetters
-from flowd.delivery import Context
 from flowd.durable import Durable
 from flowd.errors import (
     AccessDenied,
@@ -46,11 +46,14 @@ from flowd.errors import (
     Unreachable,
     WrongKeyType,
 )
+from flowd.event import Event
 from flowd.group import GroupHandle, QueueGroup
 from flowd.handle import QueueHandle
+from flowd.handler import Run
 from flowd.item import Item
 from flowd.job import Job, JobSpec
 from flowd.letter import Letter
+from flowd.middleware import Middleware, Send
 from flowd.policy import Backoff, Policy
 from flowd.producer import Producer
 from flowd.queue import Queue
@@ -66,6 +69,7 @@ __all__ = [
     "DecodeError",
     "Durable",
     "EncodeError",
+    "Event",
     "FatalError",
     "FlowdError",
     "FormatError",
@@ -77,6 +81,7 @@ __all__ = [
     "JobSpec",
     "Letter",
     "LetterNotFound",
+    "Middleware",
     "NewerVersion",
     "NotDurable",
     "NotReady",
@@ -91,6 +96,8 @@ __all__ = [
     "QueueHandle",
     "Reject",
     "Retry",
+    "Run",
+    "Send",
     "ServerError",
     "Snooze",
     "StreamShared",

@@ -8,10 +8,11 @@ import logging
 import traceback
 from collections.abc import Callable
 from itertools import chain
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from flowd import outcome
 from flowd.delivery import Delivery
+from flowd.event import Witnesses
 from flowd.job import Job
 from flowd.letter import Letter, letter_fields, read_letter
 from flowd.secret import without_secrets
@@ -19,8 +20,6 @@ from flowd.secret import without_secrets
 __all__ = ["Announcer"]
 
 J = TypeVar("J", bound=Job)
-
-_log: Final = logging.getLogger("flowd")
 
 
 class Announcer(Generic[J]):
@@ -31,7 +30,9 @@ class Announcer(Generic[J]):
         callback: Callable[[Letter[J]], object] | None,
         job_class: type[J],
         consumer: str,
+        witnesses: Witnesses,
     ) -> None:
+        self._witnesses = witnesses
         self._callback = callback
         self._job_class = job_class
         self._consumer = consumer
@@ -66,9 +67,10 @@ class Announcer(Generic[J]):
                 await result
         except Exception:  # the letter is stored, so nothing is lost by this
             text = traceback.format_exc().rstrip()
-            _log.error(
-                "on_dead_letter failed for letter %s; the letter is kept\n%s",
-                letter.id,
-                without_secrets(text, self._job_class, letter.fields),
-                extra={"event": "callback_failed", "letter": letter.id},
+            self._witnesses.say(
+                logging.ERROR,
+                "callback_failed",
+                f"on_dead_letter failed for letter {letter.id}; the letter is kept",
+                traceback=without_secrets(text, self._job_class, letter.fields),
+                letter=letter.id,
             )

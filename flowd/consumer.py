@@ -20,13 +20,12 @@ from flowd.claimer import Claimer
 from flowd.connection import Link
 from flowd.delivery import Entry
 from flowd.errors import FatalError, GroupMissing, ServerError
+from flowd.event import Witnesses
 from flowd.lease import RENEWALS, Holder
 from flowd.outage import RECONNECT, Outage
 from flowd.stream import Stream
 
 __all__ = ["LEASES_TO_DEATH", "Consumer"]
-
-_log: Final = logging.getLogger("flowd")
 
 _POLL: Final = 2.0
 _FEW: Final = 16
@@ -44,6 +43,7 @@ class Consumer:
         reader: Link,
         holder: Holder,
         outage: Outage,
+        witnesses: Witnesses,
         *,
         block: float,
         concurrency: int,
@@ -58,6 +58,7 @@ class Consumer:
         self._waiting_stream = stream.over(reader)
         self._holder = holder
         self._outage = outage
+        self._witnesses = witnesses
         self._block = block
         # The server has the next ready while the handlers of these run; where there
         # are few, a round trip would cost more than that saves.
@@ -222,17 +223,12 @@ class Consumer:
         silence = max(LEASES_TO_DEATH * self._holder.lease, 2 * self._block)
         self._reap_at = now + silence
         if reaped := await self._stream.reap(silence):
-            _log.info(
-                "%s forgets %d consumers that own nothing and were silent for %.0f s",
-                self._stream.keys.stream,
-                reaped,
-                silence,
-                extra={
-                    "event": "reaped",
-                    "stream": self._stream.keys.stream,
-                    "group": self._stream.group,
-                    "consumers": reaped,
-                },
+            self._witnesses.say(
+                logging.INFO,
+                "reaped",
+                f"forgets {reaped} consumers that own nothing and were silent for"
+                f" {silence:.0f} s",
+                consumers=reaped,
             )
 
     async def _wait_for_slot(self) -> None:
@@ -259,16 +255,11 @@ class Consumer:
             self._outage.begin("setting up", self._stream.keys.stream, error)
             return
         self._outage.end("setting up", self._stream.keys.stream)
-        _log.warning(
-            "%s: group %s was gone and is set up again; jobs that were in the stream"
-            " may be lost with it",
-            self._stream.keys.stream,
-            self._stream.group,
-            extra={
-                "event": "group_recreated",
-                "stream": self._stream.keys.stream,
-                "group": self._stream.group,
-            },
+        self._witnesses.say(
+            logging.WARNING,
+            "group_recreated",
+            f"group {self._stream.group} was gone and is set up again; jobs that were"
+            " in the stream may be lost with it",
         )
 
     def _after_renewal(self) -> float:

@@ -11,12 +11,16 @@ without it, what a class writes would be read as version 1.
     _key          the idempotency key it was enqueued with
     _v            the version of its schema, where that declares one; 1 for a job that
                   would have no field otherwise
+
+Any other is a header: it was enqueued beside the job and travels with it unread.
+
+    _traceparent  the trace that the job belongs to, as W3C writes it
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
@@ -24,16 +28,23 @@ from flowd.errors import DecodeError
 
 __all__ = [
     "ENVELOPE",
-    "Context",
+    "MOST_HEADERS",
+    "OWN",
     "Delivery",
     "Entry",
     "envelope_number",
     "moment",
     "number",
+    "span",
 ]
 
-ENVELOPE: Final = 6
-"""How many fields of an entry may be flowd's own."""
+OWN: Final = frozenset((b"_id", b"_at", b"_attempt", b"_deliveries", b"_key", b"_v"))
+"""The fields that are read by the runtime, and no header."""
+
+MOST_HEADERS: Final = 8
+
+ENVELOPE: Final = len(OWN) + MOST_HEADERS
+"""How many fields of an entry may be no fields of the job."""
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
@@ -140,53 +151,6 @@ class Delivery:
         return self.crashes >= 2
 
 
-class Context:
-    """What a handler may know about its delivery, as its second argument."""
-
-    __slots__ = ("_delivery", "_lease", "_stream")
-
-    def __init__(self, delivery: Delivery, stream: str, lease: float) -> None:
-        self._delivery = delivery
-        self._stream = stream
-        self._lease = lease
-
-    @property
-    def id(self) -> str:
-        """The job's id, as `enqueue` returned it; the same in every attempt."""
-        return self._delivery.job_id
-
-    @property
-    def stream(self) -> str:
-        """The stream the job came from."""
-        return self._stream
-
-    @property
-    def attempt(self) -> int:
-        """1 for the first run, one more after each failure."""
-        return self._delivery.attempt
-
-    @property
-    def deliveries(self) -> int:
-        """How often the job was handed out: failures, crashes and this time."""
-        return self._delivery.deliveries
-
-    @property
-    def lease_deadline(self) -> float:
-        """Until when the job is certainly held, as `time.monotonic()` counts.
-
-        It moves on with every renewal.
-        """
-        return self._delivery.held_since + self._lease
-
-    @property
-    def enqueued_at(self) -> datetime:
-        """When the job was enqueued, by the server's clock, in UTC."""
-        return moment(self._delivery.enqueued_ms)
-
-    def __repr__(self) -> str:
-        return f"Context(id={self.id!r}, attempt={self.attempt})"
-
-
 def number(raw: bytes) -> int:
     """What the digits say; 0 where somebody wrote something else."""
     return int(raw) if raw.isdigit() and len(raw) <= 20 else 0
@@ -207,3 +171,14 @@ def envelope_number(fields: Mapping[bytes, bytes], name: bytes) -> int:
     if raw.isdigit() and len(raw) <= 9:
         return int(raw)
     raise DecodeError("entry", name.decode(), "expected a number", repr(raw[:40]))
+
+
+def span(entry_ids: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """The first and the last of entry ids, as a stream orders them."""
+    ordered = [(_order(each), each) for each in entry_ids]
+    return min(ordered)[1], max(ordered)[1]
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    ms, _, seq = entry_id.partition(b"-")
+    return int(ms), int(seq)

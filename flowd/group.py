@@ -76,6 +76,11 @@ class QueueGroup:
         self._queues.append(queue)
         return self
 
+    @property
+    def queues(self) -> tuple[object, ...]:
+        """The queues, in the order in which they came."""
+        return tuple(self._queues)
+
     async def __aenter__(self) -> Self:
         try:
             await self.init_all()

@@ -13,7 +13,8 @@ import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, TypeVar
+from contextlib import suppress
+from typing import Final, Generic, Literal, TypeVar
 
 from flowd import outcome
 from flowd.announce import Announcer
@@ -21,13 +22,15 @@ from flowd.claimer import Claimer
 from flowd.connection import Link
 from flowd.consumer import Consumer
 from flowd.delivery import Delivery, Entry
-from flowd.display import printable
-from flowd.errors import ServerError
-from flowd.handler import BoundHandler, Handler
+from flowd.errors import DecodeError, ServerError
+from flowd.event import Witnesses
+from flowd.handler import BoundHandler, Handler, name_of
 from flowd.job import Job
 from flowd.lease import Holder
 from flowd.letter import Letter
+from flowd.middleware import Stack
 from flowd.policy import Policy
+from flowd.progress import ProgressBoard
 from flowd.session import Session
 from flowd.settlement import Settlement
 from flowd.stream import Stream
@@ -36,8 +39,6 @@ from flowd.worker import Worker
 __all__ = ["QueueHandle"]
 
 J = TypeVar("J", bound=Job)
-
-_log: Final = logging.getLogger("flowd")
 
 _CANCELLING: Final = 1.0
 _SETTLING: Final = 2.0
@@ -58,6 +59,7 @@ class QueueHandle(Generic[J]):
         block: float,
         claimer: Claimer | None,
         on_dead_letter: Callable[[Letter[J]], object] | None,
+        stack: Stack,
     ) -> None:
         self._session = session
         self._concurrency = concurrency
@@ -71,22 +73,32 @@ class QueueHandle(Generic[J]):
             lease = claimer.min_idle
         self._stream = Stream(session.link, policy.stream, policy.group)
         self._reader = Link(session.address, name="flowd-reader")
-        self._announcer = Announcer(on_dead_letter, job_class, self.consumer)
-        bound = BoundHandler(handler, policy.stream, lease)
+        self._witnesses = witnesses = Witnesses(policy.stream, policy.group)
+        witnesses.admit(stack.listeners)
+        self._announcer = Announcer(on_dead_letter, job_class, self.consumer, witnesses)
         self._holder = Holder(
-            self._stream, self.consumer, lease, self._lost, bound.name
+            self._stream, self.consumer, lease, self._lost, name_of(handler)
         )
+        self._board = ProgressBoard(session.link, self._holder, witnesses)
         self._worker = Worker(
             job_class,
-            bound,
+            BoundHandler(
+                handler,
+                policy.stream,
+                lease,
+                report=self._board.report,
+                around=stack.handle,
+            ),
             policy,
             max_crashes=claimer.max_crashes if claimer is not None else None,
             ended=self._ended,
+            witnesses=witnesses,
         )
         self._settlement = Settlement(
             self._stream,
             self._holder,
             session.outage,
+            witnesses,
             settled=self._settled,
             requeued=self.due_in,
             buried=self._announcer.announce,
@@ -96,6 +108,7 @@ class QueueHandle(Generic[J]):
             self._reader,
             self._holder,
             session.outage,
+            witnesses,
             block=block,
             concurrency=concurrency,
             claimer=claimer,
@@ -115,6 +128,18 @@ class QueueHandle(Generic[J]):
     def ended(self) -> bool:
         """Whether the queue has ended."""
         return self._main.done()
+
+    @property
+    def failing(self) -> str | None:
+        """Why it takes no jobs any more; None if it does."""
+        if not self._stopping.is_set() and not self._main.done():
+            return None
+        error = None
+        if self._main.done() and not self._main.cancelled():
+            error = self._main.exception()
+        if error is not None:
+            return f"it has ended: {error}"
+        return "it has ended" if self._main.done() else "it is being shut down"
 
     async def shutdown(self, grace: float | None = 25.0) -> None:
         """Stop reading, let handlers end, hand back the rest, and return.
@@ -176,6 +201,13 @@ class QueueHandle(Generic[J]):
             # The entry went elsewhere and came back before anybody told us.
             self._lost([former])
         self._holder.held[entry.id] = delivery
+        if delivery.count > 1:
+            # Who ran it before may have said how far it was.
+            self._holder.has_progress = True
+            with suppress(DecodeError):  # which it dies of in a moment
+                delivery.read_envelope()
+            text = f"was taken over; it was handed out {delivery.count} times"
+            self._witnesses.say(logging.INFO, "takeover", text, delivery)
         solo = self._session.solo
         if self._stopping.is_set() or solo.busy:
             self._settlement.add(delivery, self._worker.hand_back(delivery))
@@ -209,18 +241,8 @@ class QueueHandle(Generic[J]):
                 continue  # settled meanwhile, or about to be: the fence decides
             del self._holder.held[delivery.entry_id]
             self._session.solo.look()
-            _log.warning(
-                "%s %s attempt %d lost its lease; its handler is cancelled",
-                self._stream.keys.stream,
-                printable(delivery.job_id),
-                delivery.attempt,
-                extra={
-                    "event": "lease_lost",
-                    "stream": self._stream.keys.stream,
-                    "job_id": delivery.job_id,
-                    "attempt": delivery.attempt,
-                },
-            )
+            text = "lost its lease; its handler is cancelled"
+            self._witnesses.say(logging.WARNING, "lease_lost", text, delivery)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -250,6 +272,7 @@ class QueueHandle(Generic[J]):
             for task in (settling, reading, stopping):
                 task.cancel()
             await asyncio.wait([settling, reading, stopping])
+            self._board.close()
             await self._session.leases.unwatch(self._holder)
             self._session.solo.part(self)
             self._session.outage.forget(self._stream.keys.stream)
@@ -259,14 +282,8 @@ class QueueHandle(Generic[J]):
             if not ended.cancelled() and (error := ended.exception()):
                 raise error
 
-    def _say(self, event: str, text: str) -> None:
-        extra = {
-            "event": event,
-            "stream": self._stream.keys.stream,
-            "group": self._stream.group,
-            "consumer": self.consumer,
-        }
-        _log.info("%s %s", self._stream.keys.stream, text, extra=extra)
+    def _say(self, name: Literal["started", "ended"], text: str) -> None:
+        self._witnesses.say(logging.INFO, name, text, consumer=self.consumer)
 
     async def _drain(self) -> None:
         """Let handlers end until the grace is over, then cancel them."""
@@ -288,13 +305,8 @@ class QueueHandle(Generic[J]):
         idle.cancel()
         for delivery in self._worker.close():
             self._holder.held.pop(delivery.entry_id, None)
-            _log.warning(
-                "%s %s attempt %d did not end when cancelled; its lease runs out",
-                self._stream.keys.stream,
-                printable(delivery.job_id),
-                delivery.attempt,
-                extra={"event": "stuck", "job_id": delivery.job_id},
-            )
+            text = "did not end when cancelled; its lease runs out"
+            self._witnesses.say(logging.WARNING, "stuck", text, delivery)
 
     async def _within(
         self,

@@ -10,34 +10,56 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
-from flowd.delivery import Context, Delivery
+from flowd.context import Context, Report
+from flowd.delivery import Delivery
 from flowd.errors import OptionError
 from flowd.job import Job
 
-__all__ = ["BoundHandler", "Handler"]
+__all__ = ["Around", "BoundHandler", "Handler", "Run", "name_of"]
 
 J = TypeVar("J", bound=Job)
 
 Handler: TypeAlias = Callable[[J], object] | Callable[[J, Context], object]
 """A coroutine function of `(job)` or `(job, ctx)`; a plain function runs in a thread."""
 
+Run: TypeAlias = Callable[[], Awaitable[object]]
+"""Runs what is inside: the next middleware, and at last the handler."""
+
+Around: TypeAlias = Callable[[Job, Context, Run], Awaitable[object]]
+"""Runs around a handler, as `Middleware.handle`."""
+
+
+_Call: TypeAlias = Callable[[J, Delivery], object]
+
 
 class BoundHandler(Generic[J]):
     """A handler, looked at once: does it take the context, does it need a thread.
+
+    Args:
+        handler: the user's.
+        stream: for the context.
+        lease: likewise, in seconds.
+        report: likewise; None where nobody asks how far a job is.
+        around: what runs around it; None costs nothing.
 
     Raises:
         OptionError: it can be called neither with `(job)` nor with `(job, ctx)`.
     """
 
-    def __init__(self, handler: Handler[J], stream: str, lease: float) -> None:
-        function = handler if hasattr(handler, "__qualname__") else type(handler)
-        self.name = f"{function.__module__}.{function.__qualname__}"
-        """Where the handler is defined, for the log."""
-
+    def __init__(
+        self,
+        handler: Handler[J],
+        stream: str,
+        lease: float,
+        *,
+        report: Report | None = None,
+        around: Around | None = None,
+    ) -> None:
+        context = partial(Context, stream=stream, lease=lease, report=report)
         if _takes_context(handler):
-            call = _with_context(handler, stream, lease)
+            given, call = handler, _with_context(handler, context)
         elif _takes_job(handler):
-            call = _without_context(handler)
+            given, call = _ignoring_context(handler), _without_context(handler)
         else:
             raise OptionError(
                 "handler",
@@ -47,26 +69,57 @@ class BoundHandler(Generic[J]):
         self.begin: Callable[[J, Delivery], Awaitable[object]]
         """Begin a run; awaiting it brings the handler to its end."""
 
-        if _gives_coroutines(call, handler):
+        if around is not None:
+            awaited = _gives_coroutines(call, handler)
+            start = _in_loop if awaited else _in_thread
+            self.begin = _surrounded(given, context, around, start)
+        elif _gives_coroutines(call, handler):
             self.begin = call
         else:
             self.begin = partial(_in_thread, call)
 
 
+def name_of(handler: Callable[..., object]) -> str:
+    """Where a handler is defined, for the log."""
+    function = handler if hasattr(handler, "__qualname__") else type(handler)
+    return f"{function.__module__}.{function.__qualname__}"
+
+
 def _with_context(
-    handler: Callable[[J, Context], object], stream: str, lease: float
-) -> Callable[[J, Delivery], object]:
-    return lambda job, delivery: handler(job, Context(delivery, stream, lease))
+    handler: Callable[[J, Context], object], context: Callable[[Delivery], Context]
+) -> _Call[J]:
+    return lambda job, delivery: handler(job, context(delivery))
 
 
-def _without_context(
-    handler: Callable[[J], object],
-) -> Callable[[J, Delivery], object]:
+def _without_context(handler: Callable[[J], object]) -> _Call[J]:
     return lambda job, _: handler(job)
 
 
+def _ignoring_context(
+    handler: Callable[[J], object],
+) -> Callable[[J, Context], object]:
+    return lambda job, _: handler(job)
+
+
+def _surrounded(
+    handler: Callable[[J, Context], object],
+    context: Callable[[Delivery], Context],
+    around: Around,
+    start: Callable[[_Call[J], J, Delivery], Awaitable[object]],
+) -> Callable[[J, Delivery], Awaitable[object]]:
+    """What runs around a handler sees the same context as the handler."""
+
+    def begin(job: J, delivery: Delivery) -> Awaitable[object]:
+        ctx = context(delivery)
+        return around(
+            job, ctx, lambda: start(lambda job, _: handler(job, ctx), job, delivery)
+        )
+
+    return begin
+
+
 def _gives_coroutines(
-    _: Callable[[J, Delivery], object], handler: Callable[..., object]
+    _: _Call[J], handler: Callable[..., object]
 ) -> TypeGuard[Callable[[J, Delivery], Awaitable[object]]]:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - an object with async __call__
@@ -90,9 +143,12 @@ def _accepts(handler: Callable[..., object], arguments: int) -> bool:
     return True
 
 
-async def _in_thread(
-    call: Callable[[J, Delivery], object], job: J, delivery: Delivery
-) -> object:
+async def _in_loop(call: _Call[J], job: J, delivery: Delivery) -> object:
+    result = call(job, delivery)
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _in_thread(call: _Call[J], job: J, delivery: Delivery) -> object:
     """Call in a thread of its own, which does not keep the process from ending.
 
     A thread cannot be cancelled. After a timeout or a lost lease it still uses its slot,

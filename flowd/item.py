@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from flowd.delivery import MOST_HEADERS, OWN
 from flowd.errors import OptionError, PayloadTooLarge
 from flowd.job import MOST_BYTES, Job, weight
 from flowd.steps import Addition
@@ -19,6 +21,8 @@ KEY_TTL: Final = 86_400.0
 """How long an idempotency key is remembered unless said otherwise, in seconds."""
 
 _MOST_KEY: Final = 1_024
+_MOST_HEADER_BYTES: Final = 2_048
+_HEADER: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _ENTRY_ID: Final = re.compile(r"\*|\d+(-\d+)?", re.ASCII)
 
 
@@ -34,8 +38,13 @@ class Item(Generic[J_co]):
     delay: float = 0.0
     key: str | None = None
     key_ttl: float = KEY_TTL
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What travels beside the job, for middleware: at most 8 names of small letters,
+    digits and `_`, and 2,048 bytes. `traceparent` is the field `_traceparent`."""
 
     def __post_init__(self) -> None:
+        if self.headers:
+            _check(self.headers)
         if not self.delay >= 0:  # true for NaN as well
             raise OptionError("delay", self.delay, "must be 0 or more (seconds)")
         if not _ENTRY_ID.fullmatch(self.id):
@@ -62,6 +71,8 @@ def addition_of(job: Job | Item[Job]) -> Addition:
         fields[b"_id"] = job_id.encode()
     if job.key is not None:
         fields[b"_key"] = job.key.encode()
+    for name, value in job.headers.items():
+        fields[b"_" + name.encode()] = value.encode()
     return Addition(fields, size, job.id, job.delay, job_id, job.key, job.key_ttl)
 
 
@@ -81,6 +92,20 @@ def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:
         # An entry needs a field, and a job may happen to have none.
         fields[b"_v"] = b"%d" % (version or 1)
     return fields, size
+
+
+def _check(headers: Mapping[str, str]) -> None:
+    size = 0
+    for name, value in headers.items():
+        if not _HEADER.fullmatch(name) or f"_{name}".encode() in OWN:
+            rule = "a name is of small letters, digits and _, and none of flowd's own"
+            raise OptionError("headers", name[:80], rule)
+        if value and not _size(value):
+            raise OptionError("headers", name[:80], "its value has no form in UTF-8")
+        size += len(name) + _size(value)
+    if len(headers) > MOST_HEADERS or size > _MOST_HEADER_BYTES:
+        rule = f"may be {MOST_HEADERS}, and {_MOST_HEADER_BYTES} bytes together"
+        raise OptionError("headers", [*headers][:20], rule)
 
 
 def _size(key: str) -> int:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-__all__ = ["LoopWatch"]
+from flowd.event import Witnesses
 
-_log: Final = logging.getLogger("flowd")
+__all__ = ["LoopWatch"]
 
 _PULSE: Final = 0.25
 _LAG: Final = 1.0
@@ -34,9 +34,12 @@ class LoopWatch:
     """
 
     def __init__(
-        self, describe: Callable[[asyncio.Task[object] | None], str | None]
+        self,
+        describe: Callable[[asyncio.Task[object] | None], str | None],
+        witnesses: Witnesses,
     ) -> None:
         self._describe = describe
+        self._witnesses = witnesses
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._pulse: asyncio.TimerHandle | None = None
@@ -69,16 +72,13 @@ class LoopWatch:
         handler = self._describe(asyncio.current_task(self._loop))
         frame = _frames().get(self._thread)
         place = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "?"
-        _log.warning(
-            "the event loop has stood still for %.1f s: %s keeps it, at %s;"
+        self._witnesses.say(
+            logging.WARNING,
+            "loop_lag",
+            f"the event loop has stood still for {lag:.1f} s:"
+            f" {handler or 'something that is no handler'} keeps it, at {place};"
             " a plain def would run in a thread",
-            lag,
-            handler or "something that is no handler",
-            place,
-            extra={
-                "event": "loop_lag",
-                "lag": lag,
-                "handler": handler,
-                "place": place,
-            },
+            lag=lag,
+            handler=handler,
+            place=place,
         )

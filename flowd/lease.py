@@ -17,6 +17,7 @@ from flowd.connection import Link
 from flowd.delivery import Delivery
 from flowd.display import printable
 from flowd.errors import GroupMissing, ServerError
+from flowd.event import Witnesses
 from flowd.lag import LoopWatch
 from flowd.outage import RECONNECT
 from flowd.stream import Stream
@@ -51,6 +52,9 @@ class Holder:
         self.handler = handler
         self.held: dict[bytes, Delivery] = {}
         """By entry id: running, or ended and not settled yet."""
+
+        self.has_progress = False
+        """Whether it may be written somewhere how far one of them is."""
 
         self._lost = lost
         self._loop = asyncio.get_running_loop()
@@ -96,8 +100,9 @@ class Holder:
 class LeaseKeeper:
     """The thread that renews for all queues of one event loop and server."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, witnesses: Witnesses) -> None:
         self._address = address
+        self._witnesses = witnesses
         self.holders: list[Holder] = []
         """Of every queue that runs."""
 
@@ -112,7 +117,7 @@ class LeaseKeeper:
         if self._ended is None:
             loop = asyncio.get_running_loop()
             self._ended = loop.create_future()
-            self._loop_watch = LoopWatch(self._describe)
+            self._loop_watch = LoopWatch(self._describe, self._witnesses)
             self._loop_watch.start()
             threading.Thread(
                 target=self._run,

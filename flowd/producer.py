@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, Self, TypeVar
 
 import redis.asyncio
@@ -19,6 +20,7 @@ from flowd.errors import (
     BulkError,
     NotDurable,
     NotReady,
+    OptionError,
     OutcomeUnknown,
     QueueFull,
     ServerError,
@@ -26,6 +28,7 @@ from flowd.errors import (
 )
 from flowd.item import KEY_TTL, Item, addition_of
 from flowd.job import Job, spec_of
+from flowd.middleware import Middleware, Sending, Stack
 from flowd.outage import RECONNECT
 from flowd.session import Session
 from flowd.steps import Addition
@@ -40,20 +43,67 @@ _BATCH_BYTES: Final = 1_000_000
 
 
 class Sender:
-    """Sends jobs over a session that somebody else opened and closes."""
+    """Sends jobs over a session that somebody else opened and closes.
+
+    Args:
+        session: the open one.
+        stream_of: where a job goes.
+        connect_timeout: as `Producer`.
+        around: the middleware.
+        delayed: told of every job that was sent with a delay, in seconds.
+    """
 
     def __init__(
         self,
         session: Session,
         stream_of: Callable[[Job], Stream],
         connect_timeout: float,
+        *,
+        around: Sending | None,
+        delayed: Callable[[float], None] | None = None,
     ) -> None:
+        self._around = around
+        self._delayed = delayed
         self._prover = session.prover
         self._stream_of = stream_of
         self._connect_timeout = connect_timeout
 
     async def send(self, item: Item[Job], durable: Durable | bool) -> str:
         """Enqueue one job; returns its id. Errors are those of `Producer.enqueue`."""
+        if self._around is None:
+            return await self._send(item, durable)
+
+        async def send(items: Iterable[Item[Job]]) -> list[str]:
+            return [await self._send(each, durable) for each in items]
+
+        stream = self._stream_of(item.job).keys.stream
+        ids = await self._around(stream, (item,), send)
+        if len(ids) != 1:
+            rule = "one job was enqueued, so it must return one id"
+            raise OptionError("middleware", ids, rule)
+        return ids[0]
+
+    async def send_all(
+        self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
+    ) -> list[str]:
+        """Enqueue many jobs; returns their ids. Errors as `Producer.enqueue_bulk`."""
+        if self._around is None:
+            return await self._send_all(jobs, durable)
+        ids: list[str] = []
+        items = (job if isinstance(job, Item) else Item(job) for job in jobs)
+        try:
+            for stream, some in groupby(items, lambda each: self._stream_of(each.job)):
+                ids += await self._around(
+                    stream.keys.stream, some, lambda each: self._send_all(each, durable)
+                )
+        except BulkError as error:
+            sent = [*ids, *error.ids]
+            raise BulkError(sent, error.unknown, error.cause) from error.cause
+        except Exception as error:  # of the iterable, or of the middleware
+            raise BulkError(ids, 0, error) from error
+        return ids
+
+    async def _send(self, item: Item[Job], durable: Durable | bool) -> str:
         stream, addition = self._stream_of(item.job), addition_of(item)
         if addition.key is None and not addition.delay and not durable:
             return await self._insist(lambda: stream.add(addition.fields, addition.id))
@@ -62,10 +112,9 @@ class Sender:
             raise result
         return result
 
-    async def send_all(
+    async def _send_all(
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
     ) -> list[str]:
-        """Enqueue many jobs; returns their ids. Errors as `Producer.enqueue_bulk`."""
         ids: list[str] = []
         unknown = 0
         sending: asyncio.Task[None] | None = None
@@ -101,14 +150,20 @@ class Sender:
         self, stream: Stream, additions: Sequence[Addition], durable: Durable | bool
     ) -> list[str | ServerError]:
         proof = Durable() if durable is True else durable
-        return await self._insist(
-            lambda: (
-                self._prover.enqueue(stream, additions, proof)
-                if proof
-                else stream.enqueue(additions)
-            ),
-            repeatable=all(addition.key is not None for addition in additions),
-        )
+        try:
+            return await self._insist(
+                lambda: (
+                    self._prover.enqueue(stream, additions, proof)
+                    if proof
+                    else stream.enqueue(additions)
+                ),
+                repeatable=all(addition.key is not None for addition in additions),
+            )
+        finally:
+            if self._delayed is not None:
+                delays = (each.delay for each in additions if each.delay)
+                if (soonest := min(delays, default=None)) is not None:
+                    self._delayed(soonest)
 
     async def _insist(
         self, send: Callable[[], Awaitable[R]], *, repeatable: bool = False
@@ -171,6 +226,7 @@ class Producer:
         redis: a client whose connection settings are used, instead of `url`.
         connect_timeout: seconds after which `enqueue` gives up on a server that
             cannot be reached.
+        middleware: what runs around every enqueue; the first is the outermost.
     """
 
     def __init__(
@@ -179,8 +235,10 @@ class Producer:
         *,
         redis: redis.Redis | redis.asyncio.Redis | None = None,
         connect_timeout: float = 5.0,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self._address = Address.of(url, redis)
+        self._stack = Stack(middleware)
         self._connect_timeout = connect_timeout
         self._session: Session | None = None
         self._streams: dict[tuple[str, str], Stream] = {}
@@ -257,7 +315,12 @@ class Producer:
     def _open(self) -> Sender:
         if self._session is None:
             self._session = Session.join(self._address)
-        return Sender(self._session, self._stream_of, self._connect_timeout)
+        return Sender(
+            self._session,
+            self._stream_of,
+            self._connect_timeout,
+            around=self._stack.enqueue,
+        )
 
     def _stream_of(self, job: Job) -> Stream:
         policy = spec_of(type(job)).policy

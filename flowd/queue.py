@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
@@ -25,6 +24,7 @@ from flowd.handler import BoundHandler, Handler
 from flowd.item import KEY_TTL, Item
 from flowd.job import Job, spec_of
 from flowd.letter import Letter
+from flowd.middleware import Middleware, Stack
 from flowd.outage import RECONNECT
 from flowd.policy import Policy
 from flowd.producer import Sender
@@ -70,6 +70,8 @@ class Queue(Generic[J]):
         on_dead_letter: told after a dead letter was stored; the seed's `dlq_worker`.
         connect_timeout: seconds after which `enqueue` gives up on a server that cannot
             be reached. A worker waits for ever.
+        middleware: what runs around every enqueue and every handler; the first is the
+            outermost.
 
     Raises:
         OptionError: an argument that cannot be; the message says which and why.
@@ -93,6 +95,7 @@ class Queue(Generic[J]):
         claimer: Claimer | None = _CLAIMER,
         on_dead_letter: Callable[[Letter[J]], object] | None = None,
         connect_timeout: float = 5.0,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         if concurrency < 1:
             raise OptionError("concurrency", concurrency, "must be 1 or more")
@@ -116,6 +119,7 @@ class Queue(Generic[J]):
         self._claimer = claimer
         self._on_dead_letter = on_dead_letter
         self._connect_timeout = connect_timeout
+        self._stack = Stack(middleware)
         self._session: Session | None = None
         self._handle: QueueHandle[J] | None = None
 
@@ -123,6 +127,39 @@ class Queue(Generic[J]):
     def policy(self) -> Policy:
         """The rules in force: the schema's, where no argument replaced them."""
         return self._policy
+
+    @property
+    def address(self) -> Address:
+        """Where its server is; as text, without the password."""
+        return self._address
+
+    @property
+    def middleware(self) -> tuple[Middleware, ...]:
+        """What runs around its jobs, the outermost first."""
+        return self._stack.middleware
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Let one more run around all that the queue has.
+
+        Raises:
+            OptionError: it is none, or the queue runs already.
+        """
+        if self._handle is not None and not self._handle.ended:
+            rule = "it must be added before the queue runs"
+            raise OptionError("middleware", middleware, rule)
+        before, self._stack = self._stack, Stack((middleware, *self._stack.middleware))
+        if self._session is not None:
+            self._session.witnesses.dismiss(before.listeners)
+            self._session.witnesses.admit(self._stack.listeners)
+
+    @property
+    def failing(self) -> str | None:
+        """Why it takes no jobs just now, for a readiness probe; None if it does."""
+        if self._session is not None and (
+            why := self._session.outage.of(self._policy.stream)
+        ):
+            return why
+        return "it does not run yet" if self._handle is None else self._handle.failing
 
     async def __aenter__(self) -> Self:
         try:
@@ -144,7 +181,7 @@ class Queue(Generic[J]):
             self._handle = None
             session, self._session = self._session, None
             if session is not None:
-                await session.leave()
+                await session.leave(self._stack.listeners)
 
     async def init(self) -> None:
         """Create stream and group (XGROUP CREATE MKSTREAM); fine if they are there.
@@ -187,6 +224,7 @@ class Queue(Generic[J]):
             block=self._block,
             claimer=self._claimer,
             on_dead_letter=self._on_dead_letter,
+            stack=self._stack,
         )
         return self._handle
 
@@ -227,34 +265,17 @@ class Queue(Generic[J]):
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id; as `Producer.enqueue`."""
-        item = Item(job, id, delay, key, key_ttl)
-        job_id = await self._sender().send(item, durable)
-        if delay and self._handle is not None:
-            self._handle.due_in(delay)
-        return job_id
+        return await self._sender().send(Item(job, id, delay, key, key_ttl), durable)
 
     async def enqueue_bulk(
         self, jobs: Iterable[J | Item[J]], *, durable: Durable | bool = False
     ) -> list[str]:
         """Enqueue many jobs and return their ids; as `Producer.enqueue_bulk`."""
-        soonest = math.inf
-
-        def noted() -> Iterator[J | Item[J]]:
-            nonlocal soonest
-            for job in jobs:
-                if isinstance(job, Item) and job.delay:
-                    soonest = min(soonest, job.delay)
-                yield job
-
-        try:
-            return await self._sender().send_all(noted(), durable)
-        finally:
-            if self._handle is not None and soonest < math.inf:
-                self._handle.due_in(soonest)
+        return await self._sender().send_all(jobs, durable)
 
     def _open(self) -> tuple[Session, Stream]:
         if self._session is None:
-            self._session = Session.join(self._address)
+            self._session = Session.join(self._address, self._stack.listeners)
         link = self._session.link
         return self._session, Stream(link, self._policy.stream, self._policy.group)
 
@@ -279,4 +300,10 @@ class Queue(Generic[J]):
 
     def _sender(self) -> Sender:
         session, stream = self._open()
-        return Sender(session, lambda _: stream, self._connect_timeout)
+        return Sender(
+            session,
+            lambda _: stream,
+            self._connect_timeout,
+            around=self._stack.enqueue,
+            delayed=None if self._handle is None else self._handle.due_in,
+        )

@@ -16,6 +16,7 @@ __all__ = [
     "LEAVE",
     "LEFT",
     "LOOK",
+    "PROGRESS",
     "PURGE",
     "REDRIVE",
     "RENEW",
@@ -64,6 +65,7 @@ INIT: Final = Script("init", "only_group", often=False)
 LEAVE: Final = Script("leave", often=False)
 LEFT: Final = Script("left")
 LOOK: Final = Script("look")
+PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")
 REDRIVE: Final = Script("redrive", "only_group")
 RENEW: Final = Script("renew", "fence")

@@ -17,8 +17,8 @@ from typing import Final, TypeAlias, assert_never
 
 from flowd import outcome
 from flowd.delivery import Delivery
-from flowd.display import printable
 from flowd.errors import FatalError, GroupMissing, ServerError
+from flowd.event import Witnesses
 from flowd.lease import Holder
 from flowd.letter import letter_fields
 from flowd.outage import RECONNECT, Outage
@@ -26,8 +26,6 @@ from flowd.steps import Bury, Requeue
 from flowd.stream import Stream
 
 __all__ = ["Ending", "Settlement"]
-
-_log: Final = logging.getLogger("flowd")
 
 _BATCH: Final = 500
 
@@ -42,6 +40,7 @@ class Settlement:
         stream: Stream,
         holder: Holder,
         outage: Outage,
+        witnesses: Witnesses,
         *,
         settled: Callable[[], None],
         requeued: Callable[[float], None],
@@ -50,6 +49,9 @@ class Settlement:
         self._stream = stream
         self._holder = holder
         self._outage = outage
+        self._witnesses = witnesses
+        self._say = witnesses.say
+        self._tell_done = True
         self._on_settled = settled
         self._requeued = requeued
         self._buried = buried
@@ -109,10 +111,12 @@ class Settlement:
                 self._holder.consumer,
                 [delivery for delivery, _ in acks],
                 [self._move(delivery, end) for delivery, end in others],
+                forget_progress=self._holder.has_progress,
             )
         except GroupMissing:
             # Stream and group are gone, and with them everything that was pending.
             results = [0] * len(batch)
+        self._tell_done = self._witnesses.care(logging.INFO)
         for (delivery, end), result in zip([*acks, *others], results, strict=True):
             if isinstance(result, ServerError):
                 self._refused(delivery, end, result)
@@ -152,13 +156,14 @@ class Settlement:
             del self._holder.held[delivery.entry_id]
         if result == 0:
             text = "was taken over or settled before; not settled"
-            self._log(logging.WARNING, "lost", text, delivery)
+            self._say(logging.WARNING, "lost", text, delivery)
         elif isinstance(end, outcome.Ack):
-            self._log(logging.INFO, "done", "done", delivery)
+            if self._tell_done:
+                self._say(logging.INFO, "done", "done", delivery)
         elif result == 2:
             self._outage.end("moving", self._stream.keys.stream)
             text = "was deleted from the stream by somebody"
-            self._log(logging.WARNING, "deleted", text, delivery)
+            self._say(logging.WARNING, "deleted", text, delivery)
         else:
             self._outage.end("moving", self._stream.keys.stream)
             self._moved(delivery, end, result)
@@ -172,17 +177,24 @@ class Settlement:
         match end:
             case outcome.Retry(after, error):
                 text = f"failed, next attempt in {after:.1f} s: {error}"
-                more = {"error": error, "after": after}
-                self._log(logging.WARNING, "retry", text, delivery, **more)
+                self._say(
+                    logging.WARNING, "retry", text, delivery, error=error, after=after
+                )
                 self._requeued(after)
             case outcome.Release(after, reason):
                 text = f"handed back: {reason}" if reason else "handed back"
-                self._log(logging.INFO, "release", text, delivery, after=after)
+                self._say(logging.INFO, "release", text, delivery, after=after)
                 self._requeued(after)
             case outcome.DeadLetter(reason, error):
                 text = f"dead-lettered ({reason}): {error}"
-                why = {"error": error, "reason": reason}
-                self._log(logging.ERROR, "dead_letter", text, delivery, **why)
+                self._say(
+                    logging.ERROR,
+                    "dead_letter",
+                    text,
+                    delivery,
+                    error=error,
+                    reason=reason,
+                )
                 assert isinstance(result, bytes)
                 self._buried(delivery, end, result)
             case _:
@@ -192,27 +204,3 @@ class Settlement:
         self._under_way -= 1
         self._ready.append((delivery, end))
         self._wake.set()
-
-    def _log(
-        self, level: int, event: str, text: str, delivery: Delivery, **more: object
-    ) -> None:
-        if not _log.isEnabledFor(level):
-            return
-        extra = {
-            "event": event,
-            "stream": self._stream.keys.stream,
-            "group": self._stream.group,
-            "job_id": delivery.job_id,
-            "attempt": delivery.attempt,
-            "deliveries": delivery.deliveries,
-            **more,
-        }
-        _log.log(
-            level,
-            "%s %s attempt %d %s",
-            self._stream.keys.stream,
-            printable(delivery.job_id),
-            delivery.attempt,
-            printable(text),
-            extra=extra,
-        )

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from flowd import scripts
 from flowd.connection import TIMEOUT, Argument, Link
-from flowd.delivery import Delivery, Entry
+from flowd.delivery import Delivery, Entry, span
 from flowd.errors import ServerError
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
@@ -141,15 +141,20 @@ class Stream:
         consumer: str,
         acks: Sequence[Delivery],
         others: Sequence[Requeue | Bury],
+        *,
+        forget_progress: bool = False,
     ) -> list[Settled]:
         """End deliveries in one step; one result for each, acks first.
+
+        What was reported of their progress ends with them, if told to forget it.
 
         Raises:
             StreamShared: another group reads the stream; nothing was settled.
             ServerError: as `Link.call`. Repeating the call is safe.
         """
         every = [*acks, *(other.delivery for other in others)]
-        args: list[Argument] = [self.group, consumer, *_bounds(every), len(acks)]
+        first, last = span(each.entry_id for each in every)
+        args: list[Argument] = [self.group, consumer, first, last, len(acks)]
         for delivery in acks:
             args += (delivery.entry_id, delivery.count)
         for other in others:
@@ -164,6 +169,8 @@ class Stream:
                     rest += letter
             args += (verb, delivery.entry_id, delivery.count, len(rest), *rest)
         keys = [*self._delayed, self.keys.dead]
+        if forget_progress:
+            keys.append(self.keys.progress)
         replies = await scripts.SETTLE.run(self._link, keys, args)
         return [
             (
@@ -182,8 +189,7 @@ class Stream:
         Raises:
             ServerError: as `Link.call`.
         """
-        ids = sorted((entry_id for entry_id, _ in held), key=_order)
-        args: list[Argument] = [self.group, consumer, ids[0], ids[-1]]
+        args: list[Argument] = [self.group, consumer, *span(each for each, _ in held)]
         for entry_id, count in held:
             args += (entry_id, count)
         lost = await scripts.RENEW.run(self._link, [self.keys.stream], args)
@@ -316,13 +322,3 @@ def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
     each = iter(flat)
     fields = dict(zip(each, each, strict=True))
     return Entry(entry_id, handed_out, fields, len(flat) // 2)
-
-
-def _order(entry_id: bytes) -> tuple[int, int]:
-    ms, _, seq = entry_id.partition(b"-")
-    return int(ms), int(seq)
-
-
-def _bounds(deliveries: Sequence[Delivery]) -> tuple[bytes, bytes]:
-    ids = [(_order(each.entry_id), each.entry_id) for each in deliveries]
-    return min(ids)[1], max(ids)[1]

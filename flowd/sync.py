@@ -24,6 +24,7 @@ from flowd.durable import Durable
 from flowd.errors import BulkError, OutcomeUnknown
 from flowd.item import KEY_TTL, Item
 from flowd.job import Job
+from flowd.middleware import Middleware
 from flowd.producer import Producer
 
 __all__ = ["SyncProducer"]
@@ -46,6 +47,7 @@ class SyncProducer:
         url: as `Producer`.
         redis: as `Producer`.
         connect_timeout: as `Producer`.
+        middleware: as `Producer`; it runs in the thread with the event loop.
 
     Raises:
         OptionError: no server is named, or the URL is none.
@@ -57,9 +59,16 @@ class SyncProducer:
         *,
         redis: redis.Redis | redis.asyncio.Redis | None = None,
         connect_timeout: float = 5.0,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self._background = _Background(
-            partial(Producer, url, redis=redis, connect_timeout=connect_timeout)
+            partial(
+                Producer,
+                url,
+                redis=redis,
+                connect_timeout=connect_timeout,
+                middleware=tuple(middleware),
+            )
         )
 
     def __enter__(self) -> Self:

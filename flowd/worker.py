@@ -19,6 +19,7 @@ from typing import Final, Generic, Literal, TypeVar
 from flowd import outcome
 from flowd.delivery import ENVELOPE, Delivery
 from flowd.errors import DecodeError, NewerVersion, Reject, Retry, Snooze
+from flowd.event import Witnesses
 from flowd.handler import BoundHandler
 from flowd.job import MOST_BYTES, Job, decode, weight
 from flowd.policy import Policy
@@ -27,8 +28,6 @@ from flowd.secret import without_secrets
 __all__ = ["Worker", "read_job"]
 
 J = TypeVar("J", bound=Job)
-
-_log: Final = logging.getLogger("flowd")
 
 _MOST_FIELDS: Final = 1_000
 _NEWER_WAIT: Final = 5.0
@@ -49,12 +48,14 @@ class Worker(Generic[J]):
         *,
         max_crashes: int | None,
         ended: Callable[[Delivery, outcome.Outcome | None], None],
+        witnesses: Witnesses,
     ) -> None:
         self._job_class = job_class
         self._handler = handler
         self._policy = policy
         self._max_crashes = max_crashes
         self._ended = ended
+        self._witnesses = witnesses
         # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
         self._context = contextvars.copy_context()
         self._running: dict[Delivery, None] = {}
@@ -158,21 +159,17 @@ class Worker(Generic[J]):
 
     def _too_new(self, error: NewerVersion) -> outcome.Release:
         """Leave a job to workers with newer classes, which a deploy is about to bring."""
-        if error.version not in self._too_new_seen:
-            self._too_new_seen.add(error.version)
-            _log.warning(
-                "%s hands back jobs of version %d: its class reads up to %d; workers"
-                " with newer classes take them",
-                self._policy.stream,
-                error.version,
-                error.known,
-                extra={
-                    "event": "newer_version",
-                    "stream": self._policy.stream,
-                    "version": error.version,
-                    "known": error.known,
-                },
-            )
+        # One line is enough; whoever counts is told of each.
+        seen = error.version in self._too_new_seen
+        self._too_new_seen.add(error.version)
+        self._witnesses.say(
+            logging.DEBUG if seen else logging.WARNING,
+            "newer_version",
+            f"hands back jobs of version {error.version}: its class reads up to"
+            f" {error.known}; workers with newer classes take them",
+            version=error.version,
+            known=error.known,
+        )
         return outcome.Release(_NEWER_WAIT * random.uniform(0.5, 1.5), error.reason)
 
     def _is_spent(self, delivery: Delivery) -> bool:

@@ -34,12 +34,13 @@ from flowd.ops.jobs import JobView, find_job, list_jobs
 from flowd.ops.look import State, server_time
 from flowd.producer import Producer
 
-__all__ = ["add"]
+__all__ = ["add", "progress_of"]
 
 _STATES: Final[tuple[State, ...]] = ("running", "waiting", "delayed")
 _LIMIT: Final = 50
 _SCAN: Final = 10_000
 _CUT: Final = 1_000
+_SHORT: Final = 40
 _LONG: Final = 10_000
 
 _LIST: Final = """\
@@ -187,6 +188,7 @@ async def _show(options: argparse.Namespace) -> int:
         "due in": span(job.due_in),
         "consumer": job.consumer,
         "silent": span(job.silent),
+        "progress": progress_of(job) or None,
     }
     if target.job_class is not None:
         rows["decodes"] = target.decodes(job.fields)
@@ -247,6 +249,8 @@ def _line(job: JobView, target: Target) -> str:
     match job.state:
         case "running":
             when = f"at most {span(job.age)}"
+            if said := progress_of(job):
+                when += f", {printable(said, _SHORT)}"
         case "waiting":
             when = f"for {span(job.age)}"
         case "delayed":
@@ -254,6 +258,11 @@ def _line(job: JobView, target: Target) -> str:
     fields = summary(job.fields, target.hidden(job.fields))
     name = printable(job.id)
     return f"{name:<18} {job.state:<8} {when:<15} attempt {job.attempt}  {fields}"
+
+
+def progress_of(job: JobView) -> str:
+    """How far a job is, as `40% parsing`; empty if it did not say."""
+    return "" if job.progress is None else f"{job.progress:.0%} {job.doing}".rstrip()
 
 
 def _as_json(job: JobView, target: Target) -> dict[str, object]:

@@ -6,16 +6,19 @@ import argparse
 import asyncio
 import logging
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Final
 
 from flowd.cli.load import UsageError, load
 from flowd.cli.options import Commands, add_app_dir, add_command, seconds
-from flowd.cli.service import Service, find_queues
+from flowd.cli.service import Service, Shown, find_queues
+from flowd.display import printable
 from flowd.signals import until_stopped
 
 __all__ = ["add"]
 
+_HOST: Final = "127.0.0.1"
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 _DESCRIPTION: Final = """\
@@ -28,6 +31,19 @@ or an async context manager of one, which is open while they run.
 Log lines go to standard error, one for each job."""
 
 
+class _Lines(logging.Formatter):
+    """Puts the job before what a handler says with `ctx.log`, as in flowd's own lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        if record.name == "flowd.job":
+            job = vars(record)
+            place = (
+                f"{job['stream']} {printable(job['job_id'])} attempt {job['attempt']}"
+            )
+            record.message = f"{place} {record.message}"
+        return super().formatMessage(record)
+
+
 def add(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = add_command(
@@ -38,6 +54,7 @@ def add(commands: Commands) -> None:
         description=_DESCRIPTION,
         examples="  flowd run app.workers:queues\n"
         "  flowd run app.workers:queues --burst\n"
+        "  flowd run app.workers:queues --metrics-port 9000\n"
         "  flowd run app.workers:queues --reload      in development",
     )
     parser.add_argument("queues", metavar="MODULE:QUEUES")
@@ -53,6 +70,18 @@ def add(commands: Commands) -> None:
         help="time for running jobs after a signal (default: 25; Kubernetes gives 30)",
     )
     parser.add_argument(
+        "--metrics-port",
+        metavar="PORT",
+        type=port,
+        help="show /metrics to Prometheus, and /healthz and /readyz to probes",
+    )
+    parser.add_argument(
+        "--metrics-host",
+        metavar="HOST",
+        default=_HOST,
+        help=f"where that port is (default: {_HOST}; 0.0.0.0: everywhere)",
+    )
+    parser.add_argument(
         "--reload",
         action="store_true",
         help="start anew when a Python file below --app-dir changes; for development",
@@ -62,12 +91,41 @@ def add(commands: Commands) -> None:
 def _command(options: argparse.Namespace) -> int:
     if options.reload:
         return _reload(options)
+    shown = _shown(options)
     queues = find_queues(load(options.queues, options.app_dir), options.queues)
     # Does nothing if the user's module has set up logging itself.
-    logging.basicConfig(level=logging.INFO, format=_FORMAT, stream=sys.stderr)
-    service = Service(queues, options.queues, burst=options.burst)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Lines(_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
+    service = Service(queues, options.queues, burst=options.burst, shown=shown)
     asyncio.run(until_stopped(service, options.grace))
     return 0
+
+
+def port(text: str) -> int:
+    """A port on the command line.
+
+    Raises:
+        ValueError: it is none, which argparse says by this function's name.
+    """
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise ValueError
+    return value
+
+
+def _shown(options: argparse.Namespace) -> Shown:
+    """What is open while queues run, to be asked about them."""
+    if options.metrics_port is None:
+        return lambda _: nullcontext()
+    if find_spec("prometheus_client") is None:
+        raise UsageError(
+            "--metrics-port needs the extra `metrics`: pip install prometheus-client"
+        )
+    from flowd.cli.listen import listening  # noqa: PLC0415 - only now it is there
+
+    host, number = options.metrics_host, options.metrics_port
+    return lambda queues: listening(queues, host, number)
 
 
 def _reload(options: argparse.Namespace) -> int:
@@ -79,4 +137,7 @@ def _reload(options: argparse.Namespace) -> int:
         raise UsageError(f"--app-dir {str(options.app_dir)!r} is not a folder")
     words = ["run", options.queues, "--app-dir", str(options.app_dir)]
     words += ["--grace", str(options.grace), *(["--burst"] if options.burst else [])]
+    if options.metrics_port is not None:
+        words += ["--metrics-port", str(options.metrics_port)]
+        words += ["--metrics-host", options.metrics_host]
     return run_and_reload(words, options.app_dir)

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Final, TypeGuard
+from typing import Final, TypeAlias, TypeGuard
 
 from flowd.cli.load import UsageError, users_code
 from flowd.display import printable
@@ -15,9 +15,12 @@ from flowd.group import GroupHandle, QueueGroup
 from flowd.job import Job
 from flowd.queue import Queue
 
-__all__ = ["Service", "find_queues"]
+__all__ = ["Service", "Shown", "find_queues"]
 
 _AGAIN: Final = 0.5
+
+Shown: TypeAlias = Callable[[Sequence[Queue[Job]]], AbstractAsyncContextManager[object]]
+"""Opens something about queues before they are set up; it is closed when they ended."""
 
 
 class Service:
@@ -29,6 +32,7 @@ class Service:
         queues: opens them; from `find_queues`.
         reference: what the user called them.
         burst: stop when no job is left.
+        shown: what else is open while they run.
     """
 
     def __init__(
@@ -37,7 +41,9 @@ class Service:
         reference: str,
         *,
         burst: bool,
+        shown: Shown,
     ) -> None:
+        self._shown = shown
         self._queues = queues
         self._reference = reference
         self._burst = burst
@@ -79,16 +85,21 @@ class Service:
 
     async def _run(self, group: QueueGroup) -> None:
         try:
-            await group.init_all()
-            self._handle = handle = group.run_all()
-            draining = asyncio.ensure_future(self._stop_when_drained(group, handle))
-            try:
-                await handle.wait()
-            finally:
-                self._handle = None
-                draining.cancel()
+            queues = [each for each in group.queues if _is_queue(each)]
+            async with self._shown(queues):
+                await self._run_all(group)
         finally:
             await group.aclose()
+
+    async def _run_all(self, group: QueueGroup) -> None:
+        await group.init_all()
+        self._handle = handle = group.run_all()
+        draining = asyncio.ensure_future(self._stop_when_drained(group, handle))
+        try:
+            await handle.wait()
+        finally:
+            self._handle = None
+            draining.cancel()
 
     async def _stop_when_drained(self, group: QueueGroup, handle: GroupHandle) -> None:
         while self._burst:

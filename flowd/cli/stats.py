@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from flowd.address import Address
+from flowd.cli.jobs import progress_of
 from flowd.cli.options import Commands, add_command, add_lease, add_server, seconds
 from flowd.cli.show import (
     Block,
@@ -22,6 +23,7 @@ from flowd.cli.show import (
 )
 from flowd.display import printable
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
+from flowd.ops.jobs import JobView
 from flowd.ops.overview import ConsumerView, QueueView, overview
 from flowd.session import Session
 
@@ -206,13 +208,13 @@ def _consumers_blocks(seen: Seen) -> list[Block]:
     rows = [
         [
             *(job.id, job.entry_id or "", f"{job.attempt}", span(job.age)),
-            *(span(job.silent), consumer.name),
+            *(span(job.silent), progress_of(job), consumer.name),
         ]
         for queue in queues
         for consumer in queue.consumers or ()
         for job in consumer.runs
     ]
-    head = ("job", "entry", "attempt", "at most", "silent", "consumer")
+    head = ("job", "entry", "attempt", "at most", "silent", "progress", "consumer")
     if rows:
         blocks.append(Table(head, rows, {"attempt", "at most", "silent"}))
     return blocks
@@ -234,7 +236,12 @@ def _consumer_table(queues: Sequence[QueueView], *, place: bool) -> list[Block]:
     return [Table(head, rows, {"pid", "silent", "holds"})] if rows else []
 
 
+def _state(job: JobView) -> str:
+    said = progress_of(job)
+    return f"at most {span(job.age)}" + (f", {said}" if said else "")
+
+
 def _runs(consumer: ConsumerView) -> str:
-    shown = [f"{job.id} (at most {span(job.age)})" for job in consumer.runs[:_GLANCE]]
+    shown = [f"{job.id} ({_state(job)})" for job in consumer.runs[:_GLANCE]]
     more = consumer.owned - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")

@@ -1,31 +1,36 @@
 -- Look at jobs of a queue, and change nothing.
 --
--- KEYS  stream  delayed  delayed jobs
+-- KEYS  stream  delayed  delayed jobs  progress
 -- ARGV  group  bytes of a value at most  what  ...
 --         waiting  after which id  how many
 --         running  after which id  how many  of which consumer, or '' for all
 --         delayed  after how many  how many
 --         one      entry id, or ''  job id
 -- Returns for each job { state, id, fields, due in ms, consumer, ms without a sign of
---   life, count }; what does not apply is 0 or ''.
+--   life, count, progress }; what does not apply is 0 or ''.
 --
 -- One step, because a job moves while somebody looks; and inside Redis, because values
 -- may be large, the envelope is among them, and delayed jobs are packed.
-local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
+local stream, delayed, bodies, said = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, most, what = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local seen = {}
 
-local function add(state, id, fields, due, consumer, idle, count)
+local function add(state, id, fields, due, consumer, idle, count, progress)
   for f = 2, #fields, 2 do
     if #fields[f] > most then fields[f] = fields[f]:sub(1, most) end
   end
-  seen[#seen + 1] = { state, id, fields, due, consumer, idle, count }
+  seen[#seen + 1] = { state, id, fields, due, consumer, idle, count, progress or '' }
 end
 
 -- What somebody deleted behind flowd's back is shown without fields.
-local function add_running(p)
-  local entry = redis.call('XRANGE', stream, p[1], p[1])[1]
-  add('running', p[1], entry and entry[2] or {}, '0', p[2], p[3], p[4])
+local function add_running(rows)
+  local ids = {}
+  for i, p in ipairs(rows) do ids[i] = p[1] end
+  local progress = #ids > 0 and redis.call('HMGET', said, unpack(ids))
+  for i, p in ipairs(rows) do
+    local entry = redis.call('XRANGE', stream, p[1], p[1])[1]
+    add('running', p[1], entry and entry[2] or {}, '0', p[2], p[3], p[4], progress[i])
+  end
 end
 
 local function add_delayed(job, due)
@@ -52,7 +57,7 @@ if what == 'waiting' then
 elseif what == 'running' and handed_out then
   local query = { stream, group, ARGV[4] == '' and '-' or '(' .. ARGV[4], '+', ARGV[5] }
   if ARGV[6] ~= '' then query[6] = ARGV[6] end
-  for _, p in ipairs(redis.call('XPENDING', unpack(query))) do add_running(p) end
+  add_running(redis.call('XPENDING', unpack(query)))
 elseif what == 'delayed' then
   local last = ARGV[4] + ARGV[5] - 1
   local found = redis.call('ZRANGE', delayed, ARGV[4], last, 'WITHSCORES')
@@ -60,9 +65,9 @@ elseif what == 'delayed' then
 elseif what == 'one' then
   local id, job = ARGV[4], ARGV[5]
   local entry = id ~= '' and redis.call('XRANGE', stream, id, id)[1]
-  local p = entry and handed_out and redis.call('XPENDING', stream, group, id, id, 1)[1]
-  if p then
-    add_running(p)
+  local rows = entry and handed_out and redis.call('XPENDING', stream, group, id, id, 1)
+  if rows and rows[1] then
+    add_running(rows)
   elseif entry then
     add('waiting', id, entry[2], '0', '', 0, 0)
   end

@@ -1,6 +1,6 @@
 -- End deliveries: acknowledge, requeue or dead-letter, each only while it is ours.
 --
--- KEYS  stream  delayed  delayed jobs  dead letters
+-- KEYS  stream  delayed  delayed jobs  dead letters  progress, if any is to be forgotten
 -- ARGV  group  consumer  first id  last id  number of acks  (id count)...
 --       then for each other item: verb id count n argument * n
 --         requeue  delay in ms, job id, (envelope name, value)...
@@ -62,7 +62,7 @@ end
 
 local function bury(fields, first, last)
   -- More than a job and its envelope have; `unpack` ends near 8,000 values.
-  if #fields > 2012 then fields = { '_packed', cmsgpack.pack(fields) } end
+  if #fields > 2028 then fields = { '_packed', cmsgpack.pack(fields) } end
   for a = first, last do fields[#fields + 1] = ARGV[a] end
   return redis.pcall('XADD', dead, '*', unpack(fields))
 end
@@ -95,6 +95,7 @@ for from = 1, #done, 1000 do
   local to = math.min(from + 999, #done)
   redis.call('XACK', stream, group, unpack(done, from, to))
   redis.call('XDEL', stream, unpack(done, from, to))
+  if KEYS[5] then redis.call('HDEL', KEYS[5], unpack(done, from, to)) end
 end
 refuse_as_replica(stream, group)
 return results

@@ -53,6 +53,12 @@ class JobView:
     """Seconds without a sign of life from who runs it. Above the lease it is taken
     over."""
 
+    progress: float | None
+    """How far it is, from 0 to 1, as its handler said; None if it did not."""
+
+    doing: str
+    """What its handler said it does; somebody else's words."""
+
     fields: Mapping[bytes, bytes]
     """Of the entry, flowd's own among them; values may be cut."""
 
@@ -75,6 +81,8 @@ def job_view(row: Row, now: float) -> JobView:
         due_in=row.due - now if delayed else None,
         consumer=row.consumer.decode("utf-8", "backslashreplace") if running else None,
         silent=row.silent if running else None,
+        progress=None if row.progress is None else row.progress.fraction,
+        doing="" if row.progress is None else row.progress.text,
         fields=row.fields,
     )
 

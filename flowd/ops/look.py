@@ -16,7 +16,16 @@ from flowd.errors import GroupMissing, ServerError
 from flowd.keys import Keys
 from flowd.stream import Stream
 
-__all__ = ["PAGE", "ConsumerRow", "Look", "Row", "Sizes", "State", "server_time"]
+__all__ = [
+    "PAGE",
+    "ConsumerRow",
+    "Look",
+    "Progress",
+    "Row",
+    "Sizes",
+    "State",
+    "server_time",
+]
 
 State: TypeAlias = Literal["waiting", "running", "delayed"]
 """Where a job is that did not end: one of the three places it may be listed in."""
@@ -26,6 +35,16 @@ PAGE: Final = 100
 
 _WHOLE: Final = 1 << 40
 _PATIENCE: Final = 30.0
+
+
+class Progress(NamedTuple):
+    """How far a job is that runs, as its handler said with `ctx.progress`."""
+
+    fraction: float
+    """From 0 to 1."""
+
+    text: str
+    """Somebody else's words."""
 
 
 class Row(NamedTuple):
@@ -47,6 +66,9 @@ class Row(NamedTuple):
 
     handed_out: int
     """How often this entry was."""
+
+    progress: Progress | None = None
+    """How far a job is that runs, if it said so."""
 
 
 class ConsumerRow(NamedTuple):
@@ -216,10 +238,12 @@ class Look:
         )
 
     async def _ask(self, most: int, *question: Argument) -> list[Row]:
-        keys = [self.keys.stream, self.keys.delayed, self.keys.bodies]
+        own = self.keys
+        keys = [own.stream, own.delayed, own.bodies, own.progress]
         reply = await scripts.LOOK.run(self.link, keys, [self.group, most, *question])
         rows = cast(
-            "list[tuple[bytes, bytes, list[bytes], bytes, bytes, int, int]]", reply
+            "list[tuple[bytes, bytes, list[bytes], bytes, bytes, int, int, bytes]]",
+            reply,
         )
         return [
             Row(
@@ -230,8 +254,9 @@ class Look:
                 consumer,
                 silent / 1000,
                 handed_out,
+                _progress(said),
             )
-            for state, entry_id, fields, due, consumer, silent, handed_out in rows
+            for state, entry_id, fields, due, consumer, silent, handed_out, said in rows
         ]
 
 
@@ -243,6 +268,16 @@ async def server_time(link: Link) -> float:
     """
     seconds, microseconds = cast("list[bytes]", await link.call("TIME"))
     return int(seconds) + int(microseconds) / 1e6
+
+
+def _progress(raw: bytes) -> Progress | None:
+    fraction, _, text = raw.partition(b" ")
+    try:
+        said = float(fraction)
+    except ValueError:
+        return None
+    words = text.decode("utf-8", "backslashreplace")
+    return Progress(min(max(0.0, said), 1.0), words)
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -32,6 +32,7 @@ _WORK: Final = (
     *("XGROUP CREATE k g 0", "XGROUP DELCONSUMER k g c"),
     *("HGET k f", "HSET k f v", "HSETNX k f v", "HDEL k f", "ZADD k 1 m", "ZREM k m"),
     *("ZCARD k", "ZRANGE k 0 0", "ZRANGEBYSCORE k 0 0", "SADD k m", "SREM k m"),
+    "PEXPIRE k 1",
     *("CLIENT ID", "CLIENT SETNAME n", "CLIENT UNBLOCK 1"),
 )
 
@@ -39,7 +40,7 @@ _ADMINISTER: Final = (
     *("EVALSHA s 1 k", "EVAL s 1 k", "TIME", "SMEMBERS k", "XADD k * f v", "XLEN k"),
     *("XRANGE k - +", "XREVRANGE k + -", "XDEL k 0", "XPENDING k g"),
     *("XINFO GROUPS k", "XINFO CONSUMERS k g", "ZCARD k", "ZRANGE k 0 0"),
-    *("ZSCORE k m", "HGET k f"),
+    *("ZSCORE k m", "HGET k f", "HMGET k f"),
     *("GET k", "DEL k", "INFO", "CONFIG GET s", "ACL WHOAMI", "ACL DRYRUN u TIME"),
     *("CLIENT ID", "CLIENT SETNAME n"),
 )

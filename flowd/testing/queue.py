@@ -14,6 +14,7 @@ from flowd import outcome
 from flowd.delivery import Delivery, Entry
 from flowd.durable import Durable
 from flowd.errors import OptionError
+from flowd.event import Witnesses
 from flowd.handler import BoundHandler, Handler
 from flowd.item import KEY_TTL, Item
 from flowd.job import Job
@@ -138,6 +139,7 @@ class MemoryQueue(Recorded, Generic[J]):
             self._policy,
             max_crashes=None,
             ended=lambda _, end: ends.put_nowait(end or outcome.Release()),
+            witnesses=Witnesses(self._policy.stream, self._policy.group),
         )
         delivery = Delivery(entry, time.monotonic())
         worker.start(delivery)

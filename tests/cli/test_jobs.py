@@ -70,7 +70,7 @@ async def test_as_json(flowd: Program, redis_url: str, raw: Raw) -> None:
     assert job["bytes"] == [["eA==", "/w=="], ["/g==", "eQ=="]]
     assert {*job} == {
         *("id", "state", "entry_id", "enqueued_at", "attempt", "deliveries", "age"),
-        *("due_in", "consumer", "silent", "fields", "bytes"),
+        *("due_in", "consumer", "silent", "progress", "doing", "fields", "bytes"),
     }
     shown = json.loads(flowd("jobs", "show", job["id"], "--json", "--raw").out)
     assert shown | {"age": 0} == job | {"age": 0}

@@ -259,6 +259,7 @@ def test_completion_in_a_shell(tmp_path: Path) -> None:
     [
         (("completion", "bash"), "pip install shtab"),
         (("run", "workers:queue", "--reload"), "pip install watchfiles"),
+        (("run", "jobs.email:Email", "--metrics-port", "0"), "pip install prometheus"),
     ],
 )
 def test_a_missing_extra_is_named(

@@ -12,6 +12,7 @@ import pytest
 from flowd import (
     AccessDenied,
     Claimer,
+    Context,
     Durable,
     Item,
     NotDurable,
@@ -55,14 +56,18 @@ JOBS = {"plain", "keyed", "delayed", "bulk", "both", "replica"}
 
 
 class Handler:
-    """Fails in every way once, then succeeds; `held` runs until it is cancelled."""
+    """Fails in every way once, then succeeds; `held` runs until it is cancelled.
+
+    Each says how far it is.
+    """
 
     def __init__(self) -> None:
         self.started: list[str] = []
         self.done: list[str] = []
 
-    async def __call__(self, job: Email) -> None:
+    async def __call__(self, job: Email, ctx: Context) -> None:
         """Run one job."""
+        await ctx.progress(0.5, job.to)
         first = job.to not in self.started
         self.started.append(job.to)
         if job.to == "reject":
@@ -222,6 +227,8 @@ async def test_an_admin_may_administer(
     """It may do what it needs, and uses every right that it has."""
     await bury(own_server.url, "a", "b", "c")
     guarded("ZADD", f"{{{STREAM}}}:delayed", 1, "later")
+    guarded("XADD", STREAM, "*", "to", "running", "subject", "x")
+    die_with(guarded, STREAM, GROUP, jobs=1)
     guarded("CONFIG", "RESETSTAT")
     url = url_of(own_server, "admin")
     printed = await asyncio.to_thread(administer, url, tmp_path)

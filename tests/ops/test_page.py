@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 
 from flowd.cli import main
+from flowd.event import EventName
 from tests.house.sources import RUNTIME, modules
 from tests.ops.many import fill
 from tests.ops.page import OPERATIONS
 from tests.ops.test_doctor import CHECKS
 from tests.raw import Raw
-
-_EVENTS: Final = re.compile(
-    r'"event": "(\w+)"|_say\("(\w+)"|log\(\s*logging\.\w+, "(\w+)"'
-)
 
 
 def _first_cells(heading: str) -> list[str]:
@@ -30,12 +27,21 @@ def _first_cells(heading: str) -> list[str]:
 
 def test_every_event_is_on_the_page() -> None:
     """Whoever reads the log finds the event, and no event that there is not."""
-    source = "".join(path.read_text("utf-8") for path in modules(RUNTIME))
-    events = {"".join(found) for found in _EVENTS.findall(source)}
-
+    # A signal is for the process and not for a queue: only the log is told.
+    events = {*get_args(EventName), "signal"}
     named = _first_cells("event")
     assert len(named) == len(set(named))
     assert set(named) == events
+
+
+def test_every_event_happens() -> None:
+    """No event is named that the runtime does not tell."""
+    source = "".join(path.read_text("utf-8") for path in modules(RUNTIME))
+    told = re.findall(r'say\(\s*[\w.]+(?: if [^,]+)?,\s*"(\w+)"|name="(\w+)"', source)
+    # Of these two, one method says both.
+    assert {"".join(each) for each in told} | {"started", "ended"} >= {
+        *get_args(EventName)
+    }
 
 
 def test_every_check_is_on_the_page() -> None:

@@ -1,0 +1,70 @@
+"""What `flowd run --metrics-port` shows: `/metrics`, `/healthz` and `/readyz`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from typing import Final
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from flowd.cli.load import UsageError
+from flowd.display import printable
+from flowd.endpoint import Endpoint, Page
+from flowd.job import Job
+from flowd.metrics import Metrics, exposition
+from flowd.queue import Queue
+
+__all__ = ["listening"]
+
+_log: Final = logging.getLogger("flowd")
+
+_MOST: Final = 1_000
+
+
+@asynccontextmanager
+async def listening(
+    queues: Sequence[Queue[Job]], host: str, port: int
+) -> AsyncGenerator[None]:
+    """Show queues that do not run yet; each gets metrics if it has none.
+
+    Raises:
+        OptionError: one of the queues runs already.
+        UsageError: nobody can listen there.
+    """
+    found = [m for queue in queues for m in queue.middleware if isinstance(m, Metrics)]
+    metrics = found[0] if found else Metrics()
+    for queue in queues:
+        if not any(isinstance(each, Metrics) for each in queue.middleware):
+            queue.add_middleware(metrics)
+
+    async def show_metrics() -> Page:
+        places = [
+            (each.address, each.policy.stream, each.policy.group) for each in queues
+        ]
+        body = await exposition(metrics.registry, places)
+        return Page(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def live() -> Page:
+        # That it is answered at all is the proof: the event loop runs.
+        return Page(b"ok\n")
+
+    async def ready() -> Page:
+        reasons = [
+            f"{each.policy.stream}: {why}" for each in queues if (why := each.failing)
+        ]
+        if not reasons:
+            return Page(b"ok\n")
+        text = "".join(f"{printable(each, _MOST)}\n" for each in reasons)
+        return Page(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
+
+    pages = {"/metrics": show_metrics, "/healthz": live, "/readyz": ready}
+    async with AsyncExitStack() as stack:
+        try:
+            endpoint = await stack.enter_async_context(Endpoint(pages, host, port))
+        except OSError as error:
+            raise UsageError(f"--metrics-port {port}: {error.strerror}") from None
+        _log.info("shows metrics at %s/metrics", endpoint.url)
+        yield

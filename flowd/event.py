@@ -1,0 +1,161 @@
+"""What happens to queues and jobs: one shape for the log, for metrics and for users."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from traceback import format_exc
+from typing import Final, Literal, TypeAlias
+
+from flowd.delivery import Delivery
+from flowd.display import printable
+
+__all__ = ["Event", "EventName", "Listener", "Witnesses"]
+
+_log: Final = logging.getLogger("flowd")
+
+EventName: TypeAlias = Literal[
+    "callback_failed",
+    "dead_letter",
+    "deleted",
+    "done",
+    "ended",
+    "group_recreated",
+    "lease_lost",
+    "loop_lag",
+    "lost",
+    "middleware_failed",
+    "newer_version",
+    "outage",
+    "progress_refused",
+    "reaped",
+    "recovery",
+    "release",
+    "retry",
+    "started",
+    "stuck",
+    "takeover",
+]
+"""What may happen; docs/operations.md says what each means and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened; as text, it is its line in the log."""
+
+    name: EventName
+    level: int
+    """How grave it is, as `logging` counts."""
+
+    text: str
+    """What happened, without the place."""
+
+    stream: str = ""
+    """The queue; empty if it concerns the whole process, as `outage` does."""
+
+    group: str = ""
+    job_id: str = ""
+    """The job; empty if it concerns the queue."""
+
+    attempt: int = 0
+    details: Mapping[str, object]
+    """The numbers and names in the text, as `after` and `error` of a retry."""
+
+    traceback: str = ""
+    """Of what somebody's own code raised, without secrets; in the log, below the line."""
+
+    def __str__(self) -> str:
+        job = f"{printable(self.job_id)} attempt {self.attempt} " if self.job_id else ""
+        place = f"{self.stream} " if self.stream else ""
+        return f"{place}{job}{printable(self.text)}"
+
+
+Listener: TypeAlias = Callable[[Event], None]
+"""Told what happens, as `Middleware.happened`."""
+
+
+class Witnesses:
+    """Those who are told what happens: the log first, then whoever listens.
+
+    Args:
+        stream: of the queue in which it happens.
+        group: likewise.
+    """
+
+    def __init__(self, stream: str = "", group: str = "") -> None:
+        self._stream = stream
+        self._group = group
+        self._listening: Counter[Listener] = Counter()
+
+    def admit(self, listeners: Iterable[Listener]) -> None:
+        """Tell these too; one that comes twice is told once, and must leave twice."""
+        self._listening.update(listeners)
+
+    def dismiss(self, listeners: Iterable[Listener]) -> None:
+        """Tell these no longer."""
+        self._listening -= Counter(listeners)
+
+    def care(self, level: int) -> bool:
+        """Whether anybody is told of what is as grave as this."""
+        return bool(self._listening) or _log.isEnabledFor(level)
+
+    def say(
+        self,
+        level: int,
+        name: EventName,
+        text: str,
+        delivery: Delivery | None = None,
+        *,
+        traceback: str = "",
+        **details: object,
+    ) -> None:
+        """Tell all that something happened; costs next to nothing if nobody cares."""
+        if not self.care(level):
+            return
+        if delivery is not None:
+            details["deliveries"] = delivery.deliveries
+        event = Event(
+            name=name,
+            level=level,
+            text=text,
+            stream=self._stream,
+            group=self._group,
+            job_id="" if delivery is None else delivery.job_id,
+            attempt=0 if delivery is None else delivery.attempt,
+            details=details,
+            traceback=traceback,
+        )
+        _write(event)
+        for listener in list(self._listening):
+            try:
+                listener(event)
+            except Exception:  # a listener must not stop what it watches
+                _write(_failed(event, listener))
+
+
+def _write(event: Event) -> None:
+    """The listener that is always there: one line in the log."""
+    if not _log.isEnabledFor(event.level):
+        return
+    extra: dict[str, object] = {"event": event.name, **event.details}
+    if event.stream:
+        extra |= {"stream": event.stream, "group": event.group}
+    if event.job_id:
+        extra |= {"job_id": event.job_id, "attempt": event.attempt}
+    below = f"\n{event.traceback}" if event.traceback else ""
+    _log.log(event.level, "%s%s", event, below, extra=extra)
+
+
+def _failed(event: Event, listener: Listener) -> Event:
+    name = getattr(listener, "__qualname__", repr(listener))
+    return Event(
+        name="middleware_failed",
+        level=logging.ERROR,
+        text=f"{name} failed when told of {event.name}; the job is not affected",
+        stream=event.stream,
+        group=event.group,
+        details={"middleware": name},
+        traceback=format_exc().rstrip(),
+    )

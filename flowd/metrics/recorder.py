@@ -1,0 +1,107 @@
+"""The middleware that counts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "flowd.metrics needs the extra `metrics`: pip install prometheus-client",
+        name=error.name,
+    ) from None
+
+from flowd.context import Context
+from flowd.errors import BulkError
+from flowd.event import Event
+from flowd.handler import Run
+from flowd.item import Item
+from flowd.job import Job
+from flowd.metrics.table import COUNTERS, DURATION, ENQUEUED, Metric
+from flowd.middleware import Middleware, Send
+
+__all__ = ["Metrics"]
+
+_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+
+
+class Metrics(Middleware):
+    """Counts what happens and times handlers; one object for all queues of a process.
+
+    Args:
+        registry: where the metrics are shown.
+
+    Raises:
+        ValueError: the registry has these metrics already: share the object.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        """Where the metrics are."""
+
+        counters = {
+            metric: Counter(metric.name, metric.help, metric.labels, registry=registry)
+            for metric in COUNTERS
+        }
+        self._enqueued = counters[ENQUEUED]
+        self._of_streams = [
+            counter
+            for metric, counter in counters.items()
+            if metric.labels == ("stream",)
+        ]
+        self._of_events: dict[str, list[tuple[Metric, Counter]]] = defaultdict(list)
+        for metric, counter in counters.items():
+            for name in metric.events:
+                self._of_events[name].append((metric, counter))
+        self._duration = Histogram(
+            DURATION.name,
+            DURATION.help,
+            DURATION.labels,
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+
+    async def enqueue(
+        self, stream: str, items: Iterable[Item[Job]], send: Send
+    ) -> list[str]:
+        """Count what was sent, also of a bulk that broke off."""
+        try:
+            ids = await send(items)
+        except BulkError as error:
+            self._enqueued.labels(stream).inc(len(error.ids))
+            raise
+        self._enqueued.labels(stream).inc(len(ids))
+        return ids
+
+    async def handle(self, job: Job, ctx: Context, run: Run) -> object:  # noqa: ARG002
+        """Time the handler."""
+        began = time.perf_counter()
+        result = "raised"
+        try:
+            value = await run()
+            result = "returned"
+            return value
+        except asyncio.CancelledError:
+            result = "cancelled"
+            raise
+        finally:
+            took = time.perf_counter() - began
+            self._duration.labels(ctx.stream, result).observe(took)
+
+    def happened(self, event: Event) -> None:
+        """Count it."""
+        if event.name == "started":
+            for counter in self._of_streams:
+                # From 0 on: the first that happens is an increase.
+                counter.labels(event.stream)
+        for metric, counter in self._of_events.get(event.name, ()):
+            values = [
+                event.stream if label == "stream" else str(event.details.get(label))
+                for label in metric.labels
+            ]
+            (counter.labels(*values) if values else counter).inc()

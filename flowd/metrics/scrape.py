@@ -1,0 +1,87 @@
+"""What Prometheus is shown: what was counted, and what queues hold at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeAlias
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from flowd.address import Address
+from flowd.errors import ServerError
+from flowd.metrics import table
+from flowd.ops.look import Look, server_time
+from flowd.ops.overview import QueueView, queue_view
+from flowd.session import Session
+
+__all__ = ["Place", "exposition"]
+
+Place: TypeAlias = tuple[Address, str, str]
+"""Server, stream and group of a queue."""
+
+_LEASE: Final = 30.0
+
+
+async def exposition(
+    registry: CollectorRegistry, places: Iterable[Place], *, within: float = 2.0
+) -> bytes:
+    """The text that `/metrics` shows; never fails for want of a server.
+
+    Args:
+        registry: what was counted.
+        places: the queues to be looked at; one that is named twice is shown once.
+        within: seconds that Redis may take. Of a queue it does not tell in time only
+            `flowd_queue_up` is shown, as 0.
+    """
+    wanted = list(dict.fromkeys(places))
+    views = await asyncio.gather(*(_view(place, within) for place in wanted))
+    queues = CollectorRegistry()
+    queues.register(_Gauges(dict(zip(wanted, views, strict=True))))
+    return generate_latest(registry) + generate_latest(queues)
+
+
+async def _view(place: Place, within: float) -> QueueView | None:
+    address, stream, group = place
+    session = Session.join(address)
+    try:
+        async with asyncio.timeout(within):
+            now = await server_time(session.link)
+            look = Look(session.link, stream, group)
+            return await queue_view(look, now, lease=_LEASE, runs=0)
+    except (ServerError, TimeoutError):
+        return None
+    finally:
+        await session.leave()
+
+
+class _Gauges(Collector):
+    """What was read, as Prometheus collects it."""
+
+    def __init__(self, views: Mapping[Place, QueueView | None]) -> None:
+        self._views = views
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in table.GAUGES:
+            family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+            for (address, stream, _), view in self._views.items():
+                value = float(view is not None)
+                if metric is not table.UP:
+                    if view is None:
+                        continue
+                    value = _values(view)[metric]
+                family.add_metric((str(address), stream), value)
+            yield family
+
+
+def _values(view: QueueView) -> dict[table.Metric, float]:
+    return {
+        table.WAITING: view.waiting,
+        table.OLDEST: view.oldest or 0.0,
+        table.RUNNING: view.running,
+        table.DELAYED: view.delayed,
+        table.DEAD: view.dead,
+        table.CONSUMERS: len(view.consumers or ()),
+    }

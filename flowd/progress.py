@@ -1,0 +1,86 @@
+"""Tell Redis how far running jobs are: at most once a second, and what was said last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from flowd import scripts
+from flowd.connection import Argument, Link
+from flowd.delivery import Delivery
+from flowd.errors import FatalError, ServerError
+from flowd.event import Witnesses
+from flowd.lease import Holder
+
+__all__ = ["ProgressBoard"]
+
+_PAUSE: Final = 1.0
+_MOST: Final = 200
+
+
+class ProgressBoard:
+    """What the handlers of one queue say; costs nothing until one of them does."""
+
+    def __init__(self, link: Link, holder: Holder, witnesses: Witnesses) -> None:
+        self._link = link
+        self._holder = holder
+        self._witnesses = witnesses
+        self._loop = asyncio.get_running_loop()
+        self._unsaid: dict[Delivery, tuple[float, str]] = {}
+        self._saying: asyncio.Task[None] | None = None
+        self._refused = False
+
+    def report(self, delivery: Delivery, fraction: float, text: str) -> None:
+        """Take note; also from the thread of a handler."""
+        if delivery.in_thread:
+            self._loop.call_soon_threadsafe(self._note, delivery, fraction, text)
+        else:
+            self._note(delivery, fraction, text)
+
+    def close(self) -> None:
+        """Say nothing more."""
+        self._refused = True
+        if self._saying is not None:
+            self._saying.cancel()
+
+    def _note(self, delivery: Delivery, fraction: float, text: str) -> None:
+        if self._refused:
+            return
+        self._holder.has_progress = True
+        self._unsaid[delivery] = fraction, text
+        if self._saying is None:
+            # Of whichever handler is the first to speak, it inherits nothing.
+            self._saying = self._loop.create_task(
+                self._say(), context=contextvars.Context()
+            )
+
+    async def _say(self) -> None:
+        while self._unsaid:
+            unsaid, self._unsaid = self._unsaid, {}
+            try:
+                await self._write(unsaid)
+            except FatalError as error:
+                self._refused = True
+                said = f"cannot say how far its jobs are: {error}"
+                self._witnesses.say(logging.WARNING, "progress_refused", said)
+                return
+            except ServerError:
+                pass  # it is said again when there is more to say
+            await asyncio.sleep(_PAUSE)
+        self._saying = None
+
+    async def _write(self, unsaid: Mapping[Delivery, tuple[float, str]]) -> None:
+        stream, consumer = self._holder.stream, self._holder.consumer
+        args: list[Argument] = [stream.group, consumer]
+        for delivery, (fraction, text) in unsaid.items():
+            if self._holder.held.get(delivery.entry_id) is delivery:
+                # `max` comes first: it makes 0 of what is no number.
+                said = f"{min(max(0.0, fraction), 1.0):.4g}"
+                words = text[:_MOST].encode("utf-8", "backslashreplace")
+                args += (delivery.entry_id, delivery.count, said, words)
+        if len(args) > 2:
+            keys = [stream.keys.stream, stream.keys.progress]
+            await scripts.PROGRESS.run(self._link, keys, args)

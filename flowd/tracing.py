@@ -1,0 +1,134 @@
+"""OpenTelemetry spans around enqueues and handlers, as a middleware.
+
+    queue = Queue(Email, send, middleware=[Tracing()])
+
+Names and attributes follow the semantic conventions for messaging. The trace travels with
+the job in the field `_traceparent`, through retries, dead letter and redrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+try:
+    from opentelemetry import trace
+    from opentelemetry.context import Context as TraceContext
+    from opentelemetry.trace.propagation.tracecontext import (
+        TraceContextTextMapPropagator,
+    )
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "flowd.tracing needs the extra `otel`: pip install opentelemetry-api",
+        name=error.name,
+    ) from None
+
+from flowd.context import Context
+from flowd.errors import Snooze
+from flowd.handler import Run
+from flowd.item import Item
+from flowd.job import Job
+from flowd.middleware import Middleware, Send
+
+__all__ = ["Tracing"]
+
+_W3C: Final = TraceContextTextMapPropagator()
+_MOST_STATE: Final = 512
+
+
+class Tracing(Middleware):
+    """A span for each enqueue, and one for each attempt.
+
+    An attempt is a child of the span that enqueued the job and linked to it, so that all
+    attempts are in one trace. What a handler raises is in its span, of a job with secret
+    fields only the kind of error; `Snooze`, and a shutdown that hands the job back, are
+    none.
+
+    Args:
+        tracer_provider: where spans go; None means the global one.
+    """
+
+    def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("flowd", tracer_provider=tracer_provider)
+
+    async def enqueue(
+        self, stream: str, items: Iterable[Item[Job]], send: Send
+    ) -> list[str]:
+        """Enqueue in a span `send STREAM`, which the jobs then carry with them."""
+        with self._tracer.start_as_current_span(
+            f"send {stream}",
+            kind=trace.SpanKind.PRODUCER,
+            attributes=_attributes("send", stream),
+        ) as span:
+            try:
+                ids = await send(_carriers(items))
+            except Exception as error:
+                span.set_attribute("error.type", type(error).__qualname__)
+                raise
+            if len(ids) == 1:
+                span.set_attribute("messaging.message.id", ids[0])
+            else:
+                span.set_attribute("messaging.batch.message_count", len(ids))
+            return ids
+
+    async def handle(self, job: Job, ctx: Context, run: Run) -> object:
+        """Run the handler in a span `process STREAM`."""
+        # Not below the span in which somebody happened to start the queue.
+        context = _W3C.extract(ctx.headers, TraceContext())
+        producer = trace.get_current_span(context).get_span_context()
+        with self._tracer.start_as_current_span(
+            f"process {ctx.stream}",
+            context,
+            trace.SpanKind.CONSUMER,
+            {
+                **_attributes("process", ctx.stream),
+                "messaging.message.id": ctx.id,
+                "flowd.job.attempt": ctx.attempt,
+                "flowd.job.deliveries": ctx.deliveries,
+            },
+            [trace.Link(producer)] if producer.is_valid else [],
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                return await run()
+            except Snooze:
+                raise
+            except asyncio.CancelledError:
+                if ctx.cancelled != "shutdown":
+                    _fail(span, ctx.cancelled or "CancelledError")
+                raise
+            except BaseException as error:
+                _fail(span, type(error).__qualname__)
+                if not type(job).SPEC.secrets:
+                    span.record_exception(error)
+                raise
+
+
+def _attributes(operation: str, stream: str) -> dict[str, str | int]:
+    return {
+        "messaging.system": "flowd",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": stream,
+    }
+
+
+def _carriers(items: Iterable[Item[Job]]) -> Iterator[Item[Job]]:
+    """The items with the current span in their headers, where they have none."""
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier)
+    if len(carrier.get("tracestate", "")) > _MOST_STATE:
+        del carrier["tracestate"]
+    for item in items:
+        if carrier and "traceparent" not in item.headers:
+            yield dataclasses.replace(item, headers={**item.headers, **carrier})
+        else:
+            yield item
+
+
+def _fail(span: trace.Span, kind: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(trace.StatusCode.ERROR)

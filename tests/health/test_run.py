@@ -1,0 +1,125 @@
+"""`flowd run --metrics-port`: a real worker, asked as Prometheus and probes ask."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from flowd import Producer
+from flowd.server import Server
+from tests.cli.program import Program, Running
+from tests.health.asking import Answer, get
+from tests.runtime.faults import email
+
+WORKERS = """
+import asyncio, time
+from flowd import Queue
+from jobs.email import Email
+
+async def send(email, ctx):
+    ctx.log.info("to %s", email.to)
+    if email.to == "block":
+        time.sleep(60)
+
+queue = Queue(Email, send, block=0.2)
+"""
+
+HERE = ("--metrics-port", "0")
+
+
+@pytest.fixture
+def worker(tmp_path: Path, own_server: Server) -> Program:
+    """A folder with a worker, and a server of its own."""
+    program = Program(tmp_path, own_server.url)
+    program.write("workers.py", WORKERS)
+    return program
+
+
+def url_of(running: Running) -> str:
+    """Where it says that it listens."""
+    line = running.until("shows metrics at")
+    found = re.search(r"(http://\S+)/metrics", line)
+    assert found
+    return found[1]
+
+
+async def ready(url: str, status: int) -> Answer:
+    """Ask until the answer has this status."""
+    ending = time.monotonic() + 20
+    while (answer := await get(url, "/readyz")).status != status:
+        assert time.monotonic() < ending, answer
+        await asyncio.sleep(0.05)
+    return answer
+
+
+async def test_it_is_ready_while_it_reads(worker: Program, own_server: Server) -> None:
+    """Not while Redis is away, and then it says why; alive all the time."""
+    with worker.start("run", "workers:queue", *HERE) as running:
+        url = url_of(running)
+        await ready(url, 200)
+        own_server.pause()
+        failing = await ready(url, 503)
+        alive = await get(url, "/healthz")
+        shown = await get(url, "/metrics")
+        own_server.resume()
+        await ready(url, 200)
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+    assert re.match(r"emails: \w+ fails: ", failing.body)
+    assert (alive.status, alive.body) == (200, "ok\n")
+    assert re.search(r'flowd_queue_up\{.*stream="emails"\} 0\.0', shown.body)
+
+
+async def test_it_shows_what_redis_holds(worker: Program, own_server: Server) -> None:
+    """And what it did itself, beside whatever else its process counts."""
+    async with Producer(own_server.url) as producer:
+        await producer.enqueue_bulk([email("a"), email("b")])
+        await producer.enqueue(email("c"), delay=500)
+    with worker.start("run", "workers:queue", *HERE) as running:
+        url = url_of(running)
+        line = running.until("to a")
+        running.until(" done")
+        running.until(" done")
+        shown = (await get(url, "/metrics")).body
+    assert re.search(r"flowd\.job: emails \S+ attempt 1 to a", line)
+    assert 'flowd_jobs_done_total{stream="emails"} 2.0' in shown
+    assert re.search(r'flowd_jobs_delayed\{.*stream="emails"\} 1\.0', shown)
+    assert re.search(r'flowd_queue_up\{.*stream="emails"\} 1\.0', shown)
+    assert "python_info" in shown
+
+
+async def test_a_hung_process_is_not_alive(worker: Program, own_server: Server) -> None:
+    """A handler that keeps the event loop keeps the probe from its answer."""
+    with worker.start("run", "workers:queue", *HERE) as running:
+        url = url_of(running)
+        await ready(url, 200)
+        async with Producer(own_server.url) as producer:
+            await producer.enqueue(email("block"))
+        running.until("stood still")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await get(url, "/healthz")
+
+
+def test_a_port_that_is_taken_is_said(worker: Program) -> None:
+    """The worker does not start without what it was asked to show."""
+    with worker.start("run", "workers:queue", *HERE) as running:
+        port = url_of(running).rpartition(":")[2]
+        done = worker("run", "workers:queue", "--metrics-port", port)
+    assert done.code == 2
+    assert "--metrics-port" in done.err
+    assert "in use" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("port", ["-1", "70000", "http"])
+def test_what_is_no_port_is_said(worker: Program, port: str) -> None:
+    """Before anything is started."""
+    done = worker("run", "workers:queue", f"--metrics-port={port}")
+    assert done.code == 2
+    assert "invalid port value" in done.err

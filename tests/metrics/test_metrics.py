@@ -1,0 +1,238 @@
+"""Metrics: what was counted, and what queues hold, as Prometheus reads it."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from flowd import (
+    BulkError,
+    Context,
+    Producer,
+    Queue,
+    Reject,
+    Snooze,
+)
+from flowd.address import Address
+from flowd.metrics import Metrics, exposition
+from flowd.metrics.scrape import Place
+from flowd.metrics.table import COUNTERS, DURATION, GAUGES
+from flowd.server import Server
+from jobs.email import Email
+from tests.ops.page import OPERATIONS
+from tests.raw import Raw
+from tests.runtime.expire import die_with, steal
+from tests.runtime.faults import Bench, email, policy, until
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Metrics of the test's own."""
+    return Metrics(CollectorRegistry())
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """What was counted; None if nothing of the kind was."""
+    return metrics.registry.get_sample_value(name, labels)
+
+
+async def shown(metrics: Metrics, *places: Place) -> dict[tuple[str, str], float]:
+    """What is shown of queues: (name, stream) -> value."""
+    text = (await exposition(metrics.registry, places)).decode()
+    return {
+        (sample.name, sample.labels["stream"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if "server" in sample.labels and "stream" in sample.labels
+    }
+
+
+def of(queue: Queue[Email]) -> Place:
+    """Where a queue is."""
+    return queue.address, queue.policy.stream, queue.policy.group
+
+
+async def test_each_way_to_end_is_counted(
+    redis_url: str, stream: str, metrics: Metrics
+) -> None:
+    """Done, retry, release and dead letter, and what was enqueued."""
+    snoozes = iter([Snooze(0)])
+
+    async def handle(job: Email, ctx: Context) -> None:
+        match job.to, ctx.attempt:
+            case "retry", 1:
+                raise ValueError("no")
+            case "reject", _:
+                raise Reject("never")
+            case "snooze", _:
+                for snooze in snoozes:
+                    raise snooze
+            case _:
+                return
+
+    async with Queue(
+        Email, handle, url=redis_url, policy=policy(stream), middleware=[metrics]
+    ) as queue:
+        await queue.enqueue_bulk([email("a"), email("retry"), email("reject")])
+        await queue.enqueue(email("snooze"))
+        queue.run()
+        await queue.drain()
+
+    def counted(name: str, **labels: str) -> float | None:
+        return value(metrics, name, stream=stream, **labels)
+
+    assert counted("flowd_jobs_enqueued_total") == 4
+    assert counted("flowd_jobs_done_total") == 3
+    assert counted("flowd_retries_total") == 1
+    assert counted("flowd_releases_total") == 1
+    assert counted("flowd_dead_letters_total", reason="rejected") == 1
+    assert counted("flowd_handler_seconds_count", result="returned") == 3
+    assert counted("flowd_handler_seconds_count", result="raised") == 3
+
+
+async def test_counters_begin_at_zero(
+    redis_url: str, stream: str, metrics: Metrics
+) -> None:
+    """Or Prometheus would not see the first of anything as an increase."""
+    async with Queue(
+        Email, Bench(), url=redis_url, policy=policy(stream), middleware=[metrics]
+    ) as queue:
+        queue.run()
+        await until(lambda: value(metrics, "flowd_takeovers_total", stream=stream) == 0)
+        assert value(metrics, "flowd_jobs_done_total", stream=stream) == 0
+
+
+async def test_takeovers_and_lost_leases_are_counted(
+    redis_url: str, raw: Raw, stream: str, metrics: Metrics
+) -> None:
+    """By the worker that takes, and by the one that lost; a timeout is a cancelled run."""
+    bench = Bench(closed=True)
+    async with Queue(
+        Email, bench, url=redis_url, policy=policy(stream), middleware=[metrics]
+    ) as queue:
+        await queue.enqueue(email())
+        die_with(raw, stream, "senders", jobs=1)
+        handle = queue.run()
+        await until(lambda: bench.started)
+        steal(raw, stream, "senders")
+        await until(lambda: bench.cancelled)
+        await handle.shutdown(grace=0.0)
+    assert value(metrics, "flowd_takeovers_total", stream=stream) == 1
+    assert value(metrics, "flowd_lease_losses_total", stream=stream) == 1
+    count = "flowd_handler_seconds_count"
+    assert value(metrics, count, stream=stream, result="cancelled") == 1
+
+
+async def test_every_job_of_a_newer_version_is_counted(
+    redis_url: str, raw: Raw, stream: str, metrics: Metrics
+) -> None:
+    """Though the log says it once."""
+    async with Queue(
+        Email, Bench(), url=redis_url, policy=policy(stream), middleware=[metrics]
+    ) as queue:
+        for _ in range(3):
+            raw("XADD", stream, "*", "to", "a", "subject", "b", "_v", "7")
+        handle = queue.run()
+        await until(
+            lambda: value(metrics, "flowd_newer_versions_total", stream=stream) == 3
+        )
+        await handle.shutdown()
+
+
+async def test_a_reconnect_is_counted(
+    own_server: Server, stream: str, metrics: Metrics
+) -> None:
+    """Of the server, not of each queue on it."""
+    async with Queue(
+        Email, Bench(), url=own_server.url, policy=policy(stream), middleware=[metrics]
+    ) as queue:
+        handle = queue.run()
+        own_server.kill()
+        await until(lambda: queue.failing)
+        own_server.start()
+        await until(lambda: not queue.failing)
+        await handle.shutdown()
+    server = str(queue.address)
+    assert value(metrics, "flowd_reconnects_total", server=server) == 1
+
+
+async def test_a_bulk_that_breaks_off_counts_what_was_sent(
+    redis_url: str, metrics: Metrics
+) -> None:
+    """The first round trip, and not what came after."""
+    async with Producer(redis_url, middleware=[metrics]) as producer:
+        with pytest.raises(BulkError):
+            await producer.enqueue_bulk(
+                [*[email()] * 600, Email(to="\ud800", subject="")]
+            )
+    assert value(metrics, "flowd_jobs_enqueued_total", stream="emails") == 500
+
+
+async def test_what_queues_hold_is_read_when_asked(
+    redis_url: str, raw: Raw, stream: str, metrics: Metrics
+) -> None:
+    """From Redis, so that it is true of all workers, not of this one."""
+    bench = Bench(closed=True)
+    async with Queue(
+        Email, bench, url=redis_url, policy=policy(stream), concurrency=2
+    ) as queue:
+        await queue.enqueue_bulk([email()] * 5)
+        await queue.enqueue(email(), delay=500)
+        raw("XADD", f"{{{stream}}}:senders:dlq", "*", "a", "b")
+        handle = queue.run()
+        await until(lambda: len(bench.started) == 2)
+        seen = await shown(metrics, of(queue), of(queue))
+        await handle.shutdown(grace=0.0)
+    assert seen.pop(("flowd_oldest_waiting_seconds", stream)) >= 0
+    assert seen == {
+        ("flowd_queue_up", stream): 1,
+        ("flowd_jobs_waiting", stream): 3,
+        ("flowd_jobs_running", stream): 2,
+        ("flowd_jobs_delayed", stream): 1,
+        ("flowd_jobs_dead", stream): 1,
+        ("flowd_consumers", stream): 1,
+    }
+
+
+async def test_what_redis_does_not_tell_is_not_made_up(
+    own_server: Server, stream: str, metrics: Metrics
+) -> None:
+    """A server that hangs costs the time limit, and only its own queues."""
+    async with Queue(
+        Email, Bench(), url=own_server.url, policy=policy(stream)
+    ) as queue:
+        own_server.pause()
+        text = await exposition(metrics.registry, [of(queue)], within=0.1)
+        own_server.resume()
+    own = [line for line in text.decode().splitlines() if stream in line]
+    assert len(own) == 1
+    assert own[0].startswith("flowd_queue_up{")
+    assert own[0].endswith(" 0.0")
+
+
+async def test_a_server_that_is_not_there_is_down(metrics: Metrics) -> None:
+    """Its address is shown without the password."""
+    address = Address.of("redis://:hunter2@localhost:1")
+    text = await exposition(metrics.registry, [(address, "emails", "senders")])
+    assert b"hunter2" not in text
+    assert b'stream="emails"} 0.0' in text
+
+
+def test_names_keep_to_the_conventions() -> None:
+    """A counter ends in `_total`, a time says its unit, and every name is flowd's."""
+    every = [*COUNTERS, DURATION, *GAUGES]
+    names = [each.name for each in every]
+    assert len(set(names)) == len(names)
+    for metric in every:
+        assert metric.name.startswith("flowd_")
+        assert metric.help.endswith(".")
+        assert (metric.kind == "counter") == metric.name.endswith("_total")
+    assert DURATION.name.endswith("_seconds")
+
+
+def test_every_metric_is_on_the_page() -> None:
+    """And no other; the page says what each is good for."""
+    table = OPERATIONS.partition("| metric |")[2].partition("\n\n")[0]
+    named = [line.split("`")[1] for line in table.splitlines() if "`flowd_" in line]
+    assert named == [each.name for each in (*GAUGES, *COUNTERS, DURATION)]
