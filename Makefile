@@ -12,7 +12,7 @@ PAIRS  ?= 100000
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format chaos soak mutants fuzz bench-quick bench-codec build clean
+.PHONY: help setup demo test test-matrix check format chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -23,8 +23,11 @@ help:
 	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
 	@echo 'make soak         ten minutes of work in one process; nothing in it may grow'
 	@echo 'make mutants      put deliberate bugs into copies; the tests must catch every one'
+	@echo 'make test-rust    the generated Rust structs through the crate flowd (needs cargo)'
 	@echo 'make fuzz         100,000 changes of schemas; what is called compatible must be read'
 	@echo 'make bench-quick  flowd beside raw redis-py, in the same minute'
+	@echo 'make bench        flowd beside all the others, half an hour; ROUNDS=5 PEERS=a,b SIZE=small'
+	@echo 'make bench-scale  a million jobs, twenty workers, 64 queues; SIZE=small'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
 
 setup: $(VENV)/ready
@@ -43,7 +46,7 @@ demo: setup
 	@$(PY) -m examples.stdlib_index $(if $(URL),--url '$(URL)')
 
 test: setup
-	@$(PY) -m pytest -q -n $(JOBS)
+	@$(PY) -m pytest -q -n $(JOBS) $(TESTS)
 
 test-matrix: setup
 	FLOWD_TEST_SERVER=valkey9 $(PY) -m pytest -q -n $(JOBS)
@@ -75,11 +78,28 @@ soak: setup
 mutants: setup
 	@$(PY) -m tests.mutants
 
+# It fetches the crate, and compiles for half a minute.
+test-rust: setup
+	FLOWD_TEST_RUST=1 $(PY) -m pytest -q tests/codegen/test_rust.py
+
 fuzz: setup
 	@FLOWD_FUZZ_PAIRS=$(PAIRS) $(PY) -m pytest -q -s tests/evolution/test_random.py
 
 build: setup
 	@bash .ci/wheel
+
+# What is measured whole also goes into docs/performance.md.
+ROUNDS ?= 5
+SMALL  := $(if $(filter small,$(SIZE)),--small)
+
+bench: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m benchmarks.bench --rounds $(ROUNDS) $(SMALL) \
+	  $(if $(PEERS),--peers $(PEERS)) $(if $(SMALL)$(PEERS),,--docs)
+
+bench-scale: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m benchmarks.scale $(or $(SMALL),--docs)
 
 bench-quick: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
@@ -89,4 +109,4 @@ bench-codec: setup
 	@$(PY) benchmarks/codec.py
 
 clean:
-	rm -rf $(VENV) dist jobs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench dist jobs .mypy_cache .ruff_cache .pytest_cache .hypothesis

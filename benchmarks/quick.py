@@ -11,18 +11,20 @@ import asyncio
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, Self, TypeAlias
+from typing import Final, NamedTuple, Protocol, Self, TypeAlias
 
-import redis
-
+from benchmarks.generate import SCHEMAS, generate
+from benchmarks.measure import QUICK, idle
 from benchmarks.own import Own
+from benchmarks.peer import Failed, Peer, seconds_to_import
 from benchmarks.raw import Raw
+from benchmarks.servers import Probe, running
 from flowd.server import Server
+from tests.monitor import Monitor
 
 _ROUNDS: Final = 5
 _JOBS: Final = 20_000
@@ -31,12 +33,6 @@ _PRODUCERS: Final = 50
 _TIMED: Final = 200
 _PAUSE: Final = 0.005
 """Two hundred jobs a second."""
-
-# Inside flowd's scripts; everything else was sent by a client.
-_INNER: Final = (
-    *("xack", "xdel", "xpending", "xinfo|groups", "time", "zrange", "zrangebyscore"),
-    *("xautoclaim", "xclaim", "xrange"),
-)
 
 Figures: TypeAlias = Mapping[str, float]
 
@@ -57,14 +53,14 @@ class _Side(Protocol):
 class _Row(NamedTuple):
     """One measurement, taken on both sides."""
 
-    measure: Callable[[_Side, Any], Awaitable[Figures]]
+    measure: Callable[[_Side, Probe], Awaitable[Figures]]
     concurrency: int = 100
 
 
-async def _drain(side: _Side, server: Any) -> Figures:
+async def _drain(side: _Side, server: Probe) -> Figures:
     await side.enqueue_bulk(range(_JOBS))
     seconds, cpu = await _timed(side.drain(_JOBS))
-    left: int = server.memory_usage(side.stream, samples=0)
+    left: int = server.client.memory_usage(side.stream, samples=0)
     return {
         "drain (jobs/s)": _JOBS / seconds,
         "CPU of 1,000 jobs (s)": cpu / _JOBS * 1_000,
@@ -72,7 +68,7 @@ async def _drain(side: _Side, server: Any) -> Figures:
     }
 
 
-async def _serial(side: _Side, _: Any) -> Figures:
+async def _serial(side: _Side, _: Probe) -> Figures:
     async def work() -> None:
         for number in range(_SERIAL):
             await side.enqueue(number)
@@ -81,7 +77,7 @@ async def _serial(side: _Side, _: Any) -> Figures:
     return {"enqueue, one at a time (jobs/s)": _SERIAL / seconds}
 
 
-async def _together(side: _Side, _: Any) -> Figures:
+async def _together(side: _Side, _: Probe) -> Figures:
     async def produce(first: int) -> None:
         for number in range(_JOBS // 2 // _PRODUCERS):
             await side.enqueue(first + number)
@@ -91,12 +87,12 @@ async def _together(side: _Side, _: Any) -> Figures:
     return {f"enqueue, {_PRODUCERS} at a time (jobs/s)": _JOBS // 2 / seconds}
 
 
-async def _bulk(side: _Side, _: Any) -> Figures:
+async def _bulk(side: _Side, _: Probe) -> Figures:
     seconds, _cpu = await _timed(side.enqueue_bulk(range(_JOBS)))
     return {"enqueue_bulk (jobs/s)": _JOBS / seconds}
 
 
-async def _latency(side: _Side, _: Any) -> Figures:
+async def _latency(side: _Side, _: Probe) -> Figures:
     waits = sorted(await side.latencies(_TIMED, _PAUSE))
     return {
         "enqueue to handler, median (ms)": waits[_TIMED // 2] * 1_000,
@@ -104,18 +100,12 @@ async def _latency(side: _Side, _: Any) -> Figures:
     }
 
 
-async def _commands(side: _Side, server: Any) -> Figures:
-    server.config_resetstat()
-    for number in range(_SERIAL):
-        await side.enqueue(number)
-    await side.drain(_SERIAL)
-    stats: dict[str, dict[str, int]] = server.info("commandstats")
-    sent = sum(
-        row["calls"]
-        for name, row in stats.items()
-        if name.removeprefix("cmdstat_") not in _INNER or isinstance(side, Raw)
-    )
-    return {"commands for a job": sent / _SERIAL}
+async def _commands(side: _Side, server: Probe) -> Figures:
+    with Monitor(server.url) as monitor:
+        for number in range(_SERIAL):
+            await side.enqueue(number)
+        await side.drain(_SERIAL)
+        return {"commands for a job": monitor.sent().total() / _SERIAL}
 
 
 async def _timed(work: Awaitable[object]) -> tuple[float, float]:
@@ -136,13 +126,13 @@ _ROWS: Final = (
 )
 
 
-async def _round(url: str, server: Any) -> dict[str, tuple[float, float]]:
+async def _round(server: Probe) -> dict[str, tuple[float, float]]:
     """Every row on both sides, one after the other."""
     table: dict[str, tuple[float, float]] = {}
     for row in _ROWS:
-        async with Raw(url) as raw:
+        async with Raw(server.url) as raw:
             theirs = await row.measure(raw, server)
-        async with Own(url, row.concurrency) as own:
+        async with Own(server.url, row.concurrency) as own:
             ours = await row.measure(own, server)
         for what, figure in theirs.items():
             name = (
@@ -156,15 +146,10 @@ async def _round(url: str, server: Any) -> dict[str, tuple[float, float]]:
 
 def _imports() -> tuple[float, float]:
     """Milliseconds to import redis.asyncio, and flowd, each in a new process."""
-    return _import("redis.asyncio"), _import("flowd")
-
-
-def _import(module: str) -> float:
-    code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    return (
+        seconds_to_import("redis.asyncio") * 1_000,
+        seconds_to_import("flowd") * 1_000,
     )
-    return float(done.stdout) * 1_000
 
 
 def main() -> None:
@@ -172,9 +157,9 @@ def main() -> None:
     rounds: list[dict[str, tuple[float, float]]] = []
     for _ in range(_ROUNDS):
         with Server("--appendonly", "no") as server:
-            client = redis.Redis(unix_socket_path=server.socket)
-            table = asyncio.run(_round(server.url, client))
-            client.close()
+            probe = Probe(server)
+            table = asyncio.run(_round(probe))
+            probe.client.close()
         rounds.append(table | {"import (ms)": _imports()})
     print(
         f"{platform.machine()}, Python {platform.python_version()}, {_ROUNDS} rounds\n"
@@ -188,6 +173,23 @@ def main() -> None:
         result[what] = {"raw": raw, "flowd": own, "ratio": ratio}
         digits = 0 if raw > 200 else 4
         print(f"{what:44}{raw:10,.{digits}f}{own:10,.{digits}f}{ratio:8.2f}")
+    try:
+        with running() as probe:
+            figures = idle(Peer("flowd"), probe, QUICK)
+    except Failed as error:
+        print(f"idle worker: {error}")
+    else:
+        result["idle worker"] = figures
+        print(
+            "idle worker: {idle_rss:.1f} MB, {idle_cpu:.2f} % CPU, "
+            "{idle_commands:.1f} commands/s".format(**figures)
+        )
+    new, same = generate(SCHEMAS)
+    result["flowd-gen"] = {"all new": new, "nothing changed": same}
+    print(
+        f"flowd-gen, {SCHEMAS} schemas of ten fields: all new {new / SCHEMAS:.3f} s "
+        f"each, nothing changed {same:.2f} s"
+    )
     if len(sys.argv) > 1:
         Path(sys.argv[1]).write_text(json.dumps(result, indent=2) + "\n")
 

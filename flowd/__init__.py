@@ -54,6 +54,7 @@ from flowd.letter import Letter
 from flowd.policy import Backoff, Policy
 from flowd.producer import Producer
 from flowd.queue import Queue
+from flowd.sync import SyncProducer
 
 __all__ = [
     "AccessDenied",
@@ -93,6 +94,7 @@ __all__ = [
     "ServerError",
     "Snooze",
     "StreamShared",
+    "SyncProducer",
     "Unreachable",
     "WrongKeyType",
     "wire",

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import redis.asyncio
+import redis.connection
 from redis.asyncio.connection import (
     AbstractConnection,
     Connection,
+    SSLConnection,
     UnixDomainSocketConnection,
     parse_url,
 )
@@ -25,6 +27,13 @@ __all__ = ["Address"]
 
 _LOGIN: Final = re.compile(r"//.*@")
 _PASSWORD: Final = re.compile(r"(password|username)=[^&]*")
+
+# A client that blocks lends its settings as well.
+_AWAITED: Final[Mapping[object, type[AbstractConnection]]] = {
+    redis.connection.Connection: Connection,
+    redis.connection.SSLConnection: SSLConnection,
+    redis.connection.UnixDomainSocketConnection: UnixDomainSocketConnection,
+}
 
 # What a caller's client may say; timeouts, retries and encodings are flowd's own.
 _LENT: Final = re.compile(
@@ -52,7 +61,9 @@ class Address:
 
     @classmethod
     def of(
-        cls, url: str | None = None, client: redis.asyncio.Redis | None = None
+        cls,
+        url: str | None = None,
+        client: redis.Redis | redis.asyncio.Redis | None = None,
     ) -> Address:
         """From a URL, a client whose settings are lent, or else `FLOWD_URL`.
 
@@ -91,15 +102,20 @@ class Address:
         return cls(_safe(url), kind, settings)
 
     @classmethod
-    def _of_client(cls, client: redis.asyncio.Redis) -> Address:
+    def _of_client(cls, client: redis.Redis | redis.asyncio.Redis) -> Address:
         pool = client.connection_pool
+        given: type[object] = pool.connection_class
+        kind = _AWAITED.get(given, given)
+        if not issubclass(kind, AbstractConnection):
+            rule = f"has connections of the class {given.__name__}; give url= instead"
+            raise OptionError("redis", client, rule)
         settings = {
             k: v for k, v in pool.connection_kwargs.items() if _LENT.fullmatch(k)
         }
         place = settings.get("path") or "{}:{}".format(
             settings.get("host", "localhost"), settings.get("port", 6379)
         )
-        return cls(f"redis at {place}", pool.connection_class, settings)
+        return cls(f"redis at {place}", kind, settings)
 
     async def connection(self, name: str) -> AbstractConnection:
         """A new connection, not yet connected; starts an embedded server if needed."""

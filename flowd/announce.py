@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import traceback
 from collections.abc import Callable
 from itertools import chain
 from typing import Final, Generic, TypeVar
@@ -13,6 +14,7 @@ from flowd import outcome
 from flowd.delivery import Delivery
 from flowd.job import Job
 from flowd.letter import Letter, letter_fields, read_letter
+from flowd.secret import without_secrets
 
 __all__ = ["Announcer"]
 
@@ -63,8 +65,10 @@ class Announcer(Generic[J]):
             if inspect.isawaitable(result):
                 await result
         except Exception:  # the letter is stored, so nothing is lost by this
-            _log.exception(
-                "on_dead_letter failed for letter %s; the letter is kept",
+            text = traceback.format_exc().rstrip()
+            _log.error(
+                "on_dead_letter failed for letter %s; the letter is kept\n%s",
                 letter.id,
+                without_secrets(text, self._job_class, letter.fields),
                 extra={"event": "callback_failed", "letter": letter.id},
             )

@@ -42,18 +42,18 @@ _EXEC: Final = _pack(("EXEC",))
 class _Call:
     """What was asked in one piece, and the one answer that is awaited."""
 
-    __slots__ = ("answers", "due", "late", "packed", "refused", "reply")
+    __slots__ = ("answers", "due", "late", "packed", "refused", "reply", "timeout")
 
     def __init__(self, packed: bytes, answers: int, timeout: float) -> None:
-        loop = asyncio.get_running_loop()
         self.packed = packed
         self.answers = answers
         """How many the server will send; the last one counts."""
 
-        self.due = loop.time() + timeout
+        self.timeout = timeout
+        self.due = 0.0
         self.late = False
         self.refused: ServerError | None = None
-        self.reply: asyncio.Future[object] = loop.create_future()
+        self.reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
     def answer(self, reply: object) -> None:
         """Take one answer; a refusal counts wherever it comes."""
@@ -119,6 +119,9 @@ class _Wire(asyncio.BufferedProtocol):
         calls, self._ready = self._ready, []
         self._sent.extend(calls)
         self._transport.write(b"".join([call.packed for call in calls]))
+        now = self._loop.time()
+        for call in calls:
+            call.due = now + call.timeout
         self._watch(min([call.due for call in calls]))
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's
@@ -264,7 +267,7 @@ class Link:
         failed: ServerError = self._unreachable(ConnectionError("closed"))
         try:
             await asyncio.sleep(0)  # whoever asks in this turn shares what comes of it
-            async with asyncio.timeout_at(max(call.due for call in self._waiting)):
+            async with asyncio.timeout(max(call.timeout for call in self._waiting)):
                 await self._drop()
                 self._wire = await self._open()
         except ServerError as error:

@@ -74,6 +74,7 @@ class Consumer:
         self._cursor: bytes = b"0-0"
         self._stranded = False
         self._flowing = False
+        self._promoting = False
         self._alarm: asyncio.TimerHandle | None = None
         self._failures: Counter[str] = Counter()
         self._tend_at = 0.0
@@ -171,6 +172,8 @@ class Consumer:
         else:
             entries = await self._read_blocking(count, block)
         self._flowing = len(entries) == count
+        if self._promoting:
+            self._tend_at = 0.0  # what was promoted has had its turn
         for entry in entries:
             self._start(entry)
 
@@ -205,6 +208,8 @@ class Consumer:
             self._claim_at = now + min(self._claimer.interval, wait)
             if now >= self._reap_at:
                 await self._reap(now)
+        self._flowing |= tended.promoted > 0
+        self._promoting = tended.next_due == 0
         due = _POLL if tended.next_due is None else min(tended.next_due, _POLL)
         self._tend_at = now + max(due, _SOONEST)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import builtins
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
 
 from flowd.address import Address
 from flowd.errors import LetterNotFound, OptionError, ServerError
+from flowd.item import Item, addition_of
 from flowd.job import Job, spec_of
 from flowd.letter import Letter, read_letter
 from flowd.session import Session
@@ -79,17 +81,23 @@ class DeadLetters(Generic[J]):
             await session.leave()
 
     async def list(
-        self, where: Callable[[Letter[J]], bool] | None = None
+        self,
+        where: Callable[[Letter[J]], bool] | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncIterator[Letter[J]]:
-        """The letters, oldest first, read page by page.
+        """The letters that are there now, oldest first, read page by page.
 
         Args:
             where: only letters for which this is true.
+            since: only jobs that died then or later; the earlier ones are not read.
+            until: only jobs that died before.
 
         Raises:
             ServerError: the server cannot be asked.
         """
-        async for page in self._pages("+", where):
+        async for page in self._pages(where, since, until):
             for letter in page:
                 yield letter
 
@@ -107,23 +115,31 @@ class DeadLetters(Generic[J]):
             raise self._not_found(letter_id)
         return read_letter(*found[0], self._job_class)
 
-    async def redrive(self, letter_id: str) -> str:
+    async def redrive(self, letter: str | Letter[J], *, job: J | None = None) -> str:
         """Put one job back into its stream, with all its attempts; returns its id.
 
         One step inside Redis: the job is in the stream or a dead letter, never both.
 
+        Args:
+            letter: the letter, or its id.
+            job: what takes the job's place; id, times, key and the fields that its
+                class does not know stay.
+
         Raises:
             LetterNotFound: there is none under this id.
+            EncodeError: `job` has no form on the wire, or is too large.
             StreamShared: another group reads the stream.
             ServerError: refused, or the server cannot be asked. Repeating is safe.
         """
-        letter = await self.get(letter_id)
-        (moved,) = await self._stream().redrive([(letter.id, letter.job_id)])
+        found = await self.get(letter) if isinstance(letter, str) else letter
+        edited = {} if job is None else {found.id: _edited(found.fields, job)}
+        pair = (found.id, found.job_id)
+        (moved,) = await self._stream().redrive([pair], edited)
         if isinstance(moved, ServerError):
             raise moved
         if not moved:
-            raise self._not_found(letter_id)
-        return letter.job_id
+            raise self._not_found(found.id)
+        return found.job_id
 
     async def redrive_all(
         self, where: Callable[[Letter[J]], bool] | None = None
@@ -139,7 +155,7 @@ class DeadLetters(Generic[J]):
                 it are back in the stream.
         """
         moved = 0
-        async for page in self._pages(await self._stream().last_letter(), where):
+        async for page in self._pages(where):
             batch = [(letter.id, letter.job_id) for letter in page]
             for result in await self._stream().redrive(batch):
                 if isinstance(result, ServerError):
@@ -147,16 +163,19 @@ class DeadLetters(Generic[J]):
                 moved += result
         return moved
 
-    async def purge(self, letter_id: str) -> None:
+    async def purge(self, letter: str | Letter[J]) -> None:
         """Delete one letter for good and free the idempotency key of its job.
+
+        Args:
+            letter: the letter, or its id.
 
         Raises:
             LetterNotFound: there is none under this id.
             ServerError: the server cannot be asked.
         """
-        letter = await self.get(letter_id)
-        if not await self._purge(letter):
-            raise self._not_found(letter_id)
+        found = await self.get(letter) if isinstance(letter, str) else letter
+        if not await self._purge(found):
+            raise self._not_found(found.id)
 
     async def purge_all(self, where: Callable[[Letter[J]], bool] | None = None) -> int:
         """Delete all letters for good, or those that `where` picks; returns how many.
@@ -165,17 +184,24 @@ class DeadLetters(Generic[J]):
             ServerError: the server cannot be asked.
         """
         purged = 0
-        async for page in self._pages(await self._stream().last_letter(), where):
+        async for page in self._pages(where):
             purged += sum(await asyncio.gather(*map(self._purge, page)))
         return purged
 
     async def _pages(
-        self, last: str, where: Callable[[Letter[J]], bool] | None
+        self,
+        where: Callable[[Letter[J]], bool] | None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncIterator[builtins.list[Letter[J]]]:
-        """The letters up to `last`, page by page; only those that `where` picks."""
-        after = "0-0"
-        while found := await self._stream().letters(f"({after}", last, _PAGE):
-            after = found[-1][0].decode()
+        """The letters that are there now, page by page; those that `where` picks."""
+        # What dies meanwhile is left out, or jobs that die again were caught up for ever.
+        last = await self._stream().last_letter()
+        if until is not None:
+            last = min(last, f"({_ms(until)}-0", key=_order)
+        first = "-" if since is None else f"{_ms(since)}"
+        while found := await self._stream().letters(first, last, _PAGE):
+            first = f"({found[-1][0].decode()}"
             letters = [read_letter(*each, self._job_class) for each in found]
             picked = [each for each in letters if where is None or where(each)]
             if picked:
@@ -197,3 +223,30 @@ class DeadLetters(Generic[J]):
         if self._session is None:
             self._session = Session.join(self._address)
         return Stream(self._session.link, *self._place)
+
+
+def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:
+    """The job's own fields, then those of the entry that its class does not know.
+
+    Of an entry of another version only flowd's own: the job takes the place of the rest.
+    """
+    written = addition_of(Item(job)).fields
+    same = written.get(b"_v", b"1") == fields.get(b"_v", b"1")
+    known = {b"_v", *(name.encode() for name in type(job).SPEC.fields)}
+    kept = {
+        name: value
+        for name, value in fields.items()
+        if name not in known and (same or name.startswith(b"_"))
+    }
+    return {**written, **kept}
+
+
+def _ms(moment: datetime) -> int:
+    # No id is below the first; a moment before 1970 is as good as that.
+    return max(1, int(moment.timestamp() * 1000))
+
+
+def _order(bound: str) -> tuple[int, int]:
+    """The end of a range as numbers; `(5-0` leaves 5-0 out."""
+    ms, _, seq = bound.lstrip("(").partition("-")
+    return int(ms), int(seq) - bound.startswith("(")

@@ -230,6 +230,7 @@ class BulkError(FlowdError):
         ids: the job ids that are certainly stored, in order.
         unknown: how many more were sent, with their answer lost or their durability
             not proved.
+        cause: what broke it off; an error of the caller's iterable as well.
     """
 
     def __init__(self, ids: Sequence[str], unknown: int, cause: Exception) -> None:
@@ -237,6 +238,7 @@ class BulkError(FlowdError):
         super().__init__(f"{len(ids)} jobs are stored{lost}; then: {cause}")
         self.ids = tuple(ids)
         self.unknown = unknown
+        self.cause = cause
 
 
 class LetterNotFound(FlowdError, LookupError):

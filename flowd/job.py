@@ -15,7 +15,16 @@ from flowd.errors import DecodeError, EncodeError, FormatError, NewerVersion
 from flowd.policy import Policy
 from flowd.wire import CodecError
 
-__all__ = ["FORMAT", "MOST_BYTES", "Job", "JobSpec", "decode", "spec_of", "weight"]
+__all__ = [
+    "FORMAT",
+    "MOST_BYTES",
+    "SECRET",
+    "Job",
+    "JobSpec",
+    "decode",
+    "spec_of",
+    "weight",
+]
 
 J = TypeVar("J", bound="Job")
 N = TypeVar("N", bound="Job")
@@ -26,10 +35,12 @@ FORMAT: Final = 1
 MOST_BYTES: Final = 256 * 1024
 """How large a job's fields may be; refused by producers, not decoded by workers."""
 
+SECRET: Final = "<secret>"  # noqa: S105 - the opposite of one
+"""What is shown instead of a secret field's value."""
+
 _SHOWN: Final = 120
 _REASON: Final = 200
 _LISTED: Final = 20
-_SECRET: Final = "<secret>"  # noqa: S105 - what is shown instead of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +127,7 @@ class JobSpec:
         """Say why the field of that wire name has no form on the wire."""
         name = key.decode()
         if name in self.secrets:
-            return EncodeError(self.name, name, _plain(cause), _SECRET)
+            return EncodeError(self.name, name, _plain(cause), SECRET)
         assert dataclasses.is_dataclass(job)
         attribute = dataclasses.fields(job)[self.fields.index(name)].name
         value = _cut(getattr(job, attribute))
@@ -133,7 +144,7 @@ class JobSpec:
         if isinstance(cause, KeyError) and cause.args == (key,):
             return DecodeError(self.name, name, _missing(fields))
         if name in self.secrets:
-            return DecodeError(self.name, name, _plain(cause), _SECRET)
+            return DecodeError(self.name, name, _plain(cause), SECRET)
         value = None if raw is None else _cut(raw)
         error = DecodeError(self.name, name, _reason(cause), value)
         error.__cause__ = cause

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
@@ -56,8 +56,8 @@ class Letter(Generic[J]):
     job: J | None
     """The job; None if the entry cannot be decoded."""
 
-    fields: Mapping[bytes, bytes]
-    """The entry's fields as they were."""
+    fields: Mapping[bytes, bytes] = field(repr=False)
+    """The entry's fields as they were, secrets among them; left out of `repr`."""
 
     reason: str
     """`failed`, `rejected`, `undecodable` or `crashed`; `unknown` if not flowd's."""

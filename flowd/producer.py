@@ -177,7 +177,7 @@ class Producer:
         self,
         url: str | None = None,
         *,
-        redis: redis.asyncio.Redis | None = None,
+        redis: redis.Redis | redis.asyncio.Redis | None = None,
         connect_timeout: float = 5.0,
     ) -> None:
         self._address = Address.of(url, redis)

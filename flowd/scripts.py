@@ -15,6 +15,7 @@ __all__ = [
     "INIT",
     "LEAVE",
     "LEFT",
+    "LOOK",
     "PURGE",
     "REDRIVE",
     "RENEW",
@@ -62,6 +63,7 @@ ENQUEUE: Final = Script("enqueue")
 INIT: Final = Script("init", "only_group", often=False)
 LEAVE: Final = Script("leave", often=False)
 LEFT: Final = Script("left")
+LOOK: Final = Script("look")
 PURGE: Final = Script("purge")
 REDRIVE: Final = Script("redrive", "only_group")
 RENEW: Final = Script("renew", "fence")

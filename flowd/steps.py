@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from flowd.delivery import Delivery, Entry
 from flowd.errors import ServerError
 
-__all__ = ["Addition", "Bury", "Requeue", "Settled", "Sizes", "Tended"]
+__all__ = ["Addition", "Bury", "Requeue", "Settled", "Tended"]
 
 
 class Addition(NamedTuple):
@@ -64,17 +64,6 @@ class Tended(NamedTuple):
     """Seconds until another consumer's lease may run out."""
 
     taken: list[Entry]
-
-
-class Sizes(NamedTuple):
-    """How many jobs a queue holds, by what they do."""
-
-    waiting: int
-    running: int
-    delayed: int
-    dead: int
-    consumers: int | None
-    """None if the group is not there."""
 
 
 Settled: TypeAlias = int | bytes | ServerError

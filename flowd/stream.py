@@ -6,7 +6,6 @@ an answer's type is what the command or the script says it is.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -15,17 +14,18 @@ from typing import Final, cast
 from flowd import scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.delivery import Delivery, Entry
-from flowd.errors import GroupMissing, ServerError
+from flowd.errors import ServerError
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
 from flowd.refusal import refusal
-from flowd.steps import Addition, Bury, Requeue, Settled, Sizes, Tended
+from flowd.steps import Addition, Bury, Requeue, Settled, Tended
 
 __all__ = ["Stream", "registered"]
 
 _PROMOTED_AT_ONCE: Final = 100
 _READ_MARGIN: Final = 1.0
 _FOR_EVER: Final = 1e11
+_NOTHING: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
 
 
 class Stream:
@@ -252,21 +252,26 @@ class Stream:
         return found[0][0].decode() if found else "0-0"
 
     async def redrive(
-        self, letters: Sequence[tuple[str, str]]
+        self,
+        letters: Sequence[tuple[str, str]],
+        edited: Mapping[str, Mapping[bytes, bytes]] = _NOTHING,
     ) -> list[bool | ServerError]:
         """Put dead letters (letter id, job id) back into the stream, in one step each.
 
-        For each: True, False if it is gone, or why it was refused.
+        Under a letter's id, `edited` has the fields that its job gets instead of its
+        own. For each letter: True, False if it is gone, or why it was refused.
 
         Raises:
             StreamShared: another group reads the stream; none was moved.
             ServerError: as `Link.call`. Repeating the call is safe.
         """
-        replies = await scripts.REDRIVE.run(
-            self._link,
-            [self.keys.stream, self.keys.dead],
-            [self.group, LETTER_FIELDS, *chain.from_iterable(letters)],
-        )
+        args: list[Argument] = [self.group, LETTER_FIELDS]
+        for letter_id, job_id in letters:
+            fields = edited.get(letter_id)
+            args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
+            args += chain.from_iterable((fields or {}).items())
+        keys = [self.keys.stream, self.keys.dead]
+        replies = await scripts.REDRIVE.run(self._link, keys, args)
         return [
             refusal(reply[1:].decode()) if reply and reply[:1] == b"!" else bool(reply)
             for reply in cast("list[bytes | None]", replies)
@@ -278,76 +283,6 @@ class Stream:
         if key is not None:
             keys.append(self.keys.idempotency(key))
         return await scripts.PURGE.run(self._link, keys, [letter_id, job_id]) == 1
-
-    async def sizes(self) -> Sizes:
-        """Count what the queue holds.
-
-        Raises:
-            ServerError: as `Link.call`.
-        """
-        entries, delayed, dead, group = await asyncio.gather(
-            self._link.call("XLEN", self.keys.stream),
-            self._link.call("ZCARD", self.keys.delayed),
-            self._link.call("XLEN", self.keys.dead),
-            self._group_size(),
-        )
-        running, consumers = group
-        return Sizes(
-            cast("int", entries) - running,
-            running,
-            cast("int", delayed),
-            cast("int", dead),
-            consumers,
-        )
-
-    async def _group_size(self) -> tuple[int, int | None]:
-        """Entries pending in the group and its consumers."""
-        try:
-            pending, consumers = await asyncio.gather(
-                self._link.call("XPENDING", self.keys.stream, self.group),
-                self._link.call("XINFO", "CONSUMERS", self.keys.stream, self.group),
-            )
-        except GroupMissing:
-            return 0, None
-        return cast("list[int]", pending)[0], len(cast("list[object]", consumers))
-
-    async def groups(self) -> list[str]:
-        """The groups that read the stream; none if it is not there."""
-        try:
-            reply = await self._link.call("XINFO", "GROUPS", self.keys.stream)
-        except ServerError as error:
-            if "no such key" in str(error):
-                return []
-            raise
-        return [
-            cast("bytes", _named(row)[b"name"]).decode("utf-8", "backslashreplace")
-            for row in cast("list[list[object]]", reply)
-        ]
-
-    async def consumers(self) -> list[tuple[int, float]]:
-        """Of each consumer: how many entries it owns, and for how long it was silent."""
-        reply = await self._link.call(
-            "XINFO", "CONSUMERS", self.keys.stream, self.group
-        )
-        rows = map(_named, cast("list[list[object]]", reply))
-        return [
-            (cast("int", row[b"pending"]), cast("int", row[b"idle"]) / 1000)
-            for row in rows
-        ]
-
-    async def silences(self, count: int) -> list[float]:
-        """Of the oldest `count` pending entries: seconds since a sign of life."""
-        reply = await self._link.call(
-            "XPENDING", self.keys.stream, self.group, "-", "+", count
-        )
-        rows = cast("list[tuple[bytes, bytes, int, int]]", reply)
-        return [idle / 1000 for _, _, idle, _ in rows]
-
-    async def first_due(self) -> float | None:
-        """When the first delayed job is due, by the server's clock; None without one."""
-        reply = await self._link.call("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES")
-        found = cast("list[bytes]", reply)
-        return float(found[1]) / 1000 if found else None
 
     async def left(self) -> tuple[int, int]:
         """How many entries are in the stream, and how many jobs are delayed."""
@@ -381,10 +316,6 @@ def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
     each = iter(flat)
     fields = dict(zip(each, each, strict=True))
     return Entry(entry_id, handed_out, fields, len(flat) // 2)
-
-
-def _named(row: list[object]) -> dict[object, object]:
-    return dict(zip(row[::2], row[1::2], strict=True))
 
 
 def _order(entry_id: bytes) -> tuple[int, int]:

@@ -22,8 +22,9 @@ from flowd.errors import DecodeError, NewerVersion, Reject, Retry, Snooze
 from flowd.handler import BoundHandler
 from flowd.job import MOST_BYTES, Job, decode, weight
 from flowd.policy import Policy
+from flowd.secret import without_secrets
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "read_job"]
 
 J = TypeVar("J", bound=Job)
 
@@ -178,20 +179,7 @@ class Worker(Generic[J]):
         return self._max_crashes is not None and delivery.crashes > self._max_crashes
 
     def _decode(self, delivery: Delivery) -> J:
-        if delivery.size > _MOST_FIELDS + ENVELOPE:
-            raise DecodeError(
-                self._job_class.SPEC.name,
-                "",
-                f"the entry has {delivery.size} fields; a job has {_MOST_FIELDS} at most",
-            )
-        if weight(delivery.fields) > MOST_BYTES + _ENVELOPE_BYTES:
-            raise DecodeError(
-                self._job_class.SPEC.name,
-                "",
-                f"the entry has more than {MOST_BYTES} bytes, which no job may have",
-            )
-        delivery.read_envelope()
-        return decode(self._job_class, delivery.fields)
+        return read_job(self._job_class, delivery)
 
     def _cancelled(
         self, error: asyncio.CancelledError, delivery: Delivery
@@ -229,12 +217,7 @@ class Worker(Generic[J]):
         )
 
     def _public(self, text: str, delivery: Delivery) -> str:
-        """The text without the values of secret fields, where a handler put them in."""
-        for name in self._job_class.SPEC.secrets:
-            value = delivery.fields.get(name.encode(), b"").decode("utf-8", "ignore")
-            if len(value) > 2:
-                text = text.replace(value, "<secret>")
-        return text
+        return without_secrets(text, self._job_class, delivery.fields)
 
     def _watch(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -255,13 +238,32 @@ class Worker(Generic[J]):
             delivery.task.cancel()
 
 
+def read_job(job_class: type[J], delivery: Delivery) -> J:
+    """The job of a delivery, and its counters.
+
+    Raises:
+        NewerVersion: the class does not know its version yet.
+        DecodeError: it is none, or larger than a job may be.
+    """
+    name = job_class.SPEC.name
+    if delivery.size > _MOST_FIELDS + ENVELOPE:
+        text = f"the entry has {delivery.size} fields; a job has {_MOST_FIELDS} at most"
+        raise DecodeError(name, "", text)
+    if weight(delivery.fields) > MOST_BYTES + _ENVELOPE_BYTES:
+        text = f"the entry has more than {MOST_BYTES} bytes, which no job may have"
+        raise DecodeError(name, "", text)
+    delivery.read_envelope()
+    return decode(job_class, delivery.fields)
+
+
 def _begin(
     attempt: Coroutine[object, object, None], context: contextvars.Context
 ) -> asyncio.Task[None]:
     """A task; where Python can, one that waits for nothing has ended by then."""
+    loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
-        return asyncio.Task(attempt, context=context, eager_start=True)
-    return asyncio.Task(attempt, context=context)
+        return asyncio.Task(attempt, loop=loop, context=context, eager_start=True)
+    return asyncio.Task(attempt, loop=loop, context=context)
 
 
 def _describe(error: BaseException) -> str:

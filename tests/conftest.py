@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ _LIMIT: Final = 30.0
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose server and loop, and generate the example jobs for import."""
+    # A shell that starts the tests in the background ignores Ctrl-C for all below it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if _LOOP not in _LOOPS:
         raise pytest.UsageError(f"FLOWD_TEST_LOOP is {_LOOP!r}; asyncio or uvloop")
     try:

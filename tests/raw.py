@@ -49,6 +49,16 @@ class Raw:
         self._socket.sendall(b"*%d\r\n%b" % (len(bulks), b"".join(bulks)))
         return self._reply()
 
+    def line(self) -> bytes:
+        """Return the next line that comes unasked, as after MONITOR."""
+        return _bytes(self._reply())
+
+    def calls(self, command: str) -> int:
+        """Return how often the server ran a command, those inside scripts as well."""
+        lines = _text(self("INFO", "commandstats")).splitlines()
+        counts = dict(line.split(":calls=") for line in lines if ":calls=" in line)
+        return int(counts.get(f"cmdstat_{command}", "0").partition(",")[0])
+
     def entries(self, stream: str) -> list[tuple[str, dict[bytes, bytes]]]:
         """Return a stream's entries, oldest first: id and fields."""
         return [_entry(reply) for reply in _list(self("XRANGE", stream, "-", "+"))]

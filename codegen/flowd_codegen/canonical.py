@@ -36,7 +36,7 @@ from flowd_codegen.schema import (
     is_table,
 )
 
-__all__ = ["Form", "field_form", "policy_form", "schema_form"]
+__all__ = ["Form", "field_form", "policy_form", "schema_form", "type_text"]
 
 Form: TypeAlias = dict[str, object]
 """A table of the language; what JSON can hold."""
@@ -123,7 +123,7 @@ def field_form(field: Field, records: _Records = MappingProxyType({})) -> Form:
     """
     kind, default, mapper = base(field.type), field.default, field.mapper
     return _given(
-        type=_type(field.type),
+        type=type_text(field.type),
         one_of=[*kind.values] if isinstance(kind, OneOf) else None,
         default=(
             _default(field.type, default.value, records)
@@ -147,20 +147,21 @@ def field_form(field: Field, records: _Records = MappingProxyType({})) -> Form:
     )
 
 
-def _type(kind: Type) -> str:
+def type_text(kind: Type) -> str:
+    """Spell a type as a schema does; of a `one_of`, the type of its values."""
     match kind:
         case Scalar(name) | EnumRef(name) | RecordRef(name):
             return name
         case ListOf(item):
-            return f"list[{_type(item)}]"
+            return f"list[{type_text(item)}]"
         case DictOf(value):
-            return f"dict[str, {_type(value)}]"
+            return f"dict[str, {type_text(value)}]"
         case OneOf(values):
             return "str" if isinstance(values[0], str) else "int"
         case External(module, name):
             return f"{module}:{name}"
         case Optional(item):
-            return f"{_type(item)}?"
+            return f"{type_text(item)}?"
 
 
 def _default(kind: Type, value: object, records: _Records) -> object:

@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Code(StrEnum):
-    """E1 structure, E2 types, E3 values, E4 names and files; W warnings."""
+    """E1 structure, E2 types, E3 values, E4 names and files, E5 Rust; W warnings; words: `live`."""
 
     SYNTAX = "E101"
     UNKNOWN_KEY = "E102"
@@ -86,10 +86,17 @@ class Code(StrEnum):
     REVISION = "E417"
     MIGRATION = "E418"
 
+    RUST_KEY = "E501"
+    RUST_TYPE = "E502"
+    RUST_NAME = "E503"
+
     NOTHING_DECLARED = "W101"
     MAPPER_UNUSED = "W102"
     WAIVER_UNUSED = "W103"
     STUB = "W104"
+    UNREADABLE = "UNREADABLE"
+    NEWER_VERSION = "NEWER_VERSION"
+    UNDECODABLE_BEFORE = "UNDECODABLE_BEFORE"
 
 
 Severity: TypeAlias = Literal["error", "breaking", "warning", "note"]

@@ -15,6 +15,7 @@ __all__ = [
     "FIELD_NAME",
     "MEMBER_NAME",
     "MODULE_PART",
+    "RESERVED_CLASSES",
     "attribute",
     "check_name",
     "member_name",
@@ -38,7 +39,7 @@ MODULE_PART: Final = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
 Two leading underscores are left out: Python renames such names inside a class.
 """
 
-_RESERVED_CLASSES: Final = frozenset(("Exception", "False", "None", "True"))
+RESERVED_CLASSES: Final = frozenset(("Exception", "False", "None", "True"))
 """Names that a generated module uses and cannot import under another name."""
 
 _RESERVED_ATTRIBUTES: Final = frozenset(
@@ -138,7 +139,7 @@ def check_name(name: str, kind: _Named, place: Place, report: Report) -> bool:
             f"{kind} names are {rule}",
         )
         return False
-    if grammar is CLASS_NAME and name in _RESERVED_CLASSES:
+    if grammar is CLASS_NAME and name in RESERVED_CLASSES:
         report(
             Code.NAME_TAKEN,
             place,

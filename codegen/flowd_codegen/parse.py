@@ -27,11 +27,15 @@ from flowd_codegen.scope import (
 from flowd_codegen.source import Sources, load
 from flowd_codegen.table import Table
 
-__all__ = ["parse"]
+__all__ = ["LANGUAGE", "TOP_KEYS", "parse"]
 
-_KEYS: Final = ("flowd", "doc", "enum", "record", "mapper", "job")
+TOP_KEYS: Final = ("flowd", "doc", "enum", "record", "mapper", "job")
+"""The keys at the top of a schema file."""
+
+LANGUAGE: Final = 1
+"""The version of the schema language."""
+
 _CLASSES: Final[tuple[Kind, ...]] = ("enum", "record", "job")
-_LANGUAGE: Final = 1
 
 _Owner = TypeVar("_Owner", Record, Job)
 
@@ -113,14 +117,14 @@ class _File:
 def _declare(file: _File, scope: Scope) -> None:
     """Take up the names of a file, and read what fields will ask for."""
     root = file.root
-    root.refuse_others(_KEYS, "top-level key")
+    root.refuse_others(TOP_KEYS, "top-level key")
     root.text("doc")
-    if root.integer("flowd") not in (None, _LANGUAGE):
+    if root.integer("flowd") not in (None, LANGUAGE):
         root.report(
             Code.LANGUAGE_VERSION,
             root.at("flowd"),
             "this flowd-gen does not know that version of the schema language",
-            f"it knows `flowd = {_LANGUAGE}`; upgrade flowd for a later one",
+            f"it knows `flowd = {LANGUAGE}`; upgrade flowd for a later one",
         )
     for kind in _CLASSES:
         for name, table in root.tables(kind):

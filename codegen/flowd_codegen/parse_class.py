@@ -17,14 +17,31 @@ from flowd_codegen.scope import Scope
 from flowd_codegen.suggest import nearest
 from flowd_codegen.table import Table, kind_of
 
-__all__ = ["parse_enum", "parse_job", "parse_record"]
+__all__ = [
+    "ENUM_OPTIONS",
+    "JOB_OPTIONS",
+    "RECORD_OPTIONS",
+    "parse_enum",
+    "parse_job",
+    "parse_record",
+]
 
-_KEYS: Final = ("values", "doc", "reserved", "allow", "deprecated")
+ENUM_OPTIONS: Final = ("values", "doc", "reserved", "allow", "deprecated")
+"""The keys of an enum's table."""
+
+RECORD_OPTIONS: Final = ("fields", "doc", "reserved", "allow", "deprecated")
+"""The keys of a record's table."""
+
+JOB_OPTIONS: Final = (
+    *("fields", "queue", "version", "oldest"),
+    *("doc", "reserved", "allow", "deprecated"),
+)
+"""The keys of a job's table, but for `v1`, `v2` and so on."""
 
 
 def parse_enum(name: str, table: Table) -> Enum:
     """Read an enum; faults are reported."""
-    table.refuse_others(_KEYS, "enum option")
+    table.refuse_others(ENUM_OPTIONS, "enum option")
     reserved = {text: place for place, text in table.texts("reserved")}
     members: dict[str, Place] = {}
     texts: dict[str, Place] = {}
@@ -107,11 +124,6 @@ def _named(values: Table) -> Iterator[tuple[str, str, Place]]:
             yield member, text, place
 
 
-_RECORD: Final = ("fields", "doc", "reserved", "allow", "deprecated")
-_JOB: Final = (
-    *("fields", "queue", "version", "oldest"),
-    *("doc", "reserved", "allow", "deprecated"),
-)
 _ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
 _REFUSED: Final = dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE)
 
@@ -119,7 +131,7 @@ _REFUSED: Final = dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE)
 def parse_record(name: str, table: Table, scope: Scope) -> Record:
     """Read a record, its defaults as written; faults are reported."""
     advice = f"fields go into `[record.{visible(name)}.fields]`"
-    table.refuse_others(_RECORD, "record option", otherwise=advice)
+    table.refuse_others(RECORD_OPTIONS, "record option", otherwise=advice)
     keys = WireKeys(table)
     return Record(
         name=name,
@@ -134,7 +146,7 @@ def parse_record(name: str, table: Table, scope: Scope) -> Record:
 def parse_job(name: str, table: Table, scope: Scope) -> Job:
     """Read a job, its defaults as written; faults are reported."""
     advice = f"fields go into `[job.{visible(name)}.fields]`"
-    known = (*_JOB, *version_keys(table).values())
+    known = (*JOB_OPTIONS, *version_keys(table).values())
     table.refuse_others(known, "job option", _REFUSED, advice)
     keys = WireKeys(table)
     policy = parse_queue(name, table.table("queue"))

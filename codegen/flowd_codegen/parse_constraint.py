@@ -13,10 +13,13 @@ from flowd_codegen.parse_type import INTEGERS
 from flowd_codegen.schema import DictOf, ListOf, OneOf, Optional, Scalar, Type, base
 from flowd_codegen.table import Table
 
-_RANGE: Final = ("min", "max")
-_LENGTHS: Final = ("min_len", "max_len")
+__all__ = ["LENGTHS", "RANGE", "Constraints", "parse_constraints", "parse_one_of"]
 
-__all__ = ["Constraints", "parse_constraints", "parse_one_of"]
+RANGE: Final = ("min", "max")
+"""The bounds of a number."""
+
+LENGTHS: Final = ("min_len", "max_len")
+"""The bounds of a size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,10 @@ def parse_constraints(options: Table, found: Type) -> Constraints:
     _refuse(options, ("min", "max"), "numbers", fits=numeric)
     _refuse(options, ("min_len", "max_len"), "str, bytes, list and dict", fits=sized)
     _refuse(options, ("pattern",), "str", fits=text)
-    low, high = (_bound(options, key, inner) if numeric else None for key in _RANGE)
-    fewest, most = (_length(options, key) if sized else None for key in _LENGTHS)
-    _refuse_crossed(options, _RANGE, low, high)
-    _refuse_crossed(options, _LENGTHS, fewest, most)
+    low, high = (_bound(options, key, inner) if numeric else None for key in RANGE)
+    fewest, most = (_length(options, key) if sized else None for key in LENGTHS)
+    _refuse_crossed(options, RANGE, low, high)
+    _refuse_crossed(options, LENGTHS, fewest, most)
     return Constraints(low, high, fewest, most, _pattern(options) if text else None)
 
 

@@ -28,12 +28,21 @@ from flowd_codegen.schema import (
 from flowd_codegen.scope import Scope
 from flowd_codegen.table import Table, Toml
 
-__all__ = ["FIELD_OPTIONS", "WireKeys", "parse_fields"]
+__all__ = [
+    "FIELD_OPTIONS",
+    "IN_JOB",
+    "IN_RECORD",
+    "MOST_FIELDS",
+    "WireKeys",
+    "parse_fields",
+]
 
 
 _Encodings: TypeAlias = Mapping[str, tuple[Encoding, ...]]
 
-_MOST_FIELDS: Final = 1000
+MOST_FIELDS: Final = 1000
+"""How many fields a job or record may have."""
+
 FIELD_OPTIONS: Final = (
     *("type", "default", "factory", "doc", "deprecated", "key", "aliases"),
     *("mapper", "encoding", "one_of", "min", "max", "min_len", "max_len"),
@@ -53,15 +62,18 @@ _REFUSED: Final = {
     "serialize": _SIDE,
     "deserialize": _SIDE,
 }
-_IN_JOB: Final[_Encodings] = {
+IN_JOB: Final[_Encodings] = {
     "bool": ("text", "01"),
     "bytes": ("base64", "hex", "raw"),
     "datetime": ("rfc3339", "unix_ms"),
 }
-_IN_RECORD: Final[_Encodings] = {
+"""The encodings of a field of a job, by its type; the first is the type's own."""
+
+IN_RECORD: Final[_Encodings] = {
     "bytes": ("base64", "hex"),
     "datetime": ("rfc3339", "unix_ms"),
 }
+"""The same for a field of a record."""
 
 
 def parse_fields(
@@ -76,15 +88,15 @@ def parse_fields(
         in_record: the fields are members of a JSON object.
     """
     table = owner.table("fields")
-    if len(table.values) > _MOST_FIELDS:
+    if len(table.values) > MOST_FIELDS:
         table.report(
             Code.TOO_MANY_FIELDS,
             table.place.key(),
-            f"{len(table.values):,} fields, where at most {_MOST_FIELDS:,} are allowed",
+            f"{len(table.values):,} fields, where at most {MOST_FIELDS:,} are allowed",
             "put some of them into a `[record.…]`",
         )
     _check_attributes(table)
-    encodings = _IN_RECORD if in_record else _IN_JOB
+    encodings = IN_RECORD if in_record else IN_JOB
     fields = (
         _field(options, name, keys, scope, encodings)
         for name, value in table.values.items()

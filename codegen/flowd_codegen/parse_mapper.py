@@ -24,10 +24,11 @@ from flowd_codegen.scope import Scope
 from flowd_codegen.suggest import nearest
 from flowd_codegen.table import Table
 
-__all__ = ["field_mapper", "parse_mapper", "read_function", "split_reference"]
+__all__ = ["SIDES", "field_mapper", "parse_mapper", "read_function", "split_reference"]
 
 
-_SIDES: Final = ("serialize", "deserialize")
+SIDES: Final = ("serialize", "deserialize")
+"""The keys of a mapper."""
 
 
 def split_reference(text: str) -> tuple[str, str] | None:
@@ -66,15 +67,15 @@ def read_function(table: Table, key: str) -> Function | None:
 
 def parse_mapper(table: Table) -> Mapper:
     """Read a pair of functions; at least one must be there."""
-    table.refuse_others(_SIDES, "mapper option")
-    if not any(side in table.values for side in _SIDES):
+    table.refuse_others(SIDES, "mapper option")
+    if not any(side in table.values for side in SIDES):
         table.report(
             Code.MISSING_KEY,
             table.place.key(),
             "a mapper needs `serialize`, `deserialize` or both",
             "they name functions: `shop.mappers:ser_tags`",
         )
-    return Mapper(*(read_function(table, side) for side in _SIDES))
+    return Mapper(*(read_function(table, side) for side in SIDES))
 
 
 def field_mapper(options: Table, found: Type, scope: Scope) -> Mapper | None:

@@ -13,14 +13,21 @@ from flowd_codegen.naming import snake_case
 from flowd_codegen.place import Place
 from flowd_codegen.table import Table, Toml, kind_of
 
-__all__ = ["QUEUE_OPTIONS", "duration_text", "parse_queue", "read_duration"]
+__all__ = [
+    "BACKOFF_OPTIONS",
+    "DURATION",
+    "QUEUE_OPTIONS",
+    "duration_text",
+    "parse_queue",
+    "read_duration",
+]
 
 _UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_DURATION: Final = re.compile(
-    r"(?:(?P<d>\d{1,9})d)?(?:(?P<h>\d{1,9})h)?(?:(?P<m>\d{1,9})m)?"
-    r"(?:(?P<s>\d{1,9})s)?(?:(?P<ms>\d{1,12})ms)?",
-    re.ASCII,
+DURATION: Final = re.compile(
+    r"(?=.)(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?"
+    r"(?:([0-9]{1,9})s)?(?:([0-9]{1,12})ms)?"
 )
+"""A duration as schemas write it, in syntax that JavaScript reads too."""
 
 
 _Rules = TypeVar("_Rules", Policy, Backoff)
@@ -29,12 +36,10 @@ _Reader: TypeAlias = Callable[[Table, str], object]
 
 def read_duration(value: Toml, place: Place, report: Report) -> int | None:
     """Give whole milliseconds; None when it is no duration, which is reported."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match and match[0]:
-        return sum(
-            int(count) * _UNITS[unit]
-            for unit, count in match.groupdict(default="0").items()
-        )
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        counts = zip(match.groups("0"), _UNITS.values(), strict=True)
+        return sum(int(count) * unit for count, unit in counts)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         label = f'write `"{value}s"`: a duration has a unit'
     else:
@@ -114,6 +119,9 @@ _QUEUE: Final[dict[str, _Reader]] = {
 
 QUEUE_OPTIONS: Final = tuple(_QUEUE)
 """The keys of a queue table, which are the fields of `Policy`."""
+
+BACKOFF_OPTIONS: Final = tuple(_BACKOFF)
+"""The keys of its `backoff`."""
 
 _DEPLOYMENT: Final = (
     Code.REFUSED_KEY,

@@ -13,18 +13,27 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from flowd.cli import dlq, doctor, run, stats
+from flowd.cli import completion, dlq, doctor, jobs, run, stats
 from flowd.cli.load import UsageError
 from flowd.display import printable
-from flowd.errors import LetterNotFound, OptionError, ServerError
+from flowd.errors import (
+    DecodeError,
+    EncodeError,
+    LetterNotFound,
+    OptionError,
+    ServerError,
+)
 
 __all__ = ["main"]
 
 _EPILOG = """\
 examples:
   flowd run app.workers:queues          run what `queues` in app/workers.py holds
-  flowd stats                           how many jobs wait, run and died
-  flowd dlq list --job jobs.email:Email
+  flowd stats --watch                   what queues hold, and who works on them
+  flowd jobs list --state running       what runs now
+  flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
+  flowd dlq list --newer 1h             what died lately, and why
+  flowd dlq redrive --all --error TimeoutError --rate 50/s
   flowd doctor                          what is wrong with the server, and what to do
 
 The server is --url, or the environment variable FLOWD_URL, which other users of the
@@ -49,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.command(options)
     except LetterNotFound as error:
         return _say(error, 1)
-    except (OptionError, UsageError) as error:
+    except (OptionError, UsageError, EncodeError, DecodeError) as error:
         return _say(error, 2)
     except ServerError as error:
         return _say(error, 3)
@@ -81,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     run.add(commands)
     stats.add(commands)
+    jobs.add(commands)
     dlq.add(commands)
     doctor.add(commands)
+    completion.add(commands, parser)
     return parser

@@ -1,168 +1,173 @@
-"""`flowd dlq`: list, show, redrive and purge dead letters."""
+"""`flowd dlq`: list, show, export, redrive and purge dead letters."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import itertools
 import sys
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Final, TypeAlias
 
-from flowd.address import Address
-from flowd.cli.load import UsageError, load_job_class
-from flowd.cli.options import Commands, add_app_dir, add_server
-from flowd.deadletter import DeadLetters
+from flowd.cli.letters import (
+    Request,
+    add_pick,
+    letter_as_json,
+    letter_line,
+    requested,
+)
+from flowd.cli.load import UsageError
+from flowd.cli.options import Commands, add_command, count, pair, rate
+from flowd.cli.redrive import purge, redrive
+from flowd.cli.show import field_texts, print_json, progress
+from flowd.cli.target import add_target
 from flowd.display import printable
-from flowd.job import Job
-from flowd.letter import Letter
-from flowd.session import Session
-from flowd.stream import registered
 
 __all__ = ["add"]
 
 _LIMIT: Final = 50
-_SHORT: Final = 120
-_ALL: Final = 1_000_000
-_SECRET: Final = "<secret>"  # noqa: S105 - what is shown instead of one
+_SCAN: Final = 20_000
+_LONG: Final = 10_000
 
 _DESCRIPTION: Final = """\
 Jobs that were given up, kept with their bytes and the reason.
 
-The queue is named by --stream, or by --job, the generated class: then fields that the
-schema calls secret are hidden, and all others are shown."""
+The queue is named by --job, the generated class, or by --stream. The class says which
+fields are secret: they are hidden. Of a field that no class names the size is shown,
+unless you ask for all of them with --raw."""
 
+_EXAMPLES: Final = """\
+  flowd dlq list --newer 1h
+  flowd dlq list --stream emails --error TimeoutError
+  flowd dlq show 1795535506792-0
+  flowd dlq redrive --all --error TimeoutError --dry-run
+  flowd dlq redrive --all --error TimeoutError --rate 50/s
+  flowd dlq redrive --all --job jobs.email:Email --field to=x --set to=a@b.c
+  flowd dlq export --older 30d --raw > letters.jsonl
+  flowd dlq purge --all --older 30d"""
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What a verb works on."""
-
-    letters: DeadLetters[Job]
-    secrets: Collection[str]
-    options: argparse.Namespace
-
-
-Action: TypeAlias = Callable[[_Request], Awaitable[int]]
+Action: TypeAlias = Callable[[Request], Awaitable[int]]
 
 
 def add(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "dlq",
-        help="list, show, redrive and purge dead letters",
+        "list, show, export, redrive and purge dead letters",
+        None,
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listing = _verb(verbs, "list", "one line for each letter, oldest first", _list)
+    add_pick(listing, _LIMIT)
     listing.add_argument(
-        *("-n", "--limit"),
-        type=int,
-        default=_LIMIT,
-        help=f"how many at most (default: {_LIMIT}; 0: all)",
+        "--scan",
+        metavar="N",
+        type=count,
+        default=_SCAN,
+        help=f"look at so many letters at most (default: {_SCAN:,}; 0: all)",
     )
-    _add_where(listing)
     showing = _verb(verbs, "show", "everything about one letter", _show)
     showing.add_argument("id", metavar="ID")
-    redriving = _verb(verbs, "redrive", "put jobs back into their stream", _redrive)
-    _add_choice(redriving)
-    purging = _verb(verbs, "purge", "delete letters for good", _purge)
-    _add_choice(purging)
+    exporting = _verb(verbs, "export", "letters as lines of JSON, nothing cut", _export)
+    add_pick(exporting, 0)
+    redriving = _verb(verbs, "redrive", "put jobs back into their stream", redrive)
+    redriving.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        type=pair,
+        action="append",
+        default=[],
+        help="first give a field another value; needs --job, whose class checks it",
+    )
+    purging = _verb(verbs, "purge", "delete letters for good", purge)
     purging.add_argument("--yes", action="store_true", help="do not ask")
+    for each in (redriving, purging):
+        each.add_argument("ids", metavar="ID", nargs="*")
+        each.add_argument(
+            "--all", action="store_true", help="all letters, or those that match"
+        )
+        each.add_argument(
+            "--dry-run", action="store_true", help="say which, and change nothing"
+        )
+        each.add_argument(
+            "--rate", metavar="N/s", type=rate, help="so many in a second, at most"
+        )
+        add_pick(each, 0)
 
 
 def _verb(
     verbs: Commands, name: str, text: str, action: Action
 ) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(
-        name,
-        help=text,
-        description=f"{text.capitalize()}.",
-        formatter_class=argparse.HelpFormatter,
-    )
-    queue = parser.add_mutually_exclusive_group(required=True)
-    queue.add_argument("--stream", help="the queue's stream")
-    queue.add_argument("--job", metavar="MODULE:CLASS", help="the queue's job class")
-    parser.add_argument("--group", help="the stream's group (default: the one it has)")
-    add_app_dir(parser)
-    add_server(parser)
-
     def command(options: argparse.Namespace) -> int:
-        return asyncio.run(_with_letters(options, action))
+        return asyncio.run(_carry_out(options, action))
 
-    parser.set_defaults(command=command)
+    own = [line for line in _EXAMPLES.splitlines() if f" dlq {name} " in line]
+    parser = add_command(verbs, name, text, command, examples="\n".join(own))
+    add_target(parser)
     return parser
 
 
-def _add_where(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--where", metavar="TEXT", help="only letters whose reason or error has TEXT"
-    )
+async def _carry_out(options: argparse.Namespace, action: Action) -> int:
+    async with requested(options) as request:
+        return await action(request)
 
 
-def _add_choice(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", metavar="ID", nargs="*")
-    parser.add_argument("--all", action="store_true", help="all letters")
-    _add_where(parser)
+async def _list(request: Request) -> int:
+    options, shown = request.options, 0
+    looked = itertools.count()
+    total = await request.total()
+    more = options.limit and options.limit + 1  # one behind the last tells of others
+    bar = progress("looking", total) if request.is_filtered else nullcontext(int)
+    with bar as advance:
 
+        def told() -> None:
+            next(looked)
+            advance()
 
-async def _with_letters(options: argparse.Namespace, action: Action) -> int:
-    """Carry out a verb on the dead letters of the queue that the options name."""
-    job_class: type[Job] | None = None
-    group: str | None = options.group
-    if options.job is not None:
-        job_class = load_job_class(options.job, options.app_dir)
-    elif group is None:
-        group = await _only_group(Address.of(options.url), options.stream)
-    secrets = () if job_class is None else job_class.SPEC.secrets
-    async with DeadLetters(
-        job_class, options.url, stream=options.stream, group=group
-    ) as letters:
-        return await action(_Request(letters, secrets, options))
-
-
-async def _only_group(address: Address, stream: str) -> str:
-    session = Session.join(address)
-    try:
-        queues = await registered(session.link)
-    finally:
-        await session.leave()
-    groups = [queue.group for queue in queues if queue.keys.stream == stream]
-    if len(groups) == 1:
-        return groups[0]
-    known = ", ".join(sorted({queue.keys.stream for queue in queues})) or "none"
-    raise UsageError(
-        f"{stream} has the groups {', '.join(groups)}: choose one with --group"
-        if groups
-        else f"no queue on stream {stream} was set up on this server (there: {known});"
-        " if there was one, name its --group"
-    )
-
-
-async def _list(request: _Request) -> int:
-    letters, options = request.letters, request.options
-    shown, limit = 0, options.limit
-    async for letter in letters.list(_filter(options)):
-        if limit and shown == limit:
-            print(f"… and more: --limit 0 shows all ({limit} shown)", file=sys.stderr)
-            break
+        async for letter in request.picked(told, scan=options.scan, limit=more):
+            if options.limit and shown == options.limit:
+                text = f"… and more: --limit 0 shows all ({shown} shown)"
+                print(text, file=sys.stderr)
+                break
+            if options.json:
+                print_json(letter_as_json(letter, request.target))
+            else:
+                print(letter_line(letter))
+            shown += 1
+    if options.scan and next(looked) == options.scan < total:
+        text = f"looked at {options.scan:,} of {total:,} letters: --scan 0 looks at all"
+        print(text, file=sys.stderr)
+    elif not shown:
+        which = " that match" if request.is_filtered else ""
         print(
-            json.dumps(_as_json(letter, request.secrets))
-            if options.json
-            else _line(letter)
+            f"no dead letters{which} of {printable(request.target.name)}",
+            file=sys.stderr,
         )
-        shown += 1
-    if not shown:
-        print("no dead letters", file=sys.stderr)
     return 0
 
 
-async def _show(request: _Request) -> int:
-    letters, options = request.letters, request.options
-    letter = await letters.get(options.id)
-    if options.json:
-        print(json.dumps(_as_json(letter, request.secrets), indent=2))
+async def _export(request: Request) -> int:
+    if request.target.job_class is None and not request.target.raw:
+        # Who purges what was saved must know what was not.
+        raise UsageError(
+            "an export without a class would hide every value: name it with --job"
+            " MODULE:CLASS, which hides secret fields only, or hide nothing with --raw"
+        )
+    with progress("exporting", await request.total()) as told:
+        async for letter in request.picked(told, limit=request.options.limit):
+            print_json(letter_as_json(letter, request.target))
+    return 0
+
+
+async def _show(request: Request) -> int:
+    target = request.target
+    letter = await request.letters.get(request.options.id)
+    if request.options.json:
+        print_json(letter_as_json(letter, target), indent=True)
         return 0
     rows = {
         "letter": letter.id,
@@ -175,102 +180,15 @@ async def _show(request: _Request) -> int:
         "consumer": letter.consumer,
         "error": letter.error,
     }
+    if target.job_class is not None:
+        rows["decodes"] = target.decodes(letter.fields)
     for name, value in rows.items():
-        print(f"{name:<11} {printable(value, _ALL)}")
+        print(f"{name:<11} {printable(value, _LONG)}")
     print("fields")
-    for name, value in _fields(letter, request.secrets).items():
-        print(f"  {printable(name)} = {printable(value, _ALL)}")
+    for name, value in field_texts(letter.fields, target.hidden(letter.fields)).items():
+        print(f"  {printable(name)} = {printable(value, _LONG)}")
     if letter.traceback:
         print("traceback")
         for line in letter.traceback.splitlines():
-            print(f"  {printable(line, _ALL)}")
+            print(f"  {printable(line, _LONG)}")
     return 0
-
-
-async def _redrive(request: _Request) -> int:
-    letters, options = request.letters, request.options
-    _check_choice(options)
-    if options.all:
-        moved = await letters.redrive_all(_filter(options))
-    else:
-        moved = len([await letters.redrive(each) for each in options.ids])
-    return _tell("redriven", "put back into the stream", moved, options)
-
-
-async def _purge(request: _Request) -> int:
-    letters, options = request.letters, request.options
-    _check_choice(options)
-    if not options.yes:
-        which = "all dead letters" if options.all else f"{len(options.ids)} letters"
-        if options.where:
-            which = f"all dead letters about {options.where!r}"
-        _confirm(f"Delete {printable(which)} for good?")
-    if options.all:
-        purged = await letters.purge_all(_filter(options))
-    else:
-        for each in options.ids:
-            await letters.purge(each)
-        purged = len(options.ids)
-    return _tell("purged", "deleted", purged, options)
-
-
-def _check_choice(options: argparse.Namespace) -> None:
-    if bool(options.ids) == options.all:
-        raise UsageError("give the IDs of letters, or --all")
-    if options.where and not options.all:
-        raise UsageError("--where chooses among --all")
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError("purging cannot be undone: confirm it with --yes")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing was deleted")
-
-
-def _tell(name: str, what: str, count: int, options: argparse.Namespace) -> int:
-    jobs = "1 job" if count == 1 else f"{count} jobs"
-    print(json.dumps({name: count}) if options.json else f"{jobs} {what}")
-    return 0
-
-
-def _filter(options: argparse.Namespace) -> Callable[[Letter[Job]], bool] | None:
-    text: str | None = options.where
-    if text is None:
-        return None
-    return lambda letter: text in letter.reason or text in letter.error
-
-
-def _line(letter: Letter[Job]) -> str:
-    died = f"{letter.died_at:%Y-%m-%d %H:%M:%S}"
-    error = printable(letter.error, _SHORT)
-    return f"{letter.id:<18} {died} {printable(letter.reason):<11} {error}"
-
-
-def _fields(letter: Letter[Job], secrets: Collection[str]) -> dict[str, str]:
-    """The entry's fields as text; bytes that are none are shown as escapes."""
-    names = {name: name.decode("utf-8", "backslashreplace") for name in letter.fields}
-    return {
-        text: (
-            _SECRET
-            if text in secrets
-            else letter.fields[name].decode("utf-8", "backslashreplace")
-        )
-        for name, text in names.items()
-    }
-
-
-def _as_json(letter: Letter[Job], secrets: Collection[str]) -> dict[str, object]:
-    return {
-        "id": letter.id,
-        "job_id": letter.job_id,
-        "reason": letter.reason,
-        "error": letter.error,
-        "traceback": letter.traceback,
-        "attempts": letter.attempts,
-        "deliveries": letter.deliveries,
-        "enqueued_at": letter.enqueued_at.isoformat(),
-        "died_at": letter.died_at.isoformat(),
-        "consumer": letter.consumer,
-        "fields": _fields(letter, secrets),
-    }

@@ -9,7 +9,7 @@ import json
 from typing import Final
 
 from flowd.address import Address
-from flowd.cli.options import Commands, add_server, seconds
+from flowd.cli.options import Commands, add_command, add_lease, add_server
 from flowd.display import printable
 from flowd.ops import Finding, examine
 from flowd.session import Session
@@ -32,22 +32,16 @@ Exit code 1 if anything is wrong; warnings alone give 0."""
 
 def add(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "doctor",
-        help="what is wrong with the server, and what to do",
+        "what is wrong with the server, and what to do",
+        _command,
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples="  flowd doctor\n  flowd doctor --json --lease 10m",
     )
-    parser.add_argument(
-        "--lease",
-        metavar="SECONDS",
-        type=seconds,
-        default=30.0,
-        help="the longest claim_after of the queues (default: 30);"
-        " what is silent for ten of them counts as dead",
-    )
+    add_lease(parser)
     add_server(parser)
-    parser.set_defaults(command=_command)
 
 
 def _command(options: argparse.Namespace) -> int:

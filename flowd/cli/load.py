@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -20,7 +20,7 @@ class UsageError(Exception):
     """What the command line names is not there; the message says what to do."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def users_code() -> Generator[None]:
     """Run code of the user's: its failure is shown as its own, from its first line on.
 
@@ -111,7 +111,6 @@ def _place(error: BaseException) -> str:
 
 
 def _is_machinery(frame: traceback.FrameSummary) -> bool:
-    return (
-        frame.filename.startswith(("<frozen importlib", str(Path(__file__).parent)))
-        or frame.filename == importlib.__file__
-    )
+    return frame.filename.startswith(
+        ("<frozen importlib", str(Path(__file__).parent))
+    ) or frame.filename in (importlib.__file__, contextlib.__file__)

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Commands", "add_app_dir", "add_server", "seconds"]
+__all__ = [
+    "Commands",
+    "add_app_dir",
+    "add_command",
+    "add_lease",
+    "add_server",
+    "count",
+    "pair",
+    "rate",
+    "seconds",
+]
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
+_PART: Final = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
 
 
 class Commands(Protocol):
@@ -18,10 +34,44 @@ class Commands(Protocol):
         *,
         help: str,  # noqa: A002 - argparse's name
         description: str,
+        epilog: str,
         formatter_class: type[argparse.HelpFormatter],
+        allow_abbrev: bool,
     ) -> argparse.ArgumentParser:
         """Add a command and return its parser."""
         ...
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    text: str,
+    command: Callable[[argparse.Namespace], int] | None,
+    *,
+    description: str = "",
+    examples: str = "",
+) -> argparse.ArgumentParser:
+    """Add a command whose help shows examples.
+
+    Args:
+        commands: where to.
+        name: its word.
+        text: what it does, in a few words.
+        command: carries it out and returns the exit code; None if it has verbs.
+        description: what the help says; `text` if empty.
+        examples: one a line.
+    """
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=description or f"{text[0].upper()}{text[1:]}.",
+        epilog=f"examples:\n{examples}" if examples else "",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if command is not None:
+        parser.set_defaults(command=command)
+    return parser
 
 
 def add_app_dir(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +91,65 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
+def add_lease(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says after which silence a lease is over."""
+    parser.add_argument(
+        "--lease",
+        metavar="SECONDS",
+        type=seconds,
+        default=30.0,
+        help="the longest claim_after of the queues (default: 30);"
+        " what is silent for ten of them counts as dead",
+    )
+
+
 def seconds(text: str) -> float:
-    """A time on the command line: 0 or more, and not for ever.
+    """A time on the command line, as `90`, `90s` or `1h30m`; not for ever.
 
     Raises:
         ValueError: it is none, which argparse says by this function's name.
     """
+    if _SPAN.fullmatch(text):
+        return sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text))
     value = float(text)
     if not 0.0 <= value < float("inf"):
         raise ValueError
     return value
+
+
+def count(text: str) -> int:
+    """A number of things: 0 or more.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not (text.isdecimal() and text.isascii()):
+        raise ValueError
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """So many in a second, as `10/s`, `600/m` or `10`.
+
+    Raises:
+        ValueError: it is none, or not above 0.
+    """
+    number, slash, unit = text.partition("/")
+    if slash and unit not in _UNITS:
+        raise ValueError
+    value = float(number) / _UNITS[unit or "s"]
+    if not 0.0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def pair(text: str) -> tuple[str, str]:
+    """A field's wire name and its text, as `to=a@b.c`.
+
+    Raises:
+        ValueError: there is no `=`, or nothing before it.
+    """
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError
+    return name, value

@@ -1,76 +1,240 @@
-"""`flowd stats`: what every queue holds."""
+"""`flowd stats` and `flowd consumers`: what every queue holds, and who works on it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from flowd.address import Address
-from flowd.cli.options import Commands, add_server
+from flowd.cli.options import Commands, add_command, add_lease, add_server, seconds
+from flowd.cli.show import (
+    Block,
+    Table,
+    as_json,
+    object_of,
+    print_blocks,
+    print_json,
+    screen,
+    span,
+)
 from flowd.display import printable
+from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
+from flowd.ops.overview import ConsumerView, QueueView, overview
 from flowd.session import Session
-from flowd.steps import Sizes
-from flowd.stream import Stream, registered
 
 __all__ = ["add"]
 
-_HEAD: Final = (
-    *("stream", "group", "waiting", "running", "delayed", "dead", "consumers"),
-)
+Seen: TypeAlias = Sequence[QueueView | ServerError]
+
+_NONE: Final = "no queue was set up on this server yet"
+_GLANCE: Final = 3
+_MANY: Final = 20
+_SOONEST: Final = 0.1
+
+_STATS: Final = """\
+What every queue holds that was set up on this server, and who works on it.
+
+  waiting   not handed out yet; oldest: for how long the first of them has waited
+  running   handed out, and not settled
+  delayed   wait for their time; next due: when the first is due, or for how long it has
+            been (-)
+  dead      given up: see `flowd dlq`"""
+
+_CONSUMERS: Final = """\
+Who works on every queue, and what they run.
+
+  working   holds jobs and renews their leases
+  idle      holds none
+  expired   let the lease of a job run out: it died, or its process stands still; another
+            worker takes the job over
+  silent    holds none, and gave no sign of life for ten leases: it died, or it waits on
+            Redis before 7.2, which does not notice
+
+`at most` is the time since a job's entry was added: it runs no longer than that. Host and
+process are read from the name, unless the user chose it."""
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
+    """Add the commands to the command line."""
+    stats = add_command(
+        commands,
         "stats",
-        help="how many jobs wait, run and died",
-        description="What every queue holds that was set up on this server.",
-        formatter_class=argparse.HelpFormatter,
+        "what queues hold: jobs that wait, run, are delayed, died",
+        _stats,
+        description=_STATS,
+        examples="  flowd stats\n  flowd stats --watch\n"
+        "  flowd stats --json | jq '.[] | select(.oldest > 60)'",
     )
-    add_server(parser)
-    parser.set_defaults(command=_command)
+    stats.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        type=seconds,
+        nargs="?",
+        const=2.0,
+        help="look again and again, every 2 seconds or as often as it says",
+    )
+    consumers = add_command(
+        commands,
+        "consumers",
+        "who works, and on what",
+        _consumers,
+        description=_CONSUMERS,
+        examples="  flowd consumers\n"
+        "  flowd consumers --json | jq '.[] | select(.lease == \"expired\")'",
+    )
+    for parser in (stats, consumers):
+        add_lease(parser)
+        add_server(parser)
 
 
-def _command(options: argparse.Namespace) -> int:
-    queues = asyncio.run(_ask(Address.of(options.url)))
+def _stats(options: argparse.Namespace) -> int:
+    address = Address.of(options.url)
+    if options.watch is not None:
+        return asyncio.run(_watch(address, options))
+    seen = asyncio.run(_look(address, options.lease, _GLANCE))
     if options.json:
-        print(json.dumps([_as_json(*queue) for queue in queues], indent=2))
-    elif not queues:
-        print("no queue was set up on this server yet")
+        print_json(_stats_as_json(seen), indent=True)
     else:
-        _print_table([_HEAD, *(_row(*queue) for queue in queues)])
-    return 0
+        print_blocks(_stats_blocks(seen))
+    return _tell_faults(seen)
 
 
-async def _ask(address: Address) -> Sequence[tuple[Stream, Sizes]]:
+def _consumers(options: argparse.Namespace) -> int:
+    seen = asyncio.run(_look(Address.of(options.url), options.lease, _MANY))
+    if options.json:
+        print_json(_consumers_as_json(seen), indent=True)
+    else:
+        print_blocks(_consumers_blocks(seen))
+    return _tell_faults(seen)
+
+
+async def _look(address: Address, lease: float, runs: int) -> Seen:
     session = Session.join(address)
     try:
-        streams = await registered(session.link)
-        sizes = await asyncio.gather(*(stream.sizes() for stream in streams))
+        return await overview(session.link, lease=lease, runs=runs)
     finally:
         await session.leave()
-    return list(zip(streams, sizes, strict=True))
 
 
-def _as_json(stream: Stream, sizes: Sizes) -> dict[str, str | int | None]:
-    return {"stream": stream.keys.stream, "group": stream.group, **sizes._asdict()}
+async def _watch(address: Address, options: argparse.Namespace) -> int:
+    """Look until somebody has seen enough; a server that is away is waited for."""
+    session = Session.join(address)
+    try:
+        with screen() as show:
+            while True:
+                try:
+                    seen = await overview(
+                        session.link, lease=options.lease, runs=_GLANCE
+                    )
+                except (Unreachable, OutcomeUnknown, NotReady) as error:
+                    if options.json:
+                        raise
+                    show([f"{error}; trying again"])
+                else:
+                    if options.json:
+                        print_json(_stats_as_json(seen))
+                        _tell_faults(seen)
+                    else:
+                        show([*_stats_blocks(seen), *map(str, _faults(seen))])
+                await asyncio.sleep(max(options.watch, _SOONEST))
+    finally:
+        await session.leave()
 
 
-def _row(stream: Stream, sizes: Sizes) -> tuple[str, ...]:
-    numbers = ("-" if number is None else f"{number:,}" for number in sizes)
-    return printable(stream.keys.stream), printable(stream.group), *numbers
+def _queues(seen: Seen) -> list[QueueView]:
+    return [each for each in seen if isinstance(each, QueueView)]
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        names = [
-            text.ljust(width) for text, width in zip(row[:2], widths, strict=False)
+def _faults(seen: Seen) -> list[ServerError]:
+    return [each for each in seen if isinstance(each, ServerError)]
+
+
+def _tell_faults(seen: Seen) -> int:
+    for fault in _faults(seen):
+        print(f"flowd: {printable(str(fault))}", file=sys.stderr)
+    return 3 if _faults(seen) else 0
+
+
+def _stats_as_json(seen: Seen) -> object:
+    return as_json(_queues(seen), without=("fields",))
+
+
+def _consumers_as_json(seen: Seen) -> list[dict[str, object]]:
+    return [
+        {
+            "stream": queue.stream,
+            "group": queue.group,
+            **object_of(consumer, without=("fields",)),
+        }
+        for queue in _queues(seen)
+        for consumer in queue.consumers or ()
+    ]
+
+
+def _stats_blocks(seen: Seen) -> list[Block]:
+    queues = _queues(seen)
+    if not queues:
+        return [_NONE]
+    numbers = ("waiting", "running", "delayed", "dead", "consumers")
+    rows = [
+        [
+            *(queue.stream, queue.group, f"{queue.waiting:,}", span(queue.oldest)),
+            *(f"{queue.running:,}", f"{queue.delayed:,}", span(queue.next_due)),
+            f"{queue.dead:,}",
+            "-" if queue.consumers is None else f"{len(queue.consumers):,}",
         ]
-        numbers = [
-            text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)
+        for queue in queues
+    ]
+    head = [
+        *("stream", "group", "waiting", "oldest", "running", "delayed", "next due"),
+        *("dead", "consumers"),
+    ]
+    blocks: list[Block] = [Table(head, rows, {*numbers, "oldest", "next due"})]
+    return [*blocks, *_consumer_table(queues, place=False)]
+
+
+def _consumers_blocks(seen: Seen) -> list[Block]:
+    queues = _queues(seen)
+    if not queues:
+        return [_NONE]
+    blocks = _consumer_table(queues, place=True)
+    if not blocks:
+        return ["nobody reads any queue"]
+    rows = [
+        [
+            *(job.id, job.entry_id or "", f"{job.attempt}", span(job.age)),
+            *(span(job.silent), consumer.name),
         ]
-        print("  ".join([*names, *numbers]))
+        for queue in queues
+        for consumer in queue.consumers or ()
+        for job in consumer.runs
+    ]
+    head = ("job", "entry", "attempt", "at most", "silent", "consumer")
+    if rows:
+        blocks.append(Table(head, rows, {"attempt", "at most", "silent"}))
+    return blocks
+
+
+def _consumer_table(queues: Sequence[QueueView], *, place: bool) -> list[Block]:
+    """Who reads the queues; with `place`, where they run in columns of its own."""
+    rows = [
+        [
+            *(queue.stream, each.name),
+            *((each.host or "-", f"{each.pid or '-'}") if place else ()),
+            *(each.lease, span(each.silent), f"{each.owned:,}", _runs(each)),
+        ]
+        for queue in queues
+        for each in queue.consumers or ()
+    ]
+    where = ("host", "pid") if place else ()
+    head = ["stream", "consumer", *where, "lease", "silent", "holds", "runs"]
+    return [Table(head, rows, {"pid", "silent", "holds"})] if rows else []
+
+
+def _runs(consumer: ConsumerView) -> str:
+    shown = [f"{job.id} (at most {span(job.age)})" for job in consumer.runs[:_GLANCE]]
+    more = consumer.owned - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")

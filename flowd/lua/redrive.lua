@@ -1,15 +1,20 @@
 -- Put dead letters back into their stream.
 --
 -- KEYS  stream  dead letters
--- ARGV  group  number of letter fields  (letter id, job id)...
+-- ARGV  group  number of letter fields
+--       then for each letter: letter id, job id, n, (name, value) * n/2, which take the
+--       place of the entry's own fields; n = -1: as they were
 -- Returns for each letter the new entry id, or false if it is gone; '!...' if refused.
 --
 -- One step, because between two a crash would lose the job or run it twice. The letter's
--- own fields are the last ones and are cut by number: a job may use the same names.
+-- own fields are the last ones and are cut by number: a job may use the same names. An
+-- entry never changes, so what a caller made of its fields is not out of date.
 local refused = other_group(KEYS[1], ARGV[1])
 if refused then return refused end
 local cut, results = 2 * ARGV[2], {}
-for i = 3, #ARGV, 2 do
+local i = 3
+while i <= #ARGV do
+  local n = tonumber(ARGV[i + 2])
   local letter = redis.call('XRANGE', KEYS[2], ARGV[i], ARGV[i])[1]
   local result = false
   if letter and letter[2][1] == '_packed' then
@@ -18,11 +23,13 @@ for i = 3, #ARGV, 2 do
     result = '!ERR the entry was not written by flowd'
   elseif letter then
     local fields, enqueued = {}, false
-    for f = 1, #letter[2] - cut, 2 do
-      local name = letter[2][f]
+    local own, first, last = letter[2], 1, #letter[2] - cut
+    if n >= 0 then own, first, last = ARGV, i + 3, i + 2 + n end
+    for f = first, last, 2 do
+      local name = own[f]
       if name ~= '_attempt' and name ~= '_deliveries' and name ~= '_id' then
         fields[#fields + 1] = name
-        fields[#fields + 1] = letter[2][f + 1]
+        fields[#fields + 1] = own[f + 1]
       end
       enqueued = enqueued or name == '_at'
     end
@@ -41,5 +48,6 @@ for i = 3, #ARGV, 2 do
     end
   end
   results[#results + 1] = result
+  i = i + 3 + math.max(n, 0)
 end
 return results

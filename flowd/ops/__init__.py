@@ -4,5 +4,21 @@ from __future__ import annotations
 
 from flowd.ops.doctor import examine
 from flowd.ops.finding import Finding, Level
+from flowd.ops.jobs import JobView, find_job, list_jobs
+from flowd.ops.look import Look, server_time
+from flowd.ops.overview import ConsumerView, QueueView, overview, queue_view
 
-__all__ = ["Finding", "Level", "examine"]
+__all__ = [
+    "ConsumerView",
+    "Finding",
+    "JobView",
+    "Level",
+    "Look",
+    "QueueView",
+    "examine",
+    "find_job",
+    "list_jobs",
+    "overview",
+    "queue_view",
+    "server_time",
+]

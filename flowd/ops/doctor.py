@@ -12,6 +12,7 @@ from typing import Final
 from flowd.connection import Link
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.finding import Finding
+from flowd.ops.look import Look, server_time
 from flowd.ops.queues import judge_queue
 from flowd.ops.rights import judge_rights
 from flowd.ops.server import judge, read_facts
@@ -80,7 +81,7 @@ async def _judge_clock(link: Link, now: Callable[[], float]) -> Finding:
     differences: list[float] = []
     for _ in range(_TRIPS):
         before = now()
-        server = await _server_time(link)
+        server = await server_time(link)
         differences.append(server - (before + now()) / 2)
     difference = statistics.median(differences)
     said = f"the server's and this machine's are {abs(difference):,.1f} s apart"
@@ -94,16 +95,11 @@ async def _judge_queues(link: Link, lease: float) -> list[Finding]:
     streams = await registered(link)
     if not streams:
         return [Finding("note", "queues", "none was set up on this server yet")]
-    now = await _server_time(link)
+    now = await server_time(link)
     judged = await asyncio.gather(
-        *(judge_queue(stream, now, lease) for stream in streams)
+        *(
+            judge_queue(Look(link, stream.keys.stream, stream.group), now, lease)
+            for stream in streams
+        )
     )
     return list(chain.from_iterable(judged))
-
-
-async def _server_time(link: Link) -> float:
-    match await link.call("TIME"):
-        case [bytes(seconds), bytes(microseconds)]:
-            return int(seconds) + int(microseconds) / 1e6
-        case other:
-            raise ServerError(f"expected a time, got {other!r}")

@@ -9,7 +9,7 @@ from typing import Final
 from flowd.consumer import LEASES_TO_DEATH
 from flowd.errors import AccessDenied, WrongKeyType
 from flowd.ops.finding import Finding, Level
-from flowd.stream import Stream
+from flowd.ops.look import Look
 
 __all__ = ["judge_queue"]
 
@@ -17,20 +17,20 @@ __all__ = ["judge_queue"]
 _LOOKED_AT: Final = 1_000
 
 
-async def judge_queue(stream: Stream, now: float, lease: float) -> list[Finding]:
+async def judge_queue(look: Look, now: float, lease: float) -> list[Finding]:
     """What there is to say about a queue: one line if all is well.
 
     Args:
-        stream: the queue.
+        look: at the queue.
         now: the server's time.
         lease: the queue's `claim_after`, or a longer one.
 
     Raises:
         ServerError: as `Link.call`.
     """
-    queue = _Queue(stream, now, lease)
+    queue = _Queue(look, now, lease)
     try:
-        await queue.look()
+        await queue.judge()
     except AccessDenied as error:
         advice = "grant what docs/operations.md lists for an admin"
         queue.say("note", f"cannot be seen: {error}", advice)
@@ -41,27 +41,27 @@ async def judge_queue(stream: Stream, now: float, lease: float) -> list[Finding]
 
 
 class _Queue:
-    def __init__(self, stream: Stream, now: float, lease: float) -> None:
-        self._stream = stream
+    def __init__(self, look: Look, now: float, lease: float) -> None:
+        self._look = look
         self._now = now
         self._lease = lease
         self._dead_after = LEASES_TO_DEATH * lease
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str, advice: str = "") -> None:
-        name = f"{self._stream.keys.stream} ({self._stream.group})"
+        name = f"{self._look.keys.stream} ({self._look.group})"
         self.findings.append(Finding(level, "queue", f"{name}: {text}", advice))
 
-    async def look(self) -> None:
-        groups = await self._stream.groups()
-        first_due = await self._stream.first_due()
-        sizes = await self._stream.sizes()
+    async def judge(self) -> None:
+        groups = await self._look.groups()
+        first_due = await self._look.first_due()
+        sizes = await self._look.sizes()
         for other in groups:
-            if other != self._stream.group:
+            if other != self._look.group:
                 text = f"group {other} reads it too, so nothing can be settled"
                 self.say("wrong", text, "destroy one of the two (XGROUP DESTROY)")
         alive = 0
-        if self._stream.group in groups:
+        if self._look.group in groups:
             alive = await self._look_at_workers(sizes.waiting)
         elif sizes.waiting or sizes.delayed:
             jobs = _jobs(sizes.waiting + sizes.delayed)
@@ -79,9 +79,7 @@ class _Queue:
             )
         if sizes.dead:
             # To be copied into a shell, and the names may be anybody's.
-            stream, group = map(
-                shlex.quote, (self._stream.keys.stream, self._stream.group)
-            )
+            stream, group = map(shlex.quote, (self._look.keys.stream, self._look.group))
             text = f"dead letters: {sizes.dead:,}"
             self.say(
                 "note", text, f"see `flowd dlq list --stream {stream} --group {group}`"
@@ -90,11 +88,12 @@ class _Queue:
     async def _look_at_workers(self, waiting: int) -> int:
         """Returns how many workers seem to be alive."""
         consumers, silences = await asyncio.gather(
-            self._stream.consumers(), self._stream.silences(_LOOKED_AT)
+            self._look.consumers(), self._look.silences(_LOOKED_AT)
         )
-        alive = sum(silent <= self._dead_after for _, silent in consumers)
+        consumers = consumers or []
+        alive = sum(silent <= self._dead_after for _, _, silent in consumers)
         leftover = sum(
-            not owned and silent > self._dead_after for owned, silent in consumers
+            not owned and silent > self._dead_after for _, owned, silent in consumers
         )
         abandoned = [each for each in silences if each > self._dead_after]
         if waiting and not alive:

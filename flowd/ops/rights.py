@@ -39,6 +39,7 @@ _ADMINISTER: Final = (
     *("EVALSHA s 1 k", "EVAL s 1 k", "TIME", "SMEMBERS k", "XADD k * f v", "XLEN k"),
     *("XRANGE k - +", "XREVRANGE k + -", "XDEL k 0", "XPENDING k g"),
     *("XINFO GROUPS k", "XINFO CONSUMERS k g", "ZCARD k", "ZRANGE k 0 0"),
+    *("ZSCORE k m", "HGET k f"),
     *("GET k", "DEL k", "INFO", "CONFIG GET s", "ACL WHOAMI", "ACL DRYRUN u TIME"),
     *("CLIENT ID", "CLIENT SETNAME n"),
 )

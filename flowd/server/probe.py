@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Final
 
-__all__ = ["listens", "ping", "retire"]
+__all__ = ["flush", "listens", "ping", "retire"]
 
 _PATIENCE: Final = 1.0
 _POLL: Final = 0.002
@@ -27,6 +27,11 @@ def ping(path: str) -> str:
         return _ask(path, b"PING\r\n")
     except OSError:
         return ""
+
+
+def flush(path: str) -> None:
+    """Delete all that a server holds; raises OSError if nobody answers in time."""
+    _ask(path, b"FLUSHALL\r\n")
 
 
 def retire(path: str) -> bool:

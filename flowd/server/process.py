@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from flowd.errors import FatalError
 from flowd.server.binary import find_binary
-from flowd.server.probe import ping
+from flowd.server.probe import flush, ping
 from flowd.server.scratch import Scratch
 
 __all__ = ["Server"]
@@ -152,6 +152,10 @@ class Server:
     def resume(self) -> None:
         """Let a paused one go on."""
         os.kill(self.pid, signal.SIGCONT)
+
+    def flush(self) -> None:
+        """Delete all that it holds, in every database."""
+        flush(self.socket)
 
     def close(self) -> None:
         """Stop it and remove its temp folder; does nothing in a forked child."""

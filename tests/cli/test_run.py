@@ -38,11 +38,111 @@ def fail():
     raise ValueError("no settings")
 """
 
+# What happens is said on standard error, where the log lines are.
+SERVICE = """
+import asyncio, sys
+from contextlib import asynccontextmanager, contextmanager
+from flowd import Queue, QueueGroup
+from jobs.crawl import Crawl
+from jobs.email import Email
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+@asynccontextmanager
+async def open_queues():
+    here = asyncio.current_task()
+    say("opening")
+    await asyncio.sleep(0)
+
+    async def send(email):
+        try:
+            say(f"sends {email.to}")
+            await asyncio.sleep(60 if email.to == "slow" else 0)
+        finally:
+            await asyncio.sleep(0.05)
+            say(f"leaves {email.to}")
+
+    async def crawl(page):
+        pass
+
+    yield [Queue(Email, send), Queue(Crawl, crawl)]
+    await asyncio.sleep(0)
+    assert asyncio.current_task() is here
+    say("closed")
+
+def service():
+    return open_queues()
+
+ready = open_queues()
+
+@asynccontextmanager
+async def one():
+    async with open_queues() as queues:
+        yield queues[0]
+
+@asynccontextmanager
+async def group():
+    async with open_queues() as queues:
+        yield QueueGroup(queues)
+
+@asynccontextmanager
+async def slow_to_open():
+    try:
+        say("opening")
+        await asyncio.sleep(60)
+        yield []
+    finally:
+        say("closed")
+
+@asynccontextmanager
+async def slow_to_close():
+    async with open_queues() as queues:
+        yield queues
+        say("closing")
+        await asyncio.sleep(60)
+
+@asynccontextmanager
+async def fails():
+    raise ValueError("no database")
+    yield []
+
+@asynccontextmanager
+async def fails_at_the_end():
+    async with open_queues() as queues:
+        yield queues
+    raise ValueError("no database any more")
+
+@asynccontextmanager
+async def nothing():
+    yield
+
+@asynccontextmanager
+async def wrong_queue():
+    yield Queue(Email, print, block=0)
+
+async def coroutine():
+    return []
+
+async def undecorated():
+    yield []
+
+@contextmanager
+def blocking():
+    yield []
+"""
+
 
 async def enqueue(url: str, *to: str) -> None:
     """Enqueue e-mails."""
     async with Producer(url) as producer:
         await producer.enqueue_bulk(Email(to=each, subject="hi") for each in to)
+
+
+def said(err: str) -> list[str]:
+    """The lines that are not the log's."""
+    words = ("opening", "sends", "leaves", "closed")
+    return [line for line in err.splitlines() if line.startswith(words)]
 
 
 @pytest.mark.parametrize("name", ["queue", "many", "group", "build"])
@@ -120,6 +220,130 @@ def test_a_refusal_ends_it_with_one_line(flowd: Program, raw: Raw) -> None:
     assert done.err.startswith("flowd: ")
     assert "WRONGTYPE" in done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["open_queues", "service", "ready", "one", "group"])
+async def test_a_context_manager_is_open_while_they_run(
+    flowd: Program, redis_url: str, name: str
+) -> None:
+    """It opens before the first job and closes, in the same task, after the last."""
+    flowd.write("workers.py", SERVICE)
+    await enqueue(redis_url, "a")
+    done = flowd("run", f"workers:{name}", "--burst")
+    assert done.code == 0, done.err
+    assert said(done.err) == ["opening", "sends a", "leaves a", "closed"]
+
+
+async def test_a_signal_closes_after_the_last_handler(
+    flowd: Program, redis_url: str
+) -> None:
+    """On SIGTERM it stays open until every handler has ended, cancelled ones too."""
+    flowd.write("workers.py", SERVICE)
+    await enqueue(redis_url, "slow")
+    with flowd.start("run", "workers:service", "--grace", "0.1") as running:
+        running.until("sends slow")
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+        assert said("".join(running.lines)) == [
+            "opening",
+            "sends slow",
+            "leaves slow",
+            "closed",
+        ]
+
+
+def test_it_closes_when_redis_refuses(flowd: Program, raw: Raw) -> None:
+    """What Redis refuses for good ends the worker as ever, after it was closed."""
+    flowd.write("workers.py", SERVICE)
+    raw("SET", "emails", "not a stream")
+    done = flowd("run", "workers:service")
+    assert done.code == 3
+    assert said(done.err) == ["opening", "closed"]
+    assert done.err.splitlines()[-1].startswith("flowd: ")
+    assert "WRONGTYPE" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_it_closes_when_redis_refuses_later(flowd: Program, raw: Raw) -> None:
+    """A worker that Redis refuses while it runs closes as well."""
+    flowd.write("workers.py", SERVICE)
+    with flowd.start("run", "workers:service") as running:
+        running.until("runs up to")
+        running.until("runs up to")
+        raw("SET", "emails", "not a stream")
+        assert running.end() == 3
+        assert said("".join(running.lines)) == ["opening", "closed"]
+
+
+def test_a_signal_ends_the_wait_and_closes(flowd: Program, tmp_path: Path) -> None:
+    """A worker that still waits for its server closes on a signal."""
+    flowd.write("workers.py", SERVICE)
+    url = f"unix://{tmp_path}/nobody.sock"
+    with flowd.start("run", "workers:service", url=url) as running:
+        running.until("cannot reach")
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+        assert said("".join(running.lines)) == ["opening", "closed"]
+
+
+def test_a_signal_breaks_off_the_opening(flowd: Program) -> None:
+    """What takes long to open is cancelled by a signal; that is no error."""
+    flowd.write("workers.py", SERVICE)
+    with flowd.start("run", "workers:slow_to_open") as running:
+        running.until("opening")
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+        assert running.lines[-1] == "closed\n"
+
+
+def test_a_second_signal_breaks_off_the_closing(flowd: Program) -> None:
+    """What takes long to close is cancelled by a second signal."""
+    flowd.write("workers.py", SERVICE)
+    with flowd.start("run", "workers:slow_to_close") as running:
+        running.until("runs up to")
+        running.until("runs up to")
+        running.signal(signal.SIGTERM)
+        running.until("closing")
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("fails", "no database"), ("fails_at_the_end", "no database any more")],
+)
+def test_what_fails_to_open_or_close_shows_its_own_traceback(
+    flowd: Program, redis_url: str, name: str, text: str
+) -> None:
+    """An error of the context manager is shown from the user's line on."""
+    flowd.write("workers.py", SERVICE)
+    done = flowd("run", f"workers:{name}", "--burst")
+    assert done.code == 3
+    assert text in done.err
+    assert f"in {name}\n" in done.err
+    assert done.err.count("Traceback") == 1
+    assert "cli/" not in done.err
+    assert "contextlib" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("nothing", "workers:nothing opened None; it must be a Queue"),
+        ("coroutine", "workers:coroutine returned <coroutine object"),
+        ("undecorated", "workers:undecorated returned <async_generator object"),
+        ("blocking", "async generator under @contextlib.asynccontextmanager"),
+        ("wrong_queue", "workers.py:81: block is 0"),
+    ],
+)
+def test_what_opens_no_queues_is_explained(
+    flowd: Program, name: str, text: str
+) -> None:
+    """A function that gives something else ends with code 2 and one line on it."""
+    flowd.write("workers.py", SERVICE)
+    done = flowd("run", f"workers:{name}")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert text in done.err
 
 
 @pytest.mark.parametrize(
@@ -200,3 +424,44 @@ async def test_the_example_service(redis_url: str) -> None:
     assert done.code == 0, done.err
     assert "to a@b.c: hi" in done.err
     assert "dead-lettered (rejected): 'nobody' is no address" in done.err
+
+
+CHANGING = """
+import sys
+from flowd import Queue
+from jobs.email import Email
+
+async def send(email):
+    print("version ONE ran", email.to, file=sys.stderr, flush=True)
+
+queue = Queue(Email, send)
+"""
+
+
+async def test_changed_code_is_run(flowd: Program, redis_url: str) -> None:
+    """With --reload a worker starts anew after a change; a signal ends both with 0."""
+    flowd.write("workers.py", CHANGING)
+    with flowd.start("run", "workers:queue", "--reload", "--grace", "20") as running:
+        running.until("runs up to")
+        await enqueue(redis_url, "a")
+        running.until("version ONE ran a")
+        flowd.write("workers.py", CHANGING.replace("ONE", "TWO"))
+        running.until("workers.py changed, starting anew")
+        running.until("emails has ended")
+        running.until("runs up to")
+        await enqueue(redis_url, "b")
+        running.until("version TWO ran b")
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+
+
+async def test_broken_code_is_waited_for(flowd: Program, redis_url: str) -> None:
+    """Code that cannot be imported ends the worker, and the next change starts it."""
+    flowd.write("workers.py", "import nothing_of_this_name\n")
+    await enqueue(redis_url, "a")
+    with flowd.start("run", "workers:queue", "--reload") as running:
+        running.until("ModuleNotFoundError")
+        flowd.write("workers.py", CHANGING)
+        running.until("version ONE ran a")
+        running.signal(signal.SIGINT)
+        assert running.end() == 0

@@ -240,3 +240,38 @@ def test_a_run_that_changes_nothing_never_loads_black() -> None:
         "assert 'black' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_document_is_printed_written_and_compared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without -o it goes to stdout; `--check` says no until the file is current."""
+    assert run(["json-schema"]) == 0
+    text = capsys.readouterr().out
+    assert run(["json-schema", "-o", "docs/flowd.json", "--check"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "missing: docs/flowd.json\n"
+    again = "run flowd-gen json-schema -o docs/flowd.json\n"
+    assert printed.err == f"docs/flowd.json is out of date: {again}"
+    assert run(["json-schema", "-o", "docs/flowd.json"]) == 0
+    assert capsys.readouterr().out == "wrote docs/flowd.json\n"
+    assert Path("docs/flowd.json").read_text() == text
+    assert run(["json-schema", "-o", "docs/flowd.json", "--check"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_document_never_replaces_a_file_of_somebody_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What flowd-gen did not write stays, and the command exits with 2."""
+    Path("notes.json").write_text("{}")
+    assert run(["json-schema", "-o", "notes.json"]) == 2
+    assert "notes.json was not written by flowd-gen" in capsys.readouterr().err
+    assert Path("notes.json").read_text() == "{}"
+
+
+def test_check_of_a_document_needs_its_file() -> None:
+    """There is nothing to compare with."""
+    with pytest.raises(SystemExit) as caught:
+        run(["json-schema", "--check"])
+    assert caught.value.code == 2

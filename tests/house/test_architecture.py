@@ -23,7 +23,9 @@ def test_every_path_on_the_pages_exists() -> None:
     """A folder or file that a document names is there."""
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = page.read_text("utf-8")
-        named = re.findall(r"`((?:tests|docs|flowd|codegen|schemas)/[\w./]*)`", text)
+        named = re.findall(
+            r"`((?:tests|docs|flowd|codegen|schemas|benchmarks)/[\w./]*)`", text
+        )
         # What a page shows the text of is the reader's own file.
         shown = re.findall(r"`([\w./]+)`[^\n`]*:\n\n```", text)
         linked = re.findall(r"\]\((?!http)([^)#]+)", text)

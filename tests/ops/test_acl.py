@@ -147,6 +147,10 @@ def administer(url: str, folder: Path) -> Mapping[str, str]:
         return done.out
 
     run("stats")
+    run("consumers")
+    run("jobs", "list", "--stream", STREAM)
+    run("jobs", "show", "later", "--stream", STREAM)
+    run("jobs", "enqueue", "jobs.email:Email", "to=a", "subject=hi")
     letters = ("--stream", STREAM)
     first = run("dlq", "list", *letters).split()[0]
     run("dlq", "show", first, *letters)
@@ -217,6 +221,7 @@ async def test_an_admin_may_administer(
 ) -> None:
     """It may do what it needs, and uses every right that it has."""
     await bury(own_server.url, "a", "b", "c")
+    guarded("ZADD", f"{{{STREAM}}}:delayed", 1, "later")
     guarded("CONFIG", "RESETSTAT")
     url = url_of(own_server, "admin")
     printed = await asyncio.to_thread(administer, url, tmp_path)

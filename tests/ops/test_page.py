@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from typing import Final
 
+import pytest
+
+from flowd.cli import main
 from tests.house.sources import RUNTIME, modules
+from tests.ops.many import fill
 from tests.ops.page import OPERATIONS
 from tests.ops.test_doctor import CHECKS
+from tests.raw import Raw
 
 _EVENTS: Final = re.compile(
     r'"event": "(\w+)"|_say\("(\w+)"|log\(\s*logging\.\w+, "(\w+)"'
@@ -34,3 +41,69 @@ def test_every_event_is_on_the_page() -> None:
 def test_every_check_is_on_the_page() -> None:
     """Whoever reads what the doctor says finds what it looked at, and why."""
     assert set(_first_cells("check")) == {*CHECKS, "queue", "server"}
+
+
+_NIGHT: Final = OPERATIONS.partition("## At three in the morning")[2].partition(
+    "\n## "
+)[0]
+
+_COMMANDS: Final = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", _NIGHT, re.DOTALL)
+    for line in block.splitlines()
+]
+
+_KEYS: Final = {
+    command: re.findall(r"`(\w+)`", keys.partition(" (")[0])
+    for command, keys in re.findall(
+        r"^\| `flowd (.+?)` \| .+? \| (.+) \|$", _NIGHT, re.MULTILINE
+    )
+}
+
+
+def run(capsys: pytest.CaptureFixture[str], url: str, *words: str) -> str:
+    """Run a command that works, and return what it printed."""
+    assert main([*words, "--url", url]) in (0, 1), capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", [each for each in _COMMANDS if "--watch" not in each])
+def test_every_command_of_the_night_works(
+    redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    """What the page tells somebody to type can be typed; ids are those of the server."""
+    fill(raw, 30, running=10)
+    letter = run(capsys, redis_url, "dlq", "list").split()[0]
+    job = run(capsys, redis_url, "jobs", "list").split()[0]
+    line = re.sub(r"\d+-0", letter if "dlq" in line else job, line.partition(" > ")[0])
+    program, *words = shlex.split(line)
+
+    assert program == "flowd"
+    run(capsys, redis_url, *words)
+
+
+_MORE: Final = {
+    "jobs enqueue": ("jobs.email:Email", "to=a", "subject=b"),
+    "dlq redrive": ("--all",),
+    "dlq purge": ("--all", "--yes"),
+}
+
+
+@pytest.mark.parametrize("command", _KEYS)
+def test_the_keys_are_those_of_the_page(
+    redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Programs find what the page promises, and nothing that it does not name."""
+    fill(raw, 3, running=10)
+    words = (*command.split(), *_MORE.get(command, ()), "--json")
+    found = keys(run(capsys, redis_url, *words))
+    if "--all" in words:
+        found += keys(run(capsys, redis_url, *words, "--dry-run"))
+
+    assert found == _KEYS[command]
+
+
+def keys(printed: str) -> list[str]:
+    """Those of the first object, in their order."""
+    whole = json.loads(printed if printed[0] == "[" else printed.splitlines()[0])
+    return [*(whole[0] if isinstance(whole, list) else whole)]

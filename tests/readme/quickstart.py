@@ -24,9 +24,9 @@ _COMMAND: Final = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 _LIMIT: Final = 60.0
 
 
-def section(title: str) -> str:
+def section(title: str, page: Path = README) -> str:
     """The text of one section."""
-    text = README.read_text("utf-8")
+    text = page.read_text("utf-8")
     return text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
@@ -43,12 +43,12 @@ def commands(text: str) -> list[str]:
 class Folder:
     """An empty folder, and the environment of somebody who installed flowd."""
 
-    def __init__(self, path: Path, programs: Path) -> None:
+    def __init__(self, path: Path, programs: Path, url: str = "embedded:data") -> None:
         self.path = path
         self._environment = {
             "PATH": f"{programs}{os.pathsep}/usr/bin:/bin",
             "HOME": str(path),
-            "FLOWD_URL": "embedded:data",
+            "FLOWD_URL": url,
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
-
-import pytest
 
 from tests.house.sources import ROOT
 from tests.readme import quickstart
 from tests.readme.page import follow
-
-
-@pytest.fixture
-def newcomer(tmp_path: Path) -> quickstart.Folder:
-    return quickstart.Folder(tmp_path, Path(sys.executable).parent)
 
 
 def test_the_quick_start_works_word_for_word(newcomer: quickstart.Folder) -> None:

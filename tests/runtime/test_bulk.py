@@ -53,11 +53,11 @@ async def test_a_batch_is_one_round_trip(
 ) -> None:
     """Each 500 jobs are one transaction."""
     queue = sender(redis_url, stream)
-    before = _calls(raw, "exec")
+    before = raw.calls("exec")
     await queue.enqueue_bulk(emails(jobs))
     await queue.aclose()
 
-    assert _calls(raw, "exec") - before == trips
+    assert raw.calls("exec") - before == trips
 
 
 async def test_a_batch_has_at_most_a_megabyte(
@@ -69,11 +69,11 @@ async def test_a_batch_has_at_most_a_megabyte(
         """Take every job."""
 
     queue = Queue(Blob, ignore, url=redis_url, stream=stream)
-    before = _calls(raw, "exec")
+    before = raw.calls("exec")
     await queue.enqueue_bulk(Blob(data=bytes(200_000)) for _ in range(11))
     await queue.aclose()
 
-    assert _calls(raw, "exec") - before == 3
+    assert raw.calls("exec") - before == 3
     assert raw("XLEN", stream) == 11
 
 
@@ -201,15 +201,6 @@ async def test_a_server_that_is_not_there_is_said(stream: str) -> None:
     with pytest.raises(BulkError, match="0 jobs are stored; then: cannot reach"):
         await queue.enqueue_bulk(emails(3))
     await queue.aclose()
-
-
-def _calls(raw: Raw, command: str) -> int:
-    reply = raw("INFO", "commandstats")
-    assert isinstance(reply, bytes)
-    for line in reply.decode().splitlines():
-        if line.startswith(f"cmdstat_{command}:"):
-            return int(line.split("calls=")[1].split(",")[0])
-    return 0
 
 
 async def test_a_batch_that_is_soon_due_is_not_overslept(

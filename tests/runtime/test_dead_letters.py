@@ -250,6 +250,33 @@ async def test_letters_are_listed_page_by_page(redis_url: str, stream: str) -> N
     assert sorted(picked) == [b"0", b"1", b"10", *(b"10%d" % n for n in range(10))]
 
 
+async def test_letters_are_listed_by_the_time_of_death(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """From a moment on, up to one, and between two; the limits are the server's ids."""
+    await bury(redis_url, stream, email())
+    (letter,) = raw_letters(raw, stream)
+    key = f"{{{stream}}}:{GROUP}:dlq"
+    raw("DEL", key)
+    for entry_id in ("999-5", "1000-0", "1000-1", "2000-0", "2000-7", "3000-0"):
+        raw("XADD", key, entry_id, *letter)
+
+    async def found(
+        since: datetime | None = None, until: datetime | None = None
+    ) -> list[str]:
+        async with DeadLetters(Email, redis_url, stream=stream) as dead:
+            return [each.id async for each in dead.list(since=since, until=until)]
+
+    one, two = (datetime.fromtimestamp(second, UTC) for second in (1, 2))
+    long_ago, tomorrow = (datetime.fromtimestamp(at, UTC) for at in (-9, 4e9))
+    assert await found(since=two) == ["2000-0", "2000-7", "3000-0"]
+    assert await found(until=two) == ["999-5", "1000-0", "1000-1"]
+    assert await found(since=one, until=two) == ["1000-0", "1000-1"]
+    assert await found(since=two, until=one) == []
+    assert await found(until=long_ago) == []
+    assert len(await found(since=long_ago, until=tomorrow)) == 6
+
+
 @pytest.mark.parametrize("letter_id", ["1-1", "-", "+", "", "1", "$", "1-1 ", "١-١"])
 async def test_a_letter_that_is_not_there_is_said(
     redis_url: str, stream: str, letter_id: str

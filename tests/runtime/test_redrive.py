@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
-from flowd import Context, DeadLetters, Letter, LetterNotFound, Queue, ServerError
+from flowd import (
+    Context,
+    DeadLetters,
+    EncodeError,
+    Letter,
+    LetterNotFound,
+    PayloadTooLarge,
+    Queue,
+    ServerError,
+)
+from flowd.address import Address
+from flowd.connection import Link
+from flowd.stream import Stream
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy
@@ -88,6 +101,74 @@ async def test_a_job_is_redriven_once(redis_url: str, raw: Raw, stream: str) -> 
     assert sum(isinstance(each, LetterNotFound) for each in results) == 19
     assert raw("XLEN", stream) == 1
     assert not raw_letters(raw, stream)
+
+
+async def test_a_job_can_be_mended_on_its_way_back(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Another job takes its place, and what its class does not know stays."""
+    given = (
+        "to",
+        "a",
+        "subject",
+        "hi",
+        "body",
+        "b",
+        "_traceparent",
+        "00-1",
+        "_key",
+        "k",
+    )
+    await bury(redis_url, stream)
+    raw("XADD", stream, "*", *given)
+    await bury(redis_url, stream)
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        (letter,) = [each async for each in dead.list()]
+        assert await dead.redrive(letter, job=email("b")) == letter.job_id
+        with pytest.raises(LetterNotFound):
+            await dead.redrive(letter, job=email("c"))
+    ((_, fields),) = raw.entries(stream)
+
+    assert fields == {
+        b"to": b"b",
+        b"subject": b"hi",
+        b"_traceparent": b"00-1",
+        b"_key": b"k",
+        b"_at": letter.job_id.partition("-")[0].encode(),
+        b"_id": letter.job_id.encode(),
+    }
+    assert not raw_letters(raw, stream)
+
+
+async def test_one_letter_is_mended_among_others(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """In one step with others, what is given for one letter is no other's."""
+    await bury(redis_url, stream, *map(email, "abc"))
+    first, second, third = await letters(redis_url, stream)
+    pairs = [(each.id, each.job_id) for each in (first, second, third)]
+    async with aclosing(Link(Address.of(redis_url))) as link:
+        moved = await Stream(link, stream, GROUP).redrive(pairs, {second.id: {}})
+
+    assert moved == [True, True, True]
+    sent = [fields.get(b"to") for _, fields in raw.entries(stream)]
+    assert sent == [first.fields[b"to"], None, third.fields[b"to"]]
+
+
+async def test_what_cannot_be_written_is_not_redriven(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A job with a value that has no form on the wire leaves the letter where it is."""
+    await bury(redis_url, stream, email())
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        (letter,) = [each async for each in dead.list()]
+        with pytest.raises(EncodeError, match="not encodable"):
+            await dead.redrive(letter, job=email("\udcff"))
+        with pytest.raises(PayloadTooLarge):
+            await dead.redrive(letter, job=email("x" * 300_000))
+
+    assert len(raw_letters(raw, stream)) == 1
+    assert raw("XLEN", stream) == 0
 
 
 async def test_all_letters_are_redriven(redis_url: str, stream: str) -> None:

@@ -85,6 +85,24 @@ async def test_drain_moves_the_clock() -> None:
     assert clock.now == 1_003_600.0
 
 
+async def test_time_passes_job_by_job() -> None:
+    """`travel` runs each job when it is due, and a retry within the time as well."""
+    seen: list[tuple[float, int]] = []
+
+    async def fail_once(email: Email, ctx: Context) -> None:
+        seen.append((clock.now, ctx.attempt))
+        if ctx.attempt == 1:
+            raise ValueError("no")
+
+    clock = FakeClock(1_000.0)
+    queue = MemoryQueue(Email, fail_once, policy=STEADY, clock=clock)
+    await queue.enqueue(HELLO, delay=5.0)
+    await queue.travel(4.0)
+    assert (seen, clock.now) == ([], 1_004.0)
+    await queue.travel(100.0)
+    assert (seen, clock.now) == ([(1_005.0, 1), (1_015.0, 2)], 1_104.0)
+
+
 async def test_a_spent_job_is_a_dead_letter() -> None:
     """After `max_retries` failures the letter has job, reason and attempts."""
     told: list[Letter[Email]] = []

@@ -6,15 +6,39 @@ Each command is a module here whose `run` takes its arguments and returns the ex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
-from flowd_codegen.cli import diff, generate, lock, validate
+from flowd_codegen.cli import (
+    catalogue,
+    diff,
+    generate,
+    init,
+    json_schema,
+    lock,
+    rust,
+    validate,
+)
+from flowd_codegen.cli.command import ended
 
 __all__ = ["run"]
 
+
+def _live(arguments: Sequence[str]) -> int:
+    # It loads what asks a server, which no other command needs.
+    from flowd_codegen.cli import live  # noqa: PLC0415
+
+    return live.run(arguments)
+
+
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
+    "catalogue": (catalogue.run, "describe the jobs in Markdown"),
     "diff": (diff.run, "say what a change of the schemas breaks"),
+    "init": (init.run, "write a first schema, handler and test"),
+    "json-schema": (json_schema.run, "give the schema language to an editor"),
+    "live": (_live, "say which jobs in the queues these schemas could not read"),
     "lock": (lock.run, "write what is on the wire into one file, for review"),
+    "rust": (rust.run, "generate the Rust structs of the jobs"),
     "validate": (validate.run, "check the schemas and write nothing"),
 }
 
@@ -28,6 +52,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         SystemExit: with 2 on wrong usage, with 0 after `--help` and `--version`.
     """
+    # The settings, which every command reads first, may have faults too.
+    return ended(lambda: _run(arguments), "text")
+
+
+def _run(arguments: Sequence[str]) -> int:
     name = arguments[0] if arguments else ""
     if name in _COMMANDS and not _is_path(arguments):
         command, _ = _COMMANDS[name]
@@ -39,7 +68,8 @@ def run(arguments: Sequence[str]) -> int:
 def _is_path(arguments: Sequence[str]) -> bool:
     """Whether the first word is a folder to generate from, though a command's name.
 
-    With `-o` it is a path, even one named `validate`, unless another word follows it.
+    With `-o` it is a path, even one named `validate`, unless another word follows it
+    or nothing of that name is there.
     """
     out = any(argument.startswith(("-o", "--out")) for argument in arguments)
-    return out and arguments[1].startswith("-")
+    return out and arguments[1].startswith("-") and Path(arguments[0]).exists()

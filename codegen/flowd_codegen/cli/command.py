@@ -11,22 +11,24 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
+from flowd_codegen.cli.settings import FORMATS, Format, Settings, read_settings
 from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Fault, SchemaErrors, github_line, json_line
 from flowd_codegen.parse import parse
 from flowd_codegen.schema import Schema
-from flowd_codegen.source import read
+from flowd_codegen.source import Sources, read
 from flowd_codegen.write import ForeignFiles
 
 __all__ = [
     "EXIT_CODES",
-    "Format",
     "Options",
     "command_parser",
+    "default_of",
     "ended",
     "path",
+    "plain_parser",
     "read_contract",
     "read_schema",
     "report",
@@ -38,9 +40,6 @@ exit codes: 0 fine; 1 a check said no; 2 invalid schemas or usage;
 3 reading or writing failed, or a bug"""
 """The last lines of every `--help`."""
 
-Format: TypeAlias = Literal["text", "json", "github"]
-"""How faults are printed."""
-
 
 class Options(argparse.Namespace):
     """What argparse fills in for every command that reads schemas."""
@@ -49,14 +48,14 @@ class Options(argparse.Namespace):
     format: Format
 
 
-def command_parser(usage: str, description: str) -> argparse.ArgumentParser:
-    """A parser that knows `SRC` and `--format`.
+def plain_parser(usage: str, description: str) -> argparse.ArgumentParser:
+    """A parser that knows nothing yet.
 
     Args:
         usage: behind `flowd-gen`, as a person writes it.
         description: one sentence.
     """
-    parser = argparse.ArgumentParser(
+    return argparse.ArgumentParser(
         prog="flowd-gen",
         usage=f"flowd-gen {usage}",
         description=description,
@@ -64,16 +63,43 @@ def command_parser(usage: str, description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def command_parser(
+    usage: str, description: str, settings: Settings | None = None
+) -> argparse.ArgumentParser:
+    """A parser that knows `SRC` and `--format`.
+
+    Args:
+        usage: as for `plain_parser`.
+        description: as for `plain_parser`.
+        settings: where they were read already.
+
+    Raises:
+        SchemaErrors: the project's settings have faults.
+    """
+    settings = settings or read_settings()
+    parser = plain_parser(usage, description)
     parser.add_argument(
-        "source", metavar="SRC", type=path, help="folder of *.toml, or one file"
+        "source",
+        metavar="SRC",
+        type=path,
+        nargs="?" if settings.src else None,
+        default=settings.src,
+        help=f"folder of *.toml, or one file{default_of(settings.src)}",
     )
     parser.add_argument(
         "--format",
-        choices=("text", "json", "github"),
-        default="text",
-        help="how faults are printed (default: text)",
+        choices=FORMATS,
+        default=settings.format,
+        help=f"how faults are printed{default_of(settings.format)}",
     )
     return parser
+
+
+def default_of(value: object) -> str:
+    """The words for an argument that may be left out, empty for None."""
+    return "" if value is None else f" (default: {value})".replace("%", "%%")
 
 
 def path(text: str) -> Path:
@@ -84,20 +110,24 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def read_schema(options: Options) -> Schema:
+def read_schema(options: Options, sources: Sources | None = None) -> Schema:
     """Read the schemas at `SRC`; warnings are printed.
+
+    Args:
+        options: of the command.
+        sources: what is at `SRC`, where it was read already.
 
     Raises:
         SchemaErrors: they have faults.
         OSError: a file or folder is there and cannot be read.
     """
-    return read_contract(options).schema
+    return read_contract(options, sources).schema
 
 
-def read_contract(options: Options) -> Contract:
+def read_contract(options: Options, sources: Sources | None = None) -> Contract:
     """The same, with the places of what is declared."""
     warnings: list[Fault] = []
-    sources = read(options.source)
+    sources = sources or read(options.source)
     schema = parse(sources, warnings.append)
     report(warnings, options.format)
     return Contract(options.source.as_posix(), schema, sources.files)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import shlex
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from flowd_codegen.cli.changes import settle
 from flowd_codegen.cli.command import (
     EXIT_CODES,
     Options,
     command_parser,
+    default_of,
     ended,
     path,
     read_contract,
     report,
 )
+from flowd_codegen.cli.settings import read_settings
 from flowd_codegen.diagnostics import SchemaErrors
 from flowd_codegen.migrations import migration_faults
 from flowd_codegen.render import blacken, render, render_migrations
 from flowd_codegen.suggest import nearest
-from flowd_codegen.write import Change, compare, write
+from flowd_codegen.write import compare
 
 __all__ = ["run"]
 
@@ -33,7 +33,7 @@ class _Options(Options):
 
     out: Path
     check: bool = False
-    prune: bool = True
+    prune: bool
 
 
 def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
@@ -64,50 +64,32 @@ def _generate(options: _Options) -> int:
     # One file of a folder cannot say what the others give.
     prune = options.prune and options.source.is_dir()
     changes = compare(render(schema), out, blacken, prune=prune, once=stubs)
-    if options.check:
-        sys.stdout.writelines(line for change in changes for line in _diff(change))
-        if changes:
-            command = shlex.join(["flowd-gen", str(options.source), "-o", str(out)])
-            print(f"{out} is out of date: run {command}", file=sys.stderr)
-        return 1 if changes or faults else 0
-    write(changes, out)
-    for change in changes:
-        print(f"{'removed' if change.new is None else 'wrote'} {change.path}")
-    if not changes:
-        print(f"{out} is up to date")
-    return 0
-
-
-def _diff(change: Change) -> Iterable[str]:
-    if change.new is None:
-        return [f"stale: {change.path}\n"]
-    if change.old is None:
-        return [f"missing: {change.path}\n"]
-    old, new = (
-        text.decode(errors="replace").splitlines(keepends=True)
-        for text in (change.old, change.new)
-    )
-    name = change.path.as_posix()
-    return difflib.unified_diff(old, new, f"{name} (on disk)", f"{name} (generated)")
+    again = ["flowd-gen", str(options.source), "-o", str(out)]
+    return settle(changes, out, check=options.check, again=again) or int(bool(faults))
 
 
 def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
+    settings = read_settings()
     parser = command_parser(
         "SRC -o OUT [--check] [--no-prune] [--format FORMAT]",
         "Generate job classes from schemas.",
+        settings,
     )
     listed = "\n".join(
         f"  flowd-gen {name:12} {summary}" for name, summary in commands.items()
     )
     parser.epilog = (
-        f"other commands, each with a --help of its own:\n{listed}\n\n{EXIT_CODES}"
+        f"other commands, each with a --help of its own:\n{listed}\n\n"
+        f"[tool.flowd-gen] in pyproject.toml may give src, out, lock, format and prune\n"
+        f"for those that are left out.\n\n{EXIT_CODES}"
     )
     parser.add_argument(
         *("-o", "--out"),
         metavar="OUT",
         type=path,
-        required=True,
-        help="package folder to write",
+        required=settings.out is None,
+        default=settings.out,
+        help=f"package folder to write{default_of(settings.out)}",
     )
     parser.add_argument(
         "--check",
@@ -115,10 +97,10 @@ def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
         help="write nothing; show what is out of date and exit 1",
     )
     parser.add_argument(
-        "--no-prune",
-        dest="prune",
-        action="store_false",
-        help="keep generated files that no schema gives now",
+        "--prune",
+        action=argparse.BooleanOptionalAction,
+        default=settings.prune,
+        help="remove generated files that no schema gives now, or keep them",
     )
     parser.add_argument(
         "--version", action="version", version=f"flowd-gen {_version()}"

@@ -11,10 +11,12 @@ from pathlib import Path
 from flowd_codegen.cli.command import (
     Options,
     command_parser,
+    default_of,
     ended,
     path,
     read_schema,
 )
+from flowd_codegen.cli.settings import read_settings
 from flowd_codegen.lock import LOCK, lock_text
 from flowd_codegen.write import Change, write
 
@@ -56,16 +58,19 @@ def _lock(options: _Options) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    settings = read_settings()
+    lock = settings.lock or Path(LOCK)
     parser = command_parser(
         "lock SRC [-o LOCK] [--check] [--format FORMAT]",
         "Write what is on the wire of every job into one file, to be reviewed.",
+        settings,
     )
     parser.add_argument(
         *("-o", "--out"),
         metavar="LOCK",
         type=path,
-        default=Path(LOCK),
-        help=f"file to write (default: {LOCK})",
+        default=lock,
+        help=f"file to write{default_of(lock)}",
     )
     parser.add_argument(
         "--check",

@@ -3,4 +3,5 @@
 
 odd: Blank, Login, Blob
 report: Format, Page, Report, ReportV1, ReportV2, ReportV3, Note, NoteV1, NoteV3, Forgetful
+vault: Account, Vault, Broken
 """

@@ -1,0 +1,200 @@
+"""One system under test, as the runner sees it: an environment and a program.
+
+What a program is asked and answers is in `benchmarks/contract.py`. A program that
+needs more than this checkout says so at its top as PEP 723 has it, and gets an
+environment of its own below `.bench/`, made when it is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import Timer
+from typing import IO, Any, Final, Self
+
+__all__ = ["Failed", "Peer", "Program", "environment", "seconds_to_import", "start"]
+
+_ROOT: Final = Path(__file__).parents[1]
+_PROGRAMS: Final = _ROOT / "benchmarks" / "peers"
+_ENVIRONMENTS: Final = _ROOT / ".bench"
+_METADATA: Final = re.compile(r"^# /// script\n((?:#.*\n)+?)# ///$", re.MULTILINE)
+_PATIENCE: Final = 60.0
+
+
+class Failed(Exception):
+    """A peer could not be installed, or its program broke; says how."""
+
+
+class Program:
+    """A program that runs, and what it prints.
+
+    Attributes:
+        pid: of the process.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._errors = errors
+
+    def check(self) -> None:
+        """Raise Failed if it has ended, as `answer` would."""
+        if self._process.poll() is not None:
+            self.answer()
+
+    def stop(self) -> dict[str, Any]:
+        """Send it SIGTERM, and return what it then answers; raises as `answer`."""
+        self._process.terminate()
+        return self.answer()
+
+    def answer(self, within: float = _PATIENCE) -> dict[str, Any]:
+        """Return the next answer.
+
+        Raises:
+            Failed: it ended without one, or did not give one within so many seconds.
+        """
+        assert self._process.stdout is not None
+        watchdog = Timer(within, self._process.kill)
+        watchdog.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith("{"):
+                    answer: dict[str, Any] = json.loads(line)
+                    return answer
+        finally:
+            watchdog.cancel()
+        self._errors.seek(0)
+        said = self._errors.read().strip().splitlines()
+        code = self._process.wait()
+        if code < 0:
+            raise Failed(f"did not answer within {within:g} s")
+        raise Failed(said[-1] if said else f"ended with code {code} and said nothing")
+
+
+class Peer:
+    """One program in `benchmarks/peers/`.
+
+    Attributes:
+        name: of its file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._program = _PROGRAMS / f"{name}.py"
+        self._python = Path(sys.executable)
+
+    @classmethod
+    def every(cls) -> Iterator[Self]:
+        """All of them, by name."""
+        for path in sorted(_PROGRAMS.glob("*.py")):
+            yield cls(path.stem)
+
+    def install(self) -> None:
+        """Make its environment, if it needs one and has none yet.
+
+        Raises:
+            Failed: pip says why.
+        """
+        found = _METADATA.search(self._program.read_text("utf-8"))
+        if found is not None:
+            text = re.sub("^# ?", "", found[1], flags=re.MULTILINE)
+            needs: list[str] = tomllib.loads(text)["dependencies"]
+            self._python = environment(self.name, *needs)
+
+    def ask(
+        self, url: str, *command: str | int, within: float = _PATIENCE
+    ) -> dict[str, Any]:
+        """Run its program to the end; returns its answer, not that it is ready.
+
+        Raises:
+            Failed: it gave none.
+        """
+        with self.start(url, *command) as program:
+            answer = program.answer(within)
+            return program.answer(within) if "ready" in answer else answer
+
+    def start(self, url: str, *command: str | int) -> AbstractContextManager[Program]:
+        """Run its program, as `start` does."""
+        return start(self._python, f"benchmarks.peers.{self.name}", url, *command)
+
+    def seconds_to_import(self, modules: str) -> float:
+        """Seconds that a new process takes to import modules that are compiled.
+
+        Raises:
+            Failed: they cannot be imported.
+        """
+        return seconds_to_import(modules, self._python)
+
+
+@contextmanager
+def start(
+    python: Path, module: str, url: str, *arguments: str | int
+) -> Generator[Program, None, None]:
+    """Run a module of this checkout; on the way out it is killed if it still runs."""
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [python, "-m", module, *map(str, arguments)],
+            cwd=_ROOT,
+            env={**os.environ, "BENCH_URL": url},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Program(process, errors)
+        finally:
+            process.kill()
+
+
+def seconds_to_import(modules: str, python: Path = Path(sys.executable)) -> float:
+    """Seconds that a new process takes to import modules that are compiled.
+
+    Raises:
+        Failed: they cannot be imported.
+    """
+    code = (
+        f"import time; began = time.perf_counter(); import {modules};"
+        "print(time.perf_counter() - began)"
+    )
+    # The first run compiles what only this one needs, where that may be written.
+    compiled = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    _run(python, "-c", code, env=compiled)
+    return float(_run(python, "-c", code, env=compiled))
+
+
+def environment(name: str, *packages: str) -> Path:
+    """Return the Python of an environment with these packages; made if it is missing.
+
+    Raises:
+        Failed: pip says why.
+    """
+    folder = _ENVIRONMENTS / name
+    python, installed = folder / "bin" / "python", folder / "installed"
+    if installed.exists() and installed.read_text("utf-8").split("\n") == [*packages]:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    # Where Python comes without ensurepip, the pip of this checkout fills it.
+    _run(sys.executable, "-m", "venv", "--without-pip", folder)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    _run(*pip, "install", "--quiet", "--disable-pip-version-check", *packages)
+    installed.write_text("\n".join(packages), "utf-8")
+    return python
+
+
+def _run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise Failed(said[-1] if said else f"{command[0]} ended with {done.returncode}")
+    return done.stdout

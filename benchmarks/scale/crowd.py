@@ -1,0 +1,95 @@
+"""Many workers on one queue, and one worker with many queues."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Final
+
+from benchmarks.jobs import crawl
+from benchmarks.measure import Figures, Size, watch
+from benchmarks.peer import Failed, Program, start
+from benchmarks.servers import Probe, running
+from flowd import Queue, QueueGroup
+from jobs.crawl import Crawl
+
+__all__ = ["balance", "spread"]
+
+_PATIENCE: Final = 60.0
+
+
+def balance(workers: int, jobs: int) -> list[int]:
+    """How many jobs each of so many processes handled: two at once, 50 ms each.
+
+    Raises:
+        Failed: a worker broke, or not all was done within a minute.
+    """
+    with running() as server, ExitStack() as stack:
+        crew = [
+            stack.enter_context(_worker(server, queues=1, concurrency=2, pause=0.05))
+            for _ in range(workers)
+        ]
+        for worker in crew:
+            worker.answer()
+        _until(lambda: server.client.info("clients")["blocked_clients"] == workers)
+        asyncio.run(_enqueue(server.url, queues=1, jobs=jobs))
+        _until(lambda: server.client.xlen("crawl-0") == 0)
+        return [worker.stop()["handled"] for worker in crew]
+
+
+def spread(queues: int, jobs: int, size: Size) -> Figures:
+    """One process with so many queues: idle, and then with jobs in each.
+
+    Returns how it is idle, how many connections it has, and seconds until so many jobs of
+    every queue were done.
+
+    Raises:
+        Failed: it broke, or not all was done within a minute.
+    """
+    with running() as server:
+        before = server.client.info("clients")["connected_clients"]
+        with _worker(server, queues=queues, concurrency=10, pause=0.0) as worker:
+            worker.answer()
+            figures = watch(worker, server, size)
+            now = server.client.info("clients")["connected_clients"]
+            figures["connections"] = now - before
+            began = time.perf_counter()
+            asyncio.run(_enqueue(server.url, queues=queues, jobs=jobs))
+            streams = [f"crawl-{number}" for number in range(queues)]
+            _until(lambda: not any(map(server.client.xlen, streams)))
+            figures["seconds"] = time.perf_counter() - began
+            figures["handled"] = worker.stop()["handled"]
+        return figures
+
+
+def _worker(
+    server: Probe, queues: int, concurrency: int, pause: float
+) -> AbstractContextManager[Program]:
+    numbers = (queues, concurrency, str(pause))
+    return start(Path(sys.executable), "benchmarks.scale.worker", server.url, *numbers)
+
+
+async def _enqueue(url: str, queues: int, jobs: int) -> None:
+    async def ignore(_: Crawl) -> None:
+        """These queues enqueue, and run nothing."""
+
+    every = [
+        Queue(Crawl, ignore, url=url, stream=f"crawl-{number}")
+        for number in range(queues)
+    ]
+    async with QueueGroup(every):
+        await asyncio.gather(
+            *(queue.enqueue_bulk(map(crawl, range(jobs))) for queue in every)
+        )
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not holds():
+        if time.monotonic() > deadline:
+            raise Failed(f"not all was done within {_PATIENCE:g} s")
+        time.sleep(0.02)

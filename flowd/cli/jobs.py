@@ -1,0 +1,261 @@
+"""`flowd jobs`: list, show and enqueue jobs that did not end yet."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final, TypeGuard
+
+from flowd.cli.load import UsageError, load_job_class
+from flowd.cli.options import (
+    Commands,
+    add_app_dir,
+    add_command,
+    add_server,
+    count,
+    pair,
+    seconds,
+)
+from flowd.cli.show import (
+    field_texts,
+    fields_as_json,
+    object_of,
+    print_json,
+    progress,
+    span,
+    summary,
+)
+from flowd.cli.target import Target, add_target, check_fields, opened
+from flowd.display import printable
+from flowd.ops.jobs import JobView, find_job, list_jobs
+from flowd.ops.look import State, server_time
+from flowd.producer import Producer
+
+__all__ = ["add"]
+
+_STATES: Final[tuple[State, ...]] = ("running", "waiting", "delayed")
+_LIMIT: Final = 50
+_SCAN: Final = 10_000
+_CUT: Final = 1_000
+_LONG: Final = 10_000
+
+_LIST: Final = """\
+One line for each job that runs, waits or is delayed, in this order: its id, its attempt,
+for how long it has run at most or has waited, or when it is due, and its fields. Done
+jobs leave nothing; dead ones are listed by `flowd dlq`."""
+
+_SHOW: Final = """\
+Everything about one job, by its id or its entry's. A job that failed before has an entry
+of another id, so it is searched for, among those that run and then those that wait."""
+
+_ENQUEUE: Final = """\
+Enqueue one job and print its id. Values are the text that is on the wire, and the class
+checks them. In --fields a value that is no string is written as JSON, and null is left
+out; --fields - reads from standard input, which other users of the machine do not see."""
+
+_ENQUEUING: Final = """\
+  flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
+  flowd jobs enqueue jobs.email:Email --fields '{"to": "a@b.c", "subject": "hi"}'
+  flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi --delay 10m --key order-17"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = add_command(
+        commands,
+        "jobs",
+        "list, show and enqueue jobs",
+        None,
+        examples="  flowd jobs list\n  flowd jobs show 1795535506792-0\n" + _ENQUEUING,
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    listing = add_command(
+        verbs,
+        "list",
+        "jobs that run, wait or are delayed",
+        lambda options: asyncio.run(_list(options)),
+        description=_LIST,
+        examples="  flowd jobs list --state waiting\n"
+        "  flowd jobs list --job jobs.email:Email --json | jq .fields.to",
+    )
+    add_target(listing)
+    listing.add_argument("--state", choices=_STATES, help="only these")
+    listing.add_argument(
+        *("-n", "--limit"),
+        metavar="N",
+        type=count,
+        default=_LIMIT,
+        help=f"how many at most (default: {_LIMIT}; 0: all)",
+    )
+    showing = add_command(
+        verbs,
+        "show",
+        "everything about one job",
+        lambda options: asyncio.run(_show(options)),
+        description=_SHOW,
+        examples="  flowd jobs show 1795535506792-0 --stream emails",
+    )
+    add_target(showing)
+    showing.add_argument("id", metavar="ID")
+    showing.add_argument(
+        "--scan",
+        metavar="N",
+        type=count,
+        default=_SCAN,
+        help=f"search so many jobs at most (default: {_SCAN:,}; 0: all)",
+    )
+    _add_enqueue(verbs)
+
+
+def _add_enqueue(verbs: Commands) -> None:
+    parser = add_command(
+        verbs,
+        "enqueue",
+        "enqueue one job",
+        lambda options: asyncio.run(_enqueue(options)),
+        description=_ENQUEUE,
+        examples=_ENQUEUING,
+    )
+    parser.add_argument("job", metavar="MODULE:CLASS", help="the job's class")
+    parser.add_argument("values", metavar="NAME=VALUE", nargs="*", type=pair)
+    parser.add_argument("--fields", metavar="JSON", help="an object with the fields")
+    parser.add_argument(
+        "--delay", metavar="TIME", type=seconds, default=0.0, help="run it only then"
+    )
+    parser.add_argument("--key", help="an idempotency key: enqueue it once")
+    add_app_dir(parser)
+    add_server(parser)
+
+
+async def _list(options: argparse.Namespace) -> int:
+    states: Sequence[State] = [options.state] if options.state else _STATES
+    shown = 0
+    async with opened(options) as target:
+        async for job in _of_states(target, states, options):
+            if options.limit and shown == options.limit:
+                text = f"… and more: --limit 0 shows all ({shown} shown)"
+                print(text, file=sys.stderr)
+                break
+            if options.json:
+                print_json(_as_json(job, target))
+            else:
+                print(_line(job, target))
+            shown += 1
+        if not shown:
+            which = f"job is {options.state}" if options.state else "job is there"
+            text = f"no {which} in {printable(target.name)}"
+            print(text, file=sys.stderr)
+    return 0
+
+
+async def _of_states(
+    target: Target, states: Sequence[State], options: argparse.Namespace
+) -> AsyncIterator[JobView]:
+    now = await server_time(target.look.link)
+    most = 1 << 40 if options.json else _CUT
+    limit = options.limit and options.limit + 1  # one behind the last tells of others
+    for state in states:
+        async for job in list_jobs(target.look, state, now, limit=limit, most=most):
+            yield job
+
+
+async def _show(options: argparse.Namespace) -> int:
+    async with opened(options) as target:
+        now = await server_time(target.look.link)
+        sizes = await target.look.sizes()
+        with progress("searching", sizes.running + sizes.waiting) as told:
+            job = await find_job(
+                target.look, options.id, now, scan=options.scan, told=told
+            )
+    if job is None:
+        print(f"flowd: {printable(_not_found(options, target))}", file=sys.stderr)
+        return 1
+    if options.json:
+        print_json(_as_json(job, target), indent=True)
+        return 0
+    rows = {
+        "job": job.id,
+        "state": job.state,
+        "entry": job.entry_id,
+        "enqueued": f"{job.enqueued_at:%Y-%m-%d %H:%M:%S} UTC",
+        "attempt": f"{job.attempt}",
+        "deliveries": f"{job.deliveries}",
+        "waits" if job.state == "waiting" else "at most": span(job.age),
+        "due in": span(job.due_in),
+        "consumer": job.consumer,
+        "silent": span(job.silent),
+    }
+    if target.job_class is not None:
+        rows["decodes"] = target.decodes(job.fields)
+    for name, value in rows.items():
+        if value not in (None, "-"):
+            print(f"{name:<11} {printable(value, _LONG)}")
+    print("fields")
+    for name, value in field_texts(job.fields, target.hidden(job.fields)).items():
+        print(f"  {printable(name)} = {printable(value, _LONG)}")
+    return 0
+
+
+def _not_found(options: argparse.Namespace, target: Target) -> str:
+    text = f"no job {options.id} runs, waits or is delayed in {target.name}"
+    if options.scan:
+        text += f"; of those that failed before, {options.scan:,} were searched"
+    return f"{text}. It is done, or dead (flowd dlq list), or was never there"
+
+
+async def _enqueue(options: argparse.Namespace) -> int:
+    job_class = load_job_class(options.job, options.app_dir)
+    values = {**_read_fields(options.fields), **dict(options.values)}
+    check_fields(job_class, values)
+    job = job_class.from_fields(
+        {name.encode(): value.encode() for name, value in values.items()}
+    )
+    async with Producer(options.url) as producer:
+        job_id = await producer.enqueue(job, delay=options.delay, key=options.key)
+    if options.json:
+        print_json({"id": job_id})
+    else:
+        print(job_id)
+    return 0
+
+
+def _read_fields(text: str | None) -> dict[str, str]:
+    """The wire text of each field of a JSON object."""
+    if text is None:
+        return {}
+    try:
+        found: object = json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise UsageError(f"--fields is not JSON: {error}") from None
+    if not _is_object(found):
+        raise UsageError('--fields must be a JSON object, as {"to": "a@b.c"}')
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in found.items()
+        if value is not None
+    }
+
+
+def _is_object(found: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(found, dict)
+
+
+def _line(job: JobView, target: Target) -> str:
+    match job.state:
+        case "running":
+            when = f"at most {span(job.age)}"
+        case "waiting":
+            when = f"for {span(job.age)}"
+        case "delayed":
+            when = f"due in {span(job.due_in)}"
+    fields = summary(job.fields, target.hidden(job.fields))
+    name = printable(job.id)
+    return f"{name:<18} {job.state:<8} {when:<15} attempt {job.attempt}  {fields}"
+
+
+def _as_json(job: JobView, target: Target) -> dict[str, object]:
+    shown = object_of(job, without=("fields",))
+    return {**shown, **fields_as_json(job.fields, target.hidden(job.fields))}

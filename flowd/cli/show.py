@@ -1,0 +1,217 @@
+"""How commands show things: tables, JSON, progress, and text of others made harmless.
+
+On a terminal, and with the extra `cli`, tables and progress are drawn by rich; else
+tables are aligned text, and there is no progress. What is not a terminal gets plain text.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+from typing import Final, TextIO, TypeAlias, TypeGuard
+
+from flowd.display import printable
+
+__all__ = [
+    "Block",
+    "Table",
+    "as_json",
+    "field_texts",
+    "fields_as_json",
+    "object_of",
+    "print_blocks",
+    "print_json",
+    "progress",
+    "screen",
+    "span",
+    "summary",
+]
+
+_SHORT: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under a head; cells are made harmless when they are printed."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Collection[str] = ()
+    """The heads of the columns whose cells end at the same place, as numbers do."""
+
+
+Block: TypeAlias = Table | str
+"""A table, or a line of text."""
+
+
+def print_blocks(blocks: Sequence[Block]) -> None:
+    """Print tables and lines, with an empty line before each table but the first."""
+    if _is_drawn(sys.stdout):
+        from flowd.cli import drawn  # noqa: PLC0415 - rich may not be installed
+
+        drawn.print_blocks(blocks)
+        return
+    for index, block in enumerate(blocks):
+        if isinstance(block, str):
+            print(printable(block))
+            continue
+        if index:
+            print()
+        _print_table(block)
+
+
+@contextmanager
+def screen() -> Generator[Callable[[Sequence[Block]], None]]:
+    """A function that shows blocks instead of those before; below them, if not drawn."""
+    if _is_drawn(sys.stdout):
+        from flowd.cli import drawn  # noqa: PLC0415 - rich may not be installed
+
+        with drawn.screen() as show:
+            yield show
+    else:
+        yield _append
+
+
+@contextmanager
+def progress(what: str, total: int) -> Generator[Callable[[], object]]:
+    """A function to call for each of `total` things done, which moves a bar.
+
+    The bar is on standard error, so that what is printed can go elsewhere.
+    """
+    if _is_drawn(sys.stderr):
+        from flowd.cli import drawn  # noqa: PLC0415 - rich may not be installed
+
+        with drawn.progress(what, total) as advance:
+            yield advance
+    else:
+        yield lambda: None
+
+
+def print_json(value: object, *, indent: bool = False) -> None:
+    """Print a JSON document: on one line, or for people as well."""
+    print(json.dumps(value, indent=2 if indent else None), flush=True)
+
+
+def as_json(view: object, *, without: Collection[str] = ()) -> object:
+    """A dataclass, with all that is in it, as JSON knows it.
+
+    Args:
+        view: a dataclass, a sequence of them, or what one holds.
+        without: attributes that are left out, wherever they are.
+    """
+    if isinstance(view, datetime):
+        return view.isoformat()
+    if isinstance(view, float):
+        return round(view, 3)
+    if _is_many(view):
+        return [as_json(each, without=without) for each in view]
+    if dataclasses.is_dataclass(view):
+        return object_of(view, without=without)
+    return view
+
+
+def object_of(view: object, *, without: Collection[str] = ()) -> dict[str, object]:
+    """A dataclass as a JSON object; as `as_json`."""
+    assert dataclasses.is_dataclass(view)
+    return {
+        field.name: as_json(getattr(view, field.name), without=without)
+        for field in dataclasses.fields(view)
+        if field.name not in without
+    }
+
+
+def field_texts(
+    fields: Mapping[bytes, bytes], hidden: Mapping[bytes, str]
+) -> dict[str, str]:
+    """An entry's fields as text: what is none as escapes, what is hidden not at all."""
+    return {
+        name.decode("utf-8", "backslashreplace"): (
+            hidden.get(name) or value.decode("utf-8", "backslashreplace")
+        )
+        for name, value in fields.items()
+    }
+
+
+def fields_as_json(
+    fields: Mapping[bytes, bytes], hidden: Mapping[bytes, str]
+) -> dict[str, object]:
+    """An entry's fields, nothing lost that is not hidden: `fields` are those of text.
+
+    The others are `bytes`, a list of name and value in base64.
+    """
+    texts = {
+        name: value
+        for name, value in fields.items()
+        if name in hidden or _is_text(name, value)
+    }
+    others = [
+        [base64.b64encode(each).decode() for each in pair]
+        for pair in fields.items()
+        if pair[0] not in texts
+    ]
+    return {"fields": field_texts(texts, hidden), "bytes": others}
+
+
+def summary(fields: Mapping[bytes, bytes], hidden: Mapping[bytes, str]) -> str:
+    """The fields of a job on one line; flowd's own are left out."""
+    shown = field_texts(fields, hidden).items()
+    return " ".join(
+        f"{printable(name, _SHORT)}={printable(value, _SHORT)}"
+        for name, value in shown
+        if not name.startswith("_")
+    )
+
+
+def span(seconds: float | None) -> str:
+    """A time as people say it: `0.4 s`, `4m12s`, `2h05m`, `3d04h`; `-` for none."""
+    if seconds is None:
+        return "-"
+    if seconds < 0:
+        return f"-{span(-seconds)}"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days:,}d{hours:02}h"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
+
+
+def _append(blocks: Sequence[Block]) -> None:
+    print_blocks(blocks)
+    print(flush=True)
+
+
+def _is_drawn(stream: TextIO) -> bool:
+    return stream.isatty() and find_spec("rich") is not None
+
+
+def _is_many(view: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(view, list | tuple)
+
+
+def _is_text(*several: bytes) -> bool:
+    try:
+        b"".join(several).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _print_table(table: Table) -> None:
+    rows = [table.head, *([printable(cell) for cell in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            text.rjust(width) if name in table.right else text.ljust(width)
+            for name, text, width in zip(table.head, row, widths, strict=True)
+        )
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,72 @@
+-- Look at jobs of a queue, and change nothing.
+--
+-- KEYS  stream  delayed  delayed jobs
+-- ARGV  group  bytes of a value at most  what  ...
+--         waiting  after which id  how many
+--         running  after which id  how many  of which consumer, or '' for all
+--         delayed  after how many  how many
+--         one      entry id, or ''  job id
+-- Returns for each job { state, id, fields, due in ms, consumer, ms without a sign of
+--   life, count }; what does not apply is 0 or ''.
+--
+-- One step, because a job moves while somebody looks; and inside Redis, because values
+-- may be large, the envelope is among them, and delayed jobs are packed.
+local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
+local group, most, what = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local seen = {}
+
+local function add(state, id, fields, due, consumer, idle, count)
+  for f = 2, #fields, 2 do
+    if #fields[f] > most then fields[f] = fields[f]:sub(1, most) end
+  end
+  seen[#seen + 1] = { state, id, fields, due, consumer, idle, count }
+end
+
+-- What somebody deleted behind flowd's back is shown without fields.
+local function add_running(p)
+  local entry = redis.call('XRANGE', stream, p[1], p[1])[1]
+  add('running', p[1], entry and entry[2] or {}, '0', p[2], p[3], p[4])
+end
+
+local function add_delayed(job, due)
+  local body = redis.call('HGET', bodies, job)
+  add('delayed', job, body and cmsgpack.unpack(body) or {}, due, '', 0, 0)
+end
+
+-- Everything up to this entry was handed out.
+local handed_out
+local groups = redis.pcall('XINFO', 'GROUPS', stream)
+if groups.err and not groups.err:find('no such key') then return groups end
+for _, g in ipairs(groups) do
+  local found = {}
+  for i = 1, #g, 2 do found[g[i]] = g[i + 1] end
+  if found.name == group then handed_out = found['last-delivered-id'] end
+end
+
+if what == 'waiting' then
+  local after = ARGV[4] == '' and (handed_out or '0-0') or ARGV[4]
+  for _, entry in ipairs(
+    redis.call('XRANGE', stream, '(' .. after, '+', 'COUNT', ARGV[5])) do
+    add('waiting', entry[1], entry[2], '0', '', 0, 0)
+  end
+elseif what == 'running' and handed_out then
+  local query = { stream, group, ARGV[4] == '' and '-' or '(' .. ARGV[4], '+', ARGV[5] }
+  if ARGV[6] ~= '' then query[6] = ARGV[6] end
+  for _, p in ipairs(redis.call('XPENDING', unpack(query))) do add_running(p) end
+elseif what == 'delayed' then
+  local last = ARGV[4] + ARGV[5] - 1
+  local found = redis.call('ZRANGE', delayed, ARGV[4], last, 'WITHSCORES')
+  for i = 1, #found, 2 do add_delayed(found[i], found[i + 1]) end
+elseif what == 'one' then
+  local id, job = ARGV[4], ARGV[5]
+  local entry = id ~= '' and redis.call('XRANGE', stream, id, id)[1]
+  local p = entry and handed_out and redis.call('XPENDING', stream, group, id, id, 1)[1]
+  if p then
+    add_running(p)
+  elseif entry then
+    add('waiting', id, entry[2], '0', '', 0, 0)
+  end
+  local due = redis.call('ZSCORE', delayed, job)
+  if due then add_delayed(job, due) end
+end
+return seen

@@ -1,0 +1,152 @@
+"""Jobs that did not end: listed by what they do, or found by their id."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from flowd.delivery import Delivery, Entry, moment, number
+from flowd.errors import DecodeError
+from flowd.ops.look import PAGE, Look, Row, State
+
+__all__ = ["JobView", "find_job", "job_view", "list_jobs"]
+
+_ENTRY_ID: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
+_GLANCE: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job that waits, runs or is delayed."""
+
+    id: str
+    """The job's id, as `enqueue` returned it."""
+
+    state: State
+    entry_id: str | None
+    """The id of its entry in the stream; None while it is delayed."""
+
+    enqueued_at: datetime
+    """By the server's clock, in UTC."""
+
+    attempt: int
+    """1 for the first run, one more after each failure."""
+
+    deliveries: int
+    """How often it was handed out."""
+
+    age: float | None
+    """Seconds since its entry was added: so long does it wait, or so long does it run
+    at most. None while it is delayed."""
+
+    due_in: float | None
+    """Seconds until a delayed job is due; below 0 if it is overdue."""
+
+    consumer: str | None
+    """Who runs it."""
+
+    silent: float | None
+    """Seconds without a sign of life from who runs it. Above the lease it is taken
+    over."""
+
+    fields: Mapping[bytes, bytes]
+    """Of the entry, flowd's own among them; values may be cut."""
+
+
+def job_view(row: Row, now: float) -> JobView:
+    """A row as an operator reads it, `now` by the server's clock in seconds."""
+    delivery = Delivery(Entry(row.id, row.handed_out, row.fields, len(row.fields)), 0.0)
+    with contextlib.suppress(DecodeError):
+        delivery.read_envelope()
+    delayed, running = row.state == "delayed", row.state == "running"
+    entered = number(row.id.partition(b"-")[0]) / 1000
+    return JobView(
+        id=row.id.decode("utf-8", "backslashreplace") if delayed else delivery.job_id,
+        state=row.state,
+        entry_id=None if delayed else row.id.decode(),
+        enqueued_at=moment(delivery.enqueued_ms),
+        attempt=delivery.attempt,
+        deliveries=delivery.deliveries,
+        age=None if delayed else max(0.0, now - entered),
+        due_in=row.due - now if delayed else None,
+        consumer=row.consumer.decode("utf-8", "backslashreplace") if running else None,
+        silent=row.silent if running else None,
+        fields=row.fields,
+    )
+
+
+async def list_jobs(
+    look: Look, state: State, now: float, *, limit: int = 0, most: int = 1 << 40
+) -> AsyncIterator[JobView]:
+    """The jobs of one state, read page by page: the oldest, or the next due, first.
+
+    Args:
+        look: the queue.
+        state: which.
+        now: the server's time.
+        limit: how many, at most; 0: all.
+        most: how many bytes of each value are read.
+
+    Raises:
+        ServerError: as `Link.call`.
+    """
+    after, given = b"", 0
+    while not limit or given < limit:
+        count = min(PAGE, limit - given) if limit else PAGE
+        match state:
+            case "waiting":
+                page = await look.waiting(count, after, most=most)
+            case "running":
+                page = await look.running(count, after, most=most)
+            case "delayed":
+                page = await look.delayed(count, given, most=most)
+        for row in page:
+            yield job_view(row, now)
+        if not page:
+            return
+        after, given = page[-1].id, given + len(page)
+
+
+async def find_job(
+    look: Look,
+    job_id: str,
+    now: float,
+    *,
+    scan: int,
+    told: Callable[[], object] = lambda: None,
+) -> JobView | None:
+    """The job with this id, or the one in the entry with this id.
+
+    A job that failed before has an entry of another id, which nothing but a search
+    finds: among those that run, then among those that wait.
+
+    Args:
+        look: the queue.
+        job_id: of a job or of an entry.
+        now: the server's time.
+        scan: how many jobs are searched at most; 0: all.
+        told: called for each job that is searched.
+
+    Raises:
+        ServerError: as `Link.call`.
+    """
+    rows = await look.one(job_id if _ENTRY_ID.fullmatch(job_id) else "", job_id)
+    found = [job_view(row, now) for row in rows]
+    if found:
+        return min(found, key=lambda job: job.id != job_id)
+    searched = 0
+    states: tuple[State, ...] = ("running", "waiting")
+    for state in states:
+        async for job in list_jobs(look, state, now, most=_GLANCE):
+            if job.id == job_id and job.entry_id:
+                (row,) = await look.one(job.entry_id, "") or (None,)
+                return None if row is None else job_view(row, now)
+            told()
+            searched += 1
+            if searched == scan:
+                return None
+    return None

@@ -1,0 +1,123 @@
+"""Dead letters in bulk: pick some, mend them, put them back or delete them, at a pace."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from flowd.deadletter import DeadLetters
+from flowd.errors import LetterNotFound
+from flowd.job import Job
+from flowd.letter import Letter
+
+__all__ = ["Pick", "move", "pick"]
+
+_AT_ONCE: Final = 100
+_BURST: Final = 0.1
+"""Of how many seconds a rate is used up at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """Which dead letters are meant: those for which all of this is true."""
+
+    text: str = ""
+    """Is in the error, or in the reason as `failed`."""
+
+    fields: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    """The entry has them, with these values."""
+
+    since: datetime | None = None
+    """The job died then or later."""
+
+    until: datetime | None = None
+    """The job died before."""
+
+    def takes(self, letter: Letter[Job]) -> bool:
+        """Whether text and fields are those of a letter."""
+        return (self.text in letter.reason or self.text in letter.error) and all(
+            letter.fields.get(name) == value for name, value in self.fields.items()
+        )
+
+
+async def pick(
+    letters: DeadLetters[Job],
+    wish: Pick,
+    *,
+    scan: int = 0,
+    limit: int = 0,
+    told: Callable[[], object] = lambda: None,
+) -> AsyncIterator[Letter[Job]]:
+    """The letters that are meant, the oldest first, of those that are there now.
+
+    Args:
+        letters: of the queue.
+        wish: which.
+        scan: how many are looked at, at most; 0: all.
+        limit: how many are given out, at most; 0: all.
+        told: called for each that is looked at.
+
+    Raises:
+        ServerError: the server cannot be asked.
+    """
+    looked, given = itertools.count(1), itertools.count(1)
+    async for letter in letters.list(since=wish.since, until=wish.until):
+        told()
+        if wish.takes(letter):
+            yield letter
+            if next(given) == limit:
+                return
+        if next(looked) == scan:
+            return
+
+
+async def move(
+    picked: AsyncIterable[Letter[Job]],
+    step: Callable[[Letter[Job]], Awaitable[object]],
+    *,
+    rate: float | None = None,
+) -> AsyncIterator[Letter[Job]]:
+    """Take a step with each letter, many at once, and yield those with which it worked.
+
+    Args:
+        picked: the letters.
+        step: as `DeadLetters.redrive`. A letter that is gone meanwhile is passed over.
+        rate: how many in a second, at most; None: as fast as it goes.
+
+    Raises:
+        Exception: what the first step raised that failed otherwise; steps before it,
+            and those taken at once with it, are not undone.
+    """
+    at_once = _AT_ONCE
+    if rate is not None:
+        at_once = max(1, min(_AT_ONCE, int(rate * _BURST)))
+    batch: list[Letter[Job]] = []
+    async for letter in picked:
+        batch.append(letter)
+        if len(batch) < at_once:
+            continue
+        async for moved in _together(batch, step):
+            yield moved
+        if rate is not None:
+            await asyncio.sleep(len(batch) / rate)
+        batch = []
+    async for moved in _together(batch, step):
+        yield moved
+
+
+async def _together(
+    batch: list[Letter[Job]], step: Callable[[Letter[Job]], Awaitable[object]]
+) -> AsyncIterator[Letter[Job]]:
+    results = await asyncio.gather(*map(step, batch), return_exceptions=True)
+    failed: BaseException | None = None
+    for letter, result in zip(batch, results, strict=True):
+        if not isinstance(result, BaseException):
+            yield letter
+        elif not isinstance(result, LetterNotFound):
+            failed = failed or result
+    if failed is not None:
+        raise failed

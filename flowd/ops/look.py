@@ -1,0 +1,253 @@
+"""The operators' reading side: what they ask a queue, each question bounded.
+
+Like `stream`, on the other side, it sees raw answers; nothing here changes anything. No
+answer grows with the number of jobs, only with what was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, TypeAlias, cast
+
+from flowd import scripts
+from flowd.connection import Argument, Link
+from flowd.errors import GroupMissing, ServerError
+from flowd.keys import Keys
+from flowd.stream import Stream
+
+__all__ = ["PAGE", "ConsumerRow", "Look", "Row", "Sizes", "State", "server_time"]
+
+State: TypeAlias = Literal["waiting", "running", "delayed"]
+"""Where a job is that did not end: one of the three places it may be listed in."""
+
+PAGE: Final = 100
+"""How many jobs are asked for at once, at most."""
+
+_WHOLE: Final = 1 << 40
+_PATIENCE: Final = 30.0
+
+
+class Row(NamedTuple):
+    """A job as it is in Redis."""
+
+    state: State
+    id: bytes
+    """The entry's id, or of a delayed job the job's."""
+
+    fields: dict[bytes, bytes]
+    due: float
+    """When a delayed job is due, in seconds by the server's clock; else 0."""
+
+    consumer: bytes
+    """Who runs it; empty if nobody does."""
+
+    silent: float
+    """Seconds without a sign of life from who runs it; else 0."""
+
+    handed_out: int
+    """How often this entry was."""
+
+
+class ConsumerRow(NamedTuple):
+    """A consumer as Redis knows it."""
+
+    name: str
+    owned: int
+    """How many entries it holds."""
+
+    silent: float
+    """Seconds since it asked for anything; on Redis 6.2 since it was given anything."""
+
+
+class Sizes(NamedTuple):
+    """How many jobs a queue holds, by what they do."""
+
+    waiting: int
+    running: int
+    delayed: int
+    dead: int
+    consumers: int | None
+    """None if the group is not there."""
+
+
+class Look:
+    """Asks one queue."""
+
+    def __init__(self, link: Link, stream: str, group: str) -> None:
+        self.stream = Stream(link, stream, group)
+        self.keys = Keys(stream, group)
+        self.group = group
+        self.link = link
+
+    async def waiting(
+        self, count: int, after: bytes = b"", *, most: int = _WHOLE
+    ) -> list[Row]:
+        """Jobs that were not handed out, the oldest first, behind the entry `after`.
+
+        Args:
+            count: how many, at most.
+            after: the id of the last one seen; empty at the beginning.
+            most: how many bytes of each value; the rest is cut off.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        return await self._ask(most, "waiting", after, count)
+
+    async def running(
+        self, count: int, after: bytes = b"", *, most: int = _WHOLE, consumer: str = ""
+    ) -> list[Row]:
+        """Jobs that were handed out, to one consumer or all; as `waiting`."""
+        return await self._ask(most, "running", after, count, consumer)
+
+    async def delayed(
+        self, count: int, skip: int = 0, *, most: int = _WHOLE
+    ) -> list[Row]:
+        """Jobs that wait for their time, the next first, behind `skip` others.
+
+        A `skip` below 0 counts from the end: -5 is behind all but the last five.
+        """
+        return await self._ask(most, "delayed", skip, count)
+
+    async def entries(
+        self, key: str, first: str, last: str, count: int
+    ) -> list[tuple[bytes, list[bytes]]]:
+        """Entries of the stream or of its dead letters, whole, as `Stream.letters`."""
+        # A page may be large, and the way to it long.
+        reply = await self.link.call(
+            "XRANGE", key, first, last, "COUNT", count, timeout=_PATIENCE
+        )
+        return cast("list[tuple[bytes, list[bytes]]]", reply)
+
+    async def last_id(self, key: str) -> str:
+        """The id of the newest entry of either; `0-0` without any."""
+        reply = await self.link.call("XREVRANGE", key, "+", "-", "COUNT", 1)
+        found = cast("list[tuple[bytes, list[bytes]]]", reply)
+        return found[0][0].decode() if found else "0-0"
+
+    async def one(self, entry_id: str, job_id: str) -> list[Row]:
+        """The entry with this id (empty: none) and the delayed job with that id."""
+        return await self._ask(_WHOLE, "one", entry_id, job_id)
+
+    async def sizes(self) -> Sizes:
+        """Count what the queue holds.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        entries, delayed, dead, group = await asyncio.gather(
+            self.link.call("XLEN", self.keys.stream),
+            self.link.call("ZCARD", self.keys.delayed),
+            self.link.call("XLEN", self.keys.dead),
+            self._group_size(),
+        )
+        running, consumers = group
+        return Sizes(
+            cast("int", entries) - running,
+            running,
+            cast("int", delayed),
+            cast("int", dead),
+            consumers,
+        )
+
+    async def _group_size(self) -> tuple[int, int | None]:
+        """Entries pending in the group and its consumers."""
+        try:
+            pending, consumers = await asyncio.gather(
+                self.link.call("XPENDING", self.keys.stream, self.group),
+                self.link.call("XINFO", "CONSUMERS", self.keys.stream, self.group),
+            )
+        except GroupMissing:
+            return 0, None
+        return cast("list[int]", pending)[0], len(cast("list[object]", consumers))
+
+    async def groups(self) -> list[str]:
+        """The groups that read the stream; none if it is not there."""
+        try:
+            reply = await self.link.call("XINFO", "GROUPS", self.keys.stream)
+        except ServerError as error:
+            if "no such key" in str(error):
+                return []
+            raise
+        return [
+            cast("bytes", _named(row)[b"name"]).decode("utf-8", "backslashreplace")
+            for row in cast("list[list[object]]", reply)
+        ]
+
+    async def silences(self, count: int) -> list[float]:
+        """Of the oldest `count` pending entries: seconds since a sign of life."""
+        reply = await self.link.call(
+            "XPENDING", self.keys.stream, self.group, "-", "+", count
+        )
+        rows = cast("list[tuple[bytes, bytes, int, int]]", reply)
+        return [idle / 1000 for _, _, idle, _ in rows]
+
+    async def first_due(self) -> float | None:
+        """When the first delayed job is due, by the server's clock; None without one."""
+        reply = await self.link.call("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES")
+        found = cast("list[bytes]", reply)
+        return float(found[1]) / 1000 if found else None
+
+    async def consumers(self) -> list[ConsumerRow] | None:
+        """Who reads the queue, by name; None if the group is not there.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        try:
+            reply = await self.link.call(
+                "XINFO", "CONSUMERS", self.keys.stream, self.group
+            )
+        except GroupMissing:
+            return None
+        except ServerError as error:
+            if "no such key" in str(error):
+                return None
+            raise
+        rows = map(_named, cast("list[list[object]]", reply))
+        return sorted(
+            ConsumerRow(
+                cast("bytes", row[b"name"]).decode("utf-8", "backslashreplace"),
+                cast("int", row[b"pending"]),
+                cast("int", row[b"idle"]) / 1000,
+            )
+            for row in rows
+        )
+
+    async def _ask(self, most: int, *question: Argument) -> list[Row]:
+        keys = [self.keys.stream, self.keys.delayed, self.keys.bodies]
+        reply = await scripts.LOOK.run(self.link, keys, [self.group, most, *question])
+        rows = cast(
+            "list[tuple[bytes, bytes, list[bytes], bytes, bytes, int, int]]", reply
+        )
+        return [
+            Row(
+                cast("State", state.decode()),
+                entry_id,
+                _pairs(fields),
+                float(due) / 1000,
+                consumer,
+                silent / 1000,
+                handed_out,
+            )
+            for state, entry_id, fields, due, consumer, silent, handed_out in rows
+        ]
+
+
+async def server_time(link: Link) -> float:
+    """What time it is at the server, in seconds since 1970.
+
+    Raises:
+        ServerError: as `Link.call`.
+    """
+    seconds, microseconds = cast("list[bytes]", await link.call("TIME"))
+    return int(seconds) + int(microseconds) / 1e6
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _named(row: list[object]) -> dict[object, object]:
+    return dict(zip(row[::2], row[1::2], strict=True))

@@ -1,0 +1,239 @@
+"""Enqueue from code that does not await: Django, Flask, scripts.
+
+A thread with an event loop runs a `Producer`; a call hands it the job and waits. So
+scripts, guarantees and errors are the same, and threads that enqueue at the same time
+share one connection and its round trips.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from itertools import islice
+from typing import Final, Self, TypeVar
+
+import redis.asyncio
+
+from flowd.durable import Durable
+from flowd.errors import BulkError, OutcomeUnknown
+from flowd.item import KEY_TTL, Item
+from flowd.job import Job
+from flowd.producer import Producer
+
+__all__ = ["SyncProducer"]
+
+R = TypeVar("R")
+
+_AT_ONCE: Final = 5_000
+_PATIENCE: Final = 2.0
+
+
+class SyncProducer:
+    """A `Producer` whose methods wait, instead of being awaited; also as `with`.
+
+    Make one for the whole process, where its settings are, and use it in any thread. It
+    connects at the first call and closes when the program ends. A forked child, as of a
+    server that forks its workers, has a connection of its own. Where an event loop runs,
+    a call works, but holds up that loop: use `Producer` there.
+
+    Args:
+        url: as `Producer`.
+        redis: as `Producer`.
+        connect_timeout: as `Producer`.
+
+    Raises:
+        OptionError: no server is named, or the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        redis: redis.Redis | redis.asyncio.Redis | None = None,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        self._background = _Background(
+            partial(Producer, url, redis=redis, connect_timeout=connect_timeout)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and end the thread; a later call opens them anew.
+
+        Calls that still wait, in other threads, raise `OutcomeUnknown`.
+        """
+        self._background.close()
+
+    def enqueue(
+        self,
+        job: Job,
+        *,
+        id: str = "*",  # noqa: A002 - the seed's name
+        delay: float = 0.0,
+        key: str | None = None,
+        key_ttl: float = KEY_TTL,
+        durable: Durable | bool = False,
+    ) -> str:
+        """Enqueue one job and return its id; as `Producer.enqueue`.
+
+        What interrupts the wait, as Ctrl-C does, is raised with a note: the job may be
+        stored by then, and will not be later.
+        """
+        return self._wait(
+            lambda producer: producer.enqueue(
+                job, id=id, delay=delay, key=key, key_ttl=key_ttl, durable=durable
+            )
+        )
+
+    def enqueue_bulk(
+        self, jobs: Iterable[Job | Item[Job]], *, durable: Durable | bool = False
+    ) -> list[str]:
+        """Enqueue many jobs and return their ids; as `Producer.enqueue_bulk`.
+
+        `jobs` is read in the calling thread, up to 5,000 ahead of what is stored.
+        """
+        ids: list[str] = []
+        rest = iter(jobs)
+        while some := _read(rest, ids):
+            try:
+                ids += self._wait(partial(_send, some, durable))
+            except BulkError as error:
+                stored = [*ids, *error.ids]
+                raise BulkError(stored, error.unknown, error.cause) from error.cause
+            except OutcomeUnknown as error:
+                raise BulkError(ids, len(some), error) from error
+        return ids
+
+    def _wait(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> R:
+        answer = self._background.ask(ask)
+        try:
+            return answer.result()
+        except CancelledError:
+            raise OutcomeUnknown("the producer was closed before an answer") from None
+        except BaseException as error:
+            if answer.cancel() or answer.exception() is not error:
+                # It is not the answer, but what a signal has raised in this thread.
+                error.add_note(
+                    "flowd: the enqueue was broken off. Jobs may be stored, and none"
+                    " will be from now on; under a key= it is safe to enqueue again."
+                )
+            raise
+
+
+class _Background:
+    """Where a producer runs: a thread that is started when there is something to do."""
+
+    def __init__(self, make: Callable[[], Producer]) -> None:
+        make()  # what is wrong with the arguments is said now
+        self._make = make
+        # A signal's handler may come in at any line, and enqueue or close as well.
+        self._lock = threading.RLock()
+        self._thread: _Thread | None = None
+        _backgrounds.add(self)
+
+    def ask(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> Future[R]:
+        """Begin a call, from any thread."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = _Thread(self._make())
+                self._end = weakref.finalize(self, self._thread.end)
+            return self._thread.ask(ask)
+
+    def close(self) -> None:
+        """End the thread, if there is one."""
+        with self._lock:
+            if self._thread is not None:
+                self._thread = None
+                self._end()
+
+    def forget(self) -> None:
+        """Start afresh in a forked child, where no thread runs but the one that forked."""
+        self._lock = threading.RLock()
+        if self._thread is not None:
+            self._end.detach()
+            self._thread.disown()
+            self._thread = None
+
+
+class _Thread:
+    """A producer, and the event loop that it runs on, in a thread of their own."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._selector = selectors.DefaultSelector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
+        self._thread = threading.Thread(
+            target=self._run, name="flowd-producer", daemon=True
+        )
+        self._thread.start()
+
+    def ask(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> Future[R]:
+        """Begin a call."""
+        return asyncio.run_coroutine_threadsafe(ask(self._producer), self._loop)
+
+    def end(self) -> None:
+        """Cancel what waits, close the connection and end the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        # The garbage collector may call this anywhere, also in the thread itself.
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_PATIENCE)
+
+    def disown(self) -> None:
+        """Let go of the sockets, in a forked child: they are the parent's.
+
+        What still refers to them here, be it a destructor, then reaches nobody. So with
+        the selector: to take a socket out of it would make the parent deaf.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        sockets = [key.fd for key in self._selector.get_map().values()]
+        for descriptor in (self._selector.fileno(), *sockets):
+            os.dup2(nowhere, descriptor, inheritable=False)
+        os.close(nowhere)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.get_loop().run_forever()
+            runner.run(self._close())
+
+    async def _close(self) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await self._producer.aclose()
+
+
+async def _send(
+    jobs: Sequence[Job | Item[Job]], durable: Durable | bool, producer: Producer
+) -> list[str]:
+    return await producer.enqueue_bulk(jobs, durable=durable)
+
+
+def _read(jobs: Iterator[Job | Item[Job]], ids: Sequence[str]) -> list[Job | Item[Job]]:
+    """The next few; the iterable may fail, as it may in `Producer.enqueue_bulk`."""
+    try:
+        return list(islice(jobs, _AT_ONCE))
+    except Exception as error:
+        raise BulkError(ids, 0, error) from error
+
+
+_backgrounds: Final[weakref.WeakSet[_Background]] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for background in list(_backgrounds):
+        background.forget()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,122 @@
+"""What a server would hold: streams of jobs, their delays and keys, and a clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import math
+from collections.abc import Iterable
+from itertools import count
+
+from flowd.delivery import Entry
+from flowd.errors import BulkError, IdNotIncreasing
+from flowd.item import Item, addition_of
+from flowd.job import Job, spec_of
+from flowd.testing.clock import FakeClock
+
+__all__ = ["Memory", "MemoryStream"]
+
+
+class Memory:
+    """Takes the place of a server for the producers and queues that share it.
+
+    Args:
+        clock: what delays, backoff and keys go by.
+    """
+
+    def __init__(self, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock()
+        """What delays, backoff and keys go by."""
+
+        self.items: list[Item[Job]] = []
+        """All that was enqueued, in order, each job as a worker would get it."""
+
+        self.error: Exception | None = None
+        """Raised by whoever enqueues, for as long as it is set."""
+
+        self._streams: dict[str, MemoryStream] = {}
+
+    def stream(self, name: str) -> MemoryStream:
+        """The jobs that wait in one stream."""
+        return self._streams.setdefault(name, MemoryStream(self.clock))
+
+    def add(self, item: Item[Job], stream: str = "") -> str:
+        """Enqueue one job, into its schema's stream if no other is named."""
+        if self.error is not None:
+            raise self.error
+        spec = spec_of(type(item.job))
+        job_id, stored = self.stream(stream or spec.policy.stream).add(item)
+        if stored is not None:
+            as_read = type(item.job).from_fields(stored.fields)
+            self.items.append(dataclasses.replace(item, job=as_read))
+        return job_id
+
+    def add_all(self, jobs: Iterable[Job | Item[Job]], stream: str = "") -> list[str]:
+        """Enqueue many jobs; raises BulkError as `Producer.enqueue_bulk`."""
+        ids: list[str] = []
+        try:
+            for job in jobs:
+                item = job if isinstance(job, Item) else Item(job)
+                ids.append(self.add(item, stream))
+        except Exception as error:
+            raise BulkError(ids, 0, error) from error
+        return ids
+
+
+class MemoryStream:
+    """Entries in the order in which they are due."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._waiting: list[tuple[float, int, Entry]] = []
+        self._order = count()
+        self._last = (0, 0)
+        self._keys: dict[str, tuple[str, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def due(self) -> float:
+        """When the next entry may run, by the clock; infinite if there is none."""
+        return self._waiting[0][0] if self._waiting else math.inf
+
+    def take(self) -> Entry:
+        """The entry that is due first, taken out."""
+        return heapq.heappop(self._waiting)[2]
+
+    def add(self, item: Item[Job]) -> tuple[str, Entry | None]:
+        """Add a job; returns its id, and None if its key was known."""
+        addition = addition_of(item)
+        if item.key is not None:
+            known, until = self._keys.get(item.key, ("", 0.0))
+            if self._clock.now < until:
+                return known, None
+        entry_id = self.new_id(addition.id)
+        job_id = addition.job_id or entry_id
+        fields = dict(addition.fields)
+        if item.delay:
+            fields[b"_at"] = str(int(self._clock.now * 1000)).encode()
+        if item.key is not None:
+            self._keys[item.key] = (job_id, self._clock.now + item.key_ttl)
+        return job_id, self.put(entry_id, fields, item.delay)
+
+    def put(self, entry_id: str, fields: dict[bytes, bytes], delay: float) -> Entry:
+        """Add an entry that is due in `delay` seconds."""
+        entry = Entry(entry_id.encode(), 1, fields, len(fields))
+        due = self._clock.now + delay
+        heapq.heappush(self._waiting, (due, next(self._order), entry))
+        return entry
+
+    def new_id(self, wanted: str = "*") -> str:
+        """An entry id above all others; raises IdNotIncreasing if `wanted` is not."""
+        if wanted == "*":
+            now = (int(self._clock.now * 1000), 0)
+            new = max(now, (self._last[0], self._last[1] + 1))
+        else:
+            ms, _, sequence = wanted.partition("-")
+            new = (int(ms), int(sequence or 0))
+            if new <= self._last:
+                raise IdNotIncreasing(f"{wanted} is not above the stream's last id")
+        self._last = new
+        return f"{new[0]}-{new[1]}"

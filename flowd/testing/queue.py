@@ -1,0 +1,168 @@
+"""A queue without a server: the same handler, run by the same code, at once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Generic, TypeVar
+
+from flowd import outcome
+from flowd.delivery import Delivery, Entry
+from flowd.durable import Durable
+from flowd.errors import OptionError
+from flowd.handler import BoundHandler, Handler
+from flowd.item import KEY_TTL, Item
+from flowd.job import Job
+from flowd.letter import Letter, letter_fields, read_letter
+from flowd.policy import Policy
+from flowd.testing.clock import FakeClock
+from flowd.testing.memory import Memory
+from flowd.testing.recorded import Recorded
+from flowd.worker import Worker
+
+__all__ = ["MemoryQueue"]
+
+J = TypeVar("J", bound=Job)
+
+
+class MemoryQueue(Recorded, Generic[J]):
+    """A `Queue` without a server: jobs are kept in a list and run one by one.
+
+    It enqueues, delays, retries, times out and dead-letters as `Queue` does. Delays and
+    backoff follow `clock`; a handler's timeout is real.
+
+    Args:
+        job_class: a generated class.
+        handler: as for `Queue`.
+        policy: instead of the schema's.
+        clock: instead of a new one, for a memory of its own.
+        memory: shared with a recording producer, whose jobs it then runs, or with other
+            queues.
+        on_dead_letter: as for `Queue`; awaited before `drain` goes on.
+    """
+
+    def __init__(
+        self,
+        job_class: type[J],
+        handler: Handler[J],
+        *,
+        policy: Policy | None = None,
+        clock: FakeClock | None = None,
+        memory: Memory | None = None,
+        on_dead_letter: Callable[[Letter[J]], object] | None = None,
+    ) -> None:
+        if clock is not None and memory is not None:
+            raise OptionError("clock", clock, "a memory has its own; give one of both")
+        super().__init__(memory or Memory(clock))
+        self.clock = self.memory.clock
+        """What delays and backoff go by."""
+
+        self.done: list[J] = []
+        """The jobs whose handler returned, in that order."""
+
+        self.dead: list[Letter[J]] = []
+        """What was given up."""
+
+        self._job_class = job_class
+        self._policy = policy or job_class.SPEC.policy
+        self._handler = BoundHandler(
+            handler, self._policy.stream, self._policy.claim_after
+        )
+        self._on_dead_letter = on_dead_letter
+        self._stream = self.memory.stream(self._policy.stream)
+
+    def __len__(self) -> int:
+        """How many jobs wait, delayed ones included."""
+        return len(self._stream)
+
+    @property
+    def enqueued(self) -> list[J]:
+        """Every job that was enqueued, as a worker sees it, in order."""
+        return self.jobs(self._job_class)
+
+    async def enqueue(
+        self,
+        job: J,
+        *,
+        id: str = "*",  # noqa: A002 - the seed's name
+        delay: float = 0.0,
+        key: str | None = None,
+        key_ttl: float = KEY_TTL,
+        durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
+    ) -> str:
+        """Enqueue one job and return its id; as `Queue.enqueue`, with nothing to prove."""
+        item = Item(job, id, delay, key, key_ttl)
+        return self.memory.add(item, self._policy.stream)
+
+    async def enqueue_bulk(
+        self,
+        jobs: Iterable[J | Item[J]],
+        *,
+        durable: Durable | bool = False,  # noqa: ARG002 - as above
+    ) -> list[str]:
+        """Enqueue many jobs and return their ids; as `Queue.enqueue_bulk`."""
+        return self.memory.add_all(jobs, self._policy.stream)
+
+    async def run_due(self) -> int:
+        """Run every job that is due by the clock; returns how many attempts it took."""
+        attempts = 0
+        while self._stream.due <= self.clock.now:
+            await self._run(self._stream.take())
+            attempts += 1
+        return attempts
+
+    async def travel(self, seconds: float) -> None:
+        """Let time pass: run each job at the moment it is due, and its retries too."""
+        until = self.clock.now + seconds
+        await self._run_until(until)
+        self.clock.now = max(self.clock.now, until)
+
+    async def drain(self) -> None:
+        """Run until nothing is left, moving the clock to each job that is delayed."""
+        await self._run_until(math.inf)
+
+    async def _run_until(self, until: float) -> None:
+        while self._stream and self._stream.due <= until:
+            self.clock.now = max(self.clock.now, self._stream.due)
+            await self.run_due()
+
+    async def _run(self, entry: Entry) -> None:
+        ends: asyncio.Queue[outcome.Outcome] = asyncio.Queue()
+        worker = Worker(
+            self._job_class,
+            self._handler,
+            self._policy,
+            max_crashes=None,
+            ended=lambda _, end: ends.put_nowait(end or outcome.Release()),
+        )
+        delivery = Delivery(entry, time.monotonic())
+        worker.start(delivery)
+        end = await ends.get()
+        worker.close()
+        match end:
+            case outcome.Ack():
+                self.done.append(self._job_class.from_fields(delivery.fields))
+            case outcome.Retry(after):
+                self._requeue(delivery, after, failed=True)
+            case outcome.Release(after):
+                self._requeue(delivery, after, failed=False)
+            case outcome.DeadLetter():
+                await self._bury(delivery, end)
+
+    def _requeue(self, delivery: Delivery, after: float, *, failed: bool) -> None:
+        fields = {**delivery.fields, **delivery.next_envelope(failed=failed)}
+        self._stream.put(self._stream.new_id(), fields, after)
+
+    async def _bury(self, delivery: Delivery, end: outcome.DeadLetter) -> None:
+        own = letter_fields(delivery, end, "memory")
+        flat = [*chain.from_iterable(delivery.fields.items()), *own]
+        letter = read_letter(self._stream.new_id().encode(), flat, self._job_class)
+        self.dead.append(letter)
+        if self._on_dead_letter is not None:
+            result = self._on_dead_letter(letter)
+            if inspect.isawaitable(result):
+                await result

@@ -1,0 +1,48 @@
+"""Jobs as text, as they go over the wire; the seed's helpers for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from flowd.job import SECRET, Job
+
+__all__ = ["debug_map", "from_text", "round_trip"]
+
+J = TypeVar("J", bound=Job)
+
+
+def debug_map(job: Job) -> dict[str, str]:
+    """A job's fields as text, as they go over the wire; the seed's `debug_map`.
+
+    Bytes that are not UTF-8 are written out; a secret field is `<secret>`.
+    """
+    secrets = type(job).SPEC.secrets
+    return {
+        name.decode(): (
+            SECRET
+            if name.decode() in secrets
+            else value.decode("utf-8", "backslashreplace")
+        )
+        for name, value in job.to_fields().items()
+    }
+
+
+def round_trip(job: J) -> J:
+    """A job as a worker would get it; the seed's `round_trip`.
+
+    Raises:
+        EncodeError: a value has no form on the wire.
+        DecodeError: what was written cannot be read, as with a mapper whose two
+            functions do not fit.
+    """
+    return type(job).from_fields(job.to_fields())
+
+
+def from_text(job_class: type[J], fields: Mapping[str, str]) -> J:
+    """A job from wire names and texts; the seed's constructor from string pairs.
+
+    Raises:
+        DecodeError: a field is missing or cannot be read.
+    """
+    return job_class.from_fields({k.encode(): v.encode() for k, v in fields.items()})

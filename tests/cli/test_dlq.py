@@ -1,0 +1,229 @@
+"""`flowd dlq`: choose letters, mend them, put them back at a pace, take them elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+
+import pytest
+
+from flowd import Queue
+from jobs.email import Email
+from tests.cli.program import Program
+from tests.raw import Raw
+from tests.runtime.faults import Bench, until
+from tests.runtime.letters import GROUP, bury, raw_letters
+
+DEAD = "{emails}:senders:dlq"
+EMAIL = ("--job", "jobs.email:Email")
+
+
+async def set_up(url: str, *names: str) -> None:
+    """A dead letter for each name, in this order."""
+    for name in names:
+        await bury(url, "emails", Email(to=name, subject="hi"))
+
+
+def names(flowd: Program, *words: str) -> list[str]:
+    """Whom the letters are about that these options choose; `list` and `export` agree."""
+    done = flowd("dlq", "list", "--raw", *words)
+    assert done.code == 0, done.err
+    listed = [line.split()[4] for line in done.out.splitlines()]
+    lines = flowd("dlq", "export", "--raw", *words).out.splitlines()
+    assert [json.loads(line)["fields"]["to"] for line in lines] == listed
+    return listed
+
+
+def enqueued(raw: Raw) -> list[bytes]:
+    """Whom the jobs in the stream are about."""
+    return [fields[b"to"] for _, fields in raw.entries("emails")]
+
+
+async def test_filters(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """By the error or its kind, by fields, by age, and by all of them at once."""
+    await set_up(redis_url, "old")
+    (letter,) = raw_letters(raw, "emails")
+    raw("DEL", DEAD)
+    raw("XADD", DEAD, "1000-0", *letter)
+    await set_up(redis_url, "anna", "bert", "carl")
+
+    assert names(flowd) == ["old", "anna", "bert", "carl"]
+    assert names(flowd, "--error", "bert is") == ["bert"]
+    assert len(names(flowd, "--error", "rejected")) == 4
+    assert names(flowd, "--field", "to=carl", "--field", "subject=hi") == ["carl"]
+    assert names(flowd, "--field", "to=carl", "--field", "subject=ho") == []
+    assert names(flowd, "--newer", "1h") == ["anna", "bert", "carl"]
+    assert names(flowd, "--older", "1h30m") == ["old"]
+    assert names(flowd, "--older", "1000000d") == []
+    assert names(flowd, "--newer", "1h", "--error", "r", "-n", "2") == ["anna", "bert"]
+
+
+async def test_a_scan_has_a_limit(flowd: Program, redis_url: str) -> None:
+    """A search that ended early says so, one that saw all does not."""
+    await set_up(redis_url, "anna", "bert", "carl")
+    cut = flowd("dlq", "list", "--error", "carl", "--scan", "2")
+    assert (cut.out, "--scan 0" in cut.err) == ("", True)
+    whole = flowd("dlq", "list", "--error", "carl", "--scan", "3")
+    assert (whole.out.count("\n"), whole.err) == (1, "")
+    late = flowd("dlq", "list", "--newer", "0s", "--scan", "0")
+    assert late.err == "no dead letters that match of emails (senders)\n"
+    none = flowd("dlq", "list", "--error", "dora")
+    assert none.err == "no dead letters that match of emails (senders)\n"
+
+
+async def test_a_dry_run_changes_nothing(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """It lists what would be done, and counts."""
+    await set_up(redis_url, "anna", "bert")
+    before = raw("XRANGE", DEAD, "-", "+")
+    dry = ("--all", "--error", "anna", "--dry-run")
+    redriven = flowd("dlq", "redrive", *dry)
+    assert redriven.out.splitlines()[1:] == ["1 job would be put back into the stream"]
+    assert " anna is not wanted" in redriven.out
+    purged = flowd("dlq", "purge", *dry, "--json")
+    assert json.loads(purged.out) == {"would_be_purged": 1}
+    assert (raw("XRANGE", DEAD, "-", "+"), enqueued(raw)) == (before, [])
+
+
+async def test_a_field_is_mended(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """The jobs go back with another value; those that were not chosen stay."""
+    await set_up(redis_url, "anna", "bert", "carl")
+    chosen = ("--all", "--field", "to=bert", *EMAIL)
+    done = flowd("dlq", "redrive", *chosen, "--set", "to=b=d", "--set", "body=x")
+    assert (done.code, done.out) == (0, "1 job put back into the stream\n")
+    ((_, fields),) = raw.entries("emails")
+    assert (fields[b"to"], fields[b"body"]) == (b"b=d", b"x")
+    assert names(flowd) == ["anna", "carl"]
+
+
+async def test_poison_is_mended(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """An entry that its class cannot read becomes one that it can, and runs."""
+    bench = Bench()
+    async with Queue(Email, bench, url=redis_url) as queue:
+        raw("XADD", "emails", "*", "to", "anna", "trace", "1")
+        queue.run()
+        await queue.drain()
+        done = flowd("dlq", "redrive", "--all", *EMAIL, "--set", "subject=hi")
+        assert done.code == 0, done.err
+        await queue.drain()
+
+    assert bench.done == ["anna"]
+    assert raw("XLEN", DEAD) == 0
+
+
+async def test_a_value_that_cannot_be_is_refused(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """The class checks what was given, and nothing is redriven."""
+    async with Queue(Email, Bench(), url=redis_url) as queue:
+        raw("XADD", "emails", "*", "to", "anna")
+        queue.run()
+        await queue.drain()
+    for words, said in (
+        (("--set", "to=x"), "--set needs --job"),
+        (("--set", "too=x", *EMAIL), "Email has no field 'too'"),
+        (("--set", "to=x", *EMAIL), "with --set: Email.subject: required field"),
+    ):
+        for dry in ((), ("--dry-run",)):
+            done = flowd("dlq", "redrive", "--all", *words, *dry)
+            assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+            assert said in done.err
+    assert raw("XLEN", DEAD) == 1
+    assert enqueued(raw) == []
+
+
+async def test_how_far_it_got_is_said(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """A refusal in the middle is told with the number of those before it."""
+    await set_up(redis_url, "anna", "bert")
+    raw("XADD", DEAD, "*", "to", "not a letter")
+    done = flowd("dlq", "redrive", "--all")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.splitlines() == [
+        "2 jobs put back into the stream before it broke off",
+        "flowd: ERR the entry was not written by flowd",
+    ]
+
+
+async def test_whoever_interrupts_knows_how_far_it_got(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """Ctrl-C ends a slow redrive, which says how many jobs are back."""
+    await set_up(redis_url, "anna", "bert")
+    with flowd.start("dlq", "redrive", "--all", "--rate", "1/m") as running:
+        await until(lambda: raw("XLEN", "emails") == 1)
+        running.signal(signal.SIGINT)
+        assert running.end() == 130
+    assert running.lines == ["1 job put back into the stream before it broke off\n"]
+
+
+async def test_a_stream_that_is_not_the_schemas(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """With --job and --stream the class is for that stream."""
+    await bury(redis_url, "letters", Email(to="anna", subject="hi"))
+    place = (*EMAIL, "--stream", "letters")
+    assert names(flowd, *place) == ["anna"]
+    assert flowd("dlq", "redrive", "--all", *place, "--set", "to=bert").code == 0
+    assert [fields[b"to"] for _, fields in raw.entries("letters")] == [b"bert"]
+
+
+async def test_a_pace_is_kept(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """With a rate all are redriven all the same; a rate that is none is refused."""
+    await set_up(redis_url, "anna", "bert", "carl")
+    done = flowd("dlq", "redrive", "--all", "--rate", "6000/m", "--json")
+    assert json.loads(done.out) == {"redriven": 3}
+    for rate in ("0", "-1/s", "5/y", "5/", "fast", "nan", "inf"):
+        done = flowd("dlq", "redrive", "--all", f"--rate={rate}")
+        assert (done.code, f"'{rate}'" in done.err) == (2, True)
+
+
+async def test_export_loses_no_byte(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """What is no text is base64, and nothing is cut: the letter can be made again."""
+    given = {
+        b"to": "ä".encode(),
+        b"subject": b"x" * 100_000,
+        b"\xff": b"a",
+        b"b": b"\xfe",
+    }
+    async with Queue(Email, Bench(), url=redis_url) as queue:
+        words = [word for pair in given.items() for word in pair]
+        raw("XADD", "emails", "*", *words, "_attempt", "none")
+        queue.run()
+        await queue.drain()
+    line = json.loads(flowd("dlq", "export", "--raw").out)
+    fields = {name.encode(): value.encode() for name, value in line["fields"].items()}
+    decode = base64.b64decode
+    fields |= {decode(name): decode(value) for name, value in line["bytes"]}
+
+    assert fields == given | {b"_attempt": b"none"}
+    assert line["reason"] == "undecodable"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("1-1", "--error", "x"),
+        ("1-1", "--newer", "1h"),
+        ("1-1", "--field", "to=x"),
+        ("1-1", "--limit", "1"),
+        ("--all", "--older", "soon"),
+        ("--all", "--field", "to"),
+        ("--all", "--limit", "many"),
+    ],
+)
+async def test_a_choice_that_cannot_be_meant(
+    flowd: Program, redis_url: str, raw: Raw, words: tuple[str, ...]
+) -> None:
+    """Nothing is done, and the exit code is 2."""
+    await set_up(redis_url, "anna")
+    for verb in (("redrive",), ("purge", "--yes")):
+        assert flowd("dlq", *verb, *words).code == 2
+    assert raw("XLEN", DEAD) == 1
+
+
+async def test_the_letters_of_the_only_queue(flowd: Program, redis_url: str) -> None:
+    """Where there is one queue, it need not be named."""
+    await set_up(redis_url, "anna")
+    assert names(flowd) == names(flowd, "--stream", "emails", "--group", GROUP)

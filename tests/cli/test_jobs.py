@@ -1,0 +1,246 @@
+"""`flowd jobs` and `flowd consumers`: see what runs and waits, and enqueue by hand."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+import jobs.email
+from flowd import Item, Queue
+from jobs.crawl import Crawl
+from jobs.email import Email
+from tests.cli.program import Program
+from tests.raw import Raw
+from tests.runtime.expire import die_with, expire
+from tests.runtime.faults import Bench, email
+
+GROUP = "senders"
+LARGE = tuple(f"{name}={'x' * 100_000}" for name in ("to", "subject", "body"))
+
+
+async def set_up(url: str, *queued: Email | Item[Email]) -> list[str]:
+    """The queue `emails`, on which nobody works, with these jobs; returns their ids."""
+    async with Queue(Email, Bench(), url=url) as queue:
+        return await queue.enqueue_bulk(queued)
+
+
+async def test_list(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """A line for each job: what runs first, then what waits, then what is delayed."""
+    delayed = Item(email("c"), delay=5_400.0)
+    ids = await set_up(redis_url, email("a"), email("b"), delayed)
+    die_with(raw, "emails", GROUP, jobs=1)
+    done = flowd("jobs", "list", "--raw")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines] == ids
+    assert [line.split()[1] for line in lines] == ["running", "waiting", "delayed"]
+    assert [line.split("  ")[-1] for line in lines] == [
+        f"to={each} subject=hi" for each in "abc"
+    ]
+    assert " due in 1h" in lines[2]
+    waiting = flowd("jobs", "list", "--state", "waiting", "--stream", "emails")
+    assert waiting.out.split()[0] == ids[1]
+    assert flowd("jobs", "list", "--state", "done").code == 2
+
+
+async def test_list_is_limited(flowd: Program, redis_url: str) -> None:
+    """A list that is cut says so; one that is empty as well."""
+    await set_up(redis_url)
+    none = flowd("jobs", "list", "--state", "running")
+    assert (none.out, none.err) == ("", "no job is running in emails (senders)\n")
+    later = Item(email("later"), delay=60.0)
+    await set_up(redis_url, *map(email, "abc"), later)
+    cut = flowd("jobs", "list", "-n", "2")
+    assert (cut.out.count("\n"), "--limit 0" in cut.err) == (2, True)
+    exact = flowd("jobs", "list", "-n", "4")
+    assert (exact.out.count("\n"), exact.err) == (4, "")
+    assert flowd("jobs", "list", "--limit", "0").out.count("\n") == 4
+    assert flowd("jobs", "list", "--limit", "-1").code == 2
+
+
+async def test_as_json(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """Each job is a line with the same keys, and what is no text is base64."""
+    await set_up(redis_url)
+    raw("XADD", "emails", "*", "to", "ä", "x", b"\xff", b"\xfe", "y")
+    job = json.loads(flowd("jobs", "list", "--json", "--raw").out)
+    assert job["fields"] == {"to": "ä"}
+    assert job["bytes"] == [["eA==", "/w=="], ["/g==", "eQ=="]]
+    assert {*job} == {
+        *("id", "state", "entry_id", "enqueued_at", "attempt", "deliveries", "age"),
+        *("due_in", "consumer", "silent", "fields", "bytes"),
+    }
+    shown = json.loads(flowd("jobs", "show", job["id"], "--json", "--raw").out)
+    assert shown | {"age": 0} == job | {"age": 0}
+
+
+async def test_show(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """Everything about a job, by its id, and whether its class can read it."""
+    (first,) = await set_up(redis_url, email("a"))
+    shown = flowd("jobs", "show", first, "--job", "jobs.email:Email")
+    assert shown.code == 0, shown.err
+    for text in (first, "waiting", "  to = a\n", "as Email"):
+        assert text in shown.out
+    die_with(raw, "emails", GROUP, jobs=1)
+    expire(raw, "emails", GROUP)
+    running = flowd("jobs", "show", first).out
+    assert "silent      1h00m" in running
+    assert "consumer    dead\n" in running
+    raw("XADD", "emails", "*", "to", "b", "_id", "1000-0", "_attempt", "2")
+    poison = flowd("jobs", "show", "1000-0", "--job", "jobs.email:Email").out
+    assert "decodes     no: Email.subject: required field is missing" in poison
+
+
+async def test_a_job_that_is_not_there(flowd: Program, redis_url: str) -> None:
+    """It is said what that means, and how far the search went; the exit code is 1."""
+    await set_up(redis_url, email())
+    done = flowd("jobs", "show", "1-1", "--scan", "7")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "7 were searched" in done.err
+    assert "flowd dlq list" in done.err
+
+
+async def test_enqueue(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """The class checks the values; what is printed is the job's id."""
+    crawl = ("jobs", "enqueue", "jobs.crawl:Crawl")
+    done = flowd(*crawl, "url=u=1", "priority=3", "tags=")
+    assert done.code == 0, done.err
+    ((entry, fields),) = raw.entries("crawl")
+    assert done.out == f"{entry}\n"
+    assert fields == {b"url": b"u=1", b"priority": b"3", b"tags": b""}
+    given = {"url": "v", "priority": 4, "tags": "", "assigned_to": None}
+    flowd(*crawl, "--fields", json.dumps(given))
+    flowd(*crawl, "url=w", "--fields", "-", text=json.dumps(given))
+    assert [fields[b"url"] for _, fields in raw.entries("crawl")] == [
+        b"u=1",
+        b"v",
+        b"w",
+    ]
+    assert Crawl.from_fields(raw.entries("crawl")[2][1]).priority == 4
+
+
+async def test_enqueue_once_and_later(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """With a key the same job is enqueued once, with a delay it waits."""
+    words = ("jobs", "enqueue", "jobs.email:Email", "to=a", "subject=hi")
+    first = flowd(*words, "--key", "order-17", "--delay", "1h30m", "--json").out
+    assert flowd(*words, "--key", "order-17").out == f"{json.loads(first)['id']}\n"
+    assert raw("XLEN", "emails") == 0
+    assert raw("ZCARD", "{emails}:delayed") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("too=a", "subject=hi"), "Email has no field 'too'; it has to, subject, body"),
+        (("to=a",), "Email.subject: required field is missing"),
+        (("to",), "'to'"),
+        (("--fields", "{"), "--fields is not JSON"),
+        (("--fields", "[]"), "--fields must be a JSON object"),
+        (("to=a", "subject=hi", "--delay", "soon"), "--delay"),
+        (LARGE, "Email.to: the job has more than 262144 bytes"),
+    ],
+)
+def test_a_job_that_cannot_be(
+    flowd: Program, raw: Raw, words: tuple[str, ...], said: str
+) -> None:
+    """Nothing is enqueued, and the error says which value and why; the exit code is 2."""
+    done = flowd("jobs", "enqueue", "jobs.email:Email", *words)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err.splitlines()[-1]
+    assert raw("EXISTS", "emails", "{emails}:delayed") == 0
+
+
+async def test_secret_fields_are_hidden(
+    flowd: Program, redis_url: str, tmp_path: Path
+) -> None:
+    """With the job class, a secret field is shown as `<secret>`, in errors as well."""
+    source = inspect.getsource(jobs.email)
+    (tmp_path / "mine").mkdir()
+    flowd.write(
+        "mine/email.py", source.replace("format=1", 'format=1, secrets=("body",)')
+    )
+    (first,) = await set_up(redis_url, Email(to="x", subject="y", body="hunter2"))
+    for words in (("list",), ("list", "--json"), ("show", first)):
+        done = flowd("jobs", *words, "--job", "mine.email:Email")
+        assert "hunter2" not in done.out + done.err
+        assert "<secret>" in done.out
+
+
+async def test_a_secret_that_is_no_text_is_hidden(
+    flowd: Program, redis_url: str, raw: Raw, tmp_path: Path
+) -> None:
+    """Nor is it shown as base64."""
+    source = inspect.getsource(jobs.email)
+    (tmp_path / "mine").mkdir()
+    flowd.write(
+        "mine/email.py", source.replace("format=1", 'format=1, secrets=("body",)')
+    )
+    await set_up(redis_url)
+    raw("XADD", "emails", "*", "to", b"\xff", "body", b"\xfehunter2")
+    done = flowd("jobs", "list", "--json", "--job", "mine.email:Email")
+    job = json.loads(done.out)
+    assert (job["fields"], job["bytes"]) == ({"body": "<secret>"}, [["dG8=", "/w=="]])
+
+
+async def test_consumers(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """Who works, where, whether its leases hold, and what it runs."""
+    none = flowd("consumers")
+    assert (none.code, none.out) == (0, "no queue was set up on this server yet\n")
+    first, second = await set_up(redis_url, email("a"), email("b"))
+    assert flowd("consumers").out == "nobody reads any queue\n"
+    die_with(raw, "emails", GROUP, jobs=1, name="web-1-77-0123abcd")
+    expire(raw, "emails", GROUP)
+    die_with(raw, "emails", GROUP, jobs=1, name="mine")
+    table, runs = flowd("consumers", "--lease", "2h").out.split("\n\n")
+    rows = [line.split() for line in table.splitlines()]
+    assert rows[0][:7] == [
+        *("stream", "consumer", "host", "pid", "lease", "silent", "holds"),
+    ]
+    assert rows[1][:5] == ["emails", "mine", "-", "-", "working"]
+    assert rows[2][:5] == ["emails", "web-1-77-0123abcd", "web-1", "77", "working"]
+    assert [line.split()[0] for line in runs.splitlines()[1:]] == [second, first]
+    found = json.loads(flowd("consumers", "--json").out)
+    assert [each["lease"] for each in found] == ["expired", "expired"]
+    assert (found[1]["host"], found[1]["pid"]) == ("web-1", 77)
+    assert found[1]["runs"][0]["id"] == first
+
+
+async def test_stats_shows_who_runs_what(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """Under the queues are the consumers, with what they run, and how much more."""
+    ids = await set_up(redis_url, *map(email, "abcde"))
+    die_with(raw, "emails", GROUP, jobs=5)
+    queues, consumers = flowd("stats").out.split("\n\n")
+    assert queues.count("\n") == 1
+    row = consumers.splitlines()[1]
+    assert row.split()[:3] == ["emails", "dead", "expired"]
+    assert row.endswith(" and 2 more")
+    assert [job_id in row for job_id in ids] == [True, True, True, False, False]
+
+
+async def test_a_broken_queue_hides_no_other(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """The others are shown, the error names the queue, and the exit code is 3."""
+    await set_up(redis_url, email())
+    raw("SADD", "flowd:queues", "broken\nworkers")
+    raw("SET", "broken", "not a stream")
+    done = flowd("stats")
+    assert done.code == 3
+    assert done.out.splitlines()[1].split()[:3] == ["emails", GROUP, "1"]
+    assert done.err.startswith("flowd: broken (workers): ")
+
+
+async def test_the_queue_must_be_clear(flowd: Program, redis_url: str) -> None:
+    """Where there are several queues, or none, one has to be named."""
+    none = flowd("jobs", "list")
+    assert (none.code, "on this server: none" in none.err) == (2, True)
+    await set_up(redis_url)
+    async with Queue(Crawl, print, url=redis_url):
+        pass
+    several = flowd("dlq", "list")
+    assert (several.code, "crawl, emails" in several.err) == (2, True)
+    assert flowd("jobs", "list", "--stream", "crawl").code == 0

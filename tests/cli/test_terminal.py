@@ -1,0 +1,291 @@
+"""What a terminal gets: drawn where it is one, and never what somebody else wrote in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowd import Queue
+from flowd.cli import main
+from flowd.cli.show import Table, print_blocks, span
+from jobs.email import Email
+from tests.cli.program import LIMIT, Program
+from tests.raw import Raw
+from tests.runtime.expire import die_with
+from tests.runtime.faults import Bench
+
+# Erase, colour, title, right-to-left, C1, a line of its own, and rich's own markup.
+EVIL = "\x1b[2J\x1b]0;t\x07\u202e\u2066\x9b31m\r\nwarn [red]x[/red]"
+OBEYED = set("\x1b\x07\x9b\r\u202e\u2066")
+HARM = ("\x1b[2J", "\x1b]", "\x07", "\x9b", "\u202e", "\u2066")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+
+def on_terminal(
+    program: Program, *words: str, typed: str = "", code: int = 0, **environment: str
+) -> str:
+    """Run the command on a terminal of its own; returns what it wrote there."""
+    here, there = pty.openpty()
+    os.write(here, typed.encode())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flowd", *words],
+        cwd=program.folder,
+        env=os.environ
+        | {"FLOWD_URL": program.url, "TERM": "xterm-256color", "COLUMNS": "200"}
+        | environment,
+        stdin=there,
+        stdout=there,
+        stderr=there,
+    )
+    os.close(there)
+    written = b""
+    while select.select([here], [], [], LIMIT)[0]:
+        try:
+            written += os.read(here, 65_536)
+        except OSError:  # how Linux says that nobody writes any more
+            break
+    os.close(here)
+    assert process.wait(LIMIT) == code, written
+    return written.decode()
+
+
+async def set_up(url: str, raw: Raw, text: str) -> None:
+    """Jobs that run, wait, are delayed and died, all with this text in every place."""
+    async with Queue(Email, Bench(), url=url):
+        pass
+    fields = ("to", text, text, text)
+    raw("XADD", "emails", "*", *fields)
+    die_with(raw, "emails", "senders", jobs=1, name=f"c-{text}")
+    raw("XADD", "emails", "*", *fields, "_id", text, "_at", text)
+    raw("ZADD", "{emails}:delayed", 1, text)
+    own = ("id", "reason", "error", "traceback", "attempts", "deliveries", "enqueued")
+    letter = [word for name in (*own, "consumer") for word in (f"_dlq_{name}", text)]
+    raw("XADD", "{emails}:senders:dlq", "*", *fields, *letter)
+
+
+def missing(_: str) -> None:
+    """Instead of `find_spec`, where an extra is not installed."""
+
+
+COMMANDS = [
+    ("stats",),
+    ("consumers",),
+    ("jobs", "list"),
+    ("jobs", "show", EVIL),
+    ("jobs", "show", EVIL, "--job", "jobs.email:Email"),
+    ("dlq", "list"),
+    ("dlq", "redrive", "--all", "--dry-run"),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: "-".join(words[:2]))
+async def test_text_of_others_is_harmless(
+    flowd: Program, redis_url: str, raw: Raw, words: tuple[str, ...]
+) -> None:
+    """Ids, names, values and errors are shown as escapes, on a terminal and in a pipe."""
+    await set_up(redis_url, raw, EVIL)
+    done = flowd(*words)
+    assert done.code == 0, done.err
+    assert not OBEYED & set(done.out + done.err)
+    assert "\\x1b[2J" in done.out or words == ("stats",)
+    assert not any(line.startswith("warn") for line in done.out.splitlines())
+
+    drawn = COLOUR.sub("", on_terminal(flowd, *words)).replace("\r\n", "\n")
+    assert not OBEYED & set(drawn)
+    assert "[red]x[/red]" in drawn.replace("\n", "") or words[0] in (
+        "stats",
+        "consumers",
+    )
+
+
+@pytest.mark.parametrize("words", [*COMMANDS, ("dlq", "export", "--raw")])
+async def test_json_is_ascii(
+    flowd: Program, redis_url: str, raw: Raw, words: tuple[str, ...]
+) -> None:
+    """Programs get the text as it is, and a terminal nothing that it obeys."""
+    await set_up(redis_url, raw, EVIL)
+    done = flowd(*words, "--json")
+    assert done.code == 0, done.err
+    assert done.out.isascii()
+    assert not OBEYED & set(done.out)
+    lines = done.out.splitlines()
+    documents = [done.out] if lines[0] in ("[", "{") else lines
+    assert all(json.loads(each) is not None for each in documents)
+
+
+async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """A value of a megabyte is a few lines, and whole in an export."""
+    await set_up(redis_url, raw, "x" * 1_000_000)
+    letter = flowd("dlq", "list").out.split()[0]
+    waiting = json.loads(
+        flowd("jobs", "list", "--state", "waiting", "--json", "--raw").out
+    )
+    for words, most in (
+        (("stats",), 2_000),
+        (("jobs", "list"), 2_000),
+        (("dlq", "list"), 1_000),
+        (("jobs", "show", waiting["entry_id"]), 60_000),
+        (("dlq", "show", letter), 100_000),
+    ):
+        done = flowd(*words)
+        assert done.code == 0, done.err
+        assert 0 < len(done.out) < most, words
+    assert len(waiting["fields"]["to"]) == 1_000_000
+    assert (
+        len(json.loads(flowd("dlq", "export", "--raw").out)["fields"]["to"])
+        == 1_000_000
+    )
+
+
+async def test_a_purge_asks(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """It says how many letters of which queue, and only a yes deletes them."""
+    await set_up(redis_url, raw, "anna")
+    purge = ("dlq", "purge", "--all")
+    asked = on_terminal(flowd, *purge, typed="n\n", code=2)
+    assert "Delete 1 dead letter of emails (senders) for good? [y/N]" in asked
+    assert "nothing was deleted" in asked
+    assert "Delete 0 " in on_terminal(
+        flowd, *purge, "--field", "to=bert", typed="\n", code=2
+    )
+    assert raw("XLEN", "{emails}:senders:dlq") == 1
+    assert "1 job deleted" in on_terminal(flowd, *purge, typed="y\n")
+    assert raw("XLEN", "{emails}:senders:dlq") == 0
+
+
+async def test_colours_only_on_a_terminal(flowd: Program, redis_url: str) -> None:
+    """And not where NO_COLOR is set; the words are the same."""
+    async with Queue(Email, Bench(), url=redis_url):
+        pass
+    coloured = on_terminal(flowd, "stats")
+    plain = on_terminal(flowd, "stats", NO_COLOR="1").replace("\r\n", "\n")
+    assert re.search(r"\x1b\[[\d;]*1m", coloured)
+    assert not re.search(r"\x1b\[[\d;]*3[0-7]m", plain)
+    assert COLOUR.sub("", plain).split() == flowd("stats").out.split()
+
+
+def test_without_the_extra_tables_are_plain_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal too: columns that fit, numbers under each other, text of others safe."""
+    monkeypatch.setattr("flowd.cli.show.find_spec", missing)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    rows = [["a", "1,000"], ["long\x1b[2J", "2"]]
+    print_blocks([Table(["name", "n"], rows, {"n"}), "and\x07 a line"])
+
+    assert capsys.readouterr().out.splitlines() == [
+        "name             n",
+        "a            1,000",
+        "long\\x1b[2J      2",
+        "and\\x07 a line",
+    ]
+
+
+async def test_an_export_has_a_bar_on_standard_error_only(
+    flowd: Program, redis_url: str, raw: Raw, tmp_path: Path
+) -> None:
+    """What goes to a file is the letters, whole lines, though a bar is drawn."""
+    await set_up(redis_url, raw, "anna")
+    target = tmp_path / "letters.jsonl"
+    shell = f"{sys.executable} -m flowd dlq export --raw > {target}"
+    here, there = pty.openpty()
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["sh", "-c", shell],
+        env=os.environ | {"FLOWD_URL": redis_url, "TERM": "xterm"},
+        stderr=there,
+        check=False,
+    )
+    os.close(there)
+    drawn = os.read(here, 65_536)
+    os.close(here)
+
+    assert done.returncode == 0
+    assert b"exporting" in drawn
+    assert json.loads(target.read_text())["fields"]["to"] == "anna"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, "-"),
+        (0.0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1m00s"),
+        (3_599.6, "1h00m"),
+        (86_399.0, "23h59m"),
+        (90_000.0, "1d01h"),
+        (-65.0, "-1m05s"),
+        (60.0 * 86_400 * 365, "21,900d00h"),
+    ],
+)
+def test_times_are_short(seconds: float | None, shown: str) -> None:
+    """Two units, the larger ones; what is overdue has a minus."""
+    assert span(seconds) == shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh"])
+def test_completion(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    """Every command and its verbs are among the words that a shell completes."""
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in ("stats", "consumers", "jobs", "enqueue", "redrive", "doctor", "newer"):
+        assert word in script
+
+
+def test_completion_in_a_shell(tmp_path: Path) -> None:
+    """What bash is given makes it complete the beginning of a word."""
+    program = (
+        f'eval "$({sys.executable} -m flowd completion bash)";'
+        "COMP_WORDS=(flowd dlq red); COMP_CWORD=2; COMP_LINE='flowd dlq red';"
+        "COMP_POINT=13; _shtab_flowd; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["redrive"]
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (("completion", "bash"), "pip install shtab"),
+        (("run", "workers:queue", "--reload"), "pip install watchfiles"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    extra: str,
+) -> None:
+    """What needs an extra says which, and how to install it."""
+    monkeypatch.setattr("flowd.cli.completion.find_spec", missing)
+    monkeypatch.setattr("flowd.cli.run.find_spec", missing)
+    assert main(words) == 2
+    assert extra in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("", "stats", "consumers", "jobs", "jobs list", "jobs show", "jobs enqueue"),
+        *("dlq", "dlq list", "dlq show", "dlq export", "dlq redrive", "dlq purge"),
+        *("run", "doctor", "completion"),
+    ],
+)
+def test_help_has_examples(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    """The help of every command shows how it is used; none of the examples is wrong."""
+    with pytest.raises(SystemExit, match="0"):
+        main([*words.split(), "--help"])
+    shown = capsys.readouterr().out
+    assert f"  flowd {words}" in shown or words == "completion"
+    assert "$(flowd completion bash)" in shown or words != "completion"

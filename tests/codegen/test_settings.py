@@ -1,0 +1,145 @@
+"""`[tool.flowd-gen]` in pyproject.toml, and the hooks that rely on it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from flowd_codegen.__main__ import REQUIREMENTS
+from flowd_codegen.cli import run
+from tests.house.sources import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test stands in a project with one schema."""
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas/email.toml").write_text('[job.Email.fields]\nto = "str"\n')
+    monkeypatch.chdir(tmp_path)
+
+
+def _configure(settings: str = 'src = "schemas"\nout = "app/jobs"') -> None:
+    Path("pyproject.toml").write_text(f"[tool.flowd-gen]\n{settings}\n")
+
+
+def test_without_arguments_it_generates(capsys: pytest.CaptureFixture[str]) -> None:
+    """`flowd-gen` writes, and `flowd-gen --check` compares."""
+    _configure()
+    assert run(["--check"]) == 1
+    assert "run flowd-gen schemas -o app/jobs\n" in capsys.readouterr().err
+    assert run([]) == 0
+    assert Path("app/jobs/email.py").exists()
+    assert run(["--check"]) == 0
+    assert run(["validate"]) == 0
+    assert run(["catalogue"]) == 0
+    assert "## Email" in capsys.readouterr().out
+
+
+def test_it_is_found_from_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths belong to the file's folder; one that says nothing of flowd-gen is passed."""
+    _configure()
+    below = Path("app/deep")
+    below.mkdir(parents=True)
+    (below / "pyproject.toml").write_text("[tool.black]\n")
+    monkeypatch.chdir(below)
+    assert run([]) == 0
+    assert Path("../jobs/email.py").exists()
+
+
+def test_arguments_win() -> None:
+    """What the command is told replaces what the file says, one by one."""
+    _configure()
+    Path("schemas").rename("other")
+    assert run(["other"]) == 0
+    assert Path("app/jobs/email.py").exists()
+    assert run(["other", "-o", "mine"]) == 0
+    assert Path("mine/email.py").exists()
+
+
+def test_every_setting_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lock's place, the format of faults, and whether stale files stay."""
+    _configure(
+        'src = "schemas"\nout = "jobs"\nlock = "wire.lock"\nformat = "json"\nprune = false'
+    )
+    assert run(["lock"]) == 0
+    assert Path("wire.lock").exists()
+    Path("schemas/fax.toml").write_text("[job.Fax]\n")
+    assert run([]) == 0
+    Path("schemas/fax.toml").unlink()
+    assert run([]) == 0
+    assert Path("jobs/fax.py").exists()
+    assert run(["--prune"]) == 0
+    assert not Path("jobs/fax.py").exists()
+    Path("schemas/email.toml").write_text('[job.Email.fields]\nto = "string"\n')
+    capsys.readouterr()
+    assert run([]) == 2
+    assert capsys.readouterr().err.startswith('{"path": "schemas/email.toml"')
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            'source = "schemas"',
+            "pyproject.toml:2:1: error[E102]: unknown setting `source`",
+        ),
+        ('source = "schemas"', "did you mean `src`?"),
+        ("src = 1", "`src` must be a string, not an integer"),
+        ('out = ""', "`out` is empty"),
+        ('format = "jsn"', "did you mean `json`?"),
+        ('prune = "no"', "`prune` must be a boolean, not a string"),
+        ("src = ", "error[E101]: not TOML"),
+    ],
+)
+def test_a_wrong_setting_is_a_fault(
+    settings: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is shown in its place, whatever the command; exit 2, and nothing is written."""
+    _configure(settings)
+    for command in (["schemas", "-o", "jobs"], ["validate", "schemas"]):
+        assert run(command) == 2
+        assert said in capsys.readouterr().err
+    assert not Path("jobs").exists()
+
+
+def test_a_broken_file_of_somebody_else_is_no_matter() -> None:
+    """A pyproject.toml that does not speak of flowd-gen is not judged."""
+    Path("pyproject.toml").write_text("[tool.black\n")
+    assert run(["schemas", "-o", "jobs"]) == 0
+
+
+def test_without_settings_both_paths_are_needed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One of them alone does not generate."""
+    _configure('src = "schemas"')
+    with pytest.raises(SystemExit) as caught:
+        run(["--check"])
+    assert caught.value.code == 2
+    assert "-o/--out" in capsys.readouterr().err
+
+
+def test_the_hooks_run_and_say_no(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command of `.pre-commit-hooks.yaml` fails until the project is current."""
+    hooks = (ROOT / ".pre-commit-hooks.yaml").read_text("utf-8")
+    entries = re.findall(r"entry: flowd-gen (.+)", hooks)
+    assert len(entries) == 2
+    _configure()
+    for entry in entries:
+        words = shlex.split(entry)
+        assert run(words) == 1
+        assert "out of date" in (said := capsys.readouterr().err) or "missing" in said
+        assert run([word for word in words if word != "--check"]) == 0
+        assert run(words) == 0
+
+
+def test_the_hooks_install_what_the_command_needs() -> None:
+    """pre-commit installs no extras, so they are named."""
+    hooks = (ROOT / ".pre-commit-hooks.yaml").read_text("utf-8")
+    named = re.findall(r"additional_dependencies: \[(.+)\]", hooks)
+    assert [re.findall(r'"(.+?)"', one) for one in named] == [
+        [*REQUIREMENTS.values()]
+    ] * 2

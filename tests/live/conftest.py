@@ -1,0 +1,25 @@
+"""A folder for schemas, and a queue that holds something in every place."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.live.queue import fill
+from tests.raw import Raw
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test stands beside a folder for schemas."""
+    (tmp_path / "schemas").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def filled(redis_url: str, raw: Raw) -> str:
+    """Where a server is with a queue that holds something in every place."""
+    asyncio.run(fill(redis_url, raw))
+    return redis_url

@@ -1,0 +1,71 @@
+"""What the tests of `flowd-gen live` share: a schema to change, and a queue to look into."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from flowd import Producer
+from flowd_codegen.cli import run
+from tests.raw import Raw
+from tests.runtime.expire import die_with
+from tests.runtime.faults import email
+from tests.runtime.letters import bury, raw_letters
+
+__all__ = ["DEAD", "GROUP", "STREAM", "add", "fill", "live", "table", "write"]
+
+STREAM, GROUP = "emails", "senders"
+DEAD = "{emails}:senders:dlq"
+
+EMAIL = """\
+[job.Email]
+[job.Email.fields]
+to = "str"
+subject = "str"
+[job.Email.queue]
+stream = "emails"
+group = "senders"
+"""
+
+
+def write(*fields: str, text: str = EMAIL) -> None:
+    """Write the schema, with more fields; a name that is there is declared anew."""
+    for field in fields:
+        name, _, kind = field.partition(" = ")
+        text = re.sub(rf"^{name} = .*\n", "", text, flags=re.MULTILINE)
+        text = text.replace("fields]\n", f"fields]\n{name} = {kind}\n")
+    Path("schemas/email.toml").write_text(text)
+
+
+def live(url: str, *options: str) -> int:
+    """Run the command."""
+    return run(["live", "schemas", "--url", url, *options])
+
+
+def add(raw: Raw, *pairs: str | bytes | int, to: str = STREAM) -> str:
+    """Add an entry; returns its id."""
+    added = raw("XADD", to, "*", *pairs)
+    assert isinstance(added, bytes)
+    return added.decode()
+
+
+async def fill(url: str, raw: Raw) -> None:
+    """Jobs in all places: 2 wait, 1 runs, 2 are delayed, 1 died and 1 was no job."""
+    add(raw, "sender", "x")
+    await bury(url, STREAM, email("dead"))
+    assert len(raw_letters(raw, STREAM)) == 2
+    async with Producer(url) as producer:
+        await producer.enqueue_bulk([email("one"), email("two"), email("three")])
+        await producer.enqueue(email("later"), delay=3_600.0)
+        await producer.enqueue(email("later"), delay=3_600.0)
+    die_with(raw, STREAM, GROUP, jobs=1)
+
+
+def table(text: str) -> dict[str, tuple[int, ...]]:
+    """By place: seen, readable, newer, unreadable and undecodable before."""
+    rows = (re.split(r"  +", line) for line in text.splitlines())
+    return {
+        row[1]: tuple(int(cell.replace(",", "")) for cell in row[2:])
+        for row in rows
+        if row[0] == "Email"
+    }

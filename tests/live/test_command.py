@@ -1,0 +1,201 @@
+"""`flowd-gen live` as a command: nothing written or betrayed, and how it exits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from flowd.server import Server
+from flowd_codegen.cli import run
+from tests.live.queue import STREAM, add, fill, live, table, write
+from tests.raw import Raw
+from tests.runtime.proxy import proxy_to
+
+# What is done within a script is counted as well.
+READING = {
+    *("auth", "client", "client|id", "client|setname", "client|setinfo", "hello"),
+    *("eval", "evalsha", "info", "xlen", "zcard", "xpending", "xrange", "xrevrange"),
+    *("xinfo", "xinfo|groups", "xinfo|consumers", "zrange", "hget"),
+    *("config", "config|resetstat"),  # this test's own
+}
+
+
+def test_nothing_is_written(
+    own_server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user that may not write is enough, and the server saw no command that does."""
+    write('priority = "u8?"')
+    with Raw(own_server.url) as raw:
+        asyncio.run(fill(own_server.url, raw))
+        raw("ACL", "SETUSER", "reader", "on", ">word", "~*", "+@all", "-@write")
+        before = raw.info("rdb_changes_since_last_save")
+        raw("CONFIG", "RESETSTAT")
+        assert live(f"unix://reader:word@{own_server.socket}") == 0
+        stats = raw("INFO", "commandstats")
+        assert isinstance(stats, bytes)
+        assert set(re.findall(r"cmdstat_([\w|]+):", stats.decode())) <= READING
+        assert raw.info("rdb_changes_since_last_save") == before
+    assert table(capsys.readouterr().out)["stream"] == (3, 3, 0, 0, 0)
+
+
+def test_secrets_are_not_shown(
+    redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the value nor, in any format, the password of the server."""
+    write('to = { type = "str", max_len = 3, secret = true }')
+    add(raw, "to", "hunter2", "subject", "y")
+    for form in ("text", "json", "github"):
+        assert live(redis_url, "--format", form) == 1
+        printed = capsys.readouterr()
+        assert "<secret>" in printed.out
+        assert "hunter2" not in printed.out + printed.err
+    assert live("redis://me:hunter2@localhost:1") == 3
+    assert "hunter2" not in capsys.readouterr().err
+
+
+EVIL = "\x1b[2J\x07\u202e\n::error::"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github"])
+def test_text_of_others_is_harmless(
+    redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Names, values, ids and patterns move no cursor and end no line."""
+    write(r'to = { type = "str", pattern = "\u202e+" }')
+    add(raw, "to", EVIL, "subject", "y")
+    add(raw, EVIL, "x")
+    raw("ZADD", "{emails}:delayed", 1, EVIL)
+    raw("HSET", "{emails}:delayed:jobs", EVIL, b"\x92\xa2to\xa1x")
+    assert live(redis_url, "--format", form) == 1
+    out = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\u202e"} & set(out)
+    assert not any(line.startswith("::error::") for line in out.splitlines())
+    assert "x1b[2J" in out or "u001b[2J" in out
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        ("redis://localhost:1", 3, "error: cannot reach redis://localhost:1"),
+        ("http://localhost", 2, "must start with redis://"),
+        ("", 2, "error: url is None; give url=… or redis=…, or set FLOWD_URL"),
+    ],
+)
+def test_a_server_that_cannot_be_asked_is_no_answer(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    code: int,
+    said: str,
+) -> None:
+    """Neither yes nor no: 3 if it is the server, 2 if it is the usage."""
+    monkeypatch.delenv("FLOWD_URL", raising=False)
+    write()
+    assert live(url) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+
+
+@pytest.mark.parametrize("asked", [b"COUNT", b"EVAL", b"XLEN"])
+async def test_a_connection_that_is_lost_is_no_answer(
+    filled: str, capsys: pytest.CaptureFixture[str], asked: bytes
+) -> None:
+    """Exit 3, wherever it happens, also behind what was read already."""
+    write()
+    async with proxy_to(filled) as proxy:
+        proxy.lose(asked)
+        assert await asyncio.to_thread(live, proxy.url) == 3
+        assert proxy.lost == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: the answer of unix:")
+
+
+def test_an_app_dir_that_is_no_folder_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit 2, before a server is asked."""
+    write()
+    assert live("redis://localhost:1", "--app-dir", "src") == 2
+    assert capsys.readouterr().err == "error: --app-dir 'src' is not a folder\n"
+
+
+def test_a_key_of_another_type_names_its_queue(
+    redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 3: this is not flowd's stream."""
+    write()
+    raw("SET", STREAM, "x")
+    assert live(redis_url) == 3
+    assert "error: the queue emails: WRONGTYPE" in capsys.readouterr().err
+
+
+def test_where_nothing_is_the_answer_says_so(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be the wrong server; exit 0, as nothing would fail."""
+    write()
+    assert live(redis_url) == 0
+    assert capsys.readouterr().out == (
+        f"yes, but nothing is there: is {redis_url} the right server and database?\n"
+    )
+
+
+def test_faults_of_a_schema_come_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit 2, as of every command; no server is asked."""
+    write('to = "string"')
+    assert live("redis://localhost:1") == 2
+    assert "error[E201]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("schemas", "--limit", "-1"), ("schemas", "--ids", "x")]
+)
+def test_wrong_usage_exits_with_2(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The usage is shown."""
+    with pytest.raises(SystemExit) as caught:
+        run(["live", *words])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: flowd-gen live SRC ")
+
+
+def test_a_terminal_gets_a_bar(filled: str) -> None:
+    """On standard error, and nothing of it on standard output."""
+    write()
+    here, there = pty.openpty()
+    words = [sys.executable, "-m", "flowd_codegen", "live", "schemas", "--url", filled]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100"}
+    done = subprocess.run(
+        words, env=environment, stdout=subprocess.PIPE, stderr=there, check=True
+    )
+    drawn = os.read(here, 65_536).decode()
+    os.close(there)
+    os.close(here)
+    assert "7/7" in drawn
+    assert done.stdout.decode().splitlines()[-1].startswith("yes: all jobs")
+    assert b"\x1b" not in done.stdout
+
+
+def test_what_is_no_terminal_gets_a_line_now_and_then(
+    filled: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log of a deploy shows that it moves."""
+    monkeypatch.setattr("flowd_codegen.cli.counter._EVERY", 0.0)
+    write()
+    assert live(filled) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of about 7 jobs",
+        "5 of about 7 jobs",
+        "7 of about 7 jobs",
+    ]

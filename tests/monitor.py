@@ -1,0 +1,50 @@
+"""What clients send to a server, as the server saw it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import Counter
+from typing import Final, Self
+
+from tests.raw import Raw
+
+__all__ = ["Monitor"]
+
+_LINE: Final = re.compile(rb'[\d.]+ \[\d+ (?P<client>[^"]*)\] "(?P<command>[^"]*)"')
+
+
+class Monitor:
+    """Watches a server with MONITOR: between two calls of `sent`, nothing is missed.
+
+    Commands inside scripts and functions are not counted: no client waited for them.
+
+    Args:
+        url: as for `Raw`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lines = Raw(url)
+
+    def __enter__(self) -> Self:
+        """Begin to watch."""
+        self._lines("MONITOR")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the connection."""
+        self._lines.__exit__()
+
+    def sent(self) -> Counter[str]:
+        """How often each command was sent since the last call, by its name."""
+        mark = uuid.uuid4().hex.encode()
+        with Raw(self._url) as client:
+            client("ECHO", mark)
+        commands: Counter[str] = Counter()
+        while mark not in (line := self._lines.line()):
+            found = _LINE.match(line)
+            assert found, f"MONITOR says {line!r}"
+            if found["client"] != b"lua":
+                commands[found["command"].decode().upper()] += 1
+        return commands

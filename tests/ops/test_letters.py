@@ -1,0 +1,129 @@
+"""Letters in bulk: how many at once, how fast, and what happens when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from flowd import Job, Letter, LetterNotFound, ServerError
+from flowd.ops.letters import Pick, move
+from tests.runtime.faults import until
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def letter(number: int, **fields: str) -> Letter[Job]:
+    """A letter that is told from others by its id."""
+    return Letter(
+        id=f"{number}",
+        job_id="1-1",
+        job=None,
+        fields={name.encode(): value.encode() for name, value in fields.items()},
+        reason="failed",
+        error="ValueError: no",
+        traceback="",
+        attempts=1,
+        deliveries=1,
+        enqueued_at=NOW,
+        died_at=NOW,
+        consumer="me",
+    )
+
+
+async def letters(count: int) -> AsyncIterator[Letter[Job]]:
+    """So many letters."""
+    for number in range(count):
+        yield letter(number)
+
+
+class Steps:
+    """Counts how many steps are taken at once; some fail."""
+
+    def __init__(self, failures: dict[str, Exception] | None = None) -> None:
+        self.failures = failures or {}
+        self.running = 0
+        self.most = 0
+        self.times: list[float] = []
+
+    async def __call__(self, each: Letter[Job]) -> None:
+        """Take one."""
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.times.append(time.monotonic())
+        await asyncio.sleep(0)
+        self.running -= 1
+        if each.id in self.failures:
+            raise self.failures[each.id]
+
+
+async def moved(count: int, steps: Steps, rate: float | None = None) -> list[int]:
+    """With which letters it worked."""
+    return [int(each.id) async for each in move(letters(count), steps, rate=rate)]
+
+
+async def test_every_letter_is_moved_once() -> None:
+    """In their order, and no more at once than a page."""
+    steps = Steps()
+    assert await moved(250, steps) == list(range(250))
+    assert (steps.most, len(steps.times)) == (100, 250)
+
+
+async def test_the_next_letter_waits_for_its_time() -> None:
+    """At one in ten seconds the second is not moved at once."""
+    steps = Steps()
+    moving = asyncio.ensure_future(moved(2, steps, 0.1))
+    await until(lambda: steps.times)
+    moving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await moving
+    assert len(steps.times) == 1
+
+
+async def test_a_pace_is_kept() -> None:
+    """So many letters take at least as long as the rate says."""
+    steps = Steps()
+    assert await moved(25, steps, 100.0) == list(range(25))
+    assert steps.most == 10
+    assert steps.times[-1] - steps.times[0] > 0.19
+
+
+async def test_what_is_gone_is_passed_over() -> None:
+    """Somebody else was faster, which is no failure."""
+    steps = Steps({"1": LetterNotFound("gone"), "3": LetterNotFound("gone")})
+    assert await moved(5, steps) == [0, 2, 4]
+
+
+async def test_a_failure_ends_it_behind_those_that_worked() -> None:
+    """Whoever counts what was yielded knows how many were moved."""
+    steps = Steps({"102": ServerError("refused"), "104": ServerError("later")})
+    found: list[str] = []
+
+    async def count() -> None:
+        async for each in move(letters(300), steps):
+            found.append(each.id)  # noqa: PERF401 - what was found before it fails
+
+    with pytest.raises(ServerError, match="refused"):
+        await count()
+    assert found == [str(number) for number in range(200) if number not in (102, 104)]
+    assert len(steps.times) == 200
+
+
+@pytest.mark.parametrize(
+    ("wish", "taken"),
+    [
+        (Pick(), True),
+        (Pick(text="ValueError"), True),
+        (Pick(text="failed"), True),
+        (Pick(text="crashed"), False),
+        (Pick(fields={b"to": b"a"}), True),
+        (Pick(fields={b"to": b"a", b"cc": b""}), False),
+        (Pick(text="no", fields={b"to": b"b"}), False),
+    ],
+)
+def test_all_of_a_wish_must_be_true(wish: Pick, *, taken: bool) -> None:
+    """The text is in error or reason, and the fields have exactly these values."""
+    assert wish.takes(letter(1, to="a")) is taken

@@ -1,0 +1,163 @@
+"""What every queue holds, and who works on it."""
+
+from __future__ import annotations
+
+import time
+
+from flowd import Item, Queue, ServerError, WrongKeyType
+from flowd.address import Address
+from flowd.connection import Link
+from flowd.ops import ConsumerView, QueueView, overview
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.expire import die_with, expire
+from tests.runtime.faults import Bench, email, policy, until
+
+GROUP = "senders"
+
+
+async def look(url: str, *, lease: float = 30.0) -> list[QueueView | ServerError]:
+    """All queues of a server."""
+    link = Link(Address.of(url))
+    try:
+        return await overview(link, lease=lease)
+    finally:
+        await link.aclose()
+
+
+async def only(url: str, *, lease: float = 30.0) -> QueueView:
+    """The only queue of a server."""
+    (view,) = await look(url, lease=lease)
+    assert isinstance(view, QueueView)
+    return view
+
+
+async def set_up(url: str, stream: str, *jobs: Email | Item[Email]) -> None:
+    """A queue that nobody works on, with these jobs."""
+    async with Queue(Email, Bench(), url=url, policy=policy(stream)) as queue:
+        await queue.enqueue_bulk(jobs)
+
+
+def consumers(view: QueueView) -> dict[str, ConsumerView]:
+    """By name."""
+    assert view.consumers is not None
+    return {each.name: each for each in view.consumers}
+
+
+async def test_an_empty_server(redis_url: str) -> None:
+    """There is nothing to see, and that is no error."""
+    assert await look(redis_url) == []
+
+
+async def test_an_empty_queue(redis_url: str, stream: str) -> None:
+    """Where nothing waits, nothing is old, and nothing is due."""
+    await set_up(redis_url, stream)
+    view = await only(redis_url)
+
+    assert (view.stream, view.group) == (stream, GROUP)
+    assert (view.waiting, view.running, view.delayed, view.dead) == (0, 0, 0, 0)
+    assert (view.oldest, view.next_due, view.consumers) == (None, None, ())
+
+
+async def test_what_a_queue_holds(redis_url: str, raw: Raw, stream: str) -> None:
+    """Numbers, the age of the oldest that waits, and when the first delayed is due."""
+    later = Item(email(), delay=600.0)
+    await set_up(redis_url, stream, email(), email(), email(), later, later)
+    die_with(raw, stream, GROUP, jobs=1)
+    raw("XADD", f"{{{stream}}}:{GROUP}:dlq", "*", "to", "a")
+    view = await only(redis_url)
+
+    assert (view.waiting, view.running, view.delayed, view.dead) == (2, 1, 2, 1)
+    assert view.next_due is not None
+    assert 300 < view.next_due <= 600
+    assert view.oldest is not None
+    assert 0 <= view.oldest < 300
+
+
+async def test_the_oldest_is_one_that_waits(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Not one that runs, however old its entry is; and what is overdue is below 0."""
+    await set_up(redis_url, stream)
+    for entry_id in ("1000-0", "1600000000000-0", "1600000060000-0"):
+        raw("XADD", stream, entry_id, "to", "a")
+    die_with(raw, stream, GROUP, jobs=1)
+    raw("ZADD", f"{{{stream}}}:delayed", 1_600_000_000_000, "job")
+    age = time.time() - 1_600_000_000
+    view = await only(redis_url)
+
+    assert view.oldest is not None
+    assert view.next_due is not None
+    assert abs(view.oldest - age) < 60
+    assert abs(view.next_due + age) < 60
+
+
+async def test_a_worker_and_what_it_runs(redis_url: str, stream: str) -> None:
+    """Host, process, lease, and each job with its id."""
+    bench = Bench(closed=True)
+    async with Queue(
+        Email, bench, url=redis_url, policy=policy(stream), concurrency=2
+    ) as queue:
+        handle = queue.run()
+        await until(lambda: handle.consumer)
+        ids = await queue.enqueue_bulk([email("a"), email("b"), email("c")])
+        await until(lambda: len(bench.started) == 2)
+        view = await only(redis_url)
+        await handle.shutdown(grace=0.0)
+
+    (one,) = consumers(view).values()
+    assert one.name == handle.consumer == f"{one.host}-{one.pid}-{one.name[-8:]}"
+    assert (one.lease, one.owned) == ("working", 2)
+    assert [job.id for job in one.runs] == ids[:2]
+    assert (view.waiting, view.running) == (1, 2)
+
+
+async def test_the_four_states_of_a_consumer(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """It works, is idle, let a lease run out, or is silent for ten leases."""
+    await set_up(redis_url, stream, email("a"), email("b"))
+    die_with(raw, stream, GROUP, jobs=1)
+    expire(raw, stream, GROUP)
+    reading = ("XREADGROUP", "GROUP", GROUP, "well", "COUNT", 1, "STREAMS", stream)
+    raw(*reading, ">")
+    raw("XGROUP", "CREATECONSUMER", stream, GROUP, "new")
+    found = consumers(await only(redis_url))
+
+    assert {name: each.lease for name, each in found.items()} == {
+        "dead": "expired",
+        "well": "working",
+        "new": "idle",
+    }
+    assert {each.host for each in found.values()} == {None}
+    while found["new"].lease == "idle":
+        found = consumers(await only(redis_url, lease=0.0001))
+    assert found["new"].lease == "silent"
+
+
+async def test_a_group_that_is_gone(redis_url: str, raw: Raw, stream: str) -> None:
+    """Its consumers are unknown, and what is in the stream waits."""
+    await set_up(redis_url, stream, email())
+    raw("XGROUP", "DESTROY", stream, GROUP)
+    view = await only(redis_url)
+    assert (view.waiting, view.consumers) == (1, None)
+    assert view.oldest is not None
+
+    raw("DEL", stream)
+    view = await only(redis_url)
+    assert (view.waiting, view.oldest, view.consumers) == (0, None, None)
+
+
+async def test_a_broken_queue_hides_no_other(redis_url: str, raw: Raw) -> None:
+    """Why it cannot be seen is told in its place, under its name."""
+    await set_up(redis_url, "a", email())
+    await set_up(redis_url, "c", email())
+    raw("SADD", "flowd:queues", f"b\n{GROUP}")
+    raw("SET", "b", "something else")
+    first, fault, last = await look(redis_url)
+
+    assert isinstance(first, QueueView)
+    assert isinstance(last, QueueView)
+    assert (first.waiting, last.waiting) == (1, 1)
+    assert isinstance(fault, WrongKeyType)
+    assert str(fault).startswith(f"b ({GROUP}): ")

@@ -1,0 +1,88 @@
+"""One connection for everything: what is asked together goes out together."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from flowd import OutcomeUnknown, ServerError, Unreachable
+from flowd.address import Address
+from flowd.connection import Link
+from tests.raw import Raw
+from tests.runtime.proxy import proxy_to
+
+
+async def test_what_is_asked_in_one_turn_is_one_write(redis_url: str) -> None:
+    """Fifty callers at the same time need one trip, and each gets its own answer."""
+    async with proxy_to(redis_url) as proxy:
+        link = Link(Address.of(proxy.url))
+        await link.call("PING")
+        before = proxy.requests
+        answers = await asyncio.gather(*(link.call("ECHO", n) for n in range(50)))
+        assert proxy.requests == before + 1
+        await link.aclose()
+
+    assert answers == [b"%d" % number for number in range(50)]
+
+
+async def test_a_transaction_is_carried_out_whole_or_not_at_all(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """If one command is refused, those before it and behind it do nothing."""
+    link = Link(Address.of(redis_url))
+    add = ("XADD", stream, "*", "a", "1")
+    with pytest.raises(ServerError, match="wrong number of arguments"):
+        await link.transact([add, ("XADD", stream), add])
+    assert raw("EXISTS", stream) == 0
+    first, second = await asyncio.gather(link.transact([add, add]), link.call("PING"))
+    await link.aclose()
+
+    assert second == b"PONG"
+    match first:
+        case [bytes(), bytes()]:
+            assert raw("XLEN", stream) == 2
+        case _:
+            pytest.fail(f"expected two ids, got {first!r}")
+
+
+async def test_what_was_not_sent_before_the_end_is_not_unknown(redis_url: str) -> None:
+    """A link that is closed sends nothing any more, and does not connect again."""
+    async with proxy_to(redis_url) as proxy:
+        link = Link(Address.of(proxy.url))
+        await link.call("PING")
+        before = proxy.requests
+        asked = link.call("PING")
+        await link.aclose()
+        with pytest.raises(Unreachable, match="closed"):
+            await asked
+        await asyncio.sleep(0.01)
+        assert (proxy.accepted, proxy.requests) == (1, before)
+
+
+async def test_an_answer_that_is_none_ends_the_connection() -> None:
+    """What follows could be anybody's answer, so nothing of it is believed."""
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            commands = data.startswith(b"*") + data.count(b"\r\n*")
+            to.write(b"?what" if b"PING" in data else b"+OK\r\n" * commands)
+        to.close()
+
+    def accept(reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.ensure_future(serve(reader, to)))
+
+    with tempfile.TemporaryDirectory(prefix="flowd-") as folder:
+        path = Path(folder) / "socket"
+        server = await asyncio.start_unix_server(accept, path)
+        link = Link(Address.of(f"unix://{path}"))
+        asked = [link.call("PING"), link.call("ECHO", "a")]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [OutcomeUnknown] * 2
+        assert "no answer" in str(answers[0])
+        await link.aclose()
+        server.close()
+        await asyncio.wait(serving)

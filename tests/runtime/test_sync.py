@@ -1,0 +1,334 @@
+"""`SyncProducer`: what a `Producer` does, for code that does not await."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+from redis.connection import Connection
+
+from flowd import (
+    BulkError,
+    EncodeError,
+    Item,
+    OptionError,
+    OutcomeUnknown,
+    SyncProducer,
+    Unreachable,
+)
+from flowd.server import Server
+from jobs.crawl import Crawl
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.faults import RECOVERY, email, until
+from tests.runtime.proxy import proxy_to
+
+HELLO = {b"to": b"a@b.c", b"subject": b"hi"}
+
+
+def connections(raw: Raw) -> set[str]:
+    """The ids of the connections that flowd has."""
+    clients = raw("CLIENT", "LIST")
+    assert isinstance(clients, bytes)
+    words = (line.split() for line in clients.decode().splitlines())
+    return {client_id for client_id, *rest in words if "name=flowd" in rest}
+
+
+def threads() -> int:
+    """How many threads producers have."""
+    return sum(thread.name == "flowd-producer" for thread in threading.enumerate())
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """Return once `holds()` is true."""
+    deadline = time.monotonic() + RECOVERY
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def run(program: str, url: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with warnings about all that it leaves open."""
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program, url],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_a_job_is_enqueued(redis_url: str, raw: Raw) -> None:
+    """The entry is the one that `Producer` writes, and its id is returned."""
+    with SyncProducer(redis_url) as producer:
+        job_id = producer.enqueue(Email(to="a@b.c", subject="hi"))
+    assert raw.entries("emails") == [(job_id, HELLO)]
+
+
+def test_the_arguments_are_those_of_a_producer(redis_url: str, raw: Raw) -> None:
+    """An id, a delay, a key and its time go where `Producer` puts them."""
+    with SyncProducer(redis_url) as producer:
+        assert producer.enqueue(email(), id="7-1") == "7-1"
+        later = producer.enqueue(email(), delay=60)
+        first = producer.enqueue(email(), key="order-7", key_ttl=1000)
+        assert producer.enqueue(email(), key="order-7") == first
+    assert raw("HKEYS", "{emails}:delayed:jobs") == [later.encode()]
+    assert [entry_id for entry_id, _ in raw.entries("emails")] == ["7-1", first]
+    left = raw("TTL", "{emails}:key:order-7")
+    assert isinstance(left, int)
+    assert 900 < left <= 1000
+
+
+def test_many_jobs_are_enqueued(redis_url: str, raw: Raw) -> None:
+    """More jobs than are read ahead arrive in order, `Item` and several classes too."""
+    jobs: list[Email | Crawl | Item[Email]] = [email(str(n)) for n in range(11_000)]
+    jobs += [Crawl(url="u", priority=1, tags=[]), Item(email(), key="k")]
+    with SyncProducer(redis_url) as producer:
+        ids = producer.enqueue_bulk(jobs)
+    entries = raw.entries("emails")
+    assert [entry_id for entry_id, _ in entries] == [*ids[:-2], ids[-1]]
+    assert [int(fields[b"to"]) for _, fields in entries[:-1]] == [*range(11_000)]
+    assert raw("XLEN", "crawl") == 1
+
+
+def test_a_client_lends_its_settings(server: Server, raw: Raw) -> None:
+    """A redis-py client of the kind that blocks is taken in place of a URL."""
+    with (
+        redis.Redis(unix_socket_path=server.socket, db=3) as client,
+        SyncProducer(redis=client) as producer,
+    ):
+        producer.enqueue(email())
+    raw("SELECT", "3")
+    assert raw("XLEN", "emails") == 1
+
+
+def test_a_client_that_cannot_lend_is_refused() -> None:
+    """A client whose connections are of some other class is refused by its name."""
+
+    class Tunnel(Connection):
+        """Nothing that flowd knows."""
+
+    pool = redis.ConnectionPool(connection_class=Tunnel)
+    with pytest.raises(OptionError, match="connections of the class Tunnel; give url="):
+        SyncProducer(redis=redis.Redis(connection_pool=pool))
+
+
+def test_threads_share_a_connection(redis_url: str, raw: Raw) -> None:
+    """Threads that enqueue at once get each its own ids, over one connection."""
+    with SyncProducer(redis_url) as producer, ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(producer.enqueue, [email(str(n)) for n in range(400)]))
+        assert len(connections(raw)) == 1
+        assert threads() == 1
+    stored = {entry_id: fields[b"to"] for entry_id, fields in raw.entries("emails")}
+    assert [int(stored[job_id]) for job_id in ids] == [*range(400)]
+
+
+async def test_it_works_where_a_loop_runs(redis_url: str, raw: Raw) -> None:
+    """In the thread of a running event loop a call works as anywhere else."""
+    with SyncProducer(redis_url) as producer:
+        producer.enqueue(email())
+    assert raw("XLEN", "emails") == 1
+
+
+def test_after_close_it_opens_anew(redis_url: str, raw: Raw) -> None:
+    """`close` leaves no thread and no connection, may be repeated, and is not the end."""
+    producer = SyncProducer(redis_url)
+    producer.close()
+    producer.enqueue(email())
+    producer.close()
+    producer.close()
+    assert threads() == 0
+    wait_until(lambda: not connections(raw))
+    producer.enqueue(email())
+    producer.close()
+    assert raw("XLEN", "emails") == 2
+
+
+def test_one_that_is_forgotten_ends(redis_url: str) -> None:
+    """The thread of a producer that nobody refers to ends by itself."""
+    producer = SyncProducer(redis_url)
+    producer.enqueue(email())
+    assert threads() == 1
+    del producer
+    gc.collect()
+    wait_until(lambda: threads() == 0)
+
+
+def test_a_program_need_not_close_it(redis_url: str, raw: Raw) -> None:
+    """A program that ends without closing it ends at once and leaves nothing open."""
+    program = """
+import sys
+from flowd import SyncProducer
+from jobs.email import Email
+producer = SyncProducer(sys.argv[1])
+producer.enqueue(Email(to="a@b.c", subject="hi"))
+"""
+    done = run(program, redis_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert raw.entries("emails")[0][1] == HELLO
+
+
+def test_errors_are_those_of_a_producer(redis_url: str, tmp_path: object) -> None:
+    """What cannot be said, reached or stored raises what `Producer` raises."""
+    with pytest.raises(OptionError, match="must start with redis://"):
+        SyncProducer("localhost")
+    with (
+        SyncProducer(f"unix://{tmp_path}/nobody", connect_timeout=0.1) as nowhere,
+        pytest.raises(Unreachable, match="cannot reach"),
+    ):
+        nowhere.enqueue(email())
+    with SyncProducer(redis_url) as producer:
+        with pytest.raises(EncodeError, match=r"Crawl\.priority"):
+            producer.enqueue(Crawl(url="u", priority=-1, tags=[]))
+        with pytest.raises(OptionError, match="delay is -1"):
+            producer.enqueue(email(), delay=-1)
+
+
+def test_the_iterable_is_read_where_it_belongs(redis_url: str) -> None:
+    """A generator runs in the caller's thread, where its database connection is."""
+    seen: set[str] = set()
+
+    def jobs() -> Iterator[Email]:
+        for _ in range(3):
+            seen.add(threading.current_thread().name)
+            yield email()
+
+    with SyncProducer(redis_url) as producer:
+        producer.enqueue_bulk(jobs())
+    assert seen == {threading.current_thread().name}
+
+
+def test_a_batch_that_breaks_off_counts(redis_url: str, raw: Raw) -> None:
+    """A failing iterable and a bad job say how many jobs are certainly stored."""
+
+    def failing() -> Iterator[Email]:
+        for _ in range(5_000):
+            yield email()
+        raise OSError("the file ends here")
+
+    bad = Crawl(url="u", priority=-1, tags=[])
+    with SyncProducer(redis_url) as producer:
+        with pytest.raises(BulkError, match="5000 jobs are stored; then: the f") as one:
+            producer.enqueue_bulk(failing())
+        assert isinstance(one.value.cause, OSError)
+        assert raw("XLEN", "emails") == len(one.value.ids) == 5_000
+        with pytest.raises(BulkError, match="5500 jobs are stored; then: Crawl") as two:
+            producer.enqueue_bulk([*(email() for _ in range(5_600)), bad, email()])
+        assert isinstance(two.value.cause, EncodeError)
+        assert (len(two.value.ids), two.value.unknown) == (5_500, 0)
+    assert raw("XLEN", "emails") == 10_500
+
+
+async def test_closing_tells_those_that_wait(own_server: Server) -> None:
+    """A call that waits while another thread closes says that it does not know."""
+    async with proxy_to(own_server.url) as proxy:
+        producer = SyncProducer(proxy.url)
+        await asyncio.to_thread(producer.enqueue, email())
+        own_server.pause()
+        before = proxy.requests
+        single = asyncio.create_task(asyncio.to_thread(producer.enqueue, email()))
+        await until(lambda: proxy.requests == before + 1)
+        two = [email(), email()]
+        bulk = asyncio.create_task(asyncio.to_thread(producer.enqueue_bulk, two))
+        await until(lambda: proxy.requests == before + 2)
+
+        producer.close()
+        with pytest.raises(OutcomeUnknown, match="closed before an answer"):
+            await single
+        with pytest.raises(
+            BulkError, match="0 jobs are stored, 2 more may be"
+        ) as failed:
+            await bulk
+        assert (failed.value.ids, failed.value.unknown) == ((), 2)
+        own_server.resume()
+
+
+async def test_ctrl_c_ends_a_call_with_a_note(own_server: Server) -> None:
+    """An interrupted call ends at once, and says that the job may be stored."""
+    program = """
+import sys
+from flowd import SyncProducer
+from jobs.email import Email
+producer = SyncProducer(sys.argv[1], connect_timeout=60)
+producer.enqueue(Email(to="first", subject="hi"))
+print("first", flush=True)
+sys.stdin.readline()
+producer.enqueue(Email(to="second", subject="hi"), key="k")
+"""
+    async with proxy_to(own_server.url) as proxy:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program, proxy.url),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin
+        assert process.stdout
+        assert await process.stdout.readline() == b"first\n"
+        own_server.pause()
+        before = proxy.requests
+        process.stdin.write(b"\n")
+        await until(lambda: proxy.requests > before)
+        process.send_signal(signal.SIGINT)
+        _, said = await process.communicate()
+        own_server.resume()
+    assert b"KeyboardInterrupt\nflowd: the enqueue was broken off. Jobs may" in said
+    assert process.returncode == -signal.SIGINT
+
+
+FORK = """
+import gc, os, socket, sys
+from flowd import SyncProducer
+from jobs.email import Email
+
+def connections():
+    # The sockets that lead to the server, by inode.
+    found = set()
+    for name in os.listdir("/dev/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as peer:
+                if "flowd-server" in peer.getpeername():
+                    found.add(os.fstat(peer.fileno()).st_ino)
+        except OSError:
+            continue
+    return found
+
+producer = SyncProducer(sys.argv[1])
+producer.enqueue(Email(to="parent before", subject="hi"))
+before = connections()
+assert len(before) == 1, before
+child = os.fork()
+if not child:
+    assert not connections(), "the child has sockets of its parent"
+    gc.collect()
+    producer.enqueue(Email(to="child", subject="hi"))
+    producer.enqueue_bulk([Email(to="child", subject="hi")])
+    sys.exit(7)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 7, status
+assert connections() == before
+producer.enqueue(Email(to="parent after", subject="hi"))
+"""
+
+
+def test_a_forked_child_has_its_own_connection(redis_url: str, raw: Raw) -> None:
+    """A child shares no socket with its parent, and both go on after the fork."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK, redis_url],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    names = [fields[b"to"] for _, fields in raw.entries("emails")]
+    assert names == [b"parent before", b"child", b"child", b"parent after"]
