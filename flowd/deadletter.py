@@ -226,10 +226,19 @@ class DeadLetters(Generic[J]):
 
 
 def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:
-    """The job's own fields, then those of the entry that its class does not know."""
-    known = {name.encode() for name in type(job).SPEC.fields}
-    kept = {name: value for name, value in fields.items() if name not in known}
-    return {**addition_of(Item(job)).fields, **kept}
+    """The job's own fields, then those of the entry that its class does not know.
+
+    Of an entry of another version only flowd's own: the job takes the place of the rest.
+    """
+    written = addition_of(Item(job)).fields
+    same = written.get(b"_v", b"1") == fields.get(b"_v", b"1")
+    known = {b"_v", *(name.encode() for name in type(job).SPEC.fields)}
+    kept = {
+        name: value
+        for name, value in fields.items()
+        if name not in known and (same or name.startswith(b"_"))
+    }
+    return {**written, **kept}
 
 
 def _ms(moment: datetime) -> int:

@@ -78,13 +78,15 @@ def _job(job: Job, path: str, examples: Examples) -> Iterator[str]:
     yield from _about(job)
     queue = f"stream {_code(policy.stream)}, group {_code(policy.group)}"
     yield f"{_code(path)}: {queue}. {' '.join(policy_lines(policy))}"
+    if job.version is not None:
+        yield f"Version {job.version}, reads messages from version {job.oldest} on."
     if not job.fields:
         yield "It has no fields."
         return
     yield _fields(job, examples, in_record=False)
     yield _reserved(job)
     yield "An entry, field by field:"
-    shown = examples.entry(job)
+    shown = examples.fields(job)
     width = max(map(len, shown))
     lines = [f"{key:{width}}  {text}" for key, text in shown.items()]
     yield _fenced([visible(line).rstrip() for line in lines])

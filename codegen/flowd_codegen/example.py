@@ -82,12 +82,12 @@ class Examples:
             case None:
                 return ""
 
-    def entry(self, job: Job) -> dict[str, str]:
-        """The fields that an entry of a job may have, flowd's own `_v` among them."""
-        texts = {field.key: self.text(field) for field in job.fields}
-        return texts if job.version is None else {**texts, "_v": str(job.version)}
+    def fields(self, job: Job) -> dict[str, str]:
+        """An entry that such a job may be, by wire key."""
+        version = {"_v": f"{job.version}"} if (job.version or 1) > 1 else {}
+        return version | {field.key: self.entry(field) for field in job.fields}
 
-    def text(self, field: Field) -> str:
+    def entry(self, field: Field) -> str:
         """A text that a field of a job may have on the wire, or `<what it would be>`."""
         return _stand_in(field) or self._text(field, self._sample(field))
 

@@ -26,7 +26,7 @@ from flowd_codegen.parse_class import ENUM_OPTIONS, JOB_OPTIONS, RECORD_OPTIONS
 from flowd_codegen.parse_field import FIELD_OPTIONS, IN_JOB, IN_RECORD, MOST_FIELDS
 from flowd_codegen.parse_mapper import SIDES
 from flowd_codegen.parse_type import SCALARS
-from flowd_codegen.parse_version import VERSION_KEY
+from flowd_codegen.parse_version import LAST_VERSION, VERSION_KEY, VERSION_OPTIONS
 from flowd_codegen.rules import Rule
 
 __all__ = ["json_schema", "json_schema_text"]
@@ -58,7 +58,7 @@ def json_schema() -> dict[str, Json]:
         "$defs": {
             "job": {
                 **table("A job and its queue.", JOB_OPTIONS, _owner("job")),
-                "patternProperties": {VERSION_KEY: _older()},
+                "patternProperties": {f"^{VERSION_KEY.pattern}$": _older_version()},
             },
             "record": table(
                 "A JSON object inside a field.", RECORD_OPTIONS, _owner("record")
@@ -133,24 +133,17 @@ def _contract(kind: str) -> dict[str, Rules]:
 
 
 def _owner(kind: str) -> dict[str, Rules]:
-    fields = named(
-        f"The fields of the {kind}, in the order in which they are written.",
-        FIELD_NAME.pattern,
-        ref(f"{kind}_field"),
-    )
     return {
         **_contract(kind),
         "version": {
             "description": "Counts the changes that not every worker can read.",
-            "type": "integer",
-            "minimum": 1,
+            **_version(),
         },
         "oldest": {
-            "description": "The oldest version whose messages are read; 1 if not said.",
-            "type": "integer",
-            "minimum": 1,
+            "description": "The oldest version that is read; 1 unless said.",
+            **_version(),
         },
-        "fields": {**fields, "maxProperties": MOST_FIELDS},
+        "fields": _fields(kind),
         "queue": ref("queue", "Where the job is queued, and the rules it runs by."),
         "reserved": {
             "description": "Wire keys that no field may have again.",
@@ -160,17 +153,26 @@ def _owner(kind: str) -> dict[str, Rules]:
     }
 
 
-def _older() -> dict[str, Json]:
+def _fields(kind: str) -> dict[str, Json]:
+    words = f"The fields of the {kind}, in the order in which they are written."
+    fields = named(words, FIELD_NAME.pattern, ref(f"{kind}_field"))
+    return {**fields, "maxProperties": MOST_FIELDS}
+
+
+def _version() -> dict[str, Json]:
+    return {"type": "integer", "minimum": 1, "maximum": LAST_VERSION}
+
+
+def _older_version() -> dict[str, Json]:
+    declared = table("Its fields.", VERSION_OPTIONS, {"fields": _fields("job")})
+    following: dict[str, Json] = {
+        "type": "string",
+        "pattern": f"^{VERSION_KEY.pattern}$",
+    }
     return {
-        "description": "What messages of an older version are.",
-        "anyOf": [
-            table("Its fields.", ("fields",), _owner("job")),
-            {
-                "description": "The next version, which reads them.",
-                "type": "string",
-                "pattern": VERSION_KEY,
-            },
-        ],
+        "description": "What an older version of the job was; or the next one, as `v2`,"
+        " if that reads its messages as they are.",
+        "anyOf": [declared, following],
     }
 
 

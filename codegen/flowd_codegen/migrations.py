@@ -136,7 +136,7 @@ def _bound(raw: bytes) -> _Bound | str:
     try:
         tree = ast.parse(raw)
     except SyntaxError as error:
-        return f"{error.msg}, in line {error.lineno}"
+        return f"{error.msg}, in line {error.lineno or 1}"
     except ValueError as error:
         return str(error)
     bound: _Bound = {}

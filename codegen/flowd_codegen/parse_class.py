@@ -36,7 +36,7 @@ JOB_OPTIONS: Final = (
     *("fields", "queue", "version", "oldest"),
     *("doc", "reserved", "allow", "deprecated"),
 )
-"""The keys of a job's table."""
+"""The keys of a job's table, but for `v1`, `v2` and so on."""
 
 
 def parse_enum(name: str, table: Table) -> Enum:

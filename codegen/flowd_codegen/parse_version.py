@@ -11,25 +11,31 @@ from flowd_codegen.naming import version_name
 from flowd_codegen.table import Table, written
 
 __all__ = [
+    "LAST_VERSION",
     "VERSION_KEY",
+    "VERSION_OPTIONS",
     "class_names",
     "older_versions",
     "parse_version",
     "version_keys",
 ]
 
-VERSION_KEY: Final = r"^v([1-9][0-9]{0,8})$"
+VERSION_KEY: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
 """The key of an older version in a job's table."""
 
-_KEY: Final = re.compile(VERSION_KEY, re.ASCII)
-_LAST: Final = 999_999_999
-"""More than a worker reads in `_v`."""
+VERSION_OPTIONS: Final = ("fields",)
+"""The keys of an older version's table."""
+
+LAST_VERSION: Final = 999_999_999
+"""No worker reads more in `_v`."""
 
 
 def version_keys(table: Table) -> Mapping[int, str]:
     """The keys of a job's table that are about older versions, by number."""
     return {
-        int(match[1]): key for key in table.values if (match := _KEY.fullmatch(key))
+        int(match[1]): key
+        for key in table.values
+        if (match := VERSION_KEY.fullmatch(key))
     }
 
 
@@ -84,11 +90,11 @@ def parse_version(table: Table) -> tuple[int | None, int]:
 
 def _number(table: Table, key: str) -> int | None:
     number = table.integer(key)
-    if number is None or 1 <= number <= _LAST:
+    if number is None or 1 <= number <= LAST_VERSION:
         return number
     message = f"`{key}` must be 1 or more"
-    if number > _LAST:
-        message = f"`{key}` must be {_LAST} at most"
+    if number > LAST_VERSION:
+        message = f"`{key}` must be {LAST_VERSION} at most"
     table.report(Code.VERSION, table.at(key), message)
     return None
 
@@ -115,8 +121,8 @@ def _check(
         table.report(Code.VERSION, place.key(), message, "remove it")
     match table.values[key]:
         case dict():
-            known = ("fields",)
-            table.table(key).refuse_others(known, "option of an older version")
+            what = "option of an older version"
+            table.table(key).refuse_others(VERSION_OPTIONS, what)
         case str(text):
             if text != following:
                 table.report(

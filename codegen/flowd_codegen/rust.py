@@ -73,13 +73,19 @@ class _Writer:
         self._check_name(job.name, place)
         fields = [*self._fields(job, place.child("fields"))]
         secret = any(self._is_secret(one.field) for one in fields)
-        free = all(isinstance(field.type, Optional) for field in job.fields)
+        version = job.version or 1
+        free = version == 1 and all(
+            isinstance(field.type, Optional) for field in job.fields
+        )
         empty = (
             "Redis takes no entry without a field: give one at least." if free else ""
         )
         yield from _doc(job.doc, _deprecation(job.deprecated), empty, indent="")
         yield f"#[derive({'Job' if secret else 'Debug, Job'})]"
         body = [line for one in fields for line in self._declaration(one)]
+        if version > 1:
+            # Without it, what Rust writes would be read as version 1.
+            body += ["    /// Always `VERSION`.", "    pub _v: u32,"]
         if body:
             yield from (f"pub struct {job.name} {{", *body, "}")
         else:
@@ -88,6 +94,8 @@ class _Writer:
         yield f"impl {job.name} {{"
         yield f"    pub const STREAM: &'static str = {_literal(job.policy.stream)};"
         yield f"    pub const GROUP: &'static str = {_literal(job.policy.group)};"
+        if version > 1:
+            yield f"    pub const VERSION: u32 = {version};"
         yield "}"
         if secret:
             yield ""

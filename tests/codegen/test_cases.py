@@ -45,13 +45,13 @@ _ELSEWHERE: Final = {
     Code.NOTHING_TO_READ,
     Code.LOCK,
     Code.REVISION,
+    Code.MIGRATION,
     Code.RUST_KEY,
     Code.RUST_NAME,
     Code.RUST_TYPE,
     Code.UNREADABLE,
     Code.NEWER_VERSION,
     Code.UNDECODABLE_BEFORE,
-    Code.MIGRATION,
 }
 """Shown in tests of their own: git has no place for these, or they are of no schema."""
 

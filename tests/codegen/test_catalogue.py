@@ -93,7 +93,7 @@ def test_every_example_is_an_entry() -> None:
             name = ".".join(("cases", case.name, "expected", *module.name))
             classes = importlib.import_module(name)
             for job in module.jobs:
-                texts = examples.entry(job)
+                texts = examples.fields(job)
                 if any(
                     re.search("<(secret|what|text)", text) for text in texts.values()
                 ):
@@ -126,7 +126,7 @@ def test_every_example_is_an_entry() -> None:
 def test_an_example_keeps_to_the_limits(limits: str) -> None:
     """The schema takes it as the default of the same field."""
     schema = _schema(f"job.A.fields.x = {{ {limits} }}")
-    text = Examples(Declared(schema)).text(schema.modules[0].jobs[0].fields[0])
+    text = Examples(Declared(schema)).entry(schema.modules[0].jobs[0].fields[0])
     kind = re.findall(r'"(\w+)', limits)[0]
     quoted = f"'{text}'" if kind in ("str", "bytes", "decimal") else text
     default = quoted.replace(":", "=") if kind == "dict" else quoted

@@ -57,8 +57,8 @@ _UNSEEN: Final = {
     Code.CONSTRAINT_IMPOSSIBLE: "the other bound is another value",
     Code.ENCODING: "whether a named mapper has both sides is said elsewhere",
     Code.ENUM_VALUES: "the other one is another value",
-    Code.VERSION: "the number is in another value",
-    Code.NAME_TAKEN: "the other one is in another table",
+    Code.VERSION: "which versions are older is another value",
+    Code.NAME_TAKEN: "it takes two names to see that their migrations are one",
     Code.POLICY: "how much time a text says is not its shape",
 }
 """Why an editor may not see a fault of this code."""

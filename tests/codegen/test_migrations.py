@@ -188,7 +188,7 @@ def test_a_function_may_be_bound_in_any_way(text: str) -> None:
         ),
         ("\0", "it is not Python: "),
         (
-            "# coding: latin-9\n# \xa4\nx =\n",
+            "# coding: latin-1\n# \xa4\nx =\n",
             "it is not Python: invalid syntax, in line 3",
         ),
     ],

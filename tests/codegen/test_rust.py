@@ -119,7 +119,7 @@ def test_the_crate_reads_and_writes_the_same_entries(tmp_path: Path) -> None:
             classes = importlib.import_module(name)
             for job in module.jobs:
                 kind: type[Job] = getattr(classes, job.name)
-                known = {f.key: examples.text(f) for f in job.fields}
+                known = {f.key: examples.entry(f) for f in job.fields}
                 entry = {key.encode(): text.encode() for key, text in known.items()}
                 if SECRET in known.values():
                     continue

@@ -154,6 +154,27 @@ async def test_a_retried_and_a_redriven_job_stay_of_their_version(
     assert seen == [1, 2, 1, 2]
 
 
+async def test_a_mended_job_is_of_the_newest_version(redis_url: str, raw: Raw) -> None:
+    """What takes the place of an older job on its way back leaves nothing of it."""
+    raw("XADD", "note", "*", "text", "", "of", "tomorrow", "_v", "1", "_own", "1")
+
+    async def never(job: Note) -> None:
+        raise AssertionError
+
+    letters: list[Letter[Note]] = []
+    async with Queue(
+        Note, never, url=redis_url, on_dead_letter=letters.append
+    ) as queue:
+        queue.run()
+        await until(lambda: letters)
+    async with DeadLetters(Note, redis_url) as dead:
+        await dead.redrive(letters[0], job=Note(lines=["mended"]))
+    ((_, fields),) = raw.entries("note")
+    assert fields.keys() >= {b"_own", b"_v", b"lines"}
+    assert not fields.keys() & {b"text", b"of"}
+    assert Note.from_fields(fields) == Note(lines=["mended"])
+
+
 def test_a_migration_shows_no_secret() -> None:
     """Where one of the two classes has a secret, only the kind of its error is told."""
     fields = {b"customer": b"1", b"day": b"2026-01-01", b"password": b"refuse hunter2"}

@@ -65,8 +65,7 @@ def _generate(options: _Options) -> int:
     prune = options.prune and options.source.is_dir()
     changes = compare(render(schema), out, blacken, prune=prune, once=stubs)
     again = ["flowd-gen", str(options.source), "-o", str(out)]
-    done = settle(changes, out, check=options.check, again=again)
-    return 1 if faults else done
+    return settle(changes, out, check=options.check, again=again) or int(bool(faults))
 
 
 def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
