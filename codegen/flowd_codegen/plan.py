@@ -208,7 +208,7 @@ def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
 def _other_versions(step: Step | None, migrations: str) -> str:
     """What is done first with an entry, which may be of another version."""
     if step is None:
-        return "cls.SPEC.version_of(fields)"
+        return "cls.SPEC.version_of(fields)  # refuses what is older, and newer"
     arguments = (
         f"{migrations}.{step.function}",
         f"{step.old.name}.from_fields(fields)",

@@ -92,9 +92,15 @@ def _edit(request: Request) -> Callable[[Letter[Job]], Job | None]:
     new = {name.encode(): value.encode() for name, value in request.options.set}
     job_class = request.target.class_with("--set", [n for n, _ in request.options.set])
 
+    version = b"%d" % max(job_class.SPEC.version, 1)
+
     def edit(letter: Letter[Job]) -> Job:
+        fields = letter.fields
         try:
-            return job_class.from_fields({**letter.fields, **new})
+            if fields.get(b"_v", b"1") != version:
+                # The names are those of the newest version, so the rest has to be too.
+                fields = job_class.from_fields(fields).to_fields()
+            return job_class.from_fields({**fields, **new})
         except DecodeError as error:
             raise UsageError(f"letter {letter.id} with --set: {error}") from None
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import signal
+from datetime import date
 
 import pytest
 
-from flowd import Queue
+from flowd import Queue, Reject
 from jobs.email import Email
 from tests.cli.program import Program
+from tests.house.sources import ROOT
 from tests.raw import Raw
 from tests.runtime.faults import Bench, until
+from tests.runtime.jobs.report import Format, Report
 from tests.runtime.letters import GROUP, bury, raw_letters
 
 DEAD = "{emails}:senders:dlq"
@@ -96,6 +99,29 @@ async def test_a_field_is_mended(flowd: Program, redis_url: str, raw: Raw) -> No
     ((_, fields),) = raw.entries("emails")
     assert (fields[b"to"], fields[b"body"]) == (b"b=d", b"x")
     assert names(flowd) == ["anna", "carl"]
+
+
+async def test_an_older_job_is_mended_as_one_of_today(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """The names of `--set` are those of the newest version, and so is what goes back."""
+
+    async def refuse(job: Report) -> None:
+        raise Reject("not today")
+
+    second = ("customer", "9", "day", "2026-01-02", "format", "csv", "password", "abc")
+    async with Queue(Report, refuse, url=redis_url) as queue:
+        raw("XADD", "report", "*", *second, "_v", "2")
+        queue.run()
+        await queue.drain()
+    typed = ("--job", "tests.runtime.jobs.report:Report", "--app-dir", str(ROOT))
+    done = flowd("dlq", "redrive", "--all", *typed, "--set", 'formats=["pdf"]')
+    assert (done.code, done.out) == (0, "1 job put back into the stream\n")
+    ((_, fields),) = raw.entries("report")
+    assert b"password" not in fields
+    assert Report.from_fields(fields) == Report(
+        customer=9, days=[date(2026, 1, 2)], formats=[Format.PDF], token="abc"
+    )
 
 
 async def test_poison_is_mended(flowd: Program, redis_url: str, raw: Raw) -> None:

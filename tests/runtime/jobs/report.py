@@ -377,7 +377,7 @@ class Forgetful:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Forgetful:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        cls.SPEC.version_of(fields)
+        cls.SPEC.version_of(fields)  # refuses what is older, and newer
         key = b"text"
         try:
             _text = fields[key].decode()

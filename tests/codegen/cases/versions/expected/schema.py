@@ -352,7 +352,7 @@ class Latest:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Latest:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        cls.SPEC.version_of(fields)
+        cls.SPEC.version_of(fields)  # refuses what is older, and newer
         key = b"crawl_migrations"
         try:
             _crawl_migrations = fields[key].decode()
@@ -392,7 +392,7 @@ class MiddleV3:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> MiddleV3:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        cls.SPEC.version_of(fields)
+        cls.SPEC.version_of(fields)  # refuses what is older, and newer
         key = b"schema_migrations"
         try:
             _schema_migrations = fields[key].decode()
