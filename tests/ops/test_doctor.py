@@ -218,7 +218,8 @@ async def test_the_rights_of_a_role(
 
 async def test_a_user_of_categories(own_server: Server, raw: Raw) -> None:
     """Rights that are granted and taken in groups are understood."""
-    raw("ACL", "SETUSER", "mixed", "on", ">pw", "~*", "+@all", "-@hash", "+hget")
+    raw("ACL", "SETUSER", "mixed", "on", ">pw", "~*", "+@all", "-@hash")
+    raw("ACL", "SETUSER", "mixed", "+hget", "+hmget")
     found = await finding(f"unix://mixed:pw@{own_server.socket}", "rights")
 
     assert found.level == "warn"

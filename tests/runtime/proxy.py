@@ -48,20 +48,30 @@ class Proxy:
         self.requests = 0
         self.lost = 0
         self._losing = b""
+        self._with = b""
         self._passed_on = 0.0
         self._hanging = False
         self._closed = False
         self._pairs: set[_Pair] = set()
 
-    def lose(self, asked: bytes, *, passed_on: float = 0.0, hang: bool = False) -> None:
+    def lose(
+        self,
+        asked: bytes,
+        *,
+        answer: bytes = b"",
+        passed_on: float = 0.0,
+        hang: bool = False,
+    ) -> None:
         """Lose the next answer to a request with these bytes, and its connection.
 
         Args:
             asked: found in the request.
+            answer: found in the answer, where several may come to one request.
             passed_on: the share of the answer that arrives all the same.
             hang: keep the connection, on which nothing arrives any more.
         """
         self._losing, self._passed_on, self._hanging = asked, passed_on, hang
+        self._with = answer
 
     def cut(self) -> None:
         """Close every connection and take no new one until `mend`."""
@@ -124,7 +134,7 @@ class Proxy:
         while data := await replies.read(2**16):
             if pair.silent:
                 continue
-            if self._losing and self._losing in pair.asked:
+            if self._losing and self._losing in pair.asked and self._with in data:
                 self._losing = b""
                 self.lost += 1
                 if self._hanging:

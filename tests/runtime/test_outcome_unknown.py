@@ -90,7 +90,7 @@ async def test_a_batch_says_what_is_certain(
             return [email(str(number)) for number in range(501)]
 
         stored = await queue.enqueue_bulk(jobs()[:500])
-        proxy.lose(b"EXEC")
+        proxy.lose(b"EXEC", answer=b"*500\r\n")
         with pytest.raises(BulkError) as failed:
             await queue.enqueue_bulk(jobs())
         assert failed.value.ids == ()
