@@ -64,7 +64,9 @@ class _Worker:
     """The worker's process; there is one at a time."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        self._command = [sys.executable, "-m", "flowd", *words]
+        # Without compiled files (-B): Python takes a file that was changed within the
+        # second, and is as long as before, for the one that it has compiled.
+        self._command = [sys.executable, "-B", "-m", "flowd", *words]
         self._process: subprocess.Popen[bytes] | None = None
         self._told = False
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -73,7 +74,7 @@ class Running:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[str] = []
-        self._overdue = threading.Timer(LIMIT, process.kill)
+        self._overdue = threading.Timer(LIMIT, self._kill)
 
     def __enter__(self) -> Self:
         self._overdue.start()
@@ -85,6 +86,16 @@ class Running:
         self.process.wait()
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+    def _kill(self) -> None:
+        """Kill it and what it started, which would keep its standard error open."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        started = children.read_text().split() if children.exists() else []
+        self.process.kill()
+        for each in started:
+            with suppress(ProcessLookupError):
+                os.kill(int(each), signal.SIGKILL)
 
     def until(self, text: str) -> str:
         """Read log lines up to one with `text`, and return it."""
