@@ -11,7 +11,7 @@ from flowd.cli.load import UsageError
 from flowd.cli.show import print_json, progress
 from flowd.display import printable
 from flowd.errors import DecodeError
-from flowd.job import Job
+from flowd.job import Job, decode
 from flowd.letter import Letter
 from flowd.ops.letters import move
 
@@ -99,7 +99,7 @@ def _edit(request: Request) -> Callable[[Letter[Job]], Job | None]:
         try:
             if fields.get(b"_v", b"1") != version:
                 # The names are those of the newest version, so the rest has to be too.
-                fields = job_class.from_fields(fields).to_fields()
+                fields = decode(job_class, fields).to_fields()
             return job_class.from_fields({**fields, **new})
         except DecodeError as error:
             raise UsageError(f"letter {letter.id} with --set: {error}") from None

@@ -11,7 +11,7 @@ from flowd.address import Address
 from flowd.cli.load import UsageError, load_job_class
 from flowd.cli.options import add_app_dir, add_server
 from flowd.errors import DecodeError
-from flowd.job import Job
+from flowd.job import Job, decode
 from flowd.ops.look import Look
 from flowd.secret import stand_ins
 from flowd.session import Session
@@ -44,7 +44,7 @@ class Target:
         if self.job_class is None:
             return "no class was given"
         try:
-            self.job_class.from_fields(fields)
+            decode(self.job_class, fields)
         except DecodeError as error:
             return f"no: {error}"
         return f"as {self.job_class.SPEC.name}"

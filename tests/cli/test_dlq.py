@@ -6,6 +6,7 @@ import base64
 import json
 import signal
 from datetime import date
+from itertools import chain
 
 import pytest
 
@@ -122,6 +123,20 @@ async def test_an_older_job_is_mended_as_one_of_today(
     assert Report.from_fields(fields) == Report(
         customer=9, days=[date(2026, 1, 2)], formats=[Format.PDF], token="abc"
     )
+
+
+async def test_a_newer_job_is_not_mended_as_an_older_one(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """A class that does not know its version would drop what it cannot name."""
+    await set_up(redis_url, "anna")
+    ((_, fields),) = raw.entries(DEAD)
+    raw("DEL", DEAD)
+    raw("XADD", DEAD, "*", "_v", "3", *chain.from_iterable(fields.items()))
+    done = flowd("dlq", "redrive", "--all", *EMAIL, "--set", "to=bert")
+    assert done.code == 2
+    assert "Email._v: the job is of version 3" in done.err
+    assert (raw("XLEN", DEAD), enqueued(raw)) == (1, [])
 
 
 async def test_poison_is_mended(flowd: Program, redis_url: str, raw: Raw) -> None:

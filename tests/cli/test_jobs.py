@@ -91,6 +91,9 @@ async def test_show(flowd: Program, redis_url: str, raw: Raw) -> None:
     raw("XADD", "emails", "*", "to", "b", "_id", "1000-0", "_attempt", "2")
     poison = flowd("jobs", "show", "1000-0", "--job", "jobs.email:Email").out
     assert "decodes     no: Email.subject: required field is missing" in poison
+    raw("XADD", "emails", "*", "to", "c", "subject", "hi", "_id", "2000-0", "_v", "2")
+    later = flowd("jobs", "show", "2000-0", "--job", "jobs.email:Email").out
+    assert "decodes     no: Email._v: the job is of version 2" in later
 
 
 async def test_a_job_that_is_not_there(flowd: Program, redis_url: str) -> None:
