@@ -20,7 +20,7 @@ from flowd.cli.letters import (
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, count, pair, rate
 from flowd.cli.redrive import purge, redrive
-from flowd.cli.show import field_texts, print_json, progress
+from flowd.cli.show import field_texts, print_details, print_json, progress
 from flowd.cli.target import add_target
 from flowd.display import printable
 
@@ -144,7 +144,7 @@ async def _list(request: Request) -> int:
     elif not shown:
         which = " that match" if request.is_filtered else ""
         print(
-            f"no dead letters{which} of {printable(request.target.name)}",
+            f"no dead letters{which} in {printable(request.target.name)}",
             file=sys.stderr,
         )
     return 0
@@ -182,11 +182,7 @@ async def _show(request: Request) -> int:
     }
     if target.job_class is not None:
         rows["decodes"] = target.decodes(letter.fields)
-    for name, value in rows.items():
-        print(f"{name:<11} {printable(value, _LONG)}")
-    print("fields")
-    for name, value in field_texts(letter.fields, target.hidden(letter.fields)).items():
-        print(f"  {printable(name)} = {printable(value, _LONG)}")
+    print_details(rows, field_texts(letter.fields, target.hidden(letter.fields)))
     if letter.traceback:
         print("traceback")
         for line in letter.traceback.splitlines():

@@ -23,6 +23,7 @@ from flowd.cli.show import (
     field_texts,
     fields_as_json,
     object_of,
+    print_details,
     print_json,
     progress,
     span,
@@ -41,7 +42,6 @@ _LIMIT: Final = 50
 _SCAN: Final = 10_000
 _CUT: Final = 1_000
 _SHORT: Final = 40
-_LONG: Final = 10_000
 
 _LIST: Final = """\
 One line for each job that runs, waits or is delayed, in this order: its id, its attempt,
@@ -188,16 +188,12 @@ async def _show(options: argparse.Namespace) -> int:
         "due in": span(job.due_in),
         "consumer": job.consumer,
         "silent": span(job.silent),
-        "progress": progress_of(job) or None,
+        "progress": progress_of(job),
     }
     if target.job_class is not None:
         rows["decodes"] = target.decodes(job.fields)
-    for name, value in rows.items():
-        if value not in (None, "-"):
-            print(f"{name:<11} {printable(value, _LONG)}")
-    print("fields")
-    for name, value in field_texts(job.fields, target.hidden(job.fields)).items():
-        print(f"  {printable(name)} = {printable(value, _LONG)}")
+    known = {name: text for name, text in rows.items() if text and text != "-"}
+    print_details(known, field_texts(job.fields, target.hidden(job.fields)))
     return 0
 
 

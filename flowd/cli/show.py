@@ -27,6 +27,7 @@ __all__ = [
     "fields_as_json",
     "object_of",
     "print_blocks",
+    "print_details",
     "print_json",
     "progress",
     "screen",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _SHORT: Final = 40
+_LONG: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,15 @@ def summary(fields: Mapping[bytes, bytes], hidden: Mapping[bytes, str]) -> str:
         for name, value in shown
         if not name.startswith("_")
     )
+
+
+def print_details(rows: Mapping[str, str], fields: Mapping[str, str]) -> None:
+    """Print all that is known of one job, a line each, then its fields."""
+    for name, value in rows.items():
+        print(f"{name:<11} {printable(value, _LONG)}")
+    print("fields")
+    for name, value in fields.items():
+        print(f"  {printable(name)} = {printable(value, _LONG)}")
 
 
 def span(seconds: float | None) -> str:

@@ -71,9 +71,9 @@ async def test_a_scan_has_a_limit(flowd: Program, redis_url: str) -> None:
     whole = flowd("dlq", "list", "--error", "carl", "--scan", "3")
     assert (whole.out.count("\n"), whole.err) == (1, "")
     late = flowd("dlq", "list", "--newer", "0s", "--scan", "0")
-    assert late.err == "no dead letters that match of emails (senders)\n"
+    assert late.err == "no dead letters that match in emails (senders)\n"
     none = flowd("dlq", "list", "--error", "dora")
-    assert none.err == "no dead letters that match of emails (senders)\n"
+    assert none.err == "no dead letters that match in emails (senders)\n"
 
 
 async def test_a_dry_run_changes_nothing(

@@ -94,7 +94,7 @@ def _before(options: _Options) -> Contract:
     else:
         place = Place(Source("", against))
         advice = "a branch, tag or commit is written like `.git#ref=main`"
-        message = "neither a lock nor a folder of schemas"
+        message = "neither a lock nor a folder of schemas is there"
         raise SchemaErrors([Fault(Code.NOTHING_TO_READ, place, message, advice)])
     return Contract(name, parse(sources), sources.files)
 
