@@ -32,7 +32,7 @@ from flowd.cli.show import (
 from flowd.cli.target import Target, add_target, check_fields, opened
 from flowd.display import printable
 from flowd.ops.jobs import JobView, find_job, list_jobs
-from flowd.ops.look import State, server_time
+from flowd.ops.look import WHOLE, State, server_time
 from flowd.producer import Producer
 
 __all__ = ["add", "progress_of"]
@@ -156,7 +156,7 @@ async def _of_states(
     target: Target, states: Sequence[State], options: argparse.Namespace
 ) -> AsyncIterator[JobView]:
     now = await server_time(target.look.link)
-    most = 1 << 40 if options.json else _CUT
+    most = WHOLE if options.json else _CUT
     limit = options.limit and options.limit + 1  # one behind the last tells of others
     for state in states:
         async for job in list_jobs(target.look, state, now, limit=limit, most=most):

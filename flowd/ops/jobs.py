@@ -11,7 +11,7 @@ from typing import Final
 
 from flowd.delivery import Delivery, Entry, moment, number
 from flowd.errors import DecodeError
-from flowd.ops.look import PAGE, Look, Row, State
+from flowd.ops.look import PAGE, WHOLE, Look, Row, State
 
 __all__ = ["JobView", "find_job", "job_view", "list_jobs"]
 
@@ -88,7 +88,7 @@ def job_view(row: Row, now: float) -> JobView:
 
 
 async def list_jobs(
-    look: Look, state: State, now: float, *, limit: int = 0, most: int = 1 << 40
+    look: Look, state: State, now: float, *, limit: int = 0, most: int = WHOLE
 ) -> AsyncIterator[JobView]:
     """The jobs of one state, read page by page: the oldest, or the next due, first.
 

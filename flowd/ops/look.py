@@ -18,6 +18,7 @@ from flowd.stream import Stream
 
 __all__ = [
     "PAGE",
+    "WHOLE",
     "ConsumerRow",
     "Look",
     "Progress",
@@ -33,7 +34,9 @@ State: TypeAlias = Literal["waiting", "running", "delayed"]
 PAGE: Final = 100
 """How many jobs are asked for at once, at most."""
 
-_WHOLE: Final = 1 << 40
+WHOLE: Final = 1 << 40
+"""More bytes than any value has: none of it is cut off."""
+
 _PATIENCE: Final = 30.0
 
 
@@ -103,7 +106,7 @@ class Look:
         self.link = link
 
     async def waiting(
-        self, count: int, after: bytes = b"", *, most: int = _WHOLE
+        self, count: int, after: bytes = b"", *, most: int = WHOLE
     ) -> list[Row]:
         """Jobs that were not handed out, the oldest first, behind the entry `after`.
 
@@ -118,13 +121,13 @@ class Look:
         return await self._ask(most, "waiting", after, count)
 
     async def running(
-        self, count: int, after: bytes = b"", *, most: int = _WHOLE, consumer: str = ""
+        self, count: int, after: bytes = b"", *, most: int = WHOLE, consumer: str = ""
     ) -> list[Row]:
         """Jobs that were handed out, to one consumer or all; as `waiting`."""
         return await self._ask(most, "running", after, count, consumer)
 
     async def delayed(
-        self, count: int, skip: int = 0, *, most: int = _WHOLE
+        self, count: int, skip: int = 0, *, most: int = WHOLE
     ) -> list[Row]:
         """Jobs that wait for their time, the next first, behind `skip` others.
 
@@ -150,7 +153,7 @@ class Look:
 
     async def one(self, entry_id: str, job_id: str) -> list[Row]:
         """The entry with this id (empty: none) and the delayed job with that id."""
-        return await self._ask(_WHOLE, "one", entry_id, job_id)
+        return await self._ask(WHOLE, "one", entry_id, job_id)
 
     async def sizes(self) -> Sizes:
         """Count what the queue holds.
