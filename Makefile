@@ -87,7 +87,8 @@ test-rust: setup
 	FLOWD_TEST_RUST=1 $(PY) -m pytest -q tests/codegen/test_rust.py
 
 fuzz: setup
-	@FLOWD_FUZZ_PAIRS=$(PAIRS) $(PY) -m pytest -q -s tests/evolution/test_random.py
+	@FLOWD_FUZZ_PAIRS=$(PAIRS) $(PY) -m pytest -q -s -o faulthandler_timeout=0 \
+	  tests/evolution/test_random.py
 
 build: setup
 	@bash .ci/wheel
