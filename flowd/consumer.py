@@ -52,6 +52,7 @@ class Consumer:
         takeovers: Callable[[], int],
         start: Callable[[Entry], None],
         failed: Callable[[], None],
+        listened: Callable[[int], None],
     ) -> None:
         self._stream = stream
         self._reader = reader
@@ -68,6 +69,7 @@ class Consumer:
         self._takeovers = takeovers
         self._start = start
         self._failed = failed
+        self._listened = listened
         self._stopping = False
         self._slot_freed = asyncio.Event()
         self._reading_until = 0.0
@@ -198,6 +200,7 @@ class Consumer:
             stranded=stranded,
             running=self._holder.held,
         )
+        self._listened(tended.listeners)
         for entry in tended.taken:
             self._start(entry)
         if stranded:

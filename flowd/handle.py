@@ -34,6 +34,7 @@ from flowd.progress import ProgressBoard
 from flowd.session import Session
 from flowd.settlement import Settlement
 from flowd.stream import Stream
+from flowd.tail import Tail
 from flowd.worker import Worker
 
 __all__ = ["QueueHandle"]
@@ -103,6 +104,9 @@ class QueueHandle(Generic[J]):
             requeued=self.due_in,
             buried=self._announcer.announce,
         )
+        self._tail = Tail(
+            session.link, self._stream.keys.tail, self.consumer, witnesses
+        )
         self._consumer = Consumer(
             self._stream,
             self._reader,
@@ -116,6 +120,7 @@ class QueueHandle(Generic[J]):
             takeovers=lambda: self._worker.takeovers,
             start=self._start,
             failed=session.leases.renew_soon,
+            listened=self._tail.listened,
         )
         self._stopping = asyncio.Event()
         self._drain_until: float | None = None
@@ -273,6 +278,7 @@ class QueueHandle(Generic[J]):
                 task.cancel()
             await asyncio.wait([settling, reading, stopping])
             self._board.close()
+            self._tail.close()
             await self._session.leases.unwatch(self._holder)
             self._session.solo.part(self)
             self._session.outage.forget(self._stream.keys.stream)

@@ -8,6 +8,7 @@ tag, so that one script may touch all of them on a cluster.
     {emails}:delayed:jobs     hash: job id -> its fields, packed
     {emails}:senders:dlq      the dead letters of one group
     {emails}:senders:progress hash: entry id -> how far the job is that runs
+    {emails}:senders:tail     channel: what happens, while somebody listens
     {emails}:key:KEY          an idempotency key -> job id
     flowd:queues              set: [stream, group] of every queue that was set up
 """
@@ -27,7 +28,7 @@ _HASH_TAG: Final = re.compile(r"\{[^}]+\}")
 class Keys:
     """The keys of one stream and group."""
 
-    __slots__ = ("_tag", "bodies", "dead", "delayed", "progress", "stream")
+    __slots__ = ("_tag", "bodies", "dead", "delayed", "progress", "stream", "tail")
 
     def __init__(self, stream: str, group: str) -> None:
         # Redis hashes what is between the first braces; without any, the whole name.
@@ -37,6 +38,7 @@ class Keys:
         self.bodies = f"{self._tag}:delayed:jobs"
         self.dead = f"{self._tag}:{group}:dlq"
         self.progress = f"{self._tag}:{group}:progress"
+        self.tail = f"{self._tag}:{group}:tail"
 
     def idempotency(self, key: str) -> str:
         """Where the job id that was enqueued under `key` is remembered."""

@@ -64,6 +64,8 @@ class Tended(NamedTuple):
     """Seconds until another consumer's lease may run out."""
 
     taken: list[Entry]
+    listeners: int
+    """How many follow what happens in the queue."""
 
 
 Settled: TypeAlias = int | bytes | ServerError

@@ -215,10 +215,11 @@ class Stream:
             ServerError: as `Link.call`; entries may have been handed to this consumer.
         """
         args: list[Argument] = [self.group, consumer, _ms(lease), _PROMOTED_AT_ONCE]
-        args += (takeovers, cursor, stranded, *running)
+        args += (takeovers, cursor, stranded, self.keys.tail, *running)
         reply = await scripts.TEND.run(self._link, self._delayed, args)
-        promoted, next_due, cursor, next_lease, taken = cast(
-            "tuple[int, int, bytes, int, list[tuple[bytes, int, list[bytes]]]]", reply
+        promoted, next_due, cursor, next_lease, taken, listeners = cast(
+            "tuple[int, int, bytes, int, list[tuple[bytes, int, list[bytes]]], int]",
+            reply,
         )
         return Tended(
             promoted,
@@ -226,6 +227,7 @@ class Stream:
             cursor,
             next_lease / 1000,
             [_entry(each, count, fields) for each, count, fields in taken],
+            listeners,
         )
 
     async def leave(self, consumer: str) -> bool:

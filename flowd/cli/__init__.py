@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from flowd.cli import completion, dlq, doctor, jobs, run, stats
+from flowd.cli import completion, dlq, doctor, jobs, run, stats, tail
 from flowd.cli.load import UsageError
 from flowd.display import printable
 from flowd.errors import (
@@ -30,6 +30,7 @@ _EPILOG = """\
 examples:
   flowd run app.workers:queues          run what `queues` in app/workers.py holds
   flowd stats --watch                   what queues hold, and who works on them
+  flowd tail                            what finishes, from now on
   flowd jobs list --state running       what runs now
   flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
   flowd dlq list --newer 1h             what died lately, and why
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     run.add(commands)
     stats.add(commands)
+    tail.add(commands)
     jobs.add(commands)
     dlq.add(commands)
     doctor.add(commands)

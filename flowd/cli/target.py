@@ -76,19 +76,26 @@ def check_fields(job_class: type[Job], names: Collection[str]) -> None:
             raise UsageError(f"{spec.name} has no field {name!r}; it has {known}")
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a command that works on one queue of a server."""
+def add_target(parser: argparse.ArgumentParser, *, fields: bool = True) -> None:
+    """Add the options of a command that works on one queue of a server.
+
+    Args:
+        parser: of the command.
+        fields: whether it shows the fields of jobs.
+    """
     queue = parser.add_argument_group("which queue (default: the only one)")
     queue.add_argument("--job", metavar="MODULE:CLASS", help="that of this class")
     queue.add_argument(
         "--stream", help="that of this stream, with --job instead of its"
     )
     queue.add_argument("--group", help="the stream's group (default: the one it has)")
-    queue.add_argument(
-        "--raw",
-        action="store_true",
-        help="show fields that the class does not name; without --job, all of them",
-    )
+    parser.set_defaults(raw=False)
+    if fields:
+        queue.add_argument(
+            "--raw",
+            action="store_true",
+            help="show fields that the class does not name; without --job, all of them",
+        )
     add_app_dir(parser)
     add_server(parser)
 

@@ -2,9 +2,10 @@
 --
 -- KEYS  stream  delayed  delayed jobs
 -- ARGV  group  consumer  lease in ms  promotions at most  takeovers at most  cursor
---       stranded at most  id that this consumer is running...
+--       stranded at most  channel of the tail  id that this consumer is running...
 -- Returns { promoted, ms until the next is due or -1, cursor, ms until the next lease
---   may run out, { { id, count, fields }... } } where the entries are this consumer's now.
+--   may run out, { { id, count, fields }... }, listeners } where the entries are this
+--   consumer's now.
 --
 -- One step each, because a job must never be in two places or in none, and an entry
 -- must reach the caller with the very count that fences it.
@@ -40,7 +41,7 @@ local function take(id, count)
 end
 
 local running = {}
-for i = 8, #ARGV do running[ARGV[i]] = true end
+for i = 9, #ARGV do running[ARGV[i]] = true end
 
 -- After a read whose reply was lost, the server holds entries for us that nobody runs.
 local stranded = tonumber(ARGV[7])
@@ -95,5 +96,7 @@ if takeovers > 0 then
     next_lease = math.min(next_lease, math.max(0, lease - p[3]))
   end
 end
+-- Without the right to ask, nobody listens.
+local listeners = redis.pcall('PUBSUB', 'NUMSUB', ARGV[8])[2] or 0
 refuse_as_replica(stream, group)
-return { #due, next_due, cursor, next_lease, taken }
+return { #due, next_due, cursor, next_lease, taken, listeners }

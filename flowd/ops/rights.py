@@ -32,7 +32,7 @@ _WORK: Final = (
     *("XGROUP CREATE k g 0", "XGROUP DELCONSUMER k g c"),
     *("HGET k f", "HSET k f v", "HSETNX k f v", "HDEL k f", "ZADD k 1 m", "ZREM k m"),
     *("ZCARD k", "ZRANGE k 0 0", "ZRANGEBYSCORE k 0 0", "SADD k m", "SREM k m"),
-    "PEXPIRE k 1",
+    *("PEXPIRE k 1", "PUBSUB NUMSUB", "PUBLISH c m"),
     *("CLIENT ID", "CLIENT SETNAME n", "CLIENT UNBLOCK 1"),
 )
 
@@ -42,7 +42,7 @@ _ADMINISTER: Final = (
     *("XINFO GROUPS k", "XINFO CONSUMERS k g", "ZCARD k", "ZRANGE k 0 0"),
     *("ZSCORE k m", "HGET k f", "HMGET k f"),
     *("GET k", "DEL k", "INFO", "CONFIG GET s", "ACL WHOAMI", "ACL DRYRUN u TIME"),
-    *("CLIENT ID", "CLIENT SETNAME n"),
+    *("CLIENT ID", "CLIENT SETNAME n", "SUBSCRIBE c"),
 )
 
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -52,7 +52,7 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What a producer, a worker and an admin do, and one command for each right it takes."""
 
-_CONTAINERS: Final = ("ACL", "CLIENT", "CONFIG", "XGROUP", "XINFO")
+_CONTAINERS: Final = ("ACL", "CLIENT", "CONFIG", "PUBSUB", "XGROUP", "XINFO")
 
 # A role of which less is missing is what the user is meant for.
 _NEARLY: Final = 3

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import IO, Final, Self
 
 LIMIT: Final = 30.0
 
@@ -49,13 +49,16 @@ class Program:
         )
         return Output(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *words: str, url: str | None = None) -> Running:
-        """Start it and let it run."""
+    def start(
+        self, *words: str, url: str | None = None, out: IO[str] | None = None
+    ) -> Running:
+        """Start it and let it run; what it prints goes to `out`, if there is one."""
         return Running(
             subprocess.Popen(
                 self._command(words),
                 cwd=self.folder,
                 env=self._environment(url),
+                stdout=out,
                 stderr=subprocess.PIPE,
                 text=True,
             )

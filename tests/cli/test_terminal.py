@@ -278,7 +278,16 @@ def test_a_missing_extra_is_named(
 @pytest.mark.parametrize(
     "words",
     [
-        *("", "stats", "consumers", "jobs", "jobs list", "jobs show", "jobs enqueue"),
+        *(
+            "",
+            "stats",
+            "consumers",
+            "tail",
+            "jobs",
+            "jobs list",
+            "jobs show",
+            "jobs enqueue",
+        ),
         *("dlq", "dlq list", "dlq show", "dlq export", "dlq redrive", "dlq purge"),
         *("run", "doctor", "completion"),
     ],

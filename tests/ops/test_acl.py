@@ -21,6 +21,7 @@ from flowd import (
     Reject,
     StreamShared,
 )
+from flowd.keys import Keys
 from flowd.ops.rights import ROLES as COMMANDS
 from flowd.ops.rights import right
 from flowd.server import Server
@@ -141,7 +142,7 @@ async def bury(url: str, *keys: str) -> None:
 
 
 def administer(url: str, folder: Path) -> Mapping[str, str]:
-    """Run every command of an operator; returns what each printed."""
+    """Run every command of an operator that ends; returns what each printed."""
     flowd = Program(folder, url)
     printed: dict[str, str] = {}
 
@@ -192,7 +193,9 @@ async def test_a_worker_may_work(own_server: Server, guarded: Raw) -> None:
     """It may do what it needs, and uses every right that it has."""
     await produce(url_of(own_server, "producer"))
     guarded("CONFIG", "RESETSTAT")
-    handler = await work(url_of(own_server, "worker"), guarded)
+    with Raw(own_server.url) as follower:
+        follower("SUBSCRIBE", Keys(STREAM, GROUP).tail)
+        handler = await work(url_of(own_server, "worker"), guarded)
     idle = idle_rights(guarded, "worker")
 
     assert not idle
@@ -232,6 +235,8 @@ async def test_an_admin_may_administer(
     guarded("CONFIG", "RESETSTAT")
     url = url_of(own_server, "admin")
     printed = await asyncio.to_thread(administer, url, tmp_path)
+    with Program(tmp_path, url).start("tail", "--stream", STREAM):
+        await until(lambda: guarded.calls("subscribe"))
     explains = knows(guarded, "ACL|DRYRUN")
     idle = idle_rights(guarded, "admin") - (set() if explains else {"acl|dryrun"})
 

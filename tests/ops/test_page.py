@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from datetime import UTC, datetime
 from typing import Final, get_args
 
 import pytest
 
 from flowd.cli import main
+from flowd.cli.show import as_json
 from flowd.event import EventName
+from flowd.ops.tail import Told
 from tests.house.sources import RUNTIME, modules
 from tests.ops.many import fill
 from tests.ops.page import OPERATIONS
@@ -73,7 +76,10 @@ def run(capsys: pytest.CaptureFixture[str], url: str, *words: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", [each for each in _COMMANDS if "--watch" not in each])
+_ENDLESS: Final = ("flowd stats --watch", "flowd tail", "flowd tail --json")
+
+
+@pytest.mark.parametrize("line", [each for each in _COMMANDS if each not in _ENDLESS])
 def test_every_command_of_the_night_works(
     redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
@@ -95,7 +101,7 @@ _MORE: Final = {
 }
 
 
-@pytest.mark.parametrize("command", _KEYS)
+@pytest.mark.parametrize("command", sorted({*_KEYS} - {"tail"}))
 def test_the_keys_are_those_of_the_page(
     redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -107,6 +113,12 @@ def test_the_keys_are_those_of_the_page(
         found += keys(run(capsys, redis_url, *words, "--dry-run"))
 
     assert found == _KEYS[command]
+
+
+def test_the_keys_of_an_event_are_those_of_the_page() -> None:
+    """What `flowd tail` shows of an event has them too."""
+    told = Told(datetime.now(UTC), "done", "1-0", 1, "worker", "done")
+    assert keys(json.dumps(as_json(told))) == _KEYS["tail"]
 
 
 def keys(printed: str) -> list[str]:
