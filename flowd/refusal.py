@@ -30,7 +30,7 @@ _SIGNS: Final[tuple[tuple[str, type[ServerError], str], ...]] = (
     ("NOSCRIPT", ScriptMissing, ""),
     ("NOGROUP", GroupMissing, ""),
     ("UNBLOCKED the stream key no longer exists", GroupMissing, ""),
-    ("WRONGTYPE", WrongKeyType, ""),
+    ("WRONGTYPE", WrongKeyType, "a key is not flowd's (`flowd doctor` names it): "),
     ("NOPERM", AccessDenied, "the Redis user lacks a right: "),
     ("can't run this command or subcommand", AccessDenied, ""),
     ("ACL failure in script", AccessDenied, ""),

@@ -14,7 +14,7 @@ from typing import Final, cast
 from flowd import scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.delivery import Delivery, Entry, span
-from flowd.errors import ServerError
+from flowd.errors import ServerError, WrongKeyType
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
 from flowd.refusal import refusal
@@ -305,9 +305,13 @@ async def registered(link: Link) -> list[Stream]:
     """Every queue that was set up on a server, by name.
 
     Raises:
+        WrongKeyType: the key that lists them holds something else.
         ServerError: as `Link.call`.
     """
-    members = cast("list[bytes]", await link.call("SMEMBERS", QUEUES))
+    try:
+        members = cast("list[bytes]", await link.call("SMEMBERS", QUEUES))
+    except WrongKeyType as error:
+        raise WrongKeyType(f"{QUEUES}: {error}") from None
     names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
     return [Stream(link, *name.split("\n", 1)) for name in names if "\n" in name]
 

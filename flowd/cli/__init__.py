@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
+        print(end="", flush=True)
     except LetterNotFound as error:
         return _say(error, 1)
     except (OptionError, UsageError, EncodeError, DecodeError) as error:
@@ -65,15 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error, 3)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; nothing may be flushed to it at exit.
+    except UnicodeEncodeError as error:
+        return _say(f"{error.object!r} is not text: UTF-8 has no place for it", 2)
+    except OSError as error:
+        # Only printing comes here: nothing may be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if isinstance(error, BrokenPipeError):
+            return 0  # whoever read the output has seen enough
+        return _say(f"the output is not whole: {error}", 3)
     return code
 
 
-def _say(error: Exception, code: int) -> int:
-    print(f"flowd: {printable(str(error))}", file=sys.stderr)
+def _say(what: object, code: int) -> int:
+    print(f"flowd: {printable(str(what))}", file=sys.stderr)
     return code
 
 

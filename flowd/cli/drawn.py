@@ -44,7 +44,8 @@ def progress(what: str, total: int) -> Generator[Callable[[], object]]:
     )
     bar = rich.progress.Progress(
         *columns,
-        console=Console(stderr=True),
+        # Lines that are printed meanwhile keep their length, as all others do.
+        console=Console(stderr=True, soft_wrap=True),
         transient=True,
         # Else rich would send to the terminal what is printed into a file.
         redirect_stdout=sys.stdout.isatty(),

@@ -200,7 +200,7 @@ async def _show(options: argparse.Namespace) -> int:
 def _not_found(options: argparse.Namespace, target: Target) -> str:
     text = f"no job {options.id} runs, waits or is delayed in {target.name}"
     if options.scan:
-        text += f"; of those that failed before, {options.scan:,} were searched"
+        text += f"; of those that failed before, at most {options.scan:,} were searched"
     return f"{text}. It is done, or dead (flowd dlq list), or was never there"
 
 

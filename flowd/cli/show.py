@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -201,8 +202,14 @@ def _append(blocks: Sequence[Block]) -> None:
     print(flush=True)
 
 
-def _is_drawn(stream: TextIO) -> bool:
-    return stream.isatty() and find_spec("rich") is not None
+def _is_drawn(stream: TextIO | None) -> bool:
+    """Whether it is a terminal that can be drawn on; None was closed by the caller."""
+    return (
+        stream is not None
+        and stream.isatty()
+        and os.environ.get("TERM") not in ("dumb", "unknown")
+        and find_spec("rich") is not None
+    )
 
 
 def _is_many(view: object) -> TypeGuard[Sequence[object]]:

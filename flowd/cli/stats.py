@@ -179,7 +179,7 @@ def _consumers_as_json(seen: Seen) -> list[dict[str, object]]:
 def _stats_blocks(seen: Seen) -> list[Block]:
     queues = _queues(seen)
     if not queues:
-        return [_NONE]
+        return [] if seen else [_NONE]
     numbers = ("waiting", "running", "delayed", "dead", "consumers")
     rows = [
         [
@@ -201,10 +201,10 @@ def _stats_blocks(seen: Seen) -> list[Block]:
 def _consumers_blocks(seen: Seen) -> list[Block]:
     queues = _queues(seen)
     if not queues:
-        return [_NONE]
+        return [] if seen else [_NONE]
     blocks = _consumer_table(queues, place=True)
     if not blocks:
-        return ["nobody reads any queue"]
+        return [] if _faults(seen) else ["nobody reads any queue"]
     rows = [
         [
             *(job.id, job.entry_id or "", f"{job.attempt}", span(job.age)),

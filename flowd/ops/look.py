@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
 from flowd import scripts
 from flowd.connection import Argument, Link
-from flowd.errors import GroupMissing, ServerError
+from flowd.errors import GroupMissing, ServerError, WrongKeyType
 from flowd.keys import Keys
 from flowd.stream import Stream
 
@@ -199,6 +199,29 @@ class Look:
             cast("bytes", _named(row)[b"name"]).decode("utf-8", "backslashreplace")
             for row in cast("list[list[object]]", reply)
         ]
+
+    async def foreign_keys(self) -> list[str]:
+        """Those of the queue's keys that hold what flowd does not put there.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        own = self.keys
+        asked = {
+            own.stream: self.link.call("XLEN", own.stream),
+            own.delayed: self.link.call("ZCARD", own.delayed),
+            own.bodies: self.link.call("HGET", own.bodies, ""),
+            own.dead: self.link.call("XLEN", own.dead),
+            own.progress: self.link.call("HGET", own.progress, ""),
+        }
+        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
+        found: list[str] = []
+        for key, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, WrongKeyType):
+                found.append(key)
+            elif isinstance(answer, BaseException):
+                raise answer
+        return found
 
     async def silences(self, count: int) -> list[float]:
         """Of the oldest `count` pending entries: seconds since a sign of life."""

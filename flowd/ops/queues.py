@@ -34,9 +34,10 @@ async def judge_queue(look: Look, now: float, lease: float) -> list[Finding]:
     except AccessDenied as error:
         advice = "grant what docs/operations.md lists for an admin"
         queue.say("note", f"cannot be seen: {error}", advice)
-    except WrongKeyType as error:
-        advice = "delete or rename that key: it is not flowd's"
-        queue.say("wrong", f"one of its keys holds something else: {error}", advice)
+    except WrongKeyType:
+        for key in await look.foreign_keys():
+            advice = "see what it is, and rename it: flowd needs the name"
+            queue.say("wrong", f"its key {key} holds what is not flowd's", advice)
     return queue.findings
 
 

@@ -101,7 +101,7 @@ async def test_a_job_that_is_not_there(flowd: Program, redis_url: str) -> None:
     await set_up(redis_url, email())
     done = flowd("jobs", "show", "1-1", "--scan", "7")
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
-    assert "7 were searched" in done.err
+    assert "at most 7 were searched" in done.err
     assert "flowd dlq list" in done.err
 
 
@@ -193,6 +193,12 @@ async def test_consumers(flowd: Program, redis_url: str, raw: Raw) -> None:
     assert (none.code, none.out) == (0, "no queue was set up on this server yet\n")
     first, second = await set_up(redis_url, email("a"), email("b"))
     assert flowd("consumers").out == "nobody reads any queue\n"
+    raw("SET", "{emails}:delayed", "something else")
+    for command in ("stats", "consumers"):
+        unseen = flowd(command)
+        assert (unseen.code, unseen.out) == (3, "")
+        assert "`flowd doctor` names it" in unseen.err
+    raw("DEL", "{emails}:delayed")
     die_with(raw, "emails", GROUP, jobs=1, name="web-1-77-0123abcd")
     expire(raw, "emails", GROUP)
     die_with(raw, "emails", GROUP, jobs=1, name="mine")

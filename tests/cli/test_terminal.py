@@ -213,6 +213,78 @@ async def test_an_export_has_a_bar_on_standard_error_only(
     assert json.loads(target.read_text())["fields"]["to"] == "anna"
 
 
+async def test_lines_under_a_bar_keep_their_length(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """What is copied from a narrow terminal is the JSON that was printed."""
+    await set_up(redis_url, raw, "long " * 40)
+    words = ("dlq", "list", "--error", "long", "--json", "--raw")
+    shown = COLOUR.sub("", on_terminal(flowd, *words, COLUMNS="60"))
+    whole = flowd(*words).out.strip()
+    assert whole in shown
+
+
+async def test_a_terminal_that_cannot_be_drawn_on(
+    flowd: Program, redis_url: str
+) -> None:
+    """It gets plain text, as a pipe does, and nothing that waits for the end."""
+    async with Queue(Email, Bench(), url=redis_url):
+        pass
+    shown = on_terminal(flowd, "stats", TERM="dumb").replace("\r\n", "\n")
+    assert shown == flowd("stats").out
+
+
+async def in_shell(url: str, words: str) -> tuple[int, str]:
+    """Run a command as a shell does; returns its exit code and its standard error."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["sh", "-c", f"{sys.executable} -m flowd {words}"],
+        env=os.environ | {"FLOWD_URL": url},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("words", ["stats", "jobs list --json", "doctor"])
+async def test_a_full_disk(redis_url: str, words: str) -> None:
+    """What cannot be printed is an error in one line, and not a traceback."""
+    async with Queue(Email, Bench(), url=redis_url) as queue:
+        await queue.enqueue(Email(to="anna", subject="x"))
+    said = "flowd: the output is not whole: [Errno 28] No space left on device\n"
+    assert await in_shell(redis_url, f"{words} > /dev/full") == (3, said)
+
+
+async def test_without_an_output(redis_url: str) -> None:
+    """A command whose output was closed before it began works, and shows nothing."""
+    async with Queue(Email, Bench(), url=redis_url):
+        pass
+    assert await in_shell(redis_url, "stats >&-") == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "show", "\udcff"),
+        ("jobs", "list", "--stream", "\udcff", "--group", "g"),
+        ("dlq", "list", "--field", "to=\udcff", "--job", "jobs.email:Email"),
+        ("jobs", "enqueue", "jobs.email:Email", "to=\udcff", "subject=x"),
+        ("jobs", "enqueue", "jobs.email:Email", "--fields", '{"to":"\\ud800"}'),
+    ],
+    ids=lambda words: "-".join(words[:3]),
+)
+async def test_words_that_are_no_text(
+    redis_url: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """Bytes that are not UTF-8 are wrong usage, in one line."""
+    async with Queue(Email, Bench(), url=redis_url):
+        pass
+    assert await asyncio.to_thread(main, (*words, "--url", redis_url)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not text" in line
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [

@@ -265,6 +265,7 @@ async def test_a_list_of_queues_that_is_none(own_server: Server, raw: Raw) -> No
 
     assert [each.check for each in found] == CHECKS
     assert found[-1].level == "wrong"
+    assert "flowd:queues: " in found[-1].text
     assert "WRONGTYPE" in found[-1].text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from flowd import Queue, Reject
+from flowd.keys import Keys
 from flowd.ops import Finding
 from jobs.email import Email
 from tests.ops.test_doctor import doctor
@@ -168,17 +169,22 @@ async def test_the_group_is_gone(redis_url: str, raw: Raw, stream: str) -> None:
 
 
 async def test_a_key_of_another_type(redis_url: str, raw: Raw, stream: str) -> None:
-    """A queue whose keys hold something else is wrong, and others are told of."""
+    """A queue whose keys hold something else is wrong, and each is named."""
     await set_up(redis_url, stream)
-    raw("SET", f"{{{stream}}}:delayed", "text")
-    (found,) = await findings(redis_url, stream)
-    assert found.level == "wrong"
-    assert found.text.startswith("one of its keys holds something else: WRONGTYPE")
+    keys = Keys(stream, GROUP)
+    for key in (keys.delayed, keys.bodies, keys.dead, keys.progress, stream):
+        raw("DEL", key)
+        raw("SET", key, "text")
+    found = await findings(redis_url, stream)
+    assert {each.level for each in found} == {"wrong"}
+    assert [each.text for each in found] == [
+        f"its key {key} holds what is not flowd's"
+        for key in (stream, keys.delayed, keys.bodies, keys.dead, keys.progress)
+    ]
 
-    raw("DEL", f"{{{stream}}}:delayed", stream)
-    raw("SET", stream, "text")
-    (found,) = await findings(redis_url, stream)
-    assert found.level == "wrong"
+    raw("DEL", stream, keys.bodies, keys.dead, keys.progress)
+    (found_one,) = await findings(redis_url, stream)
+    assert keys.delayed in found_one.text
 
 
 async def test_dead_letters(redis_url: str, stream: str) -> None:
