@@ -32,6 +32,7 @@ TIMEOUT: Final = 2.0
 _GRACE: Final = 0.05
 _MORE: Final = object()
 _BUFFER: Final = 64 * 1024
+_CLOSED: Final = "it was closed here"
 
 # The stub of hiredis says that a command has one argument.
 _pack: Final[Callable[[tuple[Argument, ...]], bytes]] = vars(hiredis)["pack_command"]
@@ -92,8 +93,11 @@ class _Wire(asyncio.BufferedProtocol):
         self._view = memoryview(self._buffer)
         self._sent: deque[_Call] = deque()
         self._ready: list[_Call] = []
+        self._heard = 0.0
         self._alarm: asyncio.TimerHandle | None = None
-        self._why = "the server closed the connection"
+        self.why = "the server closed the connection"
+        """Why it is closed, once it is."""
+
         self._leaving = False
         self.usable = True
         """Whether new commands may go this way."""
@@ -109,7 +113,7 @@ class _Wire(asyncio.BufferedProtocol):
     def close(self, why: str) -> None:
         """Close at once; `gone` is told what has no answer."""
         if self.usable:
-            self._why = why
+            self.why = why
         self._end()
         self._transport.abort()
 
@@ -117,12 +121,14 @@ class _Wire(asyncio.BufferedProtocol):
         if not self.usable:
             return
         calls, self._ready = self._ready, []
-        self._sent.extend(calls)
         self._transport.write(b"".join([call.packed for call in calls]))
+        # Answers come in order: none is late while one before it may be waited for.
+        due = self._sent[-1].due if self._sent else 0.0
         now = self._loop.time()
         for call in calls:
-            call.due = now + call.timeout
-        self._watch(min([call.due for call in calls]))
+            call.due = due = max(due, now + call.timeout)
+        self._sent.extend(calls)
+        self._watch(self._sent[0].due)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's
         """As `asyncio.BufferedProtocol`."""
@@ -130,6 +136,7 @@ class _Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """As `asyncio.BufferedProtocol`."""
+        self._heard = self._loop.time()
         self._parser.feed(bytes(self._view[:nbytes]))
         try:
             while (reply := self._parser.gets()) is not _MORE:
@@ -146,7 +153,7 @@ class _Wire(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """As `asyncio.BufferedProtocol`."""
         if exc is not None:
-            self._why = str(exc) or type(exc).__name__
+            self.why = str(exc) or type(exc).__name__
         self._end()
 
     def _end(self) -> None:
@@ -156,7 +163,7 @@ class _Wire(asyncio.BufferedProtocol):
             self._alarm = None
         sent, self._sent = self._sent, deque[_Call]()
         ready, self._ready = self._ready, []
-        self._gone(self, sent, ready, self._why)
+        self._gone(self, sent, ready, self.why)
 
     def _watch(self, due: float) -> None:
         """Look for late answers then; one timer serves all calls, one after the other."""
@@ -170,7 +177,10 @@ class _Wire(asyncio.BufferedProtocol):
         self._alarm = None
         if not self._sent:
             return
-        call = min(self._sent, key=lambda call: call.due)
+        call = self._sent[0]
+        if self._heard + call.timeout > call.due:
+            # A large answer over a slow line is not late while more of it comes.
+            call.due, call.late = self._heard + call.timeout, False
         if call.due <= self._loop.time():
             if call.late:
                 self.close("no answer in time")
@@ -196,6 +206,7 @@ class Link:
         self._wire: _Wire | None = None
         self._waiting: list[_Call] = []
         self._connecting: asyncio.Task[None] | None = None
+        self._closed = False
         self.client_id = 0
         """The server's number for this connection; 0 while there is none."""
 
@@ -207,11 +218,13 @@ class Link:
     ) -> asyncio.Future[object]:
         """Send one command; the result is its raw answer (RESP 2, bytes).
 
-        A caller that is cancelled stops waiting; the command is carried out.
+        A caller that is cancelled stops waiting; the command is carried out, unless it
+        waited for a connection.
 
         Raises, when awaited:
-            Unreachable: not connected within `timeout` seconds; nothing was sent.
-            OutcomeUnknown: sent, but no answer came within `timeout` seconds.
+            Unreachable: not connected within `timeout` seconds, or the link is closed;
+                nothing was sent.
+            OutcomeUnknown: sent, and then nothing was heard for `timeout` seconds.
             ServerError: the server refused; the subclass says why.
         """
         return self._ask(_Call(_pack(command), 1, timeout))
@@ -223,20 +236,22 @@ class Link:
 
         The result is the list of their answers, in which one that failed while it was
         carried out is a ServerError. Raises as `call`, also if one was refused before;
-        then none was carried out.
+        then none was carried out, unless MULTI was, for which a right may be missing.
         """
         packed = b"".join([_MULTI, *map(_pack, commands), _EXEC])
         return self._ask(_Call(packed, len(commands) + 2, TIMEOUT))
 
     async def aclose(self) -> None:
-        """Close the connection; what is on its way fails with `OutcomeUnknown`."""
-        if self._wire is not None:
-            self._wire.close("it was closed here")
+        """Close the connection for good.
+
+        What is on its way fails with `OutcomeUnknown`, and what comes with `Unreachable`.
+        """
+        self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
-        self._answer_waiting(self._unreachable(ConnectionError("closed")))
         await self._drop()
+        self._answer_waiting(self._unreachable(ConnectionError(_CLOSED)))
 
     def _ask(self, call: _Call) -> asyncio.Future[object]:
         if self._wire is not None and self._wire.usable:
@@ -258,13 +273,15 @@ class Link:
             self._connect_soon()
 
     def _connect_soon(self) -> None:
-        if self._connecting is None:
+        if self._closed:
+            self._answer_waiting(self._unreachable(ConnectionError(_CLOSED)))
+        elif self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(
                 self._connect(), name=self._name, context=contextvars.Context()
             )
 
     async def _connect(self) -> None:
-        failed: ServerError = self._unreachable(ConnectionError("closed"))
+        failed: ServerError = self._unreachable(ConnectionError(_CLOSED))
         try:
             await asyncio.sleep(0)  # whoever asks in this turn shares what comes of it
             async with asyncio.timeout(max(call.timeout for call in self._waiting)):
@@ -284,7 +301,7 @@ class Link:
         for call in calls:
             if self._wire is None:
                 call.fail(failed)
-            else:
+            elif not call.reply.done():  # else nobody waits for it any more
                 self._wire.ask(call)
 
     def _unreachable(self, error: BaseException) -> ServerError:
@@ -318,6 +335,8 @@ class Link:
             raise ConnectionError(str(error)) from None
         except ServerError:
             reply = 0  # a right is missing; then a blocked read ends by itself
+        if not wire.usable:
+            raise ConnectionError(wire.why)
         self.client_id = reply if isinstance(reply, int) else 0
         return wire
 
@@ -325,7 +344,7 @@ class Link:
         wire, self._wire, self.client_id = self._wire, None, 0
         connection, self._connection = self._connection, None
         if wire is not None:
-            wire.close("it was closed here")
+            wire.close(_CLOSED)
         if connection is not None:
             await connection.disconnect(nowait=True)
 

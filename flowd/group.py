@@ -45,7 +45,10 @@ class GroupHandle:
             await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
             if any(wait.done() and wait.exception() for wait in waits):
                 self.stop()
+            await asyncio.wait(waits)
         finally:
+            for wait in waits:
+                wait.cancel()  # whoever gave up waiting has not stopped the queues
             results = await asyncio.gather(*waits, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):

@@ -43,6 +43,7 @@ _SIGNS: Final[tuple[tuple[str, type[ServerError], str], ...]] = (
     ("LOADING", NotReady, "Redis cannot do it now: "),
     ("READONLY", NotReady, "Redis cannot do it now: "),
     ("read only replica", NotReady, ""),
+    ("cannot be used with replica", NotReady, ""),
     ("MISCONF", NotReady, ""),
     ("MASTERDOWN", NotReady, ""),
     ("NOREPLICAS", NotReady, ""),
@@ -50,7 +51,10 @@ _SIGNS: Final[tuple[tuple[str, type[ServerError], str], ...]] = (
     ("UNBLOCKED", NotReady, ""),
 )
 
-_DEMOTED: Final = ("READONLY", "read only replica", "MASTERDOWN", "UNBLOCKED")
+_DEMOTED: Final = (
+    *("READONLY", "read only replica", "cannot be used with replica"),
+    *("MASTERDOWN", "UNBLOCKED"),
+)
 
 
 def refusal(error: Exception | str) -> ServerError:

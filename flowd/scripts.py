@@ -63,7 +63,7 @@ class Script:
 ENQUEUE: Final = Script("enqueue")
 INIT: Final = Script("init", "only_group", often=False)
 LEAVE: Final = Script("leave", often=False)
-LEFT: Final = Script("left")
+LEFT: Final = Script("left", "fence")
 LOOK: Final = Script("look")
 PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")

@@ -296,7 +296,7 @@ class Stream:
         """How many entries are in the stream, and how many jobs are delayed."""
         keys = [self.keys.stream, self.keys.delayed]
         entries, delayed = cast(
-            "tuple[int, int]", await scripts.LEFT.run(self._link, keys, [])
+            "tuple[int, int]", await scripts.LEFT.run(self._link, keys, [self.group])
         )
         return entries, delayed
 

@@ -97,7 +97,7 @@ class SyncProducer:
         """Enqueue one job and return its id; as `Producer.enqueue`.
 
         What interrupts the wait, as Ctrl-C does, is raised with a note: the job may be
-        stored by then, and will not be later.
+        stored, if it was under way by then.
         """
         return self._wait(
             lambda producer: producer.enqueue(
@@ -134,8 +134,8 @@ class SyncProducer:
             if answer.cancel() or answer.exception() is not error:
                 # It is not the answer, but what a signal has raised in this thread.
                 error.add_note(
-                    "flowd: the enqueue was broken off. Jobs may be stored, and none"
-                    " will be from now on; under a key= it is safe to enqueue again."
+                    "flowd: the enqueue was broken off. What was under way may be"
+                    " stored; under a key= it is safe to enqueue again."
                 )
             raise
 

@@ -39,6 +39,8 @@ while i <= #ARGV do
       end
     end
     if type(stored) == 'table' then
+      -- A replica refuses all of them, and whoever asks has to go elsewhere.
+      if stored.err:find('READONLY', 1, true) then return stored end
       results[#results + 1] = '!' .. stored.err
       return results
     end

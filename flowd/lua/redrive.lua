@@ -41,6 +41,8 @@ while i <= #ARGV do
     fields[#fields + 1] = ARGV[i + 1]
     local added = redis.pcall('XADD', KEYS[1], '*', unpack(fields))
     if type(added) == 'table' then
+      -- A replica refuses all of them, and whoever asks has to go elsewhere.
+      if added.err:find('READONLY', 1, true) then return added end
       result = '!' .. added.err
     else
       redis.call('XDEL', KEYS[2], ARGV[i])

@@ -183,3 +183,34 @@ def test_a_wish_has_to_make_sense(wish: dict[str, float]) -> None:
     """Something has to be waited for, and not for ever."""
     with pytest.raises(OptionError):
         Durable(**wish)  # type: ignore[arg-type]
+
+
+async def test_two_that_wait_do_not_end_each_other(own_server: Server) -> None:
+    """Without a replica both are told so, after the time of the one and of both."""
+    wish = Durable(fsync=False, replicas=1, within=1.2)
+    async with Producer(own_server.url) as producer:
+        results = await asyncio.gather(
+            *(_behind(number, producer, wish) for number in range(3)),
+            return_exceptions=True,
+        )
+    assert [type(each) for each in results] == [NotDurable] * 3
+
+
+async def _behind(turns: int, producer: Producer, wish: Durable) -> str:
+    await asyncio.sleep(0.05 * turns)
+    return await producer.enqueue(email(), durable=wish)
+
+
+async def test_a_failover_is_followed(
+    own_server: Server, kept: Raw, redis_url: str
+) -> None:
+    """A replica proves nothing, and is left for the primary that the address has now."""
+    async with proxy_to(own_server.url) as proxy:
+        kept("REPLICAOF", "127.0.0.1", 1)
+        async with Producer(proxy.url, connect_timeout=30.0) as producer:
+            kept("CONFIG", "RESETSTAT")
+            asked = asyncio.ensure_future(producer.enqueue(email(), durable=True))
+            await until(lambda: kept.calls("waitaof") > 0)
+            proxy.server = redis_url
+            with pytest.raises(NotDurable, match="appendonly is disabled"):
+                await asked

@@ -194,3 +194,16 @@ async def test_a_second_signal_hands_back_now(
 
     assert bench.cancelled == ["a"]
     assert raw("XLEN", f"{stream}-0") == 1
+
+
+async def test_waiting_can_be_given_up(redis_url: str, stream: str) -> None:
+    """The queues run on, and may be waited for again."""
+    async with QueueGroup(queues(redis_url, stream, Bench(), Bench())) as group:
+        handle = group.run_all()
+        waiting = asyncio.ensure_future(handle.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        done, _ = await asyncio.wait([waiting], timeout=10)
+        assert done
+        assert waiting.cancelled()
+        await handle.shutdown()

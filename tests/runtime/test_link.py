@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from flowd import OutcomeUnknown, ServerError, Unreachable
 from flowd.address import Address
 from flowd.connection import Link
 from tests.raw import Raw
+from tests.runtime.faults import until
 from tests.runtime.proxy import proxy_to
 
 
@@ -86,3 +88,103 @@ async def test_an_answer_that_is_none_ends_the_connection() -> None:
         await link.aclose()
         server.close()
         await asyncio.wait(serving)
+
+
+async def test_a_large_answer_over_a_slow_line_arrives(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """It is not late while more of it comes, however long that takes in all."""
+    raw("SET", stream, "x" * 200_000)
+    async with proxy_to(redis_url) as proxy:
+        link = Link(Address.of(proxy.url))
+        await link.call("PING")
+        proxy.rate = 200_000
+        value = await link.call("GET", stream, timeout=0.3)
+        await link.aclose()
+
+    assert value == b"x" * 200_000
+
+
+async def test_none_is_late_while_one_before_it_may_be_waited_for(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Behind a command that waits in the server, others wait as long as it may."""
+    link = Link(Address.of(redis_url))
+    waiting = link.call("BLPOP", stream, 0, timeout=60.0)
+    await asyncio.sleep(0)
+    other = link.call("PING", timeout=0.05)
+    await until(lambda: raw.info("blocked_clients") == "1")
+    done, _ = await asyncio.wait([other], timeout=0.5)
+    raw("RPUSH", stream, "a")
+    assert not done
+    assert await other == b"PONG"
+    assert await waiting == [stream.encode(), b"a"]
+    await link.aclose()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_whoever_asks_while_it_is_closed_is_answered(
+    redis_url: str, turns: int
+) -> None:
+    """At whatever moment: nothing waits for ever, and nothing connects again."""
+    async with proxy_to(redis_url) as proxy:
+        link = Link(Address.of(proxy.url))
+        asked = link.call("PING")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        late = asyncio.ensure_future(_ask_at_once(link))
+        await link.aclose()
+        results = await asyncio.gather(asked, late, return_exceptions=True)
+        assert all(isinstance(each, Unreachable) for each in results)
+        with pytest.raises(Unreachable, match="closed"):
+            await link.call("PING")
+        await asyncio.sleep(0.01)
+        assert proxy.accepted <= 1
+
+
+async def _ask_at_once(link: Link) -> object:
+    return await link.call("PING")
+
+
+async def test_a_connection_that_dies_as_it_begins_is_a_failure() -> None:
+    """Who waits for it is told, and not left waiting."""
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            commands = data.startswith(b"*") + data.count(b"\r\n*")
+            last = b"\r\nID\r\n" in data
+            to.write(b":7\r\n+what\r\n" if last else b"+OK\r\n" * commands)
+        to.close()
+
+    def accept(reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.ensure_future(serve(reader, to)))
+
+    with tempfile.TemporaryDirectory(prefix="flowd-") as folder:
+        path = Path(folder) / "socket"
+        server = await asyncio.start_unix_server(accept, path)
+        link = Link(Address.of(f"unix://{path}"))
+        with pytest.raises(Unreachable, match="no answer"):
+            await asyncio.wait_for(link.call("PING"), 10)
+        await link.aclose()
+        server.close()
+        await asyncio.wait(serving)
+
+
+async def test_what_nobody_waits_for_any_more_is_not_sent(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A caller that was cancelled while there was no connection enqueues nothing."""
+    async with proxy_to(redis_url) as proxy:
+        proxy.cut()
+        link = Link(Address.of(proxy.url))
+        first = link.call("RPUSH", stream, "first")
+        second = link.call("RPUSH", stream, "second", timeout=5.0)
+        first.cancel()
+        proxy.mend()
+        with suppress(Unreachable):
+            await second
+        await link.call("RPUSH", stream, "third")
+        await link.aclose()
+
+    assert raw("LPOS", stream, "first") is None

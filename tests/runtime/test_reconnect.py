@@ -5,10 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 import pytest
 
-from flowd import Claimer, Producer, Queue, QueueGroup, Unreachable
+from flowd import (
+    Claimer,
+    DeadLetters,
+    NotReady,
+    Producer,
+    Queue,
+    QueueGroup,
+    Reject,
+    Unreachable,
+)
 from flowd.server import Server
 from jobs.email import Email
 from tests.raw import Raw
@@ -301,3 +311,56 @@ async def test_a_drain_that_is_given_up_is_no_outage_for_ever(
         await queue.enqueue(email("after"), key="after")
         await until(lambda: "after" in bench.done)
         await until(lambda: "recovery" in events(caplog.records))
+
+
+@pytest.mark.parametrize("what", ["key", "delay", "redrive", "drain"])
+async def test_a_failover_is_noticed_by_every_script(
+    redis_url: str, raw: Raw, own_server: Server, stream: str, what: str
+) -> None:
+    """What asks the demoted primary goes to the new one, whichever way it asks."""
+
+    async def refuse(job: Email) -> None:
+        raise Reject("no")
+
+    with Raw(own_server.url) as old:
+        async with (
+            proxy_to(own_server.url) as proxy,
+            Queue(Email, refuse, url=proxy.url, policy=policy(stream)) as queue,
+            DeadLetters(Email, proxy.url, stream=stream) as letters,
+        ):
+            handle = queue.run()
+            await queue.enqueue(email("before"))
+            await queue.drain()
+            await handle.shutdown()
+            (letter,) = [each async for each in letters.list()]
+            raw("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
+            dead = f"{{{stream}}}:{GROUP}:dlq"
+            for entry_id, fields in old.entries(dead):
+                raw(
+                    "XADD",
+                    dead,
+                    entry_id,
+                    *(word for each in fields.items() for word in each),
+                )
+            proxy.server = redis_url
+            old("REPLICAOF", "127.0.0.1", 1)
+
+            if what == "key":
+                await queue.enqueue(email("after"), key="k")
+                assert raw("XLEN", stream) == 1
+            elif what == "delay":
+                await queue.enqueue(email("after"), delay=60)
+                assert raw("ZCARD", f"{{{stream}}}:delayed") == 1
+            elif what == "redrive":
+                with suppress(NotReady):
+                    await letters.redrive(letter.id)
+                if not raw("XLEN", stream):
+                    await letters.redrive(letter.id)
+                assert raw("XLEN", stream) == 1
+            else:
+                raw("XADD", stream, "*", "to", "after", "subject", "hi")
+                raw("CONFIG", "RESETSTAT")
+                draining = asyncio.ensure_future(queue.drain())
+                await until(lambda: raw.calls("evalsha") + raw.calls("eval") > 0)
+                raw("XTRIM", stream, "MAXLEN", 0)
+                await draining
