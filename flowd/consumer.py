@@ -127,6 +127,9 @@ class Consumer:
         free = self._slots()
         room = self._room(free)
         claim = room > 0 and now >= self._claim_at
+        if room <= 0:
+            # Nobody tries to take over, so nothing would say that it works again.
+            self._recovered("taking over")
         if claim or now >= self._tend_at or (self._stranded and free > 0):
             # Apart, or an answer to the one would end an outage of the other.
             what = "taking over" if claim and not self._stranded else "tending"
@@ -155,9 +158,17 @@ class Consumer:
                 await self._recreate()
             await asyncio.sleep(RECONNECT.delay(self._failures[what]))
         else:
-            if self._failures.pop(what, 0):
-                self._outage.end(what, stream)
+            if self._recovered(what):
+                # What is read or tended is set up, whoever did it.
+                self._outage.end("setting up", stream)
                 self._claim_at = self._after_renewal()
+
+    def _recovered(self, what: str) -> bool:
+        """`what` fails no more; returns whether it did."""
+        failed = self._failures.pop(what, 0) > 0
+        if failed:
+            self._outage.end(what, self._stream.keys.stream)
+        return failed
 
     def _room(self, free: int) -> int:
         """How many of the free slots takeovers may use."""

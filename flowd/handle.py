@@ -221,7 +221,7 @@ class QueueHandle(Generic[J]):
                 delivery,
                 start=lambda: self._worker.start(delivery),
                 give_up=lambda: self._settlement.add(
-                    delivery, outcome.Release(self._holder.lease)
+                    delivery, self._worker.hand_back(delivery, self._holder.lease)
                 ),
                 patience=self._holder.lease,
             )
@@ -269,7 +269,7 @@ class QueueHandle(Generic[J]):
             await asyncio.wait([reading])
             for delivery in list(self._holder.held.values()):
                 if self._session.solo.withdraw(delivery):
-                    self._settlement.add(delivery, outcome.Release())
+                    self._settlement.add(delivery, self._worker.hand_back(delivery))
             await self._drain()
             await self._within(_SETTLING, self._settlement.flushed(), settling)
             await self._within(_SETTLING, self._announcer.finish())

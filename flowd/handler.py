@@ -43,7 +43,8 @@ class BoundHandler(Generic[J]):
         around: what runs around it; None costs nothing.
 
     Raises:
-        OptionError: it can be called neither with `(job)` nor with `(job, ctx)`.
+        OptionError: it can be called neither with `(job)` nor with `(job, ctx)`, or is
+            a generator function.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class BoundHandler(Generic[J]):
         report: Report | None = None,
         around: Around | None = None,
     ) -> None:
+        if _is_generator(handler):
+            raise OptionError(
+                "handler", handler, "must not have a `yield`: to call it runs nothing"
+            )
         context = partial(Context, stream=stream, lease=lease, report=report)
         if _takes_context(handler):
             given, call = handler, _with_context(handler, context)
@@ -123,6 +128,14 @@ def _gives_coroutines(
 ) -> TypeGuard[Callable[[J, Delivery], Awaitable[object]]]:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - an object with async __call__
+    )
+
+
+def _is_generator(handler: Callable[..., object]) -> bool:
+    call: object = getattr(handler, "__call__", None)  # noqa: B004 - as above
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (handler, call)
     )
 
 

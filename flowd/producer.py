@@ -18,7 +18,6 @@ from flowd.address import Address
 from flowd.durable import Durable
 from flowd.errors import (
     BulkError,
-    NotDurable,
     NotReady,
     OptionError,
     OutcomeUnknown,
@@ -116,14 +115,12 @@ class Sender:
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
     ) -> list[str]:
         ids: list[str] = []
-        unknown = 0
         sending: asyncio.Task[None] | None = None
         try:
             try:
                 for batch in _batches(jobs, self._stream_of):
                     if sending is not None:
                         await sending
-                    unknown = len(batch.additions)
                     sending = asyncio.create_task(self._send_batch(batch, ids, durable))
                     # While the server has this one, the next is made ready.
                     await asyncio.sleep(0)  # it begins
@@ -131,8 +128,8 @@ class Sender:
             finally:
                 if sending is not None:
                     await sending
-        except (OutcomeUnknown, NotDurable) as error:
-            raise BulkError(ids, unknown, error) from error
+        except _Unknown as error:
+            raise BulkError(ids, error.jobs, error.cause) from error.cause
         except Exception as error:  # that of the caller's iterable as well
             raise BulkError(ids, 0, error) from error
         return ids
@@ -140,7 +137,12 @@ class Sender:
     async def _send_batch(
         self, batch: _Batch, ids: list[str], durable: Durable | bool
     ) -> None:
-        results = await self._enqueue(batch.stream, batch.additions, durable)
+        try:
+            results = await self._enqueue(batch.stream, batch.additions, durable)
+        except (Unreachable, NotReady):
+            raise  # nothing was stored
+        except ServerError as error:
+            raise _Unknown(len(batch.additions), error) from error
         for result in results:
             if isinstance(result, ServerError):
                 raise result
@@ -185,6 +187,15 @@ class Sender:
                 if time.monotonic() + wait > until:
                     raise
             await asyncio.sleep(wait)
+
+
+class _Unknown(Exception):
+    """So many jobs of a batch may be stored."""
+
+    def __init__(self, jobs: int, cause: ServerError) -> None:
+        super().__init__(jobs, cause)
+        self.jobs = jobs
+        self.cause = cause
 
 
 @dataclass(slots=True)

@@ -154,6 +154,8 @@ class Settlement:
     ) -> None:
         if self._holder.held.get(delivery.entry_id) is delivery:
             del self._holder.held[delivery.entry_id]
+        if not isinstance(end, outcome.Ack):
+            self._outage.end("moving", self._stream.keys.stream)
         if result == 0:
             text = "was taken over or settled before; not settled"
             self._say(logging.WARNING, "lost", text, delivery)
@@ -161,11 +163,9 @@ class Settlement:
             if self._tell_done:
                 self._say(logging.INFO, "done", "done", delivery)
         elif result == 2:
-            self._outage.end("moving", self._stream.keys.stream)
             text = "was deleted from the stream by somebody"
             self._say(logging.WARNING, "deleted", text, delivery)
         else:
-            self._outage.end("moving", self._stream.keys.stream)
             self._moved(delivery, end, result)
 
     def _moved(

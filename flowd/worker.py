@@ -83,16 +83,16 @@ class Worker(Generic[J]):
                 self._watch(self._policy.timeout)
         delivery.task = _begin(self._run(delivery), self._context.copy())
 
-    def hand_back(self, delivery: Delivery) -> outcome.Outcome:
-        """How a delivery ends that is not to be started."""
+    def hand_back(self, delivery: Delivery, after: float = 0.0) -> outcome.Outcome:
+        """How a delivery ends that is not to be started, or not for some seconds."""
         try:
             # Its counters go back with it; and what is no job is nobody's to run.
             self._decode(delivery)
         except NewerVersion:
-            return outcome.Release()
+            pass
         except Exception as error:  # as in `_attempt`
             return outcome.DeadLetter("undecodable", _describe(error))
-        return outcome.Release()
+        return outcome.Release(after)
 
     def must_be_alone(self, delivery: Delivery) -> bool:
         """Whether workers seem to die of this delivery, and it is to run once more."""
@@ -153,7 +153,9 @@ class Worker(Generic[J]):
             return self._bury("rejected", signal, delivery)
         except asyncio.CancelledError as error:
             return self._cancelled(error, delivery)
-        except (Exception, SystemExit) as error:  # whatever a handler raises
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # the process is ending
+        except BaseException as error:  # whatever a handler raises, a panic in Rust too
             return self._failed(error, delivery)
         return outcome.Ack()
 

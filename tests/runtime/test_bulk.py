@@ -18,6 +18,7 @@ from flowd import (
     Producer,
     Queue,
 )
+from flowd.server import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy, until
@@ -218,3 +219,25 @@ async def test_a_batch_that_is_soon_due_is_not_overslept(
 
     # The worker looks every two seconds, whatever it has heard.
     assert time.monotonic() - began < 1.5
+
+
+async def test_a_batch_whose_script_breaks_off(redis_url: str, raw: Raw) -> None:
+    """What the server refused halfway may be stored up to there, and is counted so."""
+    raw("SADD", "{emails}:key:second", "no string")
+    items = [Item(email(each), key=each) for each in ("first", "second")]
+    async with Producer(redis_url) as producer:
+        with pytest.raises(BulkError) as caught:
+            await producer.enqueue_bulk(items)
+    assert (caught.value.ids, caught.value.unknown) == ((), 2)
+    assert raw("XLEN", "emails") == 1
+
+
+async def test_a_batch_without_the_right_to_multi(own_server: Server, raw: Raw) -> None:
+    """The server then carries out what it should have held back: nothing is certain."""
+    with Raw(own_server.url) as own:
+        own("ACL", "SETUSER", "p", "on", ">pw", "~*", "+@all", "-multi")
+        url = f"unix://p:pw@{own_server.socket}"
+        async with Producer(url) as producer:
+            with pytest.raises(BulkError, match="NOPERM") as caught:
+                await producer.enqueue_bulk(emails(3))
+    assert (caught.value.ids, caught.value.unknown) == ((), 3)

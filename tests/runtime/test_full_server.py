@@ -144,3 +144,24 @@ async def test_what_cannot_be_handed_back_stays(
 
     assert left == [b"stays"]
     assert held.deliveries == 1
+
+
+async def test_what_was_settled_by_another_hand_is_no_outage_for_ever(
+    own_server: Server, stream: str
+) -> None:
+    """A job that could not be moved, and is gone, keeps the queue failing no longer."""
+
+    async def fail(job: Email) -> None:
+        raise ValueError(job.to)
+
+    with Raw(own_server.url) as raw:
+        rules = policy(stream, lease=60.0, backoff=60.0)
+        async with Queue(Email, fail, url=own_server.url, policy=rules) as queue:
+            queue.run()
+            entry_id = await queue.enqueue(email())
+            raw("CONFIG", "SET", "maxmemory", 1)
+            await until(lambda: queue.failing is not None)
+            raw("XACK", stream, "senders", entry_id)
+            raw("XDEL", stream, entry_id)
+            raw("CONFIG", "SET", "maxmemory", 0)
+            await until(lambda: queue.failing is None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import TypeAlias
 
 import pytest
@@ -291,3 +291,26 @@ async def test_a_retry_is_no_error_of_flowd(redis_url: str, stream: str) -> None
         await queue.drain()
 
     assert attempts == [1, 2]
+
+
+async def yields_later(job: Email) -> AsyncGenerator[int]:
+    yield 1
+
+
+def yields(job: Email) -> Generator[int]:
+    yield 1
+
+
+class Yields:
+    """Callable."""
+
+    async def __call__(self, job: Email) -> AsyncGenerator[int]:
+        """Run nothing."""
+        yield 1
+
+
+@pytest.mark.parametrize("handler", [yields, yields_later, Yields()])
+def test_a_generator_is_no_handler(handler: Callable[[Email], object]) -> None:
+    """To call it runs nothing, so its jobs would be done without a line of it."""
+    with pytest.raises(OptionError, match="yield"):
+        Queue(Email, handler)

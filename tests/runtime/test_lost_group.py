@@ -7,12 +7,14 @@ import logging
 
 import pytest
 
-from flowd import Queue
+from flowd import Claimer, Queue
+from flowd.scripts import TEND
 from flowd.server import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import pending
 from tests.runtime.faults import Bench, email, events, policy, until
+from tests.runtime.proxy import proxy_to
 
 GROUP = "senders"
 
@@ -177,3 +179,51 @@ async def test_a_group_that_could_not_be_made_at_first_is_no_outage_for_ever(
 
     said = events(caplog.records)
     assert (said.count("outage"), said.count("recovery")) == (1, 1)
+
+
+async def test_a_group_that_was_made_without_an_answer_is_no_outage_for_ever(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Once it is read, it is set up, whoever was told so."""
+    async with (
+        proxy_to(redis_url) as proxy,
+        Queue(Email, Bench(), url=proxy.url, policy=policy(stream)) as queue,
+    ):
+        queue.run()
+        await until(lambda: raw.info("blocked_clients") == "1")
+        proxy.lose(b"XGROUP")
+        raw("DEL", stream)
+        await until(lambda: proxy.lost)
+        await until(lambda: raw("EXISTS", stream))
+        raw("XADD", stream, "*", "to", "a", "subject", "hi")
+        await queue.drain()
+        await until(lambda: queue.failing is None)
+
+
+async def test_a_worker_without_a_slot_takes_nothing_over_and_does_not_fail(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A takeover that failed is no outage for as long as the handlers run."""
+    bench = Bench(closed=True)
+    async with (
+        proxy_to(redis_url) as proxy,
+        Queue(
+            Email,
+            bench,
+            url=proxy.url,
+            policy=policy(stream, lease=0.3),
+            concurrency=1,
+            claimer=Claimer(interval=0.05),
+        ) as queue,
+    ):
+        raw("CONFIG", "RESETSTAT")
+        queue.run()
+        # So often it is asked only once it takes over.
+        await until(lambda: raw.calls("evalsha") > 10)
+        proxy.lose(TEND.sha.encode())
+        await until(lambda: proxy.lost)
+        raw("XADD", stream, "*", "to", "a", "subject", "hi")
+        await until(lambda: bench.started)
+        await until(lambda: queue.failing is None)
+        bench.gate.set()
+        await queue.drain()

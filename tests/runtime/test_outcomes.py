@@ -206,3 +206,30 @@ def _now_ms(raw: Raw) -> int:
 def _text(reply: Reply) -> str:
     assert isinstance(reply, bytes)
     return reply.decode()
+
+
+class Panic(BaseException):
+    """As an extension in Rust raises it."""
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_what_is_no_exception_is_a_failure_too(
+    redis_url: str, raw: Raw, stream: str, *, in_thread: bool
+) -> None:
+    """A handler that panics spends its attempts and is given up, as any that raises."""
+
+    async def panic(job: Email) -> None:
+        raise Panic("boom")
+
+    def panic_in_thread(job: Email) -> None:
+        raise Panic("boom")
+
+    handler = panic_in_thread if in_thread else panic
+    rules = policy(stream, max_retries=1)
+    async with Queue(Email, handler, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        (letter,) = [each async for each in dead.list()]
+    assert (letter.attempts, letter.error.split()[-1]) == (2, "boom")

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from flowd import Claimer, Policy, Queue
 from jobs.email import Email
 from tests.raw import Raw
@@ -141,6 +143,27 @@ async def test_who_does_not_get_its_turn_is_handed_back(
         stage.end("long", "suspect")
         await stage.until("long", "suspect")
         await stage.queue.drain()
+
+
+@pytest.mark.parametrize("ends", ["by its lease", "by a shutdown"])
+async def test_a_suspect_that_is_no_job_is_buried_where_it_waits(
+    redis_url: str, raw: Raw, stream: str, ends: str
+) -> None:
+    """It is not handed back, which its size may make impossible for the whole queue."""
+    lease = 0.2 if ends == "by its lease" else LEASE
+    async with staged(redis_url, stream, lease) as stage:
+        fields = [word for number in range(5_000) for word in (f"f{number}", "v")]
+        raw("XADD", stream, "*", *fields)
+        abandon(raw, stream, 2)
+        await enqueue(stage, "long")
+        handle = stage.queue.run()
+        await stage.until("long")
+        if ends == "by a shutdown":
+            await _taken_over(raw, stream)
+            await handle.shutdown(grace=0)
+        await until(lambda: raw("XLEN", f"{{{stream}}}:senders:dlq") == 1)
+        assert raw("ZCARD", f"{{{stream}}}:delayed") == 0
+        stage.end("long")
 
 
 async def test_a_shutdown_hands_a_waiting_suspect_back(
