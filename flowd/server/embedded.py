@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 def is_embedded(url: str) -> bool:
     """Whether `open_embedded` is to be asked where this URL's server is."""
-    return url.startswith(_SCHEME)
+    return url.startswith(_SCHEME) and not url.startswith(f"{_SCHEME}//")
 
 
 def open_embedded(url: str) -> str:
@@ -51,9 +51,9 @@ def open_embedded(url: str) -> str:
         FatalError: no server was found, or it does not start.
         Unreachable: another process serves PATH but cannot be reached; it may pass.
     """
-    path = url.removeprefix(_SCHEME)
-    if path.startswith("//"):
+    if not is_embedded(url):
         raise OptionError("url", url, "write embedded: or embedded:PATH, without //")
+    path = url.removeprefix(_SCHEME)
     with _here.guard:
         return _here.keep(_folder(path)) if path else _here.throw_away()
 
