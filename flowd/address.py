@@ -170,7 +170,11 @@ class Address:
         raise OptionError(option, self._shown, rule)
 
     async def connection(self, name: str) -> AbstractConnection:
-        """A new connection, not yet connected; starts an embedded server if needed."""
+        """A new connection, not yet connected; starts an embedded server if needed.
+
+        Raises:
+            ServerError: the embedded server is not there; as `open_embedded`.
+        """
         settings = dict(self._settings)
         if self._embedded is not None:
             # Asked again each time: the server ends with its owner, and then the next

@@ -19,7 +19,7 @@ import redis.exceptions
 from redis.asyncio.connection import AbstractConnection
 
 from flowd.address import Address
-from flowd.errors import OutcomeUnknown, ServerError, Unreachable
+from flowd.errors import OutcomeUnknown, ServerError, Unreachable, WrongAddress
 from flowd.refusal import is_demotion, refusal
 
 __all__ = ["TIMEOUT", "Argument", "Link"]
@@ -212,6 +212,7 @@ class Link:
         Raises, when awaited:
             Unreachable: not connected within `timeout` seconds; nothing was sent.
             OutcomeUnknown: sent, but no answer came within `timeout` seconds.
+            WrongAddress: the address cannot be connected to, now or later.
             ServerError: the server refused; the subclass says why.
         """
         return self._ask(_Call(_pack(command), 1, timeout))
@@ -272,7 +273,7 @@ class Link:
                 self._wire = await self._open()
         except ServerError as error:
             failed = error
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # a credential_provider may raise anything
             failed = self._unreachable(error)
         finally:
             self._connecting = None
@@ -288,7 +289,8 @@ class Link:
                 self._wire.ask(call)
 
     def _unreachable(self, error: BaseException) -> ServerError:
-        what = str(error) or "no answer in time"
+        silent = isinstance(error, TimeoutError)
+        what = str(error) or ("no answer in time" if silent else type(error).__name__)
         return Unreachable(f"cannot reach {self._address}: {what}")
 
     async def _open(self) -> _Wire:
@@ -299,13 +301,9 @@ class Link:
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, redis.exceptions.RedisError):
-                # redis-py wraps what the server answered to the login.
-                cause = error.__cause__
-                if not isinstance(cause, redis.exceptions.RedisError):
-                    cause = error
-                answer = refusal(cause)
-                if type(answer) is not ServerError:
-                    raise answer from error
+                meant = _meant(error, self._address)
+                if meant is not None:
+                    raise meant from error
             raise
         self._connection = connection
         self.connections += 1
@@ -328,6 +326,20 @@ class Link:
             wire.close("it was closed here")
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+def _meant(error: redis.exceptions.RedisError, address: Address) -> ServerError | None:
+    """What a connection failed of, if not of the network.
+
+    redis-py wraps what the server answered to the login, and what the event loop says
+    of a host or a port that cannot be.
+    """
+    cause = error.__cause__
+    if isinstance(cause, TypeError | ValueError | OverflowError):
+        rule = f"no connection can be made to it: {cause}"
+        return WrongAddress("address", str(address), rule)
+    answer = refusal(cause if isinstance(cause, redis.exceptions.RedisError) else error)
+    return None if type(answer) is ServerError else answer
 
 
 def _transport(connection: AbstractConnection) -> asyncio.WriteTransport:

@@ -18,6 +18,7 @@ FlowdError
 │   ├── StreamShared       a second group reads the stream
 │   └── FatalError         it will not pass by itself
 │       ├── AccessDenied   wrong password, or a right that is missing
+│       ├── WrongAddress   no connection can ever be made to what the URL names
 │       └── WrongKeyType   a key of flowd's holds something else
 ├── BulkError              a batch broke off; says what was sent
 └── LetterNotFound         no dead letter under this id
@@ -57,6 +58,7 @@ __all__ = [
     "Snooze",
     "StreamShared",
     "Unreachable",
+    "WrongAddress",
     "WrongKeyType",
 ]
 
@@ -210,6 +212,10 @@ class FatalError(ServerError):
 
 class AccessDenied(FatalError):
     """The password is wrong, or the user lacks a right (WRONGPASS, NOAUTH, NOPERM)."""
+
+
+class WrongAddress(FatalError, OptionError):
+    """What names the server cannot be used, which showed only when it was opened."""
 
 
 class WrongKeyType(FatalError):

@@ -6,11 +6,21 @@ from collections.abc import Callable
 
 import pytest
 import redis.asyncio
+import redis.credentials
 
-from flowd import OptionError, Producer, Queue, SyncProducer
+from flowd import (
+    FatalError,
+    OptionError,
+    Producer,
+    Queue,
+    SyncProducer,
+    WrongAddress,
+)
 from flowd.address import Address
+from flowd.server import Server
 from jobs.email import Email
-from tests.runtime.faults import Bench
+from tests.raw import Raw
+from tests.runtime.faults import Bench, email, policy, until
 
 PASSWORD = "correct-horse"
 
@@ -142,3 +152,64 @@ def test_options_that_flowd_knows_are_taken() -> None:
     """Those of TLS as well."""
     known = "db=3&username=me&socket_keepalive=no&ssl_cert_reqs=none"
     Producer(f"rediss://localhost?{known}&ssl_check_hostname=false&ssl_ciphers=DEFAULT")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("embedded:/dev/null/x", "must be a folder to write in"),
+        ("embedded:\0", "not a path"),
+        (f"redis://{'a' * 70}", "label"),
+        ("redis://127.0.0.1?port=99999", "port must be 0-65535"),
+    ],
+)
+async def test_an_address_that_cannot_be_opened_ends_it(url: str, why: str) -> None:
+    """Producer and worker say so at once, and nobody tries again."""
+    queue = Queue(Email, Bench(), url=url, policy=policy("emails"))
+    for step in (queue.init(), queue.enqueue(email()), queue.run().wait()):
+        with pytest.raises(WrongAddress, match=why):
+            await step
+    with pytest.raises(OptionError, match=why):
+        await queue.aclose()
+
+
+async def test_a_database_that_is_not_there_ends_it(own_server: Server) -> None:
+    """It will not be there later either."""
+    url = f"{own_server.url}?db=4711"
+    async with Producer(url) as producer:
+        with pytest.raises(FatalError, match="names a database that is not there"):
+            await producer.enqueue(email())
+
+
+class _Vault(redis.credentials.CredentialProvider):
+    """A service for passwords that is away at first."""
+
+    away = True
+
+    def get_credentials(self) -> tuple[str]:
+        """The password, or not."""
+        if self.away:
+            raise LookupError("the vault is sealed")
+        return (PASSWORD,)
+
+
+async def test_a_login_that_cannot_be_had_is_waited_for(
+    own_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a credential provider raises may pass, whatever it is."""
+    with Raw(own_server.url) as raw:
+        raw("CONFIG", "SET", "requirepass", PASSWORD)
+    vault = _Vault()
+    client = redis.asyncio.Redis(
+        unix_socket_path=own_server.socket, credential_provider=vault
+    )
+    bench = Bench()
+    queue = Queue(Email, bench, redis=client, policy=policy("emails"))
+    handle = queue.run()
+    await until(lambda: "the vault is sealed" in caplog.text)
+    assert not handle.ended
+    vault.away = False
+    await queue.enqueue(email())
+    await queue.drain()
+    await queue.aclose()
+    assert bench.done == ["a"]
