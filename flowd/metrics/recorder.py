@@ -60,9 +60,11 @@ class Metrics(Middleware):
             buckets=_BUCKETS,
             registry=registry,
         )
+        every: list[tuple[Metric, Counter | Histogram]]
+        every = [*counters.items(), (DURATION, self._duration)]
         self._begins: dict[str, list[tuple[Metric, Counter | Histogram]]]
         self._begins = defaultdict(list)
-        for metric, shown in (*counters.items(), (DURATION, self._duration)):
+        for metric, shown in every:
             if metric.labels:
                 self._begins[metric.begins].append((metric, shown))
 
