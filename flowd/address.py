@@ -43,6 +43,8 @@ _LATE_LOGIN: Final = re.compile(r"#|[/?].*@", re.DOTALL)
 _VALUE: Final = re.compile(r"([?&](?!db=)[^=&]*=).*", re.DOTALL)
 _NO_PORT: Final = re.compile(r":(?!//|\d{1,5}$).*", re.DOTALL)
 
+_PORTS: Final = 65_535
+
 _LOGS_IN: Final = ("db", "username", "password")
 _OPTIONS: Final[Mapping[object, tuple[str, ...]]] = {
     Connection: (*_LOGS_IN, "host", "port", "socket_keepalive"),
@@ -160,6 +162,7 @@ class Address:
         """Let redis-py make a connection of the settings, without a server."""
         read_files = methodcaller("get")
         try:
+            _check_place(self._settings)
             connection = self._new("flowd", self._settings)
             if isinstance(connection, SSLConnection):
                 read_files(connection.ssl_context)
@@ -209,6 +212,17 @@ class Address:
 
     def __hash__(self) -> int:
         return hash((self._kind, self._embedded, str(self._settings.get("host"))))
+
+
+def _check_place(settings: Mapping[str, object]) -> None:
+    """Refuse what only the event loop would, and redis-py then take for an outage.
+
+    Raises:
+        ValueError: no host can have the name, or no port the number.
+    """
+    str(settings.get("host", "")).encode("idna")
+    if not 0 <= int(str(settings.get("port", 0))) <= _PORTS:
+        raise ValueError(f"port must be 0 to {_PORTS}")
 
 
 def _parsed(url: str) -> dict[str, object] | str:

@@ -19,7 +19,7 @@ import redis.exceptions
 from redis.asyncio.connection import AbstractConnection
 
 from flowd.address import Address
-from flowd.errors import OutcomeUnknown, ServerError, Unreachable, WrongAddress
+from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.refusal import is_demotion, refusal
 
 __all__ = ["TIMEOUT", "Argument", "Link"]
@@ -212,7 +212,7 @@ class Link:
         Raises, when awaited:
             Unreachable: not connected within `timeout` seconds; nothing was sent.
             OutcomeUnknown: sent, but no answer came within `timeout` seconds.
-            WrongAddress: the address cannot be connected to, now or later.
+            WrongAddress: the folder of an embedded server cannot be used.
             ServerError: the server refused; the subclass says why.
         """
         return self._ask(_Call(_pack(command), 1, timeout))
@@ -301,9 +301,13 @@ class Link:
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, redis.exceptions.RedisError):
-                meant = _meant(error, self._address)
-                if meant is not None:
-                    raise meant from error
+                # redis-py wraps what the server answered to the login.
+                cause = error.__cause__
+                if not isinstance(cause, redis.exceptions.RedisError):
+                    cause = error
+                answer = refusal(cause)
+                if type(answer) is not ServerError:
+                    raise answer from error
             raise
         self._connection = connection
         self.connections += 1
@@ -326,20 +330,6 @@ class Link:
             wire.close("it was closed here")
         if connection is not None:
             await connection.disconnect(nowait=True)
-
-
-def _meant(error: redis.exceptions.RedisError, address: Address) -> ServerError | None:
-    """What a connection failed of, if not of the network.
-
-    redis-py wraps what the server answered to the login, and what the event loop says
-    of a host or a port that cannot be.
-    """
-    cause = error.__cause__
-    if isinstance(cause, TypeError | ValueError | OverflowError):
-        rule = f"no connection can be made to it: {cause}"
-        return WrongAddress("address", str(address), rule)
-    answer = refusal(cause if isinstance(cause, redis.exceptions.RedisError) else error)
-    return None if type(answer) is ServerError else answer
 
 
 def _transport(connection: AbstractConnection) -> asyncio.WriteTransport:

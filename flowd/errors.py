@@ -18,7 +18,7 @@ FlowdError
 │   ├── StreamShared       a second group reads the stream
 │   └── FatalError         it will not pass by itself
 │       ├── AccessDenied   wrong password, or a right that is missing
-│       ├── WrongAddress   no connection can ever be made to what the URL names
+│       ├── WrongAddress   embedded:PATH, and PATH cannot be a folder
 │       └── WrongKeyType   a key of flowd's holds something else
 ├── BulkError              a batch broke off; says what was sent
 └── LetterNotFound         no dead letter under this id
@@ -215,7 +215,7 @@ class AccessDenied(FatalError):
 
 
 class WrongAddress(FatalError, OptionError):
-    """What names the server cannot be used, which showed only when it was opened."""
+    """The PATH of `embedded:PATH` cannot be a folder of this user's."""
 
 
 class WrongKeyType(FatalError):

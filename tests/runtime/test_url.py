@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from flowd import (
     Producer,
     Queue,
     SyncProducer,
+    Unreachable,
     WrongAddress,
 )
 from flowd.address import Address
@@ -156,16 +158,21 @@ def test_options_that_flowd_knows_are_taken() -> None:
 
 @pytest.mark.parametrize(
     ("url", "why"),
-    [
-        ("embedded:/dev/null/x", "must be a folder to write in"),
-        ("embedded:\0", "not a path"),
-        (f"redis://{'a' * 70}", "label"),
-        ("redis://127.0.0.1?port=99999", "port must be 0-65535"),
-    ],
+    [(f"redis://{'a' * 70}", "label"), ("redis://h?port=99999", "port must be 0 to")],
 )
-async def test_an_address_that_cannot_be_opened_ends_it(url: str, why: str) -> None:
+def test_a_place_that_cannot_be_is_refused(url: str, why: str) -> None:
+    """A worker must not wait for what no server can have."""
+    with pytest.raises(OptionError, match=f"redis-py cannot use it: .*{why}"):
+        Producer(url)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("/dev/null/x", "must be a folder to write in"), ("\0", "not a path")],
+)
+async def test_a_folder_that_cannot_be_ends_it(path: str, why: str) -> None:
     """Producer and worker say so at once, and nobody tries again."""
-    queue = Queue(Email, Bench(), url=url, policy=policy("emails"))
+    queue = Queue(Email, Bench(), url=f"embedded:{path}", policy=policy("emails"))
     for step in (queue.init(), queue.enqueue(email()), queue.run().wait()):
         with pytest.raises(WrongAddress, match=why):
             await step
@@ -189,12 +196,25 @@ class _Vault(redis.credentials.CredentialProvider):
     def get_credentials(self) -> tuple[str]:
         """The password, or not."""
         if self.away:
-            raise LookupError("the vault is sealed")
+            raise ValueError("the vault is sealed")
         return (PASSWORD,)
 
     async def get_credentials_async(self) -> tuple[str]:
         """Likewise."""
         return self.get_credentials()
+
+
+async def test_a_login_that_cannot_be_had_is_said() -> None:
+    """What a credential provider raises is why the server cannot be reached."""
+    server = await asyncio.start_server(
+        lambda _, writer: writer.close(), "127.0.0.1", 0
+    )
+    port = server.sockets[0].getsockname()[1]
+    client = redis.asyncio.Redis(port=port, credential_provider=_Vault())
+    async with Producer(redis=client, connect_timeout=0.05) as producer:
+        with pytest.raises(Unreachable, match="the vault is sealed"):
+            await producer.enqueue(email())
+    server.close()
 
 
 async def test_a_login_that_cannot_be_had_is_waited_for(
