@@ -44,6 +44,7 @@ from flowd.errors import (
     Snooze,
     StreamShared,
     Unreachable,
+    WrongAddress,
     WrongKeyType,
 )
 from flowd.event import Event
@@ -103,6 +104,7 @@ __all__ = [
     "StreamShared",
     "SyncProducer",
     "Unreachable",
+    "WrongAddress",
     "WrongKeyType",
     "wire",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from operator import methodcaller
+from typing import Final, Self
 
 import redis.asyncio
 import redis.connection
@@ -25,8 +27,34 @@ from flowd.server import is_embedded, open_embedded
 
 __all__ = ["Address"]
 
-_LOGIN: Final = re.compile(r"//.*@")
-_PASSWORD: Final = re.compile(r"(password|username)=[^&]*")
+_SCHEMES: Final = (
+    "must start with redis://, rediss:// or unix://, or be embedded: or embedded:PATH,"
+    " which has no // before the path"
+)
+_FORM: Final = (
+    "must be as redis://USER:PASSWORD@HOST:PORT/DB, with numbers for PORT and DB; what"
+    " is / ? # or @ in a password is written %2F %3F %23 or %40"
+)
+
+# Greedy: a login ends at the last @, whatever somebody forgot to write otherwise. What
+# stands before the first colon is a scheme or a user's name.
+_LOGIN: Final = re.compile(r"^([a-z]+://)?(?:.*\?.*=.*@.*|.*@)", re.DOTALL)
+_LATE_LOGIN: Final = re.compile(r"#|[/?].*@", re.DOTALL)
+_VALUE: Final = re.compile(r"([?&](?!db=)[^=&]*=).*", re.DOTALL)
+_NO_PORT: Final = re.compile(r":(?!//|\d{1,5}$).*", re.DOTALL)
+
+_PORTS: Final = 65_535
+
+_LOGS_IN: Final = ("db", "username", "password")
+_OPTIONS: Final[Mapping[object, tuple[str, ...]]] = {
+    Connection: (*_LOGS_IN, "host", "port", "socket_keepalive"),
+    SSLConnection: (
+        *(*_LOGS_IN, "host", "port", "socket_keepalive"),
+        *(n for n in inspect.signature(SSLConnection).parameters if n[:4] == "ssl_"),
+    ),
+    UnixDomainSocketConnection: (*_LOGS_IN, "path"),
+}
+"""What may stand behind the ? of a URL."""
 
 # A client that blocks lends its settings as well.
 _AWAITED: Final[Mapping[object, type[AbstractConnection]]] = {
@@ -72,11 +100,12 @@ class Address:
             client: only its settings are used, never its connections.
 
         Raises:
-            OptionError: neither is given, both are, or the URL is none of these.
+            OptionError: neither is given, both are, the URL is none of these, or it has
+                options that are none, or that redis-py cannot use.
         """
         if client is not None:
             if url is not None:
-                raise OptionError("url", _safe(url), "give url or redis, not both")
+                raise _refused(url, "give url or redis, not both")
             return cls._of_client(client)
         url = url or os.environ.get("FLOWD_URL")
         if not url:
@@ -89,17 +118,27 @@ class Address:
             address = cls(url, UnixDomainSocketConnection, {})
             address._embedded = url
             return address
-        try:
-            settings: dict[str, object] = {**parse_url(url)}
-        except ValueError as error:
-            rule = "must start with redis://, rediss://, unix:// or embedded:"
-            if "://" in url and url.split("://")[0] in ("redis", "rediss", "unix"):
-                rule = str(error)
-            raise OptionError("url", _safe(url), rule) from None
+        return cls._of_url(url)
+
+    @classmethod
+    def _of_url(cls, url: str) -> Self:
+        scheme, separator, rest = url.partition("://")
+        if not separator or scheme.lower() not in ("redis", "rediss", "unix"):
+            raise _refused(url, _SCHEMES)
+        settings = _FORM if _LATE_LOGIN.search(rest) else _parsed(url)
+        if isinstance(settings, str):
+            raise _refused(url, settings)
         kind = settings.pop("connection_class", Connection)
         assert isinstance(kind, type)
         assert issubclass(kind, AbstractConnection)
-        return cls(_safe(url), kind, settings)
+        known = _OPTIONS[kind]
+        for name in settings:
+            if name not in known:
+                rule = f"{name} is no option of it; known are {', '.join(known)}"
+                raise OptionError("url", _safe(url), rule)
+        address = cls(_safe(url), kind, settings)
+        address._try("url")
+        return address
 
     @classmethod
     def _of_client(cls, client: redis.Redis | redis.asyncio.Redis) -> Address:
@@ -108,22 +147,45 @@ class Address:
         kind = _AWAITED.get(given, given)
         if not issubclass(kind, AbstractConnection):
             rule = f"has connections of the class {given.__name__}; give url= instead"
-            raise OptionError("redis", client, rule)
+            raise OptionError("redis", type(client).__name__, rule)
         settings = {
             k: v for k, v in pool.connection_kwargs.items() if _LENT.fullmatch(k)
         }
         place = settings.get("path") or "{}:{}".format(
             settings.get("host", "localhost"), settings.get("port", 6379)
         )
-        return cls(f"redis at {place}", kind, settings)
+        address = cls(f"redis at {place}", kind, settings)
+        address._try("redis")
+        return address
+
+    def _try(self, option: str) -> None:
+        """Let redis-py make a connection of the settings, without a server."""
+        read_files = methodcaller("get")
+        try:
+            _check_place(self._settings)
+            connection = self._new("flowd", self._settings)
+            if isinstance(connection, SSLConnection):
+                read_files(connection.ssl_context)
+        except Exception as error:  # a client's connections may be of any class
+            rule = f"redis-py cannot use it: {type(error).__name__}: {error}"
+        else:
+            return
+        raise OptionError(option, self._shown, rule)
 
     async def connection(self, name: str) -> AbstractConnection:
-        """A new connection, not yet connected; starts an embedded server if needed."""
+        """A new connection, not yet connected; starts an embedded server if needed.
+
+        Raises:
+            ServerError: the embedded server is not there; as `open_embedded`.
+        """
         settings = dict(self._settings)
         if self._embedded is not None:
             # Asked again each time: the server ends with its owner, and then the next
             # process that asks becomes the owner.
             settings["path"] = await asyncio.to_thread(open_embedded, self._embedded)
+        return self._new(name, settings)
+
+    def _new(self, name: str, settings: Mapping[str, object]) -> AbstractConnection:
         return self._kind(
             **settings,
             client_name=name,
@@ -152,6 +214,36 @@ class Address:
         return hash((self._kind, self._embedded, str(self._settings.get("host"))))
 
 
+def _check_place(settings: Mapping[str, object]) -> None:
+    """Refuse what only the event loop would, and redis-py then take for an outage.
+
+    Raises:
+        ValueError: no host can have the name, or no port the number.
+    """
+    str(settings.get("host", "")).encode("idna")
+    if not 0 <= int(str(settings.get("port", 0))) <= _PORTS:
+        raise ValueError(f"port must be 0 to {_PORTS}")
+
+
+def _parsed(url: str) -> dict[str, object] | str:
+    """What redis-py reads in it, or the rule that it breaks."""
+    try:
+        url.encode()
+        return {**parse_url(url)}
+    except ValueError as error:
+        # In most words of the parser is what it takes for a port, be it the password.
+        said = str(error)
+        return said if said.startswith("Invalid value for") else _FORM
+
+
+def _refused(url: str, rule: str) -> OptionError:
+    """The error about a URL in which a password may stand anywhere."""
+    shown = _safe(url)
+    if "@" not in url:
+        shown = _NO_PORT.sub(":***", shown)
+    return OptionError("url", shown, rule)
+
+
 def _safe(url: str) -> str:
     """The URL without its login."""
-    return _PASSWORD.sub(r"\1=***", _LOGIN.sub("//***@", url))
+    return _VALUE.sub(r"\1***", _LOGIN.sub(r"\1***@", url))

@@ -225,6 +225,7 @@ class Link:
             Unreachable: not connected within `timeout` seconds, or the link is closed;
                 nothing was sent.
             OutcomeUnknown: sent, and then nothing was heard for `timeout` seconds.
+            WrongAddress: the folder of an embedded server cannot be used.
             ServerError: the server refused; the subclass says why.
         """
         return self._ask(_Call(_pack(command), 1, timeout))
@@ -289,7 +290,7 @@ class Link:
                 self._wire = await self._open()
         except ServerError as error:
             failed = error
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # a credential_provider may raise anything
             failed = self._unreachable(error)
         finally:
             self._connecting = None
@@ -305,7 +306,8 @@ class Link:
                 self._wire.ask(call)
 
     def _unreachable(self, error: BaseException) -> ServerError:
-        what = str(error) or "no answer in time"
+        silent = isinstance(error, TimeoutError)
+        what = str(error) or ("no answer in time" if silent else type(error).__name__)
         return Unreachable(f"cannot reach {self._address}: {what}")
 
     async def _open(self) -> _Wire:

@@ -18,6 +18,7 @@ FlowdError
 │   ├── StreamShared       a second group reads the stream
 │   └── FatalError         it will not pass by itself
 │       ├── AccessDenied   wrong password, or a right that is missing
+│       ├── WrongAddress   embedded:PATH, and PATH cannot be a folder
 │       └── WrongKeyType   a key of flowd's holds something else
 ├── BulkError              a batch broke off; says what was sent
 └── LetterNotFound         no dead letter under this id
@@ -57,6 +58,7 @@ __all__ = [
     "Snooze",
     "StreamShared",
     "Unreachable",
+    "WrongAddress",
     "WrongKeyType",
 ]
 
@@ -210,6 +212,10 @@ class FatalError(ServerError):
 
 class AccessDenied(FatalError):
     """The password is wrong, or the user lacks a right (WRONGPASS, NOAUTH, NOPERM)."""
+
+
+class WrongAddress(FatalError, OptionError):
+    """The PATH of `embedded:PATH` cannot be a folder of this user's."""
 
 
 class WrongKeyType(FatalError):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Ack", "DeadLetter", "Outcome", "Release", "Retry"]
+__all__ = ["Ack", "DeadLetter", "Outcome", "Reason", "Release", "Retry"]
+
+Reason: TypeAlias = Literal["failed", "rejected", "undecodable", "crashed"]
+"""Why a job was given up: by its tries, its handler, its form, or its workers' deaths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Release:
 class DeadLetter:
     """Will not run again by itself: keep the entry with the reason."""
 
-    reason: Literal["failed", "rejected", "undecodable", "crashed"]
+    reason: Reason
     error: str
     traceback: str = ""
 

@@ -190,7 +190,8 @@ class Queue(Generic[J]):
 
         Raises:
             StreamShared: another group reads the stream.
-            FatalError: wrong password, a missing right, or a key of another type.
+            FatalError: wrong password, a missing right, a key of another type, or a
+                PATH of `embedded:PATH` that cannot be a folder.
         """
         _, stream = self._open()
         try:

@@ -8,6 +8,7 @@ import redis.exceptions
 
 from flowd.errors import (
     AccessDenied,
+    FatalError,
     GroupMissing,
     IdNotIncreasing,
     NotReady,
@@ -31,6 +32,7 @@ _SIGNS: Final[tuple[tuple[str, type[ServerError], str], ...]] = (
     ("NOGROUP", GroupMissing, ""),
     ("UNBLOCKED the stream key no longer exists", GroupMissing, ""),
     ("WRONGTYPE", WrongKeyType, "a key is not flowd's (`flowd doctor` names it): "),
+    ("DB index", FatalError, "the URL names a database that is not there: "),
     ("NOPERM", AccessDenied, "the Redis user lacks a right: "),
     ("can't run this command or subcommand", AccessDenied, ""),
     ("ACL failure in script", AccessDenied, ""),

@@ -47,6 +47,15 @@ ALERTS: Final = (
         "see /readyz of the worker, and flowd doctor",
     ),
     Alert(
+        "FlowdWorkersGone",
+        f"max by (stream) (max_over_time({table.UP.name}[6h]))"
+        f" unless max by (stream) ({table.UP.name})",
+        "5m",
+        "page",
+        f"no worker of {_STREAM} is left to tell what waits there",
+        "start one and read its log; if the queue was given up, silence this for 6 h",
+    ),
+    Alert(
         "FlowdJobsWaitLong",
         f"max by (server, stream) ({table.OLDEST.name}) > 300",
         "5m",

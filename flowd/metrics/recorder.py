@@ -49,11 +49,6 @@ class Metrics(Middleware):
             for metric in COUNTERS
         }
         self._enqueued = counters[ENQUEUED]
-        self._of_streams = [
-            counter
-            for metric, counter in counters.items()
-            if metric.labels == ("stream",)
-        ]
         self._of_events: dict[str, list[tuple[Metric, Counter]]] = defaultdict(list)
         for metric, counter in counters.items():
             for name in metric.events:
@@ -65,6 +60,13 @@ class Metrics(Middleware):
             buckets=_BUCKETS,
             registry=registry,
         )
+        every: list[tuple[Metric, Counter | Histogram]]
+        every = [*counters.items(), (DURATION, self._duration)]
+        self._begins: dict[str, list[tuple[Metric, Counter | Histogram]]]
+        self._begins = defaultdict(list)
+        for metric, shown in every:
+            if metric.labels:
+                self._begins[metric.begins].append((metric, shown))
 
     async def enqueue(
         self, stream: str, items: Iterable[Item[Job]], send: Send
@@ -95,13 +97,18 @@ class Metrics(Middleware):
 
     def happened(self, event: Event) -> None:
         """Count it."""
-        if event.name == "started":
-            for counter in self._of_streams:
-                # From 0 on: the first that happens is an increase.
-                counter.labels(event.stream)
+        for metric, shown in self._begins.get(event.name, ()):
+            *values, last = _values(metric, event)
+            for kind in metric.kinds or (last,):
+                shown.labels(*values, kind)
         for metric, counter in self._of_events.get(event.name, ()):
-            values = [
-                event.stream if label == "stream" else str(event.details.get(label))
-                for label in metric.labels
-            ]
+            values = _values(metric, event)
             (counter.labels(*values) if values else counter).inc()
+
+
+def _values(metric: Metric, event: Event) -> list[str]:
+    """Of its labels."""
+    return [
+        event.stream if label == "stream" else str(event.details.get(label))
+        for label in metric.labels
+    ]

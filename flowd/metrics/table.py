@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from flowd.event import EventName
+from flowd.outcome import Reason
 
 __all__ = [
     "CONSUMERS",
@@ -46,6 +47,12 @@ class Metric:
     events: tuple[EventName, ...] = ()
     """What a counter counts."""
 
+    kinds: tuple[str, ...] = ()
+    """Every value of the last label, where they are few and known."""
+
+    begins: EventName = "started"
+    """When it is shown as 0, so that Prometheus sees the first as an increase."""
+
 
 ENQUEUED: Final = Metric(
     "flowd_jobs_enqueued_total", "counter", "Jobs that this process enqueued."
@@ -71,6 +78,7 @@ LETTERS: Final = Metric(
     "Jobs that were given up.",
     ("stream", "reason"),
     ("dead_letter",),
+    kinds=get_args(Reason),
 )
 TAKEOVERS: Final = Metric(
     "flowd_takeovers_total",
@@ -114,6 +122,7 @@ RECONNECTS: Final = Metric(
     "Outages of a server that are over.",
     ("server",),
     ("recovery",),
+    begins="outage",
 )
 LAG: Final = Metric(
     "flowd_loop_lags_total",
@@ -134,6 +143,7 @@ DURATION: Final = Metric(
     "histogram",
     "Time that a handler took; result is returned, raised or cancelled.",
     ("stream", "result"),
+    kinds=("returned", "raised", "cancelled"),
 )
 
 _QUEUE: Final = ("server", "stream")

@@ -68,7 +68,8 @@ async def follow(
             # redis-py wraps what the server answered to the login.
             cause = error.__cause__
             said = cause if isinstance(cause, redis.exceptions.RedisError) else error
-            if isinstance(answer := refusal(said), FatalError):
+            answer = error if isinstance(error, FatalError) else refusal(said)
+            if isinstance(answer, FatalError):
                 raise answer from None
             if not failures:
                 lost(f"{address} fails, trying again: {answer}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from flowd.errors import FatalError, OptionError, Unreachable
+from flowd.errors import FatalError, Unreachable, WrongAddress
 from flowd.server.lock import FileLock
 from flowd.server.probe import listens, retire
 from flowd.server.process import Server
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 def is_embedded(url: str) -> bool:
     """Whether `open_embedded` is to be asked where this URL's server is."""
-    return url.startswith(_SCHEME)
+    return url.startswith(_SCHEME) and not url.startswith(f"{_SCHEME}//")
 
 
 def open_embedded(url: str) -> str:
@@ -47,13 +47,13 @@ def open_embedded(url: str) -> str:
             the current folder is later; `~` is expanded.
 
     Raises:
-        OptionError: PATH cannot be a folder of this user's.
+        WrongAddress: PATH cannot be a folder of this user's.
         FatalError: no server was found, or it does not start.
         Unreachable: another process serves PATH but cannot be reached; it may pass.
     """
+    if not is_embedded(url):
+        raise WrongAddress("url", url, "write embedded: or embedded:PATH, without //")
     path = url.removeprefix(_SCHEME)
-    if path.startswith("//"):
-        raise OptionError("url", url, "write embedded: or embedded:PATH, without //")
     with _here.guard:
         return _here.keep(_folder(path)) if path else _here.throw_away()
 
@@ -63,7 +63,7 @@ def _folder(path: str) -> Path:
     try:
         return Path(path).expanduser().resolve()
     except (RuntimeError, ValueError) as error:
-        raise OptionError("url", _SCHEME + path, f"not a path: {error}") from error
+        raise WrongAddress("url", _SCHEME + path, f"not a path: {error}") from error
 
 
 @dataclass
@@ -152,7 +152,7 @@ def _claim(folder: Path) -> FileLock | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return FileLock.take(folder / "lock")
     except OSError as error:
-        raise OptionError(
+        raise WrongAddress(
             "url", f"{_SCHEME}{folder}", f"must be a folder to write in: {error}"
         ) from error
 

@@ -28,6 +28,7 @@ ANSWERS = [
         "ERR The ID is equal or smaller than the target stream top item",
         errors.IdNotIncreasing,
     ),
+    ("ERR DB index is out of range", errors.FatalError),
     ("ERR something else", errors.ServerError),
 ]
 

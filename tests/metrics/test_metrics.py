@@ -101,6 +101,12 @@ async def test_counters_begin_at_zero(
         queue.run()
         await until(lambda: value(metrics, "flowd_takeovers_total", stream=stream) == 0)
         assert value(metrics, "flowd_jobs_done_total", stream=stream) == 0
+        for reason in ("failed", "rejected", "undecodable", "crashed"):
+            letters = "flowd_dead_letters_total"
+            assert value(metrics, letters, stream=stream, reason=reason) == 0
+        for result in ("returned", "raised", "cancelled"):
+            count = "flowd_handler_seconds_count"
+            assert value(metrics, count, stream=stream, result=result) == 0
 
 
 async def test_takeovers_and_lost_leases_are_counted(
@@ -150,10 +156,11 @@ async def test_a_reconnect_is_counted(
         handle = queue.run()
         own_server.kill()
         await until(lambda: queue.failing)
+        server = str(queue.address)
+        assert value(metrics, "flowd_reconnects_total", server=server) == 0
         own_server.start()
         await until(lambda: not queue.failing)
         await handle.shutdown()
-    server = str(queue.address)
     assert value(metrics, "flowd_reconnects_total", server=server) == 1
 
 

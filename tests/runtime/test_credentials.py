@@ -26,32 +26,6 @@ from tests.runtime.faults import Bench, email, events, policy, until
 PASSWORD = "correct-horse"
 
 
-@pytest.mark.parametrize(
-    ("url", "rule"),
-    [
-        ("http://localhost", "must start with redis://, rediss://, unix://"),
-        ("localhost:6379", "must start with redis://"),
-        ("redis://localhost:port", "Port could not be cast"),
-        ("", "give url=… or redis=…, or set FLOWD_URL"),
-    ],
-)
-def test_a_url_that_is_none_is_refused(
-    url: str, rule: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is refused where it is given, before anything is connected."""
-    monkeypatch.delenv("FLOWD_URL", raising=False)
-    with pytest.raises(OptionError, match=rule):
-        Queue(Email, Bench(), url=url)
-
-
-def test_a_refused_url_shows_no_password() -> None:
-    """The login in a URL is not in the error about it."""
-    with pytest.raises(OptionError) as refused:
-        Producer(f"http://me:{PASSWORD}@localhost")
-    assert PASSWORD not in str(refused.value)
-    assert "http://***@localhost" in str(refused.value)
-
-
 def test_a_url_and_a_client_are_one_too_many() -> None:
     """Which of the two would count is not guessed."""
     client = redis.asyncio.Redis(host="localhost")

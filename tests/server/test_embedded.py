@@ -49,6 +49,7 @@ def test_only_its_own_scheme_is_embedded() -> None:
     """`embedded:` with or without a path is embedded, and no other URL is."""
     assert is_embedded("embedded:")
     assert is_embedded("embedded:./jobs")
+    assert not is_embedded("embedded://jobs")
     assert not is_embedded("redis://localhost")
     assert not is_embedded("unix:///run/embedded:")
 
