@@ -31,6 +31,9 @@ class Request:
     target: Target
     letters: DeadLetters[Job]
     wish: Pick
+    last: str
+    """The newest letter that may be meant: what dies later, nobody has asked about."""
+
     options: argparse.Namespace
 
     @property
@@ -46,7 +49,15 @@ class Request:
         self, told: Callable[[], object], *, scan: int = 0, limit: int = 0
     ) -> AsyncIterator[Letter[Job]]:
         """The letters that are meant, as `flowd.ops.letters.pick`."""
-        return pick(self.letters, self.wish, scan=scan, limit=limit, told=told)
+        return pick(
+            self.target.look.stream,
+            self.target.job_class,
+            self.wish,
+            last=self.last,
+            scan=scan,
+            limit=limit,
+            told=told,
+        )
 
 
 def add_pick(parser: argparse.ArgumentParser, limit: int) -> None:
@@ -89,7 +100,7 @@ async def requested(options: argparse.Namespace) -> AsyncGenerator[Request]:
     """
     async with opened(options) as target:
         look = target.look
-        wish = Pick()
+        wish, last = Pick(), await look.stream.last_letter()
         if "error" in options:
             now = await server_time(look.link)
             wish = Pick(
@@ -101,7 +112,7 @@ async def requested(options: argparse.Namespace) -> AsyncGenerator[Request]:
         async with DeadLetters(
             target.job_class, options.url, stream=look.keys.stream, group=look.group
         ) as letters:
-            yield Request(target, letters, wish, options)
+            yield Request(target, letters, wish, last, options)
 
 
 def letter_line(letter: Letter[Job]) -> str:

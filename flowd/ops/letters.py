@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from flowd.deadletter import DeadLetters
+from flowd.deadletter import PAGE, pages
 from flowd.errors import LetterNotFound
 from flowd.job import Job
 from flowd.letter import Letter
+from flowd.stream import Stream
 
 __all__ = ["Pick", "move", "pick"]
 
@@ -37,6 +38,11 @@ class Pick:
     until: datetime | None = None
     """The job died before."""
 
+    @property
+    def sifts(self) -> bool:
+        """Whether each letter has to be looked at."""
+        return bool(self.text or self.fields)
+
     def takes(self, letter: Letter[Job]) -> bool:
         """Whether text and fields are those of a letter."""
         return (self.text in letter.reason or self.text in letter.error) and all(
@@ -45,9 +51,11 @@ class Pick:
 
 
 async def pick(
-    letters: DeadLetters[Job],
+    stream: Stream,
+    job_class: type[Job] | None,
     wish: Pick,
     *,
+    last: str | None = None,
     scan: int = 0,
     limit: int = 0,
     told: Callable[[], object] = lambda: None,
@@ -55,8 +63,10 @@ async def pick(
     """The letters that are meant, the oldest first, of those that are there now.
 
     Args:
-        letters: of the queue.
+        stream: of the queue.
+        job_class: reads the jobs; None: nothing does.
         wish: which.
+        last: the id of the newest letter that counts; None: of the newest there is.
         scan: how many are looked at, at most; 0: all.
         limit: how many are given out, at most; 0: all.
         told: called for each that is looked at.
@@ -65,14 +75,20 @@ async def pick(
         ServerError: the server cannot be asked.
     """
     looked, given = itertools.count(1), itertools.count(1)
-    async for letter in letters.list(since=wish.since, until=wish.until):
-        told()
-        if wish.takes(letter):
-            yield letter
-            if next(given) == limit:
+    # Letters may be large: no more are asked for than can be meant.
+    most = min(filter(None, (PAGE, scan, 0 if wish.sifts else limit)))
+    since, until = wish.since, wish.until
+    async for page in pages(
+        stream, job_class, since=since, until=until, last=last, most=most
+    ):
+        for letter in page:
+            told()
+            if wish.takes(letter):
+                yield letter
+                if next(given) == limit:
+                    return
+            if next(looked) == scan:
                 return
-        if next(looked) == scan:
-            return
 
 
 async def move(
