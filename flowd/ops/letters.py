@@ -10,14 +10,19 @@ from datetime import datetime
 from typing import Final
 
 from flowd.deadletter import PAGE, pages
-from flowd.errors import LetterNotFound
+from flowd.errors import (
+    DecodeError,
+    EncodeError,
+    FlowdError,
+    LetterNotFound,
+    ServerError,
+)
 from flowd.job import Job
 from flowd.letter import Letter
 from flowd.stream import Stream
 
 __all__ = ["Pick", "move", "pick"]
 
-_AT_ONCE: Final = 100
 _BURST: Final = 0.1
 """Of how many seconds a rate is used up at once."""
 
@@ -96,8 +101,8 @@ async def move(
     step: Callable[[Letter[Job]], Awaitable[object]],
     *,
     rate: float | None = None,
-) -> AsyncIterator[Letter[Job]]:
-    """Take a step with each letter, many at once, and yield those with which it worked.
+) -> AsyncIterator[tuple[Letter[Job], FlowdError | None]]:
+    """Take a step with each letter, many at once; yield it, and why it was refused.
 
     Args:
         picked: the letters.
@@ -105,12 +110,13 @@ async def move(
         rate: how many in a second, at most; None: as fast as it goes.
 
     Raises:
-        Exception: what the first step raised that failed otherwise; steps before it,
-            and those taken at once with it, are not undone.
+        Exception: what the first step raised that failed for a reason that is not the
+            letter's; steps before it, and those taken at once with it, are not undone.
+        CancelledError: once the steps under way have ended and were yielded.
     """
-    at_once = _AT_ONCE
+    at_once = PAGE
     if rate is not None:
-        at_once = max(1, min(_AT_ONCE, int(rate * _BURST)))
+        at_once = max(1, min(PAGE, int(rate * _BURST)))
     batch: list[Letter[Job]] = []
     async for letter in picked:
         batch.append(letter)
@@ -127,13 +133,28 @@ async def move(
 
 async def _together(
     batch: list[Letter[Job]], step: Callable[[Letter[Job]], Awaitable[object]]
-) -> AsyncIterator[Letter[Job]]:
-    results = await asyncio.gather(*map(step, batch), return_exceptions=True)
+) -> AsyncIterator[tuple[Letter[Job], FlowdError | None]]:
+    under_way = asyncio.gather(*map(step, batch), return_exceptions=True)
     failed: BaseException | None = None
+    try:
+        results = await asyncio.shield(under_way)
+    except asyncio.CancelledError as cancelled:
+        # Redis carries them out all the same, and whoever goes on has to know.
+        results, failed = await under_way, cancelled
     for letter, result in zip(batch, results, strict=True):
-        if not isinstance(result, BaseException):
-            yield letter
-        elif not isinstance(result, LetterNotFound):
-            failed = failed or result
+        match result:
+            case LetterNotFound():
+                pass
+            case FlowdError() if _is_its_own(result):
+                yield letter, result
+            case BaseException():
+                failed = failed or result
+            case _:
+                yield letter, None
     if failed is not None:
         raise failed
+
+
+def _is_its_own(error: FlowdError) -> bool:
+    """Whether one letter failed, and not what all of them need: a plain refusal."""
+    return type(error) is ServerError or isinstance(error, DecodeError | EncodeError)

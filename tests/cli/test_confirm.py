@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from jobs.email import Email
@@ -18,6 +20,8 @@ from tests.runtime.letters import bury
 
 DEAD: Final = "{emails}:senders:dlq"
 ASKED: Final = "for good? [y/N] "
+CTRL_C: Final = "\x03"
+CTRL_D: Final = "\x04"
 
 
 class Terminal:
@@ -92,3 +96,43 @@ async def test_only_what_was_asked_about_is_deleted(
     assert (code, "1 job deleted" in said) == (0, True)
     ((_, fields),) = raw.entries(DEAD)
     assert fields[b"to"] == b"bert"
+
+
+async def test_the_first_interrupt_ends_the_question(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """Ctrl-C is no answer, and nothing has to be typed behind it."""
+    await bury(redis_url, "emails", Email(to="anna", subject="hi"))
+    with terminal(flowd, "dlq", "purge", "--all") as shown:
+        shown.until(ASKED)
+        shown.type(CTRL_C)
+        code, said = shown.end()
+    assert (code, "Traceback" in said, raw("XLEN", DEAD)) == (130, False, 1)
+
+
+async def test_an_end_of_input_is_a_no(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """Ctrl-D deletes nothing."""
+    await bury(redis_url, "emails", Email(to="anna", subject="hi"))
+    with terminal(flowd, "dlq", "purge", "--all") as shown:
+        shown.until(ASKED)
+        shown.type(CTRL_D)
+        code, said = shown.end()
+    assert (code, said.split()) == (2, ["flowd:", "nothing", "was", "deleted"])
+    assert raw("XLEN", DEAD) == 1
+
+
+async def test_the_question_is_not_in_the_output(
+    flowd: Program, redis_url: str, tmp_path: Path
+) -> None:
+    """What goes to a file is the document that was asked for."""
+    await bury(redis_url, "emails", Email(to="anna", subject="hi"))
+    with (
+        (tmp_path / "out").open("w") as out,
+        terminal(flowd, "dlq", "purge", "--all", "--json", out=out.fileno()) as shown,
+    ):
+        shown.until(ASKED)
+        shown.type("y\n")
+        assert shown.end()[0] == 0
+    assert json.loads((tmp_path / "out").read_text()) == {"purged": 1}

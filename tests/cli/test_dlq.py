@@ -21,6 +21,7 @@ from tests.runtime.letters import GROUP, bury, raw_letters
 
 DEAD = "{emails}:senders:dlq"
 EMAIL = ("--job", "jobs.email:Email")
+CRAWL = ("--job", "jobs.crawl:Crawl", "--stream", "emails", "--group", GROUP)
 
 
 async def set_up(url: str, *names: str) -> None:
@@ -162,29 +163,70 @@ async def test_a_value_that_cannot_be_is_refused(
         raw("XADD", "emails", "*", "to", "anna")
         queue.run()
         await queue.drain()
+    ((letter_id, _),) = raw.entries(DEAD)
     for words, said in (
         (("--set", "to=x"), "--set needs --job"),
         (("--set", "too=x", *EMAIL), "Email has no field 'too'"),
-        (("--set", "to=x", *EMAIL), "with --set: Email.subject: required field"),
+        (
+            ("--set", "url=u", "--set", "priority=high", *CRAWL),
+            "--set: Crawl.priority: ",
+        ),
     ):
         for dry in ((), ("--dry-run",)):
             done = flowd("dlq", "redrive", "--all", *words, *dry)
             assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
             assert said in done.err
+    for dry in ((), ("--dry-run",)):
+        done = flowd("dlq", "redrive", "--all", *EMAIL, "--set", "to=x", *dry)
+        assert (done.code, done.out[:7]) == (2, "0 jobs ")
+        assert f"letter {letter_id}: Email.subject: required field" in done.err
     assert raw("XLEN", DEAD) == 1
     assert enqueued(raw) == []
 
 
-async def test_how_far_it_got_is_said(flowd: Program, redis_url: str, raw: Raw) -> None:
-    """A refusal in the middle is told with the number of those before it."""
-    await set_up(redis_url, "anna", "bert")
-    raw("XADD", DEAD, "*", "to", "not a letter")
+async def test_a_letter_that_is_refused_is_named(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """It keeps no other back, and stays; a dry run does not count it either."""
+    await set_up(redis_url, "anna")
+    foreign = raw("XADD", DEAD, "*", "to", "not a letter")
+    assert isinstance(foreign, bytes)
+    await set_up(redis_url, "bert")
+    packed = raw("XADD", DEAD, "*", "_packed", "x", *_own_fields(raw))
+    assert isinstance(packed, bytes)
+    dry = flowd("dlq", "redrive", "--all", "--dry-run")
     done = flowd("dlq", "redrive", "--all")
-    assert (done.code, done.out) == (3, "")
-    assert done.err.splitlines() == [
-        "2 jobs put back into the stream before it broke off",
-        "flowd: ERR the entry was not written by flowd",
+    assert dry.code == done.code == 3
+    assert dry.out.splitlines()[2:] == ["2 jobs would be put back into the stream"]
+    assert done.out == "2 jobs put back into the stream\n"
+    for each in (dry, done):
+        first, second = each.err.splitlines()
+        assert first.startswith(f"letter {foreign.decode()}: ")
+        assert "not written by flowd" in first
+        assert second.startswith(f"letter {packed.decode()}: ")
+        assert "more than 1,000 fields" in second
+    assert enqueued(raw) == [b"anna", b"bert"]
+    assert [entry for entry, _ in raw.entries(DEAD)] == [
+        foreign.decode(),
+        packed.decode(),
     ]
+
+
+def _own_fields(raw: Raw) -> list[bytes]:
+    """What flowd wrote behind the fields of the newest letter."""
+    return raw_letters(raw, "emails")[-1][-16:]
+
+
+async def test_how_far_it_got_is_said(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """What would fail for every letter ends it, with the number of those before."""
+    await set_up(redis_url, "anna", "bert")
+    with flowd.start("dlq", "redrive", "--all", "--rate", "1/s") as running:
+        await until(lambda: raw("XLEN", "emails") == 1)
+        raw("XGROUP", "CREATE", "emails", "others", "0")
+        assert running.end() == 3
+    assert running.lines[0] == "1 job put back into the stream before it broke off\n"
+    assert "SHARED" in running.lines[1] or "group" in running.lines[1]
+    assert raw("XLEN", DEAD) == 1
 
 
 async def test_whoever_interrupts_knows_how_far_it_got(
