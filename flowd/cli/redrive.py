@@ -11,9 +11,10 @@ from typing import TypeAlias
 from flowd.cli.letters import Request, letter_line
 from flowd.cli.load import UsageError
 from flowd.cli.show import print_json, progress
+from flowd.cli.target import mended
 from flowd.display import printable
 from flowd.errors import DecodeError, FlowdError, ServerError
-from flowd.job import Job, decode
+from flowd.job import Job
 from flowd.letter import Letter
 from flowd.ops.letters import move
 
@@ -101,15 +102,10 @@ def _edit(request: Request) -> Callable[[Letter[Job]], Job | None]:
     new = {name.encode(): value.encode() for name, value in request.options.set}
     names = [name for name, _ in request.options.set]
     job_class = request.target.class_with("--set", names)
-    version = b"%d" % max(job_class.SPEC.version, 1)
 
     def edit(letter: Letter[Job]) -> Job:
-        fields = letter.fields
         try:
-            if fields.get(b"_v", b"1") != version:
-                # The names are those of the newest version, so the rest has to be too.
-                fields = decode(job_class, fields).to_fields()
-            return job_class.from_fields({**fields, **new})
+            return mended(job_class, letter.fields, new)
         except DecodeError as error:
             if error.field in names:
                 raise UsageError(f"--set: {error}") from None
@@ -128,7 +124,7 @@ async def _chosen(
     """The letters that were named, or those that are meant by `--all`."""
     for letter_id in request.options.ids:
         told()
-        yield await request.letters.get(letter_id)
+        yield await request.find(letter_id)
     if request.options.all:
         async for letter in request.picked(told, limit=request.options.limit):
             yield letter
@@ -140,7 +136,7 @@ def _check_choice(request: Request) -> None:
         raise UsageError("give the IDs of letters, or --all")
     if options.ids and (request.is_filtered or options.limit):
         raise UsageError(
-            "--error, --older, --newer, --field and --limit choose among --all"
+            "--error, --older, --newer, --from, --field and --limit choose among --all"
         )
 
 

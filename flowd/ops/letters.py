@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+)
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 from flowd.deadletter import PAGE, pages
+from flowd.delivery import moment
 from flowd.errors import (
     DecodeError,
     EncodeError,
@@ -21,7 +29,7 @@ from flowd.job import Job
 from flowd.letter import Letter
 from flowd.stream import Stream
 
-__all__ = ["Pick", "move", "pick"]
+__all__ = ["Pick", "born_as", "move", "pick"]
 
 _BURST: Final = 0.1
 """Of how many seconds a rate is used up at once."""
@@ -43,16 +51,33 @@ class Pick:
     until: datetime | None = None
     """The job died before."""
 
+    ids: Collection[str] | None = None
+    """One of them is the letter's id; None: whatever it is."""
+
+    job_id: str | None = None
+    """The job's id; None: whatever it is."""
+
     @property
     def sifts(self) -> bool:
         """Whether each letter has to be looked at."""
-        return bool(self.text or self.fields)
+        return replace(self, since=None, until=None) != Pick()
 
     def takes(self, letter: Letter[Job]) -> bool:
-        """Whether text and fields are those of a letter."""
-        return (self.text in letter.reason or self.text in letter.error) and all(
-            letter.fields.get(name) == value for name, value in self.fields.items()
+        """Whether all but the time is true of a letter."""
+        return (
+            (self.text in letter.reason or self.text in letter.error)
+            and (self.ids is None or letter.id in self.ids)
+            and self.job_id in (None, letter.job_id)
+            and all(
+                letter.fields.get(name) == value for name, value in self.fields.items()
+            )
         )
+
+
+def born_as(job_id: str) -> Pick:
+    """The letter of the job with this id, which died no earlier than its id says."""
+    since = moment(job_id.partition("-")[0].encode()) if "-" in job_id else None
+    return Pick(job_id=job_id, since=since)
 
 
 async def pick(

@@ -291,6 +291,7 @@ async def test_export_loses_no_byte(flowd: Program, redis_url: str, raw: Raw) ->
         ("1-1", "--newer", "1h"),
         ("1-1", "--field", "to=x"),
         ("1-1", "--limit", "1"),
+        ("1-1", "--from", "/dev/null"),
         ("--all", "--older", "soon"),
         ("--all", "--field", "to"),
         ("--all", "--limit", "many"),
@@ -310,3 +311,77 @@ async def test_the_letters_of_the_only_queue(flowd: Program, redis_url: str) -> 
     """Where there is one queue, it need not be named."""
     await set_up(redis_url, "anna")
     assert names(flowd) == names(flowd, "--stream", "emails", "--group", GROUP)
+
+
+async def test_a_letter_is_found_by_its_job(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """The log and `flowd tail` know the job's id, so every verb takes it as well."""
+    ids = await bury(
+        redis_url, "emails", *(Email(to=each, subject="hi") for each in "abc")
+    )
+    delayed = "0123456789abcdef0123456789abcdef"
+    fields = raw_letters(raw, "emails")[-1]
+    fields[fields.index(b"_dlq_id") + 1] = delayed.encode()
+    raw("XADD", DEAD, "*", *fields)
+    for each in (*ids, delayed):
+        shown = json.loads(flowd("dlq", "show", each, "--json").out)
+        assert shown["job_id"] == each != shown["id"]
+    assert flowd("dlq", "redrive", ids[1]).code == 0
+    assert flowd("dlq", "purge", "--yes", ids[0], delayed).code == 0
+    assert enqueued(raw) == [b"b"]
+    ((_, left),) = raw.entries(DEAD)
+    assert left[b"to"] == b"c"
+    gone = flowd("dlq", "show", ids[0])
+    assert (gone.code, f"no dead letter {ids[0]} " in gone.err) == (1, True)
+
+
+async def test_the_search_for_a_job_has_a_limit(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """It begins where the job was enqueued, ends after so many, and says so."""
+    first, _, third = await bury(
+        redis_url, "emails", *(Email(to=each, subject="hi") for each in "abc")
+    )
+    kept = raw_letters(raw, "emails")
+    raw("DEL", DEAD)
+    raw("XADD", DEAD, "1000-0", *kept[2])
+    for fields in kept:
+        raw("XADD", DEAD, "*", *fields)
+    assert flowd("dlq", "show", first, "--scan", "1").code == 0
+    cut = flowd("dlq", "show", third, "--scan", "2")
+    assert (cut.code, "among 2 " in cut.err, "--scan 0" in cut.err) == (1, True, True)
+    assert flowd("dlq", "show", third, "--scan", "0").code == 0
+
+
+async def test_no_id_is_that_of_no_letter(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """An empty word deletes nothing, not even what flowd did not write."""
+    await set_up(redis_url, "anna")
+    raw("XADD", DEAD, "*", "to", "not a letter")
+    assert flowd("dlq", "purge", "--yes", "").code == 1
+    assert raw("XLEN", DEAD) == 2
+
+
+async def test_what_a_file_holds_is_purged_and_nothing_else(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """An export is what may be deleted; what came later, or is gone, is passed over."""
+    await set_up(redis_url, *(f"{number}" for number in range(250)), "bert")
+    everything = flowd("dlq", "export", "--raw").out.splitlines(keepends=True)
+    flowd.write("letters.jsonl", "".join(everything[:-1]))
+    flowd("dlq", "purge", "--yes", json.loads(everything[0])["id"])
+    purge = ("dlq", "purge", "--all", "--yes", "--from")
+    done = flowd(*purge, "letters.jsonl")
+    assert (done.code, done.out) == (0, "249 jobs deleted\n")
+    assert names(flowd) == ["bert"]
+
+    flowd.write("empty", "")
+    assert flowd(*purge, "empty").out == "0 jobs deleted\n"
+    flowd.write("cut", everything[-1] + everything[-1][:40])
+    flowd.write("other", '{"id": "1-1"}\n')
+    for name in ("cut", "other", "missing"):
+        done = flowd(*purge, name)
+        assert (done.code, f"cannot read {name}: " in done.err) == (2, True)
+    assert names(flowd) == ["bert"]
