@@ -108,7 +108,7 @@ def _edit(request: Request) -> Callable[[Letter[Job]], Job | None]:
             return mended(job_class, letter.fields, new)
         except DecodeError as error:
             if error.field in names:
-                raise UsageError(f"--set: {error}") from None
+                raise UsageError(f"letter {letter.id} with --set: {error}") from None
             raise
 
     return edit

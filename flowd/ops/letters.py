@@ -161,11 +161,12 @@ async def _together(
 ) -> AsyncIterator[tuple[Letter[Job], FlowdError | None]]:
     under_way = asyncio.gather(*map(step, batch), return_exceptions=True)
     failed: BaseException | None = None
+    interrupted: asyncio.CancelledError | None = None
     try:
         results = await asyncio.shield(under_way)
     except asyncio.CancelledError as cancelled:
         # Redis carries them out all the same, and whoever goes on has to know.
-        results, failed = await under_way, cancelled
+        results, interrupted = await under_way, cancelled
     for letter, result in zip(batch, results, strict=True):
         match result:
             case LetterNotFound():
@@ -176,8 +177,9 @@ async def _together(
                 failed = failed or result
             case _:
                 yield letter, None
-    if failed is not None:
-        raise failed
+    # A lost answer says more than that it was interrupted: some may be carried out.
+    if ended := failed or interrupted:
+        raise ended
 
 
 def _is_its_own(error: FlowdError) -> bool:

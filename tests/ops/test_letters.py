@@ -158,6 +158,27 @@ async def test_steps_under_way_are_counted_when_it_is_cancelled() -> None:
     assert found == [str(number) for number in range(100)]
 
 
+async def test_a_lost_answer_is_told_though_it_is_cancelled() -> None:
+    """Whoever interrupts is not told that none was moved when nobody knows."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def step(_: Letter[Job]) -> None:
+        begun.set()
+        await go.wait()
+        raise OutcomeUnknown("lost")
+
+    async def count() -> int:
+        return len([each async for each in move(letters(1), step)])
+
+    counting = asyncio.ensure_future(count())
+    await begun.wait()
+    counting.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(OutcomeUnknown):
+        await counting
+
+
 @pytest.mark.parametrize(
     ("wish", "taken"),
     [
