@@ -19,11 +19,12 @@ from flowd.letter import Letter, read_letter
 from flowd.session import Session
 from flowd.stream import Stream
 
-__all__ = ["DeadLetters"]
+__all__ = ["PAGE", "DeadLetters", "pages"]
 
 J = TypeVar("J", bound=Job)
 
-_PAGE: Final = 100
+PAGE: Final = 100
+"""How many letters are asked for at once, at most."""
 
 # Redis reads `-` and `+` as the first and the last, and `5` as any id of that moment.
 _ID: Final = re.compile(r"\d+-\d+", re.ASCII)
@@ -194,16 +195,10 @@ class DeadLetters(Generic[J]):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> AsyncIterator[builtins.list[Letter[J]]]:
-        """The letters that are there now, page by page; those that `where` picks."""
-        # What dies meanwhile is left out, or jobs that die again were caught up for ever.
-        last = await self._stream().last_letter()
-        if until is not None:
-            last = min(last, f"({_ms(until)}-0", key=_order)
-        first = "-" if since is None else f"{_ms(since)}"
-        while found := await self._stream().letters(first, last, _PAGE):
-            first = f"({found[-1][0].decode()}"
-            letters = [read_letter(*each, self._job_class) for each in found]
-            picked = [each for each in letters if where is None or where(each)]
+        """Of each page those that `where` picks."""
+        stream, job_class = self._stream(), self._job_class
+        async for page in pages(stream, job_class, since=since, until=until):
+            picked = [each for each in page if where is None or where(each)]
             if picked:
                 yield picked
 
@@ -223,6 +218,38 @@ class DeadLetters(Generic[J]):
         if self._session is None:
             self._session = Session.join(self._address)
         return Stream(self._session.link, *self._place)
+
+
+async def pages(
+    stream: Stream,
+    job_class: type[J] | None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    last: str | None = None,
+    most: int = PAGE,
+) -> AsyncIterator[list[Letter[J]]]:
+    """The letters that are there now, oldest first, page by page.
+
+    Args:
+        stream: of the queue.
+        job_class: reads the jobs; None: nothing does.
+        since: only jobs that died then or later.
+        until: only jobs that died before.
+        last: the id of the newest letter that counts; None: of the newest there is.
+        most: how many letters a page has, at most.
+
+    Raises:
+        ServerError: the server cannot be asked.
+    """
+    # What dies meanwhile is left out, or jobs that die again were caught up for ever.
+    end = last or await stream.last_letter()
+    if until is not None:
+        end = min(end, f"({_ms(until)}-0", key=_order)
+    first = "-" if since is None else f"{_ms(since)}"
+    while found := await stream.letters(first, end, most):
+        first = f"({found[-1][0].decode()}"
+        yield [read_letter(*each, job_class) for each in found]
 
 
 def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Final
 
-from flowd.connection import Argument, Link
+from flowd.connection import TIMEOUT, Argument, Link
 from flowd.refusal import ScriptMissing
 
 __all__ = [
@@ -44,9 +44,14 @@ class Script:
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(
-        self, link: Link, keys: Sequence[str], args: Iterable[Argument]
+        self,
+        link: Link,
+        keys: Sequence[str],
+        args: Iterable[Argument],
+        *,
+        patience: float = TIMEOUT,
     ) -> object:
-        """Run the script and return its raw answer.
+        """Run the script and return its raw answer, for which it has `patience` seconds.
 
         Raises:
             ServerError: as `Link.call`.
@@ -54,10 +59,10 @@ class Script:
         call = (len(keys), *keys, *args)
         if self._often:
             try:
-                return await link.call("EVALSHA", self.sha, *call)
+                return await link.call("EVALSHA", self.sha, *call, timeout=patience)
             except ScriptMissing:
                 pass  # the server is new, or was restarted
-        return await link.call("EVAL", self.source, *call)
+        return await link.call("EVAL", self.source, *call, timeout=patience)
 
 
 ENQUEUE: Final = Script("enqueue")

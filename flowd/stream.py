@@ -20,7 +20,10 @@ from flowd.letter import LETTER_FIELDS
 from flowd.refusal import refusal
 from flowd.steps import Addition, Bury, Requeue, Settled, Tended
 
-__all__ = ["Stream", "registered"]
+__all__ = ["PATIENCE", "Stream", "registered"]
+
+PATIENCE: Final = 30.0
+"""Seconds to wait for whole jobs, which may be large, and the way to them long."""
 
 _PROMOTED_AT_ONCE: Final = 100
 _READ_MARGIN: Final = 1.0
@@ -249,7 +252,7 @@ class Stream:
         Each is its id and its fields as name, value, name, value …
         """
         reply = await self._link.call(
-            "XRANGE", self.keys.dead, first, last, "COUNT", count
+            *("XRANGE", self.keys.dead, first, last, "COUNT", count), timeout=PATIENCE
         )
         return cast("list[tuple[bytes, list[bytes]]]", reply)
 

@@ -45,7 +45,7 @@ _EXAMPLES: Final = """\
   flowd dlq redrive --all --error TimeoutError --rate 50/s
   flowd dlq redrive --all --job jobs.email:Email --field to=x --set to=a@b.c
   flowd dlq export --older 30d --raw > letters.jsonl
-  flowd dlq purge --all --older 30d"""
+  flowd dlq purge --all --from letters.jsonl"""
 
 Action: TypeAlias = Callable[[Request], Awaitable[int]]
 
@@ -71,7 +71,14 @@ def add(commands: Commands) -> None:
         help=f"look at so many letters at most (default: {_SCAN:,}; 0: all)",
     )
     showing = _verb(verbs, "show", "everything about one letter", _show)
-    showing.add_argument("id", metavar="ID")
+    showing.add_argument("id", metavar="ID", help="of the letter or of its job")
+    showing.add_argument(
+        "--scan",
+        metavar="N",
+        type=count,
+        default=_SCAN,
+        help=f"search so many letters for a job at most (default: {_SCAN:,}; 0: all)",
+    )
     exporting = _verb(verbs, "export", "letters as lines of JSON, nothing cut", _export)
     add_pick(exporting, 0)
     redriving = _verb(verbs, "redrive", "put jobs back into their stream", redrive)
@@ -86,7 +93,10 @@ def add(commands: Commands) -> None:
     purging = _verb(verbs, "purge", "delete letters for good", purge)
     purging.add_argument("--yes", action="store_true", help="do not ask")
     for each in (redriving, purging):
-        each.add_argument("ids", metavar="ID", nargs="*")
+        each.set_defaults(scan=_SCAN)
+        each.add_argument(
+            "ids", metavar="ID", nargs="*", help="of letters or of their jobs"
+        )
         each.add_argument(
             "--all", action="store_true", help="all letters, or those that match"
         )
@@ -165,7 +175,7 @@ async def _export(request: Request) -> int:
 
 async def _show(request: Request) -> int:
     target = request.target
-    letter = await request.letters.get(request.options.id)
+    letter = await request.find(request.options.id)
     if request.options.json:
         print_json(letter_as_json(letter, target), indent=True)
         return 0

@@ -29,8 +29,9 @@ from flowd.cli.show import (
     span,
     summary,
 )
-from flowd.cli.target import Target, add_target, check_fields, opened
+from flowd.cli.target import Target, add_target, check_fields, mended, opened
 from flowd.display import printable
+from flowd.job import Job
 from flowd.ops.jobs import JobView, find_job, list_jobs
 from flowd.ops.look import WHOLE, State, server_time
 from flowd.producer import Producer
@@ -55,12 +56,16 @@ of another id, so it is searched for, among those that run and then those that w
 _ENQUEUE: Final = """\
 Enqueue one job and print its id. Values are the text that is on the wire, and the class
 checks them. In --fields a value that is no string is written as JSON, and null is left
-out; --fields - reads from standard input, which other users of the machine do not see."""
+out; --fields - reads from standard input, which other users of the machine do not see.
+
+The `fields` of a dead letter are fit for --fields: flowd's own, as `_key`, are passed
+over, and `_v` says which version the others are of. Without one they are of version 1."""
 
 _ENQUEUING: Final = """\
   flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
   flowd jobs enqueue jobs.email:Email --fields '{"to": "a@b.c", "subject": "hi"}'
-  flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi --delay 10m --key order-17"""
+  flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi --delay 10m --key order-17
+  head -n 1 letters.jsonl | jq .fields | flowd jobs enqueue jobs.email:Email --fields -"""
 
 
 def add(commands: Commands) -> None:
@@ -206,11 +211,10 @@ def _not_found(options: argparse.Namespace, target: Target) -> str:
 
 async def _enqueue(options: argparse.Namespace) -> int:
     job_class = load_job_class(options.job, options.app_dir)
-    values = {**_read_fields(options.fields), **dict(options.values)}
-    check_fields(job_class, values)
-    job = job_class.from_fields(
-        {name.encode(): value.encode() for name, value in values.items()}
-    )
+    new = dict(options.values)
+    entry = _entry(job_class, options.fields)
+    check_fields(job_class, new)
+    job = mended(job_class, _encoded(entry), _encoded(new))
     async with Producer(options.url) as producer:
         job_id = await producer.enqueue(job, delay=options.delay, key=options.key)
     if options.json:
@@ -220,10 +224,24 @@ async def _enqueue(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read_fields(text: str | None) -> dict[str, str]:
-    """The wire text of each field of a JSON object."""
+def _entry(job_class: type[Job], text: str | None) -> dict[str, str]:
+    """The fields of `--fields`, or none, of the version that they are of."""
+    version = max(job_class.SPEC.version, 1)
     if text is None:
-        return {}
+        return {"_v": f"{version}"} if version > 1 else {}
+    fields = _read_fields(text)
+    if fields.get("_v", "1") == f"{version}":
+        # Of an older job the class does not have all names; flowd's own are no field.
+        check_fields(job_class, [name for name in fields if name[:1] != "_"])
+    return fields
+
+
+def _encoded(fields: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {name.encode(): value.encode() for name, value in fields.items()}
+
+
+def _read_fields(text: str) -> dict[str, str]:
+    """The wire text of each field of a JSON object."""
     try:
         found: object = json.loads(sys.stdin.read() if text == "-" else text)
     except ValueError as error:

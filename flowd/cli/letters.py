@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from flowd.cli.options import count, pair, seconds
@@ -14,9 +17,10 @@ from flowd.cli.show import fields_as_json, object_of
 from flowd.cli.target import Target, opened
 from flowd.deadletter import DeadLetters
 from flowd.display import printable
+from flowd.errors import LetterNotFound
 from flowd.job import Job
 from flowd.letter import Letter
-from flowd.ops.letters import Pick, pick
+from flowd.ops.letters import Pick, born_as, pick
 from flowd.ops.look import server_time
 
 __all__ = ["Request", "add_pick", "letter_as_json", "letter_line", "requested"]
@@ -31,6 +35,9 @@ class Request:
     target: Target
     letters: DeadLetters[Job]
     wish: Pick
+    last: str
+    """The newest letter that may be meant: what dies later, nobody has asked about."""
+
     options: argparse.Namespace
 
     @property
@@ -42,11 +49,49 @@ class Request:
         """How many letters the queue has."""
         return (await self.target.look.sizes()).dead
 
+    async def find(self, name: str) -> Letter[Job]:
+        """The letter with this id, or that of the job with this id.
+
+        Of those that died since the job was enqueued, `--scan` are searched.
+
+        Raises:
+            LetterNotFound: there is neither.
+            ServerError: the server cannot be asked.
+        """
+        try:
+            return await self.letters.get(name)
+        except LetterNotFound as error:
+            if not name:  # so is the job of a letter that flowd did not write
+                raise
+            searched, scan = itertools.count(), self.options.scan
+            wish = born_as(name)
+            async for letter in self.picked(
+                lambda: next(searched), wish=wish, scan=scan, limit=1
+            ):
+                return letter
+            text = f"{error}, and none whose job it is"
+            if scan and next(searched) == scan:
+                text += f" among {scan:,} (flowd dlq show ID --scan 0 looks at all)"
+            raise LetterNotFound(text) from None
+
     def picked(
-        self, told: Callable[[], object], *, scan: int = 0, limit: int = 0
+        self,
+        told: Callable[[], object],
+        *,
+        wish: Pick | None = None,
+        scan: int = 0,
+        limit: int = 0,
     ) -> AsyncIterator[Letter[Job]]:
-        """The letters that are meant, as `flowd.ops.letters.pick`."""
-        return pick(self.letters, self.wish, scan=scan, limit=limit, told=told)
+        """The letters that are meant, or wished, as `flowd.ops.letters.pick`."""
+        return pick(
+            self.target.look.stream,
+            self.target.job_class,
+            self.wish if wish is None else wish,
+            last=self.last,
+            scan=scan,
+            limit=limit,
+            told=told,
+        )
 
 
 def add_pick(parser: argparse.ArgumentParser, limit: int) -> None:
@@ -62,6 +107,13 @@ def add_pick(parser: argparse.ArgumentParser, limit: int) -> None:
             type=seconds,
             help=f"the job died {than} ago than AGE, as 90s, 10m, 12h or 30d",
         )
+    chosen.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        type=_ids_in,
+        help="it is in FILE, which `flowd dlq export` wrote",
+    )
     chosen.add_argument(
         "--field",
         metavar="NAME=VALUE",
@@ -89,7 +141,7 @@ async def requested(options: argparse.Namespace) -> AsyncGenerator[Request]:
     """
     async with opened(options) as target:
         look = target.look
-        wish = Pick()
+        wish, last = Pick(), await look.stream.last_letter()
         if "error" in options:
             now = await server_time(look.link)
             wish = Pick(
@@ -97,11 +149,12 @@ async def requested(options: argparse.Namespace) -> AsyncGenerator[Request]:
                 fields={name.encode(): value.encode() for name, value in options.field},
                 since=_ago(now, options.newer),
                 until=_ago(now, options.older),
+                ids=options.source,
             )
         async with DeadLetters(
             target.job_class, options.url, stream=look.keys.stream, group=look.group
         ) as letters:
-            yield Request(target, letters, wish, options)
+            yield Request(target, letters, wish, last, options)
 
 
 def letter_line(letter: Letter[Job]) -> str:
@@ -115,6 +168,23 @@ def letter_as_json(letter: Letter[Job], target: Target) -> dict[str, object]:
     """A letter as a JSON object, its fields as the entry has them."""
     shown = object_of(letter, without=("job", "fields"))
     return {**shown, **fields_as_json(letter.fields, target.hidden(letter.fields))}
+
+
+def _ids_in(name: str) -> frozenset[str]:
+    """The ids of the letters in a file."""
+    try:
+        with Path(name).open(encoding="utf-8") as lines:
+            return frozenset(map(_id_in, lines))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read {name}: {error}") from None
+
+
+def _id_in(line: str) -> str:
+    match json.loads(line):
+        case {"id": str(letter_id), "job_id": str()}:
+            return letter_id
+        case _:
+            raise ValueError(f"this line is no letter: {printable(line, _SHORT)}")
 
 
 def _ago(now: float, age: float | None) -> datetime | None:

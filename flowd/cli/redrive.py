@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from typing import TypeAlias
 
 from flowd.cli.letters import Request, letter_line
 from flowd.cli.load import UsageError
 from flowd.cli.show import print_json, progress
+from flowd.cli.target import mended
 from flowd.display import printable
-from flowd.errors import DecodeError
-from flowd.job import Job, decode
+from flowd.errors import DecodeError, FlowdError, ServerError
+from flowd.job import Job
 from flowd.letter import Letter
 from flowd.ops.letters import move
 
@@ -28,61 +31,68 @@ async def redrive(request: Request) -> int:
     async def step(letter: Letter[Job]) -> None:
         await request.letters.redrive(letter, job=edit(letter))
 
-    if request.options.dry_run:
-        return await _dry_run(request, "redriven", "put back into the stream", edit)
-    return await _each(request, step, "redriven", "put back into the stream")
+    async def trial(letter: Letter[Job]) -> None:
+        _check_origin(letter)
+        edit(letter)
+
+    dry = request.options.dry_run
+    return await _each(
+        request, trial if dry else step, "redriven", "put back into the stream"
+    )
 
 
 async def purge(request: Request) -> int:
     """Delete letters for good."""
     options = request.options
     _check_choice(request)
-    if options.dry_run:
-        return await _dry_run(request, "purged", "deleted", _unchanged)
-    if not options.yes:
-        number = await _number(request)
-        letters = "1 dead letter" if number == 1 else f"{number:,} dead letters"
-        _confirm(f"Delete {letters} of {request.target.name} for good?")
-    return await _each(request, request.letters.purge, "purged", "deleted")
+
+    async def trial(_: Letter[Job]) -> None:
+        pass
+
+    if not (options.yes or options.dry_run):
+        await _confirm(request)
+    step = trial if options.dry_run else request.letters.purge
+    return await _each(request, step, "purged", "deleted")
 
 
 async def _each(request: Request, step: Step, name: str, what: str) -> int:
     options = request.options
+    dry, as_json = options.dry_run, options.json
     # A filter looks at all of them, however few it picks.
     most = len(options.ids) or (0 if request.is_filtered else options.limit)
-    total = most or await request.total()
+    bar = nullcontext(int) if dry else progress(name, most or await request.total())
     moved = 0
+    refused: list[tuple[str, FlowdError]] = []
     try:
-        with progress(name, total) as told:
+        with bar as told:
             chosen = _chosen(request, told)
-            async for _ in move(chosen, step, rate=options.rate):
+            async for letter, error in move(chosen, step, rate=options.rate):
+                if error is not None:
+                    refused.append((letter.id, error))
+                    continue
                 moved += 1
-    except BaseException:
+                if dry and not as_json:
+                    print(letter_line(letter))
+    except BaseException as error:
         # Also a Ctrl-C: whoever goes on from here has to know how far it got.
-        if moved:
+        if (moved or isinstance(error, asyncio.CancelledError)) and not dry:
             print(f"{_jobs(moved)} {what} before it broke off", file=sys.stderr)
+        _print_refused(refused)
         raise
-    if options.json:
-        print_json({name: moved})
+    if as_json:
+        print_json({f"would_be_{name}" if dry else name: moved})
     else:
-        print(f"{_jobs(moved)} {what}")
-    return 0
+        print(f"{_jobs(moved)} {'would be ' if dry else ''}{what}")
+    return _print_refused(refused)
 
 
-async def _dry_run(
-    request: Request, name: str, what: str, edit: Callable[[Letter[Job]], object]
-) -> int:
-    found = 0
-    async for letter in _chosen(request, int):
-        edit(letter)
-        found += 1
-        if not request.options.json:
-            print(letter_line(letter))
-    if request.options.json:
-        print_json({f"would_be_{name}": found})
-    else:
-        print(f"{_jobs(found)} would be {what}")
-    return 0
+def _print_refused(refused: list[tuple[str, FlowdError]]) -> int:
+    """Name each letter that could not be moved; returns the exit code."""
+    for letter_id, error in refused:
+        print(f"letter {letter_id}: {printable(str(error))}", file=sys.stderr)
+    if any(isinstance(error, ServerError) for _, error in refused):
+        return 3
+    return 2 if refused else 0
 
 
 def _edit(request: Request) -> Callable[[Letter[Job]], Job | None]:
@@ -90,19 +100,16 @@ def _edit(request: Request) -> Callable[[Letter[Job]], Job | None]:
     if not request.options.set:
         return _unchanged
     new = {name.encode(): value.encode() for name, value in request.options.set}
-    job_class = request.target.class_with("--set", [n for n, _ in request.options.set])
-
-    version = b"%d" % max(job_class.SPEC.version, 1)
+    names = [name for name, _ in request.options.set]
+    job_class = request.target.class_with("--set", names)
 
     def edit(letter: Letter[Job]) -> Job:
-        fields = letter.fields
         try:
-            if fields.get(b"_v", b"1") != version:
-                # The names are those of the newest version, so the rest has to be too.
-                fields = decode(job_class, fields).to_fields()
-            return job_class.from_fields({**fields, **new})
+            return mended(job_class, letter.fields, new)
         except DecodeError as error:
-            raise UsageError(f"letter {letter.id} with --set: {error}") from None
+            if error.field in names:
+                raise UsageError(f"letter {letter.id} with --set: {error}") from None
+            raise
 
     return edit
 
@@ -117,7 +124,7 @@ async def _chosen(
     """The letters that were named, or those that are meant by `--all`."""
     for letter_id in request.options.ids:
         told()
-        yield await request.letters.get(letter_id)
+        yield await request.find(letter_id)
     if request.options.all:
         async for letter in request.picked(told, limit=request.options.limit):
             yield letter
@@ -129,20 +136,43 @@ def _check_choice(request: Request) -> None:
         raise UsageError("give the IDs of letters, or --all")
     if options.ids and (request.is_filtered or options.limit):
         raise UsageError(
-            "--error, --older, --newer, --field and --limit choose among --all"
+            "--error, --older, --newer, --from, --field and --limit choose among --all"
         )
 
 
-async def _number(request: Request) -> int:
-    """How many letters are meant."""
-    return sum([1 async for _ in _chosen(request, int)])
+def _check_origin(letter: Letter[Job]) -> None:
+    """Refuse what Redis would."""
+    if letter.reason == "unknown":
+        raise ServerError(letter.error)
+    if b"_packed" in letter.fields:
+        raise ServerError("the entry has more than 1,000 fields")
 
 
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
+async def _confirm(request: Request) -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("purging cannot be undone: confirm it with --yes")
-    if input(f"{printable(question)} [y/N] ").strip().lower() not in ("y", "yes"):
+    number = sum([1 async for _ in _chosen(request, int)])
+    letters = "1 dead letter" if number == 1 else f"{number:,} dead letters"
+    place = printable(request.target.name)
+    question = f"Delete {letters} of {place} for good? [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    if (await _typed()).strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was deleted")
+
+
+async def _typed() -> str:
+    """The line that somebody types; empty if it is Ctrl-D."""
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    # Not with `input`, which would keep the loop from ending at a Ctrl-C.
+    loop.add_reader(sys.stdin, typed.set)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    line = sys.stdin.readline()
+    if not line:
+        print(file=sys.stderr)
+    return line
 
 
 def _jobs(count: int) -> str:

@@ -17,7 +17,7 @@ from flowd.secret import stand_ins
 from flowd.session import Session
 from flowd.stream import registered
 
-__all__ = ["Target", "add_target", "check_fields", "opened"]
+__all__ = ["Target", "add_target", "check_fields", "mended", "opened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,20 @@ def check_fields(job_class: type[Job], names: Collection[str]) -> None:
         if name not in spec.fields:
             known = ", ".join(spec.fields) or "none"
             raise UsageError(f"{spec.name} has no field {name!r}; it has {known}")
+
+
+def mended(
+    job_class: type[Job], fields: Mapping[bytes, bytes], new: Mapping[bytes, bytes]
+) -> Job:
+    """The job that an entry is once fields have new values.
+
+    Raises:
+        DecodeError: the class cannot read it.
+    """
+    if fields.get(b"_v", b"1") != b"%d" % max(job_class.SPEC.version, 1):
+        # The names are those of the newest version, so the rest has to be too.
+        fields = decode(job_class, fields).to_fields()
+    return job_class.from_fields({**fields, **new})
 
 
 def add_target(parser: argparse.ArgumentParser, *, fields: bool = True) -> None:

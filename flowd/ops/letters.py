@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+)
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from flowd.deadletter import DeadLetters
-from flowd.errors import LetterNotFound
+from flowd.deadletter import PAGE, pages
+from flowd.delivery import moment
+from flowd.errors import (
+    DecodeError,
+    EncodeError,
+    FlowdError,
+    LetterNotFound,
+    ServerError,
+)
 from flowd.job import Job
 from flowd.letter import Letter
+from flowd.stream import Stream
 
-__all__ = ["Pick", "move", "pick"]
+__all__ = ["Pick", "born_as", "move", "pick"]
 
-_AT_ONCE: Final = 100
 _BURST: Final = 0.1
 """Of how many seconds a rate is used up at once."""
 
@@ -37,17 +51,41 @@ class Pick:
     until: datetime | None = None
     """The job died before."""
 
+    ids: Collection[str] | None = None
+    """One of them is the letter's id; None: whatever it is."""
+
+    job_id: str | None = None
+    """The job's id; None: whatever it is."""
+
+    @property
+    def sifts(self) -> bool:
+        """Whether each letter has to be looked at."""
+        return replace(self, since=None, until=None) != Pick()
+
     def takes(self, letter: Letter[Job]) -> bool:
-        """Whether text and fields are those of a letter."""
-        return (self.text in letter.reason or self.text in letter.error) and all(
-            letter.fields.get(name) == value for name, value in self.fields.items()
+        """Whether all but the time is true of a letter."""
+        return (
+            (self.text in letter.reason or self.text in letter.error)
+            and (self.ids is None or letter.id in self.ids)
+            and self.job_id in (None, letter.job_id)
+            and all(
+                letter.fields.get(name) == value for name, value in self.fields.items()
+            )
         )
 
 
+def born_as(job_id: str) -> Pick:
+    """The letter of the job with this id, which died no earlier than its id says."""
+    since = moment(job_id.partition("-")[0].encode()) if "-" in job_id else None
+    return Pick(job_id=job_id, since=since)
+
+
 async def pick(
-    letters: DeadLetters[Job],
+    stream: Stream,
+    job_class: type[Job] | None,
     wish: Pick,
     *,
+    last: str | None = None,
     scan: int = 0,
     limit: int = 0,
     told: Callable[[], object] = lambda: None,
@@ -55,8 +93,10 @@ async def pick(
     """The letters that are meant, the oldest first, of those that are there now.
 
     Args:
-        letters: of the queue.
+        stream: of the queue.
+        job_class: reads the jobs; None: nothing does.
         wish: which.
+        last: the id of the newest letter that counts; None: of the newest there is.
         scan: how many are looked at, at most; 0: all.
         limit: how many are given out, at most; 0: all.
         told: called for each that is looked at.
@@ -65,14 +105,20 @@ async def pick(
         ServerError: the server cannot be asked.
     """
     looked, given = itertools.count(1), itertools.count(1)
-    async for letter in letters.list(since=wish.since, until=wish.until):
-        told()
-        if wish.takes(letter):
-            yield letter
-            if next(given) == limit:
+    # Letters may be large: no more are asked for than can be meant.
+    most = min(filter(None, (PAGE, scan, 0 if wish.sifts else limit)))
+    since, until = wish.since, wish.until
+    async for page in pages(
+        stream, job_class, since=since, until=until, last=last, most=most
+    ):
+        for letter in page:
+            told()
+            if wish.takes(letter):
+                yield letter
+                if next(given) == limit:
+                    return
+            if next(looked) == scan:
                 return
-        if next(looked) == scan:
-            return
 
 
 async def move(
@@ -80,8 +126,8 @@ async def move(
     step: Callable[[Letter[Job]], Awaitable[object]],
     *,
     rate: float | None = None,
-) -> AsyncIterator[Letter[Job]]:
-    """Take a step with each letter, many at once, and yield those with which it worked.
+) -> AsyncIterator[tuple[Letter[Job], FlowdError | None]]:
+    """Take a step with each letter, many at once; yield it, and why it was refused.
 
     Args:
         picked: the letters.
@@ -89,12 +135,13 @@ async def move(
         rate: how many in a second, at most; None: as fast as it goes.
 
     Raises:
-        Exception: what the first step raised that failed otherwise; steps before it,
-            and those taken at once with it, are not undone.
+        Exception: what the first step raised that failed for a reason that is not the
+            letter's; steps before it, and those taken at once with it, are not undone.
+        CancelledError: once the steps under way have ended and were yielded.
     """
-    at_once = _AT_ONCE
+    at_once = PAGE
     if rate is not None:
-        at_once = max(1, min(_AT_ONCE, int(rate * _BURST)))
+        at_once = max(1, min(PAGE, int(rate * _BURST)))
     batch: list[Letter[Job]] = []
     async for letter in picked:
         batch.append(letter)
@@ -111,13 +158,30 @@ async def move(
 
 async def _together(
     batch: list[Letter[Job]], step: Callable[[Letter[Job]], Awaitable[object]]
-) -> AsyncIterator[Letter[Job]]:
-    results = await asyncio.gather(*map(step, batch), return_exceptions=True)
+) -> AsyncIterator[tuple[Letter[Job], FlowdError | None]]:
+    under_way = asyncio.gather(*map(step, batch), return_exceptions=True)
     failed: BaseException | None = None
+    interrupted: asyncio.CancelledError | None = None
+    try:
+        results = await asyncio.shield(under_way)
+    except asyncio.CancelledError as cancelled:
+        # Redis carries them out all the same, and whoever goes on has to know.
+        results, interrupted = await under_way, cancelled
     for letter, result in zip(batch, results, strict=True):
-        if not isinstance(result, BaseException):
-            yield letter
-        elif not isinstance(result, LetterNotFound):
-            failed = failed or result
-    if failed is not None:
-        raise failed
+        match result:
+            case LetterNotFound():
+                pass
+            case FlowdError() if _is_its_own(result):
+                yield letter, result
+            case BaseException():
+                failed = failed or result
+            case _:
+                yield letter, None
+    # A lost answer says more than that it was interrupted: some may be carried out.
+    if ended := failed or interrupted:
+        raise ended
+
+
+def _is_its_own(error: FlowdError) -> bool:
+    """Whether one letter failed, and not what all of them need: a plain refusal."""
+    return type(error) is ServerError or isinstance(error, DecodeError | EncodeError)

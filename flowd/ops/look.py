@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
 from flowd import scripts
-from flowd.connection import Argument, Link
+from flowd.connection import TIMEOUT, Argument, Link
 from flowd.errors import GroupMissing, ServerError, WrongKeyType
 from flowd.keys import Keys
-from flowd.stream import Stream
+from flowd.stream import PATIENCE, Stream
 
 __all__ = [
     "PAGE",
@@ -36,8 +36,6 @@ PAGE: Final = 100
 
 WHOLE: Final = 1 << 40
 """More bytes than any value has: none of it is cut off."""
-
-_PATIENCE: Final = 30.0
 
 
 class Progress(NamedTuple):
@@ -139,9 +137,8 @@ class Look:
         self, key: str, first: str, last: str, count: int
     ) -> list[tuple[bytes, list[bytes]]]:
         """Entries of the stream or of its dead letters, whole, as `Stream.letters`."""
-        # A page may be large, and the way to it long.
         reply = await self.link.call(
-            "XRANGE", key, first, last, "COUNT", count, timeout=_PATIENCE
+            "XRANGE", key, first, last, "COUNT", count, timeout=PATIENCE
         )
         return cast("list[tuple[bytes, list[bytes]]]", reply)
 
@@ -266,7 +263,12 @@ class Look:
     async def _ask(self, most: int, *question: Argument) -> list[Row]:
         own = self.keys
         keys = [own.stream, own.delayed, own.bodies, own.progress]
-        reply = await scripts.LOOK.run(self.link, keys, [self.group, most, *question])
+        reply = await scripts.LOOK.run(
+            self.link,
+            keys,
+            [self.group, most, *question],
+            patience=PATIENCE if most == WHOLE else TIMEOUT,
+        )
         rows = cast(
             "list[tuple[bytes, bytes, list[bytes], bytes, bytes, int, int, bytes]]",
             reply,

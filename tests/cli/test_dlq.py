@@ -21,6 +21,7 @@ from tests.runtime.letters import GROUP, bury, raw_letters
 
 DEAD = "{emails}:senders:dlq"
 EMAIL = ("--job", "jobs.email:Email")
+CRAWL = ("--job", "jobs.crawl:Crawl", "--stream", "emails", "--group", GROUP)
 
 
 async def set_up(url: str, *names: str) -> None:
@@ -162,29 +163,70 @@ async def test_a_value_that_cannot_be_is_refused(
         raw("XADD", "emails", "*", "to", "anna")
         queue.run()
         await queue.drain()
+    ((letter_id, _),) = raw.entries(DEAD)
     for words, said in (
         (("--set", "to=x"), "--set needs --job"),
         (("--set", "too=x", *EMAIL), "Email has no field 'too'"),
-        (("--set", "to=x", *EMAIL), "with --set: Email.subject: required field"),
+        (
+            ("--set", "url=u", "--set", "priority=high", *CRAWL),
+            "--set: Crawl.priority: ",
+        ),
     ):
         for dry in ((), ("--dry-run",)):
             done = flowd("dlq", "redrive", "--all", *words, *dry)
             assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
             assert said in done.err
+    for dry in ((), ("--dry-run",)):
+        done = flowd("dlq", "redrive", "--all", *EMAIL, "--set", "to=x", *dry)
+        assert (done.code, done.out[:7]) == (2, "0 jobs ")
+        assert f"letter {letter_id}: Email.subject: required field" in done.err
     assert raw("XLEN", DEAD) == 1
     assert enqueued(raw) == []
 
 
-async def test_how_far_it_got_is_said(flowd: Program, redis_url: str, raw: Raw) -> None:
-    """A refusal in the middle is told with the number of those before it."""
-    await set_up(redis_url, "anna", "bert")
-    raw("XADD", DEAD, "*", "to", "not a letter")
+async def test_a_letter_that_is_refused_is_named(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """It keeps no other back, and stays; a dry run does not count it either."""
+    await set_up(redis_url, "anna")
+    foreign = raw("XADD", DEAD, "*", "to", "not a letter")
+    assert isinstance(foreign, bytes)
+    await set_up(redis_url, "bert")
+    packed = raw("XADD", DEAD, "*", "_packed", "x", *_own_fields(raw))
+    assert isinstance(packed, bytes)
+    dry = flowd("dlq", "redrive", "--all", "--dry-run")
     done = flowd("dlq", "redrive", "--all")
-    assert (done.code, done.out) == (3, "")
-    assert done.err.splitlines() == [
-        "2 jobs put back into the stream before it broke off",
-        "flowd: ERR the entry was not written by flowd",
+    assert dry.code == done.code == 3
+    assert dry.out.splitlines()[2:] == ["2 jobs would be put back into the stream"]
+    assert done.out == "2 jobs put back into the stream\n"
+    for each in (dry, done):
+        first, second = each.err.splitlines()
+        assert first.startswith(f"letter {foreign.decode()}: ")
+        assert "not written by flowd" in first
+        assert second.startswith(f"letter {packed.decode()}: ")
+        assert "more than 1,000 fields" in second
+    assert enqueued(raw) == [b"anna", b"bert"]
+    assert [entry for entry, _ in raw.entries(DEAD)] == [
+        foreign.decode(),
+        packed.decode(),
     ]
+
+
+def _own_fields(raw: Raw) -> list[bytes]:
+    """What flowd wrote behind the fields of the newest letter."""
+    return raw_letters(raw, "emails")[-1][-16:]
+
+
+async def test_how_far_it_got_is_said(flowd: Program, redis_url: str, raw: Raw) -> None:
+    """What would fail for every letter ends it, with the number of those before."""
+    await set_up(redis_url, "anna", "bert")
+    with flowd.start("dlq", "redrive", "--all", "--rate", "1/s") as running:
+        await until(lambda: raw("XLEN", "emails") == 1)
+        raw("XGROUP", "CREATE", "emails", "others", "0")
+        assert running.end() == 3
+    assert running.lines[0] == "1 job put back into the stream before it broke off\n"
+    assert "SHARED" in running.lines[1] or "group" in running.lines[1]
+    assert raw("XLEN", DEAD) == 1
 
 
 async def test_whoever_interrupts_knows_how_far_it_got(
@@ -249,6 +291,7 @@ async def test_export_loses_no_byte(flowd: Program, redis_url: str, raw: Raw) ->
         ("1-1", "--newer", "1h"),
         ("1-1", "--field", "to=x"),
         ("1-1", "--limit", "1"),
+        ("1-1", "--from", "/dev/null"),
         ("--all", "--older", "soon"),
         ("--all", "--field", "to"),
         ("--all", "--limit", "many"),
@@ -268,3 +311,77 @@ async def test_the_letters_of_the_only_queue(flowd: Program, redis_url: str) -> 
     """Where there is one queue, it need not be named."""
     await set_up(redis_url, "anna")
     assert names(flowd) == names(flowd, "--stream", "emails", "--group", GROUP)
+
+
+async def test_a_letter_is_found_by_its_job(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """The log and `flowd tail` know the job's id, so every verb takes it as well."""
+    ids = await bury(
+        redis_url, "emails", *(Email(to=each, subject="hi") for each in "abc")
+    )
+    delayed = "0123456789abcdef0123456789abcdef"
+    fields = raw_letters(raw, "emails")[-1]
+    fields[fields.index(b"_dlq_id") + 1] = delayed.encode()
+    raw("XADD", DEAD, "*", *fields)
+    for each in (*ids, delayed):
+        shown = json.loads(flowd("dlq", "show", each, "--json").out)
+        assert shown["job_id"] == each != shown["id"]
+    assert flowd("dlq", "redrive", ids[1]).code == 0
+    assert flowd("dlq", "purge", "--yes", ids[0], delayed).code == 0
+    assert enqueued(raw) == [b"b"]
+    ((_, left),) = raw.entries(DEAD)
+    assert left[b"to"] == b"c"
+    gone = flowd("dlq", "show", ids[0])
+    assert (gone.code, f"no dead letter {ids[0]} " in gone.err) == (1, True)
+
+
+async def test_the_search_for_a_job_has_a_limit(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """It begins where the job was enqueued, ends after so many, and says so."""
+    first, _, third = await bury(
+        redis_url, "emails", *(Email(to=each, subject="hi") for each in "abc")
+    )
+    kept = raw_letters(raw, "emails")
+    raw("DEL", DEAD)
+    raw("XADD", DEAD, "1000-0", *kept[2])
+    for fields in kept:
+        raw("XADD", DEAD, "*", *fields)
+    assert flowd("dlq", "show", first, "--scan", "1").code == 0
+    cut = flowd("dlq", "show", third, "--scan", "2")
+    assert (cut.code, "among 2 " in cut.err, "--scan 0" in cut.err) == (1, True, True)
+    assert flowd("dlq", "show", third, "--scan", "0").code == 0
+
+
+async def test_no_id_is_that_of_no_letter(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """An empty word deletes nothing, not even what flowd did not write."""
+    await set_up(redis_url, "anna")
+    raw("XADD", DEAD, "*", "to", "not a letter")
+    assert flowd("dlq", "purge", "--yes", "").code == 1
+    assert raw("XLEN", DEAD) == 2
+
+
+async def test_what_a_file_holds_is_purged_and_nothing_else(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """An export is what may be deleted; what came later, or is gone, is passed over."""
+    await set_up(redis_url, *(f"{number}" for number in range(250)), "bert")
+    everything = flowd("dlq", "export", "--raw").out.splitlines(keepends=True)
+    flowd.write("letters.jsonl", "".join(everything[:-1]))
+    flowd("dlq", "purge", "--yes", json.loads(everything[0])["id"])
+    purge = ("dlq", "purge", "--all", "--yes", "--from")
+    done = flowd(*purge, "letters.jsonl")
+    assert (done.code, done.out) == (0, "249 jobs deleted\n")
+    assert names(flowd) == ["bert"]
+
+    flowd.write("empty", "")
+    assert flowd(*purge, "empty").out == "0 jobs deleted\n"
+    flowd.write("cut", everything[-1] + everything[-1][:40])
+    flowd.write("other", '{"id": "1-1"}\n')
+    for name in ("cut", "other", "missing"):
+        done = flowd(*purge, name)
+        assert (done.code, f"cannot read {name}: " in done.err) == (2, True)
+    assert names(flowd) == ["bert"]

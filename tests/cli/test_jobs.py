@@ -13,9 +13,11 @@ from flowd import Item, Queue
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.cli.program import Program
+from tests.house.sources import ROOT
 from tests.raw import Raw
 from tests.runtime.expire import die_with, expire
 from tests.runtime.faults import Bench, email
+from tests.runtime.jobs.report import Report
 
 GROUP = "senders"
 LARGE = tuple(f"{name}={'x' * 100_000}" for name in ("to", "subject", "body"))
@@ -122,6 +124,41 @@ async def test_enqueue(flowd: Program, redis_url: str, raw: Raw) -> None:
         b"w",
     ]
     assert Crawl.from_fields(raw.entries("crawl")[2][1]).priority == 4
+
+
+async def test_the_fields_of_a_letter_are_enqueued_again(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """What flowd wrote beside them is passed over; a name of nobody is refused."""
+    own = {"_key": "k", "_traceparent": "00-1", "_attempt": "4", "_at": "1", "_id": "x"}
+    given = {"to": "anna", "subject": "hi", **own}
+    words = ("jobs", "enqueue", "jobs.email:Email", "--fields", "-")
+    done = flowd(*words, text=json.dumps(given))
+    assert done.code == 0, done.err
+    ((_, fields),) = raw.entries("emails")
+    assert fields == {b"to": b"anna", b"subject": b"hi"}
+    assert flowd(*words, text=json.dumps(given | {"too": "x"})).code == 2
+
+
+async def test_an_older_job_is_enqueued_as_one_of_today(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """`_v` is honoured as a worker does; names that are typed are the newest ones."""
+    second = {"customer": 9, "day": "2026-01-02", "format": "csv", "password": "abc"}
+    enqueue = ("jobs", "enqueue", "tests.runtime.jobs.report:Report")
+    app_dir = ("--app-dir", str(ROOT))
+    given = (*app_dir, "--fields", "-")
+    text = json.dumps(second | {"_v": "2"})
+    done = flowd(*enqueue, 'formats=["pdf"]', *given, text=text)
+    assert done.code == 0, done.err
+    newest = ("customer=9", 'days=["2026-01-02"]', 'formats=["pdf"]', "token=abc")
+    done = flowd(*enqueue, *newest, *app_dir)
+    assert done.code == 0, done.err
+    (_, first), (_, other) = raw.entries("report")
+    assert first == other
+    assert Report.from_fields(first).token == "abc"
+    newer = flowd(*enqueue, *given, text=json.dumps(second | {"_v": "4"}))
+    assert (newer.code, "is of version 4" in newer.err) == (2, True)
 
 
 async def test_enqueue_once_and_later(flowd: Program, redis_url: str, raw: Raw) -> None:

@@ -105,6 +105,27 @@ def test_every_question_has_a_limit(
 
 
 @pytest.mark.parametrize(
+    ("line", "most"),
+    [
+        ("dlq list -n 2 --newer 1h", 3),  # one behind the last tells of others
+        ("dlq list --error ValueError --scan 7", 7),
+        ("dlq export -n 2 --raw", 2),
+        ("dlq purge --all --yes -n 2", 2),
+        ("dlq export -n 2 --raw --error ValueError", 100),
+    ],
+)
+def test_no_more_letters_are_read_than_can_be_meant(
+    redis_url: str, raw: Raw, line: str, most: int
+) -> None:
+    """Each may be large; where each has to be looked at, a page is."""
+    fill(raw, 150, running=10)
+    with Raw(redis_url) as watcher:
+        watcher("MONITOR")
+        seen = commands_of(line, redis_url, watcher)
+    assert {words[5] for words in seen if words[0] == "XRANGE"} == {f"{most}"}
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "KEYS *",

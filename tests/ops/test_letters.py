@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flowd import Job, Letter, LetterNotFound, ServerError
+from flowd import (
+    DecodeError,
+    EncodeError,
+    Job,
+    Letter,
+    LetterNotFound,
+    OutcomeUnknown,
+    ServerError,
+    Unreachable,
+)
 from flowd.ops.letters import Pick, move
 from tests.runtime.faults import until
 
@@ -62,7 +71,7 @@ class Steps:
 
 async def moved(count: int, steps: Steps, rate: float | None = None) -> list[int]:
     """With which letters it worked."""
-    return [int(each.id) async for each in move(letters(count), steps, rate=rate)]
+    return [int(each.id) async for each, _ in move(letters(count), steps, rate=rate)]
 
 
 async def test_every_letter_is_moved_once() -> None:
@@ -99,17 +108,75 @@ async def test_what_is_gone_is_passed_over() -> None:
 
 async def test_a_failure_ends_it_behind_those_that_worked() -> None:
     """Whoever counts what was yielded knows how many were moved."""
-    steps = Steps({"102": ServerError("refused"), "104": ServerError("later")})
+    steps = Steps({"102": Unreachable("no server"), "104": OutcomeUnknown("later")})
     found: list[str] = []
 
     async def count() -> None:
-        async for each in move(letters(300), steps):
-            found.append(each.id)  # noqa: PERF401 - what was found before it fails
+        async for each, error in move(letters(300), steps):
+            assert error is None
+            found.append(each.id)
 
-    with pytest.raises(ServerError, match="refused"):
+    with pytest.raises(Unreachable, match="no server"):
         await count()
     assert found == [str(number) for number in range(200) if number not in (102, 104)]
     assert len(steps.times) == 200
+
+
+async def test_a_letter_that_is_refused_keeps_no_other_back() -> None:
+    """It is yielded with the reason, and all others are moved."""
+    failures = {
+        "2": ServerError("not flowd's"),
+        "7": EncodeError("Email", "to", "too large", "x"),
+        "8": DecodeError("Email", "to", "missing"),
+    }
+    steps = Steps({**failures})
+    found = [pair async for pair in move(letters(150), steps)]
+    assert len(found) == 150
+    assert {each.id: error for each, error in found if error} == failures
+
+
+async def test_steps_under_way_are_counted_when_it_is_cancelled() -> None:
+    """They end and are yielded, and no other is begun."""
+    begun, go = asyncio.Event(), asyncio.Event()
+    found: list[str] = []
+
+    async def step(_: Letter[Job]) -> None:
+        begun.set()
+        await go.wait()
+
+    async def count() -> None:
+        async for each, _ in move(letters(300), step):
+            found.append(each.id)
+
+    counting = asyncio.ensure_future(count())
+    await begun.wait()
+    counting.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await counting
+    assert found == [str(number) for number in range(100)]
+
+
+async def test_a_lost_answer_is_told_though_it_is_cancelled() -> None:
+    """Whoever interrupts is not told that none was moved when nobody knows."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def step(_: Letter[Job]) -> None:
+        begun.set()
+        await go.wait()
+        raise OutcomeUnknown("lost")
+
+    async def count() -> int:
+        return len([each async for each in move(letters(1), step)])
+
+    counting = asyncio.ensure_future(count())
+    await begun.wait()
+    counting.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(OutcomeUnknown):
+        await counting
 
 
 @pytest.mark.parametrize(
