@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 K = TypeVar("K", bytes, str)
-N = TypeVar("N", int, float, Decimal)
+N = TypeVar("N", bound=int | float | Decimal)
 S = TypeVar("S", bound=Sized)
 
 
@@ -39,9 +39,16 @@ def bounded(
     max: float | None = None,  # noqa: A002 - the schema's own word
 ) -> N:
     """Refuse a number below `min` or above `max`; NaN is outside of every bound."""
-    if min is not None and not value >= min:
+    if isinstance(value, Decimal):
+        # The double that holds a bound is only next to what the schema spells.
+        below = min is not None and not value >= Decimal(str(min))
+        above = max is not None and not value <= Decimal(str(max))
+    else:
+        below = min is not None and not value >= min
+        above = max is not None and not value <= max
+    if below:
         raise CodecError(f"below {min}")
-    if max is not None and not value <= max:
+    if above:
         raise CodecError(f"above {max}")
     return value
 

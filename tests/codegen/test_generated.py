@@ -191,12 +191,21 @@ _BOUNDED = {
 }
 
 
+@pytest.mark.parametrize("rate", ["0.1", "99.3"])
+def test_a_decimal_may_be_its_bound(rate: str) -> None:
+    """Doubles are next to these numbers, and are not what is compared."""
+    job = Constraints.from_fields({**_BOUNDED, b"rate": rate.encode()})
+    assert job.to_fields()[b"rate"] == rate.encode()
+
+
 @pytest.mark.parametrize(
     ("field", "raw", "reason"),
     [
         (b"priority", b"10", "above 9"),
         (b"ratio", b"NaN", "below 0.0"),
         (b"price", b"-0.01", "below 0"),
+        (b"rate", b"0.0999", "below 0.1"),
+        (b"rate", b"99.30001", "above 99.3"),
         (b"to", b"ab", "shorter than 3"),
         (b"code", b"AB12\n", "does not match"),
         (b"note", b"x" * 11, "longer than 10"),
