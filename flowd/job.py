@@ -211,7 +211,7 @@ def _reason(cause: Exception) -> str:
 
 def _plain(cause: Exception) -> str:
     """A reason that cannot hold the value, for secret fields."""
-    if isinstance(cause, CodecError | UnicodeError):
+    if isinstance(cause, CodecError | UnicodeEncodeError | UnicodeDecodeError):
         return _reason(cause)
     return f"refused with {type(cause).__name__}"
 

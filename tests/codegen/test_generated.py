@@ -142,6 +142,18 @@ def test_a_secret_is_in_no_encode_error() -> None:
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("kind", [UnicodeError, ValueError, AttributeError])
+def test_a_secret_is_in_no_error_of_a_mapper(kind: type[Exception]) -> None:
+    """Whatever a mapper raised, with the value in its words, only its kind is told."""
+    job, cause = Secrets.from_fields(_SECRETS), kind("cannot spell hunter2")
+    for error in (
+        Secrets.SPEC.encode_error(b"token", job, cause),
+        Secrets.SPEC.decode_error(b"token", _SECRETS, cause),
+    ):
+        assert error.reason == f"refused with {kind.__name__}"
+        assert "hunter2" not in "".join(traceback.format_exception(error))
+
+
 def test_a_secret_is_in_no_repr() -> None:
     """Printing a job, or a record with a secret, shows only the other fields."""
     job = Secrets.from_fields(_SECRETS)
