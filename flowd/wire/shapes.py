@@ -230,7 +230,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 
 def _integer(check: Callable[[int], bytes]) -> Shape[int]:
     def load(value: Json) -> int:
-        if type(value) is not int:
+        if isinstance(value, bool) or not isinstance(value, int):
             raise misfit("an integer", value)
         check(value)
         return value
