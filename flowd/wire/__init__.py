@@ -8,6 +8,7 @@ the codec.
 
 from __future__ import annotations
 
+from flowd.wire.document import Json
 from flowd.wire.fields import (
     bounded,
     first_key,
@@ -64,7 +65,6 @@ from flowd.wire.shapes import (
     U64,
     UNIX_MS,
     UUID,
-    Json,
     Shape,
     decode_json,
     dict_of,
