@@ -11,6 +11,7 @@ from __future__ import annotations
 from flowd.wire.document import Json
 from flowd.wire.fields import (
     bounded,
+    filled,
     first_key,
     matching,
     sized,
@@ -181,6 +182,7 @@ __all__ = [
     "encode_unix_ms",
     "encode_uuid",
     "enum_of",
+    "filled",
     "first_key",
     "inside",
     "items_of",

@@ -14,6 +14,7 @@ from flowd.wire.refusal import CodecError
 
 __all__ = [
     "bounded",
+    "filled",
     "first_key",
     "matching",
     "sized",
@@ -22,6 +23,7 @@ __all__ = [
 K = TypeVar("K", bytes, str)
 N = TypeVar("N", bound=int | float | Decimal)
 S = TypeVar("S", bound=Sized)
+T = TypeVar("T")
 
 
 def first_key(fields: Mapping[K, object], *keys: K) -> K:
@@ -51,6 +53,13 @@ def bounded(
     if above:
         raise CodecError(f"above {max}")
     return value
+
+
+def filled(written: T) -> T:
+    """Refuse an empty text where it would be read as None: optional, with a mapper."""
+    if not written:
+        raise CodecError("the text is empty, and would be read as None")
+    return written
 
 
 def sized(value: S, *, min_len: int = 0, max_len: int | None = None) -> S:

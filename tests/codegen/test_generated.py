@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import importlib
 import pickle
+import re
 import traceback
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +24,7 @@ def _generated(case: str, *names: str) -> list[Any]:
 (Aliases,) = _generated("aliases", "Aliases")
 (Constraints,) = _generated("constraints", "Constraints")
 (Crawl,) = _generated("crawl", "Crawl")
-Mappers, Point = _generated("mappers", "Mappers", "Point")
+Mappers, Point, Stop = _generated("mappers", "Mappers", "Point", "Stop")
 (Optionals,) = _generated("optionals", "Optionals")
 Nothing, OnlyOptional = _generated("few_fields", "Nothing", "OnlyOptional")
 Attachment, Empty, Message, Records = _generated(
@@ -247,6 +248,27 @@ def test_a_mappers_empty_text_is_none_for_an_optional_field() -> None:
     assert job.maybe is None
     assert (job.where, job.path, job.level) == (Point(1, 2), [], 255)
     assert b"maybe" not in job.to_fields()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("via", [], "Mappers.via: the text is empty, and would be read as None"),
+        ("name", "", "Mappers.name: the text is empty, and would be read as None"),
+        ("stop", Stop(via=[]), "Mappers.stop: at .via: the text is empty, and would"),
+    ],
+)
+def test_a_mappers_empty_text_is_not_written_for_an_optional_field(
+    field: str, value: object, said: str
+) -> None:
+    """It would be read as None, and nobody would know; without a reader it is not."""
+    job = Mappers(
+        where=Point(), path=[], shout="", level=0, key="k", upper="", shouted=""
+    )
+    written = job.to_fields()
+    assert (written[b"path"], written[b"shouted"]) == (b"", b"")
+    with pytest.raises(EncodeError, match=re.escape(said)):
+        dataclasses.replace(job, **{field: value}).to_fields()
 
 
 def test_a_present_but_empty_field_is_not_none() -> None:
