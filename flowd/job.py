@@ -107,20 +107,28 @@ class JobSpec:
 
         Raises:
             DecodeError: the function raised; with its words, unless one of the two
-                classes has secrets.
+                classes has secrets. Or it returned no job of this version.
         """
+        spec = type(old).SPEC
+        cause: Exception | None = None
         try:
-            return step(old)
+            new = step(old)
         except Exception as error:
-            spec = type(old).SPEC
             secret = self.secrets or spec.secrets
             reason = _plain(error) if secret else _reason(error)
-            failure = DecodeError(
-                self.name,
-                "",
-                f"version {spec.version} cannot become {self.version}: {reason}",
-            )
-            failure.__cause__ = None if secret else error
+            cause = None if secret else error
+        else:
+            made: object = getattr(type(new), "SPEC", None)
+            if made is self:
+                return new
+            returned = type(new).__name__
+            reason = f"the migration returned {returned}, not {self.name}"
+        failure = DecodeError(
+            self.name,
+            "",
+            f"version {spec.version} cannot become {self.version}: {reason}",
+        )
+        failure.__cause__ = cause
         raise failure
 
     def encode_error(self, key: bytes, job: object, cause: Exception) -> EncodeError:
@@ -211,7 +219,7 @@ def _reason(cause: Exception) -> str:
 
 def _plain(cause: Exception) -> str:
     """A reason that cannot hold the value, for secret fields."""
-    if isinstance(cause, CodecError | UnicodeError):
+    if isinstance(cause, CodecError | UnicodeEncodeError | UnicodeDecodeError):
         return _reason(cause)
     return f"refused with {type(cause).__name__}"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from flowd_codegen.python import Bracket, Code, bytes_literal, flat, text_literal
-from flowd_codegen.schema import EnumRef, Field, OneOf, Scalar, Type
+from flowd_codegen.schema import EnumRef, Field, OneOf, Optional, Scalar, Type
 from flowd_codegen.spelling import Speller, expression, scalar
 
 __all__ = ["Codec", "EntryCodec", "JsonCodec"]
@@ -54,11 +54,15 @@ class Codec(ABC):
     def writing(self, kind: Type, value: str) -> Code:
         """Constraints, then the mapper, then the text."""
         checked = self._limited(value)
-        mapper = self.field.mapper.serialize if self.field.mapper else None
-        if mapper is None:
-            return self.encode(kind, checked)
-        text = Bracket(f"{self.spell.function(mapper)}(", (checked,))
-        return self.encode(_STR, text)
+        mapper = self.field.mapper
+        if mapper and mapper.serialize:
+            text = Bracket(f"{self.spell.function(mapper.serialize)}(", (checked,))
+            written = self.encode(_STR, text)
+        else:
+            written = self.encode(kind, checked)
+        if mapper and mapper.deserialize and isinstance(self.field.type, Optional):
+            return Bracket(f"{self.spell.wire('filled')}(", (written,))
+        return written
 
     def reading(self, kind: Type, raw: str) -> Code:
         """The text, then the mapper, then constraints."""

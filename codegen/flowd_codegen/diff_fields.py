@@ -18,6 +18,8 @@ __all__ = ["field_findings", "paired"]
 
 _LOST: Final = "its value is lost: None or the default is read, and no error says so"
 
+_EMPTY: Final = "where it is optional, an empty text of its mapper is read as None"
+
 _MATCHES: Final[tuple[Callable[[Field, Field], bool], ...]] = (
     lambda old, new: old.key == new.key,
     lambda old, new: old.key in new.aliases or new.key in old.aliases,
@@ -112,11 +114,19 @@ def _key(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
 
 
 def _none(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
-    if is_optional(old) and (breaks := owners.forward.none(old, new)):
-        what = "was optional, is required"
-        yield owners.finding(Rule.FIELD_NOW_REQUIRED, new, what, "type", breaks=breaks)
+    breaks = owners.forward.none(old, new) | owners.back.empty(new, old)
+    if is_optional(old) and breaks:
+        yield owners.finding(
+            Rule.FIELD_NOW_REQUIRED,
+            new,
+            "was optional, is required",
+            "type",
+            breaks=breaks,
+            label=_EMPTY if MISREAD in breaks.values() else "",
+        )
     if is_optional(new) and not is_optional(old):
-        breaks = owners.back.none(new, old)
+        breaks = owners.forward.empty(old, new) | owners.back.none(new, old)
+        label = "" if breaks else "old workers read their default for None"
         yield owners.finding(
             Rule.FIELD_NOW_OPTIONAL,
             new,
@@ -124,7 +134,7 @@ def _none(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
             "type",
             breaks=breaks,
             mild=None if breaks else "warning",
-            label="" if breaks else "old workers read their default for None",
+            label=_EMPTY if MISREAD in breaks.values() else label,
         )
 
 

@@ -69,10 +69,9 @@ class Limits:
         """
         if isinstance(value, int | float | Decimal):
             # Without a bound NaN is a number too.
-            if math.isfinite(self.low) and not value >= self.low:
-                raise CodecError(f"below {self.low}")
-            if math.isfinite(self.high) and not value <= self.high:
-                raise CodecError(f"above {self.high}")
+            low = self.low if math.isfinite(self.low) else None
+            high = self.high if math.isfinite(self.high) else None
+            wire.bounded(value, min=low, max=high)
         if isinstance(value, Sized):
             most = int(self.max_len) if math.isfinite(self.max_len) else None
             wire.sized(value, min_len=self.min_len, max_len=most)

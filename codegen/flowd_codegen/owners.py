@@ -71,6 +71,16 @@ class Way:
             return self.missing(read)
         return self._broken(written.key, self.values.null(read))
 
+    def empty(self, written: Field, read: Field) -> Breaks:
+        """What becomes of a mapper's empty text: only an optional field is None then."""
+        mapper = read.mapper
+        if is_optional(written) or not (is_optional(read) and self.finds(written, read)):
+            return {}
+        # Of two different mappers nobody knows what they read.
+        if mapper and mapper.deserialize and mapper == written.mapper:
+            return {self.aspect: MISREAD}
+        return {}
+
     def value(self, written: Field, read: Field) -> Breaks:
         """What becomes of the values, None aside."""
         if not self.finds(written, read):

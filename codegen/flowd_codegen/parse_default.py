@@ -270,10 +270,11 @@ def _broken_bound(value: object, field: Field) -> str | None:
         elif inner.name == "bytes":
             value = wire.decode_base64(value.encode())
     if isinstance(value, int | float | Decimal):
-        if field.min is not None and value < field.min:
-            return "min"
-        if field.max is not None and value > field.max:
-            return "max"
+        for name, low, high in (("min", field.min, None), ("max", None, field.max)):
+            try:
+                wire.bounded(value, min=low, max=high)
+            except wire.CodecError:
+                return name
     if isinstance(value, Sized):
         if field.min_len is not None and len(value) < field.min_len:
             return "min_len"

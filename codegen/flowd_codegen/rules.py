@@ -94,14 +94,14 @@ RECIPES: Final[dict[Rule, Recipe]] = {
     ),
     Rule.FIELD_NOW_OPTIONAL: Recipe(
         "a field may be None now",
-        "ok",
+        "ok; an empty text of a mapper is read as None",
         "fails on None; in a job, an old default applies instead",
         "deploy all workers before a producer sends None",
     ),
     Rule.FIELD_NOW_REQUIRED: Recipe(
         "a field may not be None any more",
         "fails when absent",
-        "ok",
+        "ok; an empty text of a mapper is read as None",
         "give it a default (inside a record: drain the stream first, None is written as null there)",
     ),
     Rule.FIELD_KEY_CHANGED: Recipe(

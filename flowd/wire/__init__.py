@@ -8,8 +8,10 @@ the codec.
 
 from __future__ import annotations
 
+from flowd.wire.document import Json
 from flowd.wire.fields import (
     bounded,
+    filled,
     first_key,
     matching,
     sized,
@@ -64,7 +66,6 @@ from flowd.wire.shapes import (
     U64,
     UNIX_MS,
     UUID,
-    Json,
     Shape,
     decode_json,
     dict_of,
@@ -181,6 +182,7 @@ __all__ = [
     "encode_unix_ms",
     "encode_uuid",
     "enum_of",
+    "filled",
     "first_key",
     "inside",
     "items_of",

@@ -14,14 +14,16 @@ from flowd.wire.refusal import CodecError
 
 __all__ = [
     "bounded",
+    "filled",
     "first_key",
     "matching",
     "sized",
 ]
 
 K = TypeVar("K", bytes, str)
-N = TypeVar("N", int, float, Decimal)
+N = TypeVar("N", bound=int | float | Decimal)
 S = TypeVar("S", bound=Sized)
+T = TypeVar("T")
 
 
 def first_key(fields: Mapping[K, object], *keys: K) -> K:
@@ -39,11 +41,25 @@ def bounded(
     max: float | None = None,  # noqa: A002 - the schema's own word
 ) -> N:
     """Refuse a number below `min` or above `max`; NaN is outside of every bound."""
-    if min is not None and not value >= min:
+    if isinstance(value, Decimal):
+        # The double that holds a bound is only next to what the schema spells.
+        below = min is not None and not value >= Decimal(str(min))
+        above = max is not None and not value <= Decimal(str(max))
+    else:
+        below = min is not None and not value >= min
+        above = max is not None and not value <= max
+    if below:
         raise CodecError(f"below {min}")
-    if max is not None and not value <= max:
+    if above:
         raise CodecError(f"above {max}")
     return value
+
+
+def filled(written: T) -> T:
+    """Refuse an empty text where it would be read as None: optional, with a mapper."""
+    if not written:
+        raise CodecError("the text is empty, and would be read as None")
+    return written
 
 
 def sized(value: S, *, min_len: int = 0, max_len: int | None = None) -> S:

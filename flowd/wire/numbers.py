@@ -1,7 +1,7 @@
 """Integers, floats and decimals, spelt and read as strictly as Rust does it.
 
 An integer is read as by Rust's `parse`: no space, `_` or `1e3`. A float is written as by
-its `Display`.
+its `Display`. What a subclass prints counts for nothing: NumPy's float shows its type.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ def encode_float(value: float) -> bytes:
     Where two spellings are equally short, Rust may take the other one: of 300,013
     doubles compared, 7 differ in the last digit. Both read as the same double.
     """
-    text = repr(value if isinstance(value, float) else float(index(value)))
+    number = value if isinstance(value, float) else float(index(value))
+    text = float.__repr__(number)
     if text.endswith(".0"):
         return text[:-2].encode()
     if "e" in text:
@@ -191,7 +192,7 @@ def encode_decimal(value: Decimal) -> bytes:
     """Write digits with all trailing zeros and no exponent; NaN and inf are refused."""
     if not value.is_finite():
         raise CodecError("expected a finite decimal")
-    return format(value, "f").encode()
+    return Decimal.__format__(value, "f").encode()
 
 
 def decode_decimal(raw: bytes) -> Decimal:

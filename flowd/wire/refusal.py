@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
-__all__ = ["CodecError", "inside", "misfit"]
+__all__ = ["CodecError", "inside", "instance", "misfit"]
+
+T = TypeVar("T")
 
 _JSON_KINDS: Final[dict[type, str]] = {
     type(None): "null",
@@ -47,6 +49,13 @@ def inside(step: str, error: Exception) -> CodecError:
     refusal = CodecError(f"refused with {type(error).__name__}", step)
     refusal.__cause__ = error
     return refusal
+
+
+def instance(value: object, kind: type[T]) -> T:
+    """The value, if it is of that class or of a subclass; raises CodecError."""
+    if not isinstance(value, kind):
+        raise misfit(f"a {kind.__name__}", value)
+    return value
 
 
 def misfit(expected: str, value: object) -> CodecError:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite
-from typing import Final, Generic, NoReturn, Protocol, Self, TypeAlias, TypeVar
+from typing import Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 from flowd.wire import numbers, text, times
+from flowd.wire.document import Json, with_text_keys
 from flowd.wire.refusal import CodecError, inside, misfit
 
 __all__ = [
@@ -40,7 +41,6 @@ __all__ = [
     "U64",
     "UNIX_MS",
     "UUID",
-    "Json",
     "Shape",
     "decode_json",
     "dict_of",
@@ -52,9 +52,6 @@ __all__ = [
     "optional",
     "record_of",
 ]
-
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-"""Any JSON value."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -230,7 +227,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 
 def _integer(check: Callable[[int], bytes]) -> Shape[int]:
     def load(value: Json) -> int:
-        if type(value) is not int:
+        if isinstance(value, bool) or not isinstance(value, int):
             raise misfit("an integer", value)
         check(value)
         return value
@@ -289,7 +286,7 @@ I32: Final = _integer(numbers.encode_i32)
 I64: Final = _integer(numbers.encode_i64)
 FLOAT: Final = Shape(_float, _float)
 STR: Final = _exactly(str, "a string")
-JSON: Final = Shape(_json, _json)
+JSON: Final = Shape(_json, with_text_keys)
 DECIMAL: Final = _textual(numbers.encode_decimal, numbers.decode_decimal)
 UUID: Final = _textual(text.encode_uuid, text.decode_uuid)
 BASE64: Final = _textual(text.encode_base64, text.decode_base64)

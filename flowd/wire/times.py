@@ -1,4 +1,7 @@
-"""Points in time, dates and durations."""
+"""Points in time, dates and durations.
+
+A subclass is written as its base class would be, whatever it prints or computes itself.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from flowd.wire.numbers import decode_int, encode_int
-from flowd.wire.refusal import CodecError
+from flowd.wire.refusal import CodecError, instance, misfit
 
 __all__ = [
     "decode_date",
@@ -30,7 +33,7 @@ def encode_datetime(value: datetime) -> bytes:
     if offset % _MINUTE:
         # RFC 3339 has no offset with seconds (local mean times before 1900 have).
         value = value.astimezone(UTC)
-    return value.isoformat().encode()
+    return datetime.isoformat(value).encode()
 
 
 def decode_datetime(raw: bytes) -> datetime:
@@ -48,7 +51,7 @@ def decode_datetime(raw: bytes) -> datetime:
 def encode_unix_ms(value: datetime) -> bytes:
     """Write whole milliseconds since 1970; what is finer is cut."""
     _offset(value)
-    return encode_int((value - _EPOCH) // _MS)
+    return encode_int(datetime.__sub__(value, _EPOCH) // _MS)
 
 
 def decode_unix_ms(raw: bytes) -> datetime:
@@ -63,9 +66,9 @@ def decode_unix_ms(raw: bytes) -> datetime:
 
 def encode_date(value: date) -> bytes:
     """Write `YYYY-MM-DD`."""
-    if type(value) is not date:
-        raise CodecError(f"expected a date, not {type(value).__name__}")
-    return value.isoformat().encode()
+    if isinstance(value, datetime):
+        raise misfit("a date", value)
+    return date.isoformat(instance(value, date)).encode()
 
 
 def decode_date(raw: bytes) -> date:
@@ -80,9 +83,7 @@ def decode_date(raw: bytes) -> date:
 
 def encode_duration(value: timedelta) -> bytes:
     """Write whole milliseconds; what is finer is cut."""
-    if type(value) is not timedelta:
-        raise CodecError(f"expected a timedelta, not {type(value).__name__}")
-    return encode_int(value // _MS)
+    return encode_int(timedelta.__floordiv__(instance(value, timedelta), _MS))
 
 
 def decode_duration(raw: bytes) -> timedelta:

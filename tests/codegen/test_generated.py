@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import importlib
 import pickle
+import re
 import traceback
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +24,7 @@ def _generated(case: str, *names: str) -> list[Any]:
 (Aliases,) = _generated("aliases", "Aliases")
 (Constraints,) = _generated("constraints", "Constraints")
 (Crawl,) = _generated("crawl", "Crawl")
-Mappers, Point = _generated("mappers", "Mappers", "Point")
+Mappers, Point, Stop = _generated("mappers", "Mappers", "Point", "Stop")
 (Optionals,) = _generated("optionals", "Optionals")
 Nothing, OnlyOptional = _generated("few_fields", "Nothing", "OnlyOptional")
 Attachment, Empty, Message, Records = _generated(
@@ -142,6 +143,18 @@ def test_a_secret_is_in_no_encode_error() -> None:
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("kind", [UnicodeError, ValueError, AttributeError])
+def test_a_secret_is_in_no_error_of_a_mapper(kind: type[Exception]) -> None:
+    """Whatever a mapper raised, with the value in its words, only its kind is told."""
+    job, cause = Secrets.from_fields(_SECRETS), kind("cannot spell hunter2")
+    for error in (
+        Secrets.SPEC.encode_error(b"token", job, cause),
+        Secrets.SPEC.decode_error(b"token", _SECRETS, cause),
+    ):
+        assert error.reason == f"refused with {kind.__name__}"
+        assert "hunter2" not in "".join(traceback.format_exception(error))
+
+
 def test_a_secret_is_in_no_repr() -> None:
     """Printing a job, or a record with a secret, shows only the other fields."""
     job = Secrets.from_fields(_SECRETS)
@@ -191,12 +204,21 @@ _BOUNDED = {
 }
 
 
+@pytest.mark.parametrize("rate", ["0.1", "99.3"])
+def test_a_decimal_may_be_its_bound(rate: str) -> None:
+    """Doubles are next to these numbers, and are not what is compared."""
+    job = Constraints.from_fields({**_BOUNDED, b"rate": rate.encode()})
+    assert job.to_fields()[b"rate"] == rate.encode()
+
+
 @pytest.mark.parametrize(
     ("field", "raw", "reason"),
     [
         (b"priority", b"10", "above 9"),
         (b"ratio", b"NaN", "below 0.0"),
         (b"price", b"-0.01", "below 0"),
+        (b"rate", b"0.0999", "below 0.1"),
+        (b"rate", b"99.30001", "above 99.3"),
         (b"to", b"ab", "shorter than 3"),
         (b"code", b"AB12\n", "does not match"),
         (b"note", b"x" * 11, "longer than 10"),
@@ -226,6 +248,27 @@ def test_a_mappers_empty_text_is_none_for_an_optional_field() -> None:
     assert job.maybe is None
     assert (job.where, job.path, job.level) == (Point(1, 2), [], 255)
     assert b"maybe" not in job.to_fields()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("via", [], "Mappers.via: the text is empty, and would be read as None"),
+        ("name", "", "Mappers.name: the text is empty, and would be read as None"),
+        ("stop", Stop(via=[]), "Mappers.stop: at .via: the text is empty, and would"),
+    ],
+)
+def test_a_mappers_empty_text_is_not_written_for_an_optional_field(
+    field: str, value: object, said: str
+) -> None:
+    """It would be read as None, and nobody would know; without a reader it is not."""
+    job = Mappers(
+        where=Point(), path=[], shout="", level=0, key="k", upper="", shouted=""
+    )
+    written = job.to_fields()
+    assert (written[b"path"], written[b"shouted"]) == (b"", b"")
+    with pytest.raises(EncodeError, match=re.escape(said)):
+        dataclasses.replace(job, **{field: value}).to_fields()
 
 
 def test_a_present_but_empty_field_is_not_none() -> None:

@@ -187,7 +187,8 @@ def _scalar(name: str, field: Field | None, *, in_json: bool) -> _Values:
             infinite = not in_json and low is None and high is None
             return st.floats(low, high, allow_nan=False, allow_infinity=infinite)
         case "decimal":
-            return st.decimals(low, high, allow_nan=False, allow_infinity=False)
+            ends = (None if end is None else str(end) for end in (low, high))
+            return st.decimals(*ends, allow_nan=False, allow_infinity=False)
         case "datetime" if field and field.encoding == "unix_ms":
             return _PLAIN["datetime"].map(_cut)
         case _ if name in _PLAIN:

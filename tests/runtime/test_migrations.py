@@ -22,6 +22,7 @@ from flowd.keys import Keys
 from flowd.testing import MemoryQueue, round_trip
 from tests.raw import Raw
 from tests.runtime.faults import until
+from tests.runtime.jobs import report_migrations
 from tests.runtime.jobs.report import (
     Forgetful,
     Format,
@@ -191,6 +192,33 @@ def test_a_migration_shows_no_secret() -> None:
         "ReportV2: version 1 cannot become 2: refused with ValueError"
     )
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [(None, "NoneType"), (NoteV1(text="hunter2"), "NoteV1"), ("hunter2", "str")],
+)
+def test_a_migration_that_makes_no_job_of_its_version_fails(
+    made: object, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forgotten `return` or a class of another version is told, also in a chain."""
+
+    def migrate(_old: object) -> object:
+        return made
+
+    for step in ("report_v1_to_v2", "note_v1_to_v3"):
+        monkeypatch.setattr(report_migrations, step, migrate)
+    with pytest.raises(DecodeError) as caught:
+        Note.from_fields({b"text": b"hunter2"})
+    assert str(caught.value) == (
+        f"Note: version 1 cannot become 3: the migration returned {shown}, not Note"
+    )
+    with pytest.raises(DecodeError) as caught:
+        Report.from_fields({b"customer": b"1", b"at": b"0"})
+    assert str(caught.value) == (
+        "ReportV2: version 1 cannot become 2: the migration returned"
+        f" {shown}, not ReportV2"
+    )
 
 
 def test_secrets_of_older_versions_are_secrets() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, TypeVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowd import wire
 
@@ -22,6 +26,15 @@ _SHAPES: Final[dict[str, wire.Shape[object]]] = {
     for name in wire.__all__
     if isinstance(getattr(wire, name), wire.Shape)
 }
+_JSON: Final = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
 _NUMBERS: Final = {"INT", "U8", "U16", "U32", "U64", "I8", "I16", "I32", "I64"}
 _MILLISECONDS: Final = {"UNIX_MS", "DURATION"}
 
@@ -128,6 +141,43 @@ def test_a_container_of_another_type_is_not_written() -> None:
         wire.CodecError, match=r"at \[0\]: expected a string, not an integer"
     ):
         wire.encode_json({1: "a"}, dicts)
+
+
+_KEYS: Final = st.one_of(
+    st.integers(), st.none(), st.booleans(), st.floats(), st.binary(), st.uuids()
+)
+_NESTS: Final[list[Callable[[object], object]]] = [
+    lambda value: [value],
+    lambda value: (1, value),
+    lambda value: {"a": value, "b": 1},
+    lambda value: defaultdict(int, {"a": value}),
+]
+
+
+@given(st.dictionaries(_KEYS, st.just("hunter2"), min_size=1), st.data())
+def test_a_key_of_json_is_a_str(value: object, data: st.DataObject) -> None:
+    """Python would write 1 as "1" and lose one of the two, so no other key is taken."""
+    for nest in data.draw(st.lists(st.sampled_from(_NESTS), max_size=5)):
+        value = nest(value)
+    anything: wire.Shape[object] = getattr(wire, "JSON")  # noqa: B009
+    for shape in (anything, wire.optional(anything)):
+        with pytest.raises(wire.CodecError) as caught:
+            wire.encode_json(value, shape)
+        assert str(caught.value) == "expected a string for every key"
+
+
+def test_json_that_holds_itself_is_refused() -> None:
+    """A circle has no end, and is told from what cannot be written for its types."""
+    circle: list[wire.Json] = []
+    circle.append({"again": circle})
+    with pytest.raises(wire.CodecError, match="nested too deeply, or in a circle"):
+        wire.encode_json(circle, wire.JSON)
+
+
+@given(_JSON)
+def test_json_of_text_keys_is_read_as_it_was(value: wire.Json) -> None:
+    """Whatever JSON can hold survives."""
+    assert wire.decode_json(wire.encode_json(value, wire.JSON), wire.JSON) == value
 
 
 def test_what_a_mapper_raises_is_named_by_its_type_only() -> None:

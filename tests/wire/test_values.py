@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import Final
 
@@ -153,6 +153,21 @@ def test_bounds_hold_at_their_ends() -> None:
     for bound in ({"min": 0.0}, {"max": 0.0}):
         with pytest.raises(wire.CodecError):
             wire.bounded(math.nan, **bound)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+@example(0.1)
+@example(99.3)
+def test_a_decimals_bound_is_what_the_schema_spells(bound: float) -> None:
+    """The double that holds a bound is next to it; the decimal itself is the end."""
+    end = Decimal(str(bound))
+    tiny = Decimal((0, (1,), -2000))
+    with localcontext(prec=3000):
+        assert wire.bounded(end, min=bound, max=bound) == end
+        with pytest.raises(wire.CodecError, match="below"):
+            wire.bounded(end - tiny, min=bound)
+        with pytest.raises(wire.CodecError, match="above"):
+            wire.bounded(end + tiny, max=bound)
 
 
 def test_lengths_hold_at_their_ends() -> None:

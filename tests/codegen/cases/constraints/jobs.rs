@@ -18,6 +18,12 @@ pub struct Constraints {
     ///
     /// Checked in Python: at least 0.
     pub price: String,
+    /// A decimal without exponent: `1.50`.
+    ///
+    /// Checked in Python: at least 0.1; at most 99.3.
+    ///
+    /// Default in Python: 99.3.
+    pub rate: String,
     /// Checked in Python: length at least 3; length at most 320.
     pub to: String,
     /// Checked in Python: length at most 12; matches [A-Z]{2}\d+.

@@ -53,4 +53,9 @@ EXAMPLES = {
     "Mappers.level": [0, 7],
     "Mappers.key": ["k"],
     "Mappers.upper": ["a"],
+    "Mappers.via": [None, _POINTS],
+    "Mappers.name": [None, "n"],
+    "Mappers.shouted": [None, "", "LOUD"],
+    "Stop.at": [None, *_POINTS],
+    "Stop.via": [None, _POINTS],
 }

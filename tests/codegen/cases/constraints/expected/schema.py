@@ -30,6 +30,7 @@ class Constraints:
             "offset",
             "ratio",
             "price",
+            "rate",
             "to",
             "code",
             "note",
@@ -46,6 +47,7 @@ class Constraints:
     offset: int
     ratio: float
     price: Decimal
+    rate: Decimal = Decimal("99.3")
     to: str
     code: str
     note: str | None = None
@@ -66,6 +68,10 @@ class Constraints:
             fields[key] = wire.encode_float(wire.bounded(self.ratio, min=0.0, max=1.0))
             key = b"price"
             fields[key] = wire.encode_decimal(wire.bounded(self.price, min=0))
+            key = b"rate"
+            fields[key] = wire.encode_decimal(
+                wire.bounded(self.rate, min=0.1, max=99.3),
+            )
             key = b"to"
             fields[key] = wire.sized(self.to, min_len=3, max_len=320).encode()
             key = b"code"
@@ -109,6 +115,12 @@ class Constraints:
             _ratio = wire.bounded(wire.decode_float(fields[key]), min=0.0, max=1.0)
             key = b"price"
             _price = wire.bounded(wire.decode_decimal(fields[key]), min=0)
+            key = b"rate"
+            _rate = (
+                wire.bounded(wire.decode_decimal(fields[key]), min=0.1, max=99.3)
+                if key in fields
+                else Decimal("99.3")
+            )
             key = b"to"
             _to = wire.sized(fields[key].decode(), min_len=3, max_len=320)
             key = b"code"
@@ -144,6 +156,7 @@ class Constraints:
                 offset=_offset,
                 ratio=_ratio,
                 price=_price,
+                rate=_rate,
                 to=_to,
                 code=_code,
                 note=_note,

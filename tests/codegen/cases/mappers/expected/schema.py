@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 from cases.mappers.mappers import (
     Point,
@@ -17,7 +17,54 @@ from cases.mappers.mappers import (
 from cases.mappers.other import key as key_, upper as upper__
 from flowd import JobSpec, Policy, wire
 
-__all__ = ["Mappers"]
+__all__ = ["Mappers", "Stop"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Written as a JSON object."""
+
+    at: Point | None = None
+    via: list[Point] | None = None
+
+    def to_json(self) -> dict[str, wire.Json]:
+        """Encode as a JSON object; raises flowd.wire.CodecError."""
+        items: dict[str, wire.Json] = {}
+        key = "at"
+        try:
+            items[key] = (
+                wire.filled(wire.STR.dump(Point.format(self.at)))
+                if self.at is not None
+                else None
+            )
+            key = "via"
+            items[key] = (
+                wire.filled(wire.STR.dump(format_all(self.via)))
+                if self.via is not None
+                else None
+            )
+            return items
+        except Exception as error:
+            failure = wire.inside(f".{key}", error)
+        raise failure
+
+    @classmethod
+    def from_json(cls, value: wire.Json) -> Stop:
+        """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
+        items = wire.items_of(value)
+        key = "at"
+        try:
+            _at = Point.parse(wire.STR.load(items[key])) if items.get(key) else None
+            key = "via"
+            _via = parse_all(wire.STR.load(items[key])) if items.get(key) else None
+            return cls(at=_at, via=_via)
+        except Exception as error:
+            failure = wire.inside(f".{key}", error)
+        raise failure
+
+
+_MAPPERS_STOP: Final = wire.record_of(Stop)
 
 
 @final
@@ -27,7 +74,20 @@ class Mappers:
 
     SPEC: ClassVar[JobSpec] = JobSpec(
         name="Mappers",
-        fields=("where", "maybe", "path", "start", "shout", "level", "key", "upper"),
+        fields=(
+            "where",
+            "maybe",
+            "path",
+            "start",
+            "shout",
+            "level",
+            "key",
+            "upper",
+            "via",
+            "name",
+            "shouted",
+            "stop",
+        ),
         policy=Policy(stream="mappers"),
         format=1,
     )
@@ -40,6 +100,10 @@ class Mappers:
     level: int
     key: str
     upper: str
+    via: list[Point] | None = None
+    name: str | None = None
+    shouted: str | None = None
+    stop: Stop | None = None
 
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
@@ -49,7 +113,7 @@ class Mappers:
             fields[key] = Point.format(self.where).encode()
             key = b"maybe"
             if self.maybe is not None:
-                fields[key] = Point.format(self.maybe).encode()
+                fields[key] = wire.filled(Point.format(self.maybe).encode())
             key = b"path"
             fields[key] = format_all(self.path).encode()
             key = b"start"
@@ -62,6 +126,18 @@ class Mappers:
             fields[key] = self.key.encode()
             key = b"upper"
             fields[key] = upper__(self.upper).encode()
+            key = b"via"
+            if self.via is not None:
+                fields[key] = wire.filled(format_all(self.via).encode())
+            key = b"name"
+            if self.name is not None:
+                fields[key] = wire.filled(self.name.encode())
+            key = b"shouted"
+            if self.shouted is not None:
+                fields[key] = upper_(self.shouted).encode()
+            key = b"stop"
+            if self.stop is not None:
+                fields[key] = wire.encode_json(self.stop, _MAPPERS_STOP)
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
@@ -87,6 +163,16 @@ class Mappers:
             _key = key_(fields[key].decode())
             key = b"upper"
             _upper = fields[key].decode()
+            key = b"via"
+            _via = parse_all(fields[key].decode()) if fields.get(key) else None
+            key = b"name"
+            _name = key_(fields[key].decode()) if fields.get(key) else None
+            key = b"shouted"
+            _shouted = fields[key].decode() if key in fields else None
+            key = b"stop"
+            _stop = (
+                wire.decode_json(fields[key], _MAPPERS_STOP) if key in fields else None
+            )
             return cls(
                 where=_where,
                 maybe=_maybe,
@@ -96,6 +182,10 @@ class Mappers:
                 level=_level,
                 key=_key,
                 upper=_upper,
+                via=_via,
+                name=_name,
+                shouted=_shouted,
+                stop=_stop,
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
