@@ -74,7 +74,9 @@ class Way:
     def empty(self, written: Field, read: Field) -> Breaks:
         """What becomes of a mapper's empty text: only an optional field is None then."""
         mapper = read.mapper
-        if is_optional(written) or not (is_optional(read) and self.finds(written, read)):
+        if is_optional(written) or not (
+            is_optional(read) and self.finds(written, read)
+        ):
             return {}
         # Of two different mappers nobody knows what they read.
         if mapper and mapper.deserialize and mapper == written.mapper:

@@ -134,7 +134,7 @@ def test_a_key_of_another_type_names_its_queue(
     write()
     raw("SET", STREAM, "x")
     assert live(redis_url) == 3
-    assert "error: the queue emails: WRONGTYPE" in capsys.readouterr().err
+    assert "error: the queue emails: a key is not flowd's" in capsys.readouterr().err
 
 
 def test_where_nothing_is_the_answer_says_so(
