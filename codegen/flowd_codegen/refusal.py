@@ -163,7 +163,7 @@ class Direction:
         if new == Scalar("str") and own and isinstance(own[0], str):
             return own
         if want.reads(have, in_json=in_json):
-            return want.strays(have, in_json=in_json)
+            return want.strays(have)
         same = have.encoding == want.encoding or old == Scalar("bool")
         return [] if old == new and same else None
 
