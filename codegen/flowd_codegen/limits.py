@@ -70,12 +70,12 @@ class Limits:
         """
         if isinstance(value, int | float | Decimal):
             # Without a bound NaN is a number too.
-            if math.isfinite(self.low) and not value >= self.low:
+            if self.low > -math.inf and not value >= self.low:
                 raise CodecError(f"below {self.low}")
-            if math.isfinite(self.high) and not value <= self.high:
+            if self.high < math.inf and not value <= self.high:
                 raise CodecError(f"above {self.high}")
         if isinstance(value, Sized):
-            most = int(self.max_len) if math.isfinite(self.max_len) else None
+            most = int(self.max_len) if self.max_len < math.inf else None
             wire.sized(value, min_len=self.min_len, max_len=most)
         if isinstance(value, str) and self.pattern is not None:
             wire.matching(value, self.pattern)
@@ -120,7 +120,7 @@ class Limits:
         match self.number:
             case "int":
                 edge = self.low if sign < 0 else self.high
-                return int(edge) + sign if math.isinf(wish) else int(wish)
+                return int(edge) + sign if abs(wish) == math.inf else int(wish)
             case "float":
                 return sign * _HUGE
             case _:
