@@ -140,14 +140,15 @@ def _none(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
 
 def _default(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
     was, now = field_form(old), field_form(new)
-    if old.default is None or new.default is None or old.default == new.default:
+    gone = new.default is None
+    if old.default in (None, new.default) or (gone and is_optional(new)):
         return
     (option,) = {"default", "factory"} & was.keys()
     shown = json.dumps(was[option], ensure_ascii=False)
     yield owners.finding(
         Rule.FIELD_DEFAULT_CHANGED,
         new,
-        "has another default",
+        "has no default any more" if gone else "has another default",
         *({"default", "factory"} & now.keys()),
         mild="warning",
         label="" if old.secret or new.secret else f"it was {shown}",

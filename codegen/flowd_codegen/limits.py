@@ -16,6 +16,7 @@ from flowd_codegen.schema import Encoding, Field, OneOf, Scalar, Type
 __all__ = ["Limits"]
 
 _HUGE: Final = 1.7e308
+_EXACT: Final = 2**53
 _NUMBERS: Final = ("int", "float", "decimal")
 _OWN: Final = ("text", "base64", "rfc3339")
 """The encodings that a type has when its field names none."""
@@ -69,11 +70,11 @@ class Limits:
         """
         if isinstance(value, int | float | Decimal):
             # Without a bound NaN is a number too.
-            low = self.low if math.isfinite(self.low) else None
-            high = self.high if math.isfinite(self.high) else None
+            low = self.low if self.low > -math.inf else None
+            high = self.high if self.high < math.inf else None
             wire.bounded(value, min=low, max=high)
         if isinstance(value, Sized):
-            most = int(self.max_len) if math.isfinite(self.max_len) else None
+            most = int(self.max_len) if self.max_len < math.inf else None
             wire.sized(value, min_len=self.min_len, max_len=most)
         if isinstance(value, str) and self.pattern is not None:
             wire.matching(value, self.pattern)
@@ -98,29 +99,27 @@ class Limits:
             return False
         if self.number == other.number:
             return True
+        if self.number == "float":
+            # A double is exact for every integer up to there, and not beyond.
+            exact = other.low >= -_EXACT and other.high <= _EXACT
+            return other.number == "int" and exact
         # Inside JSON a decimal is a string.
-        return other.number == "int" and (self.number == "float" or not in_json)
+        return other.number == "int" and not in_json
 
-    def strays(self, other: Limits, *, in_json: bool) -> list[wire.Json]:
+    def strays(self, other: Limits) -> list[wire.Json]:
         """Numbers under `other` that are outside of these, examples as JSON has them."""
-        low, high = other.low, other.high
         found: list[wire.Json] = []
-        if self.number == "float" and other.number == "int":
-            low, high = _as_float(low), _as_float(high)
-            if in_json and math.isinf(high - low):
-                # It is read as an infinity, which JSON does not have.
-                found.append(10**400)
-        if low < self.low:
-            found.append(self._outside(low, -1))
-        if high > self.high:
-            found.append(self._outside(high, 1))
+        if other.low < self.low:
+            found.append(self._outside(other.low, -1))
+        if other.high > self.high:
+            found.append(self._outside(other.high, 1))
         return found
 
     def _outside(self, wish: float, sign: int) -> wire.Json:
         match self.number:
             case "int":
                 edge = self.low if sign < 0 else self.high
-                return int(edge) + sign if math.isinf(wish) else int(wish)
+                return int(edge) + sign if abs(wish) == math.inf else int(wish)
             case "float":
                 return sign * _HUGE
             case _:
@@ -138,11 +137,3 @@ def _numbers(kind: Type) -> tuple[str, float, float]:
             return ("int", min(numbers), max(numbers)) if numbers else _NONE
         case _:
             return _NONE
-
-
-def _as_float(number: float) -> float:
-    """The double that an integer is read as, which may be an infinity."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf

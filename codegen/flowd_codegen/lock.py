@@ -6,6 +6,7 @@ A field is one line, so a pull request shows what it changes on the wire.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +19,13 @@ from flowd_codegen.schema import Schema, is_table
 from flowd_codegen.source import Sources
 from flowd_codegen.table import Table, Toml
 
-__all__ = ["LOCK", "lock_text", "read_lock"]
+__all__ = ["LOCK", "LOCK_MARK", "lock_text", "read_lock"]
 
 LOCK: Final = "flowd.lock"
 """The name that a lock has unless it is given another."""
+
+LOCK_MARK: Final = re.compile(rb'"flowd_lock":')
+"""What a lock says in its first lines, and no other file."""
 
 _FORMAT: Final = 1
 
@@ -78,7 +82,7 @@ def _files(raw: bytes, here: Place) -> dict[str, dict[str, Toml]]:
     files = lock.get("files") if isinstance(lock, dict) else None
     if isinstance(form, int) and form > _FORMAT:
         message = f"a lock of format {form}, and this flowd-gen knows {_FORMAT}"
-        advice = "upgrade flowd, or let this flowd-gen write the lock anew"
+        advice = "upgrade flowd to the release that wrote it"
         raise SchemaErrors([Fault(Code.LOCK, here, message, advice)])
     if form != _FORMAT or not isinstance(files, dict):
         raise _refusal(here, "it has no `flowd_lock` and `files`")
@@ -90,5 +94,6 @@ def _files(raw: bytes, here: Place) -> dict[str, dict[str, Toml]]:
 
 def _refusal(here: Place, reason: str) -> SchemaErrors:
     message = f"this is no lock of flowd-gen: {reason}"
-    advice = f"write it anew: flowd-gen lock SRC -o {here.source.shown}"
+    # To write it anew would be to forget what it was to be compared with.
+    advice = "restore the lock of the release that runs"
     return SchemaErrors([Fault(Code.LOCK, here, message, advice)])

@@ -39,8 +39,8 @@ MODULE_PART: Final = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
 Two leading underscores are left out: Python renames such names inside a class.
 """
 
-RESERVED_CLASSES: Final = frozenset(("Exception", "False", "None", "True"))
-"""Names that a generated module uses and cannot import under another name."""
+RESERVED_CLASSES: Final = frozenset(("Exception", "False", "None", "SPEC", "True"))
+"""Names that generated code uses and cannot import under another name."""
 
 _RESERVED_ATTRIBUTES: Final = frozenset(
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import Final
@@ -68,9 +69,10 @@ def _bound(options: Table, key: str, inner: Type) -> int | float | None:
     name = inner.name if isinstance(inner, Scalar) else ""
     if name in ("float", "decimal"):
         bound = options.number(key)
-        if bound is not None and not math.isfinite(bound):
+        # An integer may be beyond every float.
+        if bound is not None and not abs(bound) <= sys.float_info.max:
             label = "leave it out for no bound"
-            _impossible(options, key, f"`{key}` is no finite number", label)
+            _impossible(options, key, f"`{key}` is no finite float", label)
             return None
         return bound
     number = options.integer(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Sized
 from dataclasses import replace
 from datetime import date, datetime
@@ -129,7 +130,7 @@ class _Judge:
             case "bool", bool():
                 return value
             case "float", int() | float() if not isinstance(value, bool):
-                return self.finite(float(value), place)
+                return self.finite(value, place)
             case "decimal", int() if not isinstance(value, bool):
                 return str(value)
             case "decimal", str():
@@ -144,7 +145,7 @@ class _Judge:
             case "duration", _:
                 # A text that is no duration is reported as one, in the usual words.
                 milliseconds = read_duration(value, place, self.report)
-                return str(milliseconds)
+                return _text(str(milliseconds or 0), name, place)
             case "json", _:
                 return self.json(value, place)
             case _, int() if not isinstance(value, bool):
@@ -176,9 +177,10 @@ class _Judge:
         return value
 
     def finite(self, value: float, place: Place) -> float:
-        if not math.isfinite(value):
+        # An integer may be beyond every float.
+        if not abs(value) <= sys.float_info.max:
             raise _Misfit(place, "it is not finite", "use `factory` for such a number")
-        return value
+        return float(value)
 
     def member(self, value: Toml, name: str, place: Place) -> object:
         enum = self.scope.enums.get(name)
@@ -233,6 +235,7 @@ _TEXTS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "bytes": lambda raw: wire.encode_base64(wire.decode_base64(raw)),
     "datetime": lambda raw: wire.encode_datetime(wire.decode_datetime(raw)),
     "date": lambda raw: wire.encode_date(wire.decode_date(raw)),
+    "duration": lambda raw: wire.encode_duration(wire.decode_duration(raw)),
 }
 
 

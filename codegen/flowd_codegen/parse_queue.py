@@ -9,7 +9,7 @@ from typing import Final, TypeAlias, TypeVar
 from flowd.errors import OptionError
 from flowd.policy import Backoff, Policy
 from flowd_codegen.diagnostics import Code, Report, quoted
-from flowd_codegen.naming import snake_case
+from flowd_codegen.naming import CLASS_NAME, snake_case
 from flowd_codegen.place import Place
 from flowd_codegen.table import Table, Toml, kind_of
 
@@ -67,7 +67,9 @@ def parse_queue(job: str, table: Table) -> Policy:
         table: `[job.X.queue]`.
     """
     table.refuse_others(_QUEUE, "queue option", _REFUSED)
-    return _filled(Policy, {"stream": snake_case(job)}, table, _QUEUE)
+    # A name that was refused may not be one that a stream can have.
+    stream = snake_case(job) if CLASS_NAME.fullmatch(job) else quoted(job)
+    return _filled(Policy, {"stream": stream}, table, _QUEUE)
 
 
 def _filled(

@@ -163,7 +163,7 @@ class Direction:
         if new == Scalar("str") and own and isinstance(own[0], str):
             return own
         if want.reads(have, in_json=in_json):
-            return want.strays(have, in_json=in_json)
+            return want.strays(have)
         same = have.encoding == want.encoding or old == Scalar("bool")
         return [] if old == new and same else None
 
@@ -204,11 +204,11 @@ def _not_among(
     if own is not None and isinstance(own[0], type(choices[0])):
         return [one for one in own if one not in choices]
     if have.number == "int" and isinstance(choices[0], int):
-        if have.high - have.low < len(choices):
+        if have.high < have.low + len(choices):
             inside = range(int(have.low), int(have.high) + 1)
             return [one for one in inside if one not in choices]
-        start = have.low if math.isfinite(have.low) else have.high - len(choices)
-        if math.isinf(start):
+        start = have.low if have.low > -math.inf else have.high - len(choices)
+        if start == math.inf:
             start = 0
         return [next(n for n in count(int(start)) if n not in choices)]
     if old == Scalar("str") and isinstance(choices[0], str):

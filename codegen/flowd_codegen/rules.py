@@ -117,10 +117,10 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "when no message with it is left, put it into `reserved`",
     ),
     Rule.FIELD_DEFAULT_CHANGED: Recipe(
-        "a default is another",
-        "ok, as defaults are always written",
+        "a default is another, or gone",
+        "ok, as defaults are always written; without one, those from before the field fail",
         "ok",
-        "nothing, if messages from before the field was added may get the new default",
+        "nothing, if no message from before the field was added is left, or it may get the new default",
     ),
     Rule.FIELD_TYPE_WIDENED: Recipe(
         "a type, limit or pattern allows more",

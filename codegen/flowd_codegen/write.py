@@ -101,21 +101,27 @@ def compare(
     return changes
 
 
-def compare_document(text: str, path: Path) -> list[Change]:
+def compare_document(
+    text: str, path: Path, mark: re.Pattern[bytes] = _MARK
+) -> list[Change]:
     """What a run has to do with the one file of a text that is no Python.
 
     Args:
         text: says in one of its first lines that flowd-gen wrote it.
         path: of the file, which need not be there.
+        mark: how it says so.
 
     Raises:
-        ForeignFiles: what is there was not written by flowd-gen.
+        ForeignFiles: what is there was not written by flowd-gen, or is no file.
         OSError: it cannot be read.
     """
     new = text.encode()
-    assert _MARK.search(new, 0, _TOP)
+    assert mark.search(new, 0, _TOP)
+    if path.exists() and not path.is_file():
+        # A device may have no end.
+        raise ForeignFiles([f"{path} is no file"])
     old = path.read_bytes() if path.exists() else None
-    if old is not None and not _MARK.search(old, 0, _TOP):
+    if old is not None and not mark.search(old, 0, _TOP):
         raise ForeignFiles([f"{path} was not written by flowd-gen"])
     return [] if old == new else [Change(path, old, new)]
 

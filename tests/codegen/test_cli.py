@@ -268,6 +268,8 @@ def test_a_document_never_replaces_a_file_of_somebody_else(
     assert run(["json-schema", "-o", "notes.json"]) == 2
     assert "notes.json was not written by flowd-gen" in capsys.readouterr().err
     assert Path("notes.json").read_text() == "{}"
+    assert run(["json-schema", "-o", "/dev/full"]) == 2
+    assert "/dev/full is no file" in capsys.readouterr().err
 
 
 def test_check_of_a_document_needs_its_file() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import random
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,10 +19,12 @@ from hypothesis import strategies as st
 import flowd
 from flowd_codegen.cli import run
 from flowd_codegen.diagnostics import SchemaErrors
+from flowd_codegen.naming import CLASS_NAME, FIELD_NAME, RESERVED_CLASSES
 from flowd_codegen.parse import parse
 from flowd_codegen.place import Source
 from flowd_codegen.render import blacken, render
 from flowd_codegen.source import Sources, read
+from tests.evolution.classes import classes
 
 _CASES: Final = Path(__file__).parent / "cases"
 _TEXTS: Final = sorted(path.read_text("utf-8") for path in _CASES.rglob("*.toml"))
@@ -77,6 +81,71 @@ def test_a_text_of_all_scripts_generates(
     schema = f'[job.Big.fields]\ntext = {{ type = "str", default = "{escaped}" }}\n'
     job = _generated(tmp_path, schema, monkeypatch)
     assert job.from_fields({}).to_fields() == {b"text": text.encode()}
+
+
+_EVERYTHING: Final = """
+[enum.{enum}]
+values = ["a"]
+[record.{record}.fields]
+{field} = {{ type = "str", default = "x" }}
+kind = {{ type = "{enum}", default = "a" }}
+time = {{ type = "duration", default = "1s" }}
+[job.{job}]
+version = 2
+v1.fields.kind = "{enum}"
+queue.backoff.kind = "fixed"
+[job.{job}.fields]
+{field} = {{ type = "str", default = "x" }}
+kind = {{ type = "{enum}", default = "a" }}
+part = {{ type = "{record}", default = {{}} }}
+parts = {{ type = "list[{record}?]", default = [{{}}] }}
+kinds = {{ type = "dict[str, {enum}]", default = {{ x = "a" }} }}
+choice = {{ one_of = ["x"], default = "x" }}
+price = {{ type = "decimal", default = "1.5", min = 1 }}
+id = {{ type = "uuid", default = "2f1c4d5e-0000-4000-8000-000000000000" }}
+at = {{ type = "datetime", default = 2026-01-31T12:00:00Z }}
+day = {{ type = "date", default = 2026-01-31 }}
+time = {{ type = "duration", default = "1s" }}
+data = {{ type = "json", default = {{ x = [1] }} }}
+raw = {{ type = "bytes", default = "" }}
+flag = {{ type = "bool", default = true }}
+"""
+"""All that makes a module import or define something."""
+
+
+def _used_names(grammar: re.Pattern[str]) -> set[str]:
+    """The names in generated code that a schema could give, and Python's own."""
+    used = {*dir(builtins)}
+    for path in _CASES.rglob("expected/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case (
+                    ast.Name(name)
+                    | ast.Attribute(attr=name)
+                    | ast.alias(name)
+                    | ast.FunctionDef(name)
+                    | ast.arg(name)
+                ):
+                    used.add(name)
+                case _:
+                    pass
+    return {name for name in used if grammar.fullmatch(name)}
+
+
+@pytest.mark.parametrize("kind", ["enum", "record", "job", "field"])
+def test_no_name_hides_what_its_module_uses(kind: str) -> None:
+    """Whatever name of generated code a schema takes, its module works, or none is."""
+    names = _used_names(FIELD_NAME if kind == "field" else CLASS_NAME)
+    assert names > ({"wire", "to_fields"} if kind == "field" else {"ClassVar", "SPEC"})
+    own = {"enum": "AnEnum", "record": "ARecord", "job": "AJob", "field": "own"}
+    for name in sorted(names - RESERVED_CLASSES - set(_EVERYTHING.split())):
+        named = {**own, kind: name}
+        text = _EVERYTHING.format(**named)
+        schema = parse(Sources((Source("jobs.toml", "jobs.toml", text),)))
+        with classes(schema, "def a_job_v1_to_v2(old): ...") as module:
+            job: type[flowd.Job] = eval(named["job"], module)
+            first = job.from_fields({b"_v": b"2"})
+            assert job.from_fields(first.to_fields()) == first, name
 
 
 _TEXT: Final = st.text(

@@ -49,6 +49,18 @@ def test_it_is_found_from_below(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path("../jobs/email.py").exists()
 
 
+def test_the_lock_is_beside_the_file_that_names_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its default belongs to the same folder as every path of the settings."""
+    _configure()
+    assert run(["lock"]) == 0
+    assert Path("flowd.lock").exists()
+    Path("app").mkdir()
+    monkeypatch.chdir("app")
+    assert run(["lock", "--check"]) == 0
+
+
 def test_arguments_win() -> None:
     """What the command is told replaces what the file says, one by one."""
     _configure()

@@ -189,7 +189,9 @@ def _retype(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
     kind = old.removesuffix("?")
     field.pop("one_of", None)
     near = [
-        rng.choice(_NUMBERS) if kind in _NUMBERS else _type(rng, names),
+        # What a float makes of a large integer is worth many tries.
+        *(rng.choice(_NUMBERS), "float", "float") * (kind in _NUMBERS),
+        _type(rng, names),
         f"list[{kind}]",
         kind.replace("]", "?]") if "?]" not in kind else kind.replace("?]", "]"),
         rng.choice(("str", "json", "Kind")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from itertools import permutations
 from pathlib import Path
 from typing import Final
 
@@ -268,3 +269,24 @@ def test_findings_can_be_commands_for_github(
     assert line.startswith(
         "::error file=schemas/email.toml,line=2,col=10,title=ENUM_VALUE_ADDED::"
     )
+
+
+def test_bounds_beyond_every_float_are_compared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An integer has no end, and neither have its limits."""
+    huge = f"1{'0' * 309}"
+    kinds = {
+        "low": f'{{ type = "int", min = -{huge} }}',
+        "high": f'{{ type = "int", max = {huge} }}',
+        "choice": f"{{ one_of = [1, {huge}] }}",
+        "size": f'{{ type = "str", max_len = {huge} }}',
+        "plain": '"int"',
+        "small": '"u8"',
+        "float": '"float"',
+    }
+    for name, kind in kinds.items():
+        _write(name, f"[job.Email.fields]\nto = {kind}\n")
+    for old, new in permutations(kinds, 2):
+        assert run(["diff", new, "--against", old, "--level", "wire"]) == 1
+    assert "not in 0..255" in capsys.readouterr().out

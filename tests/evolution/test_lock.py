@@ -88,9 +88,38 @@ def test_check_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run(["lock", "schemas", "--check"]) == 1
     said = capsys.readouterr().err
-    assert "flowd.lock is out of date: run flowd-gen lock" in said
-    assert "flowd-gen diff schemas --against flowd.lock" in said
+    assert said == (
+        "flowd.lock is out of date: review what that breaks\n"
+        "    flowd-gen diff schemas --against flowd.lock\n"
+        "and, when it is deployed, run\n"
+        "    flowd-gen lock schemas -o flowd.lock\n"
+    )
     assert Path("flowd.lock").read_text() == before
+
+
+def test_what_check_says_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell takes a folder with a blank in its name for one word."""
+    Path("schemas").rename("my schemas")
+    run(["lock", "my schemas"])
+    Path("my schemas/email.toml").write_text(_SCHEMA.replace("str?", "str"))
+    capsys.readouterr()
+    assert run(["lock", "my schemas", "--check"]) == 1
+    said = capsys.readouterr().err
+    assert "flowd-gen diff 'my schemas' --against flowd.lock\n" in said
+    assert "flowd-gen lock 'my schemas' -o flowd.lock\n" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--check"]])
+def test_only_a_lock_is_replaced(
+    more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped -o leaves the file that is there, and reads no device without end."""
+    assert run(["lock", "schemas", "-o", "schemas/email.toml", *more]) == 2
+    said = capsys.readouterr().err
+    assert "schemas/email.toml was not written by flowd-gen" in said
+    assert Path("schemas/email.toml").read_text() == _SCHEMA
+    assert run(["lock", "schemas", "-o", "/dev/full", *more]) == 2
+    assert "/dev/full is no file" in capsys.readouterr().err
 
 
 def test_a_version_and_reservations_are_locked() -> None:
@@ -109,6 +138,7 @@ def test_a_version_and_reservations_are_locked() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("<<<<<<< ours\n{}\n=======\n{}\n>>>>>>> theirs\n", "it is not JSON"),
         ('{"flowd_lock": 2, "files": {}}', "a lock of format 2, and this flowd-gen"),
         ("{}", "it has no `flowd_lock` and `files`"),
         ("[]", "it has no `flowd_lock` and `files`"),
@@ -126,13 +156,15 @@ def test_a_version_and_reservations_are_locked() -> None:
 def test_what_is_no_lock_is_refused(
     text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It exits with 2 and says how to get one that is."""
+    """It exits with 2, and nothing it says would lose what to compare with."""
     Path("flowd.lock").write_text(text)
     assert run(["diff", "schemas", "--against", "flowd.lock"]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("flowd.lock:1:1: error[E416]: ")
     assert said in printed
-    assert "anew" in printed
+    assert ("restore the lock of the release that runs" in printed) == (
+        "upgrade" not in printed
+    )
 
 
 def test_bad_schemas_write_no_lock(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,8 @@ from flowd_codegen.cli.command import (
     read_schema,
 )
 from flowd_codegen.cli.settings import read_settings
-from flowd_codegen.lock import LOCK, lock_text
-from flowd_codegen.write import Change, write
+from flowd_codegen.lock import LOCK_MARK, lock_text
+from flowd_codegen.write import compare_document, write
 
 __all__ = ["run"]
 
@@ -38,28 +38,32 @@ def run(arguments: Sequence[str]) -> int:
 
 def _lock(options: _Options) -> int:
     out = options.out
-    new = lock_text(read_schema(options)).encode()
-    old = out.read_bytes() if out.exists() else None
+    changes = compare_document(lock_text(read_schema(options)), out, LOCK_MARK)
     if options.check:
-        if old == new:
-            return 0
-        command = shlex.join(["flowd-gen", "lock", str(options.source), "-o", str(out)])
-        state = "out of date" if old else "missing"
-        print(f"{out} is {state}: run {command}", file=sys.stderr)
-        print("and review what it changes:", file=sys.stderr)
-        print(f"    flowd-gen diff {options.source} --against {out}", file=sys.stderr)
-        return 1
-    if old == new:
-        print(f"{out} is up to date")
-        return 0
-    write([Change(out, old, new)], out.parent)
-    print(f"wrote {out}")
+        for change in changes:
+            _advise(options, is_there=change.old is not None)
+        return int(bool(changes))
+    write(changes, out.parent)
+    print(f"wrote {out}" if changes else f"{out} is up to date")
     return 0
+
+
+def _advise(options: _Options, *, is_there: bool) -> None:
+    """Say what brings the lock up to date; a review has to come before that."""
+    source, out = str(options.source), str(options.out)
+    again = shlex.join(["flowd-gen", "lock", source, "-o", out])
+    if is_there:
+        review = shlex.join(["flowd-gen", "diff", source, "--against", out])
+        print(f"{out} is out of date: review what that breaks", file=sys.stderr)
+        print(f"    {review}", file=sys.stderr)
+        print("and, when it is deployed, run", file=sys.stderr)
+        print(f"    {again}", file=sys.stderr)
+    else:
+        print(f"{out} is missing: run {again}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
     settings = read_settings()
-    lock = settings.lock or Path(LOCK)
     parser = command_parser(
         "lock SRC [-o LOCK] [--check] [--format FORMAT]",
         "Write what is on the wire of every job into one file, to be reviewed.",
@@ -69,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         *("-o", "--out"),
         metavar="LOCK",
         type=path,
-        default=lock,
-        help=f"file to write{default_of(lock)}",
+        default=settings.lock,
+        help=f"file to write{default_of(settings.lock)}",
     )
     parser.add_argument(
         "--check",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from flowd_codegen.diagnostics import Code, Report, SchemaErrors, quoted
+from flowd_codegen.lock import LOCK
 from flowd_codegen.place import Source
 from flowd_codegen.source import load
 from flowd_codegen.suggest import nearest
@@ -39,7 +40,7 @@ class Settings:
 
     src: Path | None = None
     out: Path | None = None
-    lock: Path | None = None
+    lock: Path = Path(LOCK)
     format: Format = "text"
     prune: bool = True
 
@@ -76,7 +77,7 @@ def _settings(table: Table, folder: Path) -> Settings:
     settings = Settings(
         src=_path(table, "src", folder),
         out=_path(table, "out", folder),
-        lock=_path(table, "lock", folder),
+        lock=_path(table, "lock", folder) or Path(os.path.relpath(folder / LOCK)),
         format=_format(table),
         prune=table.flag("prune") if "prune" in table.values else True,
     )
