@@ -21,8 +21,9 @@ import pytest
 from flowd_codegen.cli import run
 from flowd_codegen.diagnostics import Code
 from flowd_codegen.parse import parse
+from flowd_codegen.place import Source
 from flowd_codegen.render import blacken, render
-from flowd_codegen.source import read
+from flowd_codegen.source import Sources, read
 
 _CASES: Final = Path(__file__).parent / "cases"
 _BROKEN: Final = sorted(path.parent for path in _CASES.glob("*/error.txt"))
@@ -159,11 +160,15 @@ def test_mypy_accepts_every_generated_module(tmp_path: Path) -> None:
 
 
 def test_pyright_accepts_every_generated_module(tmp_path: Path) -> None:
-    """All cases together, in strict mode."""
+    """All cases together and one of many fields, in strict mode."""
     # Pyright looks only below the folder of its configuration.
     shutil.copytree(_CASES, tmp_path / "cases")
+    fields = "".join(f'f{number} = "str?"\n' for number in range(150))
+    text = f"[record.Part.fields]\n{fields}[job.Many.fields]\n{fields}"
+    many, _ = render(parse(Sources((Source("many.toml", "", text),)))).values()
+    (tmp_path / "many.py").write_text(many, encoding="utf-8")
     config = {
-        "include": [f"cases/{case.name}/expected" for case in _GOOD],
+        "include": ["many.py", *(f"cases/{case.name}/expected" for case in _GOOD)],
         "typeCheckingMode": "strict",
         "pythonVersion": "3.11",
         "venvPath": str(Path(sys.prefix).parent),
@@ -179,4 +184,4 @@ def test_pyright_accepts_every_generated_module(tmp_path: Path) -> None:
     )
     result = json.loads(done.stdout)
     assert result["generalDiagnostics"] == []
-    assert result["summary"]["filesAnalyzed"] == len(_MODULES)
+    assert result["summary"]["filesAnalyzed"] == len(_MODULES) + 1

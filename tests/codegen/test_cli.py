@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -277,3 +278,17 @@ def test_check_of_a_document_needs_its_file() -> None:
     with pytest.raises(SystemExit) as caught:
         run(["json-schema", "--check"])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("command", ["catalogue", "rust"])
+def test_a_document_is_printed_on_a_terminal_of_another_encoding(command: str) -> None:
+    """What the encoding does not have is shown as an escape."""
+    Path("schemas/email.toml").write_text('[job.Email]\ndoc = "Żółw"\n', "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "flowd_codegen", command, "schemas"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u017b\xf3\\u0142w" in done.stdout

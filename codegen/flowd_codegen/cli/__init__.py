@@ -5,6 +5,8 @@ Each command is a module here whose `run` takes its arguments and returns the ex
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -52,6 +54,10 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         SystemExit: with 2 on wrong usage, with 0 after `--help` and `--version`.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal of another encoding shows what it cannot as an escape.
+            stream.reconfigure(errors="backslashreplace")
     # The settings, which every command reads first, may have faults too.
     return ended(lambda: _run(arguments), "text")
 

@@ -53,7 +53,7 @@ class Login:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"user"
+        key: bytes = b"user"
         try:
             fields[key] = self.user.encode()
             key = b"password"
@@ -66,7 +66,7 @@ class Login:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Login:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"user"
+        key: bytes = b"user"
         try:
             _user = fields[key].decode()
             key = wire.first_key(fields, b"password", b"pass")
@@ -95,7 +95,7 @@ class Blob:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"data"
+        key: bytes = b"data"
         try:
             fields[key] = wire.encode_raw(self.data)
             key = b"note"
@@ -109,7 +109,7 @@ class Blob:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Blob:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"data"
+        key: bytes = b"data"
         try:
             _data = wire.decode_raw(fields[key])
             key = b"note"

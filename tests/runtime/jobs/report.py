@@ -43,7 +43,7 @@ class Page:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "title"
+        key: str = "title"
         try:
             items[key] = wire.STR.dump(self.title) if self.title is not None else None
             key = "lines"
@@ -57,7 +57,7 @@ class Page:
     def from_json(cls, value: wire.Json) -> Page:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "title"
+        key: str = "title"
         try:
             _title = wire.STR.load(items[key]) if items.get(key) is not None else None
             key = "lines"
@@ -87,7 +87,7 @@ class ReportV1:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"customer"
+        key: bytes = b"customer"
         try:
             fields[key] = self.customer.encode()
             key = b"at"
@@ -100,7 +100,7 @@ class ReportV1:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> ReportV1:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"customer"
+        key: bytes = b"customer"
         try:
             _customer = fields[key].decode()
             key = wire.first_key(fields, b"at", b"when")
@@ -133,7 +133,7 @@ class ReportV2:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"2"}
-        key = b"customer"
+        key: bytes = b"customer"
         try:
             fields[key] = wire.encode_u32(self.customer)
             key = b"day"
@@ -155,7 +155,7 @@ class ReportV2:
                 report_migrations.report_v1_to_v2,
                 ReportV1.from_fields(fields),
             )
-        key = b"customer"
+        key: bytes = b"customer"
         try:
             _customer = wire.decode_u32(fields[key])
             key = b"day"
@@ -200,7 +200,7 @@ class Report:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"3"}
-        key = b"customer"
+        key: bytes = b"customer"
         try:
             fields[key] = wire.encode_u32(self.customer)
             key = b"days"
@@ -225,7 +225,7 @@ class Report:
                 report_migrations.report_v2_to_v3,
                 ReportV2.from_fields(fields),
             )
-        key = b"customer"
+        key: bytes = b"customer"
         try:
             _customer = wire.decode_u32(fields[key])
             key = b"days"
@@ -274,7 +274,7 @@ class NoteV1:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"text"
+        key: bytes = b"text"
         try:
             fields[key] = self.text.encode()
             return fields
@@ -285,7 +285,7 @@ class NoteV1:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> NoteV1:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"text"
+        key: bytes = b"text"
         try:
             _text = fields[key].decode()
             return cls(text=_text)
@@ -315,7 +315,7 @@ class Note:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"3"}
-        key = b"lines"
+        key: bytes = b"lines"
         try:
             fields[key] = wire.encode_json(
                 wire.sized(self.lines, min_len=1),
@@ -334,7 +334,7 @@ class Note:
                 report_migrations.note_v1_to_v3,
                 NoteV1.from_fields(fields),
             )
-        key = b"lines"
+        key: bytes = b"lines"
         try:
             _lines = wire.sized(wire.decode_json(fields[key], _NOTE_LINES), min_len=1)
             return cls(lines=_lines)
@@ -366,7 +366,7 @@ class Forgetful:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"2"}
-        key = b"text"
+        key: bytes = b"text"
         try:
             fields[key] = self.text.encode()
             return fields
@@ -378,7 +378,7 @@ class Forgetful:
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Forgetful:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         cls.SPEC.version_of(fields)  # refuses what is older, and newer
-        key = b"text"
+        key: bytes = b"text"
         try:
             _text = fields[key].decode()
             return cls(text=_text)

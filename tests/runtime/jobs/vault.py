@@ -24,7 +24,7 @@ class Account:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "user"
+        key: str = "user"
         try:
             items[key] = wire.STR.dump(self.user)
             key = "password"
@@ -38,7 +38,7 @@ class Account:
     def from_json(cls, value: wire.Json) -> Account:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "user"
+        key: str = "user"
         try:
             _user = wire.STR.load(items[key])
             key = "password"
@@ -100,7 +100,7 @@ class Vault:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"open"
+        key: bytes = b"open"
         try:
             fields[key] = self.open.encode()
             key = b"token"
@@ -129,7 +129,7 @@ class Vault:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Vault:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"open"
+        key: bytes = b"open"
         try:
             _open = fields[key].decode()
             key = wire.first_key(fields, b"token", b"old")
@@ -195,7 +195,7 @@ class Broken:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"open"
+        key: bytes = b"open"
         try:
             fields[key] = self.open.encode()
             key = b"token"
@@ -208,7 +208,7 @@ class Broken:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Broken:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"open"
+        key: bytes = b"open"
         try:
             _open = fields[key].decode()
             key = b"token"

@@ -33,7 +33,7 @@ class Aliases:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"to"
+        key: bytes = b"to"
         try:
             fields[key] = self.to.encode()
             key = b"r#type"
@@ -51,7 +51,7 @@ class Aliases:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Aliases:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"to"
+        key: bytes = b"to"
         try:
             key = wire.first_key(fields, b"to", b"recipient", b"rcpt")
             _to = fields[key].decode()

@@ -31,7 +31,7 @@ class Email:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"to"
+        key: bytes = b"to"
         try:
             fields[key] = self.to.encode()
             return fields
@@ -42,7 +42,7 @@ class Email:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Email:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"to"
+        key: bytes = b"to"
         try:
             _to = fields[key].decode()
             return cls(to=_to)

@@ -59,7 +59,7 @@ class Constraints:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"priority"
+        key: bytes = b"priority"
         try:
             fields[key] = wire.encode_u8(wire.bounded(self.priority, max=9))
             key = b"offset"
@@ -104,7 +104,7 @@ class Constraints:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Constraints:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"priority"
+        key: bytes = b"priority"
         try:
             _priority = (
                 wire.bounded(wire.decode_u8(fields[key]), max=9) if key in fields else 5

@@ -76,7 +76,7 @@ class Containers:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"names"
+        key: bytes = b"names"
         try:
             fields[key] = wire.encode_json(self.names, _CONTAINERS_NAMES)
             key = b"numbers"
@@ -113,7 +113,7 @@ class Containers:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Containers:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"names"
+        key: bytes = b"names"
         try:
             _names = wire.decode_json(fields[key], _CONTAINERS_NAMES)
             key = b"numbers"

@@ -33,7 +33,7 @@ class Crawl:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"url"
+        key: bytes = b"url"
         try:
             fields[key] = self.url.encode()
             key = b"priority"
@@ -51,7 +51,7 @@ class Crawl:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Crawl:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"url"
+        key: bytes = b"url"
         try:
             _url = fields[key].decode()
             key = b"priority"

@@ -39,7 +39,7 @@ class Point:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "x"
+        key: str = "x"
         try:
             items[key] = wire.I32.dump(self.x)
             key = "y"
@@ -55,7 +55,7 @@ class Point:
     def from_json(cls, value: wire.Json) -> Point:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "x"
+        key: str = "x"
         try:
             _x = wire.I32.load(items[key]) if key in items else 0
             key = "y"
@@ -144,7 +144,7 @@ class Defaults:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"text"
+        key: bytes = b"text"
         try:
             fields[key] = self.text.encode()
             key = b"blob"
@@ -199,7 +199,7 @@ class Defaults:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Defaults:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"text"
+        key: bytes = b"text"
         try:
             _text = fields[key].decode() if key in fields else 'it\'s "fine"'
             key = b"blob"

@@ -43,7 +43,7 @@ class Part:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "size"
+        key: str = "size"
         try:
             items[key] = wire.U8.dump(self.size)
             key = "name"
@@ -57,7 +57,7 @@ class Part:
     def from_json(cls, value: wire.Json) -> Part:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "size"
+        key: str = "size"
         try:
             _size = wire.U8.load(items[key])
             key = "name"
@@ -108,7 +108,7 @@ class Docs:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"id"
+        key: bytes = b"id"
         try:
             fields[key] = wire.encode_u8(self.id)
             key = b"plain"
@@ -129,7 +129,7 @@ class Docs:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Docs:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"id"
+        key: bytes = b"id"
         try:
             _id = wire.decode_u8(fields[key])
             key = b"plain"

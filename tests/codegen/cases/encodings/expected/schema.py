@@ -37,7 +37,7 @@ class Encodings:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"plain"
+        key: bytes = b"plain"
         try:
             fields[key] = wire.encode_bool(self.plain)
             key = b"digit"
@@ -63,7 +63,7 @@ class Encodings:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Encodings:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"plain"
+        key: bytes = b"plain"
         try:
             _plain = wire.decode_bool(fields[key])
             key = b"digit"

@@ -55,7 +55,7 @@ class Enums:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"channel"
+        key: bytes = b"channel"
         try:
             fields[key] = wire.encode_enum(self.channel, Channel)
             key = b"channels"
@@ -72,7 +72,7 @@ class Enums:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Enums:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"channel"
+        key: bytes = b"channel"
         try:
             _channel = wire.decode_enum(fields[key], Channel)
             key = b"channels"

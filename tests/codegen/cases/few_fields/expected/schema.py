@@ -51,7 +51,7 @@ class OnlyOptional:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"note"
+        key: bytes = b"note"
         try:
             if self.note is not None:
                 fields[key] = self.note.encode()
@@ -63,7 +63,7 @@ class OnlyOptional:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> OnlyOptional:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"note"
+        key: bytes = b"note"
         try:
             _note = fields[key].decode() if key in fields else None
             return cls(note=_note)

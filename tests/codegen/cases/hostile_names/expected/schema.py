@@ -53,7 +53,7 @@ class Mapping:
     def to_json(self) -> dict[str, wire_.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire_.Json] = {}
-        key = "items"
+        key: str = "items"
         try:
             items[key] = wire_.STR.dump(self.items)
             key = "self"
@@ -73,7 +73,7 @@ class Mapping:
     def from_json(cls, value: wire_.Json) -> Mapping:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire_.items_of(value)
-        key = "items"
+        key: str = "items"
         try:
             _items = wire_.STR.load(items[key])
             key = "self"
@@ -106,7 +106,7 @@ class UUID:
     def to_json(self) -> dict[str, wire_.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire_.Json] = {}
-        key = "uuid"
+        key: str = "uuid"
         try:
             items[key] = wire_.UUID.dump(self.uuid)
             return items
@@ -118,7 +118,7 @@ class UUID:
     def from_json(cls, value: wire_.Json) -> UUID:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire_.items_of(value)
-        key = "uuid"
+        key: str = "uuid"
         try:
             _uuid = wire_.UUID.load(items[key])
             return cls(uuid=_uuid)
@@ -137,7 +137,7 @@ class Decimal:
     def to_json(self) -> dict[str, wire_.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire_.Json] = {}
-        key = "decimal"
+        key: str = "decimal"
         try:
             items[key] = (
                 wire_.DECIMAL.dump(self.decimal) if self.decimal is not None else None
@@ -151,7 +151,7 @@ class Decimal:
     def from_json(cls, value: wire_.Json) -> Decimal:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire_.items_of(value)
-        key = "decimal"
+        key: str = "decimal"
         try:
             _decimal = (
                 wire_.DECIMAL.load(items[key]) if items.get(key) is not None else None
@@ -258,7 +258,7 @@ class Policy:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"class"
+        key: bytes = b"class"
         try:
             fields[key] = self.class_.encode()
             key = b"def"
@@ -339,7 +339,7 @@ class Policy:
     @classmethod
     def from_fields(cls, fields: Mapping_[bytes, bytes]) -> Policy:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"class"
+        key: bytes = b"class"
         try:
             _class_ = fields[key].decode()
             key = b"def"
@@ -587,7 +587,7 @@ class ValueError:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"e"
+        key: bytes = b"e"
         try:
             fields[key] = self.e.encode()
             return fields
@@ -598,7 +598,7 @@ class ValueError:
     @classmethod
     def from_fields(cls, fields: Mapping_[bytes, bytes]) -> ValueError:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"e"
+        key: bytes = b"e"
         try:
             _e = fields[key].decode()
             return cls(e=_e)

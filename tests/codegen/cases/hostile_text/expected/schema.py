@@ -39,7 +39,7 @@ class Note:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "text"
+        key: str = "text"
         try:
             items[key] = wire.STR.dump(self.text)
             return items
@@ -51,7 +51,7 @@ class Note:
     def from_json(cls, value: wire.Json) -> Note:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "text"
+        key: str = "text"
         try:
             _text = wire.STR.load(items[key]) if key in items else '"""\\'
             return cls(text=_text)
@@ -122,7 +122,7 @@ class Hostile:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"quotes"
+        key: bytes = b"quotes"
         try:
             fields[key] = self.quotes.encode()
             key = b"slashes"
@@ -153,7 +153,7 @@ class Hostile:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Hostile:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"quotes"
+        key: bytes = b"quotes"
         try:
             _quotes = fields[key].decode() if key in fields else "\"'\"\"\"'''"
             key = b"slashes"

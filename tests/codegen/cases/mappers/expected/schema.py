@@ -108,7 +108,7 @@ class Mappers:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"where"
+        key: bytes = b"where"
         try:
             fields[key] = Point.format(self.where).encode()
             key = b"maybe"
@@ -146,7 +146,7 @@ class Mappers:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Mappers:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"where"
+        key: bytes = b"where"
         try:
             _where = Point.parse(fields[key].decode())
             key = b"maybe"

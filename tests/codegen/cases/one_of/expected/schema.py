@@ -29,7 +29,7 @@ class Setting:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "locale"
+        key: str = "locale"
         try:
             items[key] = _SETTING_LOCALE_JSON.dump(self.locale)
             key = "level"
@@ -43,7 +43,7 @@ class Setting:
     def from_json(cls, value: wire.Json) -> Setting:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "locale"
+        key: str = "locale"
         try:
             _locale = _SETTING_LOCALE_JSON.load(items[key])
             key = "level"
@@ -98,7 +98,7 @@ class OneOf:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"locale"
+        key: bytes = b"locale"
         try:
             fields[key] = wire.encode_one_of(self.locale, _ONE_OF_LOCALE)
             key = b"level"
@@ -122,7 +122,7 @@ class OneOf:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> OneOf:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"locale"
+        key: bytes = b"locale"
         try:
             _locale = wire.decode_one_of(fields[key], _ONE_OF_LOCALE)
             key = b"level"

@@ -34,7 +34,7 @@ class Point:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "x"
+        key: str = "x"
         try:
             items[key] = wire.I32.dump(self.x)
             key = "label"
@@ -48,7 +48,7 @@ class Point:
     def from_json(cls, value: wire.Json) -> Point:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "x"
+        key: str = "x"
         try:
             _x = wire.I32.load(items[key])
             key = "label"
@@ -117,7 +117,7 @@ class Optionals:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"text"
+        key: bytes = b"text"
         try:
             if self.text is not None:
                 fields[key] = self.text.encode()
@@ -175,7 +175,7 @@ class Optionals:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Optionals:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"text"
+        key: bytes = b"text"
         try:
             _text = fields[key].decode() if key in fields else None
             key = b"blob"

@@ -37,7 +37,7 @@ class Everything:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"n"
+        key: bytes = b"n"
         try:
             fields[key] = wire.encode_u8(self.n)
             return fields
@@ -48,7 +48,7 @@ class Everything:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Everything:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"n"
+        key: bytes = b"n"
         try:
             _n = wire.decode_u8(fields[key])
             return cls(n=_n)
@@ -74,7 +74,7 @@ class SomeThings:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"n"
+        key: bytes = b"n"
         try:
             fields[key] = wire.encode_u8(self.n)
             return fields
@@ -85,7 +85,7 @@ class SomeThings:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> SomeThings:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"n"
+        key: bytes = b"n"
         try:
             _n = wire.decode_u8(fields[key])
             return cls(n=_n)
@@ -111,7 +111,7 @@ class HTTPPing:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"n"
+        key: bytes = b"n"
         try:
             fields[key] = wire.encode_u8(self.n)
             return fields
@@ -122,7 +122,7 @@ class HTTPPing:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> HTTPPing:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"n"
+        key: bytes = b"n"
         try:
             _n = wire.decode_u8(fields[key])
             return cls(n=_n)

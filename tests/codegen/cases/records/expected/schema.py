@@ -43,7 +43,7 @@ class Attachment:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "name"
+        key: str = "name"
         try:
             items[key] = wire.STR.dump(wire.sized(self.name, max_len=255))
             key = "size"
@@ -67,7 +67,7 @@ class Attachment:
     def from_json(cls, value: wire.Json) -> Attachment:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "name"
+        key: str = "name"
         try:
             _name = wire.sized(wire.STR.load(items[key]), max_len=255)
             key = "size"
@@ -121,7 +121,7 @@ class Message:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "text"
+        key: str = "text"
         try:
             items[key] = wire.STR.dump(self.text)
             key = "Score"
@@ -143,7 +143,7 @@ class Message:
     def from_json(cls, value: wire.Json) -> Message:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "text"
+        key: str = "text"
         try:
             key = wire.first_key(items, "text", "body")
             _text = wire.STR.load(items[key])
@@ -213,7 +213,7 @@ class Records:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"message"
+        key: bytes = b"message"
         try:
             fields[key] = wire.encode_json(self.message, _RECORDS_MESSAGE)
             key = b"history"
@@ -228,7 +228,7 @@ class Records:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Records:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"message"
+        key: bytes = b"message"
         try:
             _message = wire.decode_json(fields[key], _RECORDS_MESSAGE)
             key = b"history"

@@ -70,7 +70,7 @@ class Scalars:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"text"
+        key: bytes = b"text"
         try:
             fields[key] = self.text.encode()
             key = b"blob"
@@ -117,7 +117,7 @@ class Scalars:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Scalars:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"text"
+        key: bytes = b"text"
         try:
             _text = fields[key].decode()
             key = b"blob"

@@ -23,7 +23,7 @@ class Login:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "user"
+        key: str = "user"
         try:
             items[key] = wire.STR.dump(self.user)
             key = "password"
@@ -37,7 +37,7 @@ class Login:
     def from_json(cls, value: wire.Json) -> Login:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "user"
+        key: str = "user"
         try:
             _user = wire.STR.load(items[key])
             key = "password"
@@ -77,7 +77,7 @@ class Secrets:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"token"
+        key: bytes = b"token"
         try:
             fields[key] = wire.sized(self.token, min_len=4).encode()
             key = b"pin"
@@ -101,7 +101,7 @@ class Secrets:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Secrets:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"token"
+        key: bytes = b"token"
         try:
             _token = wire.sized(fields[key].decode(), min_len=4)
             key = b"pin"

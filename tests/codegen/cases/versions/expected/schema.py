@@ -45,7 +45,7 @@ class Link:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "to"
+        key: str = "to"
         try:
             items[key] = wire.STR.dump(self.to)
             return items
@@ -57,7 +57,7 @@ class Link:
     def from_json(cls, value: wire.Json) -> Link:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "to"
+        key: str = "to"
         try:
             _to = wire.STR.load(items[key])
             return cls(to=_to)
@@ -90,7 +90,7 @@ class CrawlV1:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"url"
+        key: bytes = b"url"
         try:
             fields[key] = self.address.encode()
             key = b"depth"
@@ -105,7 +105,7 @@ class CrawlV1:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> CrawlV1:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"url"
+        key: bytes = b"url"
         try:
             key = wire.first_key(fields, b"url", b"uri")
             _address = fields[key].decode()
@@ -147,7 +147,7 @@ class CrawlV2:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"2"}
-        key = b"url"
+        key: bytes = b"url"
         try:
             fields[key] = self.url.encode()
             key = b"kind"
@@ -167,7 +167,7 @@ class CrawlV2:
                 schema_migrations_.crawl_v1_to_v2,
                 CrawlV1.from_fields(fields),
             )
-        key = b"url"
+        key: bytes = b"url"
         try:
             _url = fields[key].decode()
             key = b"kind"
@@ -203,7 +203,7 @@ class CrawlV4:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"4"}
-        key = b"tags"
+        key: bytes = b"tags"
         try:
             fields[key] = ser_tags(self.tags).encode()
             return fields
@@ -219,7 +219,7 @@ class CrawlV4:
                 schema_migrations_.crawl_v2_to_v4,
                 CrawlV2.from_fields(fields),
             )
-        key = b"tags"
+        key: bytes = b"tags"
         try:
             _tags = de_tags(fields[key].decode())
             return cls(tags=_tags)
@@ -281,7 +281,7 @@ class Crawl:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"6"}
-        key = b"urls"
+        key: bytes = b"urls"
         try:
             fields[key] = wire.encode_json(
                 wire.sized(self.urls, min_len=1),
@@ -305,7 +305,7 @@ class Crawl:
                 schema_migrations_.crawl_v5_to_v6,
                 CrawlV5.from_fields(fields),
             )
-        key = b"urls"
+        key: bytes = b"urls"
         try:
             _urls = wire.sized(wire.decode_json(fields[key], _CRAWL_URLS), min_len=1)
             key = b"kind"
@@ -341,7 +341,7 @@ class Latest:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"3"}
-        key = b"crawl_migrations"
+        key: bytes = b"crawl_migrations"
         try:
             fields[key] = self.crawl_migrations.encode()
             return fields
@@ -353,7 +353,7 @@ class Latest:
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Latest:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         cls.SPEC.version_of(fields)  # refuses what is older, and newer
-        key = b"crawl_migrations"
+        key: bytes = b"crawl_migrations"
         try:
             _crawl_migrations = fields[key].decode()
             return cls(crawl_migrations=_crawl_migrations)
@@ -381,7 +381,7 @@ class MiddleV3:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"3"}
-        key = b"schema_migrations"
+        key: bytes = b"schema_migrations"
         try:
             fields[key] = self.schema_migrations.encode()
             return fields
@@ -393,7 +393,7 @@ class MiddleV3:
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> MiddleV3:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         cls.SPEC.version_of(fields)  # refuses what is older, and newer
-        key = b"schema_migrations"
+        key: bytes = b"schema_migrations"
         try:
             _schema_migrations = fields[key].decode()
             return cls(schema_migrations=_schema_migrations)
@@ -421,7 +421,7 @@ class Middle:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {b"_v": b"4"}
-        key = b"a"
+        key: bytes = b"a"
         try:
             if self.a is not None:
                 fields[key] = self.a.encode()
@@ -438,7 +438,7 @@ class Middle:
                 schema_migrations_.middle_v3_to_v4,
                 MiddleV3.from_fields(fields),
             )
-        key = b"a"
+        key: bytes = b"a"
         try:
             _a = fields[key].decode() if key in fields else None
             return cls(a=_a)

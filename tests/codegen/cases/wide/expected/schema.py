@@ -82,7 +82,7 @@ class AJobWithARatherLongNameThatMakesLinesLong:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"a_field_with_a_rather_long_name_indeed"
+        key: bytes = b"a_field_with_a_rather_long_name_indeed"
         try:
             fields[key] = wire.matching(
                 wire.sized(
@@ -131,7 +131,7 @@ class AJobWithARatherLongNameThatMakesLinesLong:
         cls, fields: Mapping[bytes, bytes]
     ) -> AJobWithARatherLongNameThatMakesLinesLong:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"a_field_with_a_rather_long_name_indeed"
+        key: bytes = b"a_field_with_a_rather_long_name_indeed"
         try:
             _a_field_with_a_rather_long_name_indeed = wire.matching(
                 wire.sized(fields[key].decode(), min_len=1, max_len=100),

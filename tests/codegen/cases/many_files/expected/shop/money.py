@@ -30,7 +30,7 @@ class Money:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "amount"
+        key: str = "amount"
         try:
             items[key] = wire.DECIMAL.dump(self.amount)
             key = "currency"
@@ -44,7 +44,7 @@ class Money:
     def from_json(cls, value: wire.Json) -> Money:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "amount"
+        key: str = "amount"
         try:
             _amount = wire.DECIMAL.load(items[key])
             key = "currency"

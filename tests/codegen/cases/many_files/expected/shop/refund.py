@@ -37,7 +37,7 @@ class Refund:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"total"
+        key: bytes = b"total"
         try:
             fields[key] = wire.encode_json(self.total, _REFUND_TOTAL)
             key = b"lines"
@@ -50,7 +50,7 @@ class Refund:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Refund:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"total"
+        key: bytes = b"total"
         try:
             _total = wire.decode_json(fields[key], _REFUND_TOTAL)
             key = b"lines"

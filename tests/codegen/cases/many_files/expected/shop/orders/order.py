@@ -30,7 +30,7 @@ class Line:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "price"
+        key: str = "price"
         try:
             items[key] = _LINE_PRICE.dump(self.price)
             key = "channel"
@@ -44,7 +44,7 @@ class Line:
     def from_json(cls, value: wire.Json) -> Line:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "price"
+        key: str = "price"
         try:
             _price = _LINE_PRICE.load(items[key])
             key = "channel"
@@ -78,7 +78,7 @@ class Order:
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
         fields: dict[bytes, bytes] = {}
-        key = b"lines"
+        key: bytes = b"lines"
         try:
             fields[key] = wire.encode_json(self.lines, _ORDER_LINES)
             key = b"total"
@@ -93,7 +93,7 @@ class Order:
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Order:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        key = b"lines"
+        key: bytes = b"lines"
         try:
             _lines = wire.decode_json(fields[key], _ORDER_LINES)
             key = b"total"
