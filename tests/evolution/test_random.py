@@ -92,8 +92,12 @@ def _same(old: object, new: object, sides: tuple[Contract, Contract]) -> bool:
     if is_table(old) and is_table(new):
         return all(_same(old[key], new[key], sides) for key in old | new)
     if dataclasses.is_dataclass(old):
-        name = type(old).__name__
-        was, now = (side.records.get(name) or side.jobs[name] for side in sides)
+        # A field may be of another record now, which reads the same.
+        names = (type(old).__name__, type(new).__name__)
+        was, now = (
+            side.records.get(name) or side.jobs[name]
+            for side, name in zip(sides, names, strict=True)
+        )
         before = paired(was, now)
         return all(
             _same(

@@ -31,7 +31,7 @@ class Stop:
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
         items: dict[str, wire.Json] = {}
-        key = "at"
+        key: str = "at"
         try:
             items[key] = (
                 wire.filled(wire.STR.dump(Point.format(self.at)))
@@ -53,7 +53,7 @@ class Stop:
     def from_json(cls, value: wire.Json) -> Stop:
         """Decode a JSON object, unknown keys ignored; raises flowd.wire.CodecError."""
         items = wire.items_of(value)
-        key = "at"
+        key: str = "at"
         try:
             _at = Point.parse(wire.STR.load(items[key])) if items.get(key) else None
             key = "via"
