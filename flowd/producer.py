@@ -33,11 +33,13 @@ from flowd.session import Session
 from flowd.steps import Addition
 from flowd.stream import Stream
 
-__all__ = ["Producer", "Sender"]
+__all__ = ["BATCH_JOBS", "Producer", "Sender"]
 
 R = TypeVar("R")
 
-_BATCH_JOBS: Final = 500
+BATCH_JOBS: Final = 500
+"""How many jobs go in one round trip, at most."""
+
 _BATCH_BYTES: Final = 1_000_000
 
 
@@ -217,7 +219,7 @@ def _batches(
         size += addition.size
         if batch is not None and (
             stream is not batch.stream
-            or len(batch.additions) == _BATCH_JOBS
+            or len(batch.additions) == BATCH_JOBS
             or size > _BATCH_BYTES
         ):
             yield batch

@@ -6,12 +6,19 @@ import dataclasses
 import heapq
 import math
 from collections.abc import Iterable
-from itertools import count
+from itertools import count, groupby, islice
 
 from flowd.delivery import Entry
-from flowd.errors import BulkError, IdNotIncreasing
+from flowd.errors import (
+    BulkError,
+    IdNotIncreasing,
+    NotReady,
+    ServerError,
+    Unreachable,
+)
 from flowd.item import Item, addition_of
 from flowd.job import Job, spec_of
+from flowd.producer import BATCH_JOBS
 from flowd.testing.clock import FakeClock
 
 __all__ = ["Memory", "MemoryStream"]
@@ -54,13 +61,26 @@ class Memory:
     def add_all(self, jobs: Iterable[Job | Item[Job]], stream: str = "") -> list[str]:
         """Enqueue many jobs; raises BulkError as `Producer.enqueue_bulk`."""
         ids: list[str] = []
+        items = (job if isinstance(job, Item) else Item(job) for job in jobs)
         try:
-            for job in jobs:
-                item = job if isinstance(job, Item) else Item(job)
-                ids.append(self.add(item, stream))
+            for _, some in groupby(items, lambda item: spec_of(type(item.job)).policy):
+                while batch := list(islice(some, BATCH_JOBS)):
+                    for item in batch:
+                        addition_of(item)  # a batch that cannot be encoded is not sent
+                    self._add_batch(batch, stream, ids)
+        except BulkError:
+            raise
         except Exception as error:
             raise BulkError(ids, 0, error) from error
         return ids
+
+    def _add_batch(self, batch: list[Item[Job]], stream: str, ids: list[str]) -> None:
+        try:
+            ids.extend(self.add(item, stream) for item in batch)
+        except (Unreachable, NotReady, IdNotIncreasing):
+            raise  # nothing more was stored
+        except ServerError as error:
+            raise BulkError(ids, len(batch), error) from error
 
 
 class MemoryStream:
@@ -83,7 +103,8 @@ class MemoryStream:
 
     def take(self) -> Entry:
         """The entry that is due first, taken out."""
-        return heapq.heappop(self._waiting)[2]
+        entry = heapq.heappop(self._waiting)[2]
+        return entry if entry.id else entry._replace(id=self.new_id().encode())
 
     def add(self, item: Item[Job]) -> tuple[str, Entry | None]:
         """Add a job; returns its id, and None if its key was known."""
@@ -92,7 +113,8 @@ class MemoryStream:
             known, until = self._keys.get(item.key, ("", 0.0))
             if self._clock.now < until:
                 return known, None
-        entry_id = self.new_id(addition.id)
+        # A delayed job becomes an entry when it is due.
+        entry_id = "" if item.delay else self.new_id(addition.id)
         job_id = addition.job_id or entry_id
         fields = dict(addition.fields)
         if item.delay:
@@ -102,7 +124,7 @@ class MemoryStream:
         return job_id, self.put(entry_id, fields, item.delay)
 
     def put(self, entry_id: str, fields: dict[bytes, bytes], delay: float) -> Entry:
-        """Add an entry that is due in `delay` seconds."""
+        """Add an entry that is due in `delay` seconds; an empty id comes with the time."""
         entry = Entry(entry_id.encode(), 1, fields, len(fields))
         due = self._clock.now + delay
         heapq.heappush(self._waiting, (due, next(self._order), entry))

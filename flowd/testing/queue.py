@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -19,6 +19,7 @@ from flowd.handler import BoundHandler, Handler
 from flowd.item import KEY_TTL, Item
 from flowd.job import Job
 from flowd.letter import Letter, letter_fields, read_letter
+from flowd.middleware import Middleware, Stack
 from flowd.policy import Policy
 from flowd.testing.clock import FakeClock
 from flowd.testing.memory import Memory
@@ -44,6 +45,8 @@ class MemoryQueue(Recorded, Generic[J]):
         memory: shared with a recording producer, whose jobs it then runs, or with other
             queues.
         on_dead_letter: as for `Queue`; awaited before `drain` goes on.
+        middleware: as for `Queue`; only `enqueue` and `handle` run, since nothing is
+            settled.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class MemoryQueue(Recorded, Generic[J]):
         clock: FakeClock | None = None,
         memory: Memory | None = None,
         on_dead_letter: Callable[[Letter[J]], object] | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         if clock is not None and memory is not None:
             raise OptionError("clock", clock, "a memory has its own; give one of both")
@@ -70,8 +74,13 @@ class MemoryQueue(Recorded, Generic[J]):
 
         self._job_class = job_class
         self._policy = policy or job_class.SPEC.policy
+        stack = Stack(middleware)
+        self._around = stack.enqueue
         self._handler = BoundHandler(
-            handler, self._policy.stream, self._policy.claim_after
+            handler,
+            self._policy.stream,
+            self._policy.claim_after,
+            around=stack.handle,
         )
         self._on_dead_letter = on_dead_letter
         self._stream = self.memory.stream(self._policy.stream)
@@ -96,8 +105,8 @@ class MemoryQueue(Recorded, Generic[J]):
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
         """Enqueue one job and return its id; as `Queue.enqueue`, with nothing to prove."""
-        item = Item(job, id, delay, key, key_ttl)
-        return self.memory.add(item, self._policy.stream)
+        (job_id,) = await self._send([Item(job, id, delay, key, key_ttl)], self._add)
+        return job_id
 
     async def enqueue_bulk(
         self,
@@ -106,7 +115,23 @@ class MemoryQueue(Recorded, Generic[J]):
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> list[str]:
         """Enqueue many jobs and return their ids; as `Queue.enqueue_bulk`."""
-        return self.memory.add_all(jobs, self._policy.stream)
+        items = (job if isinstance(job, Item) else Item(job) for job in jobs)
+        return await self._send(items, self._add_all)
+
+    async def _send(
+        self,
+        items: Iterable[Item[Job]],
+        send: Callable[[Iterable[Item[Job]]], Awaitable[list[str]]],
+    ) -> list[str]:
+        if self._around is None:
+            return await send(items)
+        return await self._around(self._policy.stream, items, send)
+
+    async def _add(self, items: Iterable[Item[Job]]) -> list[str]:
+        return [self.memory.add(each, self._policy.stream) for each in items]
+
+    async def _add_all(self, items: Iterable[Item[Job]]) -> list[str]:
+        return self.memory.add_all(items, self._policy.stream)
 
     async def run_due(self) -> int:
         """Run every job that is due by the clock; returns how many attempts it took."""
@@ -143,8 +168,18 @@ class MemoryQueue(Recorded, Generic[J]):
         )
         delivery = Delivery(entry, time.monotonic())
         worker.start(delivery)
-        end = await ends.get()
-        worker.close()
+        try:
+            end = await ends.get()
+        except asyncio.CancelledError:
+            # As a shutdown does: the handler is cancelled, and its job handed back.
+            worker.cancel_all()
+            await self._settle(delivery, await ends.get())
+            raise
+        finally:
+            worker.close()
+        await self._settle(delivery, end)
+
+    async def _settle(self, delivery: Delivery, end: outcome.Outcome) -> None:
         match end:
             case outcome.Ack():
                 self.done.append(self._job_class.from_fields(delivery.fields))
@@ -157,7 +192,7 @@ class MemoryQueue(Recorded, Generic[J]):
 
     def _requeue(self, delivery: Delivery, after: float, *, failed: bool) -> None:
         fields = {**delivery.fields, **delivery.next_envelope(failed=failed)}
-        self._stream.put(self._stream.new_id(), fields, after)
+        self._stream.put("" if after else self._stream.new_id(), fields, after)
 
     async def _bury(self, delivery: Delivery, end: outcome.DeadLetter) -> None:
         own = letter_fields(delivery, end, "memory")

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from flowd import (
     Backoff,
+    BulkError,
     Context,
     DecodeError,
     EncodeError,
     IdNotIncreasing,
     Item,
+    Job,
     Letter,
+    Middleware,
     OptionError,
+    OutcomeUnknown,
     Reject,
     Retry,
+    ServerError,
     Snooze,
+    Unreachable,
 )
+from flowd.handler import Run
+from flowd.middleware import Send
 from flowd.testing import FakeClock, MemoryQueue, debug_map, from_text, round_trip
 from jobs.crawl import Crawl
 from jobs.email import Email
@@ -203,3 +212,91 @@ def test_the_seeds_helpers() -> None:
     assert from_text(Crawl, {"url": "u", "priority": "7", "tags": "a,b"}) == crawl
     with pytest.raises(DecodeError, match="priority: required field is missing"):
         from_text(Crawl, {"url": "u", "tags": ""})
+
+
+async def test_a_drain_that_is_given_up_loses_no_job() -> None:
+    """As at a shutdown, what was running is handed back, uncounted."""
+    begun = asyncio.Event()
+    attempts: list[int] = []
+
+    async def handle(email: Email, ctx: Context) -> None:
+        attempts.append(ctx.attempt)
+        begun.set()
+        if len(attempts) == 1:
+            await asyncio.Event().wait()
+
+    queue = MemoryQueue(Email, handle)
+    await queue.enqueue(HELLO)
+    draining = asyncio.ensure_future(queue.drain())
+    await begun.wait()
+    draining.cancel()
+    await asyncio.wait([draining])
+    assert draining.cancelled()
+    assert len(queue) == 1
+    await queue.drain()
+    assert (queue.done, attempts) == ([HELLO], [1, 1])
+
+
+async def test_a_delayed_job_takes_no_entry_id_before_its_time() -> None:
+    """So an id of one's own only has to be above those of the stream."""
+    queue = MemoryQueue(Email, accept)
+    await queue.enqueue(HELLO, delay=10.0)
+    assert await queue.enqueue(HELLO, id="12-0") == "12-0"
+    await queue.drain()
+    assert queue.done == [HELLO, HELLO]
+
+
+async def test_what_is_sent_together_is_stored_together() -> None:
+    """A generator that raises stores nothing of its batch, as with a server."""
+
+    def some(count: int) -> Iterator[Email]:
+        for number in range(count):
+            yield Email(to=str(number), subject="")
+        raise ValueError("the file ends here")
+
+    queue = MemoryQueue(Email, accept)
+    with pytest.raises(BulkError) as caught:
+        await queue.enqueue_bulk(some(2))
+    assert (caught.value.ids, len(queue)) == ((), 0)
+    with pytest.raises(BulkError) as caught:
+        await queue.enqueue_bulk(some(501))
+    assert (len(caught.value.ids), len(queue)) == (500, 500)
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"), [(OutcomeUnknown("lost"), 2), (Unreachable("down"), 0)]
+)
+async def test_a_batch_without_an_answer_is_unknown(
+    error: ServerError, unknown: int
+) -> None:
+    """What a program does then can be seen in a test."""
+    queue = MemoryQueue(Email, accept)
+    queue.memory.error = error
+    with pytest.raises(BulkError) as caught:
+        await queue.enqueue_bulk([HELLO, HELLO])
+    assert (caught.value.ids, caught.value.unknown) == ((), unknown)
+
+
+async def test_middleware_runs_around_enqueues_and_handlers() -> None:
+    """What a handler relies on is there, and what travels beside the job."""
+
+    class Stamp(Middleware):
+        async def enqueue(
+            self, stream: str, items: Iterable[Item[Job]], send: Send
+        ) -> list[str]:
+            """Send with a header."""
+            return await send(
+                dataclasses.replace(item, headers={"by": stream}) for item in items
+            )
+
+        async def handle(self, job: Job, ctx: Context, run: Run) -> object:
+            """Note the header, and run."""
+            seen.append(ctx.headers["by"])
+            return await run()
+
+    seen: list[str] = []
+    queue = MemoryQueue(Email, accept, middleware=[Stamp()])
+    await queue.enqueue(HELLO)
+    await queue.enqueue_bulk([HELLO])
+    await queue.drain()
+    assert (seen, queue.done) == (["emails", "emails"], [HELLO, HELLO])
