@@ -231,11 +231,19 @@ class QueueHandle(Generic[J]):
     def _ended(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
         # Once its lease is lost, a delivery is somebody else's to settle.
         if self._holder.held.get(delivery.entry_id) is delivery:
-            if end is None:
-                del self._holder.held[delivery.entry_id]
-            else:
+            if end is not None:
                 self._settlement.add(delivery, end)
+            elif delivery.in_thread:
+                self._let_go(delivery)
+            else:
+                del self._holder.held[delivery.entry_id]
         self._settled()
+
+    def _let_go(self, delivery: Delivery) -> None:
+        """Leave it to whoever takes it over: its handler still runs."""
+        self._holder.held.pop(delivery.entry_id, None)
+        text = "did not end when cancelled; its lease runs out"
+        self._witnesses.say(logging.WARNING, "stuck", text, delivery)
 
     def _lost(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -310,9 +318,7 @@ class QueueHandle(Generic[J]):
         await asyncio.wait([idle], timeout=_CANCELLING)
         idle.cancel()
         for delivery in self._worker.close():
-            self._holder.held.pop(delivery.entry_id, None)
-            text = "did not end when cancelled; its lease runs out"
-            self._witnesses.say(logging.WARNING, "stuck", text, delivery)
+            self._let_go(delivery)
 
     async def _within(
         self,

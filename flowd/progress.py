@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Final
 
@@ -29,16 +30,24 @@ class ProgressBoard:
         self._holder = holder
         self._witnesses = witnesses
         self._loop = asyncio.get_running_loop()
-        self._unsaid: dict[Delivery, tuple[float, str]] = {}
+        self._thread = threading.get_ident()
+        self._unsaid: dict[Delivery, tuple[str, bytes]] = {}
         self._saying: asyncio.Task[None] | None = None
         self._refused = False
 
     def report(self, delivery: Delivery, fraction: float, text: str) -> None:
-        """Take note; also from the thread of a handler."""
-        if delivery.in_thread:
-            self._loop.call_soon_threadsafe(self._note, delivery, fraction, text)
+        """Take note, in any thread, of whatever a handler may take for progress."""
+        try:
+            # `max` comes first: it makes 0 of what is no number.
+            share = min(max(0.0, float(fraction)), 1.0)
+        except (TypeError, ValueError):
+            share = 0.0
+        words = str(text)[:_MOST].encode("utf-8", "backslashreplace")
+        said = f"{share:.4g}", words
+        if threading.get_ident() == self._thread:
+            self._note(delivery, said)
         else:
-            self._note(delivery, fraction, text)
+            self._loop.call_soon_threadsafe(self._note, delivery, said)
 
     def close(self) -> None:
         """Say nothing more."""
@@ -46,11 +55,11 @@ class ProgressBoard:
         if self._saying is not None:
             self._saying.cancel()
 
-    def _note(self, delivery: Delivery, fraction: float, text: str) -> None:
+    def _note(self, delivery: Delivery, said: tuple[str, bytes]) -> None:
         if self._refused:
             return
         self._holder.has_progress = True
-        self._unsaid[delivery] = fraction, text
+        self._unsaid[delivery] = said
         if self._saying is None:
             # Of whichever handler is the first to speak, it inherits nothing.
             self._saying = self._loop.create_task(
@@ -72,15 +81,12 @@ class ProgressBoard:
             await asyncio.sleep(_PAUSE)
         self._saying = None
 
-    async def _write(self, unsaid: Mapping[Delivery, tuple[float, str]]) -> None:
+    async def _write(self, unsaid: Mapping[Delivery, tuple[str, bytes]]) -> None:
         stream, consumer = self._holder.stream, self._holder.consumer
         args: list[Argument] = [stream.group, consumer]
-        for delivery, (fraction, text) in unsaid.items():
+        for delivery, said in unsaid.items():
             if self._holder.held.get(delivery.entry_id) is delivery:
-                # `max` comes first: it makes 0 of what is no number.
-                said = f"{min(max(0.0, fraction), 1.0):.4g}"
-                words = text[:_MOST].encode("utf-8", "backslashreplace")
-                args += (delivery.entry_id, delivery.count, said, words)
+                args += (delivery.entry_id, delivery.count, *said)
         if len(args) > 2:
             keys = [stream.keys.stream, stream.keys.progress]
             await scripts.PROGRESS.run(self._link, keys, args)

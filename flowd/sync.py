@@ -21,7 +21,7 @@ from typing import Final, Self, TypeVar
 import redis.asyncio
 
 from flowd.durable import Durable
-from flowd.errors import BulkError, OutcomeUnknown
+from flowd.errors import BulkError, OutcomeUnknown, Unreachable
 from flowd.item import KEY_TTL, Item
 from flowd.job import Job
 from flowd.middleware import Middleware
@@ -148,31 +148,35 @@ class _Background:
         self._make = make
         # A signal's handler may come in at any line, and enqueue or close as well.
         self._lock = threading.RLock()
-        self._thread: _Thread | None = None
+        self._threads: list[_Thread] = []
+        """None or one. At the end of the program, or of this object, it is ended; what
+        the program does later at its exit may start another."""
+
+        weakref.finalize(self, _end_all, self._threads)
         _backgrounds.add(self)
 
     def ask(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> Future[R]:
         """Begin a call, from any thread."""
         with self._lock:
-            if self._thread is None:
-                self._thread = _Thread(self._make())
-                self._end = weakref.finalize(self, self._thread.end)
-            return self._thread.ask(ask)
+            if not self._threads:
+                self._threads.append(_Thread(self._make()))
+            return self._threads[0].ask(ask)
 
     def close(self) -> None:
         """End the thread, if there is one."""
         with self._lock:
-            if self._thread is not None:
-                self._thread = None
-                self._end()
+            _end_all(self._threads)
 
     def forget(self) -> None:
         """Start afresh in a forked child, where no thread runs but the one that forked."""
         self._lock = threading.RLock()
-        if self._thread is not None:
-            self._end.detach()
-            self._thread.disown()
-            self._thread = None
+        while self._threads:
+            self._threads.pop().disown()
+
+
+def _end_all(threads: list[_Thread]) -> None:
+    while threads:
+        threads.pop().end()
 
 
 class _Thread:
@@ -185,7 +189,12 @@ class _Thread:
         self._thread = threading.Thread(
             target=self._run, name="flowd-producer", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            # From Python 3.12 on none can be started once the program is ending.
+            self._loop.close()
+            raise Unreachable(f"nothing was sent: {error}") from error
 
     def ask(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> Future[R]:
         """Begin a call."""

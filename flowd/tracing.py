@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 try:
@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from flowd.context import Context
-from flowd.errors import Snooze
+from flowd.errors import OptionError, Snooze
 from flowd.handler import Run
 from flowd.item import Item
 from flowd.job import Job
@@ -124,9 +124,19 @@ def _carriers(items: Iterable[Item[Job]]) -> Iterator[Item[Job]]:
         del carrier["tracestate"]
     for item in items:
         if carrier and "traceparent" not in item.headers:
-            yield dataclasses.replace(item, headers={**item.headers, **carrier})
+            yield _carrying(item, carrier)
         else:
             yield item
+
+
+def _carrying(item: Item[Job], carrier: Mapping[str, str]) -> Item[Job]:
+    """The item with as much of the span as its own headers leave room for."""
+    for some in (carrier, {"traceparent": carrier["traceparent"]}):
+        try:
+            return dataclasses.replace(item, headers={**item.headers, **some})
+        except OptionError:
+            continue  # a trace is no reason to refuse a job
+    return item
 
 
 def _fail(span: trace.Span, kind: str) -> None:

@@ -10,6 +10,7 @@ import argparse
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -74,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):
             return 0  # whoever read the output has seen enough
         return _say(f"the output is not whole: {error}", 3)
+    except Exception:
+        traceback.print_exc()
+        return 3
     return code
 
 

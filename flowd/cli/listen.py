@@ -32,10 +32,9 @@ async def listening(
 
     Raises:
         OptionError: one of the queues runs already.
-        UsageError: nobody can listen there.
+        UsageError: nobody can listen there, or there are several `Metrics`.
     """
-    found = [m for queue in queues for m in queue.middleware if isinstance(m, Metrics)]
-    metrics = found[0] if found else Metrics()
+    metrics = _metrics_of(queues)
     for queue in queues:
         if not any(isinstance(each, Metrics) for each in queue.middleware):
             queue.add_middleware(metrics)
@@ -68,3 +67,15 @@ async def listening(
             raise UsageError(f"--metrics-port {port}: {error.strerror}") from None
         _log.info("shows metrics at %s/metrics", endpoint.url)
         yield
+
+
+def _metrics_of(queues: Sequence[Queue[Job]]) -> Metrics:
+    """The one that counts for them; a new one if none has any."""
+    rule = "--metrics-port shows one Metrics: give the same to all that have one"
+    found = {m for queue in queues for m in queue.middleware if isinstance(m, Metrics)}
+    if len(found) > 1:
+        raise UsageError(rule)
+    try:
+        return found.pop() if found else Metrics()
+    except ValueError:
+        raise UsageError(f"{rule}, and to the queues too") from None

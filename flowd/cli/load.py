@@ -46,7 +46,8 @@ def load(reference: str, app_dir: Path) -> object:
         SystemExit: the module itself fails on import; its traceback was printed.
     """
     module_name, colon, name = reference.partition(":")
-    if not colon or not module_name or not name.isidentifier():
+    parts = (*module_name.split("."), name)
+    if not colon or not all(part.isidentifier() for part in parts):
         raise UsageError(f"{reference!r} must be MODULE:NAME, as in app.workers:queues")
     if not app_dir.is_dir():
         raise UsageError(f"--app-dir {str(app_dir)!r} is not a folder")

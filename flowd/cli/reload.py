@@ -36,8 +36,10 @@ def run_and_reload(words: Sequence[str], folder: Path) -> int:
         stop.set()
         worker.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # The worker has no terminal whose end it would hear of; with nohup nobody has.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, on_signal)
     changes = watch(
         folder,
         watch_filter=PythonFilter(),

@@ -79,6 +79,9 @@ class Service:
                         failed = error
             if failed is not None:
                 raise failed
+        except SystemExit:
+            # What failed to close has been shown; why it was to close comes first.
+            raise failed or SystemExit(3) from None
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
@@ -97,19 +100,26 @@ class Service:
         draining = asyncio.ensure_future(self._stop_when_drained(group, handle))
         try:
             await handle.wait()
+            if draining.done():
+                draining.result()  # what kept it from counting has ended the queues
         finally:
             self._handle = None
             draining.cancel()
 
     async def _stop_when_drained(self, group: QueueGroup, handle: GroupHandle) -> None:
-        while self._burst:
+        if not self._burst:
+            return
+        try:
+            await self._drained(group)
+        finally:
+            handle.stop()
+
+    async def _drained(self, group: QueueGroup) -> None:
+        while True:
             try:
-                await group.drain()
+                return await group.drain()
             except (Unreachable, OutcomeUnknown, NotReady):
                 await asyncio.sleep(_AGAIN)  # the queues wait for the server as well
-            else:
-                handle.stop()
-                return
 
 
 def find_queues(found: object, reference: str) -> AbstractAsyncContextManager[object]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 
 import pytest
 
 from flowd import Producer
+from flowd.server import Server
 from jobs.email import Email
 from tests.cli.program import Program
 from tests.raw import Raw
@@ -112,6 +114,13 @@ async def fails_at_the_end():
     async with open_queues() as queues:
         yield queues
     raise ValueError("no database any more")
+
+@asynccontextmanager
+async def fails_to_close():
+    try:
+        yield Queue(Email, print)
+    finally:
+        raise ValueError("no way to close")
 
 @asynccontextmanager
 async def nothing():
@@ -264,6 +273,29 @@ def test_it_closes_when_redis_refuses(flowd: Program, raw: Raw) -> None:
     assert "Traceback" not in done.err
 
 
+def test_why_it_ended_is_said_when_it_cannot_close(flowd: Program, raw: Raw) -> None:
+    """What failed to close is shown, and after it what Redis refused before."""
+    flowd.write("workers.py", SERVICE)
+    raw("SET", "emails", "not a stream")
+    done = flowd("run", "workers:fails_to_close")
+    assert done.code == 3
+    assert "ValueError: no way to close" in done.err
+    assert "WRONGTYPE" in done.err.splitlines()[-1]
+
+
+async def test_a_burst_that_may_not_count_ends(
+    flowd: Program, own_server: Server
+) -> None:
+    """A right that only the count of what is left needs ends the worker as any other."""
+    flowd.write("workers.py", WORKERS)
+    with Raw(own_server.url) as raw:
+        raw("ACL", "SETUSER", "w", "on", ">pw", "~*", "&*", "+@all", "-zcard")
+    url = f"unix://w:pw@{own_server.socket}"
+    done = await asyncio.to_thread(flowd, "run", "workers:queue", "--burst", url=url)
+    assert done.code == 3
+    assert "zcard" in done.err.splitlines()[-1]
+
+
 def test_it_closes_when_redis_refuses_later(flowd: Program, raw: Raw) -> None:
     """A worker that Redis refuses while it runs closes as well."""
     flowd.write("workers.py", SERVICE)
@@ -333,7 +365,7 @@ def test_what_fails_to_open_or_close_shows_its_own_traceback(
         ("coroutine", "workers:coroutine returned <coroutine object"),
         ("undecorated", "workers:undecorated returned <async_generator object"),
         ("blocking", "async generator under @contextlib.asynccontextmanager"),
-        ("wrong_queue", "workers.py:81: block is 0"),
+        ("wrong_queue", "workers.py:88: block is 0"),
     ],
 )
 def test_what_opens_no_queues_is_explained(
@@ -356,6 +388,9 @@ def test_what_opens_no_queues_is_explained(
         ("workers:send", "it must be a Queue"),
         ("workers:asyncio", "it must be a Queue"),
         ("workers:Email", "it must be a Queue"),
+        ("./workers:queue", "must be MODULE:NAME"),
+        (".workers:queue", "must be MODULE:NAME"),
+        ("workers.py/:queue", "must be MODULE:NAME"),
     ],
 )
 def test_a_wrong_reference_is_explained(
@@ -453,6 +488,19 @@ async def test_changed_code_is_run(flowd: Program, redis_url: str) -> None:
         running.until("version TWO ran b")
         running.signal(signal.SIGTERM)
         assert running.end() == 0
+
+
+async def test_a_terminal_that_is_closed_ends_both(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """No worker is left behind that nobody watches or reloads."""
+    flowd.write("workers.py", CHANGING)
+    with flowd.start("run", "workers:queue", "--reload") as running:
+        running.until("runs up to")
+        running.signal(signal.SIGHUP)
+        running.until("emails has ended")
+        assert running.end() == 0
+    assert raw("XINFO", "CONSUMERS", "emails", "senders") == []
 
 
 async def test_broken_code_is_waited_for(flowd: Program, redis_url: str) -> None:

@@ -123,3 +123,33 @@ def test_what_is_no_port_is_said(worker: Program, port: str) -> None:
     done = worker("run", "workers:queue", f"--metrics-port={port}")
     assert done.code == 2
     assert "invalid port value" in done.err
+
+
+SEVERAL = """
+from flowd import Producer, Queue
+from flowd.metrics import Metrics
+from jobs.crawl import Crawl
+from jobs.email import Email
+from prometheus_client import CollectorRegistry
+
+async def handle(job):
+    pass
+
+several = [
+    Queue(Email, handle, middleware=[Metrics(CollectorRegistry())]),
+    Queue(Crawl, handle, middleware=[Metrics(CollectorRegistry())]),
+]
+elsewhere = Metrics()
+queue = Queue(Email, handle)
+"""
+
+
+@pytest.mark.parametrize("name", ["several", "queue"])
+def test_metrics_that_would_not_be_shown_are_refused(
+    worker: Program, name: str
+) -> None:
+    """One is shown, so another is a mistake: one line says what to do, with code 2."""
+    worker.write("several.py", SEVERAL)
+    done = worker("run", f"several:{name}", *HERE)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "give the same to all" in done.err

@@ -177,6 +177,28 @@ async def test_a_signal_ends_all(
     assert signal.getsignal(number) == before
 
 
+async def test_a_signal_is_for_all_that_are_waited_for(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Two queues without a group end both, and whichever ends first keeps no other deaf."""
+    before = signal.getsignal(signal.SIGTERM)
+    first, second = queues(redis_url, stream, Bench(), Bench(closed=True))
+    async with first, second:
+        await second.enqueue(email())
+        ends = [
+            asyncio.ensure_future(each.run_until_stopped(grace=None))
+            for each in (first, second)
+        ]
+        await until(lambda: len(consumers(raw, f"{stream}-1", GROUP)) == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait([ends[0]], timeout=10)
+        assert [each.done() for each in ends] == [True, False]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait(ends, timeout=10)
+        assert all(each.done() for each in ends)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 async def test_a_second_signal_hands_back_now(
     redis_url: str, raw: Raw, stream: str
 ) -> None:

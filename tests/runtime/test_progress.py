@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from flowd import Context, Queue
+from flowd import Context, DeadLetters, Queue
 from flowd.ops import Look, find_job, list_jobs, server_time
 from flowd.ops.jobs import JobView
 from flowd.server import Server
@@ -121,6 +121,44 @@ async def test_a_plain_function_says_it_without_await(
         queue.run()
         await queue.drain()
     assert raw("EXISTS", board(stream)) == 0
+
+
+async def test_any_thread_may_say_it(redis_url: str, raw: Raw, stream: str) -> None:
+    """Also one of a handler's own, which asyncio would not let touch its loop."""
+
+    def work(ctx: Context) -> None:
+        ctx.progress(0.5, "in a thread")
+        ending = time.monotonic() + 10
+        while not raw("HLEN", board(stream)):
+            assert time.monotonic() < ending
+            time.sleep(0.01)
+
+    async def handle(job: Email, ctx: Context) -> None:
+        await asyncio.to_thread(work, ctx)
+
+    asyncio.get_running_loop().set_debug(True)
+    bench = policy(stream, max_retries=0)
+    async with (
+        Queue(Email, handle, url=redis_url, policy=bench) as queue,
+        DeadLetters(Email, redis_url, stream=stream) as letters,
+    ):
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+        assert [each.error async for each in letters.list()] == []
+
+
+async def test_what_is_no_progress_silences_nobody(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """One wrong call is taken as well as it can be, and others are heard after it."""
+    speaker = Speaker((None, 7), (0.5, "fine"))  # type: ignore[arg-type]
+    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await until(lambda: raw("HVALS", board(stream)) == [b"0.5 fine"])
+        speaker.gate.set()
+        await queue.drain()
 
 
 async def test_who_lost_the_job_says_nothing(

@@ -133,9 +133,9 @@ async def test_a_handler_that_will_not_end_is_left_to_its_lease(
 
 
 async def test_a_thread_that_runs_on_is_left_to_its_lease(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thread cannot be cancelled, so nobody may start its job before its lease ends."""
+    """A thread cannot be cancelled: until its lease ends nobody starts its job again."""
     end = threading.Event()
     started: list[str] = []
 
@@ -151,6 +151,7 @@ async def test_a_thread_that_runs_on_is_left_to_its_lease(
 
         (held,) = pending(raw, stream, GROUP)
         assert (held.consumer, held.deliveries) == (handle.consumer, 1)
+        assert events(caplog.records).count("stuck") == 1
         end.set()
 
     assert raw("XLEN", stream) == 1

@@ -332,3 +332,46 @@ def test_a_forked_child_has_its_own_connection(redis_url: str, raw: Raw) -> None
     assert (done.returncode, done.stderr) == (0, "")
     names = [fields[b"to"] for _, fields in raw.entries("emails")]
     assert names == [b"parent before", b"child", b"child", b"parent after"]
+
+
+EXIT = """
+import atexit, sys
+from flowd import SyncProducer
+from jobs.email import Email
+
+def flush():
+    producer.enqueue(Email(to="at exit", subject="hi"))
+
+if "early" in sys.argv:
+    atexit.register(flush)
+producer = SyncProducer(sys.argv[1])
+if "early" not in sys.argv:
+    atexit.register(flush)
+producer.enqueue(Email(to="before", subject="hi"))
+"""
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "late",
+        pytest.param(
+            "early",
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 12),
+                reason="no thread can be started at the end of the program",
+            ),
+        ),
+    ],
+)
+def test_a_program_may_enqueue_at_its_exit(redis_url: str, raw: Raw, when: str) -> None:
+    """What it flushes last is stored, whichever was set up first."""
+    done = subprocess.run(
+        [sys.executable, "-c", EXIT, redis_url, when],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert raw("XLEN", "emails") == 2

@@ -185,6 +185,18 @@ async def test_a_trace_that_the_job_has_is_kept(
     assert fields[b"_traceparent"] == before.encode()
 
 
+async def test_a_trace_never_refuses_a_job(
+    redis_url: str, raw: Raw, traced: Traced
+) -> None:
+    """A job with as many headers as there may be is sent without the span."""
+    headers = {f"h{number}": "x" for number in range(8)}
+    async with Producer(redis_url, middleware=[traced.tracing]) as producer:
+        await producer.enqueue_bulk([Item(email(), headers=headers)])
+    ((_, fields),) = raw.entries("emails")
+    assert b"_h7" in fields
+    assert b"_traceparent" not in fields
+
+
 @pytest.mark.parametrize("parent", ["", "nonsense", "00-0-0-00", "\\xff"])
 async def test_a_job_without_a_trace_begins_one(
     redis_url: str, raw: Raw, stream: str, traced: Traced, parent: str
