@@ -13,6 +13,14 @@ __all__ = ["Stoppable", "until_stopped"]
 
 _log: Final = logging.getLogger("flowd")
 
+_told: Final[list[Callable[[signal.Signals], None]]] = []
+"""Whom a signal concerns: all that run in the main thread, which alone hears signals."""
+
+_before: Final = {
+    number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
+}
+"""What a signal did before the first of them came."""
+
 
 class Stoppable(Protocol):
     """Something that runs until it is told to stop."""
@@ -24,15 +32,6 @@ class Stoppable(Protocol):
     async def wait(self) -> None:
         """Return when it has ended."""
         ...
-
-
-_told: Final[list[Callable[[signal.Signals], None]]] = []
-"""Whom a signal concerns: all that run in the main thread, which alone hears signals."""
-
-_before: Final = {
-    number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
-}
-"""What a signal did before the first of them came."""
 
 
 async def until_stopped(running: Stoppable, grace: float | None) -> None:
