@@ -40,7 +40,7 @@ class ProgressBoard:
         try:
             # `max` comes first: it makes 0 of what is no number.
             share = min(max(0.0, float(fraction)), 1.0)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             share = 0.0
         words = str(text)[:_MOST].encode("utf-8", "backslashreplace")
         said = f"{share:.4g}", words

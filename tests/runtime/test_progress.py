@@ -152,7 +152,7 @@ async def test_what_is_no_progress_silences_nobody(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """One wrong call is taken as well as it can be, and others are heard after it."""
-    speaker = Speaker((None, 7), (0.5, "fine"))  # type: ignore[arg-type]
+    speaker = Speaker((None, 7), (10**400, ""), (0.5, "fine"))  # type: ignore[arg-type]
     async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
         await queue.enqueue(email())
         queue.run()
