@@ -11,6 +11,7 @@ from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import die_with, pending
 from tests.runtime.faults import Bench, email, policy, until
+from tests.runtime.proxy import proxy_to
 
 GROUP = "senders"
 
@@ -76,13 +77,19 @@ async def test_a_job_that_was_read_too_late_is_handed_back_as_it_was(
 ) -> None:
     """What a read brings after the stop is not started and keeps its counts."""
     bench, later = Bench(), Bench()
-    async with Queue(Email, bench, url=redis_url, policy=policy(stream)) as queue:
+    async with (
+        proxy_to(redis_url) as proxy,
+        Queue(Email, bench, url=proxy.url, policy=policy(stream)) as queue,
+    ):
         handle = queue.run()
         await until(lambda: _blocked(raw))
-        handle.stop()
-        # Before the stop reaches the server:
-        third = ("to", "a", "subject", "hi", "_id", "7-7", "_at", "7")
+        # The server has handed it out, and it is on its way when the stop begins.
+        proxy.rate = 1_000
+        third = ("to", "a", "subject", "x" * 1_000, "_id", "7-7", "_at", "7")
         raw("XADD", stream, "*", *third, "_attempt", 3, "_deliveries", 4)
+        handle.stop()
+        await asyncio.sleep(0.1)
+        proxy.rate = 0.0
         await handle.wait()
         assert not bench.started
         assert not pending(raw, stream, GROUP)
