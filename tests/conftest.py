@@ -35,8 +35,10 @@ _LIMIT: Final = 30.0
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose server and loop, and generate the example jobs for import."""
-    # A shell that starts the tests in the background ignores Ctrl-C for all below it.
+    # A shell that starts the tests in the background ignores Ctrl-C for all below it, and
+    # nohup the end of the terminal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if _LOOP not in _LOOPS:
         raise pytest.UsageError(f"FLOWD_TEST_LOOP is {_LOOP!r}; asyncio or uvloop")
     try:
