@@ -87,8 +87,10 @@ async def test_a_job_that_was_read_too_late_is_handed_back_as_it_was(
         proxy.rate = 1_000
         third = ("to", "a", "subject", "x" * 1_000, "_id", "7-7", "_at", "7")
         raw("XADD", stream, "*", *third, "_attempt", 3, "_deliveries", 4)
+        before = proxy.requests
         handle.stop()
-        await asyncio.sleep(0.1)
+        # It ends the read, which it waits for.
+        await until(lambda: proxy.requests > before)
         proxy.rate = 0.0
         await handle.wait()
         assert not bench.started
