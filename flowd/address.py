@@ -45,14 +45,15 @@ _NO_PORT: Final = re.compile(r":(?!//|\d{1,5}$).*", re.DOTALL)
 
 _PORTS: Final = 65_535
 
-_LOGS_IN: Final = ("db", "username", "password")
+_LOGIN_OPTIONS: Final = ("db", "username", "password")
+_TCP_OPTIONS: Final = (*_LOGIN_OPTIONS, "host", "port", "socket_keepalive")
 _OPTIONS: Final[Mapping[object, tuple[str, ...]]] = {
-    Connection: (*_LOGS_IN, "host", "port", "socket_keepalive"),
+    Connection: _TCP_OPTIONS,
     SSLConnection: (
-        *(*_LOGS_IN, "host", "port", "socket_keepalive"),
+        *_TCP_OPTIONS,
         *(n for n in inspect.signature(SSLConnection).parameters if n[:4] == "ssl_"),
     ),
-    UnixDomainSocketConnection: (*_LOGS_IN, "path"),
+    UnixDomainSocketConnection: (*_LOGIN_OPTIONS, "path"),
 }
 """What may stand behind the ? of a URL."""
 
@@ -122,12 +123,10 @@ class Address:
 
     @classmethod
     def _of_url(cls, url: str) -> Self:
-        scheme, separator, rest = url.partition("://")
+        scheme, separator, _ = url.partition("://")
         if not separator or scheme.lower() not in ("redis", "rediss", "unix"):
             raise _refused(url, _SCHEMES)
-        settings = _FORM if _LATE_LOGIN.search(rest) else _parsed(url)
-        if isinstance(settings, str):
-            raise _refused(url, settings)
+        settings = _parsed(url)
         kind = settings.pop("connection_class", Connection)
         assert isinstance(kind, type)
         assert issubclass(kind, AbstractConnection)
@@ -160,12 +159,12 @@ class Address:
 
     def _try(self, option: str) -> None:
         """Let redis-py make a connection of the settings, without a server."""
-        read_files = methodcaller("get")
         try:
             _check_place(self._settings)
             connection = self._new("flowd", self._settings)
             if isinstance(connection, SSLConnection):
-                read_files(connection.ssl_context)
+                # It reads the files of certificates, and redis-py has no types for it.
+                methodcaller("get")(connection.ssl_context)
         except Exception as error:  # a client's connections may be of any class
             rule = f"redis-py cannot use it: {type(error).__name__}: {error}"
         else:
@@ -225,15 +224,22 @@ def _check_place(settings: Mapping[str, object]) -> None:
         raise ValueError(f"port must be 0 to {_PORTS}")
 
 
-def _parsed(url: str) -> dict[str, object] | str:
-    """What redis-py reads in it, or the rule that it breaks."""
+def _parsed(url: str) -> dict[str, object]:
+    """What redis-py reads in it.
+
+    Raises:
+        OptionError: nothing, or the host in a part of the login.
+    """
+    rule = _FORM
     try:
         url.encode()
-        return {**parse_url(url)}
+        if not _LATE_LOGIN.search(url.partition("://")[2]):
+            return {**parse_url(url)}
     except ValueError as error:
         # In most words of the parser is what it takes for a port, be it the password.
-        said = str(error)
-        return said if said.startswith("Invalid value for") else _FORM
+        if str(error).startswith("Invalid value for"):
+            rule = str(error)
+    raise _refused(url, rule)
 
 
 def _refused(url: str, rule: str) -> OptionError:
