@@ -16,7 +16,7 @@ from importlib.metadata import version
 
 from flowd.cli import completion, dlq, doctor, jobs, run, stats, tail
 from flowd.cli.load import UsageError
-from flowd.display import printable
+from flowd.cli.show import complain
 from flowd.errors import (
     DecodeError,
     EncodeError,
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(what: object, code: int) -> int:
-    print(f"flowd: {printable(str(what))}", file=sys.stderr)
+    complain(what)
     return code
 
 

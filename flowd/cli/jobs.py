@@ -20,6 +20,7 @@ from flowd.cli.options import (
     seconds,
 )
 from flowd.cli.show import (
+    complain,
     field_texts,
     fields_as_json,
     object_of,
@@ -177,7 +178,7 @@ async def _show(options: argparse.Namespace) -> int:
                 target.look, options.id, now, scan=options.scan, told=told
             )
     if job is None:
-        print(f"flowd: {printable(_not_found(options, target))}", file=sys.stderr)
+        complain(_not_found(options, target))
         return 1
     if options.json:
         print_json(_as_json(job, target), indent=True)

@@ -24,6 +24,7 @@ __all__ = [
     "Block",
     "Table",
     "as_json",
+    "complain",
     "field_texts",
     "fields_as_json",
     "object_of",
@@ -52,6 +53,11 @@ class Table:
 
 Block: TypeAlias = Table | str
 """A table, or a line of text."""
+
+
+def complain(what: object) -> None:
+    """Print one line on standard error."""
+    print(f"flowd: {printable(str(what))}", file=sys.stderr, flush=True)
 
 
 def print_blocks(blocks: Sequence[Block]) -> None:

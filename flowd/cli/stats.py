@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -15,13 +14,13 @@ from flowd.cli.show import (
     Block,
     Table,
     as_json,
+    complain,
     object_of,
     print_blocks,
     print_json,
     screen,
     span,
 )
-from flowd.display import printable
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.jobs import JobView
 from flowd.ops.overview import ConsumerView, QueueView, overview
@@ -156,7 +155,7 @@ def _faults(seen: Seen) -> list[ServerError]:
 
 def _tell_faults(seen: Seen) -> int:
     for fault in _faults(seen):
-        print(f"flowd: {printable(str(fault))}", file=sys.stderr)
+        complain(fault)
     return 3 if _faults(seen) else 0
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from contextlib import aclosing
 from typing import Final
 
 from flowd.address import Address
 from flowd.cli.options import Commands, add_command
-from flowd.cli.show import as_json, print_json
+from flowd.cli.show import as_json, complain, print_json
 from flowd.cli.target import add_target, opened
 from flowd.display import printable
 from flowd.ops.tail import Told, follow
@@ -48,8 +47,8 @@ async def _follow(options: argparse.Namespace) -> int:
     """Print until somebody has seen enough."""
     async with opened(options) as target:
         name, channel = target.name, target.look.keys.tail
-    _say(f"follows {name}; workers begin to tell within about 2 s")
-    async with aclosing(follow(Address.of(options.url), channel, _say)) as events:
+    complain(f"follows {name}; workers begin to tell within about 2 s")
+    async with aclosing(follow(Address.of(options.url), channel, complain)) as events:
         async for told in events:
             if options.json:
                 print_json(as_json(told))
@@ -62,7 +61,3 @@ def _line(told: Told) -> str:
     """The event as the worker's log shows it."""
     job = f"{printable(told.job)} attempt {told.attempt} " if told.job else ""
     return f"{told.at:%Y-%m-%d %H:%M:%S} {job}{printable(told.text)}"
-
-
-def _say(text: str) -> None:
-    print(f"flowd: {printable(text)}", file=sys.stderr, flush=True)
