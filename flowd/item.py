@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -13,7 +13,7 @@ from flowd.errors import OptionError, PayloadTooLarge
 from flowd.job import MOST_BYTES, Job, weight
 from flowd.steps import Addition
 
-__all__ = ["KEY_TTL", "Item", "addition_of"]
+__all__ = ["KEY_TTL", "Item", "addition_of", "items_of"]
 
 J_co = TypeVar("J_co", bound=Job, covariant=True)
 
@@ -58,6 +58,11 @@ class Item(Generic[J_co]):
             raise OptionError("key", self.key[:80], rule)
         if not self.key_ttl >= 0.001:
             raise OptionError("key_ttl", self.key_ttl, "must be at least 0.001 (s)")
+
+
+def items_of(jobs: Iterable[Job | Item[Job]]) -> Iterator[Item[Job]]:
+    """Each job as an item, read one by one."""
+    return (job if isinstance(job, Item) else Item(job) for job in jobs)
 
 
 def addition_of(job: Job | Item[Job]) -> Addition:

@@ -25,7 +25,7 @@ from flowd.errors import (
     ServerError,
     Unreachable,
 )
-from flowd.item import KEY_TTL, Item, addition_of
+from flowd.item import KEY_TTL, Item, addition_of, items_of
 from flowd.job import Job, spec_of
 from flowd.middleware import Middleware, Sending, Stack
 from flowd.outage import RECONNECT
@@ -91,8 +91,8 @@ class Sender:
         if self._around is None:
             return await self._send_all(jobs, durable)
         ids: list[str] = []
-        items = (job if isinstance(job, Item) else Item(job) for job in jobs)
         try:
+            items = items_of(jobs)
             for stream, some in groupby(items, lambda each: self._stream_of(each.job)):
                 ids += await self._around(
                     stream.keys.stream, some, lambda each: self._send_all(each, durable)

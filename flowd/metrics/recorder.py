@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
@@ -26,6 +26,8 @@ from flowd.metrics.table import COUNTERS, DURATION, ENQUEUED, Metric
 from flowd.middleware import Middleware, Send
 
 __all__ = ["Metrics"]
+
+_Shown: TypeAlias = Counter | Histogram
 
 _BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 
@@ -60,10 +62,9 @@ class Metrics(Middleware):
             buckets=_BUCKETS,
             registry=registry,
         )
-        every: list[tuple[Metric, Counter | Histogram]]
-        every = [*counters.items(), (DURATION, self._duration)]
-        self._begins: dict[str, list[tuple[Metric, Counter | Histogram]]]
-        self._begins = defaultdict(list)
+        every: list[tuple[Metric, _Shown]] = [*counters.items()]
+        every.append((DURATION, self._duration))
+        self._begins: dict[str, list[tuple[Metric, _Shown]]] = defaultdict(list)
         for metric, shown in every:
             if metric.labels:
                 self._begins[metric.begins].append((metric, shown))

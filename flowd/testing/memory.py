@@ -16,7 +16,7 @@ from flowd.errors import (
     ServerError,
     Unreachable,
 )
-from flowd.item import Item, addition_of
+from flowd.item import Item, addition_of, items_of
 from flowd.job import Job, spec_of
 from flowd.producer import BATCH_JOBS
 from flowd.testing.clock import FakeClock
@@ -61,9 +61,8 @@ class Memory:
     def add_all(self, jobs: Iterable[Job | Item[Job]], stream: str = "") -> list[str]:
         """Enqueue many jobs; raises BulkError as `Producer.enqueue_bulk`."""
         ids: list[str] = []
-        items = (job if isinstance(job, Item) else Item(job) for job in jobs)
         try:
-            for _, some in groupby(items, lambda item: spec_of(type(item.job)).policy):
+            for _, some in groupby(items_of(jobs), _place):
                 while batch := list(islice(some, BATCH_JOBS)):
                     for item in batch:
                         addition_of(item)  # a batch that cannot be encoded is not sent
@@ -81,6 +80,11 @@ class Memory:
             raise  # nothing more was stored
         except ServerError as error:
             raise BulkError(ids, len(batch), error) from error
+
+
+def _place(item: Item[Job]) -> tuple[str, str]:
+    policy = spec_of(type(item.job)).policy
+    return policy.stream, policy.group
 
 
 class MemoryStream:

@@ -16,7 +16,7 @@ from flowd.durable import Durable
 from flowd.errors import OptionError
 from flowd.event import Witnesses
 from flowd.handler import BoundHandler, Handler
-from flowd.item import KEY_TTL, Item
+from flowd.item import KEY_TTL, Item, items_of
 from flowd.job import Job
 from flowd.letter import Letter, letter_fields, read_letter
 from flowd.middleware import Middleware, Stack
@@ -115,8 +115,7 @@ class MemoryQueue(Recorded, Generic[J]):
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> list[str]:
         """Enqueue many jobs and return their ids; as `Queue.enqueue_bulk`."""
-        items = (job if isinstance(job, Item) else Item(job) for job in jobs)
-        return await self._send(items, self._add_all)
+        return await self._send(items_of(jobs), self._add_all)
 
     async def _send(
         self,
