@@ -23,12 +23,12 @@ from flowd import (
     OutcomeUnknown,
     Reject,
     Retry,
+    Run,
+    Send,
     ServerError,
     Snooze,
     Unreachable,
 )
-from flowd.handler import Run
-from flowd.middleware import Send
 from flowd.testing import FakeClock, MemoryQueue, debug_map, from_text, round_trip
 from jobs.crawl import Crawl
 from jobs.email import Email
