@@ -37,6 +37,10 @@ _TABLES: Final = {
         Column("work_commands", "commands to work", 3),
         Column("left", "bytes left", 0),
     ),
+    "What a job costs that comes alone": (
+        Column("single_cpu", "worker CPU, s per 1,000 jobs", 4, ratio=True),
+        Column("single_server_cpu", "server CPU, s per 1,000 jobs", 4, ratio=True),
+    ),
     "How many a second": (
         Column("drain100", "drain, concurrency 100", ratio=True),
         Column("drain10", "drain, concurrency 10", ratio=True),

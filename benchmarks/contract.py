@@ -10,7 +10,7 @@ line of JSON:
     bulk JOBS                  enqueue in as few round trips as it can
     work JOBS CONCURRENCY      handle so many, then end
     latency JOBS CONCURRENCY   the same, and how long each was on its way
-    paced JOBS                 enqueue 200 a second, for `latency` in another process
+    paced JOBS PER_SECOND      enqueue so many a second, for `latency` in another process
 
 All but the first answer with seconds, and with CPU seconds of the process. For `work` both
 run from the first call of the handler to the last, so that neither start nor end counts;
@@ -39,7 +39,6 @@ __all__ = ["URL", "Guarantees", "Job", "Peer", "crawl", "handle", "job", "meter"
 URL: Final = os.environ.get("BENCH_URL", "redis://127.0.0.1:6379")
 
 _PRODUCERS: Final = 50
-_PER_SECOND: Final = 200
 _FLUSH: Final = 0.3
 """Seconds for what a worker still has to settle after its last job."""
 
@@ -177,9 +176,7 @@ def handle(url: str, priority: int, tags: list[str], assigned_to: str) -> None:
     meter.handled(url)
 
 
-async def _carry_out(
-    peer: Peer, command: str, jobs: int = 0, concurrency: int = 0
-) -> None:
+async def _carry_out(peer: Peer, command: str, jobs: int = 0, number: int = 0) -> None:
     async with peer:
         match command:
             case "about":
@@ -206,9 +203,9 @@ async def _carry_out(
                 _say({})
             case "work" | "latency":
                 meter.expect(jobs, timed=command == "latency")
-                await peer.work(concurrency)
+                await peer.work(number)
             case "paced":
-                await _timed(_pace(peer, jobs))
+                await _timed(_pace(peer, jobs, number))
             case _:
                 sys.exit(f"{command} is no command: see {__file__}")
 
@@ -218,10 +215,10 @@ async def _produce(peer: Peer, numbers: Sequence[int]) -> None:
         await peer.enqueue(job(number))
 
 
-async def _pace(peer: Peer, jobs: int) -> None:
+async def _pace(peer: Peer, jobs: int, per_second: int) -> None:
     began = time.monotonic()
     for number in range(jobs):
-        await asyncio.sleep(began + number / _PER_SECOND - time.monotonic())
+        await asyncio.sleep(began + number / per_second - time.monotonic())
         await peer.enqueue(job(number)._replace(url=repr(time.monotonic())))
 
 

@@ -41,6 +41,9 @@ class Size:
     timed: int
     """Jobs on whose way the clock is kept."""
 
+    single: int
+    """Jobs that come one by one, 1,000 a second."""
+
     counted: int
     """Jobs whose commands are counted."""
 
@@ -51,9 +54,12 @@ class Size:
     """Seconds for which an idle worker is watched."""
 
 
-FULL: Final = Size(3.0, 5_000, 20_000, 1_000, 4_000, 10.0, 10.0)
-QUICK: Final = Size(1.0, 2_000, 10_000, 200, 1_000, 10.0, 5.0)
-SMALL: Final = Size(0.3, 500, 1_000, 100, 500, 3.0, 2.0)
+FULL: Final = Size(3.0, 5_000, 20_000, 1_000, 5_000, 4_000, 10.0, 10.0)
+QUICK: Final = Size(1.0, 2_000, 10_000, 200, 2_000, 1_000, 10.0, 5.0)
+SMALL: Final = Size(0.3, 500, 1_000, 100, 500, 500, 3.0, 2.0)
+
+_LATENCY_RATE: Final = 200
+_SINGLE_RATE: Final = 1_000
 
 _FEWEST: Final = 500
 _MOST: Final = 100_000
@@ -138,9 +144,23 @@ def _latency(peer: Peer, server: Probe, size: Size) -> Figures:
     with peer.start(server.url, "latency", jobs, 10) as worker:
         worker.answer()
         time.sleep(_STARTED)
-        peer.ask(server.url, "paced", jobs)
+        peer.ask(server.url, "paced", jobs, _LATENCY_RATE)
         took = worker.answer()
     return {"median": took["median"] * 1_000, "p99": took["p99"] * 1_000}
+
+
+def _one_by_one(peer: Peer, server: Probe, size: Size) -> Figures:
+    jobs = size.single
+    with peer.start(server.url, "work", jobs, 100) as worker:
+        worker.answer()
+        time.sleep(_STARTED)
+        before = server.cpu()
+        peer.ask(server.url, "paced", jobs, _SINGLE_RATE)
+        took = worker.answer()
+    return {
+        "single_cpu": took["cpu"] / jobs * 1_000,
+        "single_server_cpu": (server.cpu() - before) / jobs * 1_000,
+    }
 
 
 def _commands(peer: Peer, server: Probe, size: Size) -> Figures:
@@ -155,6 +175,8 @@ def _commands(peer: Peer, server: Probe, size: Size) -> Figures:
 
 def _import(peer: Peer, server: Probe, _: Size) -> Figures:
     imports: str = peer.ask(server.url, "about")["imports"]
+    if not imports:  # a compiled program has none
+        return {}
     return {"import": peer.seconds_to_import(imports) * 1_000}
 
 
@@ -163,6 +185,7 @@ MEASURES: Final[Mapping[str, Callable[[Peer, Probe, Size], Figures]]] = {
     "drain at 10": _drain10,
     "enqueue": _enqueue,
     "latency": _latency,
+    "one by one": _one_by_one,
     "commands": _commands,
     "import": _import,
     "idle": idle,

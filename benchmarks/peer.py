@@ -1,8 +1,9 @@
 """One system under test, as the runner sees it: an environment and a program.
 
-What a program is asked and answers is in `benchmarks/contract.py`. A program that
-needs more than this checkout says so at its top as PEP 723 has it, and gets an
-environment of its own below `.bench/`, made when it is missing.
+What a program is asked and answers is in `benchmarks/contract.py`. A program in Python
+that needs more than this checkout says so at its top as PEP 723 has it, and gets an
+environment of its own below `.bench/`, made when it is missing. One in another language
+is a folder with the build file of that language, and is built below `.bench/`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Timer
@@ -28,6 +29,16 @@ _PROGRAMS: Final = _ROOT / "benchmarks" / "peers"
 _ENVIRONMENTS: Final = _ROOT / ".bench"
 _METADATA: Final = re.compile(r"^# /// script\n((?:#.*\n)+?)# ///$", re.MULTILINE)
 _PATIENCE: Final = 60.0
+
+_BUILDS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "Cargo.toml": (("cargo", "build", "--release"), ("target/release/bench",)),
+    "go.mod": (("go", "build", "-mod=mod", "-o", "bench", "."), ("./bench",)),
+    "package.json": (
+        ("npm", "install", "--no-audit", "--no-fund"),
+        ("node", "main.mjs"),
+    ),
+}
+"""Build file -> how its folder is built, and how the program is then started."""
 
 
 class Failed(Exception):
@@ -84,31 +95,50 @@ class Peer:
     """One program in `benchmarks/peers/`.
 
     Attributes:
-        name: of its file.
+        name: of its file or folder.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._program = _PROGRAMS / f"{name}.py"
         self._python = Path(sys.executable)
+        self._command: Sequence[str | Path] = ()
+        self._folder = _ROOT
 
     @classmethod
     def every(cls) -> Iterator[Self]:
         """All of them, by name."""
-        for path in sorted(_PROGRAMS.glob("*.py")):
-            yield cls(path.stem)
+        built = {
+            path.parent.name for name in _BUILDS for path in _PROGRAMS.glob(f"*/{name}")
+        }
+        for name in sorted(built | {path.stem for path in _PROGRAMS.glob("*.py")}):
+            yield cls(name)
 
     def install(self) -> None:
-        """Make its environment, if it needs one and has none yet.
+        """Make its environment, if it needs one and has none yet, or build it.
 
         Raises:
-            Failed: pip says why.
+            Failed: pip or the build says why.
         """
-        found = _METADATA.search(self._program.read_text("utf-8"))
+        if (_PROGRAMS / self.name).is_dir():
+            self._build(_PROGRAMS / self.name)
+            return
+        program = _PROGRAMS / f"{self.name}.py"
+        found = _METADATA.search(program.read_text("utf-8"))
         if found is not None:
             text = re.sub("^# ?", "", found[1], flags=re.MULTILINE)
             needs: list[str] = tomllib.loads(text)["dependencies"]
             self._python = environment(self.name, *needs)
+        self._command = (self._python, "-m", f"benchmarks.peers.{self.name}")
+
+    def _build(self, source: Path) -> None:
+        (name,) = _BUILDS.keys() & {path.name for path in source.iterdir()}
+        build, self._command = _BUILDS[name]
+        self._folder = _ENVIRONMENTS / self.name
+        if shutil.which(build[0]) is None:
+            raise Failed(f"{build[0]} is not on the PATH")
+        # Beside what an earlier build left, so that little is built anew.
+        shutil.copytree(source, self._folder, dirs_exist_ok=True)
+        _run(*build, folder=self._folder)
 
     def ask(
         self, url: str, *command: str | int, within: float = _PATIENCE
@@ -124,7 +154,7 @@ class Peer:
 
     def start(self, url: str, *command: str | int) -> AbstractContextManager[Program]:
         """Run its program, as `start` does."""
-        return start(self._python, f"benchmarks.peers.{self.name}", url, *command)
+        return start([*self._command, *map(str, command)], url, folder=self._folder)
 
     def seconds_to_import(self, modules: str) -> float:
         """Seconds that a new process takes to import modules that are compiled.
@@ -137,14 +167,14 @@ class Peer:
 
 @contextmanager
 def start(
-    python: Path, module: str, url: str, *arguments: str | int
+    command: Sequence[str | Path], url: str, *, folder: Path = _ROOT
 ) -> Generator[Program, None, None]:
-    """Run a module of this checkout; on the way out it is killed if it still runs."""
+    """Run a program there; on the way out it is killed if it still runs."""
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
-            [python, "-m", module, *map(str, arguments)],
-            cwd=_ROOT,
+            command,
+            cwd=folder,
             env={**os.environ, "BENCH_URL": url},
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -192,8 +222,14 @@ def environment(name: str, *packages: str) -> Path:
     return python
 
 
-def _run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+def _run(
+    *command: str | Path,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=env, cwd=folder
+    )
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise Failed(said[-1] if said else f"{command[0]} ended with {done.returncode}")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
 from typing import Final
 
 from benchmarks.jobs import crawl
@@ -70,7 +69,8 @@ def _worker(
     server: Probe, queues: int, concurrency: int, pause: float
 ) -> AbstractContextManager[Program]:
     numbers = (queues, concurrency, str(pause))
-    return start(Path(sys.executable), "benchmarks.scale.worker", server.url, *numbers)
+    module = (sys.executable, "-m", "benchmarks.scale.worker")
+    return start([*module, *map(str, numbers)], server.url)
 
 
 async def _enqueue(url: str, queues: int, jobs: int) -> None:
