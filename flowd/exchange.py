@@ -77,8 +77,7 @@ class Exchange(asyncio.BufferedProtocol):
         self._parser = hiredis.Reader(replyError=refusal, notEnoughData=_MORE)
         # One buffer for all reads: asyncio's own are so large that each is asked of
         # the operating system anew.
-        self._buffer = bytearray(_BUFFER)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(bytearray(_BUFFER))
         self._sent: deque[Call] = deque()
         self._ready: list[Call] = []
         self._heard = 0.0
@@ -118,9 +117,11 @@ class Exchange(asyncio.BufferedProtocol):
         self._sent.extend(calls)
         self._watch(self._sent[0].due)
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
         """As `asyncio.BufferedProtocol`."""
-        return self._buffer
+        # Never the bytearray: over TLS, asyncio writes all records of one read but the
+        # first into a slice of what it gets here, and that of a bytearray is a copy.
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         """As `asyncio.BufferedProtocol`."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from tests.certificates import certificates
+
 __all__ = ["Proxy", "proxy_to"]
 
 _TICK: Final = 0.05
@@ -40,9 +42,9 @@ class Proxy:
         lost: how many answers were lost.
     """
 
-    def __init__(self, server: str, path: Path) -> None:
+    def __init__(self, server: str, url: str) -> None:
         self.server = server
-        self.url = f"unix://{path}"
+        self.url = url
         self.rate = 0.0
         self.accepted = 0
         self.requests = 0
@@ -156,10 +158,9 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_to(server: str) -> AsyncGenerator[Proxy]:
-    """A proxy in front of the server with this URL."""
-    folder = Path(tempfile.mkdtemp(prefix="flowd-proxy-"))
-    proxy = Proxy(server, folder / "socket")
+async def proxy_to(server: str, *, tls: bool = False) -> AsyncGenerator[Proxy]:
+    """A proxy in front of the server with this URL, with `tls` one that speaks it."""
+    proxy = Proxy(server, "")
     tasks: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -167,7 +168,14 @@ async def proxy_to(server: str) -> AsyncGenerator[Proxy]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    listening = await asyncio.start_unix_server(serve, folder / "socket")
+    folder = Path(tempfile.mkdtemp(prefix="flowd-proxy-"))
+    if tls:
+        context = certificates().serving()
+        listening = await asyncio.start_server(serve, "127.0.0.1", ssl=context)
+        proxy.url = certificates().url(listening.sockets[0].getsockname()[1])
+    else:
+        proxy.url = f"unix://{folder / 'socket'}"
+        listening = await asyncio.start_unix_server(serve, folder / "socket")
     try:
         yield proxy
     finally:
