@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from flowd.policy import Policy
 from flowd_codegen.parse_queue import duration_text
+from flowd_codegen.parse_type import TAG
 from flowd_codegen.schema import (
     DictOf,
     Enum,
@@ -30,10 +31,12 @@ from flowd_codegen.schema import (
     Scalar,
     Schema,
     Type,
+    UnionOf,
     Value,
     base,
     is_list,
     is_table,
+    unions_in,
 )
 
 __all__ = ["Form", "field_form", "policy_form", "schema_form", "type_text"]
@@ -72,7 +75,9 @@ def _enum(enum: Enum) -> Form:
 
 def _record(record: Record, records: _Records) -> Form:
     return _given(
-        fields=_fields(record.fields, records), reserved=sorted(record.reserved)
+        fields=_fields(record.fields, records),
+        tag=record.tag if record.tag != record.name else None,
+        reserved=sorted(record.reserved),
     )
 
 
@@ -124,6 +129,7 @@ def field_form(field: Field, records: _Records = MappingProxyType({})) -> Form:
     kind, default, mapper = base(field.type), field.default, field.mapper
     return _given(
         type=type_text(field.type),
+        tag=next((one.tag for one in unions_in(kind) if one.tag != TAG), None),
         one_of=[*kind.values] if isinstance(kind, OneOf) else None,
         default=(
             _default(field.type, default.value, records)
@@ -156,6 +162,8 @@ def type_text(kind: Type) -> str:
             return f"list[{type_text(item)}]"
         case DictOf(value):
             return f"dict[str, {type_text(value)}]"
+        case UnionOf(members):
+            return " | ".join(name for _, name in members)
         case OneOf(values):
             return "str" if isinstance(values[0], str) else "int"
         case External(module, name):
@@ -178,9 +186,13 @@ def _default(kind: Type, value: object, records: _Records) -> object:
         case RecordRef(name) if is_table(value) and name in records:
             fields = {field.name: field for field in records[name].fields}
             return {
-                key: _default(fields[key].type, one, records)
+                # The tag of a union is no field.
+                key: _default(fields[key].type, one, records) if key in fields else one
                 for key, one in value.items()
             }
+        case UnionOf(members, tag) if is_table(value):
+            record = RecordRef(dict(members)[str(value[tag])])
+            return _default(record, value, records)
         case _:
             return value
 

@@ -15,17 +15,15 @@ from flowd_codegen.describe import limits, policy_lines
 from flowd_codegen.diagnostics import visible
 from flowd_codegen.example import Examples
 from flowd_codegen.schema import (
-    DictOf,
     Enum,
-    EnumRef,
     Field,
     Job,
-    ListOf,
     Optional,
     Record,
-    RecordRef,
     Schema,
     Type,
+    names_in,
+    unions_in,
 )
 from flowd_codegen.spelling import Declared
 
@@ -95,6 +93,8 @@ def _job(job: Job, path: str, examples: Examples) -> Iterator[str]:
 def _record(record: Record, examples: Examples) -> Iterator[str]:
     yield f"## {record.name}"
     yield from _about(record)
+    if record.tag != record.name:
+        yield f"In a union it is {_code(record.tag)}."
     yield _fields(record, examples, in_record=True) if record.fields else "It is empty."
     yield _reserved(record)
 
@@ -139,20 +139,10 @@ def _wire_key(field: Field) -> str:
 
 
 def _type(kind: Type) -> str:
-    names = dict.fromkeys(_names(kind))
+    names = dict.fromkeys(names_in(kind))
     links = [f"[{name}](#{name.lower()})" for name in names]
     text = _code(type_text(kind))
     return f"{text} ({', '.join(links)})" if links else text
-
-
-def _names(kind: Type) -> Iterator[str]:
-    match kind:
-        case EnumRef(name) | RecordRef(name):
-            yield name
-        case ListOf(item) | DictOf(item) | Optional(item):
-            yield from _names(item)
-        case _:
-            pass
 
 
 def _need(field: Field, examples: Examples, *, in_record: bool) -> str:
@@ -172,6 +162,8 @@ def _notes(field: Field) -> Iterator[str]:
         yield "**secret**: never shown"
     for word, texts in () if field.secret else limits(field):
         yield f"{word} {', '.join(map(_code, texts))}"
+    for union in unions_in(field.type):
+        yield f"which of them is said by {_code(union.tag)}"
     if field.encoding:
         yield f"written as {_code(field.encoding)}"
     if field.mapper:

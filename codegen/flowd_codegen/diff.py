@@ -24,6 +24,7 @@ from flowd_codegen.schema import (
     Optional,
     RecordRef,
     Type,
+    UnionOf,
 )
 
 __all__ = ["diff", "paired_jobs"]
@@ -105,28 +106,33 @@ def _held(owners: Owners, before: Contract, after: Contract) -> list[_Pair]:
         for field in one.new.fields:
             old = pairs.get(field.name)
             both = field.mapper and field.mapper.serialize and field.mapper.deserialize
-            pair = None if old is None or both else _met(old.type, field.type)
-            if pair is None or pair in found:
-                continue
-            found[pair] = None
-            if isinstance(pair[0], RecordRef):
-                records = before.records[pair[0].name], after.records[pair[1].name]
-                waiting.append(Owners(before, after, *records))
+            for pair in () if old is None or both else _met(old.type, field.type):
+                if pair in found:
+                    continue
+                found[pair] = None
+                if isinstance(pair[0], RecordRef):
+                    records = before.records[pair[0].name], after.records[pair[1].name]
+                    waiting.append(Owners(before, after, *records))
     return list(found)
 
 
-def _met(old: Type, new: Type) -> _Pair | None:
-    """The record or enum at the same place of two types; a type has at most one."""
+def _met(old: Type, new: Type) -> Iterator[_Pair]:
+    """The records or enum at the same place of two types; several only in a union."""
     match old, new:
         case Optional(inner), _:
-            return _met(inner, new)
+            yield from _met(inner, new)
         case _, Optional(inner):
-            return _met(old, inner)
+            yield from _met(old, inner)
         case (ListOf(inner), ListOf(other)) | (DictOf(inner), DictOf(other)):
-            return _met(inner, other)
+            yield from _met(inner, other)
         case RecordRef(), RecordRef():
-            return old, new
+            yield old, new
         case EnumRef(name), EnumRef(same) if name == same:
-            return old, new
+            yield old, new
+        case UnionOf(members), UnionOf(others):
+            was = dict(members)
+            for said, name in others:
+                if said in was:
+                    yield RecordRef(was[said]), RecordRef(name)
         case _:
-            return None
+            pass

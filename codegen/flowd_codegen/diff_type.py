@@ -21,6 +21,7 @@ from flowd_codegen.schema import (
     Optional,
     Scalar,
     Type,
+    UnionOf,
     base,
 )
 
@@ -29,7 +30,7 @@ __all__ = ["choice_verdicts", "type_findings"]
 _Verdict: TypeAlias = tuple[Rule, str, Breaks]
 
 _VALUES: Final = (
-    *("type", "one_of", "mapper", "encoding"),
+    *("type", "tag", "one_of", "mapper", "encoding"),
     *("min", "max", "min_len", "max_len", "pattern"),
 )
 """The options that say what a field holds."""
@@ -67,12 +68,20 @@ def _verdicts(owners: Owners, old: Field, new: Field) -> Iterator[_Verdict]:
     choices = choices_of(kind, owners.before.enums)
     others = choices_of(other, owners.after.enums)
     encodings = Limits.of(kind, old).encoding, Limits.of(other, new).encoding
-    if old.mapper != new.mapper or (kind == other and encodings[0] != encodings[1]):
+    unions = _unions(kind, other)
+    retagged = unions is not None and unions[0].tag != unions[1].tag
+    if (
+        old.mapper != new.mapper
+        or retagged
+        or (kind == other and encodings[0] != encodings[1])
+    ):
         yield Rule.FIELD_CODEC_CHANGED, "has another text", messages | workers
     elif choices and others and type(choices[0]) is type(others[0]):
         # An enum is compared with itself once, wherever it is used.
         if kind != other or isinstance(kind, OneOf):
             yield from choice_verdicts(choices, others, messages, workers)
+    elif unions:
+        yield from _union_verdicts(*unions, messages, workers)
     elif kind != other and messages and workers:
         yield Rule.FIELD_TYPE_CHANGED, "has another type", messages | workers
     else:
@@ -86,6 +95,37 @@ def _verdicts(owners: Owners, old: Field, new: Field) -> Iterator[_Verdict]:
             "has another Python type",
             {"source": f"it was `{_python(kind)}` and is `{_python(other)}`"},
         )
+
+
+def _unions(old: Type, new: Type) -> tuple[UnionOf, UnionOf] | None:
+    """The unions at the same place of two types."""
+    match old, new:
+        case UnionOf(), UnionOf():
+            return old, new
+        case Optional(inner), _:
+            return _unions(inner, new)
+        case _, Optional(inner):
+            return _unions(old, inner)
+        case (ListOf(inner), ListOf(other)) | (DictOf(inner), DictOf(other)):
+            return _unions(inner, other)
+        case _:
+            return None
+
+
+def _union_verdicts(
+    old: UnionOf, new: UnionOf, messages: Breaks, workers: Breaks
+) -> Iterator[_Verdict]:
+    was, now = [tag for tag, _ in old.members], [tag for tag, _ in new.members]
+    if added := [tag for tag in now if tag not in was]:
+        what = f"may be {_listed(added)} now"
+        yield Rule.UNION_MEMBER_ADDED, what, workers
+    elif workers:
+        yield Rule.FIELD_TYPE_WIDENED, "takes more than before", workers
+    if removed := [tag for tag in was if tag not in now]:
+        what = f"may not be {_listed(removed)} any more"
+        yield Rule.UNION_MEMBER_REMOVED, what, messages
+    elif messages:
+        yield Rule.FIELD_NARROWED, "takes less than before", messages
 
 
 def choice_verdicts(
@@ -124,6 +164,8 @@ def _python(kind: Type) -> str:
             return f"dict[str, {_python(value)}]"
         case Optional(item):
             return f"{_python(item)} | None"
+        case UnionOf(members):
+            return " | ".join(sorted(name for _, name in members))
         case OneOf(values):
             return f"Literal[{', '.join(map(repr, sorted(map(str, values))))}]"
         case _:

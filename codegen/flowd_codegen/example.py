@@ -26,6 +26,7 @@ from flowd_codegen.schema import (
     RecordRef,
     Scalar,
     Type,
+    UnionOf,
     Value,
     base,
     is_list,
@@ -117,10 +118,16 @@ class Examples:
             case DictOf(item) if is_table(value):
                 return {key: self._json(item, one, None) for key, one in value.items()}
             case RecordRef(name) if is_table(value):
-                fields = self._declared.records[name].fields
-                return {field.key: self._member(field, value) for field in fields}
+                return self._record(name, value)
+            case UnionOf(members, tag) if is_table(value):
+                said = str(value[tag])
+                return {tag: said, **self._record(dict(members)[said], value)}
             case _:
                 return _plain(value)
+
+    def _record(self, name: str, value: dict[str, object]) -> dict[str, Json]:
+        fields = self._declared.records[name].fields
+        return {field.key: self._member(field, value) for field in fields}
 
     def _member(self, field: Field, record: dict[str, object]) -> Json:
         if stand_in := _stand_in(field):
@@ -167,6 +174,8 @@ class Examples:
                 return self._declared.enums[name].members[0][1]
             case OneOf(values):
                 return values[0]
+            case UnionOf(members, tag):
+                return {tag: members[0][0]}
             case RecordRef() | External():
                 return {}
 

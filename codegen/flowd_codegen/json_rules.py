@@ -46,12 +46,13 @@ def field_rules() -> list[Json]:
     """Rules for the table of any field."""
     choices: Json = {"required": ["one_of"]}
     return [
-        _rule(choices, _never(*RANGE, *LENGTHS, "pattern", "encoding")),
+        _rule(choices, _never(*RANGE, *LENGTHS, "pattern", "encoding", "tag")),
         _rule(_spelt(r"\?\s*$"), _never("default", "factory")),
         _rule(_spelt(":"), {"required": ["mapper"], **_never("default")}),
         _rule(_other_than(*_NUMBERS), _never(*RANGE)),
         _rule(_other_than("str", "bytes", *_CONTAINERS), _never(*LENGTHS)),
         _rule(_other_than("str"), _never("pattern")),
+        _rule(_other_than(r"[^|]*\|.*"), _never("tag")),
         _rule(_other_than(*_CHOICES), _only({"one_of": {"items": _NOTHING}})),
         *_typed("default", _DEFAULTS),
         *_typed("min", _WHOLE),

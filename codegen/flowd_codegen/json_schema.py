@@ -40,10 +40,11 @@ _PATH: Final = rf"{_PART}(?:\.{_PART})*"
 _LIST: Final = r"list\s*\["
 _DICT: Final = r"dict\s*\[\s*str\s*,"
 _OPENING: Final = rf"(?:(?:{_LIST}|{_DICT})\s*)"
+_UNION: Final = rf"{CLASS_NAME.pattern}(?:\s*\|\s*{CLASS_NAME.pattern})*"
 _CLOSING: Final = r"(?:\s*\]\s*\??)"
 # Whether brackets close as often as they open is more than a pattern can say.
 _TYPE: Final = (
-    rf"\s*{_OPENING}*(?:{'|'.join(SCALARS)}|{CLASS_NAME.pattern}|{_PATH}:{_PATH})"
+    rf"\s*{_OPENING}*(?:{'|'.join(SCALARS)}|{_UNION}|{_PATH}:{_PATH})"
     rf"\s*\??{_CLOSING}*\s*"
 )
 
@@ -144,6 +145,7 @@ def _owner(kind: str) -> dict[str, Rules]:
             **_version(),
         },
         "fields": _fields(kind),
+        "tag": _tag("What stands for the record in a union; its name without it."),
         "queue": ref("queue", "Where the job is queued, and the rules it runs by."),
         "reserved": {
             "description": "Wire keys that no field may have again.",
@@ -151,6 +153,10 @@ def _owner(kind: str) -> dict[str, Rules]:
             "items": ref("key"),
         },
     }
+
+
+def _tag(description: str) -> dict[str, Json]:
+    return {**text(description), "pattern": f"^{PRINTABLE}$"}
 
 
 def _fields(kind: str) -> dict[str, Json]:
@@ -226,7 +232,7 @@ def _type() -> dict[str, Json]:
     known: list[Json] = [*SCALARS, *(f"{name}?" for name in SCALARS)]
     return {
         "description": "A built-in type, `list[…]`, `dict[str, …]`, the name of an enum"
-        " or record, or `module:Class`, which needs a mapper. `?` behind it: may be"
+        " or record, `Card | Sepa` for one of several records, or `module:Class`, which needs a mapper. `?` behind it: may be"
         " None, and is absent then.",
         "type": "string",
         "anyOf": [{"enum": known}, {"pattern": rf"^{_TYPE}$"}],
@@ -238,6 +244,9 @@ def _options() -> dict[str, Rules]:
     return {
         **_about("field"),
         "type": ref("type", "The field's type; may be left out beside `one_of`."),
+        "tag": _tag(
+            "The key that tells the records of a union apart; `type` without it."
+        ),
         "default": {
             "description": "A value of the type, always written: changing it never"
             " changes jobs in the queue."

@@ -12,6 +12,7 @@ from flowd_codegen.naming import check_name, module_names
 from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
 from flowd_codegen.parse_default import check_defaults
 from flowd_codegen.parse_mapper import parse_mapper
+from flowd_codegen.parse_union import check_unions, read_tag
 from flowd_codegen.parse_version import class_names
 from flowd_codegen.place import Place, Source
 from flowd_codegen.schema import Enum, Job, Module, Record, Schema
@@ -71,9 +72,11 @@ def parse(
         _read_classes(file, scope)
     for file in files:
         _settle_defaults(file, scope)
+    owners = [owner for file in files for owner in file.owners()]
+    check_unions(owners, scope, report)
     check_streams([job for file in files for job in file.jobs], report)
     _check_migrations(files, report)
-    check_uses([owner for file in files for owner in file.owners()], scope, report)
+    check_uses(owners, scope, report)
     if report.faults:
         raise SchemaErrors(report.faults)
     for warning in _warnings(files, scope):
@@ -131,6 +134,8 @@ def _declare(file: _File, scope: Scope) -> None:
             file.declared.append((kind, name, table))
             check_name(name, kind, table.place.key(), root.report)
             _take(kind, name, table, scope)
+            if kind == "record":
+                scope.tags.setdefault(name, read_tag(name, table))
             if kind == "job":
                 for other, declared in class_names(name, table):
                     _take(kind, other, declared, scope)

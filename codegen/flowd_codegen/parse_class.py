@@ -29,7 +29,7 @@ __all__ = [
 ENUM_OPTIONS: Final = ("values", "doc", "reserved", "allow", "deprecated")
 """The keys of an enum's table."""
 
-RECORD_OPTIONS: Final = ("fields", "doc", "reserved", "allow", "deprecated")
+RECORD_OPTIONS: Final = ("fields", "tag", "doc", "reserved", "allow", "deprecated")
 """The keys of a record's table."""
 
 JOB_OPTIONS: Final = (
@@ -136,6 +136,7 @@ def parse_record(name: str, table: Table, scope: Scope) -> Record:
     return Record(
         name=name,
         fields=parse_fields(table, keys, scope, in_record=True),
+        tag=scope.tags[name],
         reserved=keys.reserved,
         allow=_allowed(table),
         doc=table.text("doc") or "",

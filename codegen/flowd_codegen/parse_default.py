@@ -27,6 +27,7 @@ from flowd_codegen.schema import (
     RecordRef,
     Scalar,
     Type,
+    UnionOf,
     Value,
     base,
 )
@@ -113,6 +114,8 @@ class _Judge:
                 return self.member(value, name, place)
             case RecordRef(name):
                 return self.record(value, name, place)
+            case UnionOf():
+                return self.union(value, found, place)
             case OneOf(choices):
                 # In Python True equals 1.
                 if isinstance(value, bool) or value not in choices:
@@ -197,13 +200,28 @@ class _Judge:
             raise _Misfit(place, f"{quoted(value)} is no value of `{name}`", label)
         return value
 
-    def record(self, value: Toml, name: str, place: Place) -> object:
+    def union(self, value: Toml, union: UnionOf, place: Place) -> object:
+        if not isinstance(value, dict):
+            raise _wrong(value, "a table", place)
+        members = dict(union.members)
+        tag = value.get(union.tag)
+        label = f"choose from {', '.join(map(_literal, [*members][:20]))}"
+        if tag is None:
+            message = f"it has no {quoted(union.tag)}, which says what it is"
+            raise _Misfit(place, message, label)
+        if not isinstance(tag, str) or tag not in members:
+            message = f"its {quoted(union.tag)} is none of the union's"
+            raise _Misfit(place.child(union.tag), message, label)
+        fields = {key: one for key, one in value.items() if key != union.tag}
+        return {union.tag: tag, **self.record(fields, members[tag], place)}
+
+    def record(self, value: Toml, name: str, place: Place) -> dict[str, object]:
         if not isinstance(value, dict):
             raise _wrong(value, f"a table of `{name}`", place)
         record = self.scope.records.get(name)
         fields = {field.name: field for field in record.fields} if record else {}
         for key in value:
-            if fields and key not in fields:
+            if record and key not in fields:
                 near = nearest(key, fields)
                 label = f"did you mean `{near}`?" if near else ""
                 message = f"`{name}` has no field {quoted(key)}"

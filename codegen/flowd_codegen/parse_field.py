@@ -13,6 +13,7 @@ from flowd_codegen.naming import FIELD_NAME, attribute, check_name
 from flowd_codegen.parse_constraint import parse_constraints, parse_one_of
 from flowd_codegen.parse_mapper import field_mapper, read_function
 from flowd_codegen.parse_type import parse_type
+from flowd_codegen.parse_union import retagged
 from flowd_codegen.place import Place
 from flowd_codegen.schema import (
     Encoding,
@@ -44,7 +45,7 @@ MOST_FIELDS: Final = 1000
 """How many fields a job or record may have."""
 
 FIELD_OPTIONS: Final = (
-    *("type", "default", "factory", "doc", "deprecated", "key", "aliases"),
+    *("type", "tag", "default", "factory", "doc", "deprecated", "key", "aliases"),
     *("mapper", "encoding", "one_of", "min", "max", "min_len", "max_len"),
     *("pattern", "secret"),
 )
@@ -165,6 +166,11 @@ def _field(
 
 
 def _type(options: Table, name: str, scope: Scope) -> Type | None:
+    found = _spelt_type(options, name, scope)
+    return retagged(found, options) if found else None
+
+
+def _spelt_type(options: Table, name: str, scope: Scope) -> Type | None:
     text = options.text("type")
     if text is not None:
         found = parse_type(text, options.at("type"), scope, options.report)

@@ -1,6 +1,6 @@
 """The type grammar: `list[Attachment]?` as a model type.
 
-type := base ["?"]
+type := base ["?"] | Name ("|" Name)+ ["?"]
 base := scalar | "list[" type "]" | "dict[str, " type "]" | Name | module ":" Name
 """
 
@@ -22,11 +22,12 @@ from flowd_codegen.schema import (
     RecordRef,
     Scalar,
     Type,
+    UnionOf,
 )
 from flowd_codegen.scope import Scope
 from flowd_codegen.suggest import nearest, respelt
 
-__all__ = ["INTEGERS", "SCALARS", "parse_type"]
+__all__ = ["INTEGERS", "SCALARS", "TAG", "parse_type"]
 
 INTEGERS: Final = {
     "u8": (0, 2**8 - 1),
@@ -47,6 +48,9 @@ SCALARS: Final = (
 )
 """The names of the built-in types."""
 
+TAG: Final = "type"
+"""The key that tells the records of a union apart, unless the field gives another."""
+
 _DEEPEST: Final = 16
 
 _BLANK: Final = re.compile(r"\s*")
@@ -66,7 +70,7 @@ def parse_type(text: str, place: Place, scope: Scope, report: Report) -> Type | 
         second = Report()
         if spelling and _TypeReader(spelling, place, scope, second).whole():
             first = trial.faults[0]
-            broken = first.code == Code.TYPE_SYNTAX
+            broken = first.code in (Code.TYPE_SYNTAX, Code.UNION)
             message = f"unknown type {quoted(text)}" if broken else first.message
             label = f"flowd spells this `{spelling}`"
             report(Code.UNKNOWN_TYPE, place, message, label)
@@ -106,24 +110,60 @@ class _TypeReader:
         if depth > _DEEPEST:
             self.fail(f"a type nests at most {_DEEPEST} deep", 1, "use a `[record.…]`")
         start = self.at
-        word = self.word()
-        found: Type | None
-        match word:
-            case "list":
-                self.expect("[", "`list` needs the type of its items", "list[str]")
-                item = self.type(depth + 1)
-                self.expect("]", "`]` is missing")
-                found = ListOf(item) if item else None
-            case "dict":
-                found = self.dict(depth)
-            case _:
-                found = self.named(word, start)
+        found = self.single(depth)
+        if self.skipped("|"):
+            self.at = start
+            found = self.union(depth)
         if not self.skipped("?"):
             return found
         if self.skipped("?"):
             self.at -= 1
             self.fail("a type is optional once", 1, "one `?` is enough")
+        if self.skipped("|"):
+            self.at -= 1
+            self.fail("a union is optional as a whole", 1, "write `Card | Sepa?`")
         return Optional(found) if found else None
+
+    def single(self, depth: int) -> Type | None:
+        start = self.at
+        word = self.word()
+        match word:
+            case "list":
+                self.expect("[", "`list` needs the type of its items", "list[str]")
+                item = self.type(depth + 1)
+                self.expect("]", "`]` is missing")
+                return ListOf(item) if item else None
+            case "dict":
+                return self.dict(depth)
+            case _:
+                return self.named(word, start)
+
+    def union(self, depth: int) -> Type | None:
+        """Read records with `|` between them, from the first one on."""
+        names: list[str] = []
+        before = len(self.report.faults)
+        while True:
+            self.skip()
+            start = self.at
+            found = self.single(depth)
+            place = self.place.within(start, self.at)
+            shown = quoted(self.text[start : self.at].strip())
+            match found:
+                case None:
+                    pass
+                case RecordRef(name) if name in names:
+                    self.report(Code.UNION, place, f"{shown} is a member twice")
+                case RecordRef(name):
+                    names.append(name)
+                case _:
+                    label = "put it into a `[record.…]`, or use `json`"
+                    message = f"{shown} in a union, whose members are records"
+                    self.report(Code.UNION, place, message, label)
+            if not self.skipped("|"):
+                break
+        if len(self.report.faults) > before or len(names) < 2:
+            return None
+        return UnionOf(tuple((self.scope.tags[name], name) for name in names), TAG)
 
     def dict(self, depth: int) -> Type | None:
         example = "dict[str, str]"

@@ -19,8 +19,10 @@ from flowd_codegen.schema import (
     Optional,
     RecordRef,
     Scalar,
+    UnionOf,
     Value,
     base,
+    unions_in,
 )
 from flowd_codegen.spelling import (
     Speller,
@@ -34,7 +36,7 @@ __all__ = ["FieldPlan", "plan_job_field", "plan_record_field", "with_deprecation
 
 _BODY: Final = 4
 _TRY: Final = 12
-_CONTAINERS: Final = (ListOf, DictOf, RecordRef)
+_CONTAINERS: Final = (ListOf, DictOf, RecordRef, UnionOf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,25 +104,40 @@ class _Constants:
     def table(self) -> str:
         """The table of a `one_of`, from wire text to value; returns its name."""
         if isinstance(self.kind, OneOf) and self.needed and not self.choices:
-            self.choices = self._spell.imports.reserve(self._name)
-            final = self._spell.imports.name("typing", "Final")
             pairs = tuple(
                 Named(f"{choice_key(value)}: ", literal(value))
                 for value in self.kind.values
             )
-            start = f"{self.choices}: {final}[dict[bytes, {self._spell.annotation(self.kind)}]] = "
-            self.lines.append(lay_out(Bracket("{", pairs), 0, start))
+            kind = f"[dict[bytes, {self._spell.annotation(self.kind)}]]"
+            self.choices = self._constant(self._name, Bracket("{", pairs), kind)
         return self.choices
+
+    def union(self) -> str:
+        """The shape of the union in a type; returns its name."""
+        union = next(unions_in(self.kind), None)
+        if union is None:
+            return ""
+        name = self._name if union == self.kind else f"{self._name}_ITEM"
+        kind = f"{self._spell.wire('Shape')}[{self._spell.annotation(union)}]"
+        # From a dict a checker infers only what all of its values have in common.
+        return self._constant(name, self._spell.union(union), f"[{kind}]")
 
     def shape(self, kinds: tuple[type, ...]) -> str:
         """The JSON shape of a type that is one of `kinds`; returns its name."""
         if not (isinstance(self.kind, kinds) and self.needed):
             return ""
-        shape = self._spell.shape(self.kind, self._encoding, self.table())
-        name = f"{self._name}_JSON" if self.choices else self._name
+        inner = self.union() or self.table()
+        if isinstance(self.kind, UnionOf):
+            return inner
+        shape = self._spell.shape(self.kind, self._encoding, inner)
+        return self._constant(
+            f"{self._name}_JSON" if self.choices else self._name, shape
+        )
+
+    def _constant(self, name: str, value: Code, kind: str = "") -> str:
         name = self._spell.imports.reserve(name)
         final = self._spell.imports.name("typing", "Final")
-        self.lines.append(lay_out(shape, 0, f"{name}: {final} = "))
+        self.lines.append(lay_out(value, 0, f"{name}: {final}{kind} = "))
         return name
 
 

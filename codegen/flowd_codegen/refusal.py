@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from flowd import wire
 from flowd.wire import CodecError
@@ -29,6 +29,7 @@ from flowd_codegen.schema import (
     RecordRef,
     Scalar,
     Type,
+    UnionOf,
     base,
 )
 
@@ -58,6 +59,22 @@ _SAMPLES: Final[dict[str, wire.Json]] = {
     "raw": "\x7f",
     "unix_ms": 1500,
 }
+
+
+class _AnyRecord:
+    """A member of a union that reads every object: only its tag is looked at."""
+
+    def to_json(self) -> dict[str, wire.Json]:
+        """Nothing is ever written."""
+        return {}
+
+    @classmethod
+    def from_json(cls, value: wire.Json) -> Self:
+        """Read every object."""
+        wire.items_of(value)
+        return cls()
+
+
 _LIST: Final = wire.list_of(wire.JSON)
 _OBJECT: Final = wire.dict_of(wire.JSON)
 
@@ -134,6 +151,11 @@ class Direction:
                 return None
             case (EnumRef(name), EnumRef(same)) if name == same:
                 return None
+            case (UnionOf(_, tag), UnionOf(members)):
+                for said, _ in old.members:
+                    if tag != new.tag or said not in dict(members):
+                        return self._read(new, {tag: said}, want, in_json=in_json)
+                return None
             case _:
                 pass
         strays = self._strays(old, new, have, want, in_json=in_json)
@@ -189,6 +211,10 @@ class Direction:
             case Scalar(name) if name != "json":
                 row = ENCODINGS[want.encoding] if want.encoding else SCALARS[name]
                 return row.read, row.load
+            case UnionOf(members, tag):
+                known = dict.fromkeys((said for said, _ in members), _AnyRecord)
+                shape = wire.union_of(tag, known)
+                return partial(wire.decode_json, shape=shape), shape.load
             case ListOf():
                 return partial(wire.decode_json, shape=_LIST), _LIST.load
             case DictOf() | RecordRef():

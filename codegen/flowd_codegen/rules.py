@@ -43,6 +43,8 @@ class Rule(StrEnum):
     FIELD_CODEC_CHANGED = "FIELD_CODEC_CHANGED"
     ENUM_VALUE_ADDED = "ENUM_VALUE_ADDED"
     ENUM_VALUE_REMOVED = "ENUM_VALUE_REMOVED"
+    UNION_MEMBER_ADDED = "UNION_MEMBER_ADDED"
+    UNION_MEMBER_REMOVED = "UNION_MEMBER_REMOVED"
     RESERVED_REUSED = "RESERVED_REUSED"
     RESERVED_REMOVED = "RESERVED_REMOVED"
     JOB_REMOVED = "JOB_REMOVED"
@@ -157,6 +159,18 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "fails on that value, reserved or not",
         "ok",
         "let producers stop sending it, drain the stream, then remove it; an enum's `reserved` keeps it from coming back",
+    ),
+    Rule.UNION_MEMBER_ADDED: Recipe(
+        "a union has a new member, or a member another tag",
+        "ok",
+        "fails on the new tag",
+        "deploy all workers before a producer sends it; a renamed record keeps its tag with `tag`",
+    ),
+    Rule.UNION_MEMBER_REMOVED: Recipe(
+        "a union has lost a member, or a member its tag",
+        "fails on that tag",
+        "ok",
+        "let producers stop sending it, drain the stream, then remove it; a renamed record keeps its tag with `tag`",
     ),
     Rule.RESERVED_REUSED: Recipe(
         "a key or value that was reserved is in use again",

@@ -7,7 +7,7 @@ from typing import Final
 
 from flowd_codegen.canonical import type_text
 from flowd_codegen.parse_type import INTEGERS
-from flowd_codegen.schema import EnumRef, Field, OneOf, Scalar, base
+from flowd_codegen.schema import EnumRef, Field, OneOf, Scalar, base, unions_in
 
 __all__ = ["RustType", "rust_type"]
 
@@ -81,6 +81,10 @@ def rust_type(field: Field) -> RustType:
             return RustType("i64")
         case OneOf():
             return RustType("String")
+        case _ if unions := [*unions_in(kind)]:
+            tag = "".join(f'#[serde(tag = "{one.tag}")]' for one in unions[:1])
+            note = f"JSON: `{type_text(kind)}`, an enum with `{tag}`."
+            return RustType("String", note)
         case _:
             return RustType("String", f"JSON: `{type_text(kind)}`.")
 

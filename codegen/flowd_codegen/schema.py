@@ -6,6 +6,7 @@ builds it, `plan` turns it into modules; nothing else is between them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeGuard
 
@@ -31,10 +32,13 @@ __all__ = [
     "Scalar",
     "Schema",
     "Type",
+    "UnionOf",
     "Value",
     "base",
     "is_list",
     "is_table",
+    "names_in",
+    "unions_in",
 ]
 
 
@@ -111,6 +115,19 @@ class External:
 
 
 @dataclass(frozen=True, slots=True)
+class UnionOf:
+    """`Card | Sepa`: records, told apart by the text under one key of the object.
+
+    Attributes:
+        members: the text that stands for a record, and its name; as declared.
+        tag: the key.
+    """
+
+    members: tuple[tuple[str, str], ...]
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
 class Optional:
     """`type?`: None, absent on the wire (null inside JSON)."""
 
@@ -118,7 +135,15 @@ class Optional:
 
 
 Type: TypeAlias = (
-    Scalar | ListOf | DictOf | EnumRef | RecordRef | OneOf | External | Optional
+    Scalar
+    | ListOf
+    | DictOf
+    | EnumRef
+    | RecordRef
+    | UnionOf
+    | OneOf
+    | External
+    | Optional
 )
 
 
@@ -134,7 +159,8 @@ class Value:
 
     `value` is what the TOML said: str, int, float, bool, list or dict. For a float it
     is a finite float; for an enum the wire text; for a record a dict by field names as
-    declared, where fields with a default of their own may be missing; for decimal, uuid,
+    declared, where fields with a default of their own may be missing, and in a union with
+    the tag as one more key; for decimal, uuid,
     datetime, date, duration and bytes the text in the type's own wire form (bytes in
     base64, whatever the field's encoding).
     """
@@ -214,6 +240,9 @@ class Record:
     doc: str = ""
     deprecated: str | bool = False
 
+    tag: str
+    """What stands for it in a union."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -286,6 +315,30 @@ class Schema:
 def base(kind: Type) -> Type:
     """The type without its `?`."""
     return kind.item if isinstance(kind, Optional) else kind
+
+
+def names_in(kind: Type) -> Iterator[str]:
+    """The enums and records that a type mentions."""
+    match kind:
+        case EnumRef(name) | RecordRef(name):
+            yield name
+        case UnionOf(members):
+            yield from (name for _, name in members)
+        case ListOf(item) | DictOf(item) | Optional(item):
+            yield from names_in(item)
+        case _:
+            pass
+
+
+def unions_in(kind: Type) -> Iterator[UnionOf]:
+    """The unions that a type is made of."""
+    match kind:
+        case UnionOf():
+            yield kind
+        case ListOf(item) | DictOf(item) | Optional(item):
+            yield from unions_in(item)
+        case _:
+            pass
 
 
 def is_list(value: object) -> TypeGuard[list[object]]:

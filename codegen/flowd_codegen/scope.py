@@ -15,16 +15,11 @@ from flowd_codegen.diagnostics import Code, Fault, Report, quoted, visible
 from flowd_codegen.naming import CLASS_NAME
 from flowd_codegen.place import Place
 from flowd_codegen.schema import (
-    DictOf,
     Enum,
-    EnumRef,
     Job,
-    ListOf,
     Mapper,
-    Optional,
     Record,
-    RecordRef,
-    Type,
+    names_in,
 )
 from flowd_codegen.table import Table
 
@@ -60,6 +55,7 @@ class Scope:
         classes: jobs, records and enums; they share one name space.
         enums: read first, as defaults name their values.
         records: their defaults are not checked yet.
+        tags: what stands for each record in a union.
         mappers: a name space of their own, with the place of each.
         used_mappers: names that some field asked for.
         complete: False when a file could not be parsed, so that a name that is not
@@ -69,6 +65,7 @@ class Scope:
     classes: dict[str, Declaration] = field(default_factory=dict[str, Declaration])
     enums: dict[str, Enum] = field(default_factory=dict[str, Enum])
     records: dict[str, Record] = field(default_factory=dict[str, Record])
+    tags: dict[str, str] = field(default_factory=dict[str, str])
     mappers: dict[str, tuple[Mapper, Place]] = field(
         default_factory=dict[str, tuple[Mapper, Place]]
     )
@@ -82,17 +79,6 @@ class Scope:
             for name, declaration in self.classes.items()
             if declaration.kind != "job" and CLASS_NAME.fullmatch(name)
         )
-
-
-def _names_in(found: Type) -> Iterator[str]:
-    """Give the enums and records that a type mentions."""
-    match found:
-        case EnumRef(name) | RecordRef(name):
-            yield name
-        case ListOf(item) | DictOf(item) | Optional(item):
-            yield from _names_in(item)
-        case _:
-            pass
 
 
 def _cycles(uses: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
@@ -115,7 +101,7 @@ def in_order(records: Sequence[Record]) -> tuple[Record, ...]:
     """Move records behind those they use, and otherwise leave them as declared."""
     own = {record.name for record in records}
     uses = {
-        record.name: {name for field in record.fields for name in _names_in(field.type)}
+        record.name: {name for field in record.fields for name in names_in(field.type)}
         & own
         for record in records
     }
@@ -154,7 +140,7 @@ def check_uses(
         own_file = table.place.source.path
         for one in owner.fields:
             place = table.at("fields").child(one.name)
-            for name in _names_in(one.type):
+            for name in names_in(one.type):
                 declaration = scope.classes[name]
                 if isinstance(owner, Record) and declaration.kind == "record":
                     records.setdefault(owner.name, {}).setdefault(name, place)

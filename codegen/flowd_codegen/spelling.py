@@ -30,6 +30,7 @@ from flowd_codegen.schema import (
     Scalar,
     Schema,
     Type,
+    UnionOf,
     is_list,
     is_table,
 )
@@ -65,6 +66,8 @@ class Declared:
             case RecordRef(name):
                 fields = self.records[name].fields
                 return any(f.secret or self.holds_secret(f.type) for f in fields)
+            case UnionOf(members):
+                return any(self.holds_secret(RecordRef(name)) for _, name in members)
             case _:
                 return False
 
@@ -111,6 +114,8 @@ class Speller:
                 return f"dict[str, {self.annotation(value)}]"
             case EnumRef(name) | RecordRef(name):
                 return self.declared_class(name)
+            case UnionOf(members):
+                return " | ".join(self.declared_class(name) for _, name in members)
             case OneOf(values):
                 word = self.imports.name("typing", "Literal")
                 return f"{word}[{', '.join(literal(value) for value in values)}]"
@@ -120,28 +125,45 @@ class Speller:
                 return f"{self.annotation(item)} | None"
 
     def shape(
-        self, kind: Type, encoding: Encoding | None = None, choices: str = ""
+        self, kind: Type, encoding: Encoding | None = None, constant: str = ""
     ) -> Code:
-        """The type inside JSON; `choices` is the table of its `one_of`, if any."""
+        """The type inside JSON.
+
+        Args:
+            kind: the type.
+            encoding: of the field, for a scalar that is no item of anything.
+            constant: the name of what its `one_of` or union is, if it has one.
+        """
         match kind:
             case Scalar("json") | Optional(Scalar("json")):
                 return self.wire("JSON")
             case Scalar(name):
                 return self.wire(scalar(name, encoding).shape)
             case ListOf(item):
-                return self._shape_of("list_of", self.shape(item))
+                return self._shape_of("list_of", self.shape(item, None, constant))
             case DictOf(value):
-                return self._shape_of("dict_of", self.shape(value))
+                return self._shape_of("dict_of", self.shape(value, None, constant))
             case EnumRef(name):
                 return self._shape_of("enum_of", self.declared_class(name))
             case RecordRef(name):
                 return self._shape_of("record_of", self.declared_class(name))
+            case UnionOf():
+                return constant
             case Optional(item):
-                return self._shape_of("optional", self.shape(item, encoding, choices))
+                return self._shape_of("optional", self.shape(item, encoding, constant))
             case OneOf():
-                return self._shape_of("one_of", choices)
+                return self._shape_of("one_of", constant)
             case External():
                 raise AssertionError(f"{kind} has no text without a mapper")
+
+    def union(self, union: UnionOf) -> Code:
+        """What makes the shape of a union."""
+        kinds = tuple(
+            Named(f"{text_literal(text)}: ", self.declared_class(name))
+            for text, name in union.members
+        )
+        arguments = (text_literal(union.tag), Bracket("{", kinds))
+        return Bracket(f"{self.wire('union_of')}(", arguments)
 
     def _shape_of(self, builder: str, inner: Code) -> Code:
         return Bracket(f"{self.wire(builder)}(", (inner,))
@@ -205,6 +227,9 @@ def expression(kind: Type, value: object, spell: Speller) -> Code:
                 if field.name in value
             )
             return Bracket(f"{spell.declared_class(name)}(", arguments)
+        case UnionOf(members, tag) if is_table(value):
+            record = dict(members)[str(value[tag])]
+            return expression(RecordRef(record), value, spell)
         case Scalar(name) if name in _PARSED:
             return _PARSED[name](str(value), spell)
         case _:

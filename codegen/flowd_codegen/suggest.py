@@ -115,9 +115,12 @@ _CONTAINERS: Final = {
     "dict": "dict",
 }
 
+_NO_PARENTHESES: Final = str.maketrans("", "", "()")
+
 _WORD: Final = re.compile(r"(?<![\w.:])([A-Za-z][\w-]*)(?![\w.:-])(\s*\[)?")
 _OPTIONAL: Final = re.compile(r"(?:typing\.)?Option(?:al)?\[([^\[\]]+)\]")
 _OPTIONAL_WHOLE: Final = re.compile(r"(?:typing\.)?Option(?:al)?\[(.+)\]")
+_UNION: Final = re.compile(r"(?:typing\.)?Union\[([^\[\]]+)\]")
 _OR_NONE: Final = re.compile(r"\s*\|\s*(?:None|null)$")
 _ARRAY: Final = re.compile(r"([\w.:]+)\[\]")
 
@@ -144,6 +147,8 @@ def respelt(text: str, scalars: Collection[str], names: Collection[str]) -> str 
         return _scalar(found, scalars) or found
 
     spelling = text.strip().replace("<", "[").replace(">", "]")
+    spelling = _UNION.sub(lambda found: found[1].replace(",", " |"), spelling)
+    spelling = spelling.translate(_NO_PARENTHESES)
     spelling = _OR_NONE.sub("?", spelling)
     spelling = _ARRAY.sub(r"list[\1]", spelling)
     if whole := _OPTIONAL_WHOLE.fullmatch(spelling):

@@ -76,6 +76,7 @@ from flowd.wire.shapes import (
     one_of,
     optional,
     record_of,
+    union_of,
 )
 from flowd.wire.text import (
     decode_base64,
@@ -192,4 +193,5 @@ __all__ = [
     "optional",
     "record_of",
     "sized",
+    "union_of",
 ]

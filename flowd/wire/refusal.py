@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
-__all__ = ["CodecError", "inside", "instance", "misfit"]
+__all__ = ["MISSING", "CodecError", "inside", "instance", "misfit"]
 
 T = TypeVar("T")
+
+MISSING: Final = "required key is missing"
+"""The refusal of an object without a key that it needs."""
 
 _JSON_KINDS: Final[dict[type, str]] = {
     type(None): "null",
@@ -45,7 +48,7 @@ def inside(step: str, error: Exception) -> CodecError:
         error.where = step + error.where
         return error
     if isinstance(error, KeyError) and error.args == (step[1:],):
-        return CodecError("required key is missing", step)
+        return CodecError(MISSING, step)
     refusal = CodecError(f"refused with {type(error).__name__}", step)
     refusal.__cause__ = error
     return refusal

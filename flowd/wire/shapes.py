@@ -2,8 +2,8 @@
 
 A shape reads and writes one JSON value. Numbers and booleans are JSON's own, a duration
 and a datetime as `unix_ms` are milliseconds, every other scalar is the string that a
-field would hold. `list_of`, `dict_of`, `optional`, `record_of`, `enum_of` and `one_of`
-build the others.
+field would hold. `list_of`, `dict_of`, `optional`, `record_of`, `enum_of` `one_of` and
+`union_of` build the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 from flowd.wire import numbers, text, times
 from flowd.wire.document import Json, with_text_keys
-from flowd.wire.refusal import CodecError, inside, misfit
+from flowd.wire.refusal import MISSING, CodecError, inside, misfit
 
 __all__ = [
     "BASE64",
@@ -51,6 +51,7 @@ __all__ = [
     "one_of",
     "optional",
     "record_of",
+    "union_of",
 ]
 
 A = TypeVar("A")
@@ -157,6 +158,29 @@ def record_of(kind: type[R]) -> Shape[R]:
         return value.to_json()
 
     return Shape(kind.from_json, dump)
+
+
+def union_of(tag: str, members: Mapping[str, type[R]]) -> Shape[R]:
+    """A JSON object that is one of several records; the text under `tag` says which."""
+    tags = {kind: said for said, kind in members.items()}
+    known = text.any_of([*members])
+
+    def load(value: Json) -> R:
+        said = items_of(value).get(tag)
+        kind = members.get(said) if isinstance(said, str) else None
+        if kind is None:
+            reason = f"expected {known}" if tag in items_of(value) else MISSING
+            raise CodecError(reason, f".{tag}")
+        return kind.from_json(value)
+
+    def dump(value: R) -> Json:
+        said = tags.get(type(value))
+        if said is None:
+            names = text.any_of([kind.__name__ for kind in tags])
+            raise misfit(names, value)
+        return {tag: said, **value.to_json()}
+
+    return Shape(load, dump)
 
 
 def _textual(encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> Shape[T]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from flowd.wire.refusal import CodecError, instance
 
 __all__ = [
+    "any_of",
     "decode_base64",
     "decode_bool",
     "decode_bool01",
@@ -86,14 +87,14 @@ def decode_enum(raw: bytes, kind: type[E]) -> E:
         return kind(raw.decode())
     except ValueError:
         known = [str(member.value) for member in kind]
-    raise CodecError(f"expected {_any_of(known)}")
+    raise CodecError(f"expected {any_of(known)}")
 
 
 def encode_one_of(value: L, choices: Mapping[bytes, L]) -> bytes:
     """Write one of `choices`, a table from wire text to value."""
     text = str(value).encode()
     if choices.get(text) != value:
-        raise CodecError(f"expected {_any_of([str(c) for c in choices.values()])}")
+        raise CodecError(f"expected {any_of([str(c) for c in choices.values()])}")
     return text
 
 
@@ -101,7 +102,7 @@ def decode_one_of(raw: bytes, choices: Mapping[bytes, L]) -> L:
     """Read one of `choices`, a table from wire text to value."""
     value = choices.get(raw)
     if value is None:
-        raise CodecError(f"expected {_any_of([str(c) for c in choices.values()])}")
+        raise CodecError(f"expected {any_of([str(c) for c in choices.values()])}")
     return value
 
 
@@ -111,7 +112,8 @@ def _is_true(value: bool) -> bool:
     return value
 
 
-def _any_of(known: list[str]) -> str:
+def any_of(known: list[str]) -> str:
+    """The words of a refusal that says what was expected: the first of them, if many."""
     shown = ", ".join(known[:_SHOWN])
     return f"one of {shown}, …" if len(known) > _SHOWN else f"one of {shown}"
 

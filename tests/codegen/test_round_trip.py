@@ -34,6 +34,7 @@ from flowd_codegen.schema import (
     Scalar,
     Schema,
     Type,
+    UnionOf,
 )
 from flowd_codegen.source import read
 
@@ -162,6 +163,9 @@ class _Case:
                 return st.sampled_from([*self.enum(name)])
             case RecordRef(name):
                 return self.instances(self.records[name])
+            case UnionOf(members):
+                records = [self.records[name] for _, name in members]
+                return st.one_of([self.instances(record) for record in records])
             case OneOf(values):
                 return st.sampled_from(values)
             case Optional(item):

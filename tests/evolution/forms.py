@@ -50,15 +50,28 @@ def model(form: Form) -> Schema | None:
 
 
 def form(rng: Random) -> Form:
-    """A job, two records of which one may hold the other, and an enum."""
+    """A job, three records of which one may hold the others, and an enum."""
     return {
         "enum": {"Kind": {"values": rng.sample(_VALUES, rng.randint(1, 3))}},
         "record": {
             "Inner": {"fields": _fields(rng, ("Kind",))},
-            "Outer": {"fields": _fields(rng, ("Kind", "Inner"))},
+            "Other": {"fields": _fields(rng, ("Kind",)), **_tag(rng)},
+            "Outer": {"fields": _fields(rng, _IN_OUTER)},
         },
-        "job": {"Job": {"fields": _fields(rng, ("Kind", "Inner", "Outer"))}},
+        "job": {"Job": {"fields": _fields(rng, _IN_JOB)}},
     }
+
+
+_IN_OUTER: Final = ("Kind", "Inner", "Inner | Other")
+_IN_JOB: Final = (
+    *("Kind", "Inner", "Outer", "Inner | Other", "Other | Inner"),
+    *("Inner | Other | Outer", "Outer | Inner"),
+)
+_TAGS: Final = ("Inner", "Other", "x")
+
+
+def _tag(rng: Random) -> Form:
+    return {"tag": rng.choice(_TAGS)} if rng.random() < 0.3 else {}
 
 
 def _fields(rng: Random, names: tuple[str, ...]) -> Form:
@@ -145,10 +158,11 @@ def changed(old: Form, rng: Random) -> Form:
 
 
 _OWNERS: Final = (
-    ("job", "Job", ("Kind", "Inner", "Outer")),
-    ("job", "Job", ("Kind", "Inner", "Outer")),
-    ("record", "Outer", ("Kind", "Inner")),
+    ("job", "Job", _IN_JOB),
+    ("job", "Job", _IN_JOB),
+    ("record", "Outer", _IN_OUTER),
     ("record", "Inner", ("Kind",)),
+    ("record", "Other", ("Kind",)),
     ("enum", "Kind", ()),
 )
 
@@ -195,6 +209,7 @@ def _retype(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
         f"list[{kind}]",
         kind.replace("]", "?]") if "?]" not in kind else kind.replace("?]", "]"),
         rng.choice(("str", "json", "Kind")),
+        *("Inner | Other", "Other | Inner") * ("|" in kind),
     ]
     field["type"] = rng.choice(near) + mark
     if rng.random() < 0.7:
@@ -255,6 +270,16 @@ def _rename(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
             field["aliases"] = [other]
 
 
+def _retag(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    """Change what stands for a record in unions, or the key of a union."""
+    _, field = _any(rng, owner)
+    if "|" in str(field["type"]):
+        field["tag"] = rng.choice(("type", "kind"))
+    else:
+        # A job has no tag, so this is none of the language then.
+        owner["tag"] = rng.choice(_TAGS)
+
+
 def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
     fields = _table(owner, "fields")
     names = tuple(rng.sample([*fields], len(fields)))
@@ -263,5 +288,5 @@ def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
 
 _CHANGES: Final[tuple[Callable[[Random, Form, tuple[str, ...]], None], ...]] = (
     *(_add, _add, _remove, _retype, _limits, _choose),
-    *(_none, _defaults, _rename, _rename, _reorder),
+    *(_none, _defaults, _rename, _rename, _reorder, _retag),
 )

@@ -24,6 +24,7 @@ from flowd_codegen.schema import (
     RecordRef,
     Scalar,
     Type,
+    UnionOf,
 )
 from flowd_codegen.schema import Job as JobModel
 
@@ -91,6 +92,9 @@ class Maker:
                 assert issubclass(members, StrEnum)
                 return rng.choice([*members])
             case RecordRef(name):
+                return self.instance(self._records[name])
+            case UnionOf(members):
+                _, name = rng.choice(members)
                 return self.instance(self._records[name])
             case OneOf(values):
                 return rng.choice(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -195,3 +196,70 @@ def test_a_missing_key_is_told_from_a_mappers_key_error() -> None:
     assert str(wire.inside(".size", KeyError("other"))) == (
         "at .size: refused with KeyError"
     )
+
+
+@dataclass(frozen=True)
+class _Card:
+    number: str
+
+    def to_json(self) -> dict[str, wire.Json]:
+        return {"number": self.number}
+
+    @classmethod
+    def from_json(cls, value: wire.Json) -> _Card:
+        return cls(wire.STR.load(wire.items_of(value)["number"]))
+
+
+@dataclass(frozen=True)
+class _Cash:
+    def to_json(self) -> dict[str, wire.Json]:
+        return {}
+
+    @classmethod
+    def from_json(cls, value: wire.Json) -> _Cash:
+        wire.items_of(value)
+        return cls()
+
+
+_PAYMENT: Final[wire.Shape[_Card | _Cash]] = wire.union_of(
+    "type", {"card": _Card, "cash": _Cash}
+)
+
+
+def test_a_union_is_told_apart_by_its_tag() -> None:
+    """The tag is written first, and read wherever it stands."""
+    assert wire.encode_json(_Card("1"), _PAYMENT) == b'{"type":"card","number":"1"}'
+    assert _load(b'{"number":"1","type":"card"}', _PAYMENT) == _Card("1")
+    assert _load(b'{"number":"1","type":"cash"}', _PAYMENT) == _Cash()
+
+
+@pytest.mark.parametrize(
+    ("raw", "refusal"),
+    [
+        (b'{"type":"secret words"}', "at .type: expected one of card, cash"),
+        (b'{"type":["card"]}', "at .type: expected one of card, cash"),
+        (b'{"type":null}', "at .type: expected one of card, cash"),
+        (b'{"number":"1"}', "at .type: required key is missing"),
+        (b'"card"', "expected an object, not a string"),
+        (b"null", "expected an object, not null"),
+    ],
+)
+def test_an_unknown_tag_is_refused_with_the_known_ones(
+    raw: bytes, refusal: str
+) -> None:
+    """The error says what it might be, and never what it was."""
+    with pytest.raises(wire.CodecError) as error:
+        _load(raw, _PAYMENT)
+    assert str(error.value) == refusal
+
+
+def test_a_union_writes_only_its_members() -> None:
+    """Another class is refused, a subclass too: what stands for it is not known."""
+
+    @dataclass(frozen=True)
+    class Debit(_Card):
+        pass
+
+    for stranger in (Debit("1"), {"type": "card"}, None):
+        with pytest.raises(wire.CodecError, match="expected one of _Card, _Cash"):
+            _PAYMENT.dump(stranger)  # type: ignore[arg-type] # what checkers refuse
