@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
 
+from flowd.errors.portable import Portable
 from flowd_codegen.place import Place, Span
 from flowd_codegen.rules import Rule
 
@@ -243,7 +244,7 @@ class Report:
         self.faults.append(Fault(code, place, message, label, notes, also))
 
 
-class SchemaErrors(Exception):
+class SchemaErrors(Portable):
     """The schemas are invalid; `str()` shows the first 50 faults.
 
     Attributes:

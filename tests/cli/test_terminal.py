@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.runtime.faults import Bench
 EVIL = "\x1b[2J\x1b]0;t\x07\u202e\u2066\x9b31m\r\nwarn [red]x[/red]"
 OBEYED = set("\x1b\x07\x9b\r\u202e\u2066")
 HARM = ("\x1b[2J", "\x1b]", "\x07", "\x9b", "\u202e", "\u2066")
+PYTHON = shlex.quote(sys.executable)
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -195,7 +197,7 @@ async def test_an_export_has_a_bar_on_standard_error_only(
     """What goes to a file is the letters, whole lines, though a bar is drawn."""
     await set_up(redis_url, raw, "anna")
     target = tmp_path / "letters.jsonl"
-    shell = f"{sys.executable} -m flowd dlq export --raw > {target}"
+    shell = f"{PYTHON} -m flowd dlq export --raw > {shlex.quote(str(target))}"
     here, there = pty.openpty()
     done = await asyncio.to_thread(
         subprocess.run,
@@ -238,7 +240,7 @@ async def in_shell(url: str, words: str) -> tuple[int, str]:
     """Run a command as a shell does; returns its exit code and its standard error."""
     done = await asyncio.to_thread(
         subprocess.run,
-        ["sh", "-c", f"{sys.executable} -m flowd {words}"],
+        ["sh", "-c", f"{PYTHON} -m flowd {words}"],
         env=os.environ | {"FLOWD_URL": url},
         capture_output=True,
         check=False,
@@ -316,7 +318,7 @@ def test_completion(capsys: pytest.CaptureFixture[str], shell: str) -> None:
 def test_completion_in_a_shell(tmp_path: Path) -> None:
     """What bash is given makes it complete the beginning of a word."""
     program = (
-        f'eval "$({sys.executable} -m flowd completion bash)";'
+        f'eval "$({PYTHON} -m flowd completion bash)";'
         "COMP_WORDS=(flowd dlq red); COMP_CWORD=2; COMP_LINE='flowd dlq red';"
         "COMP_POINT=13; _shtab_flowd; echo ${COMPREPLY[@]}"
     )

@@ -1,5 +1,7 @@
 """Every error flowd raises, and the three that a handler raises.
 
+All survive `pickle` and `copy`, with their attributes; equal ones are equal (`Portable`).
+
 FlowdError
 ├── OptionError            an argument or a declared rule that cannot be
 │   └── FormatError        a job class from another generation of flowd-gen
@@ -33,6 +35,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flowd.errors.portable import Portable
+
 __all__ = [
     "AccessDenied",
     "BulkError",
@@ -63,7 +67,7 @@ __all__ = [
 ]
 
 
-class FlowdError(Exception):
+class FlowdError(Portable):
     """The root: catch this to catch everything flowd raises on purpose."""
 
 
@@ -251,7 +255,7 @@ class LetterNotFound(FlowdError, LookupError):
     """No dead letter has this id: it was redriven or purged, or never was."""
 
 
-class HandlerSignal(Exception):
+class HandlerSignal(Portable):
     """What a handler raises to say how its delivery ends.
 
     Not a FlowdError, so that a handler that catches those does not catch these.
