@@ -10,7 +10,12 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from flowd_codegen.contract import Contract
-from flowd_codegen.diff_class import class_findings, enum_findings, queue_findings
+from flowd_codegen.diff_class import (
+    class_findings,
+    enum_findings,
+    queue_findings,
+    taken_texts,
+)
 from flowd_codegen.diff_fields import field_findings, paired
 from flowd_codegen.diff_version import dropped_versions, limited, passages
 from flowd_codegen.finding import Finding
@@ -60,7 +65,10 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
             shared = _fields(Owners(before, after, *records))
         else:
             enums = before.enums[one.name], after.enums[other.name]
-            shared = enum_findings(before, after, *enums)
+            # Of another enum, the field that holds it says which texts came and went.
+            same = one.name == other.name
+            found_in = enum_findings if same else taken_texts
+            shared = found_in(before, after, *enums)
         aspects = frozenset[Aspect]().union(*jobs.values())
         found += (
             replace(limited(finding, aspects), jobs=tuple(jobs)) for finding in shared
@@ -127,7 +135,7 @@ def _met(old: Type, new: Type) -> Iterator[_Pair]:
             yield from _met(inner, other)
         case RecordRef(), RecordRef():
             yield old, new
-        case EnumRef(name), EnumRef(same) if name == same:
+        case EnumRef(), EnumRef():
             yield old, new
         case UnionOf(members), UnionOf(others):
             was = dict(members)

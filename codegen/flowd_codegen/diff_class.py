@@ -15,7 +15,7 @@ from flowd_codegen.refusal import MISREAD, choice_refusal
 from flowd_codegen.rules import Rule
 from flowd_codegen.schema import Enum, Job, Record
 
-__all__ = ["class_findings", "enum_findings", "queue_findings"]
+__all__ = ["class_findings", "enum_findings", "queue_findings", "taken_texts"]
 
 _QUEUE: Final[dict[str, tuple[Rule, str]]] = {
     "stream": (
@@ -89,8 +89,10 @@ def enum_findings(
                 message=f"{new.name} has the value `{text}`, which was reserved",
                 breaks={"messages": MISREAD, "workers": MISREAD},
             )
+    yield from taken_texts(before, after, old, new)
+    taken = {text for _, text, _ in _taken(old, new)}
     for member, text in old.members:
-        if members.get(text, member) != member:
+        if text not in taken and members.get(text, member) != member:
             yield Finding(
                 rule=Rule.SOURCE_RENAMED,
                 owner=new,
@@ -98,6 +100,35 @@ def enum_findings(
                 message=f"the member {new.name}.{members[text]} has another name",
                 breaks={"source": f"it was `{old.name}.{member}`"},
             )
+
+
+def taken_texts(
+    _: Contract, after: Contract, old: Enum, new: Enum
+) -> Iterator[Finding]:
+    """Members of an enum, or of the one in its place, with the text of another one."""
+    for member, text, other in _taken(old, new):
+        shown = json.dumps(text, ensure_ascii=False)
+        yield Finding(
+            rule=Rule.ENUM_VALUE_TAKEN,
+            owner=new,
+            place=after.at(new, "values"),
+            message=f"{new.name}.{other} is {shown}, which was {old.name}.{member}",
+            breaks={"messages": MISREAD, "workers": MISREAD},
+        )
+
+
+def _taken(old: Enum, new: Enum) -> Iterator[tuple[str, str, str]]:
+    """Each text that one member had and another has: member, text, other member.
+
+    A name that both enums know means the same in both, whatever its text. Where one name
+    came for another, a member was renamed.
+    """
+    members = {text: member for member, text in new.members}
+    was, now = {name for name, _ in old.members}, set(members.values())
+    for member, text in old.members:
+        other = members.get(text, member)
+        if other != member and (other in was or member in now):
+            yield member, text, other
 
 
 def queue_findings(after: Contract, old: Job, new: Job) -> Iterator[Finding]:

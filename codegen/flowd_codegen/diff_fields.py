@@ -9,7 +9,7 @@ from typing import Final
 from flowd_codegen.canonical import field_form
 from flowd_codegen.diff_type import type_findings
 from flowd_codegen.finding import Finding
-from flowd_codegen.owners import Breaks, Owners, is_optional
+from flowd_codegen.owners import Breaks, Owners, Way, is_optional
 from flowd_codegen.refusal import MISREAD
 from flowd_codegen.rules import Rule
 from flowd_codegen.schema import Field, Job, Record
@@ -21,11 +21,15 @@ _LOST: Final = "its value is lost: None or the default is read, and no error say
 _EMPTY: Final = "where it is optional, an empty text of its mapper is read as None"
 
 _MATCHES: Final[tuple[Callable[[Field, Field], bool], ...]] = (
+    lambda old, new: old.attribute == new.attribute,
     lambda old, new: old.key == new.key,
     lambda old, new: old.key in new.aliases or new.key in old.aliases,
-    lambda old, new: old.name == new.name,
 )
-"""How a field is recognised in the other schema, the surest way first."""
+"""How a field is recognised in the other schema, the surest way first.
+
+The name comes first: it is what the user's code means. Where the key of a field leads to
+another name that both schemas know, the values of two fields are exchanged.
+"""
 
 
 def paired(old: Job | Record, new: Job | Record) -> dict[str, Field]:
@@ -98,9 +102,9 @@ def _changed(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
 def _key(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
     breaks: Breaks = {}
     if not owners.forward.finds(old, new):
-        breaks |= owners.forward.missing(new) or {"messages": _LOST}
+        breaks |= owners.forward.missing(new) or _lost(owners.forward, new)
     if not owners.back.finds(new, old):
-        breaks |= owners.back.missing(old) or {"workers": _LOST}
+        breaks |= owners.back.missing(old) or _lost(owners.back, old)
     if breaks:
         what = f"is `{new.key}` on the wire, and was `{old.key}`"
         yield owners.finding(Rule.FIELD_KEY_CHANGED, new, what, "key", breaks=breaks)
@@ -111,6 +115,11 @@ def _key(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
             yield owners.finding(
                 Rule.FIELD_ALIAS_REMOVED, new, what, "aliases", mild="warning"
             )
+
+
+def _lost(way: Way, read: Field) -> Breaks:
+    """Unless another field's value is read there, which is told at that one."""
+    return {} if any(way.strangers(read, None)) else {way.aspect: _LOST}
 
 
 def _none(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
@@ -167,27 +176,29 @@ def _reused(owners: Owners, field: Field) -> Iterator[Finding]:
 
 
 def _misread(owners: Owners, pairs: Mapping[str, Field]) -> Iterator[Finding]:
-    """A key of one field that is looked for by another one, when its own is absent."""
+    """A key of one field under which another one is looked for."""
     successors = {
         pairs[field.name].name: field
         for field in owners.new.fields
         if field.name in pairs
     }
+    taken: dict[tuple[str, str], tuple[Field, Field, Breaks]] = {}
     for field in owners.new.fields:
         for other in owners.forward.strangers(field, pairs.get(field.name)):
-            yield owners.finding(
-                Rule.FIELD_KEY_CHANGED,
-                field,
-                f"is also read from `{other.key}`, which was the field {other.name}",
-                "aliases",
-                breaks={"messages": MISREAD},
-            )
+            breaks = owners.forward.taken(other, field)
+            taken[field.name, other.name] = field, other, breaks
     for field in owners.old.fields:
         for other in owners.back.strangers(field, successors.get(field.name)):
-            yield owners.finding(
-                Rule.FIELD_KEY_CHANGED,
-                other,
-                f"has the key `{other.key}`, which was also read as {field.name}",
-                "key",
-                breaks={"workers": MISREAD},
-            )
+            _, _, breaks = taken.setdefault((other.name, field.name), (other, field, {}))
+            breaks.update(owners.back.taken(other, field))
+    for new, old, breaks in taken.values():
+        # One of the two is looked for under the other's key, first or as an alias.
+        key = old.key if "messages" in breaks else new.key
+        also = "" if old.key == new.key else "also "
+        what = (
+            f"is {also}read from `{key}`, which was the field {old.name}"
+            if "messages" in breaks
+            else f"has the key `{key}`, which was {also}read as {old.name}"
+        )
+        option = "key" if key == new.key else "aliases"
+        yield owners.finding(Rule.FIELD_KEY_TAKEN, new, what, option, breaks=breaks)

@@ -18,7 +18,7 @@ from flowd_codegen.contract import Contract
 from flowd_codegen.finding import Finding
 from flowd_codegen.refusal import MISREAD, UNKNOWN, Direction
 from flowd_codegen.rules import Aspect, Rule
-from flowd_codegen.schema import Field, Job, Optional, Record
+from flowd_codegen.schema import Field, Job, Optional, Record, base
 
 __all__ = ["Breaks", "Owners", "Way", "is_optional"]
 
@@ -58,6 +58,9 @@ class Way:
         """What becomes of a field that is not there; nothing breaks with a default."""
         if is_optional(read) or read.default is not None:
             return {}
+        if any(map(self._is_there, self._met(read))):
+            # What is there is another field's value.
+            return {}
         reason = _MISSING_KEY if self.values.in_json else _MISSING
         return self._broken(read.key, CodecError(reason))
 
@@ -91,14 +94,29 @@ class Way:
 
     def strangers(self, read: Field, own: Field | None) -> Iterator[Field]:
         """Other fields of the writer that may be read as this one."""
+        for field in self._met(read):
+            if field is not own:
+                yield field
+
+    def taken(self, written: Field, read: Field) -> Breaks:
+        """What becomes of a value that is read as another field."""
+        refusal = self.values.refusal(written, read)
+        if refusal is None or base(written.type) == base(read.type):
+            return {self.aspect: MISREAD}
+        return self._broken(written.key, refusal)
+
+    def _met(self, read: Field) -> Iterator[Field]:
+        """The fields of the writer that may be read as this one, the first first."""
         written = {field.key: field for field in self.writer.fields}
         for key in (read.key, *read.aliases):
-            field = written.get(key)
-            if field and field is not own:
+            if field := written.get(key):
                 yield field
-            if field and (self.values.in_json or not is_optional(field)):
-                # It is always there, so no later key is looked at.
-                return
+                if self._is_there(field):
+                    # No later key is looked at.
+                    return
+
+    def _is_there(self, field: Field) -> bool:
+        return self.values.in_json or not is_optional(field)
 
     def _broken(self, key: str, refusal: CodecError | None) -> Breaks:
         if refusal is None:

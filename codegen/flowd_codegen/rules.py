@@ -35,6 +35,7 @@ class Rule(StrEnum):
     FIELD_NOW_OPTIONAL = "FIELD_NOW_OPTIONAL"
     FIELD_NOW_REQUIRED = "FIELD_NOW_REQUIRED"
     FIELD_KEY_CHANGED = "FIELD_KEY_CHANGED"
+    FIELD_KEY_TAKEN = "FIELD_KEY_TAKEN"
     FIELD_ALIAS_REMOVED = "FIELD_ALIAS_REMOVED"
     FIELD_DEFAULT_CHANGED = "FIELD_DEFAULT_CHANGED"
     FIELD_TYPE_WIDENED = "FIELD_TYPE_WIDENED"
@@ -43,6 +44,7 @@ class Rule(StrEnum):
     FIELD_CODEC_CHANGED = "FIELD_CODEC_CHANGED"
     ENUM_VALUE_ADDED = "ENUM_VALUE_ADDED"
     ENUM_VALUE_REMOVED = "ENUM_VALUE_REMOVED"
+    ENUM_VALUE_TAKEN = "ENUM_VALUE_TAKEN"
     UNION_MEMBER_ADDED = "UNION_MEMBER_ADDED"
     UNION_MEMBER_REMOVED = "UNION_MEMBER_REMOVED"
     RESERVED_REUSED = "RESERVED_REUSED"
@@ -112,6 +114,12 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "ok if they have the new key in `aliases`, else fails, or None or the default",
         "add the new key to `aliases` and deploy all workers; then swap `key` and alias; later drop the alias and reserve it",
     ),
+    Rule.FIELD_KEY_TAKEN: Recipe(
+        "a field has the key or alias that another field had",
+        "misread",
+        "misread",
+        "give each field a key of its own that no other has had; where only names in Python were to change, use names that are new",
+    ),
     Rule.FIELD_ALIAS_REMOVED: Recipe(
         "an older key is not read any more, and not reserved",
         "ok, but for those older than the last schema",
@@ -159,6 +167,12 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "fails on that value, reserved or not",
         "ok",
         "let producers stop sending it, drain the stream, then remove it; an enum's `reserved` keeps it from coming back",
+    ),
+    Rule.ENUM_VALUE_TAKEN: Recipe(
+        "an enum's member has the text that another member had",
+        "misread",
+        "misread",
+        "keep each member's text; a member that means something else needs a text of its own",
     ),
     Rule.UNION_MEMBER_ADDED: Recipe(
         "a union has a new member, or a member another tag",

@@ -52,7 +52,7 @@ def model(form: Form) -> Schema | None:
 def form(rng: Random) -> Form:
     """A job, three records of which one may hold the others, and an enum."""
     return {
-        "enum": {"Kind": {"values": rng.sample(_VALUES, rng.randint(1, 3))}},
+        "enum": {"Kind": {"values": _members(rng, rng.randint(1, 3))}},
         "record": {
             "Inner": {"fields": _fields(rng, ("Kind",))},
             "Other": {"fields": _fields(rng, ("Kind",)), **_tag(rng)},
@@ -72,6 +72,14 @@ _TAGS: Final = ("Inner", "Other", "x")
 
 def _tag(rng: Random) -> Form:
     return {"tag": rng.choice(_TAGS)} if rng.random() < 0.3 else {}
+
+
+def _members(rng: Random, count: int) -> Toml:
+    """Texts that name their members, or names that may have each other's text later."""
+    texts: list[Toml] = [*rng.sample(_VALUES, count)]
+    if rng.random() < 0.5:
+        return texts
+    return dict(zip(rng.sample(("ONE", "TWO", "X", "Y"), count), texts, strict=True))
 
 
 def _fields(rng: Random, names: tuple[str, ...]) -> Form:
@@ -151,7 +159,7 @@ def changed(old: Form, rng: Random) -> Form:
         kind, name, names = rng.choice(_OWNERS)
         owner = _table(_table(new, kind), name)
         if kind == "enum":
-            owner["values"] = rng.sample(_VALUES, rng.randint(1, 4))
+            owner["values"] = _members(rng, rng.randint(1, 4))
         else:
             rng.choice(_CHANGES)(rng, owner, names)
     return new
@@ -280,6 +288,28 @@ def _retag(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
         owner["tag"] = rng.choice(_TAGS)
 
 
+def _cross(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    """Let fields have each other's keys or names, or a new one have an old one's."""
+    fields = _table(owner, "fields")
+    name, field = _any(rng, owner)
+    other = rng.choice([*fields])
+    twin = _table(fields, other)
+    keys = str(field.get("key", name)), str(twin.get("key", other))
+    match rng.randint(0, 3):
+        case 0:
+            field["key"], twin["key"] = keys[1], keys[0]
+        case 1:
+            fields[name], fields[other] = twin, field
+        case 2:
+            # Both stay on the wire as they were, under each other's names.
+            fields[name] = {**twin, "key": keys[1]}
+            fields[other] = {**field, "key": keys[0]}
+        case _:
+            free = rng.choice(_NAMES)
+            fields[free] = {**field, "key": keys[0]}
+            field["key"] = f"{free}2"
+
+
 def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
     fields = _table(owner, "fields")
     names = tuple(rng.sample([*fields], len(fields)))
@@ -288,5 +318,5 @@ def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
 
 _CHANGES: Final[tuple[Callable[[Random, Form, tuple[str, ...]], None], ...]] = (
     *(_add, _add, _remove, _retype, _limits, _choose),
-    *(_none, _defaults, _rename, _rename, _reorder, _retag),
+    *(_none, _defaults, _rename, _rename, _reorder, _retag, _cross, _cross),
 )
