@@ -66,6 +66,7 @@ def _module(module: Module, records: _Records) -> Form:
         enum={enum.name: _enum(enum) for enum in _sorted(module.enums)},
         record={one.name: _record(one, records) for one in _sorted(module.records)},
         job={job.name: _job(job, records) for job in _sorted(module.jobs)},
+        removed={one.name: one.stream for one in _sorted(module.removed)},
     )
 
 
@@ -150,6 +151,7 @@ def field_form(field: Field, records: _Records = MappingProxyType({})) -> Form:
         min_len=field.min_len,
         max_len=field.max_len,
         pattern=field.pattern,
+        secret=field.secret or None,
     )
 
 

@@ -32,6 +32,22 @@ class Contract:
         return {job.name: job for module in self._modules for job in module.jobs}
 
     @cached_property
+    def removed(self) -> Mapping[str, str]:
+        """The stream of each job that was removed, by its name."""
+        return {
+            one.name: one.stream for module in self._modules for one in module.removed
+        }
+
+    def tombstone(self, name: str) -> Place:
+        """Where a schema that has sources says that a job was removed."""
+        (path,) = (
+            module.path
+            for module in self._modules
+            if name in [one.name for one in module.removed]
+        )
+        return self.file(path).child("removed")
+
+    @cached_property
     def records(self) -> Mapping[str, Record]:
         """By name."""
         return {one.name: one for module in self._modules for one in module.records}

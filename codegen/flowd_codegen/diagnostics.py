@@ -87,6 +87,7 @@ class Code(StrEnum):
     LOCK = "E416"
     REVISION = "E417"
     MIGRATION = "E418"
+    REMOVED = "E419"
 
     RUST_KEY = "E501"
     RUST_TYPE = "E502"

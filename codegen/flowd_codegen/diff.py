@@ -17,14 +17,14 @@ from flowd_codegen.diff_class import (
     taken_texts,
 )
 from flowd_codegen.diff_fields import field_findings, paired
+from flowd_codegen.diff_jobs import gone, paired_jobs, taken_streams, tombstones
 from flowd_codegen.diff_version import dropped_versions, limited, passages
 from flowd_codegen.finding import Finding
 from flowd_codegen.owners import Owners
-from flowd_codegen.rules import Aspect, Rule
+from flowd_codegen.rules import Aspect
 from flowd_codegen.schema import (
     DictOf,
     EnumRef,
-    Job,
     ListOf,
     Optional,
     RecordRef,
@@ -32,7 +32,7 @@ from flowd_codegen.schema import (
     UnionOf,
 )
 
-__all__ = ["diff", "paired_jobs"]
+__all__ = ["diff"]
 
 _Pair: TypeAlias = tuple[EnumRef | RecordRef, EnumRef | RecordRef]
 """A record or enum, and what stands in its place now."""
@@ -49,7 +49,7 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
     met: dict[_Pair, dict[str, set[Aspect]]] = {}
     for old, new in paired_jobs(before, after):
         if new is None:
-            found.append(_gone(old, before, after))
+            found.append(gone(old, before, after))
             continue
         own = [*queue_findings(after, old, new), *dropped_versions(after, old, new)]
         for passage in passages(old, new):
@@ -59,6 +59,8 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
                 jobs = met.setdefault(pair, {})
                 jobs.setdefault(new.name, set()).update(passage.aspects)
         found += (replace(finding, jobs=(new.name,)) for finding in own)
+    found += taken_streams(before, after)
+    found += tombstones(before, after)
     for (one, other), jobs in met.items():
         if isinstance(one, RecordRef):
             records = before.records[one.name], after.records[other.name]
@@ -74,29 +76,6 @@ def diff(before: Contract, after: Contract) -> list[Finding]:
             replace(limited(finding, aspects), jobs=tuple(jobs)) for finding in shared
         )
     return found
-
-
-def paired_jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | None]]:
-    """Each old job with the new one of its name, or else on its stream."""
-    streams = {
-        job.policy.stream: job
-        for job in after.jobs.values()
-        if job.name not in before.jobs
-    }
-    for name, job in before.jobs.items():
-        yield job, after.jobs.get(name) or streams.get(job.policy.stream)
-
-
-def _gone(job: Job, before: Contract, after: Contract) -> Finding:
-    was = before.place(job)
-    return Finding(
-        rule=Rule.JOB_REMOVED,
-        owner=None,
-        place=after.file(before.module(job.name)),
-        message=f"the job {job.name} is gone",
-        breaks={"messages": f"nobody reads the stream `{job.policy.stream}`"},
-        was=was and was.key(),
-    )
 
 
 def _fields(owners: Owners) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from flowd_codegen.canonical import policy_form
 from flowd_codegen.contract import Contract
+from flowd_codegen.diff_jobs import left_on
 from flowd_codegen.diff_type import choice_verdicts
 from flowd_codegen.finding import Finding
 from flowd_codegen.owners import Breaks
@@ -17,16 +18,7 @@ from flowd_codegen.schema import Enum, Job, Record
 
 __all__ = ["class_findings", "enum_findings", "queue_findings", "taken_texts"]
 
-_QUEUE: Final[dict[str, tuple[Rule, str]]] = {
-    "stream": (
-        Rule.QUEUE_STREAM_CHANGED,
-        "what waits on the old stream stays there, and no new worker reads it",
-    ),
-    "group": (
-        Rule.QUEUE_GROUP_CHANGED,
-        "new workers wait with StreamShared while the old group is there",
-    ),
-}
+_SHARED: Final = "new workers wait with StreamShared while the old group is there"
 
 
 def class_findings(
@@ -137,10 +129,18 @@ def queue_findings(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
     for option in was | now:
         if was.get(option) == now.get(option):
             continue
-        rule, text = _QUEUE.get(option, (Rule.QUEUE_POLICY_CHANGED, ""))
         mild: Literal["warning", "note"] = "note"
-        if option == "claim_after":
-            rule, mild = Rule.QUEUE_LEASE_CHANGED, "warning"
+        rule, text = Rule.QUEUE_POLICY_CHANGED, ""
+        match option:
+            case "stream":
+                rule = Rule.QUEUE_STREAM_CHANGED
+                text = left_on(old.policy.stream, after)
+            case "group":
+                rule, text = Rule.QUEUE_GROUP_CHANGED, _SHARED
+            case "claim_after":
+                rule, mild = Rule.QUEUE_LEASE_CHANGED, "warning"
+            case _:
+                pass
         yield Finding(
             rule=rule,
             owner=new,

@@ -93,6 +93,12 @@ def _changed(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
     yield from _none(owners, old, new)
     yield from type_findings(owners, old, new)
     yield from _default(owners, old, new)
+    if old.secret and not new.secret:
+        what = "is not secret any more"
+        label = "logs, errors and commands show its values"
+        yield owners.finding(
+            Rule.FIELD_SECRET_REMOVED, new, what, mild="warning", label=label
+        )
     if old.attribute != new.attribute:
         breaks: Breaks = {"source": f"the attribute was `{old.attribute}`"}
         what = "has another name"
@@ -189,7 +195,9 @@ def _misread(owners: Owners, pairs: Mapping[str, Field]) -> Iterator[Finding]:
             taken[field.name, other.name] = field, other, breaks
     for field in owners.old.fields:
         for other in owners.back.strangers(field, successors.get(field.name)):
-            _, _, breaks = taken.setdefault((other.name, field.name), (other, field, {}))
+            _, _, breaks = taken.setdefault(
+                (other.name, field.name), (other, field, {})
+            )
             breaks.update(owners.back.taken(other, field))
     for new, old, breaks in taken.values():
         # One of the two is looked for under the other's key, first or as an alias.

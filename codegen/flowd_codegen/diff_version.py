@@ -41,6 +41,9 @@ class Passage:
                 if kept.breaks:
                     label = f"version {self.old.version or 1} was different"
                     yield replace(kept, label=label)
+            elif finding.rule is Rule.FIELD_SECRET_REMOVED:
+                # No version of a job is shown in another way.
+                yield finding
             elif kept.mild and not (kept.mild == "warning" and self.reads_as_it_is):
                 yield replace(
                     kept, mild="note", label=f"new in version {self.new.version}"

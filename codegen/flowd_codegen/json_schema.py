@@ -108,6 +108,23 @@ def _top() -> dict[str, Rules]:
             "Pairs of your own functions, by name.", FIELD_NAME.pattern, ref("mapper")
         ),
         "job": named("Jobs, by name.", classes, ref("job")),
+        "removed": _removed(classes),
+    }
+
+
+def _removed(classes: str) -> Rules:
+    stream: dict[str, Json] = {"type": "string", "minLength": 1}
+    return {
+        "description": 'Jobs that were: their names, or a table `Name = "stream"`.'
+        " Neither the name nor the stream may be used again.",
+        "anyOf": [
+            {
+                "type": "array",
+                "items": {"type": "string", "pattern": f"^{classes}$"},
+                "uniqueItems": True,
+            },
+            named("The stream of each.", classes, stream),
+        ],
     }
 
 

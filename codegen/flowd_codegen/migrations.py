@@ -156,17 +156,24 @@ def _bound(raw: bytes) -> _Bound | str:
 
 
 def _is_stub(node: ast.stmt) -> bool:
-    """Whether all that a function does is to say that it does nothing."""
-    match node:
-        case ast.FunctionDef(
-            body=[
-                *_,
-                ast.Raise(exc=ast.Call(func=ast.Name(id="NotImplementedError"))),
-            ]
-        ):
-            return len(node.body) <= 2
+    """Whether a function cannot give a job: it raises first, or returns nothing."""
+    if not isinstance(node, ast.FunctionDef):
+        return False
+    body = node.body[ast.get_docstring(node) is not None :]
+    match body:
+        case [ast.Raise(exc=ast.Name(name) | ast.Call(func=ast.Name(name))), *_]:
+            if name == "NotImplementedError":
+                return True
         case _:
+            pass
+    waiting: list[ast.AST] = [*node.body]
+    for one in waiting:
+        if isinstance(one, ast.Return) and one.value is not None:
             return False
+        if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            # What a function inside of it returns is not its own.
+            waiting += ast.iter_child_nodes(one)
+    return True
 
 
 def _place(file: Source, node: ast.stmt) -> Place:

@@ -12,10 +12,11 @@ from flowd_codegen.naming import check_name, module_names
 from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
 from flowd_codegen.parse_default import check_defaults
 from flowd_codegen.parse_mapper import parse_mapper
+from flowd_codegen.parse_removed import check_removed, parse_removed
 from flowd_codegen.parse_union import check_unions, read_tag
 from flowd_codegen.parse_version import class_names
 from flowd_codegen.place import Place, Source
-from flowd_codegen.schema import Enum, Job, Module, Record, Schema
+from flowd_codegen.schema import Enum, Job, Module, Record, Removed, Schema
 from flowd_codegen.scope import (
     Declaration,
     Kind,
@@ -30,7 +31,7 @@ from flowd_codegen.table import Table
 
 __all__ = ["LANGUAGE", "TOP_KEYS", "parse"]
 
-TOP_KEYS: Final = ("flowd", "doc", "enum", "record", "mapper", "job")
+TOP_KEYS: Final = ("flowd", "doc", "enum", "record", "mapper", "job", "removed")
 """The keys at the top of a schema file."""
 
 LANGUAGE: Final = 1
@@ -74,7 +75,10 @@ def parse(
         _settle_defaults(file, scope)
     owners = [owner for file in files for owner in file.owners()]
     check_unions(owners, scope, report)
-    check_streams([job for file in files for job in file.jobs], report)
+    jobs = [job for file in files for job in file.jobs]
+    check_streams(jobs, report)
+    removed = [one for file in files for one in file.removed]
+    check_removed(removed, scope.classes, jobs, report)
     _check_migrations(files, report)
     check_uses(owners, scope, report)
     if report.faults:
@@ -98,6 +102,9 @@ class _File:
     declared: list[tuple[Kind, str, Table]] = field(
         default_factory=list[tuple[Kind, str, Table]]
     )
+    removed: list[tuple[Place, Removed]] = field(
+        default_factory=list[tuple[Place, Removed]]
+    )
 
     def owners(self) -> Iterator[tuple[Table, Record | Job]]:
         yield from self.records
@@ -114,6 +121,7 @@ class _File:
             enums=tuple(self.enums),
             records=in_order([record for _, record in self.records]),
             jobs=tuple(job for _, job in self.jobs),
+            removed=tuple(one for _, one in self.removed),
         )
 
 
@@ -129,6 +137,7 @@ def _declare(file: _File, scope: Scope) -> None:
             "this flowd-gen does not know that version of the schema language",
             f"it knows `flowd = {LANGUAGE}`; upgrade flowd for a later one",
         )
+    file.removed = parse_removed(root)
     for kind in _CLASSES:
         for name, table in root.tables(kind):
             file.declared.append((kind, name, table))
@@ -241,7 +250,7 @@ def _folded(name: tuple[str, ...]) -> list[str]:
 
 def _warnings(files: list[_File], scope: Scope) -> Iterator[Fault]:
     for file in files:
-        if not (file.declared or file.root.values.get("mapper")):
+        if not (file.declared or file.removed or file.root.values.get("mapper")):
             message = "this file declares nothing"
             place = file.root.place
             yield Fault(Code.NOTHING_DECLARED, place, message, severity="warning")

@@ -18,6 +18,16 @@ __all__ = ["is_revision", "read_revision"]
 
 _SPELLING: Final = "write it like `.git#ref=main` or `.git#ref=v1.2,subdir=schemas`"
 _FILES: Final = ("100644", "100755")
+_REPOSITORY: Final = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
+    *("GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_SHALLOW_FILE"),
+    *("GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE"),
+)
+"""What git tells its hooks, and programs below them, of a repository that is not meant."""
+
+_NONE: Final = (b"not a git repository", b"cannot change to")
+"""How git says that there is none."""
 
 
 def is_revision(text: str) -> bool:
@@ -73,15 +83,13 @@ class _Git:
     text: str
     folder: Path
 
-    def fail(self, message: str, advice: str) -> NoReturn:
+    def fail(self, message: str, advice: str, *notes: str) -> NoReturn:
         place = Place(Source("", self.text))
-        raise SchemaErrors([Fault(Code.REVISION, place, message, advice)])
+        raise SchemaErrors([Fault(Code.REVISION, place, message, advice, notes)])
 
     def inside(self, source: Path) -> str:
         """Where the schemas are in the repository."""
-        top = self._run("rev-parse", "--show-toplevel")
-        if top is None:
-            self.fail("there is no git repository here", _SPELLING)
+        top = self._asked("rev-parse", "--show-toplevel")
         try:
             folder = Path(os.fsdecode(top.rstrip(b"\n"))).resolve()
             return source.resolve().relative_to(folder).as_posix()
@@ -91,8 +99,7 @@ class _Git:
 
     def commit(self, ref: str) -> str:
         """The full id of the commit that a branch, tag or id means."""
-        if self._run("rev-parse", "--git-dir") is None:
-            self.fail("there is no git repository here", _SPELLING)
+        self._asked("rev-parse", "--git-dir")
         wanted = f"{ref}^{{commit}}"
         found = self._run("rev-parse", "--verify", "--end-of-options", wanted)
         if found is None:
@@ -115,14 +122,31 @@ class _Git:
             ):
                 yield path, self._run("cat-file", "blob", blob) or b""
 
+    def _asked(self, *arguments: str) -> bytes:
+        """What git says of the repository; it may be there and not be opened."""
+        done = self._ended(arguments)
+        if done.returncode != 0:
+            if any(word in done.stderr for word in _NONE):
+                self.fail("there is no git repository here", _SPELLING)
+            words = done.stderr.decode(errors="replace").strip()
+            message = "git does not open this repository"
+            self.fail(message, "", f"git says:\n{words}")
+        return done.stdout
+
     def _run(self, *arguments: str) -> bytes | None:
         """What git prints; None when it refuses."""
+        done = self._ended(arguments)
+        return done.stdout if done.returncode == 0 else None
+
+    def _ended(self, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[bytes]:
+        # What git refuses is told by its words, which are not to be translated.
+        kept = {k: v for k, v in os.environ.items() if k not in _REPOSITORY}
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 ["git", "-C", self.folder, *arguments],  # noqa: S607 - as in a shell
                 capture_output=True,
                 check=False,
+                env={**kept, "LC_ALL": "C", "LANGUAGE": ""},
             )
         except FileNotFoundError:
             self.fail("git is not installed", "compare with a folder or a lock")
-        return done.stdout if done.returncode == 0 else None

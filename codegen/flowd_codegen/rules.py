@@ -42,6 +42,7 @@ class Rule(StrEnum):
     FIELD_NARROWED = "FIELD_NARROWED"
     FIELD_TYPE_CHANGED = "FIELD_TYPE_CHANGED"
     FIELD_CODEC_CHANGED = "FIELD_CODEC_CHANGED"
+    FIELD_SECRET_REMOVED = "FIELD_SECRET_REMOVED"  # noqa: S105 - the id of a rule
     ENUM_VALUE_ADDED = "ENUM_VALUE_ADDED"
     ENUM_VALUE_REMOVED = "ENUM_VALUE_REMOVED"
     ENUM_VALUE_TAKEN = "ENUM_VALUE_TAKEN"
@@ -53,6 +54,7 @@ class Rule(StrEnum):
     VERSION_NOT_BUMPED = "VERSION_NOT_BUMPED"
     VERSION_DROPPED = "VERSION_DROPPED"
     QUEUE_STREAM_CHANGED = "QUEUE_STREAM_CHANGED"
+    QUEUE_STREAM_TAKEN = "QUEUE_STREAM_TAKEN"
     QUEUE_GROUP_CHANGED = "QUEUE_GROUP_CHANGED"
     QUEUE_LEASE_CHANGED = "QUEUE_LEASE_CHANGED"
     QUEUE_POLICY_CHANGED = "QUEUE_POLICY_CHANGED"
@@ -156,6 +158,12 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "fails or is misread",
         "add a second, optional field with the new text; if both mappers write the same text, `allow` this",
     ),
+    Rule.FIELD_SECRET_REMOVED: Recipe(
+        "a field is not `secret` any more",
+        "ok, but logs, errors and commands show the values",
+        "ok",
+        "keep `secret`; or see that neither queued nor new values need it",
+    ),
     Rule.ENUM_VALUE_ADDED: Recipe(
         "an enum or `one_of` has a new value",
         "ok",
@@ -187,13 +195,13 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "let producers stop sending it, drain the stream, then remove it; a renamed record keeps its tag with `tag`",
     ),
     Rule.RESERVED_REUSED: Recipe(
-        "a key or value that was reserved is in use again",
+        "a key, value or stream that was reserved is in use again",
         "older ones fail or are misread",
         "older ones fail or misread it",
         "choose another name",
     ),
     Rule.RESERVED_REMOVED: Recipe(
-        "a reservation is gone",
+        "a reservation, or a job's place in `removed`, is gone",
         "ok",
         "ok",
         "keep it: it costs nothing",
@@ -202,7 +210,7 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "a job is gone",
         "nobody reads them",
         "ok",
-        "keep the schema, marked `deprecated`, until stream, delayed set and dead letters are empty",
+        "keep the schema, marked `deprecated`, until stream, delayed set and dead letters are empty; then remove it and write its name into `removed`, which no finding follows",
     ),
     Rule.VERSION_NOT_BUMPED: Recipe(
         "`version` is lower or gone, or something breaks and it is the same",
@@ -221,6 +229,12 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "nobody reads them",
         "do not get them",
         "keep `stream`; or run workers for both until the old one is empty, `Queue` takes one class and any stream",
+    ),
+    Rule.QUEUE_STREAM_TAKEN: Recipe(
+        "a job is on the stream that another job had",
+        "run as the wrong job, or are dead-lettered",
+        "run them as the wrong job, or dead-letter them",
+        "give each job a stream of its own that no other job has had",
     ),
     Rule.QUEUE_GROUP_CHANGED: Recipe(
         "a job's group is another",

@@ -29,6 +29,7 @@ __all__ = [
     "Optional",
     "Record",
     "RecordRef",
+    "Removed",
     "Scalar",
     "Schema",
     "Type",
@@ -279,6 +280,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A job that was: neither its name nor its stream may be used again."""
+
+    name: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
     """One schema file, which becomes one Python module."""
 
@@ -294,6 +303,7 @@ class Module:
     """Ordered so that a record comes after those it uses."""
 
     jobs: tuple[Job, ...] = ()
+    removed: tuple[Removed, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

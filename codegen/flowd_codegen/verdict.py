@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from flowd.errors import NewerVersion
 from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Code, Fault
-from flowd_codegen.diff import diff, paired_jobs
+from flowd_codegen.diff import diff
+from flowd_codegen.diff_jobs import paired_jobs
 from flowd_codegen.finding import Finding
 from flowd_codegen.owners import Breaks
 from flowd_codegen.rules import Aspect, Rule

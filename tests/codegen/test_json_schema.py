@@ -45,6 +45,7 @@ _UNSEEN: Final = {
     Code.WIRE_KEY_TWICE: "the other one is in another field",
     Code.WIRE_KEY_RESERVED: "the other one is in another table",
     Code.STREAM_TWICE: "the other one is in another job or file",
+    Code.REMOVED: "what was removed is another value",
     Code.MODULE_NAME: "a file's name is not in the file",
     Code.MODULE_TWICE: "a file's name is not in the file",
     Code.PATTERN: "no grammar is that of Python's regular expressions",

@@ -91,6 +91,39 @@ def test_the_file_is_never_removed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "crawl_migrations" not in Path("jobs/crawl.py").read_text()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        'raise NotImplementedError("later")',
+        '"""Doc."""\n    raise NotImplementedError',
+        "raise NotImplementedError\n    return CrawlV2(urls=[old.url])",
+        "...",
+        "pass",
+        'print(old)\n    raise NotImplementedError("later")',
+        "def inner() -> int:\n        return 1\n    raise NotImplementedError",
+    ],
+)
+def test_a_check_refuses_a_stub(body: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Generating warns of a migration that can give no job; `--check` exits 1."""
+    head, _, _ = _WRITTEN.partition("def crawl")
+    text = f"{head}def crawl_v1_to_v2(old: CrawlV1) -> CrawlV2:\n    {body}\n"
+    _write(text)
+    assert "is not written yet" in capsys.readouterr().err
+    assert _generate("--check") == 1
+    assert "is not written yet" in capsys.readouterr().err
+
+
+def test_a_migration_that_returns_is_no_stub() -> None:
+    """It may raise NotImplementedError for some jobs, and give others."""
+    body = (
+        "    if old.url:\n        return CrawlV2(urls=[old.url])\n"
+        "    raise NotImplementedError\n"
+    )
+    head, _, _ = _WRITTEN.partition("def crawl")
+    _write(f"{head}def crawl_v1_to_v2(old: CrawlV1) -> CrawlV2:\n{body}")
+    assert _generate("--check") == 0
+
+
 def test_a_stub_is_warned_of_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     """What is not written yet is told when generating, and by the error of a job."""
     assert _generate() == 0

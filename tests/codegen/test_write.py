@@ -109,6 +109,28 @@ def test_no_prune_keeps_stale_modules(schemas: Path) -> None:
     assert Path("jobs/web/crawl.py").exists()
 
 
+@pytest.mark.parametrize("name", ["mail", "email"])
+def test_modules_of_other_schemas_are_not_pruned(
+    schemas: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folders of schemas cannot have one output without saying so."""
+    _generate()
+    before = _tree(Path("jobs"))
+    other = schemas.with_name("other")
+    other.mkdir()
+    (other / f"{name}.toml").write_text("[job.Mail]\n")
+    capsys.readouterr()
+    for options in ((), ("--check",)):
+        assert run(["other", "-o", "jobs", *options]) == 2
+        said = capsys.readouterr().err
+        assert "jobs/web/crawl.py was generated from other schemas" in said
+        assert _tree(Path("jobs")) == before
+    assert run(["other", "-o", "jobs", "--no-prune"]) == 0
+    assert Path("jobs/web/crawl.py").exists()
+    assert run(["other", "-o", "jobs", "--prune"]) == 0
+    assert not Path("jobs/web/crawl.py").exists()
+
+
 def test_one_schema_alone_prunes_nothing(schemas: Path) -> None:
     """A single file cannot know what the others of its folder give."""
     _generate()

@@ -161,6 +161,37 @@ def test_a_folder_without_a_repository_is_named(
     assert "there is no git repository here" in capsys.readouterr().err
 
 
+def test_a_repository_of_another_owner_is_named_with_the_advice_of_git(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git opens no repository of another user; it says how to trust it."""
+    _commit(_OLD)
+    # What git's own tests use to be another user.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    for against in (".git#ref=main", ".git#ref=main,subdir=schemas"):
+        assert run(["diff", "schemas", "--against", against]) == 2
+        said = capsys.readouterr().err
+        assert "git does not open this repository" in said
+        assert "git config --global --add safe.directory" in said
+
+
+def test_a_hook_of_another_repository_changes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Git tells its hooks which repository they are of; the argument names another."""
+    _commit(_OLD)
+    told = _told(capsys, "schemas", "--against", ".git#ref=main")
+    other = tmp_path / "other"
+    other.mkdir()
+    _git("init", "-b", "main", str(other))
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    monkeypatch.setenv("GIT_OBJECT_DIRECTORY", str(other / ".git/objects"))
+    assert _told(capsys, "schemas", "--against", ".git#ref=main") == told
+
+
 def test_each_level_looks_at_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """What breaks in another way does not count, and is not shown."""
     text = _NEW.replace('["a", "b"]', '["b"]').replace("to  ", "too ")

@@ -51,12 +51,12 @@ def test_a_lock_has_a_line_for_each_field() -> None:
 
 
 def test_what_changes_no_message_changes_no_lock() -> None:
-    """Comments, docs, secrets, the order of fields and the spelling are left out."""
+    """Comments, docs, the order of fields and the spelling are left out."""
     run(["lock", "schemas"])
     before = Path("flowd.lock").read_text()
     Path("schemas/email.toml").write_text(
         '# Mail.\n[job.Email]\ndoc = "Send."\n[job.Email.fields]\n'
-        'body = { type = "str?", doc = "The text.", secret = true }\nto.type = "str"\n'
+        'body = { type = "str?", doc = "The text." }\nto.type = "str"\n'
         '[job.Email.queue]\nclaim_after = "30s"\n'
     )
     assert run(["lock", "schemas", "--check"]) == 0

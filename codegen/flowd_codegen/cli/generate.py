@@ -33,7 +33,7 @@ class _Options(Options):
 
     out: Path
     check: bool = False
-    prune: bool
+    prune: bool | None
 
 
 def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
@@ -62,10 +62,13 @@ def _generate(options: _Options) -> int:
         raise SchemaErrors(faults)
     report(found, options.format)
     # One file of a folder cannot say what the others give.
-    prune = options.prune and options.source.is_dir()
+    prune = options.prune if options.source.is_dir() else False
     changes = compare(render(schema), out, blacken, prune=prune, once=stubs)
     again = ["flowd-gen", str(options.source), "-o", str(out)]
-    return settle(changes, out, check=options.check, again=again) or int(bool(faults))
+    code = settle(changes, out, check=options.check, again=again)
+    # A stub dead-letters every job of its version: what is written may be, not released.
+    unfinished = faults or (options.check and found)
+    return code or int(bool(unfinished))
 
 
 def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -94,13 +97,14 @@ def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; show what is out of date and exit 1",
+        help="write nothing; exit 1 if a file is out of date or a migration is a stub",
     )
     parser.add_argument(
         "--prune",
         action=argparse.BooleanOptionalAction,
         default=settings.prune,
-        help="remove generated files that no schema gives now, or keep them",
+        help="remove generated files that no schema gives now, or keep them"
+        " (default: remove them unless all are of other schemas)",
     )
     parser.add_argument(
         "--version", action="version", version=f"flowd-gen {_version()}"

@@ -35,14 +35,15 @@ class Settings:
         out: package folder to write.
         lock: the lock file.
         format: how faults are printed.
-        prune: remove generated files that no schema gives now.
+        prune: remove generated files that no schema gives now; None: unless all are
+            of other schemas.
     """
 
     src: Path | None = None
     out: Path | None = None
     lock: Path = Path(LOCK)
     format: Format = "text"
-    prune: bool = True
+    prune: bool | None = None
 
 
 def read_settings() -> Settings:
@@ -79,7 +80,7 @@ def _settings(table: Table, folder: Path) -> Settings:
         out=_path(table, "out", folder),
         lock=_path(table, "lock", folder) or Path(os.path.relpath(folder / LOCK)),
         format=_format(table),
-        prune=table.flag("prune") if "prune" in table.values else True,
+        prune=table.flag("prune") if "prune" in table.values else None,
     )
     if table.report.faults:
         raise SchemaErrors(table.report.faults)
