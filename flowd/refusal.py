@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import redis.exceptions
@@ -25,55 +27,84 @@ class ScriptMissing(ServerError):
     """The server does not know a script yet, or has forgotten it (NOSCRIPT)."""
 
 
-# Found anywhere in the text, not only in front: 6.2 wraps what a script raises.
-_SIGNS: Final[tuple[tuple[str, type[ServerError], str], ...]] = (
-    ("SHARED stream", StreamShared, ""),
-    ("NOSCRIPT", ScriptMissing, ""),
-    ("NOGROUP", GroupMissing, ""),
+_LOGIN: Final = "Redis refuses the login: "
+_RIGHT: Final = "the Redis user lacks a right: "
+_NOW: Final = "Redis cannot do it now: "
+_FULL: Final = "Redis is out of memory: "
+
+# An answer begins with its code. What comes behind it may be of users' making, as the
+# name of a stream or of a group is, and says nothing.
+_CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
+    "BUSY": (NotReady, ""),
+    "LOADING": (NotReady, _NOW),
+    "MASTERDOWN": (NotReady, ""),
+    "MISCONF": (NotReady, ""),
+    "NOAUTH": (AccessDenied, _LOGIN),
+    "NOGROUP": (GroupMissing, ""),
+    "NOPERM": (AccessDenied, _RIGHT),
+    "NOREPLICAS": (NotReady, ""),
+    "NOSCRIPT": (ScriptMissing, ""),
+    "OOM": (QueueFull, _FULL),
+    "READONLY": (NotReady, _NOW),
+    "SHARED": (StreamShared, ""),
+    "UNBLOCKED": (NotReady, ""),
+    "WRONGPASS": (AccessDenied, _LOGIN),
+    "WRONGTYPE": (WrongKeyType, "a key is not flowd's (`flowd doctor` names it): "),
+}
+
+# Those that have no code, or one that says too little; the first that fits counts.
+_PHRASES: Final[Sequence[tuple[str, type[ServerError], str]]] = (
     ("UNBLOCKED the stream key no longer exists", GroupMissing, ""),
-    ("WRONGTYPE", WrongKeyType, "a key is not flowd's (`flowd doctor` names it): "),
-    ("DB index", FatalError, "the URL names a database that is not there: "),
-    ("NOPERM", AccessDenied, "the Redis user lacks a right: "),
-    ("can't run this command or subcommand", AccessDenied, ""),
+    ("DB index ", FatalError, "the URL names a database that is not there: "),
+    ("invalid DB index", FatalError, "the URL names a database that is not there: "),
     ("ACL failure in script", AccessDenied, ""),
-    ("The user executing the script", AccessDenied, ""),
-    ("NOAUTH", AccessDenied, "Redis refuses the login: "),
-    ("equal or smaller than the target stream top item", IdNotIncreasing, ""),
-    ("must be greater than 0-0", IdNotIncreasing, ""),
-    ("command not allowed when used memory", QueueFull, "Redis is out of memory: "),
-    ("OOM", QueueFull, "Redis is out of memory: "),
-    ("LOADING", NotReady, "Redis cannot do it now: "),
-    ("READONLY", NotReady, "Redis cannot do it now: "),
-    ("read only replica", NotReady, ""),
-    ("cannot be used with replica", NotReady, ""),
-    ("MISCONF", NotReady, ""),
-    ("MASTERDOWN", NotReady, ""),
-    ("NOREPLICAS", NotReady, ""),
-    ("BUSY", NotReady, ""),
-    ("UNBLOCKED", NotReady, ""),
+    ("The user executing the script can't ", AccessDenied, ""),
+    ("The ID is equal or smaller than ", IdNotIncreasing, ""),
+    ("The ID specified in XADD ", IdNotIncreasing, ""),
+    ("WAIT cannot be used with replica", NotReady, ""),
+    ("WAITAOF cannot be used with replica", NotReady, ""),
 )
 
+# What stands before the code. Redis 6.2 says first which script it was, for each layer of
+# it; Redis 7 says so behind the message.
+_WRAPPING: Final = re.compile(
+    r"(?:"
+    r"(?:ERR )?Error running script(?: \(call to f_\w+\))?: "
+    r"|@user_script: ?\d+: "
+    r"|EXECABORT Transaction discarded because of: "
+    r"|-"
+    r")*"
+)
+
+# redis-py takes the code off the message and makes a class of it, during the login.
+_CLASSES: Final[Mapping[type[Exception], str]] = {
+    redis.exceptions.AuthenticationError: "WRONGPASS",
+    redis.exceptions.BusyLoadingError: "LOADING",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.NoScriptError: "NOSCRIPT",
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.ReadOnlyError: "READONLY",
+}
+
 _DEMOTED: Final = (
-    *("READONLY", "read only replica", "cannot be used with replica"),
-    *("MASTERDOWN", "UNBLOCKED"),
+    *("READONLY ", "MASTERDOWN ", "UNBLOCKED "),
+    *("WAIT cannot be used with replica", "WAITAOF cannot be used with replica"),
 )
 
 
 def refusal(error: Exception | str) -> ServerError:
     """The flowd error for what a server answered, or what redis-py made of it."""
-    text = str(error)
-    match error:
-        case redis.exceptions.AuthenticationError():
-            return AccessDenied(f"Redis refuses the login: {text}")
-        case redis.exceptions.NoPermissionError():
-            return AccessDenied(f"the Redis user lacks a right: {text}")
-        case redis.exceptions.BusyLoadingError():
-            return NotReady(f"Redis cannot do it now: {text}")
-        case _:
-            for sign, kind, meaning in _SIGNS:
-                if sign in text:
-                    return kind(f"{meaning}{text}")
-            return ServerError(text)
+    said = _bare(str(error))
+    for kind, code in _CLASSES.items():
+        if isinstance(error, kind) and not said.startswith(f"{code} "):
+            said = f"{code} {said}"
+    text = str(error).rstrip()
+    for phrase, answer, meaning in _PHRASES:
+        if said.removeprefix("ERR ").startswith(phrase):
+            return answer(f"{meaning}{text}")
+    answer, meaning = _CODES.get(said.partition(" ")[0], (ServerError, ""))
+    return answer(f"{meaning}{text}")
 
 
 def is_demotion(reply: object) -> bool:
@@ -81,4 +112,13 @@ def is_demotion(reply: object) -> bool:
 
     The old primary keeps its connections and refuses what writes.
     """
-    return isinstance(reply, NotReady) and any(sign in str(reply) for sign in _DEMOTED)
+    if not isinstance(reply, NotReady):
+        return False
+    said = _bare(str(reply).removeprefix(_NOW)).removeprefix("ERR ")
+    return said.startswith(_DEMOTED)
+
+
+def _bare(text: str) -> str:
+    """What a server says, from its code on."""
+    found = _WRAPPING.match(text)
+    return text[found.end() :] if found else text

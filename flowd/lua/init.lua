@@ -5,11 +5,8 @@
 -- Returns 1 if the group was created, 0 if it was there.
 --
 -- One step, because two programs may set up two groups at the same moment.
-local found = redis.pcall('XINFO', 'GROUPS', KEYS[1])
-if not found.err and #found > 0 then
-  local refused = other_group(KEYS[1], ARGV[1])
-  if refused then return refused end
-  return 0
-end
+local refused = other_group(KEYS[1], ARGV[1])
+if refused then return refused end
+if #groups_of(KEYS[1]) > 0 then return 0 end
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
 return 1

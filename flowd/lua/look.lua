@@ -41,7 +41,7 @@ end
 -- Everything up to this entry was handed out.
 local handed_out
 local groups = redis.pcall('XINFO', 'GROUPS', stream)
-if groups.err and not groups.err:find('no such key') then return groups end
+if groups.err and groups.err ~= 'ERR no such key' then return groups end
 for _, g in ipairs(groups) do
   local found = {}
   for i = 1, #g, 2 do found[g[i]] = g[i + 1] end

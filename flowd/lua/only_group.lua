@@ -1,12 +1,24 @@
 -- Prelude of every script that deletes entries or adds them again.
 --
+-- groups_of(stream) -> groups as XINFO has them; { err = ... } if it cannot be told
 -- other_group(stream, group) -> error reply, or nil
 --
 -- A settled entry is deleted, so a second group that reads the stream would lose it.
 -- Asked inside the script, because a group may be created at any moment. A stream that
--- is not there has no group.
+-- is not there has no group. Without the right to ask nothing is known, and nothing done.
+local function groups_of(stream)
+  local groups = redis.pcall('XINFO', 'GROUPS', stream)
+  if groups.err == 'ERR no such key' then return {} end
+  return groups
+end
+
 local function other_group(stream, group)
-  for _, g in ipairs(redis.pcall('XINFO', 'GROUPS', stream)) do
+  local groups = groups_of(stream)
+  if groups.err then
+    -- Not every server names the command that it refuses inside a script.
+    return redis.error_reply(groups.err:gsub('%s+$', '') .. ' (XINFO GROUPS)')
+  end
+  for _, g in ipairs(groups) do
     local name
     for i = 1, #g, 2 do if g[i] == 'name' then name = g[i + 1] end end
     if name ~= group then

@@ -42,7 +42,7 @@ while i <= #ARGV do
     local added = redis.pcall('XADD', KEYS[1], '*', unpack(fields))
     if type(added) == 'table' then
       -- A replica refuses all of them, and whoever asks has to go elsewhere.
-      if added.err:find('READONLY', 1, true) then return added end
+      if added.err:match('%u+') == 'READONLY' then return added end
       result = '!' .. added.err
     else
       redis.call('XDEL', KEYS[2], ARGV[i])

@@ -37,6 +37,8 @@ PAGE: Final = 100
 WHOLE: Final = 1 << 40
 """More bytes than any value has: none of it is cut off."""
 
+_NO_KEY: Final = "ERR no such key"
+
 
 class Progress(NamedTuple):
     """How far a job is that runs, as its handler said with `ctx.progress`."""
@@ -189,7 +191,7 @@ class Look:
         try:
             reply = await self.link.call("XINFO", "GROUPS", self.keys.stream)
         except ServerError as error:
-            if "no such key" in str(error):
+            if str(error) == _NO_KEY:
                 return []
             raise
         return [
@@ -247,7 +249,7 @@ class Look:
         except GroupMissing:
             return None
         except ServerError as error:
-            if "no such key" in str(error):
+            if str(error) == _NO_KEY:
                 return None
             raise
         rows = map(_named, cast("list[list[object]]", reply))

@@ -247,6 +247,41 @@ async def test_an_admin_may_administer(
     assert ("user admin may administer" in printed["doctor"]) is explains
 
 
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_worker_that_may_not_ask_for_groups_is_refused(
+    own_server: Server, guarded: Raw, *, again: bool
+) -> None:
+    """Without the right it would not see a second group; at a restart as at first."""
+    guarded("ACL", "SETUSER", "worker", "-xinfo")
+    if again:
+        guarded("XGROUP", "CREATE", STREAM, GROUP, "0", "MKSTREAM")
+    queue = Queue(Email, Bench(), url=url_of(own_server, "worker"))
+    with pytest.raises(AccessDenied, match=r"(?i)xinfo.groups"):
+        await queue.init()
+    await queue.aclose()
+
+
+async def test_a_worker_that_may_no_longer_ask_for_groups_settles_nothing(
+    own_server: Server, guarded: Raw
+) -> None:
+    """It ends with the name of the command; what a second group has to read stays."""
+    bench = Bench(closed=True)
+    queue = Queue(Email, bench, url=url_of(own_server, "worker"), policy=policy(STREAM))
+    await queue.init()
+    handle = queue.run()
+    guarded("XADD", STREAM, "*", "to", "a", "subject", "x")
+    await until(lambda: bench.started)
+    guarded("ACL", "SETUSER", "worker", "-xinfo")
+    guarded("XGROUP", "CREATE", STREAM, "auditors", "0")
+    bench.gate.set()
+    with pytest.raises(AccessDenied, match=r"(?i)xinfo.groups"):
+        await handle.wait()
+    with pytest.raises(AccessDenied):
+        await queue.aclose()
+
+    assert guarded("XLEN", STREAM) == 1
+
+
 async def test_whoever_does_both_needs_both(own_server: Server, guarded: Raw) -> None:
     """A worker whose handlers enqueue has enough with the producer's lines."""
     rights = [f"+{each}" for each in granted("producer")]
