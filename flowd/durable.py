@@ -16,12 +16,15 @@ from typing import Final
 from flowd.address import Address
 from flowd.connection import Link
 from flowd.errors import NotDurable, OptionError, OutcomeUnknown, ServerError
-from flowd.steps import Addition
+from flowd.steps import ONCE, Addition, Repeats
 from flowd.stream import Stream
+from flowd.when import seconds
 
-__all__ = ["Durable", "Prover"]
+__all__ = ["Durable", "Prover", "check_durable"]
 
 _MARGIN: Final = 1.0
+_MOST_REPLICAS: Final = 1_000
+_LONGEST: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +45,33 @@ class Durable:
     """Seconds to wait for the proof."""
 
     def __post_init__(self) -> None:
-        if self.replicas < 0 or not (self.fsync or self.replicas):
-            raise OptionError(
-                "replicas", self.replicas, "must be 0 or more; 1 or more without fsync"
-            )
-        if not 0.001 <= self.within <= 3600.0:
-            raise OptionError("within", self.within, "must be from 0.001 to 3600 (s)")
+        fsync: object = self.fsync
+        replicas: object = self.replicas
+        if not isinstance(fsync, bool):
+            raise OptionError("fsync", fsync, "must be True or False")
+        if (
+            not isinstance(replicas, int)
+            or isinstance(replicas, bool)
+            or not 0 <= replicas <= _MOST_REPLICAS
+            or not (fsync or replicas)
+        ):
+            rule = f"must be an int from 0 to {_MOST_REPLICAS}; 1 or more without fsync"
+            raise OptionError("replicas", replicas, rule)
+        within = seconds("within", self.within, least=0.001)
+        if within > _LONGEST:
+            rule = f"must be from 0.001 to {_LONGEST:g} (seconds)"
+            raise OptionError("within", self.within, rule)
+        object.__setattr__(self, "within", within)
+
+
+def check_durable(durable: object) -> None:
+    """Refuse what is neither a `bool` nor a `Durable`.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if not isinstance(durable, bool | Durable):
+        raise OptionError("durable", durable, "must be True, False or a Durable(...)")
 
 
 class Prover:
@@ -62,7 +86,11 @@ class Prover:
         await self._link.aclose()
 
     async def enqueue(
-        self, stream: Stream, jobs: Sequence[Addition], durable: Durable
+        self,
+        stream: Stream,
+        jobs: Sequence[Addition],
+        durable: Durable,
+        repeats: Repeats = ONCE,
     ) -> list[str | ServerError]:
         """As `Stream.enqueue`, with the proof for those that were stored.
 
@@ -72,7 +100,7 @@ class Prover:
             ServerError: as `Stream.enqueue`.
         """
         await self._check(durable)
-        results = await stream.over(self._link).enqueue(jobs)
+        results = await stream.over(self._link).enqueue(jobs, repeats)
         stored = [result for result in results if isinstance(result, str)]
         if stored:
             await self._prove(stored, durable, self._link.connections)

@@ -6,12 +6,14 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from flowd.delivery import MOST_HEADERS, OWN
 from flowd.errors import OptionError, PayloadTooLarge
 from flowd.job import MOST_BYTES, Job, weight
 from flowd.steps import Addition
+from flowd.when import Seconds, due_at, seconds
 
 __all__ = ["KEY_TTL", "Item", "addition_of", "items_of"]
 
@@ -23,41 +25,65 @@ KEY_TTL: Final = 86_400.0
 _MOST_KEY: Final = 1_024
 _MOST_HEADER_BYTES: Final = 2_048
 _HEADER: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
-_ENTRY_ID: Final = re.compile(r"\*|\d+(-\d+)?", re.ASCII)
+_ENTRY_ID: Final = re.compile(r"\d{1,20}(-\d{1,20})?", re.ASCII)
+_MOST_ID: Final = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Item(Generic[J_co]):
     """A job for `enqueue_bulk` with an id, a delay or a key of its own.
 
     The arguments are those of `enqueue`.
+
+    Raises:
+        OptionError: one of them cannot be; the message says which and why.
     """
 
     job: J_co
     id: str = "*"
     delay: float = 0.0
+    """Seconds."""
+
     key: str | None = None
     key_ttl: float = KEY_TTL
+    """Seconds."""
+
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """What travels beside the job, for middleware: at most 8 names of small letters,
     digits and `_`, and 2,048 bytes. `traceparent` is the field `_traceparent`."""
 
-    def __post_init__(self) -> None:
-        if self.headers:
-            _check(self.headers)
-        if not self.delay >= 0:  # true for NaN as well
-            raise OptionError("delay", self.delay, "must be 0 or more (seconds)")
-        if not _ENTRY_ID.fullmatch(self.id):
-            raise OptionError("id", self.id, "must be * or an entry id as 12-0")
-        if self.id != "*" and self.delay > 0:
-            raise OptionError("id", self.id, "a delayed job gets its entry id later")
-        if self.key is None:
-            return
-        if not 0 < _size(self.key) <= _MOST_KEY:
-            rule = f"must have 1 to {_MOST_KEY} bytes of UTF-8"
-            raise OptionError("key", self.key[:80], rule)
-        if not self.key_ttl >= 0.001:
-            raise OptionError("key_ttl", self.key_ttl, "must be at least 0.001 (s)")
+    at: datetime | None = None
+
+    def __init__(  # noqa: PLR0917 - in the order of the fields
+        self,
+        job: J_co,
+        id: str = "*",  # noqa: A002 - the seed's name
+        delay: Seconds = 0.0,
+        key: str | None = None,
+        key_ttl: Seconds = KEY_TTL,
+        headers: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        if headers:
+            _check_headers(headers)
+        delay = seconds("delay", delay)
+        _check_id(id)
+        if at is not None:
+            due_at("at", at)
+            if delay:
+                raise OptionError("at", at, "give delay or at, not both")
+        if id != "*" and (delay or at is not None):
+            raise OptionError("id", id, "a delayed job gets its entry id later")
+        if key is not None:
+            _check_key(key)
+        put = object.__setattr__
+        put(self, "job", job)
+        put(self, "id", id)
+        put(self, "delay", delay)
+        put(self, "key", key)
+        put(self, "key_ttl", seconds("key_ttl", key_ttl, least=0.001))
+        put(self, "headers", headers or {})
+        put(self, "at", at)
 
 
 def items_of(jobs: Iterable[Job | Item[Job]]) -> Iterator[Item[Job]]:
@@ -70,15 +96,16 @@ def addition_of(job: Job | Item[Job]) -> Addition:
     if not isinstance(job, Item):
         return Addition(*_encoded(job))
     fields, size = _encoded(job.job)
-    job_id = ""
-    if job.delay > 0:
+    job_id, due = "", 0.0 if job.at is None else due_at("at", job.at)
+    if job.delay or due:
         job_id = uuid.uuid4().hex
         fields[b"_id"] = job_id.encode()
     if job.key is not None:
         fields[b"_key"] = job.key.encode()
     for name, value in job.headers.items():
         fields[b"_" + name.encode()] = value.encode()
-    return Addition(fields, size, job.id, job.delay, job_id, job.key, job.key_ttl)
+    own = (job.id, job.delay, job_id, job.key, job.key_ttl, due)
+    return Addition(fields, size, *own)
 
 
 def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:
@@ -99,18 +126,48 @@ def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:
     return fields, size
 
 
-def _check(headers: Mapping[str, str]) -> None:
-    size = 0
-    for name, value in headers.items():
-        if not _HEADER.fullmatch(name) or f"_{name}".encode() in OWN:
-            rule = "a name is of small letters, digits and _, and none of flowd's own"
-            raise OptionError("headers", name[:80], rule)
-        if value and not _size(value):
-            raise OptionError("headers", name[:80], "its value has no form in UTF-8")
+def _check_id(entry_id: object) -> None:
+    if entry_id == "*" and isinstance(entry_id, str):
+        return
+    if isinstance(entry_id, str) and _ENTRY_ID.fullmatch(entry_id):
+        ms, _, sequence = entry_id.partition("-")
+        if max(int(ms), int(sequence or 0)) <= _MOST_ID:
+            return
+    rule = "must be * or an entry id as 12-0, of numbers below 2**64"
+    raise OptionError("id", entry_id, rule)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise OptionError("key", key, "must be a str")
+    if not 0 < _size(key) <= _MOST_KEY:
+        rule = f"must have 1 to {_MOST_KEY} bytes of UTF-8"
+        raise OptionError("key", key[:80], rule)
+
+
+def _check_headers(headers: object) -> None:
+    rule = f"may be {MOST_HEADERS}, and {_MOST_HEADER_BYTES} bytes together"
+    if not isinstance(headers, Mapping):
+        raise OptionError("headers", type(headers).__name__, "must map names to texts")
+    size, pairs = 0, [*_pairs(headers)]
+    for name, value in pairs:
+        if (
+            not isinstance(name, str)
+            or not _HEADER.fullmatch(name)
+            or f"_{name}".encode() in OWN
+        ):
+            shown = name[:80] if isinstance(name, str | bytes) else name
+            known = "a name is of small letters, digits and _, and none of flowd's own"
+            raise OptionError("headers", shown, known)
+        if not isinstance(value, str) or (value and not _size(value)):
+            raise OptionError("headers", name[:80], "its value must be a str in UTF-8")
         size += len(name) + _size(value)
-    if len(headers) > MOST_HEADERS or size > _MOST_HEADER_BYTES:
-        rule = f"may be {MOST_HEADERS}, and {_MOST_HEADER_BYTES} bytes together"
-        raise OptionError("headers", [*headers][:20], rule)
+    if len(pairs) > MOST_HEADERS or size > _MOST_HEADER_BYTES:
+        raise OptionError("headers", [name for name, _ in pairs][:20], rule)
+
+
+def _pairs(headers: Mapping[object, object]) -> Iterable[tuple[object, object]]:
+    return headers.items()
 
 
 def _size(key: str) -> int:

@@ -10,6 +10,7 @@ tag, so that one script may touch all of them on a cluster.
     {emails}:senders:progress hash: entry id -> how far the job is that runs
     {emails}:senders:tail     channel: what happens, while somebody listens
     {emails}:key:KEY          an idempotency key -> job id
+    {emails}:call:TOKEN       the ids that one call has stored, while it may repeat
     flowd:queues              set: [stream, group] of every queue that was set up
 """
 
@@ -43,3 +44,7 @@ class Keys:
     def idempotency(self, key: str) -> str:
         """Where the job id that was enqueued under `key` is remembered."""
         return f"{self._tag}:key:{key}"
+
+    def receipt(self, token: str) -> str:
+        """Where the ids are that a call with this token has stored."""
+        return f"{self._tag}:call:{token}"

@@ -7,31 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Final, Self, TypeVar
 
 import redis.asyncio
 
 from flowd.address import Address
-from flowd.durable import Durable
+from flowd.durable import Durable, check_durable
 from flowd.errors import (
     BulkError,
+    NotDurable,
     NotReady,
     OptionError,
     OutcomeUnknown,
-    QueueFull,
     ServerError,
     Unreachable,
 )
+from flowd.insist import insist, repeats_of
 from flowd.item import KEY_TTL, Item, addition_of, items_of
 from flowd.job import Job, spec_of
 from flowd.middleware import Middleware, Sending, Stack
-from flowd.outage import RECONNECT
 from flowd.session import Session
 from flowd.steps import Addition
 from flowd.stream import Stream
+from flowd.when import Seconds, seconds
 
 __all__ = ["BATCH_JOBS", "Producer", "Sender"]
 
@@ -71,6 +73,7 @@ class Sender:
 
     async def send(self, item: Item[Job], durable: Durable | bool) -> str:
         """Enqueue one job; returns its id. Errors are those of `Producer.enqueue`."""
+        check_durable(durable)
         if self._around is None:
             return await self._send(item, durable)
 
@@ -88,6 +91,7 @@ class Sender:
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
     ) -> list[str]:
         """Enqueue many jobs; returns their ids. Errors as `Producer.enqueue_bulk`."""
+        check_durable(durable)
         if self._around is None:
             return await self._send_all(jobs, durable)
         ids: list[str] = []
@@ -106,8 +110,10 @@ class Sender:
 
     async def _send(self, item: Item[Job], durable: Durable | bool) -> str:
         stream, addition = self._stream_of(item.job), addition_of(item)
-        if addition.key is None and not addition.delay and not durable:
-            return await self._insist(lambda: stream.add(addition.fields, addition.id))
+        if addition.key is None and not addition.waits and not durable:
+            return await insist(
+                lambda: stream.add(addition.fields, addition.id), self._connect_timeout
+            )
         (result,) = await self._enqueue(stream, [addition], durable)
         if isinstance(result, ServerError):
             raise result
@@ -143,9 +149,15 @@ class Sender:
             results = await self._enqueue(batch.stream, batch.additions, durable)
         except (Unreachable, NotReady):
             raise  # nothing was stored
+        except NotDurable as error:
+            if not error.ids:
+                raise
+            raise _Unknown(len(error.ids), error) from error
         except ServerError as error:
             raise _Unknown(len(batch.additions), error) from error
         for result in results:
+            if isinstance(result, OutcomeUnknown):
+                raise _Unknown(1, result) from result
             if isinstance(result, ServerError):
                 raise result
             ids.append(result)
@@ -154,41 +166,30 @@ class Sender:
         self, stream: Stream, additions: Sequence[Addition], durable: Durable | bool
     ) -> list[str | ServerError]:
         proof = Durable() if durable is True else durable
+        patience = self._connect_timeout + (proof.within if proof else 0.0)
+        repeats = repeats_of(additions, patience)
         try:
-            return await self._insist(
+            return await insist(
                 lambda: (
-                    self._prover.enqueue(stream, additions, proof)
+                    self._prover.enqueue(stream, additions, proof, repeats)
                     if proof
-                    else stream.enqueue(additions)
+                    else stream.enqueue(additions, repeats)
                 ),
+                self._connect_timeout,
                 repeatable=all(addition.key is not None for addition in additions),
             )
         finally:
-            if self._delayed is not None:
-                delays = (each.delay for each in additions if each.delay)
-                if (soonest := min(delays, default=None)) is not None:
-                    self._delayed(soonest)
+            if self._delayed is not None and (
+                waits := [_wait(each) for each in additions if each.waits]
+            ):
+                self._delayed(min(waits))
 
-    async def _insist(
-        self, send: Callable[[], Awaitable[R]], *, repeatable: bool = False
-    ) -> R:
-        """Send until it is answered, or until `connect_timeout` is over."""
-        until = time.monotonic() + self._connect_timeout
-        failures = 0
-        while True:
-            try:
-                return await send()
-            except QueueFull:
-                raise
-            except (Unreachable, NotReady, OutcomeUnknown) as error:
-                # With a key, the server remembers whether it was carried out.
-                if isinstance(error, OutcomeUnknown) and not repeatable:
-                    raise
-                failures += 1
-                wait = RECONNECT.delay(failures)
-                if time.monotonic() + wait > until:
-                    raise
-            await asyncio.sleep(wait)
+
+def _wait(addition: Addition) -> float:
+    """Seconds until a job is due, as far as this machine's clock tells."""
+    if addition.due:
+        return max(0.0, addition.due - time.time())
+    return addition.delay
 
 
 class _Unknown(Exception):
@@ -252,7 +253,7 @@ class Producer:
     ) -> None:
         self._address = Address.of(url, redis)
         self._stack = Stack(middleware)
-        self._connect_timeout = connect_timeout
+        self._connect_timeout = seconds("connect_timeout", connect_timeout)
         self._session: Session | None = None
         self._streams: dict[tuple[str, str], Stream] = {}
 
@@ -275,9 +276,10 @@ class Producer:
         job: Job,
         *,
         id: str = "*",  # noqa: A002 - the seed's name
-        delay: float = 0.0,
+        delay: Seconds = 0.0,
+        at: datetime | None = None,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: Seconds = KEY_TTL,
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id.
@@ -285,27 +287,33 @@ class Producer:
         Args:
             job: an instance of a generated class; its stream is the schema's.
             id: the stream's entry id, as in the seed; `*` lets the server choose.
-            delay: seconds until the job may start.
+            delay: how long until the job may start: seconds, or a `timedelta`.
+            at: when it may start, instead of `delay`: a `datetime` with a time zone.
+                The server's clock decides; what is past is due at once.
             key: an idempotency key. While it is remembered, enqueuing under the same
                 key stores nothing and returns the first job's id.
-            key_ttl: seconds for which `key` is remembered, whatever becomes of the job.
+            key_ttl: how long `key` is remembered, whatever becomes of the job:
+                seconds, or a `timedelta`. The call repeats itself safely even if it is
+                shorter than its tries take.
             durable: return only when the job is proved to be on the server's disk, or
                 what else `Durable` says.
 
         Raises:
             EncodeError: a value has no form on the wire.
             PayloadTooLarge: the fields have more than 256 KiB.
-            OptionError: an `id`, `delay` or `key_ttl` that cannot be, or both of the
-                first two.
+            OptionError: an argument that cannot be, or two that exclude each other, as
+                `delay` and `at`; nothing was sent.
             IdNotIncreasing: `id` is not above the stream's last.
             Unreachable: no connection within `connect_timeout`; nothing was stored.
             OutcomeUnknown: the answer was lost, so the job may be stored. With a
-                `key` the call is repeated instead.
+                `key` the call is repeated instead, for up to `connect_timeout`, and
+                raises this if one of its tries may have stored the job.
             QueueFull: Redis is out of memory; nothing was stored.
             NotDurable: the proof did not come in time, or cannot be had. Enqueue again
                 under the same `key` to wait again.
         """
-        return await self._open().send(Item(job, id, delay, key, key_ttl), durable)
+        item = Item(job, id, delay, key, key_ttl, at=at)
+        return await self._open().send(item, durable)
 
     async def enqueue_bulk(
         self, jobs: Iterable[Job | Item[Job]], *, durable: Durable | bool = False

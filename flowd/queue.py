@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
@@ -31,6 +32,7 @@ from flowd.producer import Sender
 from flowd.session import Session
 from flowd.signals import until_stopped
 from flowd.stream import Stream
+from flowd.when import Seconds, seconds
 
 __all__ = ["Queue"]
 
@@ -118,7 +120,7 @@ class Queue(Generic[J]):
         self._block = block
         self._claimer = claimer
         self._on_dead_letter = on_dead_letter
-        self._connect_timeout = connect_timeout
+        self._connect_timeout = seconds("connect_timeout", connect_timeout)
         self._stack = Stack(middleware)
         self._session: Session | None = None
         self._handle: QueueHandle[J] | None = None
@@ -260,13 +262,16 @@ class Queue(Generic[J]):
         job: J,
         *,
         id: str = "*",  # noqa: A002 - the seed's name
-        delay: float = 0.0,
+        delay: Seconds = 0.0,
+        at: datetime | None = None,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: Seconds = KEY_TTL,
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id; as `Producer.enqueue`."""
-        return await self._sender().send(Item(job, id, delay, key, key_ttl), durable)
+        return await self._sender().send(
+            Item(job, id, delay, key, key_ttl, at=at), durable
+        )
 
     async def enqueue_bulk(
         self, jobs: Iterable[J | Item[J]], *, durable: Durable | bool = False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from flowd.delivery import Delivery, Entry
 from flowd.errors import ServerError
 
-__all__ = ["Addition", "Bury", "Requeue", "Settled", "Tended"]
+__all__ = ["ONCE", "Addition", "Bury", "Repeats", "Requeue", "Settled", "Tended"]
 
 
 class Addition(NamedTuple):
@@ -31,10 +31,35 @@ class Addition(NamedTuple):
     key_ttl: float = 0.0
     """Seconds that the idempotency key is remembered."""
 
+    due: float = 0.0
+    """Seconds since 1970 by the server's clock, until which the job waits; or 0."""
+
     @property
     def is_plain(self) -> bool:
         """Whether it takes no more than to append it."""
-        return self.id == "*" and self.key is None and not self.delay
+        return self.id == "*" and self.key is None and not self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to become an entry later."""
+        return self.delay > 0 or self.due > 0
+
+
+class Repeats(NamedTuple):
+    """How a call finds again what an earlier try of its own has stored.
+
+    A key may be remembered for less time than the tries of one call take.
+    """
+
+    token: str
+    """Of the call; the same in each of its tries. Empty: its keys are enough."""
+
+    hold: float
+    """Seconds for which the receipt of the call is kept."""
+
+
+ONCE: Final = Repeats("", 0.0)
+"""A call without a receipt."""
 
 
 class Requeue(NamedTuple):

@@ -14,11 +14,12 @@ from typing import Final, cast
 from flowd import scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.delivery import Delivery, Entry, span
-from flowd.errors import ServerError, WrongKeyType
+from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
 from flowd.refusal import refusal
-from flowd.steps import Addition, Bury, Requeue, Settled, Tended
+from flowd.steps import ONCE, Addition, Bury, Repeats, Requeue, Settled, Tended
+from flowd.when import FOREVER
 
 __all__ = ["PATIENCE", "Stream", "registered"]
 
@@ -27,7 +28,6 @@ PATIENCE: Final = 30.0
 
 _PROMOTED_AT_ONCE: Final = 100
 _READ_MARGIN: Final = 1.0
-_FOR_EVER: Final = 1e11
 _NOTHING: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
 
 
@@ -75,8 +75,14 @@ class Stream:
         added = await self._link.call("XADD", self.keys.stream, entry_id, *pairs)
         return cast("bytes", added).decode()
 
-    async def enqueue(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
+    async def enqueue(
+        self, jobs: Sequence[Addition], repeats: Repeats = ONCE
+    ) -> list[str | ServerError]:
         """Add jobs in one step; for each its id, up to the first that is refused.
+
+        Args:
+            jobs: what to add.
+            repeats: of the call, which may ask for the same again.
 
         Raises:
             ServerError: as `Link.call`; then nothing is known of any of them.
@@ -84,27 +90,33 @@ class Stream:
         if all(job.is_plain for job in jobs):
             return await self._append(jobs)
         keys: list[str] = list(self._delayed)
-        args: list[Argument] = []
+        if repeats.token:
+            keys.append(self.keys.receipt(repeats.token))
+        args: list[Argument] = [len(keys) if repeats.token else 0, _ms(repeats.hold)]
         for job in jobs:
             index = 0
             if job.key is not None:
                 keys.append(self.keys.idempotency(job.key))
                 index = len(keys)
-            args += (job.id, _ms(job.delay), job.job_id, index, _ms(job.key_ttl))
+            args += (job.id, _ms(job.delay), _ms(job.due), job.job_id)
+            args += (index, _ms(job.key_ttl))
             args.append(2 * len(job.fields))
             args += chain.from_iterable(job.fields.items())
         replies = await scripts.ENQUEUE.run(self._link, keys, args)
-        return [
-            refusal(reply[1:].decode()) if reply[:1] == b"!" else reply.decode()
-            for reply in cast("list[bytes]", replies)
-        ]
+        return [_added(reply) for reply in cast("list[bytes]", replies)]
 
     async def _append(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
         """Add all or none; without a script, which costs the server as much again."""
         add: tuple[Argument, ...] = ("XADD", self.keys.stream, "*")
-        replies = await self._link.transact(
-            [(*add, *chain.from_iterable(job.fields.items())) for job in jobs]
-        )
+        try:
+            replies = await self._link.transact(
+                [(*add, *chain.from_iterable(job.fields.items())) for job in jobs]
+            )
+        except AccessDenied as error:
+            if "'multi'" not in str(error):
+                raise
+            # Then each XADD was carried out by itself.
+            raise OutcomeUnknown(f"not all or none: {error}") from error
         return [
             reply.decode() if isinstance(reply, bytes) else reply
             for reply in cast("list[bytes | ServerError]", replies)
@@ -319,12 +331,24 @@ async def registered(link: Link) -> list[Stream]:
     return [Stream(link, *name.split("\n", 1)) for name in names if "\n" in name]
 
 
+def _added(reply: bytes) -> str | ServerError:
+    """What became of a job that was to be added."""
+    match reply[:1]:
+        case b"!":
+            return refusal(reply[1:].decode("utf-8", "replace"))
+        case b"?":
+            why = reply[1:].decode("utf-8", "replace")
+            return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
+        case _:
+            return reply.decode()
+
+
 def _ms(seconds: float) -> int:
     """Milliseconds, rounded up: a wait is never cut to nothing.
 
     One without an end is cut to some thousand years, which Redis can count.
     """
-    return math.ceil(min(seconds, _FOR_EVER) * 1000)
+    return math.ceil(min(seconds, FOREVER) * 1000)
 
 
 def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:

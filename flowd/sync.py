@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Final, Self, TypeVar
@@ -26,6 +27,7 @@ from flowd.item import KEY_TTL, Item
 from flowd.job import Job
 from flowd.middleware import Middleware
 from flowd.producer import Producer
+from flowd.when import Seconds
 
 __all__ = ["SyncProducer"]
 
@@ -89,9 +91,10 @@ class SyncProducer:
         job: Job,
         *,
         id: str = "*",  # noqa: A002 - the seed's name
-        delay: float = 0.0,
+        delay: Seconds = 0.0,
+        at: datetime | None = None,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: Seconds = KEY_TTL,
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id; as `Producer.enqueue`.
@@ -101,7 +104,13 @@ class SyncProducer:
         """
         return self._wait(
             lambda producer: producer.enqueue(
-                job, id=id, delay=delay, key=key, key_ttl=key_ttl, durable=durable
+                job,
+                id=id,
+                delay=delay,
+                at=at,
+                key=key,
+                key_ttl=key_ttl,
+                durable=durable,
             )
         )
 

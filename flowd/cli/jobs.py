@@ -16,6 +16,7 @@ from flowd.cli.options import (
     add_command,
     add_server,
     count,
+    moment,
     pair,
     seconds,
 )
@@ -129,8 +130,16 @@ def _add_enqueue(verbs: Commands) -> None:
     parser.add_argument("job", metavar="MODULE:CLASS", help="the job's class")
     parser.add_argument("values", metavar="NAME=VALUE", nargs="*", type=pair)
     parser.add_argument("--fields", metavar="JSON", help="an object with the fields")
-    parser.add_argument(
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument(
         "--delay", metavar="TIME", type=seconds, default=0.0, help="run it only then"
+    )
+    when.add_argument(
+        "--at",
+        metavar="MOMENT",
+        type=moment,
+        help="run it only then: a date and a time with a zone,"
+        " as 2031-05-01T08:00:00+02:00",
     )
     parser.add_argument("--key", help="an idempotency key: enqueue it once")
     add_app_dir(parser)
@@ -217,7 +226,9 @@ async def _enqueue(options: argparse.Namespace) -> int:
     check_fields(job_class, new)
     job = mended(job_class, _encoded(entry), _encoded(new))
     async with Producer(options.url) as producer:
-        job_id = await producer.enqueue(job, delay=options.delay, key=options.key)
+        job_id = await producer.enqueue(
+            job, delay=options.delay, at=options.at, key=options.key
+        )
     if options.json:
         print_json({"id": job_id})
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,6 +16,7 @@ __all__ = [
     "add_lease",
     "add_server",
     "count",
+    "moment",
     "pair",
     "rate",
     "seconds",
@@ -115,6 +117,18 @@ def seconds(text: str) -> float:
     if not 0.0 <= value < float("inf"):
         raise ValueError
     return value
+
+
+def moment(text: str) -> datetime:
+    """A date and a time on the command line, as `2031-05-01T08:00:00Z`.
+
+    Raises:
+        ValueError: it is none, or has no time zone.
+    """
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError
+    return found
 
 
 def count(text: str) -> int:

@@ -117,15 +117,18 @@ class MemoryStream:
             known, until = self._keys.get(item.key, ("", 0.0))
             if self._clock.now < until:
                 return known, None
+        delay = addition.delay
+        if addition.due:
+            delay = max(0.0, addition.due - self._clock.now)
         # A delayed job becomes an entry when it is due.
-        entry_id = "" if item.delay else self.new_id(addition.id)
+        entry_id = "" if delay else self.new_id(addition.id)
         job_id = addition.job_id or entry_id
         fields = dict(addition.fields)
-        if item.delay:
+        if delay:
             fields[b"_at"] = str(int(self._clock.now * 1000)).encode()
         if item.key is not None:
             self._keys[item.key] = (job_id, self._clock.now + item.key_ttl)
-        return job_id, self.put(entry_id, fields, item.delay)
+        return job_id, self.put(entry_id, fields, delay)
 
     def put(self, entry_id: str, fields: dict[bytes, bytes], delay: float) -> Entry:
         """Add an entry that is due in `delay` seconds; an empty id comes with the time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Self
 
 from flowd.durable import Durable
@@ -12,6 +13,7 @@ from flowd.producer import Producer
 from flowd.sync import SyncProducer
 from flowd.testing.memory import Memory
 from flowd.testing.recorded import Recorded
+from flowd.when import Seconds
 
 __all__ = ["RecordingProducer", "RecordingSyncProducer"]
 
@@ -38,13 +40,14 @@ class RecordingProducer(Recorded, Producer):
         job: Job,
         *,
         id: str = "*",  # noqa: A002 - the seed's name
-        delay: float = 0.0,
+        delay: Seconds = 0.0,
+        at: datetime | None = None,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: Seconds = KEY_TTL,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
         """As `Producer.enqueue`; a server's errors are those of `memory.error`."""
-        return self.memory.add(Item(job, id, delay, key, key_ttl))
+        return self.memory.add(Item(job, id, delay, key, key_ttl, at=at))
 
     async def enqueue_bulk(
         self,
@@ -72,13 +75,14 @@ class RecordingSyncProducer(Recorded, SyncProducer):
         job: Job,
         *,
         id: str = "*",  # noqa: A002 - the seed's name
-        delay: float = 0.0,
+        delay: Seconds = 0.0,
+        at: datetime | None = None,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: Seconds = KEY_TTL,
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> str:
         """As `SyncProducer.enqueue`; a server's errors are those of `memory.error`."""
-        return self.memory.add(Item(job, id, delay, key, key_ttl))
+        return self.memory.add(Item(job, id, delay, key, key_ttl, at=at))
 
     def enqueue_bulk(
         self,

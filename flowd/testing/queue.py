@@ -7,6 +7,7 @@ import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -24,6 +25,7 @@ from flowd.policy import Policy
 from flowd.testing.clock import FakeClock
 from flowd.testing.memory import Memory
 from flowd.testing.recorded import Recorded
+from flowd.when import Seconds
 from flowd.worker import Worker
 
 __all__ = ["MemoryQueue"]
@@ -99,13 +101,16 @@ class MemoryQueue(Recorded, Generic[J]):
         job: J,
         *,
         id: str = "*",  # noqa: A002 - the seed's name
-        delay: float = 0.0,
+        delay: Seconds = 0.0,
+        at: datetime | None = None,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: Seconds = KEY_TTL,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
         """Enqueue one job and return its id; as `Queue.enqueue`, with nothing to prove."""
-        (job_id,) = await self._send([Item(job, id, delay, key, key_ttl)], self._add)
+        (job_id,) = await self._send(
+            [Item(job, id, delay, key, key_ttl, at=at)], self._add
+        )
         return job_id
 
     async def enqueue_bulk(

@@ -170,6 +170,16 @@ async def test_enqueue_once_and_later(flowd: Program, redis_url: str, raw: Raw) 
     assert raw("ZCARD", "{emails}:delayed") == 1
 
 
+def test_a_job_is_enqueued_for_a_moment(flowd: Program, raw: Raw) -> None:
+    """With `--at` it is due at that moment of its time zone."""
+    words = ("jobs", "enqueue", "jobs.email:Email", "to=a", "subject=hi")
+    done = flowd(*words, "--at", "2050-05-01T08:00:00+02:00")
+    assert done.code == 0, done.err
+    due = raw("ZSCORE", "{emails}:delayed", done.out.strip())
+    assert due == b"2535170400000"
+    assert raw("XLEN", "emails") == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -179,6 +189,8 @@ async def test_enqueue_once_and_later(flowd: Program, redis_url: str, raw: Raw) 
         (("--fields", "{"), "--fields is not JSON"),
         (("--fields", "[]"), "--fields must be a JSON object"),
         (("to=a", "subject=hi", "--delay", "soon"), "--delay"),
+        (("to=a", "subject=hi", "--at", "2031-05-01T08:00:00"), "--at"),
+        (("to=a", "subject=hi", "--delay", "1s", "--at", "2031-05-01Z"), "--at"),
         (LARGE, "Email.to: the job has more than 262144 bytes"),
     ],
 )
