@@ -8,6 +8,7 @@ tag, so that one script may touch all of them on a cluster.
     {emails}:delayed:jobs     hash: job id -> its fields, packed
     {emails}:senders:dlq      the dead letters of one group
     {emails}:senders:progress hash: entry id -> how far the job is that runs
+    {emails}:senders:receipts hash: consumer -> what its last settle did, for minutes
     {emails}:senders:tail     channel: what happens, while somebody listens
     {emails}:key:KEY          an idempotency key -> job id
     {emails}:call:TOKEN       the ids that one call has stored, while it may repeat
@@ -29,7 +30,16 @@ _HASH_TAG: Final = re.compile(r"\{[^}]+\}")
 class Keys:
     """The keys of one stream and group."""
 
-    __slots__ = ("_tag", "bodies", "dead", "delayed", "progress", "stream", "tail")
+    __slots__ = (
+        "_tag",
+        "bodies",
+        "dead",
+        "delayed",
+        "progress",
+        "receipts",
+        "stream",
+        "tail",
+    )
 
     def __init__(self, stream: str, group: str) -> None:
         # Redis hashes what is between the first braces; without any, the whole name.
@@ -39,6 +49,7 @@ class Keys:
         self.bodies = f"{self._tag}:delayed:jobs"
         self.dead = f"{self._tag}:{group}:dlq"
         self.progress = f"{self._tag}:{group}:progress"
+        self.receipts = f"{self._tag}:{group}:receipts"
         self.tail = f"{self._tag}:{group}:tail"
 
     def idempotency(self, key: str) -> str:

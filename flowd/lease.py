@@ -53,6 +53,9 @@ class Holder:
         self.held: dict[bytes, Delivery] = {}
         """By entry id: running, or ended and not settled yet."""
 
+        self.apart: set[Delivery] = set()
+        """Those of them that have ended and that the server refuses to settle for now."""
+
         self.has_progress = False
         """Whether it may be written somewhere how far one of them is."""
 

@@ -4,32 +4,33 @@ Path: worker -> here -> stream.
 
 What is ready is sent as soon as the flush before it has returned: at once when there is
 little to do, in large batches under load. Until the server has answered, a delivery is
-held and its lease renewed. Sending an outcome twice is safe: the second time the entry
-is not ours any more.
+held and its lease renewed. Sending a batch twice is safe: the second time the server
+says what the first did. What it refuses one by one is held apart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from flowd import outcome
+from flowd.apart import Apart, Ending
 from flowd.delivery import Delivery
 from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.event import Witnesses
 from flowd.lease import Holder
 from flowd.letter import letter_fields
 from flowd.outage import RECONNECT, Outage
-from flowd.steps import Bury, Requeue
+from flowd.steps import Bury, Requeue, Settled
 from flowd.stream import Stream
 
 __all__ = ["Ending", "Settlement"]
 
 _BATCH: Final = 500
-
-Ending: TypeAlias = tuple[Delivery, outcome.Outcome]
+_LATER: Final = 60.0
 
 
 class Settlement:
@@ -55,13 +56,15 @@ class Settlement:
         self._on_settled = settled
         self._requeued = requeued
         self._buried = buried
+        self._apart = Apart(holder.apart, self._again)
+        self._batches = 0
         self._ready: list[Ending] = []
         self._under_way = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
 
     def __len__(self) -> int:
-        """How many endings are not settled yet."""
+        """How many endings are not settled yet, without those that are held apart."""
         return len(self._ready) + self._under_way
 
     def add(self, delivery: Delivery, end: outcome.Outcome) -> None:
@@ -75,57 +78,82 @@ class Settlement:
         Raises:
             FatalError: the server refuses, and will until somebody changes something.
         """
-        failures = 0
-        while True:
-            await self._wake.wait()
-            batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
-            self._under_way += len(batch)
-            if not self._ready:
-                self._wake.clear()
-            try:
-                await self._settle(batch)
-            except FatalError:
-                raise
-            except ServerError as error:
-                self._ready[:0] = batch
-                self._under_way -= len(batch)
-                self._wake.set()
-                failures += 1
-                self._outage.begin("settling", self._stream.keys.stream, error)
-                await asyncio.sleep(RECONNECT.delay(failures))
-            else:
-                failures = 0
-                self._outage.end("settling", self._stream.keys.stream)
+        try:
+            while True:
+                await self._wake.wait()
+                batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
+                if not self._ready:
+                    self._wake.clear()
+                self._under_way = len(batch)
+                batch.sort(key=_order)
+                results = await self._answer(batch)
+                self._under_way = 0
+                self._conclude(batch, results)
+        finally:
+            self._apart.close()
 
     async def flushed(self) -> None:
-        """Return when everything that was added is settled."""
+        """Return when everything that was added is settled, or refused once more."""
+        self._apart.ask_all()
         while len(self):
             self._idle.clear()
             await self._idle.wait()
 
-    async def _settle(self, batch: Sequence[Ending]) -> None:
-        acks = [ending for ending in batch if isinstance(ending[1], outcome.Ack)]
-        others = [ending for ending in batch if not isinstance(ending[1], outcome.Ack)]
-        try:
-            results = await self._stream.settle(
-                self._holder.consumer,
-                [delivery for delivery, _ in acks],
-                [self._move(delivery, end) for delivery, end in others],
-                forget_progress=self._holder.has_progress,
-            )
-        except GroupMissing:
-            # Stream and group are gone, and with them everything that was pending.
-            results = [0] * len(batch)
+    async def _answer(self, batch: Sequence[Ending]) -> Sequence[Settled]:
+        """Send a batch until it is answered; a result for each.
+
+        It is sent again as it was, so that the server can tell what the first did.
+        """
+        acks = [delivery for delivery, end in batch if isinstance(end, outcome.Ack)]
+        others = [self._move(*ending) for ending in batch[len(acks) :]]
+        stream = self._stream.keys.stream
+        self._batches += 1
+        failures = 0
+        while True:
+            try:
+                results = await self._stream.settle(
+                    self._holder.consumer,
+                    acks,
+                    others,
+                    batch=self._batches,
+                    repeated=failures > 0,
+                    forget_progress=self._holder.has_progress,
+                )
+            except FatalError:
+                raise
+            except GroupMissing:
+                # Stream and group are gone, and with them everything that was pending.
+                results = [0] * len(batch)
+            except ServerError as error:
+                failures += 1
+                self._outage.begin("settling", stream, error)
+                await asyncio.sleep(RECONNECT.delay(failures))
+                continue
+            self._outage.end("settling", stream)
+            return results
+
+    def _conclude(self, batch: Sequence[Ending], results: Sequence[Settled]) -> None:
+        """Say what became of each.
+
+        Raises:
+            FatalError: why one was refused, once the others are concluded.
+        """
         self._tell_done = self._witnesses.care(logging.INFO)
-        for (delivery, end), result in zip([*acks, *others], results, strict=True):
-            if isinstance(result, ServerError):
+        fatal: FatalError | None = None
+        for (delivery, end), result in zip(batch, results, strict=True):
+            if isinstance(result, FatalError):
+                fatal = result
+            elif isinstance(result, ServerError):
                 self._refused(delivery, end, result)
             else:
-                self._under_way -= 1
                 self._settled(delivery, end, result)
+        if not self._apart:
+            self._outage.end("moving", self._stream.keys.stream)
         if not len(self):
             self._idle.set()
         self._on_settled()
+        if fatal is not None:
+            raise fatal
 
     def _move(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
         match end:
@@ -147,15 +175,24 @@ class Settlement:
     ) -> None:
         """One was refused alone (out of memory): it stays ours, the others are done."""
         self._outage.begin("moving", self._stream.keys.stream, error)
-        asyncio.get_running_loop().call_later(RECONNECT.max, self._again, delivery, end)
+        if self._apart.hold(delivery, end):
+            return
+        if isinstance(end, outcome.DeadLetter) and end.reason != "undecodable":
+            # It takes no more room in the delayed set than it has in the stream.
+            wait = _LATER * random.uniform(0.5, 1.5)
+            self.add(delivery, outcome.Release(wait, "no room for its dead letter"))
+        else:
+            self._holder.held.pop(delivery.entry_id, None)
+            text = f"cannot be settled, and is left to its lease: {error}"
+            self._say(logging.WARNING, "stuck", text, delivery)
 
     def _settled(
         self, delivery: Delivery, end: outcome.Outcome, result: int | bytes
     ) -> None:
         if self._holder.held.get(delivery.entry_id) is delivery:
             del self._holder.held[delivery.entry_id]
-        if not isinstance(end, outcome.Ack):
-            self._outage.end("moving", self._stream.keys.stream)
+        if self._apart:
+            self._apart.accepted(delivery)
         if result == 0:
             text = "was taken over or settled before; not settled"
             self._say(logging.WARNING, "lost", text, delivery)
@@ -200,7 +237,17 @@ class Settlement:
             case _:
                 assert_never(end)
 
-    def _again(self, delivery: Delivery, end: outcome.Outcome) -> None:
-        self._under_way -= 1
-        self._ready.append((delivery, end))
+    def _again(self, endings: Sequence[Ending]) -> None:
+        self._ready += endings
         self._wake.set()
+
+
+def _order(ending: Ending) -> int:
+    """Acks first, then dead letters, as `Stream.settle` takes them."""
+    match ending[1]:
+        case outcome.Ack():
+            return 0
+        case outcome.DeadLetter():
+            return 1
+        case _:
+            return 2

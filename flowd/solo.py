@@ -89,7 +89,12 @@ class Solo:
         """Something is not held any more: it may be the suspect's turn, or its end."""
         if self._suspect is None:
             return
-        held = [each for holder in self._holders for each in holder.held.values()]
+        held = [
+            each
+            for holder in self._holders
+            for each in holder.held.values()
+            if each not in holder.apart
+        ]
         if self._suspect not in held:
             self._stop_waiting()
             self._suspect = None

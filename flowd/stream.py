@@ -157,11 +157,23 @@ class Stream:
         acks: Sequence[Delivery],
         others: Sequence[Requeue | Bury],
         *,
+        batch: int = 0,
+        repeated: bool = False,
         forget_progress: bool = False,
     ) -> list[Settled]:
         """End deliveries in one step; one result for each, acks first.
 
         What was reported of their progress ends with them, if told to forget it.
+
+        Args:
+            consumer: who holds them.
+            acks: those that are done.
+            others: what becomes of the others, dead letters first: a full server refuses
+                them only as long as nothing was written.
+            batch: the number of this call among the consumer's.
+            repeated: whether the same call was sent before and its answer was lost; if
+                it was carried out, and was the consumer's last, its results come again.
+            forget_progress: whether progress may be stored.
 
         Raises:
             StreamShared: another group reads the stream; nothing was settled.
@@ -169,7 +181,8 @@ class Stream:
         """
         every = [*acks, *(other.delivery for other in others)]
         first, last = span(each.entry_id for each in every)
-        args: list[Argument] = [self.group, consumer, first, last, len(acks)]
+        args: list[Argument] = [self.group, consumer, batch, int(repeated)]
+        args += (first, last, len(acks))
         for delivery in acks:
             args += (delivery.entry_id, delivery.count)
         for other in others:
@@ -183,7 +196,7 @@ class Stream:
                     verb = "dead"
                     rest += letter
             args += (verb, delivery.entry_id, delivery.count, len(rest), *rest)
-        keys = [*self._delayed, self.keys.dead]
+        keys = [*self._delayed, self.keys.dead, self.keys.receipts]
         if forget_progress:
             keys.append(self.keys.progress)
         replies = await scripts.SETTLE.run(self._link, keys, args)
@@ -248,12 +261,14 @@ class Stream:
     async def leave(self, consumer: str) -> bool:
         """Forget a consumer; False if it owns entries or is not there."""
         args: list[Argument] = [self.group, 0, consumer]
-        return await scripts.LEAVE.run(self._link, [self.keys.stream], args) == 1
+        keys = [self.keys.stream, self.keys.receipts]
+        return await scripts.LEAVE.run(self._link, keys, args) == 1
 
     async def reap(self, silence: float) -> int:
         """Forget consumers that own nothing and were silent for so many seconds."""
         args: list[Argument] = [self.group, _ms(silence), ""]
-        reaped = await scripts.LEAVE.run(self._link, [self.keys.stream], args)
+        keys = [self.keys.stream, self.keys.receipts]
+        reaped = await scripts.LEAVE.run(self._link, keys, args)
         return cast("int", reaped)
 
     async def letters(

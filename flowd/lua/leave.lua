@@ -1,6 +1,6 @@
 -- Forget consumers that own nothing.
 --
--- KEYS  stream
+-- KEYS  stream  receipts
 -- ARGV  group  ms without a sign of life, at least  consumer, or '' for all
 -- Returns how many were deleted.
 --
@@ -13,6 +13,7 @@ for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local meant = ARGV[3] == '' or ARGV[3] == found.name
   if meant and found.pending == 0 and found.idle >= tonumber(ARGV[2]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], found.name)
+    redis.call('HDEL', KEYS[2], found.name)
     deleted = deleted + 1
   end
 end

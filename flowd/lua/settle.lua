@@ -1,25 +1,44 @@
 -- End deliveries: acknowledge, requeue or dead-letter, each only while it is ours.
 --
--- KEYS  stream  delayed  delayed jobs  dead letters  progress, if any is to be forgotten
--- ARGV  group  consumer  first id  last id  number of acks  (id count)...
---       then for each other item: verb id count n argument * n
---         requeue  delay in ms, job id, (envelope name, value)...
+-- KEYS  stream  delayed  delayed jobs  dead letters  receipts
+--       progress, if any is to be forgotten
+-- ARGV  group  consumer  batch  1 if the batch was sent before, else 0
+--       first id  last id  number of acks  (id count)...
+--       then for each other item, dead letters first: verb id count n argument * n
 --         dead     (letter name, value)...
+--         requeue  delay in ms, job id, (envelope name, value)...
 -- Returns one result for each item, acks first:
 --   1 settled · 0 not ours any more · 2 the entry is deleted · '!...' refused, still
 --   pending · any other text: the id of the dead letter
 --
 -- One step, because between two a crash would leave a job in both places or in none.
--- Within an item the write that grows comes first, so that a server out of memory
--- refuses it whole; one refused item does not hurt the others.
+-- Within an item the write that grows comes first, so that one that is refused is
+-- refused whole and stays pending; it does not hurt the others.
+--
+-- A server out of memory refuses what may grow only as a script's first write. Dead
+-- letters come first, because they grow by what they say of the failure: they are
+-- refused. What is requeued takes the room of its entry: it goes behind a write that
+-- changes nothing, and is accepted.
+--
+-- The receipt is for the caller that lost the answer: it asks again with the same batch
+-- and gets the same results, instead of 0 for all that it settled itself.
 local stream, delayed, bodies, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local group, consumer = ARGV[1], ARGV[2]
-local counts = held(stream, group, consumer, ARGV[3], ARGV[4])
+local receipts, progress = KEYS[5], KEYS[6]
+local group, consumer, batch = ARGV[1], ARGV[2], ARGV[3]
 local refused = other_group(stream, group)
 if refused then return refused end
+if ARGV[4] == '1' then
+  local receipt = redis.call('HGET', receipts, consumer)
+  local known = receipt and cmsgpack.unpack(receipt)
+  if known and known[1] == batch then
+    refuse_as_replica(stream, group)
+    return known[2]
+  end
+end
+local counts = held(stream, group, consumer, ARGV[5], ARGV[6])
 
 local results, done = {}, {}
-local i, acks = 6, tonumber(ARGV[5])
+local i, acks = 8, tonumber(ARGV[7])
 for _ = 1, acks do
   local ours = counts[ARGV[i]] == tonumber(ARGV[i + 1])
   if ours then done[#done + 1] = ARGV[i] end
@@ -57,7 +76,9 @@ local function requeue(id, fields, first, last)
     stored = redis.pcall('HSET', bodies, job, body)
   end
   if type(stored) == 'table' then return stored end
-  return redis.pcall('ZADD', delayed, now() + delay, job)
+  local timed = redis.pcall('ZADD', delayed, now() + delay, job)
+  if type(timed) == 'table' then redis.pcall('HDEL', bodies, job) end
+  return timed
 end
 
 local function bury(fields, first, last)
@@ -67,6 +88,14 @@ local function bury(fields, first, last)
   return redis.pcall('XADD', dead, '*', unpack(fields))
 end
 
+-- What refuses every write refuses the first one, so nothing was done by then.
+local function refuses_all(moved)
+  for _, code in ipairs({ 'READONLY', 'MISCONF', 'NOREPLICAS' }) do
+    if moved.err:find(code, 1, true) then return true end
+  end
+end
+
+local may_grow = false
 while i <= #ARGV do
   local verb, id, count, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3]
   local first = i + 4
@@ -77,11 +106,14 @@ while i <= #ARGV do
     local entry = redis.call('XRANGE', stream, id, id)[1]
     local moved = 2
     if entry and verb == 'requeue' then
+      if not may_grow then refuse_as_replica(stream, group) end
+      may_grow = true
       moved = requeue(id, entry[2], first, last)
     elseif entry then
       moved = bury(entry[2], first, last)
     end
     if type(moved) == 'table' and moved.err then
+      if refuses_all(moved) then return moved end
       result = '!' .. moved.err
     else
       done[#done + 1] = id
@@ -91,11 +123,13 @@ while i <= #ARGV do
   results[#results + 1] = result
 end
 
+refuse_as_replica(stream, group)
 for from = 1, #done, 1000 do
   local to = math.min(from + 999, #done)
   redis.call('XACK', stream, group, unpack(done, from, to))
   redis.call('XDEL', stream, unpack(done, from, to))
-  if KEYS[5] then redis.call('HDEL', KEYS[5], unpack(done, from, to)) end
+  if progress then redis.call('HDEL', progress, unpack(done, from, to)) end
 end
-refuse_as_replica(stream, group)
+redis.call('HSET', receipts, consumer, cmsgpack.pack({ batch, results }))
+redis.call('PEXPIRE', receipts, 300000)
 return results

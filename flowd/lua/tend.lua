@@ -17,17 +17,20 @@ if refused then return refused end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, ARGV[4])
-local full = false
+-- What is promoted takes the room of its body: behind a write that changes nothing, a
+-- server that is out of memory accepts it. Or a queue of delayed jobs alone would stop.
+if due[1] then refuse_as_replica(stream, group) end
+local refused_one = false
 for _, job in ipairs(due) do
   local body = redis.call('HGET', bodies, job)
   local added = body and redis.pcall('XADD', stream, '*', unpack(cmsgpack.unpack(body)))
-  full = type(added) == 'table' -- out of memory: the takeovers below free some
-  if full then break end
+  refused_one = type(added) == 'table'
+  if refused_one then break end
   redis.call('HDEL', bodies, job)
   redis.call('ZREM', delayed, job)
 end
 local next = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
-local next_due = next[2] and math.max(full and 1000 or 0, next[2] - now) or -1
+local next_due = next[2] and math.max(refused_one and 1000 or 0, next[2] - now) or -1
 
 local taken = {}
 -- An entry deleted while it was pending is a ghost: acknowledge it, or it stays for ever.

@@ -212,6 +212,7 @@ class Look:
             own.bodies: self.link.call("HGET", own.bodies, ""),
             own.dead: self.link.call("XLEN", own.dead),
             own.progress: self.link.call("HGET", own.progress, ""),
+            own.receipts: self.link.call("HGET", own.receipts, ""),
         }
         answers = await asyncio.gather(*asked.values(), return_exceptions=True)
         found: list[str] = []

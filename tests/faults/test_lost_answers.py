@@ -1,18 +1,33 @@
 """A script that ran and whose answer was lost: what is repeated is done once.
 
-Reads, takeovers and what a settle does are in `tests/runtime`.
+Reads and takeovers are in `tests/runtime`.
 """
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from flowd import DeadLetters, LetterNotFound, OutcomeUnknown, Queue, Reject
+from flowd import (
+    DeadLetters,
+    Letter,
+    LetterNotFound,
+    OutcomeUnknown,
+    Queue,
+    Reject,
+    Retry,
+    Snooze,
+)
+from flowd.address import Address
+from flowd.connection import Link
+from flowd.delivery import Delivery
 from flowd.scripts import REDRIVE, RENEW, SETTLE, TEND
+from flowd.stream import Stream
 from jobs.email import Email
 from tests.faults.trial import GROUP
 from tests.raw import Raw
-from tests.runtime.expire import pending
+from tests.runtime.expire import pending, steal
 from tests.runtime.faults import Bench, email, events, policy, until
 from tests.runtime.proxy import proxy_to
 
@@ -128,3 +143,140 @@ async def test_a_lost_set_up_is_repeated(redis_url: str, raw: Raw, stream: str) 
     assert isinstance(groups, list)
     assert len(groups) == 1
     assert bench.done == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("end", "event"),
+    [
+        (None, "done"),
+        (Retry(after=0), "retry"),
+        (Retry(after=0.001), "retry"),
+        (Snooze(0.001), "release"),
+    ],
+    ids=["ack", "retry at once", "retry", "snooze"],
+)
+async def test_a_lost_settle_is_reported_as_what_it_did(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    end: Exception | None,
+    event: str,
+) -> None:
+    """The event of each outcome is said once, and none of them says `lost`."""
+    caplog.set_level(logging.INFO, "flowd")
+    ends = [end]
+
+    async def run(job: Email) -> None:
+        if ends and (error := ends.pop()):
+            raise error
+
+    raw("SCRIPT", "LOAD", SETTLE.source)
+    async with (
+        proxy_to(redis_url) as proxy,
+        Queue(Email, run, url=proxy.url, policy=policy(stream)) as queue,
+    ):
+        proxy.lose(SETTLE.sha.encode())
+        queue.run()
+        await queue.enqueue(email())
+        await queue.drain()
+        await until(lambda: "done" in events(caplog.records))
+        assert proxy.lost == 1
+
+    said = events(caplog.records)
+    assert said.count(event) == said.count("done") == 1
+    assert "lost" not in said
+
+
+async def test_a_lost_dead_letter_is_announced(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`on_dead_letter` is called once, with the id of the letter that was stored."""
+    letters: list[Letter[Email]] = []
+
+    async def refuse(job: Email) -> None:
+        raise Reject("no")
+
+    raw("SCRIPT", "LOAD", SETTLE.source)
+    async with (
+        proxy_to(redis_url) as proxy,
+        Queue(
+            Email,
+            refuse,
+            url=proxy.url,
+            policy=policy(stream),
+            on_dead_letter=letters.append,
+        ) as queue,
+    ):
+        proxy.lose(SETTLE.sha.encode())
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: letters)
+        assert proxy.lost == 1
+
+    ((stored, _),) = raw.entries(f"{{{stream}}}:{GROUP}:dlq")
+    assert [letter.id for letter in letters] == [stored]
+    assert events(caplog.records).count("dead_letter") == 1
+    assert "lost" not in events(caplog.records)
+
+
+async def test_what_a_thief_settled_is_not_reported_as_done(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A settle that never came through, and came too late, did nothing: it says `lost`."""
+    caplog.set_level(logging.INFO, "flowd")
+    bench = Bench(closed=True)
+    async with (
+        proxy_to(redis_url) as proxy,
+        Queue(Email, bench, url=proxy.url, policy=policy(stream, lease=60.0)) as queue,
+    ):
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: bench.started)
+        proxy.cut()
+        bench.gate.set()
+        await until(lambda: queue.failing is not None)
+        steal(raw, stream, GROUP)
+        (held,) = pending(raw, stream, GROUP)
+        raw("XACK", stream, GROUP, held.id)
+        raw("XDEL", stream, held.id)
+        proxy.mend()
+        await until(lambda: "lost" in events(caplog.records))
+
+    assert "done" not in events(caplog.records)
+
+
+async def test_a_receipt_is_the_consumers_own(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """It counts for its consumer, for its batch, and as long as that was the last."""
+    link = Link(Address.of(redis_url))
+    place = Stream(link, stream, GROUP)
+
+    async def read(consumer: str) -> Delivery:
+        raw("XADD", stream, "*", "to", "a", "subject", "hi")
+        (entry,) = await place.read(consumer, 1)
+        return Delivery(entry, 0.0)
+
+    try:
+        await place.init("0")
+        first, second, other = await read("a"), await read("a"), await read("b")
+        assert await place.settle("a", [first], [], batch=1) == [1]
+        again = await place.settle("a", [first], [], batch=1, repeated=True)
+        assert again == [1]
+        # Never sent before, as far as the server knows.
+        steal(raw, stream, GROUP)
+        for consumer, held, batch in (("b", other, 1), ("a", second, 2)):
+            lost = await place.settle(consumer, [held], [], batch=batch, repeated=True)
+            assert lost == [0]
+        assert await place.settle("a", [first], [], batch=1, repeated=True) == [0]
+
+        assert 0 < int(str(raw("PTTL", place.keys.receipts))) <= 300_000
+        raw("XGROUP", "DESTROY", stream, GROUP)
+        await place.init("0")
+        for consumer in ("a", "b"):
+            raw("XGROUP", "CREATECONSUMER", stream, GROUP, consumer)
+            assert await place.leave(consumer)
+        assert raw("EXISTS", place.keys.receipts) == 0
+    finally:
+        await link.aclose()

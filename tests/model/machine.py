@@ -25,6 +25,7 @@ from flowd import StreamShared
 from flowd.connection import Link
 from flowd.delivery import Delivery, Entry
 from flowd.errors import IdNotIncreasing, ServerError
+from flowd.steps import Requeue
 from flowd.stream import Stream
 from tests.model.look import look, pass_time
 from tests.model.model import LEASE, Model
@@ -156,12 +157,13 @@ class QueueMachine(RuleBasedStateMachine):
         target=spent,
         held=st.lists(consumes(deliveries), min_size=1, max_size=3),
         ends=st.lists(endings, min_size=3, max_size=3),
+        lost=seldom,
     )
     def settle(
-        self, held: Sequence[Held], ends: Sequence[Ending]
+        self, held: Sequence[Held], ends: Sequence[Ending], lost: bool
     ) -> MultipleResults[Held]:
         for consumer, mine in _by_consumer(held):
-            self.end(consumer, list(zip(mine, ends, strict=False)))
+            self.end(consumer, list(zip(mine, ends, strict=False)), lost=lost)
         return multiple(*held)
 
     @rule(held=deliveries | spent, consumer=consumers, end=endings)
@@ -256,17 +258,28 @@ class QueueMachine(RuleBasedStateMachine):
         if self.running[consumer].get(delivery.entry_id) is delivery:
             del self.running[consumer][delivery.entry_id]
 
-    def end(self, consumer: str, ends: Sequence[tuple[Delivery, Ending]]) -> None:
-        """Settle in one call; each answer is the model's."""
+    def end(
+        self,
+        consumer: str,
+        ends: Sequence[tuple[Delivery, Ending]],
+        *,
+        lost: bool = False,
+    ) -> None:
+        """Settle in one call, again if the answer is lost; each answer is the model's."""
         acks = [delivery for delivery, end in ends if end.verb == "ack"]
         others = [
             (move(consumer, delivery, end), end.verb == "retry")
             for delivery, end in ends
             if end.verb != "ack"
         ]
-        answers = self.ask(
-            self.real.settle(consumer, acks, [item for item, _ in others])
-        )
+        others.sort(key=lambda other: isinstance(other[0], Requeue))
+        batch = next(self.numbers)
+        moves = [item for item, _ in others]
+        answers = self.ask(self.real.settle(consumer, acks, moves, batch=batch))
+        if lost:
+            # What a repeat is answered has to be what happened, whatever it was.
+            repeat = self.real.settle(consumer, acks, moves, batch=batch, repeated=True)
+            assert self.ask(repeat) == answers
         assert len(answers) == len(ends)
         for delivery, answer in zip(acks, answers, strict=False):
             held = (delivery.entry_id, delivery.count)

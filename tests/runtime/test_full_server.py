@@ -6,14 +6,30 @@ import asyncio
 
 import pytest
 
-from flowd import BulkError, Item, Queue, QueueFull, Reject
+from flowd import BulkError, Context, Item, Queue, QueueFull, Reject, Retry
 from flowd.server import Server
 from jobs.email import Email
 from tests.raw import Raw
-from tests.runtime.expire import pending
+from tests.runtime.expire import die_with, pending
 from tests.runtime.faults import Bench, email, policy, until
 
 GROUP = "senders"
+
+
+class Rejecting(Bench):
+    """A bench that rejects the jobs whose `to` begins so, and notes which."""
+
+    def __init__(self, bad: str) -> None:
+        super().__init__()
+        self.bad = bad
+        self.rejected: list[str] = []
+
+    async def __call__(self, job: Email, ctx: Context) -> None:
+        """Run one job."""
+        if job.to.startswith(self.bad):
+            self.rejected.append(job.to)
+            raise Reject("no")
+        await super().__call__(job, ctx)
 
 
 def _fill(raw: Raw) -> None:
@@ -65,62 +81,153 @@ async def test_workers_drain_on(own_server: Server, stream: str) -> None:
     assert len(bench.done) == 50
 
 
-@pytest.mark.parametrize("end", ["failed", "rejected"])
-async def test_what_cannot_be_moved_stays(
-    own_server: Server, stream: str, end: str
-) -> None:
-    """A refused retry or dead letter hurts no other job, and is made once there is room."""
-    done: list[str] = []
-
-    async def run(job: Email) -> None:
-        if job.to == "bad" and "bad" not in done:
-            done.append("bad")
-            raise Reject("no") if end == "rejected" else ValueError("no")
-        done.append(job.to)
-
+async def test_what_cannot_be_moved_stays(own_server: Server, stream: str) -> None:
+    """A refused dead letter hurts no other job, and is made once there is room."""
+    bench = Rejecting("bad")
     rules = policy(stream)
     with Raw(own_server.url) as raw:
-        async with Queue(Email, run, url=own_server.url, policy=rules) as queue:
+        async with Queue(Email, bench, url=own_server.url, policy=rules) as queue:
             await queue.enqueue_bulk([email("bad"), *map(email, "0123456789")])
             _fill(raw)
             queue.run()
-            await until(lambda: len(done) == 11 and raw("XLEN", stream) == 1)
-            for _ in range(10):
-                await asyncio.sleep(0.01)
+            await until(lambda: len(bench.done) == 10 and raw("XLEN", stream) == 1)
+            await until(lambda: queue.failing is not None)
             (held,) = pending(raw, stream, GROUP)
             assert held.deliveries == 1
 
             _free(raw)
             await queue.drain()
-            dead = raw("XLEN", f"{{{stream}}}:{GROUP}:dlq")
+            assert raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 1
+            assert queue.failing is None
 
-    assert dead == (end == "rejected")
-    assert done.count("bad") == (1 if end == "rejected" else 2)
+    assert bench.rejected == ["bad"]
 
 
-async def test_due_jobs_wait_for_room(own_server: Server, stream: str) -> None:
-    """A delayed job that cannot be promoted stays delayed, and runs later."""
+@pytest.mark.parametrize("backoff", [0.0, 0.001], ids=["at once", "delayed"])
+async def test_a_retry_needs_no_room(
+    own_server: Server, stream: str, backoff: float
+) -> None:
+    """A failed job is tried again, and promoted, by a server that is full all the time."""
+    runs: list[str] = []
+
+    async def fail_twice(job: Email) -> None:
+        runs.append(job.to)
+        if runs.count(job.to) < 3:
+            raise Retry(after=backoff)
+
+    rules = policy(stream)
+    with Raw(own_server.url) as raw:
+        async with Queue(Email, fail_twice, url=own_server.url, policy=rules) as queue:
+            await queue.enqueue_bulk([email("a"), email("b")])
+            _fill(raw)
+            queue.run()
+            await queue.drain()
+
+    assert sorted(runs) == ["a", "a", "a", "b", "b", "b"]
+
+
+async def test_refused_dead_letters_take_no_slot(
+    own_server: Server, stream: str
+) -> None:
+    """Many times more of them than slots stop no job, and all are stored in the end."""
+    bench = Rejecting("bad")
+    rules = policy(stream, lease=1.0)
+    with Raw(own_server.url) as raw:
+        async with Queue(
+            Email, bench, url=own_server.url, policy=rules, concurrency=2
+        ) as queue:
+            await queue.enqueue_bulk(email(f"bad{number}") for number in range(40))
+            await queue.enqueue_bulk(email(str(number)) for number in range(200))
+            _fill(raw)
+            queue.run()
+            await until(lambda: len(bench.done) == 200)
+            await until(lambda: raw("XLEN", stream) == 40)
+            held = pending(raw, stream, GROUP)
+            assert [each.deliveries for each in held] == [1] * 40
+
+            _free(raw)
+            await queue.drain()
+            assert raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 40
+
+    assert len(bench.rejected) == 40
+
+
+async def test_refused_dead_letters_are_held_up_to_a_bound(
+    own_server: Server, stream: str
+) -> None:
+    """A thousand are held; what is more is put back for later, and jobs still run."""
+    bench = Rejecting("bad")
+    rules = policy(stream, lease=60.0)
+    with Raw(own_server.url) as raw:
+        async with Queue(Email, bench, url=own_server.url, policy=rules) as queue:
+            await queue.enqueue_bulk(email(f"bad{number}") for number in range(1_010))
+            await queue.enqueue(email("good"))
+            _fill(raw)
+            handle = queue.run()
+            await until(lambda: raw("ZCARD", f"{{{stream}}}:delayed") == 10)
+            await until(lambda: bench.done == ["good"] and raw("XLEN", stream) == 1_000)
+            assert len(pending(raw, stream, GROUP)) == 1_000
+            _free(raw)
+            await until(lambda: raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 1_000)
+            await handle.shutdown()
+
+    assert len(bench.rejected) == 1_010
+
+
+async def test_a_suspect_does_not_wait_for_what_is_refused(
+    own_server: Server, stream: str
+) -> None:
+    """A dead letter without room keeps no suspect from running alone."""
+    bench = Rejecting("bad")
+    rules = policy(stream, lease=2.0)
+    with Raw(own_server.url) as raw:
+        async with Queue(Email, bench, url=own_server.url, policy=rules) as queue:
+            await queue.enqueue(email("suspect"))
+            die_with(raw, stream, GROUP, jobs=1, count=2)
+            await queue.enqueue(email("bad"))
+            _fill(raw)
+            queue.run()
+            await until(lambda: queue.failing is not None)
+            await until(lambda: bench.done == ["suspect"])
+            _free(raw)
+            await queue.drain()
+
+
+async def test_a_shutdown_tries_what_was_refused_once_more(
+    own_server: Server, stream: str
+) -> None:
+    """What a server refuses is left to its lease; what it takes by then is stored."""
+    bench = Rejecting("bad")
+    rules = policy(stream, lease=60.0)
+    with Raw(own_server.url) as raw:
+        async with Queue(Email, bench, url=own_server.url, policy=rules) as queue:
+            await queue.enqueue_bulk([email("bad1"), email("bad2")])
+            _fill(raw)
+            handle = queue.run()
+            await until(lambda: queue.failing is not None)
+            await until(lambda: len(bench.rejected) == 2)
+            _free(raw)
+            await handle.shutdown()
+            assert raw("XLEN", stream) == 0
+            assert raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 2
+
+
+async def test_due_jobs_need_no_room(own_server: Server, stream: str) -> None:
+    """A queue that has nothing but delayed jobs goes on in a full server."""
     bench = Bench()
     rules = policy(stream)
     with Raw(own_server.url) as raw:
         async with Queue(Email, bench, url=own_server.url, policy=rules) as queue:
             await queue.enqueue(email("delayed"), delay=0.001)
-            await queue.enqueue(email("waiting"))
             _fill(raw)
             queue.run()
-            await until(lambda: bench.done == ["waiting"])
-            assert raw("ZCARD", f"{{{stream}}}:delayed") == 1
-
-            _free(raw)
             await queue.drain()
 
-    assert bench.done == ["waiting", "delayed"]
+    assert bench.done == ["delayed"]
 
 
-async def test_what_cannot_be_handed_back_stays(
-    own_server: Server, stream: str
-) -> None:
-    """A shutdown acknowledges what ended and leaves the rest to the leases."""
+async def test_a_shutdown_needs_no_room(own_server: Server, stream: str) -> None:
+    """It acknowledges what ended, and hands the rest back, uncounted."""
     started: list[str] = []
 
     async def run(job: Email) -> None:
@@ -139,24 +246,22 @@ async def test_what_cannot_be_handed_back_stays(
             await until(lambda: len(started) == 2)
             _fill(raw)
             await handle.shutdown(grace=0.0)
-            left = [fields[b"to"] for _, fields in raw.entries(stream)]
-            (held,) = pending(raw, stream, GROUP)
+            left = [fields for _, fields in raw.entries(stream)]
+            assert not pending(raw, stream, GROUP)
 
-    assert left == [b"stays"]
-    assert held.deliveries == 1
+    assert [fields[b"to"] for fields in left] == [b"stays"]
+    assert left[0][b"_deliveries"] == b"0"
 
 
 async def test_what_was_settled_by_another_hand_is_no_outage_for_ever(
     own_server: Server, stream: str
 ) -> None:
     """A job that could not be moved, and is gone, keeps the queue failing no longer."""
-
-    async def fail(job: Email) -> None:
-        raise ValueError(job.to)
-
     with Raw(own_server.url) as raw:
-        rules = policy(stream, lease=60.0, backoff=60.0)
-        async with Queue(Email, fail, url=own_server.url, policy=rules) as queue:
+        rules = policy(stream, lease=60.0)
+        async with Queue(
+            Email, Rejecting("a"), url=own_server.url, policy=rules
+        ) as queue:
             queue.run()
             entry_id = await queue.enqueue(email())
             raw("CONFIG", "SET", "maxmemory", 1)
