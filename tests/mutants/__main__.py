@@ -21,7 +21,7 @@ from typing import Final
 
 from tests.mutants.mutant import ROOT, Mutant, mutants
 
-_PARTS: Final = ("flowd", "codegen", "examples", "schemas", "tests")
+_PARTS: Final = ("flowd", "codegen", "docs", "examples", "schemas", "tests")
 _LIMIT: Final = 300.0
 
 # Most of the time they wait for what the bug keeps from happening.
