@@ -136,9 +136,9 @@ class QueueHandle(Generic[J]):
 
     @property
     def failing(self) -> str | None:
-        """Why it takes no jobs any more; None if it does."""
+        """What of it fails, or why it has ended; None if it works and goes on."""
         if not self._stopping.is_set() and not self._main.done():
-            return None
+            return self._session.outage.of(self._stream.keys.stream)
         error = None
         if self._main.done() and not self._main.cancelled():
             error = self._main.exception()

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from flowd.address import Address
@@ -19,7 +20,7 @@ from flowd.display import printable
 from flowd.errors import GroupMissing, ServerError
 from flowd.event import Witnesses
 from flowd.lag import LoopWatch
-from flowd.outage import RECONNECT
+from flowd.outage import RECONNECT, Outage
 from flowd.stream import Stream
 
 __all__ = ["RENEWALS", "Holder", "LeaseKeeper"]
@@ -28,6 +29,7 @@ RENEWALS: Final = 4
 """Renewals per lease: one that fails still leaves time for two more."""
 
 _WATCH: Final = 0.5
+_RENEWING: Final = "renewing leases"
 
 
 class Holder:
@@ -59,6 +61,9 @@ class Holder:
         self.has_progress = False
         """Whether it may be written somewhere how far one of them is."""
 
+        self.failing = False
+        """Whether the last renewal failed; the keeper's thread notes it."""
+
         self._lost = lost
         self._loop = asyncio.get_running_loop()
 
@@ -80,6 +85,8 @@ class Holder:
             if not (hung and self._overdue(delivery, now))
         ]
         if not deliveries:
+            if self.failing:
+                await link.call("TIME")  # whether it would work again
             return
         try:
             lost = await self.stream.over(link).renew(
@@ -101,43 +108,48 @@ class Holder:
 
 
 class LeaseKeeper:
-    """The thread that renews for all queues of one event loop and server."""
+    """The thread that renews for all queues of one event loop and server.
 
-    def __init__(self, address: Address, witnesses: Witnesses) -> None:
+    It is started anew whenever it dies, and could not be started. What fails here is an
+    outage of its own: jobs run on, and may be started elsewhere too.
+    """
+
+    def __init__(self, address: Address, witnesses: Witnesses, outage: Outage) -> None:
         self._address = address
         self._witnesses = witnesses
+        self._outage = outage
         self.holders: list[Holder] = []
         """Of every queue that runs."""
 
         self._wake = threading.Event()
         self._failures = 0
-        self._ended: asyncio.Future[None] | None = None
+        self._deaths = 0
+        self._ended: asyncio.Future[str] | None = None
+        self._restart: asyncio.TimerHandle | None = None
         self._loop_watch: LoopWatch | None = None
 
     def watch(self, holder: Holder) -> None:
         """Renew for this queue from now on."""
         self.holders.append(holder)
-        if self._ended is None:
-            loop = asyncio.get_running_loop()
-            self._ended = loop.create_future()
+        if self._loop_watch is None:
             self._loop_watch = LoopWatch(self._describe, self._witnesses)
             self._loop_watch.start()
-            threading.Thread(
-                target=self._run,
-                args=(loop, self._loop_watch, self._ended),
-                name="flowd-lease",
-                daemon=True,
-            ).start()
+            self._begin(self._loop_watch)
         self._wake.set()
 
     async def unwatch(self, holder: Holder) -> None:
         """Renew no longer; the thread ends with its last queue."""
         self.holders.remove(holder)
-        if not self.holders and self._ended is not None:
-            assert self._loop_watch is not None
-            self._loop_watch.stop()
-            ended, self._ended = self._ended, None
-            self._wake.set()
+        if self.holders or self._loop_watch is None:
+            return
+        self._loop_watch.stop()
+        self._loop_watch = None
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
+        ended, self._ended = self._ended, None
+        self._wake.set()
+        if ended is not None:
             await ended
 
     def renew_soon(self) -> None:
@@ -148,29 +160,59 @@ class LeaseKeeper:
         if not self._failures:  # else it tries already, and ever more slowly
             self._wake.set()
 
+    def _begin(self, watch: LoopWatch) -> None:
+        """Start the thread."""
+        loop = asyncio.get_running_loop()
+        self._restart = None
+        self._ended = ended = loop.create_future()
+        ended.add_done_callback(self._begin_again)
+        thread = threading.Thread(
+            target=self._run, args=(loop, watch, ended), name="flowd-lease", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are as many as the system allows
+            ended.set_result(_described(error))
+
+    def _begin_again(self, ended: asyncio.Future[str]) -> None:
+        """The thread ended; if it is needed yet, it died."""
+        if self._ended is not ended or self._loop_watch is None:
+            return
+        self._deaths += 1
+        error = ServerError(f"the thread that renews them has died: {ended.result()}")
+        for holder in self.holders:
+            self._outage.begin(_RENEWING, holder.stream.keys.stream, error)
+            holder.failing = True
+        self._restart = asyncio.get_running_loop().call_later(
+            RECONNECT.delay(self._deaths), self._begin, self._loop_watch
+        )
+
     def _run(
         self,
         loop: asyncio.AbstractEventLoop,
         watch: LoopWatch,
-        ended: asyncio.Future[None],
+        ended: asyncio.Future[str],
     ) -> None:
+        why = ""
         try:
             with asyncio.Runner() as runner:
                 link = Link(self._address, name="flowd-lease")
-                self._failures = 0
-                while self._ended is ended:
-                    if runner.run(self._renew(link, watch.seen)):
-                        self._failures += 1
-                        wait = RECONNECT.delay(self._failures)
-                    else:
-                        self._failures = 0
-                        wait = self._interval()
-                    self._rest(wait, watch)
-                runner.run(link.aclose())
+                try:
+                    while self._ended is ended:
+                        if runner.run(self._renew(link, watch.seen, loop)):
+                            self._failures += 1
+                            wait = RECONNECT.delay(self._failures)
+                        else:
+                            self._failures = 0
+                            wait = self._interval()
+                        self._rest(wait, watch)
+                finally:
+                    runner.run(link.aclose())
+        except BaseException as error:  # whatever it is, the loop starts another thread
+            why = _described(error)
         finally:
-            # The queue's loop may be closed by now; then nobody waits.
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(ended.set_result, None)
+            self._failures = 0
+            _tell(loop, ended.set_result, why)
 
     def _rest(self, seconds: float, watch: LoopWatch) -> None:
         """Wait, or until somebody wakes it; meanwhile, watch the event loop."""
@@ -181,19 +223,42 @@ class LeaseKeeper:
             watch.look()
         self._wake.clear()
 
-    async def _renew(self, link: Link, loop_seen: float) -> bool:
-        """Renew for every queue in one round trip; True if the server failed.
+    async def _renew(
+        self, link: Link, loop_seen: float, loop: asyncio.AbstractEventLoop
+    ) -> bool:
+        """Renew for every queue in one round trip; True if it failed for one.
 
-        The queue's own loops say so in the log: they fail at the same time.
+        What fails for one queue, the server's fault or not, keeps none of the others.
         """
+        holders = list(self.holders)
+        results = await asyncio.gather(
+            *(holder.renew(link, loop_seen) for holder in holders),
+            return_exceptions=True,
+        )
         failed = False
-        renewals = [holder.renew(link, loop_seen) for holder in list(self.holders)]
-        for result in await asyncio.gather(*renewals, return_exceptions=True):
-            if isinstance(result, ServerError):
-                failed = True
-            elif isinstance(result, BaseException):
+        for holder, result in zip(holders, results, strict=True):
+            if isinstance(result, Exception):
+                failed = holder.failing = True
+                known = isinstance(result, ServerError)
+                error = result if known else ServerError(_described(result))
+                _tell(loop, self._fails, holder, error)
+            elif result is not None:
                 raise result
+            elif holder.failing:
+                holder.failing = False
+                _tell(loop, self._works, holder)
         return failed
+
+    def _fails(self, holder: Holder, error: ServerError) -> None:
+        """Note, in the event loop, that a queue's leases are not renewed."""
+        if holder in self.holders:
+            self._outage.begin(_RENEWING, holder.stream.keys.stream, error)
+
+    def _works(self, holder: Holder) -> None:
+        """Note, in the event loop, that they are."""
+        self._deaths = 0
+        if holder in self.holders:
+            self._outage.end(_RENEWING, holder.stream.keys.stream)
 
     def _interval(self) -> float:
         return min([h.lease for h in list(self.holders)], default=0.0) / RENEWALS
@@ -205,3 +270,15 @@ class LeaseKeeper:
                 if delivery.task is not None and delivery.task is task:
                     return f"{holder.handler} ({printable(delivery.job_id)})"
         return None
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object
+) -> None:
+    """Let the event loop do it; if it is closed by now, nobody waits."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(what, *args)

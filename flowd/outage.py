@@ -34,8 +34,9 @@ class Outage:
             self._witnesses.say(
                 logging.WARNING,
                 "outage",
-                f"{self._server} fails, trying again: {error}",
+                f"{self._server} fails, trying again: {error} ({what})",
                 server=self._server,
+                what=what,
                 error=str(error),
             )
         self._failing[what, stream] = str(error)

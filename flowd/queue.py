@@ -156,7 +156,10 @@ class Queue(Generic[J]):
 
     @property
     def failing(self) -> str | None:
-        """Why it takes no jobs just now, for a readiness probe; None if it does."""
+        """What of it fails just now, for a readiness probe; None if all of it works.
+
+        It takes no jobs, or does not settle them, or does not renew their leases.
+        """
         if self._session is not None and (
             why := self._session.outage.of(self._policy.stream)
         ):

@@ -31,9 +31,9 @@ class Session:
         self.witnesses = Witnesses()
         """Of what happens to the whole process."""
 
-        self.leases = LeaseKeeper(address, self.witnesses)
-        self.solo = Solo(self.leases.holders)
         self.outage = Outage(str(address), self.witnesses)
+        self.leases = LeaseKeeper(address, self.witnesses, self.outage)
+        self.solo = Solo(self.leases.holders)
         self.users = 0
         """How many joined and did not leave yet."""
 

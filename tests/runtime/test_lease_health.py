@@ -1,0 +1,217 @@
+"""That leases are not renewed is told, and ends by itself, whatever else works."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from flowd import Queue
+from flowd.connection import Link
+from flowd.lease import Holder
+from flowd.server import Server
+from flowd.session import Session
+from flowd.stream import Stream
+from jobs.email import Email
+from tests.raw import Raw
+from tests.runtime.expire import expire, pending
+from tests.runtime.faults import Bench, email, events, policy, until
+
+GROUP = "senders"
+LEASE = 1.0
+
+
+def renewing(records: list[logging.LogRecord]) -> list[str]:
+    """The outages that concern the leases alone."""
+    return [
+        record.getMessage()
+        for record in records
+        if vars(record).get("what") == "renewing leases"
+    ]
+
+
+def renewed(raw: Raw, stream: str) -> bool:
+    """Whether what runs has a lease that is not over."""
+    return all(each.idle < LEASE * 1000 for each in pending(raw, stream, GROUP))
+
+
+async def test_a_lease_connection_that_fails_alone_is_told(
+    own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The queue is not ready while reading works and renewing does not."""
+    caplog.set_level(logging.INFO, "flowd")
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    with Raw(own_server.url) as raw:
+        async with Queue(Email, bench, url=own_server.url, policy=rules) as queue:
+            handle = queue.run()
+            await queue.enqueue(email())
+            await until(lambda: lease_connections(raw))
+            most = raw.setting("maxclients")
+            raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
+            for each in lease_connections(raw):
+                raw("CLIENT", "KILL", "ID", each)
+            await until(lambda: queue.failing)
+            assert queue.failing == handle.failing
+            assert str(queue.failing).startswith("renewing leases fails: ")
+            assert len(renewing(caplog.records)) == 1
+            assert not handle.ended
+
+            raw("CONFIG", "SET", "maxclients", most)
+            await until(lambda: queue.failing is None)
+            expire(raw, stream, GROUP)
+            await until(lambda: renewed(raw, stream))
+            bench.gate.set()
+            await queue.drain()
+
+    assert bench.done == ["a"]
+    said = events(caplog.records)
+    assert (said.count("outage"), said.count("recovery")) == (1, 1)
+
+
+async def test_leases_that_fail_are_told_until_they_work_though_nothing_runs(
+    own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last job's end is no sign that the next one's lease will be renewed."""
+    caplog.set_level(logging.INFO, "flowd")
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    with Raw(own_server.url) as raw:
+        async with Queue(Email, bench, url=own_server.url, policy=rules) as queue:
+            queue.run()
+            await queue.enqueue(email())
+            await until(lambda: lease_connections(raw))
+            most = raw.setting("maxclients")
+            raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
+            for each in lease_connections(raw):
+                raw("CLIENT", "KILL", "ID", each)
+            await until(lambda: queue.failing)
+            bench.gate.set()
+            await queue.drain()
+            rejected = int(raw.info("rejected_connections"))
+            await until(lambda: int(raw.info("rejected_connections")) > rejected + 2)
+            assert queue.failing
+            raw("CONFIG", "SET", "maxclients", most)
+            await until(lambda: queue.failing is None)
+
+
+def lease_connections(raw: Raw) -> list[str]:
+    """The server's numbers for connections that renew."""
+    reply = raw("CLIENT", "LIST")
+    assert isinstance(reply, bytes)
+    rows = [
+        dict(w.split("=", 1) for w in r.split()) for r in reply.decode().split("\n")
+    ]
+    return [row["id"] for row in rows if row.get("name") == "flowd-lease"]
+
+
+async def test_a_lease_thread_that_cannot_start_is_started_later(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A system with too many threads is told of; once it has room, leases are kept."""
+    caplog.set_level(logging.INFO, "flowd")
+    start: Callable[[threading.Thread], None] = threading.Thread.start
+    refused: list[str] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "flowd-lease" and len(refused) < 3:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: bench.started)
+        await until(lambda: len(refused) == 3 and not queue.failing)
+        expire(raw, stream, GROUP)
+        await until(lambda: renewed(raw, stream))
+        bench.gate.set()
+        await queue.drain()
+
+    assert bench.done == ["a"]
+    assert "can't start new thread" in renewing(caplog.records)[0]
+    assert events(caplog.records).count("recovery") == 1
+
+
+@pytest.mark.parametrize("error", [SystemExit, MemoryError])
+async def test_a_lease_thread_that_dies_is_replaced(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException],
+) -> None:
+    """Whatever ends the thread is told, and the next one keeps the leases."""
+    caplog.set_level(logging.INFO, "flowd")
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: lease_connections(raw))
+        (thread,) = lease_threads()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(error)
+        )
+        await until(lambda: not thread.is_alive())
+        await until(lambda: renewing(caplog.records))
+        await until(lambda: queue.failing is None)
+        expire(raw, stream, GROUP)
+        await until(lambda: renewed(raw, stream))
+        bench.gate.set()
+        await queue.drain()
+
+    assert bench.done == ["a"]
+    assert error.__name__ in renewing(caplog.records)[0]
+    assert not lease_threads()
+
+
+def lease_threads() -> list[threading.Thread]:
+    """Those that renew."""
+    return [each for each in threading.enumerate() if each.name == "flowd-lease"]
+
+
+class Broken(Holder):
+    """A queue whose renewal raises what is no error of the server's."""
+
+    async def renew(self, link: Link, loop_seen: float) -> None:
+        """Raise."""
+        raise ValueError("no answer that flowd knows")
+
+
+async def test_what_fails_for_one_queue_keeps_no_other(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One queue's renewal may raise anything; the leases of the others are kept."""
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
+        session = Session.join(queue.address)
+        other = Stream(session.link, "broken", GROUP)
+        broken = Broken(other, "me", LEASE, lambda _: None, "handler")
+        session.leases.watch(broken)
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: bench.started)
+        await until(lambda: session.outage.of("broken"))
+        for _ in range(3):
+            expire(raw, stream, GROUP)
+            await until(lambda: renewed(raw, stream))
+        assert queue.failing is None
+        bench.gate.set()
+        await queue.drain()
+        await session.leases.unwatch(broken)
+        await session.leave()
+
+    assert "ValueError: no answer that flowd knows" in renewing(caplog.records)[0]
