@@ -78,6 +78,7 @@ class Consumer:
         self._stranded = False
         self._flowing = False
         self._promoting = False
+        self._claiming = False
         self._alarm: asyncio.TimerHandle | None = None
         self._failures: Counter[str] = Counter()
         self._tend_at = 0.0
@@ -188,6 +189,8 @@ class Consumer:
         self._flowing = len(entries) == count
         if self._promoting:
             self._tend_at = 0.0  # what was promoted has had its turn
+        if self._claiming:
+            self._claim_at = 0.0  # and so have new jobs, between two takeovers
         for entry in entries:
             self._start(entry)
 
@@ -215,15 +218,18 @@ class Consumer:
         for entry in tended.taken:
             self._start(entry)
         if stranded:
-            self._stranded = len(tended.taken) >= stranded
+            # As many as there was room for, or as large as one answer may be: look again.
+            self._stranded = bool(tended.taken)
+        self._stranded |= tended.unsorted
         self._cursor = tended.cursor
         now = time.monotonic()
+        self._claiming = tended.next_lease == 0 and bool(tended.taken)
         if takeovers and not stranded and self._claimer is not None:
             wait = max(tended.next_lease, _SOONEST)
             self._claim_at = now + min(self._claimer.interval, wait)
             if now >= self._reap_at:
                 await self._reap(now)
-        self._flowing |= tended.promoted > 0
+        self._flowing |= tended.promoted > 0 or self._claiming
         self._promoting = tended.next_due == 0
         due = _POLL if tended.next_due is None else min(tended.next_due, _POLL)
         self._tend_at = now + max(due, _SOONEST)

@@ -35,6 +35,7 @@ __all__ = [
     "envelope_number",
     "moment",
     "number",
+    "order",
     "span",
 ]
 
@@ -175,10 +176,11 @@ def envelope_number(fields: Mapping[bytes, bytes], name: bytes) -> int:
 
 def span(entry_ids: Iterable[bytes]) -> tuple[bytes, bytes]:
     """The first and the last of entry ids, as a stream orders them."""
-    ordered = [(_order(each), each) for each in entry_ids]
+    ordered = [(order(each), each) for each in entry_ids]
     return min(ordered)[1], max(ordered)[1]
 
 
-def _order(entry_id: bytes) -> tuple[int, int]:
+def order(entry_id: bytes) -> tuple[int, int]:
+    """A key that sorts entry ids as a stream orders them."""
     ms, _, seq = entry_id.partition(b"-")
     return int(ms), int(seq)

@@ -11,7 +11,7 @@ from typing import Final
 
 from flowd import scripts
 from flowd.connection import Argument, Link
-from flowd.delivery import Delivery
+from flowd.delivery import Delivery, span
 from flowd.errors import FatalError, ServerError
 from flowd.event import Witnesses
 from flowd.lease import Holder
@@ -20,6 +20,7 @@ __all__ = ["ProgressBoard"]
 
 _PAUSE: Final = 1.0
 _MOST: Final = 200
+_AT_ONCE: Final = 500
 
 
 class ProgressBoard:
@@ -83,10 +84,16 @@ class ProgressBoard:
 
     async def _write(self, unsaid: Mapping[Delivery, tuple[str, bytes]]) -> None:
         stream, consumer = self._holder.stream, self._holder.consumer
-        args: list[Argument] = [stream.group, consumer]
-        for delivery, said in unsaid.items():
-            if self._holder.held.get(delivery.entry_id) is delivery:
+        held = [
+            (delivery, said)
+            for delivery, said in unsaid.items()
+            if self._holder.held.get(delivery.entry_id) is delivery
+        ]
+        keys = [stream.keys.stream, stream.keys.progress]
+        for at in range(0, len(held), _AT_ONCE):
+            some = held[at : at + _AT_ONCE]
+            first, last = span(delivery.entry_id for delivery, _ in some)
+            args: list[Argument] = [stream.group, consumer, first, last]
+            for delivery, said in some:
                 args += (delivery.entry_id, delivery.count, *said)
-        if len(args) > 2:
-            keys = [stream.keys.stream, stream.keys.progress]
             await scripts.PROGRESS.run(self._link, keys, args)

@@ -92,6 +92,9 @@ class Tended(NamedTuple):
     listeners: int
     """How many follow what happens in the queue."""
 
+    unsorted: bool
+    """Whether own entries lost their lease: what runs of them has to be said first."""
+
 
 Settled: TypeAlias = int | bytes | ServerError
 """1 settled, 0 not ours any more, 2 deleted by somebody, a letter's id, or a refusal."""

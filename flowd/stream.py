@@ -6,14 +6,15 @@ an answer's type is what the command or the script says it is.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from flowd import scripts
 from flowd.connection import TIMEOUT, Argument, Link
-from flowd.delivery import Delivery, Entry, span
+from flowd.delivery import Delivery, Entry, order, span
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
@@ -27,7 +28,10 @@ PATIENCE: Final = 30.0
 """Seconds to wait for whole jobs, which may be large, and the way to them long."""
 
 _PROMOTED_AT_ONCE: Final = 100
+_RENEWED_AT_ONCE: Final = 1_000
 _READ_MARGIN: Final = 1.0
+T = TypeVar("T")
+
 _NOTHING: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
 
 
@@ -182,7 +186,7 @@ class Stream:
         every = [*acks, *(other.delivery for other in others)]
         first, last = span(each.entry_id for each in every)
         args: list[Argument] = [self.group, consumer, batch, int(repeated)]
-        args += (first, last, len(acks))
+        args += (first, last, len(every), len(acks))
         for delivery in acks:
             args += (delivery.entry_id, delivery.count)
         for other in others:
@@ -217,7 +221,16 @@ class Stream:
         Raises:
             ServerError: as `Link.call`.
         """
-        args: list[Argument] = [self.group, consumer, *span(each for each, _ in held)]
+        # Side by side, so that the range of a batch holds little else.
+        ordered = sorted(held, key=lambda each: order(each[0]))
+        batches = _batched(ordered, _RENEWED_AT_ONCE)
+        replies = await asyncio.gather(*(self._renew(consumer, b) for b in batches))
+        return [*chain.from_iterable(replies)]
+
+    async def _renew(
+        self, consumer: str, held: Sequence[tuple[bytes, int]]
+    ) -> list[bytes]:
+        args: list[Argument] = [self.group, consumer, held[0][0], held[-1][0]]
         for entry_id, count in held:
             args += (entry_id, count)
         lost = await scripts.RENEW.run(self._link, [self.keys.stream], args)
@@ -236,17 +249,20 @@ class Stream:
         """Promote due jobs and take over up to `takeovers` abandoned entries.
 
         Entries that Redis holds for this consumer and that are not `running` were
-        handed out in an answer that never came. They are taken once their lease is
-        over, or at once with `stranded` above 0, which says how many.
+        handed out in an answer that never came. With `stranded` above 0, which says how
+        many, they are taken, and what runs with a lost lease is renewed. Without it
+        nothing is taken over while an own entry has lost its lease (`Tended.unsorted`).
 
         Raises:
             ServerError: as `Link.call`; entries may have been handed to this consumer.
         """
         args: list[Argument] = [self.group, consumer, _ms(lease), _PROMOTED_AT_ONCE]
-        args += (takeovers, cursor, stranded, self.keys.tail, *running)
+        args += (takeovers, cursor, stranded, self.keys.tail)
+        if stranded:
+            args += running
         reply = await scripts.TEND.run(self._link, self._delayed, args)
-        promoted, next_due, cursor, next_lease, taken, listeners = cast(
-            "tuple[int, int, bytes, int, list[tuple[bytes, int, list[bytes]]], int]",
+        promoted, next_due, cursor, next_lease, taken, listeners, unsorted = cast(
+            "tuple[int, int, bytes, int, list[tuple[bytes, int, list[bytes]]], int, int]",
             reply,
         )
         return Tended(
@@ -256,6 +272,7 @@ class Stream:
             next_lease / 1000,
             [_entry(each, count, fields) for each, count, fields in taken],
             listeners,
+            unsorted == 1,
         )
 
     async def leave(self, consumer: str) -> bool:
@@ -356,6 +373,11 @@ def _added(reply: bytes) -> str | ServerError:
             return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
         case _:
             return reply.decode()
+
+
+def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Runs of up to `size` items (`itertools.batched` comes with Python 3.12)."""
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 def _ms(seconds: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final, Self
 
 from tests.raw import Raw
@@ -12,6 +13,9 @@ from tests.raw import Raw
 __all__ = ["Monitor"]
 
 _LINE: Final = re.compile(rb'[\d.]+ \[\d+ (?P<client>[^"]*)\] "(?P<command>[^"]*)"')
+
+_ROWS: Final = re.compile(rb'"XPENDING" (?:"[^"]*" ){4}"(\d+)"')
+"""XPENDING key group first last COUNT, as in the fence."""
 
 
 class Monitor:
@@ -36,15 +40,25 @@ class Monitor:
         """End the connection."""
         self._lines.__exit__()
 
+    def rows(self) -> int:
+        """How many pending entries scripts have asked for at most since the last call."""
+        asked = (_ROWS.search(line) for line in self._seen() if b" lua] " in line)
+        return sum(int(found[1]) for found in asked if found is not None)
+
     def sent(self) -> Counter[str]:
         """How often each command was sent since the last call, by its name."""
-        mark = uuid.uuid4().hex.encode()
-        with Raw(self._url) as client:
-            client("ECHO", mark)
         commands: Counter[str] = Counter()
-        while mark not in (line := self._lines.line()):
+        for line in self._seen():
             found = _LINE.match(line)
             assert found, f"MONITOR says {line!r}"
             if found["client"] != b"lua":
                 commands[found["command"].decode().upper()] += 1
         return commands
+
+    def _seen(self) -> Iterator[bytes]:
+        """What the server has seen since the last call."""
+        mark = uuid.uuid4().hex.encode()
+        with Raw(self._url) as client:
+            client("ECHO", mark)
+        while mark not in (line := self._lines.line()):
+            yield line

@@ -3,7 +3,7 @@
 -- KEYS  stream  delayed  delayed jobs  dead letters  receipts
 --       progress, if any is to be forgotten
 -- ARGV  group  consumer  batch  1 if the batch was sent before, else 0
---       first id  last id  number of acks  (id count)...
+--       first id  last id  number of items  number of acks  (id count)...
 --       then for each other item, dead letters first: verb id count n argument * n
 --         dead     (letter name, value)...
 --         requeue  delay in ms, job id, (envelope name, value)...
@@ -35,12 +35,12 @@ if ARGV[4] == '1' then
     return known[2]
   end
 end
-local counts = held(stream, group, consumer, ARGV[5], ARGV[6])
+local held = fence(stream, group, consumer, ARGV[5], ARGV[6], tonumber(ARGV[7]))
 
 local results, done = {}, {}
-local i, acks = 8, tonumber(ARGV[7])
+local i, acks = 9, tonumber(ARGV[8])
 for _ = 1, acks do
-  local ours = counts[ARGV[i]] == tonumber(ARGV[i + 1])
+  local ours = held(ARGV[i]) == tonumber(ARGV[i + 1])
   if ours then done[#done + 1] = ARGV[i] end
   results[#results + 1] = ours and 1 or 0
   i = i + 2
@@ -102,7 +102,7 @@ while i <= #ARGV do
   local last = i + 3 + n
   i = last + 1
   local result = 0
-  if counts[id] == count then
+  if held(id) == count then
     local entry = redis.call('XRANGE', stream, id, id)[1]
     local moved = 2
     if entry and verb == 'requeue' then

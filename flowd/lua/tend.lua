@@ -1,26 +1,31 @@
--- Tend a queue: promote what is due, take over what was abandoned.
+-- Maintain a queue: promote what is due, take over what was abandoned.
 --
 -- KEYS  stream  delayed  delayed jobs
 -- ARGV  group  consumer  lease in ms  promotions at most  takeovers at most  cursor
---       stranded at most  channel of the tail  id that this consumer is running...
+--       own entries to take at most  channel of the tail  id that this consumer runs...
 -- Returns { promoted, ms until the next is due or -1, cursor, ms until the next lease
---   may run out, { { id, count, fields }... }, listeners } where the entries are this
---   consumer's now.
+--   may run out, { { id, count, fields }... }, listeners, 1 if entries of this consumer
+--   have to be sorted out first } where the entries are this consumer's now.
 --
 -- One step each, because a job must never be in two places or in none, and an entry
 -- must reach the caller with the very count that fences it.
+--
+-- Bounds: 1 MB of jobs and the one that reaches it, moved or returned; 10,000 pending
+-- entries looked at for takeovers, from the cursor on. Of its own entries a consumer has
+-- no more than it may run, and those of one lost answer.
 local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local refused = other_group(stream, group)
 if refused then return refused end
 
+local bytes, most_bytes = 0, 1000000
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, ARGV[4])
 -- What is promoted takes the room of its body: behind a write that changes nothing, a
 -- server that is out of memory accepts it. Or a queue of delayed jobs alone would stop.
 if due[1] then refuse_as_replica(stream, group) end
-local refused_one = false
+local promoted, refused_one = 0, false
 for _, job in ipairs(due) do
   local body = redis.call('HGET', bodies, job)
   local added = body and redis.pcall('XADD', stream, '*', unpack(cmsgpack.unpack(body)))
@@ -28,78 +33,88 @@ for _, job in ipairs(due) do
   if refused_one then break end
   redis.call('HDEL', bodies, job)
   redis.call('ZREM', delayed, job)
+  promoted = promoted + 1
+  bytes = bytes + #(body or '')
+  if bytes >= most_bytes then break end
 end
 local next = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
 local next_due = next[2] and math.max(refused_one and 1000 or 0, next[2] - now) or -1
 
-local taken = {}
+local taken, wanted = {}, 0
+local function room() return #taken < wanted and bytes < most_bytes end
+
 -- An entry deleted while it was pending is a ghost: acknowledge it, or it stays for ever.
-local function take(id, count)
-  local entry = redis.call('XRANGE', stream, id, id)[1]
-  if entry then
-    taken[#taken + 1] = { id, count, entry[2] }
-  else
+local function take(id, count, entry)
+  if not entry then
     redis.call('XACK', stream, group, id)
+    return
+  end
+  for _, value in ipairs(entry[2]) do bytes = bytes + #value end
+  taken[#taken + 1] = { id, count, entry[2] }
+end
+
+-- Own entries that nobody runs came in an answer that never arrived; those that run and
+-- have lost their lease are renewed, because the server was away.
+local own = tonumber(ARGV[7])
+if own > 0 then
+  local running, from = {}, '-'
+  for i = 9, #ARGV do running[ARGV[i]] = true end
+  wanted = own
+  while from and room() do
+    local rows = redis.call('XPENDING', stream, group, from, '+', 1000, consumer)
+    local late = { stream, group, consumer, 0 }
+    for _, p in ipairs(rows) do
+      local id = p[1]
+      if running[id] then
+        if p[3] >= lease then late[#late + 1] = id end
+      elseif room() then
+        redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
+        take(id, p[4], redis.call('XRANGE', stream, id, id)[1])
+      end
+    end
+    if #late > 4 then
+      late[#late + 1] = 'JUSTID'
+      redis.call('XCLAIM', unpack(late))
+    end
+    from = rows[1000] and '(' .. rows[1000][1]
   end
 end
 
-local running = {}
-for i = 9, #ARGV do running[ARGV[i]] = true end
-
--- After a read whose reply was lost, the server holds entries for us that nobody runs.
-local stranded = tonumber(ARGV[7])
-if stranded > 0 then
-  for id, count in pairs(held(stream, group, consumer, '-', '+')) do
-    if #taken < stranded and not running[id] then take(id, count) end
-  end
-end
-
-local cursor, next_lease = ARGV[6], lease
+local cursor, next_lease, unsorted = ARGV[6], lease, 0
 local takeovers = tonumber(ARGV[5])
 if takeovers > 0 then
-  -- Our own leases may have run out while the server was away. XAUTOCLAIM skips no
-  -- consumer, and would raise the count of a job that is running here. What nobody runs
-  -- here was handed to a connection that only the server still believed in.
-  local from = '-'
-  while from do
-    local mine = redis.call(
-      'XPENDING', stream, group, 'IDLE', lease, from, '+', 1000, consumer)
-    for _, p in ipairs(mine) do
-      local stray = not running[p[1]]
-      if not stray or #taken < takeovers then
-        redis.call('XCLAIM', stream, group, consumer, 0, p[1], 'JUSTID')
-        if stray then take(p[1], p[4]) end
-      end
+  -- XAUTOCLAIM skips no consumer, and would raise the count of a job that runs here.
+  unsorted = #redis.call('XPENDING', stream, group, 'IDLE', lease, '-', '+', 1, consumer)
+  -- One at a time, so that what is claimed never exceeds the bytes; each look passes ten
+  -- entries at most. JUSTID leaves the count, which is raised with the entry at hand.
+  local looks = unsorted > 0 and 0 or 1000
+  wanted = #taken + takeovers
+  while looks > 0 and room() do
+    looks = looks - 1
+    local found = redis.call(
+      'XAUTOCLAIM', stream, group, consumer, lease, cursor, 'COUNT', 1, 'JUSTID')
+    cursor = found[1]
+    local id = found[2][1]
+    if id then
+      local count = redis.call('XPENDING', stream, group, id, id, 1)[1][4] + 1
+      redis.call('XCLAIM', stream, group, consumer, 0, id, 'RETRYCOUNT', count, 'JUSTID')
+      take(id, count, redis.call('XRANGE', stream, id, id)[1])
     end
-    from = mine[1000] and '(' .. mine[1000][1]
-  end
-  if #taken < takeovers then
-    local claimed = redis.call(
-      'XAUTOCLAIM', stream, group, consumer, lease, cursor, 'COUNT', takeovers - #taken)
-    cursor = claimed[1]
-    for _, entry in ipairs(claimed[2]) do
-      if entry then
-        local p = redis.call('XPENDING', stream, group, entry[1], entry[1], 1)[1]
-        taken[#taken + 1] = { entry[1], p[4], entry[2] }
-      end
-    end
-    if not claimed[3] then -- 6.2 leaves deleted entries pending, now under our name
-      for id in pairs(held(stream, group, consumer, '-', '+')) do
-        if #redis.call('XRANGE', stream, id, id) == 0 then
-          redis.call('XACK', stream, group, id)
-        end
-      end
-    end
+    if cursor == '0-0' then looks = 0 end
   end
   -- Leases are renewed at a quarter; one that is half gone belongs to a dead worker.
   local half = math.floor(lease / 2)
-  next_lease = cursor == '0-0' and half or 0
-  local suspects = redis.call('XPENDING', stream, group, 'IDLE', half, '-', '+', 100)
-  for _, p in ipairs(suspects) do
-    next_lease = math.min(next_lease, math.max(0, lease - p[3]))
+  next_lease = (cursor == '0-0' and unsorted == 0) and half or 0
+  if redis.call('XPENDING', stream, group)[1] <= 10000 then
+    local suspects = redis.call('XPENDING', stream, group, 'IDLE', half, '-', '+', 100)
+    for _, p in ipairs(suspects) do
+      next_lease = math.min(next_lease, math.max(0, lease - p[3]))
+    end
+  else
+    next_lease = math.min(next_lease, 1000) -- too many to ask: look again soon
   end
 end
 -- Without the right to ask, nobody listens.
 local listeners = redis.pcall('PUBSUB', 'NUMSUB', ARGV[8])[2] or 0
 refuse_as_replica(stream, group)
-return { #due, next_due, cursor, next_lease, taken, listeners }
+return { promoted, next_due, cursor, next_lease, taken, listeners, unsorted }

@@ -112,13 +112,11 @@ class QueueMachine(RuleBasedStateMachine):
         lost=seldom,
     )
     def tend(self, consumer: str, room: int, lost: bool) -> MultipleResults[Held]:
-        running, cursor = self.running[consumer], self.cursors[consumer]
+        cursor = self.cursors[consumer]
         tended = self.ask(
-            self.real.tend(
-                consumer, lease=LEASE, takeovers=room, cursor=cursor, running=running
-            )
+            self.real.tend(consumer, lease=LEASE, takeovers=room, cursor=cursor)
         )
-        self.model.tended(consumer, running, room, cursor, tended)
+        self.model.tended(consumer, room, cursor, tended)
         if lost:
             return multiple()
         self.cursors[consumer] = tended.cursor
@@ -139,7 +137,7 @@ class QueueMachine(RuleBasedStateMachine):
             )
         )
         self.model.recovered(consumer, running, tended.taken)
-        self.model.tended(consumer, running, 0, cursor, tended._replace(taken=[]))
+        self.model.tended(consumer, 0, cursor, tended._replace(taken=[]))
         return multiple(*self.start(consumer, tended.taken))
 
     @rule(held=st.lists(deliveries | spent, min_size=1, max_size=4))
@@ -227,6 +225,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.time_passes(1e6)
         self.running["a"] = {}
         self.cursors["a"] = b"0-0"
+        self.recover("a")
         self.tend("a", ALL, lost=False)
         self.agree()
         if self.model.waiting:

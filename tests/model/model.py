@@ -141,7 +141,6 @@ class Model:
     def tended(
         self,
         consumer: str,
-        running: Collection[bytes],
         room: int,
         cursor: bytes,
         answer: Tended,
@@ -158,23 +157,35 @@ class Model:
             assert abs(answer.next_due - soonest) < _SLACK
         else:
             assert answer.next_due is None
-        taken, after = self._take_over(consumer, running, room, cursor.decode())
+        unsorted = room > 0 and any(
+            row.hold.consumer == consumer and self._abandoned(row.hold)
+            for row in self.rows
+            if row.hold is not None
+        )
+        assert answer.unsorted == unsorted
+        looking = 0 if unsorted else room
+        taken, after = self._take_over(consumer, looking, cursor.decode())
         _same(answer.taken, taken)
         assert answer.cursor.decode() == after
-        next_lease = self._next_lease(after) if room else LEASE
+        next_lease = self._next_lease(after, unsorted=unsorted) if room else LEASE
         assert abs(answer.next_lease - next_lease) < _SLACK
 
     def recovered(
         self, consumer: str, running: Collection[bytes], answer: Sequence[Entry]
     ) -> None:
-        """What a consumer was handed in a lost answer is handed to it again, uncounted."""
-        rows = [
-            row
-            for row in self.rows
-            if row.hold is not None
-            and row.hold.consumer == consumer
-            and row.id.encode() not in running
-        ]
+        """What a consumer was handed in a lost answer is handed to it again, uncounted.
+
+        What runs and has lost its lease is renewed.
+        """
+        rows: list[Row] = []
+        for row in self.rows:
+            if row.hold is None or row.hold.consumer != consumer:
+                continue
+            if row.id.encode() not in running:
+                rows.append(row)
+                row.hold.since = self.now
+            elif self._abandoned(row.hold):
+                row.hold.since = self.now
         _same(sorted(answer, key=lambda entry: _order(entry.id.decode())), rows)
 
     def agree(self, real: Look) -> None:
@@ -229,7 +240,7 @@ class Model:
         return self.now - hold.since >= LEASE
 
     def _take_over(
-        self, consumer: str, running: Collection[bytes], room: int, cursor: str
+        self, consumer: str, room: int, cursor: str
     ) -> tuple[list[Row], str]:
         """As tend.lua and XAUTOCLAIM do: the rows, and where to look on."""
         taken: list[Row] = []
@@ -237,31 +248,21 @@ class Model:
             return taken, cursor
         held = [(row, row.hold) for row in self.rows if row.hold is not None]
         for row, hold in held:
-            if hold.consumer == consumer and self._abandoned(hold):
-                if row.id.encode() in running:
-                    hold.since = self.now
-                elif len(taken) < room:
-                    hold.since = self.now
-                    taken.append(row)
-        looks = 10 * (room - len(taken))
-        if not looks:
-            return taken, cursor
-        for row, hold in held:
             if _order(row.id) < _order(cursor):
                 continue
-            if len(taken) == room or not looks:
+            if len(taken) == room:
                 return taken, row.id
-            looks -= 1
             if self._abandoned(hold):
                 row.hold = Hold(consumer, hold.count + 1, self.now)
                 taken.append(row)
         return taken, "0-0"
 
-    def _next_lease(self, cursor: str) -> float:
+    def _next_lease(self, cursor: str, *, unsorted: bool) -> float:
         holds = [row.hold for row in self.rows if row.hold is not None]
         old = [self.now - hold.since for hold in holds]
         ends = [max(0.0, LEASE - idle) for idle in old if idle >= LEASE / 2]
-        return min([LEASE / 2 if cursor == "0-0" else 0.0, *ends])
+        ready = cursor == "0-0" and not unsorted
+        return min([LEASE / 2 if ready else 0.0, *ends])
 
 
 def _same(answer: Sequence[Entry], rows: Sequence[Row]) -> None:

@@ -14,16 +14,18 @@ from flowd.address import Address
 from flowd.connection import Link
 from flowd.delivery import Delivery, Entry
 from flowd.scripts import TEND
-from flowd.steps import Requeue
+from flowd.steps import Addition, Requeue
 from flowd.stream import Stream
 from jobs.email import Email
 from tests.model.look import look, pass_time
+from tests.monitor import Monitor
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy
 from tests.runtime.proxy import proxy_to
 
 GROUP: Final = "g"
 LEASE: Final = 1000.0
+_LARGE: Final = b"x" * 200_000
 
 
 @asynccontextmanager
@@ -67,6 +69,76 @@ async def test_a_worker_may_hold_thousands(
         assert await queue.left() == (0, 3)
 
 
+async def test_an_expired_job_behind_thousands_is_found_at_once(
+    redis_url: str, stream: str
+) -> None:
+    """One look passes 5,000 running jobs, even for a worker with one free slot."""
+    async with _jobs(redis_url, stream, 5_001) as (link, queue, entries):
+        last = entries[-1].id
+        claim = (queue.keys.stream, GROUP, "a", 0, last, "IDLE", 2_000_000, "JUSTID")
+        await link.call("XCLAIM", *claim)
+        tended = await queue.tend("b", lease=LEASE, takeovers=1, cursor=b"0-0")
+        assert [entry.id for entry in tended.taken] == [last]
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["others", "own"])
+async def test_claimed_jobs_are_bounded_in_bytes(
+    redis_url: str, stream: str, own: bool
+) -> None:
+    """One script claims a megabyte and the job that reaches it; the next call goes on."""
+    async with _jobs(redis_url, stream, 0) as (link, queue, _):
+        await asyncio.gather(*(queue.add({b"n": _LARGE}) for _ in range(12)))
+        await queue.read("a", 12)
+        await pass_time(link, queue.keys, GROUP, 1.1 * LEASE)
+        taken: list[int] = []
+        cursor, mine = b"0-0", list[bytes]()
+        while sum(taken) < 12:
+            tended = await queue.tend(
+                "a" if own else "b",
+                lease=LEASE,
+                takeovers=0 if own else 50,
+                stranded=50 if own else 0,
+                cursor=cursor,
+                running=mine,
+            )
+            cursor = tended.cursor
+            mine += [entry.id for entry in tended.taken]
+            taken.append(len(tended.taken))
+        assert taken == [5, 5, 2]
+        assert len(set(mine)) == 12
+
+
+async def test_promoted_jobs_are_bounded_in_bytes(redis_url: str, stream: str) -> None:
+    """One script promotes a megabyte and the job that reaches it; then at once the rest."""
+    async with _jobs(redis_url, stream, 0) as (_, queue, _):
+        jobs = [
+            Addition({b"n": _LARGE}, len(_LARGE), delay=0.001, job_id=str(number))
+            for number in range(12)
+        ]
+        await queue.enqueue(jobs)
+        promoted: list[int] = []
+        while sum(promoted) < 12:
+            tended = await queue.tend("a", lease=LEASE, takeovers=0, cursor=b"0-0")
+            promoted.append(tended.promoted)
+            assert (tended.next_due == 0) == (sum(promoted) < 12)
+        assert [each for each in promoted if each] == [5, 5, 2]
+
+
+async def test_a_batch_costs_the_same_beside_thousands(
+    redis_url: str, stream: str
+) -> None:
+    """Settling and renewing two jobs reads no more rows, however many lie between."""
+    async with _jobs(redis_url, stream, 3_000) as (_, queue, entries):
+        ends = [Delivery(entries[at], 0.0) for at in (0, -1)]
+        with Monitor(redis_url) as monitor:
+            assert not await queue.renew("a", [(d.entry_id, d.count) for d in ends])
+            renewing = monitor.rows()
+            assert await queue.settle("a", ends, []) == [1, 1]
+            settling = monitor.rows()
+        assert renewing <= 2 * 2 + 16 + 1
+        assert settling <= 2 * 2 + 16 + 1
+
+
 async def test_a_lost_promotion_is_one_promotion(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
@@ -94,7 +166,15 @@ async def test_a_worker_takes_none_of_its_thousands(
     async with _jobs(redis_url, stream, 1500) as (link, queue, entries):
         await pass_time(link, queue.keys, GROUP, 1.1 * LEASE)
         running = [entry.id for entry in entries]
+        tended = await queue.tend("a", lease=LEASE, takeovers=500, cursor=b"0-0")
+        assert tended.taken == []
+        assert tended.unsorted
         tended = await queue.tend(
-            "a", lease=LEASE, takeovers=500, cursor=b"0-0", running=running
+            "a",
+            lease=LEASE,
+            takeovers=0,
+            cursor=b"0-0",
+            stranded=500,
+            running=running,
         )
         assert tended.taken == []

@@ -190,9 +190,16 @@ class Walk:
         self, queue: Stream, worker: str, beliefs: Iterable[Belief]
     ) -> list[Entry]:
         running = [each.entry.id for each in beliefs]
-        tended = await queue.tend(
-            worker, lease=LEASE, takeovers=1, cursor=b"0-0", running=running
-        )
+        tended = await queue.tend(worker, lease=LEASE, takeovers=1, cursor=b"0-0")
+        if tended.unsorted:  # as the consumer's loop does
+            tended = await queue.tend(
+                worker,
+                lease=LEASE,
+                takeovers=0,
+                cursor=b"0-0",
+                stranded=1,
+                running=running,
+            )
         return tended.taken
 
     async def _expire(self, queue: Stream, look: Look) -> None:
