@@ -156,6 +156,8 @@ def _need(field: Field, examples: Examples, *, in_record: bool) -> str:
 def _notes(field: Field) -> Iterator[str]:
     if field.deprecated:
         yield _deprecation(field.deprecated)
+    if field.group:
+        yield f"from the group {_code(field.group)}"
     if field.doc:
         yield _text(field.doc).replace("\n", " ")
     if field.secret:

@@ -66,6 +66,11 @@ class Contract:
         source = self._files.get(self.module(owner.name))
         kind = type(owner).__name__.lower()
         way = self._older.get(owner.name) or (kind, owner.name)
+        if path[:1] == ("fields",) and len(path) > 1 and not isinstance(owner, Enum):
+            for field in owner.fields:
+                if field.name == path[1] and field.group:
+                    way = "group", field.group
+                    source = self._files.get(self._groups[field.group])
         return Place(source, (*way, *path)) if source else None
 
     def at(self, owner: Job | Record | Enum, *path: str | int) -> Place:
@@ -106,6 +111,15 @@ class Contract:
     @cached_property
     def _homes(self) -> Mapping[str, str]:
         return {name: module.path for module in self._modules for name in module.names}
+
+    @cached_property
+    def _groups(self) -> Mapping[str, str]:
+        """The path of the file that declares a group."""
+        return {
+            group.name: module.path
+            for module in self._modules
+            for group in module.groups
+        }
 
     @cached_property
     def _files(self) -> Mapping[str, Source]:

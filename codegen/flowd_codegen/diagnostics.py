@@ -53,6 +53,7 @@ class Code(StrEnum):
     CIRCULAR_RECORDS = "E207"
     REFERENCE = "E208"
     UNION = "E209"
+    GROUP = "E210"
 
     DEFAULT_MISFIT = "E301"
     DEFAULT_ON_OPTIONAL = "E302"

@@ -24,6 +24,7 @@ from flowd_codegen.naming import (
 from flowd_codegen.parse import LANGUAGE, TOP_KEYS
 from flowd_codegen.parse_class import ENUM_OPTIONS, JOB_OPTIONS, RECORD_OPTIONS
 from flowd_codegen.parse_field import FIELD_OPTIONS, IN_JOB, IN_RECORD, MOST_FIELDS
+from flowd_codegen.parse_group import GROUP_OPTIONS
 from flowd_codegen.parse_mapper import SIDES
 from flowd_codegen.parse_type import SCALARS
 from flowd_codegen.parse_version import LAST_VERSION, VERSION_KEY, VERSION_OPTIONS
@@ -64,6 +65,7 @@ def json_schema() -> dict[str, Json]:
             "record": table(
                 "A JSON object inside a field.", RECORD_OPTIONS, _owner("record")
             ),
+            "group": table("Fields that several have.", GROUP_OPTIONS, _owner("group")),
             "enum": {
                 **table("A set of texts.", ENUM_OPTIONS, _enum()),
                 "required": ["values"],
@@ -104,6 +106,7 @@ def _top() -> dict[str, Rules]:
         "doc": text("The docstring of the generated module."),
         "enum": named("Sets of texts, by name.", classes, ref("enum")),
         "record": named("JSON objects inside fields, by name.", classes, ref("record")),
+        "group": named("Fields to include, by name.", classes, ref("group")),
         "mapper": named(
             "Pairs of your own functions, by name.", FIELD_NAME.pattern, ref("mapper")
         ),
@@ -153,6 +156,7 @@ def _contract(kind: str) -> dict[str, Rules]:
 def _owner(kind: str) -> dict[str, Rules]:
     return {
         **_contract(kind),
+        "include": _include(),
         "version": {
             "description": "Counts the changes that not every worker can read.",
             **_version(),
@@ -178,8 +182,22 @@ def _tag(description: str) -> dict[str, Json]:
 
 def _fields(kind: str) -> dict[str, Json]:
     words = f"The fields of the {kind}, in the order in which they are written."
-    fields = named(words, FIELD_NAME.pattern, ref(f"{kind}_field"))
+    found = ref("record_field" if kind == "record" else "job_field")
+    fields = named(words, FIELD_NAME.pattern, found)
     return {**fields, "maxProperties": MOST_FIELDS}
+
+
+def _include() -> dict[str, Json]:
+    return {
+        "description": "Groups whose fields are put in front of its own.",
+        "type": "array",
+        "items": {"type": "string", "pattern": f"^{CLASS_NAME.pattern}$"},
+        "uniqueItems": True,
+    }
+
+
+def _version_options() -> dict[str, Rules]:
+    return {"include": _include(), "fields": _fields("job")}
 
 
 def _version() -> dict[str, Json]:
@@ -187,7 +205,7 @@ def _version() -> dict[str, Json]:
 
 
 def _older_version() -> dict[str, Json]:
-    declared = table("Its fields.", VERSION_OPTIONS, {"fields": _fields("job")})
+    declared = table("Its fields.", VERSION_OPTIONS, _version_options())
     following: dict[str, Json] = {
         "type": "string",
         "pattern": f"^{VERSION_KEY.pattern}$",

@@ -99,7 +99,9 @@ def member_name(text: str) -> str | None:
     return name if text.isascii() and MEMBER_NAME.fullmatch(name) else None
 
 
-_Named: TypeAlias = Literal["job", "record", "enum", "field", "mapper", "member"]
+_Named: TypeAlias = Literal[
+    "job", "record", "enum", "group", "field", "mapper", "member"
+]
 
 _CLASS: Final = (
     CLASS_NAME,
@@ -120,6 +122,7 @@ _GRAMMARS: Final = {
     "job": _CLASS,
     "record": _CLASS,
     "enum": _CLASS,
+    "group": _CLASS,
     "field": _FIELD,
     "mapper": _FIELD,
     "member": _MEMBER,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -11,12 +11,13 @@ from flowd_codegen.migrations import module_of, steps
 from flowd_codegen.naming import check_name, module_names
 from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
 from flowd_codegen.parse_default import check_defaults
+from flowd_codegen.parse_group import read_groups
 from flowd_codegen.parse_mapper import parse_mapper
 from flowd_codegen.parse_removed import check_removed, parse_removed
 from flowd_codegen.parse_union import check_unions, read_tag
 from flowd_codegen.parse_version import class_names
 from flowd_codegen.place import Place, Source
-from flowd_codegen.schema import Enum, Job, Module, Record, Removed, Schema
+from flowd_codegen.schema import Enum, Group, Job, Module, Record, Removed, Schema
 from flowd_codegen.scope import (
     Declaration,
     Kind,
@@ -31,13 +32,16 @@ from flowd_codegen.table import Table
 
 __all__ = ["LANGUAGE", "TOP_KEYS", "parse"]
 
-TOP_KEYS: Final = ("flowd", "doc", "enum", "record", "mapper", "job", "removed")
+TOP_KEYS: Final = (
+    *("flowd", "doc", "enum", "record", "group", "mapper"),
+    *("job", "removed"),
+)
 """The keys at the top of a schema file."""
 
 LANGUAGE: Final = 1
 """The version of the schema language."""
 
-_CLASSES: Final[tuple[Kind, ...]] = ("enum", "record", "job")
+_CLASSES: Final[tuple[Kind, ...]] = ("enum", "record", "group", "job")
 
 _Owner = TypeVar("_Owner", Record, Job)
 
@@ -69,8 +73,13 @@ def parse(
             files.append(_File(root, modules[source.path]))
     for file in files:
         _declare(file, scope)
+    read_groups(scope)
     for file in files:
         _read_classes(file, scope)
+    for name, group in scope.groups.items():
+        fields = scope.group_tables[name].table("fields")
+        checked = check_defaults(group.fields, fields, scope, name)
+        scope.groups[name] = replace(group, fields=checked)
     for file in files:
         _settle_defaults(file, scope)
     owners = [owner for file in files for owner in file.owners()]
@@ -85,7 +94,7 @@ def parse(
         raise SchemaErrors(report.faults)
     for warning in _warnings(files, scope):
         warn(warning)
-    return Schema(modules=tuple(file.module() for file in files))
+    return Schema(modules=tuple(file.module(scope.groups) for file in files))
 
 
 @dataclass(slots=True)
@@ -113,7 +122,7 @@ class _File:
             for old in job.older:
                 yield table.table(f"v{old.version}"), old
 
-    def module(self) -> Module:
+    def module(self, groups: Mapping[str, Group]) -> Module:
         return Module(
             path=self.root.place.source.path,
             name=self.name,
@@ -122,6 +131,9 @@ class _File:
             records=in_order([record for _, record in self.records]),
             jobs=tuple(job for _, job in self.jobs),
             removed=tuple(one for _, one in self.removed),
+            groups=tuple(
+                groups[name] for kind, name, _ in self.declared if kind == "group"
+            ),
         )
 
 
@@ -143,6 +155,8 @@ def _declare(file: _File, scope: Scope) -> None:
             file.declared.append((kind, name, table))
             check_name(name, kind, table.place.key(), root.report)
             _take(kind, name, table, scope)
+            if kind == "group":
+                scope.group_tables.setdefault(name, table)
             if kind == "record":
                 scope.tags.setdefault(name, read_tag(name, table))
             if kind == "job":
@@ -192,7 +206,7 @@ def _read_classes(file: _File, scope: Scope) -> None:
                 file.records.append((table, record))
                 if len(table.report.faults) == before:
                     scope.records.setdefault(name, record)
-            case "enum":
+            case "enum" | "group":
                 pass
 
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from flowd_codegen.diagnostics import Code, quoted, visible
 from flowd_codegen.naming import check_name, member_name, version_name
-from flowd_codegen.parse_field import WireKeys, parse_fields
+from flowd_codegen.parse_field import IN_JOB, IN_RECORD, WireKeys
+from flowd_codegen.parse_group import all_fields
 from flowd_codegen.parse_queue import QUEUE_OPTIONS, parse_queue
 from flowd_codegen.parse_version import older_versions, parse_version, version_keys
 from flowd_codegen.place import Place
@@ -29,11 +30,14 @@ __all__ = [
 ENUM_OPTIONS: Final = ("values", "doc", "reserved", "allow", "deprecated")
 """The keys of an enum's table."""
 
-RECORD_OPTIONS: Final = ("fields", "tag", "doc", "reserved", "allow", "deprecated")
+RECORD_OPTIONS: Final = (
+    *("include", "fields", "tag"),
+    *("doc", "reserved", "allow", "deprecated"),
+)
 """The keys of a record's table."""
 
 JOB_OPTIONS: Final = (
-    *("fields", "queue", "version", "oldest"),
+    *("include", "fields", "queue", "version", "oldest"),
     *("doc", "reserved", "allow", "deprecated"),
 )
 """The keys of a job's table, but for `v1`, `v2` and so on."""
@@ -135,7 +139,7 @@ def parse_record(name: str, table: Table, scope: Scope) -> Record:
     keys = WireKeys(table)
     return Record(
         name=name,
-        fields=parse_fields(table, keys, scope, in_record=True),
+        fields=all_fields(table, keys, scope, IN_RECORD),
         tag=scope.tags[name],
         reserved=keys.reserved,
         allow=_allowed(table),
@@ -155,7 +159,7 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
     older = tuple(
         Job(
             name=version_name(name, number),
-            fields=parse_fields(declared, WireKeys(declared), scope, in_record=False),
+            fields=all_fields(declared, WireKeys(declared), scope, IN_JOB),
             policy=policy,
             version=number,
             oldest=oldest,
@@ -164,7 +168,7 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
     )
     return Job(
         name=name,
-        fields=parse_fields(table, keys, scope, in_record=False),
+        fields=all_fields(table, keys, scope, IN_JOB),
         policy=policy,
         version=version,
         oldest=oldest,

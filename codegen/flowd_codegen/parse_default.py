@@ -41,7 +41,7 @@ _LONGEST_DECIMAL: Final = 1000
 
 
 def check_defaults(
-    fields: tuple[Field, ...], table: Table, scope: Scope
+    fields: tuple[Field, ...], table: Table, scope: Scope, group: str = ""
 ) -> tuple[Field, ...]:
     """Judge each default and put it into the form of `schema.Value`.
 
@@ -49,10 +49,15 @@ def check_defaults(
         fields: with their defaults as written.
         table: `[job.X.fields]` or `[record.X.fields]`, for the places.
         scope: with all enums and records.
+        group: of which the table is, whose fields are judged once for all.
     """
     judge = _Judge(scope, table.report)
     checked: list[Field] = []
     for field in fields:
+        if field.group != group:
+            theirs = scope.groups[field.group].fields
+            checked.append(next(one for one in theirs if one.name == field.name))
+            continue
         given = table.values[field.name]
         if isinstance(given, dict) and isinstance(field.default, Value):
             place = table.at(field.name).child("default")

@@ -34,12 +34,14 @@ __all__ = [
     "IN_JOB",
     "IN_RECORD",
     "MOST_FIELDS",
+    "Encodings",
     "WireKeys",
     "parse_fields",
 ]
 
 
-_Encodings: TypeAlias = Mapping[str, tuple[Encoding, ...]]
+Encodings: TypeAlias = Mapping[str, tuple[Encoding, ...]]
+"""The encodings that types may have, by their names."""
 
 MOST_FIELDS: Final = 1000
 """How many fields a job or record may have."""
@@ -63,14 +65,14 @@ _REFUSED: Final = {
     "serialize": _SIDE,
     "deserialize": _SIDE,
 }
-IN_JOB: Final[_Encodings] = {
+IN_JOB: Final[Encodings] = {
     "bool": ("text", "01"),
     "bytes": ("base64", "hex", "raw"),
     "datetime": ("rfc3339", "unix_ms"),
 }
 """The encodings of a field of a job, by its type; the first is the type's own."""
 
-IN_RECORD: Final[_Encodings] = {
+IN_RECORD: Final[Encodings] = {
     "bytes": ("base64", "hex"),
     "datetime": ("rfc3339", "unix_ms"),
 }
@@ -78,26 +80,31 @@ IN_RECORD: Final[_Encodings] = {
 
 
 def parse_fields(
-    owner: Table, keys: WireKeys, scope: Scope, *, in_record: bool
+    owner: Table,
+    keys: WireKeys,
+    scope: Scope,
+    encodings: Encodings,
+    others: Mapping[str, Place],
 ) -> tuple[Field, ...]:
-    """Read the fields of a job or record in declared order; faults are reported.
+    """Read a table's own fields in declared order; faults are reported.
 
     Args:
-        owner: `[job.X]` or `[record.X]`.
+        owner: `[job.X]`, `[record.X]` or `[group.X]`.
         keys: takes the wire keys.
         scope: the names that types and mappers may have.
-        in_record: the fields are members of a JSON object.
+        encodings: those that a type may have there.
+        others: the attributes that it has beside its own.
     """
     table = owner.table("fields")
-    if len(table.values) > MOST_FIELDS:
+    count = len(table.values) + len(others)
+    if count > MOST_FIELDS:
         table.report(
             Code.TOO_MANY_FIELDS,
             table.place.key(),
-            f"{len(table.values):,} fields, where at most {MOST_FIELDS:,} are allowed",
+            f"{count:,} fields, where at most {MOST_FIELDS:,} are allowed",
             "put some of them into a `[record.…]`",
         )
-    _check_attributes(table)
-    encodings = IN_RECORD if in_record else IN_JOB
+    _check_attributes(table, others)
     fields = (
         _field(options, name, keys, scope, encodings)
         for name, value in table.values.items()
@@ -106,8 +113,8 @@ def parse_fields(
     return tuple(field for field in fields if field)
 
 
-def _check_attributes(table: Table) -> None:
-    attributes: dict[str, Place] = {}
+def _check_attributes(table: Table, others: Mapping[str, Place]) -> None:
+    attributes = {**others}
     for name in table.values:
         place = table.at(name).key()
         check_name(name, "field", place, table.report)
@@ -137,7 +144,7 @@ def _options(name: str, value: Toml, table: Table) -> Table | None:
 
 
 def _field(
-    options: Table, name: str, keys: WireKeys, scope: Scope, encodings: _Encodings
+    options: Table, name: str, keys: WireKeys, scope: Scope, encodings: Encodings
 ) -> Field | None:
     key, aliases = keys.take(name, options)
     found = _type(options, name, scope)
@@ -216,7 +223,7 @@ def _default(options: Table, found: Type) -> Value | Factory | None:
 
 
 def _encoding(
-    options: Table, found: Type, mapper: Mapper | None, encodings: _Encodings
+    options: Table, found: Type, mapper: Mapper | None, encodings: Encodings
 ) -> Encoding | None:
     encoding = options.text("encoding")
     if encoding is None:
@@ -251,6 +258,33 @@ class WireKeys:
         self._reserved = {key: place for place, key in owner.texts("reserved")}
         for key, place in self._reserved.items():
             self._check_grammar(key, place)
+
+    def reserve_all(self, group: Table) -> None:
+        """Take over what a group reserves, for all that include it."""
+        for place, key in group.texts("reserved"):
+            self._reserved.setdefault(key, place)
+
+    def bring(self, key: str, home: Place, entry: Place) -> None:
+        """Note a key of a group's field.
+
+        Args:
+            key: the key.
+            home: of the field.
+            entry: of the group, where it is included.
+        """
+        if key in self._reserved:
+            self._report(
+                Code.WIRE_KEY_RESERVED,
+                entry,
+                f"the group has the wire key {quoted(key)}, which is reserved",
+                "old entries may hold another value under it",
+                also=(self._reserved[key], "reserved here"),
+            )
+        self._taken[key] = home
+
+    def place(self, key: str) -> Place | None:
+        """Where a key was taken first."""
+        return self._taken.get(key)
 
     @property
     def reserved(self) -> tuple[str, ...]:

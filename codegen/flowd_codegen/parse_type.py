@@ -193,12 +193,16 @@ class _TypeReader:
                 return EnumRef(word)
             case "record":
                 return RecordRef(word)
-            case "job":
+            case "job" | "group" as kind:
                 self.report(
                     Code.JOB_AS_TYPE,
                     self.place.within(start, start + len(word)),
-                    f"`{word}` is a job, not a type",
-                    "put what both share into a `[record.…]`",
+                    f"`{word}` is a {kind}, not a type",
+                    (
+                        "put what both share into a `[record.…]`"
+                        if kind == "job"
+                        else f'`include = ["{word}"]` puts in its fields'
+                    ),
                     also=(declaration.place.key(), "declared here"),
                 )
                 return None

@@ -9,6 +9,7 @@ from flowd_codegen.place import Place
 from flowd_codegen.schema import (
     DictOf,
     Field,
+    Group,
     Job,
     ListOf,
     Optional,
@@ -72,8 +73,11 @@ def check_unions(
     owners: Iterable[tuple[Table, Record | Job]], scope: Scope, report: Report
 ) -> None:
     """Report unions whose records cannot be told apart by what is on the wire."""
-    for table, owner in owners:
+    groups = ((scope.group_tables[one.name], one) for one in scope.groups.values())
+    for table, owner in (*owners, *groups):
         for field in owner.fields:
+            if field.group and not isinstance(owner, Group):
+                continue
             place = table.at("fields").child(field.name)
             for union in unions_in(field.type):
                 _check_tags(union, place, scope, report)

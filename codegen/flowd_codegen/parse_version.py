@@ -23,7 +23,7 @@ __all__ = [
 VERSION_KEY: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
 """The key of an older version in a job's table."""
 
-VERSION_OPTIONS: Final = ("fields",)
+VERSION_OPTIONS: Final = ("include", "fields")
 """The keys of an older version's table."""
 
 LAST_VERSION: Final = 999_999_999

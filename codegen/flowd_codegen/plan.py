@@ -286,4 +286,16 @@ def _policy(policy: Policy | Backoff, spell: Speller) -> Code:
 
 
 def _doc(owner: Enum | Record | Job, otherwise: str) -> str:
-    return docstring(with_deprecation(owner.doc or otherwise, owner.deprecated), 4)
+    doc = "\n\n".join([owner.doc or otherwise, *_groups(owner)])
+    return docstring(with_deprecation(doc, owner.deprecated), 4)
+
+
+def _groups(owner: Enum | Record | Job) -> Iterator[str]:
+    """A line for each group that some of the fields come from."""
+    fields = () if isinstance(owner, Enum) else owner.fields
+    names: dict[str, list[str]] = {}
+    for field in fields:
+        if field.group:
+            names.setdefault(field.group, []).append(f"`{field.attribute}`")
+    for group, attributes in names.items():
+        yield f"Of the group {group}: {', '.join(attributes)}."

@@ -21,6 +21,7 @@ __all__ = [
     "Factory",
     "Field",
     "Function",
+    "Group",
     "Job",
     "ListOf",
     "Mapper",
@@ -211,6 +212,21 @@ class Field:
     doc: str = ""
     deprecated: str | bool = False
 
+    group: str = ""
+    """The `[group.N]` that it is declared in, empty for a field of one's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """`[group.N]`: fields that jobs and records include."""
+
+    name: str
+    fields: tuple[Field, ...]
+    """Its own, without those of the groups that it includes."""
+
+    includes: tuple[str, ...] = ()
+    doc: str = ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enum:
@@ -304,6 +320,8 @@ class Module:
 
     jobs: tuple[Job, ...] = ()
     removed: tuple[Removed, ...] = ()
+    groups: tuple[Group, ...] = ()
+    """They are no classes: their fields are in the records and jobs."""
 
     @property
     def names(self) -> tuple[str, ...]:

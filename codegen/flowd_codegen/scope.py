@@ -16,6 +16,7 @@ from flowd_codegen.naming import CLASS_NAME
 from flowd_codegen.place import Place
 from flowd_codegen.schema import (
     Enum,
+    Group,
     Job,
     Mapper,
     Record,
@@ -33,7 +34,7 @@ __all__ = [
     "unused_mappers",
 ]
 
-Kind: TypeAlias = Literal["job", "record", "enum"]
+Kind: TypeAlias = Literal["job", "record", "enum", "group"]
 
 
 _Uses: TypeAlias = dict[str, dict[str, Place]]
@@ -41,7 +42,7 @@ _Uses: TypeAlias = dict[str, dict[str, Place]]
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A job, record or enum, and the place of its name."""
+    """A job, record, enum or group, and the place of its name."""
 
     kind: Kind
     place: Place
@@ -52,10 +53,12 @@ class Scope:
     """All names of all files.
 
     Attributes:
-        classes: jobs, records and enums; they share one name space.
+        classes: jobs, records, enums and groups; they share one name space.
         enums: read first, as defaults name their values.
         records: their defaults are not checked yet.
         tags: what stands for each record in a union.
+        group_tables: the tables of groups, which are read when all names are known.
+        groups: what became of them; their defaults are not checked at first.
         mappers: a name space of their own, with the place of each.
         used_mappers: names that some field asked for.
         complete: False when a file could not be parsed, so that a name that is not
@@ -66,6 +69,8 @@ class Scope:
     enums: dict[str, Enum] = field(default_factory=dict[str, Enum])
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     tags: dict[str, str] = field(default_factory=dict[str, str])
+    group_tables: dict[str, Table] = field(default_factory=dict[str, Table])
+    groups: dict[str, Group] = field(default_factory=dict[str, Group])
     mappers: dict[str, tuple[Mapper, Place]] = field(
         default_factory=dict[str, tuple[Mapper, Place]]
     )
@@ -77,7 +82,7 @@ class Scope:
         return sorted(
             name
             for name, declaration in self.classes.items()
-            if declaration.kind != "job" and CLASS_NAME.fullmatch(name)
+            if declaration.kind in ("record", "enum") and CLASS_NAME.fullmatch(name)
         )
 
 

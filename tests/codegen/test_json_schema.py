@@ -55,6 +55,7 @@ _UNSEEN: Final = {
     Code.TYPE_SYNTAX: "a pattern does not count brackets",
     Code.MAPPER_NEEDED: "the mapper's sides are declared elsewhere",
     Code.UNION: "what its members are, and their tags and fields, is said elsewhere",
+    Code.GROUP: "what a group has, and what it includes, is said elsewhere",
     Code.DEFAULT_MISFIT: "an enum's or record's values are declared elsewhere",
     Code.CONSTRAINT_IMPOSSIBLE: "the other bound is another value",
     Code.ENCODING: "whether a named mapper has both sides is said elsewhere",

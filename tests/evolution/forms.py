@@ -20,6 +20,7 @@ __all__ = ["Form", "changed", "form", "model"]
 Form: TypeAlias = dict[str, Toml]
 
 _NAMES: Final = ("a", "b", "c", "d", "e", "f", "g", "h")
+_SHARED: Final = ("a", "s", "t")
 _TEXTS: Final = ("x", "y", "z", "1", "")
 _CHOICES: Final = (0, 1, 2, 300)
 _VALUES: Final = ("x", "y", "z", "other one")
@@ -50,15 +51,16 @@ def model(form: Form) -> Schema | None:
 
 
 def form(rng: Random) -> Form:
-    """A job, three records of which one may hold the others, and an enum."""
+    """A job, three records of which one may hold the others, a group and an enum."""
     return {
+        "group": {"Shared": {"fields": _fields(rng, ("Kind", "Inner"), _SHARED)}},
         "enum": {"Kind": {"values": _members(rng, rng.randint(1, 3))}},
         "record": {
             "Inner": {"fields": _fields(rng, ("Kind",))},
             "Other": {"fields": _fields(rng, ("Kind",)), **_tag(rng)},
             "Outer": {"fields": _fields(rng, _IN_OUTER)},
         },
-        "job": {"Job": {"fields": _fields(rng, _IN_JOB)}},
+        "job": {"Job": {"fields": _fields(rng, _IN_JOB), **_included(rng)}},
     }
 
 
@@ -82,8 +84,13 @@ def _members(rng: Random, count: int) -> Toml:
     return dict(zip(rng.sample(("ONE", "TWO", "X", "Y"), count), texts, strict=True))
 
 
-def _fields(rng: Random, names: tuple[str, ...]) -> Form:
-    return {name: _field(rng, names) for name in rng.sample(_NAMES, rng.randint(1, 4))}
+def _included(rng: Random) -> Form:
+    return {"include": ["Shared"]} if rng.random() < 0.3 else {}
+
+
+def _fields(rng: Random, names: tuple[str, ...], own: tuple[str, ...] = _NAMES) -> Form:
+    count = rng.randint(1, min(4, len(own)))
+    return {name: _field(rng, names) for name in rng.sample(own, count)}
 
 
 def _field(rng: Random, names: tuple[str, ...]) -> Form:
@@ -171,6 +178,7 @@ _OWNERS: Final = (
     ("record", "Outer", _IN_OUTER),
     ("record", "Inner", ("Kind",)),
     ("record", "Other", ("Kind",)),
+    ("group", "Shared", ("Kind", "Inner")),
     ("enum", "Kind", ()),
 )
 
@@ -310,6 +318,12 @@ def _cross(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
             field["key"] = f"{free}2"
 
 
+def _include(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    """Include the group, or put its fields in its place."""
+    if owner.pop("include", None) is None:
+        owner["include"] = ["Shared"]
+
+
 def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
     fields = _table(owner, "fields")
     names = tuple(rng.sample([*fields], len(fields)))
@@ -318,5 +332,5 @@ def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
 
 _CHANGES: Final[tuple[Callable[[Random, Form, tuple[str, ...]], None], ...]] = (
     *(_add, _add, _remove, _retype, _limits, _choose),
-    *(_none, _defaults, _rename, _rename, _reorder, _retag, _cross, _cross),
+    *(_none, _defaults, _rename, _rename, _reorder, _retag, _include, _cross, _cross),
 )
