@@ -237,6 +237,10 @@ class Queue(Generic[J]):
     async def run_until_stopped(self, grace: float | None = 25.0) -> None:
         """Run until SIGTERM or SIGINT: stop reading, drain, hand back, return.
 
+        A handler that the program has for these signals is called as well, and put back
+        at the end. Threads that handlers started (`asyncio.to_thread`) cannot be cancelled:
+        this returns all the same, but Python waits for them before the process ends.
+
         Args:
             grace: seconds for running handlers; None waits for ever. A second signal
                 ends the wait.

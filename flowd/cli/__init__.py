@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from flowd.cli import completion, dlq, doctor, jobs, run, stats, tail
@@ -56,6 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A terminal of another encoding shows what it cannot as an escape.
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
+    code = 3
+    try:
+        code = _run(options)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 3
+        raise
+    finally:
+        leave: Callable[[int], None] | None = getattr(options, "leave", None)
+        if leave is not None:
+            leave(code)
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         code: int = options.command(options)
         print(end="", flush=True)

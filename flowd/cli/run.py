@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Final
 
+from flowd.cli.leave import Leaving, leave
 from flowd.cli.load import UsageError, load
 from flowd.cli.options import Commands, add_app_dir, add_command, seconds
 from flowd.cli.service import Service, Shown, find_queues
@@ -98,7 +99,8 @@ def _command(options: argparse.Namespace) -> int:
     lines.setFormatter(_Lines(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[lines])
     service = Service(queues, options.queues, burst=options.burst, shown=shown)
-    asyncio.run(until_stopped(service, options.grace))
+    options.leave = leave
+    asyncio.run(until_stopped(Leaving(service), options.grace))
     return 0
 
 
