@@ -15,6 +15,7 @@ from flowd.address import Address
 from flowd.errors import LetterNotFound, OptionError, ServerError
 from flowd.item import Item, addition_of
 from flowd.job import Job, spec_of
+from flowd.keys import clash
 from flowd.letter import Letter, read_letter
 from flowd.session import Session
 from flowd.stream import Stream
@@ -63,6 +64,9 @@ class DeadLetters(Generic[J]):
             raise OptionError(
                 "job_class", job_class, "give a job class, or both stream and group"
             )
+        if found := clash(stream, group):
+            name, rule = found
+            raise OptionError(name, stream if name == "stream" else group, rule)
         self._job_class = job_class
         self._place = (stream, group)
         self._address = Address.of(url, redis)

@@ -1,7 +1,7 @@
 """Every Redis key flowd touches.
 
-A stream keeps its plain name, the seed's wire. Its companions carry that name as hash
-tag, so that one script may touch all of them on a cluster.
+A stream keeps its plain name, the seed's wire. Its companions are in its hash slot, so
+that one script may touch all of them on a cluster.
 
     emails                    the jobs, waiting and running
     {emails}:delayed          sorted set: job id -> due time (ms, server clock)
@@ -13,25 +13,44 @@ tag, so that one script may touch all of them on a cluster.
     {emails}:key:KEY          an idempotency key -> job id
     {emails}:call:TOKEN       the ids that one call has stored, while it may repeat
     flowd:queues              set: [stream, group] of every queue that was set up
+
+What comes before the last colons depends on the stream's name, by Redis's rule: what is
+hashed is between the first `{` and the next `}`, unless nothing is; else the whole name.
+
+    emails      {emails}:     a name without a hash tag becomes one
+    {shop}:a    {shop}:a:     a name with a hash tag keeps it
+    {shop}      {shop}::      so that it shares no key with the stream `shop`
+    a}b         {#7}=a}b:     a name that fits in no tag gets a number of the same slot
 """
 
 from __future__ import annotations
 
+import binascii
 import re
+from functools import lru_cache
+from itertools import count
 from typing import Final
 
-__all__ = ["QUEUES", "Keys"]
+__all__ = ["QUEUES", "Keys", "clash"]
 
 QUEUES: Final = "flowd:queues"
 
-_HASH_TAG: Final = re.compile(r"\{[^}]+\}")
+_SLOTS: Final = 16_384
+_TAG: Final = re.compile(r"[^{]*\{([^}]+)\}(.*)", re.DOTALL)
+_NUMBERED: Final = re.compile(r"\{#\d+\}=.*", re.DOTALL)
+
+# What stands behind the tag of a companion.
+_COMPANION: Final = re.compile(
+    r".*:(?:delayed|delayed:jobs|key|call|[^:]+:(?:dlq|progress|receipts|tail))|.*:(?:key|call):.*",
+    re.DOTALL,
+)
 
 
 class Keys:
     """The keys of one stream and group."""
 
     __slots__ = (
-        "_tag",
+        "_prefix",
         "bodies",
         "dead",
         "delayed",
@@ -42,20 +61,55 @@ class Keys:
     )
 
     def __init__(self, stream: str, group: str) -> None:
-        # Redis hashes what is between the first braces; without any, the whole name.
-        self._tag = stream if _HASH_TAG.search(stream) else f"{{{stream}}}"
+        self._prefix = prefix = _prefix(stream)
+        # Without a colon of its own, a group is no other stream's beginning.
+        group = group.replace("%", "%25").replace(":", "%3A")
         self.stream = stream
-        self.delayed = f"{self._tag}:delayed"
-        self.bodies = f"{self._tag}:delayed:jobs"
-        self.dead = f"{self._tag}:{group}:dlq"
-        self.progress = f"{self._tag}:{group}:progress"
-        self.receipts = f"{self._tag}:{group}:receipts"
-        self.tail = f"{self._tag}:{group}:tail"
+        self.delayed = f"{prefix}delayed"
+        self.bodies = f"{prefix}delayed:jobs"
+        self.dead = f"{prefix}{group}:dlq"
+        self.progress = f"{prefix}{group}:progress"
+        self.receipts = f"{prefix}{group}:receipts"
+        self.tail = f"{prefix}{group}:tail"
 
     def idempotency(self, key: str) -> str:
         """Where the job id that was enqueued under `key` is remembered."""
-        return f"{self._tag}:key:{key}"
+        return f"{self._prefix}key:{key}"
 
     def receipt(self, token: str) -> str:
         """Where the ids are that a call with this token has stored."""
-        return f"{self._tag}:call:{token}"
+        return f"{self._prefix}call:{token}"
+
+
+def clash(stream: str, group: str) -> tuple[str, str] | None:
+    """Which of the two names could be a key of another queue, and why; None: neither."""
+    if group in ("key", "call"):
+        return "group", "is a word in the names of flowd's own keys; take another"
+    if stream == QUEUES:
+        return "stream", "is the key that lists the queues"
+    found = _TAG.match(stream)
+    behind = found[2] if found else stream if "}" in stream else ""
+    if _COMPANION.fullmatch(behind) or (found and behind.endswith(":")):
+        return "stream", "is named as flowd names the keys beside another stream"
+    if _NUMBERED.fullmatch(stream):
+        return "stream", "begins as flowd's own keys do"
+    return None
+
+
+def _prefix(stream: str) -> str:
+    found = _TAG.match(stream)
+    if found:
+        return f"{stream}::" if stream == f"{{{found[1]}}}" else f"{stream}:"
+    return _numbered(stream) if "}" in stream else f"{{{stream}}}:"
+
+
+@lru_cache(1_000)
+def _numbered(stream: str) -> str:
+    slot = _slot(stream)
+    number = next(each for each in count() if _slot(f"#{each}") == slot)
+    return f"{{#{number}}}={stream}:"
+
+
+def _slot(hashed: str) -> int:
+    """The slot of a cluster that Redis puts a key with this hash tag in."""
+    return binascii.crc_hqx(hashed.encode("utf-8", "surrogatepass"), 0) % _SLOTS

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from flowd.errors import OptionError
+from flowd.keys import clash
 
 __all__ = ["Backoff", "Policy"]
 
@@ -90,6 +91,9 @@ class Policy:
         for name, value in (("stream", self.stream), ("group", self.group)):
             if not value or not value.isprintable():
                 raise OptionError(name, value, "must be printable text, not empty")
+        if found := clash(self.stream, self.group):
+            name, rule = found
+            raise OptionError(name, getattr(self, name), rule)
         if not _STARTING_ID.fullmatch(self.starting_id):
             raise OptionError(
                 "starting_id", self.starting_id, "must be 0, $ or an entry id as 12-0"

@@ -340,7 +340,7 @@ class Stream:
         return await scripts.PURGE.run(self._link, keys, [letter_id, job_id]) == 1
 
     async def left(self) -> tuple[int, int]:
-        """How many entries are in the stream, and how many jobs are delayed."""
+        """How many jobs run or wait (of those that wait, one), and how many are delayed."""
         keys = [self.keys.stream, self.keys.delayed]
         entries, delayed = cast(
             "tuple[int, int]", await scripts.LEFT.run(self._link, keys, [self.group])

@@ -2,8 +2,25 @@
 --
 -- KEYS  stream  delayed
 -- ARGV  group
--- Returns { entries in the stream, delayed jobs }.
+-- Returns { jobs that run or wait, delayed jobs }. Of those that wait it counts one: who
+--   asks wants to know whether there is any.
 --
--- One step, because a job moves between the two.
-refuse_as_replica(KEYS[1], ARGV[1])
-return { redis.call('XLEN', KEYS[1]), redis.call('ZCARD', KEYS[2]) }
+-- What the group will never get is no work: entries before its beginning, or that
+-- somebody acknowledged and did not delete. Without a group, a worker that sets it up
+-- gets what is there.
+--
+-- One step, because a job moves between the places.
+local stream, delayed = KEYS[1], KEYS[2]
+local groups = redis.pcall('XINFO', 'GROUPS', stream)
+if groups.err and not groups.err:find('no such key', 1, true) then return groups end
+local work = redis.call('XLEN', stream)
+for _, g in ipairs(groups) do
+  local found = {}
+  for i = 1, #g, 2 do found[g[i]] = g[i + 1] end
+  if found.name == ARGV[1] then
+    local after = '(' .. found['last-delivered-id']
+    work = found.pending + #redis.call('XRANGE', stream, after, '+', 'COUNT', 1)
+  end
+end
+refuse_as_replica(stream, ARGV[1])
+return { work, redis.call('ZCARD', delayed) }

@@ -122,8 +122,9 @@ async def queue_view(
     return QueueView(
         stream=look.keys.stream,
         group=look.group,
-        # What is taken while we count is in neither number.
-        waiting=max(0, sizes.waiting),
+        # What is taken while we count is in neither number, and what the group will
+        # never get is no job that waits.
+        waiting=max(0, sizes.waiting) if oldest else 0,
         oldest=job_view(oldest[0], now).age if oldest else None,
         running=sizes.running,
         delayed=sizes.delayed,

@@ -97,7 +97,8 @@ class _Queue:
             not owned and silent > self._dead_after for _, owned, silent in consumers
         )
         abandoned = [each for each in silences if each > self._dead_after]
-        if waiting and not alive:
+        # What the group will never get is in the stream, and is no job that waits.
+        if waiting and not alive and await self._look.waiting(1, most=1):
             text = f"no worker reads what waits: {_jobs(waiting)}"
             self.say("wrong", text, "start one")
         if abandoned:

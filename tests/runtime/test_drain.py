@@ -113,3 +113,35 @@ async def test_a_queue_that_has_failed_is_not_waited_for(
         await queue.drain()
     with pytest.raises(WrongKeyType):
         await queue.aclose()
+
+
+@pytest.mark.parametrize("starting_id", ["$", "9999999999999-0"])
+async def test_what_the_group_never_gets_is_not_waited_for(
+    redis_url: str, raw: Raw, stream: str, starting_id: str
+) -> None:
+    """Entries from before the group's beginning are no work."""
+    raw("XADD", stream, "*", "to", "before", "subject", "x")
+    bench = Bench()
+    async with Queue(
+        Email, bench, url=redis_url, policy=policy(stream), starting_id=starting_id
+    ) as queue:
+        queue.run()
+        await queue.enqueue(email("after"), id="9999999999999-1")
+        await asyncio.wait_for(queue.drain(), 10)
+    assert bench.done == ["after"]
+    assert raw("XLEN", stream) == 1
+
+
+async def test_what_is_acknowledged_and_not_deleted_is_not_waited_for(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """An entry that another tool only acknowledged is no work."""
+    bench = Bench()
+    async with Queue(Email, bench, url=redis_url, policy=policy(stream)) as queue:
+        entry_id = await queue.enqueue(email("elsewhere"))
+        raw("XREADGROUP", "GROUP", "senders", "tool", "STREAMS", stream, ">")
+        raw("XACK", stream, "senders", entry_id)
+        queue.run()
+        await queue.enqueue(email("here"))
+        await asyncio.wait_for(queue.drain(), 10)
+    assert bench.done == ["here"]
