@@ -11,6 +11,7 @@ from typing import Final
 from flowd import wire
 from flowd.wire import CodecError
 from flowd_codegen.parse_type import INTEGERS
+from flowd_codegen.pattern import takes_all
 from flowd_codegen.schema import Encoding, Field, OneOf, Scalar, Type
 
 __all__ = ["Limits"]
@@ -20,6 +21,9 @@ _EXACT: Final = 2**53
 _NUMBERS: Final = ("int", "float", "decimal")
 _OWN: Final = ("text", "base64", "rfc3339")
 """The encodings that a type has when its field names none."""
+
+_ANY: Final = r"(?:.|\n)*"
+"""What matches every text."""
 
 _NONE: Final = ("", -math.inf, math.inf)
 
@@ -89,9 +93,9 @@ class Limits:
             return CodecError(f"shorter than {self.min_len}")
         if other.max_len > self.max_len:
             return CodecError(f"longer than {self.max_len}")
-        if self.pattern is not None and other.pattern != self.pattern:
-            return CodecError(f"does not match {self.pattern}")
-        return None
+        if self.pattern is None or takes_all(self.pattern, other.pattern or _ANY):
+            return None
+        return CodecError(f"does not match {self.pattern}")
 
     def reads(self, other: Limits, *, in_json: bool) -> bool:
         """Whether numbers under `other` are spelt so that these can be read from them."""

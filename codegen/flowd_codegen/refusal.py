@@ -18,6 +18,7 @@ from flowd import wire
 from flowd.wire import CodecError
 from flowd_codegen.fieldtypes import ENCODINGS, SCALARS
 from flowd_codegen.limits import Limits
+from flowd_codegen.same_text import json_of, texts_of
 from flowd_codegen.schema import (
     DictOf,
     Enum,
@@ -75,6 +76,7 @@ class _AnyRecord:
         return cls()
 
 
+_JSON: Final = Scalar("json")
 _LIST: Final = wire.list_of(wire.JSON)
 _OBJECT: Final = wire.dict_of(wire.JSON)
 
@@ -161,12 +163,20 @@ class Direction:
         strays = self._strays(old, new, have, want, in_json=in_json)
         if strays is None:
             own = choices_of(old, self.writer)
-            sample = own[0] if own else _sample(old, have)
+            sample = own[0] if own else _sample(old, new, have)
             return self._read(new, sample, want, in_json=in_json) or CodecError(MISREAD)
         for stray in strays:
             if refused := self._read(new, stray, want, in_json=in_json):
                 return refused
-        return want.refusal(have) if old == new else None
+        if old == new:
+            return want.refusal(have)
+        undecided = new == Scalar("str") and not choices_of(old, self.writer)
+        # Some texts that were tried match it, and no more is known.
+        return (
+            CodecError(f"does not match {want.pattern}")
+            if undecided and want.pattern
+            else None
+        )
 
     def _item(self, old: Type, new: Type) -> CodecError | None:
         if isinstance(old, Optional) and (refused := self._null(new)):
@@ -186,6 +196,10 @@ class Direction:
             return own
         if want.reads(have, in_json=in_json):
             return want.strays(have)
+        if new == Scalar("str") and old != new:
+            return texts_of(old, have, in_json=in_json)
+        if _is_open(new, want) and old != new and (new == _JSON or _is_object(old)):
+            return json_of(old, have, in_json=in_json)
         same = have.encoding == want.encoding or old == Scalar("bool")
         return [] if old == new and same else None
 
@@ -242,9 +256,21 @@ def _not_among(
     return None
 
 
-def _sample(kind: Type, have: Limits) -> wire.Json:
-    """Some value of a type, as JSON has it."""
+def _is_object(kind: Type) -> bool:
+    return isinstance(kind, DictOf | RecordRef | UnionOf)
+
+
+def _is_open(kind: Type, want: Limits) -> bool:
+    """Whether a type reads any JSON, or any object."""
+    sized = want.min_len > 0 or want.max_len < math.inf
+    return kind == _JSON or (kind == DictOf(_JSON) and not sized)
+
+
+def _sample(kind: Type, other: Type, have: Limits) -> wire.Json:
+    """Some value of a type, as JSON has it; of `json` one that `other` may refuse."""
     match kind:
+        case Scalar("json") if _is_object(other):
+            return []
         case Scalar(name):
             return _SAMPLES.get(have.encoding or name, _SAMPLES.get(name, 7))
         case ListOf():

@@ -6,14 +6,17 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
 from enum import Enum
 from random import Random
 from typing import Final
+from uuid import UUID
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from flowd import EncodeError, Job
+from flowd import EncodeError, Job, wire
 from flowd_codegen.contract import Contract
 from flowd_codegen.diff import diff
 from flowd_codegen.schema import Job as JobModel
@@ -93,6 +96,10 @@ def _same(old: object, new: object, sides: tuple[Contract, Contract]) -> bool:
         return all(_same(one, other, sides) for one, other in pairs)
     if is_table(old) and is_table(new):
         return all(_same(old[key], new[key], sides) for key in old | new)
+    if dataclasses.is_dataclass(old) and is_table(new):
+        # What was a record is the object that it was written as, and a union's tag.
+        written: dict[str, object] = old.to_json()
+        return all(new[key] == value for key, value in written.items())
     if dataclasses.is_dataclass(old):
         # A field may be of another record now, which reads the same.
         names = (type(old).__name__, type(new).__name__)
@@ -108,8 +115,31 @@ def _same(old: object, new: object, sides: tuple[Contract, Contract]) -> bool:
         # A member may have another name, but not one that is another's.
         known = old.name in type(new).__members__ or new.name in type(old).__members__
         return old.name == new.name if known else str(old) == str(new)
+    if isinstance(new, str) and not isinstance(old, str):
+        return old is None or new in _spelt(old)
+    if isinstance(old, timedelta) and isinstance(new, int):
+        return old / timedelta(milliseconds=1) == new
     # NaN does not equal itself.
     return old in (None, new) or repr(old) == repr(new)
+
+
+def _spelt(value: object) -> set[str]:
+    """The texts of a value that was of another type than str."""
+    match value:
+        case UUID():
+            return {str(value)}
+        case date():
+            return {value.isoformat()}
+        case Decimal():
+            return {f"{value:f}"}
+        case bool():
+            return {str(value).lower()}
+        case float():
+            return {wire.encode_float(value).decode()}
+        case bytes():
+            return {wire.encode_base64(value).decode(), value.hex()}
+        case _:
+            return {str(value)}
 
 
 def _meant(was: Record | JobModel, now: Record | JobModel) -> Iterator[tuple[str, str]]:
