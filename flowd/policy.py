@@ -17,7 +17,8 @@ from flowd.keys import clash
 
 __all__ = ["Backoff", "Policy"]
 
-_STARTING_ID: Final = re.compile(r"\$|\d+(-\d+)?")
+_STARTING_ID: Final = re.compile(r"\$|[0-9]{1,20}(-[0-9]{1,20})?")
+_LAST_PART: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class Policy:
         if found := clash(self.stream, self.group):
             name, rule = found
             raise OptionError(name, getattr(self, name), rule)
-        if not _STARTING_ID.fullmatch(self.starting_id):
+        if not _is_starting_id(self.starting_id):
             raise OptionError(
                 "starting_id", self.starting_id, "must be 0, $ or an entry id as 12-0"
             )
@@ -103,6 +104,13 @@ class Policy:
         if self.max_retries < 0:
             raise OptionError("max_retries", self.max_retries, "must be 0 or more")
         _seconds("claim_after", self.claim_after)
+
+
+def _is_starting_id(text: str) -> bool:
+    """Whether Redis takes it: `$`, or one or two numbers of 64 bits."""
+    if not _STARTING_ID.fullmatch(text):
+        return False
+    return text == "$" or all(int(part) <= _LAST_PART for part in text.split("-"))
 
 
 def _seconds(option: str, value: float) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Final, TypeAlias
 
 from flowd.wire.refusal import CodecError
 
-__all__ = ["Json", "with_text_keys"]
+__all__ = ["DEEPEST", "Json", "finite", "with_text_keys"]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """Any JSON value."""
 
+DEEPEST: Final = 128
+"""How deep arrays and objects may be in each other, as in Rust's serde."""
+
+_TOO_DEEP: Final = f"nested too deeply, or in a circle: more than {DEEPEST} levels"
+_CONTAINERS: Final = (list, dict)
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
 
@@ -22,15 +28,13 @@ def with_text_keys(value: Json) -> Json:
     and of `{1: "a", "1": "b"}` only one value would be.
     """
     try:
-        _check(value)
+        _check_keys(value, DEEPEST)
     except TypeError:
         raise CodecError("expected a string for every key") from None
-    except RecursionError:
-        raise CodecError("nested too deeply, or in a circle") from None
     return value
 
 
-def _check(value: Json) -> None:
+def _check_keys(value: Json, deepest: int) -> None:
     # What is written often should not cost much more: a call is for containers only.
     inner: Iterable[Json] = ()
     if isinstance(value, dict):
@@ -41,4 +45,31 @@ def _check(value: Json) -> None:
         inner = value
     for one in inner:
         if type(one) not in _LEAVES:
-            _check(one)
+            if not deepest:
+                raise CodecError(_TOO_DEEP)
+            _check_keys(one, deepest - 1)
+
+
+def finite(value: Json) -> Json:
+    """The value itself; raises CodecError where it could not be written again.
+
+    That is a number beyond every double, which Python reads as infinity, and nesting.
+    """
+    if type(value) is float or type(value) in _CONTAINERS:
+        _check_numbers(value, DEEPEST)
+    return value
+
+
+def _check_numbers(value: Json, deepest: int) -> None:
+    match value:
+        case float():
+            if not isfinite(value):
+                raise CodecError("a number beyond every float")
+        case list() | dict():
+            for one in value.values() if isinstance(value, dict) else value:
+                if type(one) is float or type(one) in _CONTAINERS:
+                    if not deepest:
+                        raise CodecError(_TOO_DEEP)
+                    _check_numbers(one, deepest - 1)
+        case _:
+            pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from math import inf
 from operator import index
 from typing import Final
 
@@ -40,24 +41,42 @@ __all__ = [
 
 # Python reads no more digits, and no sized integer has so many.
 _LONGEST: Final = 4300
+_TOO_LARGE: Final = 10**_LONGEST
+_BOOL: Final = "expected an integer, not bool"
+_DIGITS: Final = f"more than {_LONGEST:,} digits"
 _SIGNED: Final = re.compile(rb"[+-]?[0-9]+")
+_DECIMAL: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# Below it a number is far from the limit, however it is spelt.
+_SHORT: Final = 1000
 _UNSIGNED: Final = re.compile(rb"\+?[0-9]+")
 
 
 def encode_int(value: int) -> bytes:
-    """Write an integer of any size."""
-    # `b"%d" % 3.7` would write 3: `index` refuses what is not an integer.
-    return b"%d" % index(value)
+    """Write an integer of up to 4,300 digits."""
+    # `b"%d" % 3.7` would write 3: `index` refuses what is not an integer, but for True.
+    number = index(value)
+    if value is True or value is False:
+        raise CodecError(_BOOL)
+    if -_TOO_LARGE < number < _TOO_LARGE:
+        try:
+            return b"%d" % number
+        except ValueError:
+            # This program allows itself fewer.
+            pass
+    raise CodecError(_DIGITS)
 
 
 def decode_int(raw: bytes) -> int:
-    """Read an integer of any size, up to Python's own limit of 4,300 digits."""
+    """Read an integer of up to 4,300 digits."""
     if not raw.isdigit() and not _SIGNED.fullmatch(raw):
         raise CodecError("expected an integer")
-    try:
-        return int(raw)
-    except ValueError:
-        raise CodecError("an integer of too many digits") from None
+    if len(raw) <= _LONGEST or (len(raw) == _LONGEST + 1 and raw[:1] in b"+-"):
+        try:
+            return int(raw)
+        except ValueError:
+            # This program allows itself fewer.
+            pass
+    raise CodecError(_DIGITS)
 
 
 def encode_u8(value: int) -> bytes:
@@ -142,6 +161,8 @@ def decode_i64(raw: bytes) -> int:
 
 def _encode(value: int, low: int, high: int) -> bytes:
     number = index(value)
+    if value is True or value is False:
+        raise CodecError(_BOOL)
     if low <= number <= high:
         return b"%d" % number
     raise CodecError(f"not in {low}..{high}")
@@ -169,13 +190,27 @@ def encode_float(value: float) -> bytes:
     Where two spellings are equally short, Rust may take the other one: of 300,013
     doubles compared, 7 differ in the last digit. Both read as the same double.
     """
-    number = value if isinstance(value, float) else float(index(value))
+    number = value if isinstance(value, float) else exact(value)
     text = float.__repr__(number)
     if text.endswith(".0"):
         return text[:-2].encode()
     if "e" in text:
         return format(Decimal(text), "f").encode()
     return b"NaN" if text == "nan" else text.encode()
+
+
+def exact(value: int) -> float:
+    """The double that is an integer; raises CodecError where there is none."""
+    number = index(value)
+    if value is True or value is False:
+        raise CodecError(_BOOL)
+    try:
+        double = float(number)
+    except OverflowError:
+        double = inf
+    if double != number:
+        raise CodecError("no float is that integer exactly")
+    return double
 
 
 def decode_float(raw: bytes) -> float:
@@ -189,23 +224,41 @@ def decode_float(raw: bytes) -> float:
 
 
 def encode_decimal(value: Decimal) -> bytes:
-    """Write digits with all trailing zeros and no exponent; NaN and inf are refused."""
+    """Write digits with all trailing zeros and no exponent.
+
+    NaN, infinities and numbers of more than 4,300 digits, zeros included, are refused.
+    """
     if not value.is_finite():
         raise CodecError("expected a finite decimal")
-    return Decimal.__format__(value, "f").encode()
+    text = Decimal.__str__(value)
+    if "E" in text or "e" in text or len(text) > _LONGEST:
+        _check_width(value, text)
+        text = Decimal.__format__(value, "f")
+    return text.encode()
 
 
 def decode_decimal(raw: bytes) -> Decimal:
-    """Read a finite decimal."""
-    if _is_tight(raw) and raw.isascii():
-        try:
-            value = Decimal(raw.decode())
-        except InvalidOperation:
-            pass
-        else:
-            if value.is_finite():
-                return value
-    raise CodecError("expected a decimal")
+    """Read a finite decimal, with an exponent too, of up to 4,300 digits in all."""
+    if not _DECIMAL.fullmatch(raw):
+        raise CodecError("expected a decimal")
+    if len(raw) > _LONGEST:
+        raise CodecError(_DIGITS)
+    try:
+        value = Decimal(raw.decode())
+    except InvalidOperation:
+        # Its exponent is beyond Decimal's own.
+        raise CodecError(_DIGITS) from None
+    if not -_SHORT < value.adjusted() < _SHORT or len(raw) > _SHORT:
+        _check_width(value, Decimal.__str__(value))
+    return value
+
+
+def _check_width(value: Decimal, text: str) -> None:
+    """Refuse what would be spelt with too many digits; `text` is the short spelling."""
+    short = "E" in text or "e" in text
+    # It may be shorter by a few characters than this says: as strict when it is read.
+    if len(text) + (abs(value.adjusted()) if short else 0) > _LONGEST:
+        raise CodecError(_DIGITS)
 
 
 def _is_tight(raw: bytes) -> bool:

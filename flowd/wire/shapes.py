@@ -16,7 +16,7 @@ from math import inf, isfinite
 from typing import Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 from flowd.wire import numbers, text, times
-from flowd.wire.document import Json, with_text_keys
+from flowd.wire.document import Json, finite, with_text_keys
 from flowd.wire.refusal import MISSING, CodecError, inside, misfit
 
 __all__ = [
@@ -88,19 +88,36 @@ L = TypeVar("L", bound=str | int)
 
 def encode_json(value: T, shape: Shape[T]) -> bytes:
     """Write compact JSON in UTF-8; NaN and the infinities are refused."""
-    return _ENCODER.encode(shape.dump(value)).encode()
+    document = shape.dump(value)
+    try:
+        return _write(document).encode()
+    except UnicodeEncodeError:
+        raise CodecError(_SURROGATE) from None
+    except ValueError:
+        raise CodecError("NaN and infinity are not JSON") from None
+    except RecursionError:
+        raise CodecError("nested too deeply, or in a circle") from None
 
 
 def decode_json(raw: bytes, shape: Shape[T]) -> T:
     """Read JSON of that shape."""
     document = raw.decode()
     try:
-        value: Json = _DECODER.decode(document)
+        value = _read(document)
     except CodecError:
         raise
     except (ValueError, RecursionError):
         # Among them numbers of thousands of digits, and nesting beyond all measure.
         raise CodecError("expected JSON") from None
+    if b"\\ud" in raw or b"\\uD" in raw:
+        # Only an escape can name half of a pair; what is read must be writable again.
+        try:
+            _write(value).encode()
+        except UnicodeEncodeError:
+            raise CodecError(_SURROGATE) from None
+        except (ValueError, RecursionError):
+            # A number that no shape but one has a use for.
+            pass
     return shape.load(value)
 
 
@@ -247,6 +264,24 @@ _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":")
 )
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
+_SURROGATE: Final = "half of a surrogate pair, which is no text"
+
+# Half of what `json` takes for a short value is the way to these two.
+_SCAN: Final[Callable[[str, int], tuple[Json, int]]] = vars(_DECODER)["scan_once"]
+
+
+def _read(document: str) -> Json:
+    try:
+        value, end = _SCAN(document, 0)
+    except StopIteration:
+        end = -1
+    if end != len(document):
+        # White space is around it, or it is no JSON.
+        value = _DECODER.decode(document)
+    return value
+
+
+_write: Final = _ENCODER.encode
 
 
 def _integer(check: Callable[[int], bytes]) -> Shape[int]:
@@ -294,8 +329,10 @@ def _float(value: Json) -> float:
     return number
 
 
-def _json(value: Json) -> Json:
-    return value
+def _exact(value: Json) -> float:
+    """A reader rounds every number to a double; a writer is not to change one."""
+    number = _float(value)
+    return numbers.exact(value) if isinstance(value, int) else number
 
 
 BOOL: Final = _exactly(bool, "a bool")
@@ -308,9 +345,9 @@ I8: Final = _integer(numbers.encode_i8)
 I16: Final = _integer(numbers.encode_i16)
 I32: Final = _integer(numbers.encode_i32)
 I64: Final = _integer(numbers.encode_i64)
-FLOAT: Final = Shape(_float, _float)
+FLOAT: Final = Shape(_float, _exact)
 STR: Final = _exactly(str, "a string")
-JSON: Final = Shape(_json, with_text_keys)
+JSON: Final = Shape(finite, with_text_keys)
 DECIMAL: Final = _textual(numbers.encode_decimal, numbers.decode_decimal)
 UUID: Final = _textual(text.encode_uuid, text.decode_uuid)
 BASE64: Final = _textual(text.encode_base64, text.decode_base64)

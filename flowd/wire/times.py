@@ -5,6 +5,7 @@ A subclass is written as its base class would be, whatever it prints or computes
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -25,6 +26,15 @@ __all__ = [
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE: Final = timedelta(minutes=1)
 _MS: Final = timedelta(milliseconds=1)
+_YEARS: Final = "not in the years 1 to 9999"
+_FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MS
+_LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MS
+
+# What `fromisoformat` takes beyond this is another thing in every Python.
+_RFC_3339: Final = re.compile(
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    rb"(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 
 
 def encode_datetime(value: datetime) -> bytes:
@@ -32,26 +42,31 @@ def encode_datetime(value: datetime) -> bytes:
     offset = _offset(value)
     if offset % _MINUTE:
         # RFC 3339 has no offset with seconds (local mean times before 1900 have).
-        value = value.astimezone(UTC)
+        try:
+            value = value.astimezone(UTC)
+        except OverflowError:
+            raise CodecError(_YEARS) from None
     return datetime.isoformat(value).encode()
 
 
 def decode_datetime(raw: bytes) -> datetime:
-    """Read RFC 3339; digits below the microsecond are cut, no offset is refused."""
-    try:
-        value = datetime.fromisoformat(raw.decode().upper())
-    except ValueError:
-        pass
-    else:
-        if value.tzinfo is not None:
-            return value
+    """Read RFC 3339 and nothing else of ISO 8601; what is below the microsecond is cut."""
+    if _RFC_3339.fullmatch(raw):
+        try:
+            return datetime.fromisoformat(raw.decode().upper())
+        except ValueError:
+            pass
     raise CodecError("expected a date, a time and an offset (RFC 3339)")
 
 
 def encode_unix_ms(value: datetime) -> bytes:
     """Write whole milliseconds since 1970; what is finer is cut."""
     _offset(value)
-    return encode_int(datetime.__sub__(value, _EPOCH) // _MS)
+    milliseconds = datetime.__sub__(value, _EPOCH) // _MS
+    if not _FIRST <= milliseconds <= _LAST:
+        # With its offset it is in a year that no UTC has.
+        raise CodecError(_YEARS)
+    return encode_int(milliseconds)
 
 
 def decode_unix_ms(raw: bytes) -> datetime:
@@ -61,7 +76,7 @@ def decode_unix_ms(raw: bytes) -> datetime:
         return _EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:
         pass
-    raise CodecError("not in the years 1 to 9999")
+    raise CodecError(_YEARS)
 
 
 def encode_date(value: date) -> bytes:
@@ -73,7 +88,7 @@ def encode_date(value: date) -> bytes:
 
 def decode_date(raw: bytes) -> date:
     """Read `YYYY-MM-DD`; Python's other spellings are refused."""
-    if len(raw) == 10 and raw[4:8:3] == b"--":
+    if len(raw) == 10 and raw[4:8:3] == b"--" and raw.replace(b"-", b"").isdigit():
         try:
             return date.fromisoformat(raw.decode())
         except ValueError:

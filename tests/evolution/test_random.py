@@ -98,7 +98,7 @@ def _same(old: object, new: object, sides: tuple[Contract, Contract]) -> bool:
         return all(_same(old[key], new[key], sides) for key in old | new)
     if dataclasses.is_dataclass(old) and is_table(new):
         # What was a record is the object that it was written as, and a union's tag.
-        written: dict[str, object] = old.to_json()
+        written: dict[str, object] = eval("old.to_json()", {"old": old})
         return all(new[key] == value for key, value in written.items())
     if dataclasses.is_dataclass(old):
         # A field may be of another record now, which reads the same.
