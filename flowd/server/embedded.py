@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Final
 
 from flowd.errors import FatalError, Unreachable, WrongAddress
@@ -24,6 +24,7 @@ _SCHEME: Final = "embedded:"
 _RECORD: Final = "socket"
 _JOIN_PATIENCE: Final = 10.0
 _POLL: Final = 0.005
+_AGAIN: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +125,31 @@ class _Embedded:
             self.exits.enter_context(undo.pop_all())
         _log.info("serving %s; for development and programs on one machine", folder)
         self.kept[folder] = server
+        Thread(
+            target=self._revive,
+            args=(folder, server),
+            name="flowd-embedded",
+            daemon=True,
+        ).start()
         return server.socket
+
+    def _revive(self, folder: Path, server: Server) -> None:
+        """Start it again whenever it dies: others need it while its owner asks nothing."""
+        while True:
+            server.join()
+            with self.guard:
+                if self.kept.get(folder) is not server:
+                    return
+                if not server.alive:
+                    self._restart(folder, server)
+            time.sleep(_AGAIN)  # a server that dies at once must not keep a CPU busy
+
+    def _restart(self, folder: Path, server: Server) -> None:
+        _log.warning("the server of %s died; starting it again", folder)
+        try:
+            server.restart()
+        except FatalError as error:
+            _log.error("it does not start: %s", error)
 
     def close(self) -> None:
         with self.guard:

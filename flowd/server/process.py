@@ -153,6 +153,10 @@ class Server:
         """Let a paused one go on."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def join(self) -> None:
+        """Return when the process has ended, however that came."""
+        self._ended.wait()
+
     def flush(self) -> None:
         """Delete all that it holds, in every database."""
         flush(self.socket)

@@ -120,6 +120,37 @@ def test_nothing_is_left_after_exit(url: str, *, kept: bool) -> None:
     assert not Path(socket).parent.exists()
 
 
+def test_an_idle_owner_revives_its_server(url: str) -> None:
+    """A server that is killed comes back each time, with its jobs, unasked."""
+    with Opener(url) as owner:
+        socket = owner.opened()
+        for number in range(3):
+            with look_into(socket) as raw:
+                raw("CONFIG", "SET", "appendfsync", "always")
+                assert raw("LPUSH", "kept", str(number)) == number + 1
+            os.kill(pid := server_pid(socket), signal.SIGKILL)
+            assert until(lambda pid=pid: not is_running(pid))
+            with Opener(url) as other:
+                assert other.opened() == socket
+                assert server_pid(socket) != pid
+                other.exit()
+        owner.exit()
+    with Opener(url) as heir, look_into(heir.opened()) as raw:
+        assert raw("LLEN", "kept") == 3
+
+
+def test_an_owner_that_ends_leaves_no_server_behind(url: str) -> None:
+    """Its server is not revived when it is stopped on purpose, or as its owner ends."""
+    with Opener(url) as owner:
+        socket = owner.opened()
+        os.kill(server_pid(socket), signal.SIGKILL)
+        owner.exit()
+    assert not listens(socket)
+    with Opener(url) as heir:
+        assert listens(heir.opened())
+        heir.exit()
+
+
 @linux_only
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_killed_owner_leaves_no_orphan(url: str, temp: str, *, kept: bool) -> None:
