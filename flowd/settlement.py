@@ -21,6 +21,7 @@ from flowd.apart import Apart, Ending
 from flowd.delivery import Delivery
 from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.event import Witnesses
+from flowd.job import weight
 from flowd.lease import Holder
 from flowd.letter import letter_fields
 from flowd.outage import RECONNECT, Outage
@@ -30,6 +31,7 @@ from flowd.stream import Stream
 __all__ = ["Ending", "Settlement"]
 
 _BATCH: Final = 500
+_BATCH_BYTES: Final = 1_000_000
 _LATER: Final = 60.0
 
 
@@ -81,11 +83,10 @@ class Settlement:
         try:
             while True:
                 await self._wake.wait()
-                batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
+                batch = self._next_batch()
                 if not self._ready:
                     self._wake.clear()
                 self._under_way = len(batch)
-                batch.sort(key=_order)
                 results = await self._answer(batch)
                 self._under_way = 0
                 self._conclude(batch, results)
@@ -98,6 +99,21 @@ class Settlement:
         while len(self):
             self._idle.clear()
             await self._idle.wait()
+
+    def _next_batch(self) -> list[Ending]:
+        """Take what goes in one step: acks first, then up to 1 MB of jobs that move."""
+        batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
+        batch.sort(key=_order)
+        if isinstance(batch[-1][1], outcome.Ack):
+            return batch
+        size = 0
+        for number, (delivery, end) in enumerate(batch, 1):
+            if not isinstance(end, outcome.Ack):
+                size += weight(delivery.fields)
+            if size >= _BATCH_BYTES:
+                self._ready[:0] = batch[number:]
+                return batch[:number]
+        return batch
 
     async def _answer(self, batch: Sequence[Ending]) -> Sequence[Settled]:
         """Send a batch until it is answered; a result for each.

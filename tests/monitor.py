@@ -45,6 +45,16 @@ class Monitor:
         asked = (_ROWS.search(line) for line in self._seen() if b" lua] " in line)
         return sum(int(found[1]) for found in asked if found is not None)
 
+    def moved(self) -> list[int]:
+        """How many entries each script has added since the last call."""
+        added: list[int] = []
+        for line in self._seen():
+            if b" lua] " not in line:
+                added.append(0)
+            elif b'"XADD"' in line and added:
+                added[-1] += 1
+        return added
+
     def sent(self) -> Counter[str]:
         """How often each command was sent since the last call, by its name."""
         commands: Counter[str] = Counter()

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from flowd import Item, Queue
+from flowd import Item, Queue, Reject
 from jobs.email import Email
 from tests.monitor import Monitor
 from tests.raw import Raw
-from tests.runtime.faults import Bench, email, until
+from tests.runtime.faults import Bench, email, policy, until
 
 JOBS = 1_000
 SETUP = 30
@@ -68,6 +68,29 @@ async def test_jobs_are_read_and_settled_in_batches(
     for command in ("xpending", "xack", "xdel"):
         assert 0 < raw.calls(command) <= batches + SETUP, command
     assert raw.calls("xadd") == raw.calls("xrange") == 0
+
+
+async def test_large_jobs_that_fail_are_settled_in_several_steps(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A step moves a megabyte of jobs and the one that reaches it, however many failed."""
+    ready = asyncio.Barrier(12)
+
+    async def fail(_: Email) -> None:
+        await ready.wait()
+        raise Reject("no")
+
+    async with Queue(
+        Email, fail, url=redis_url, policy=policy(stream), concurrency=12
+    ) as queue:
+        large = Email(to="a", subject="hi", body="x" * 200_000)
+        await queue.enqueue_bulk(large for _ in range(12))
+        with Monitor(redis_url) as monitor:
+            queue.run()
+            await queue.drain()
+            steps = [batch for batch in monitor.moved() if batch]
+    assert sum(steps) == 12
+    assert max(steps) == 5
 
 
 async def test_nothing_is_left_of_a_job(redis_url: str, raw: Raw, stream: str) -> None:
