@@ -69,6 +69,7 @@ class Delivery:
         "attempt",
         "cancelled",
         "count",
+        "counted",
         "deadline",
         "deliveries",
         "entry_id",
@@ -93,6 +94,9 @@ class Delivery:
 
         self.cancelled: Literal["", "timeout", "lost", "shutdown"] = ""
         """Why flowd cancelled the handler; empty if it did not."""
+
+        self.counted = True
+        """Whether `count` has this delivery in it; not while a suspect waits."""
 
         self.attempt = 1
         self.deliveries = self.count
@@ -132,8 +136,19 @@ class Delivery:
             b"_id": self.job_id.encode(),
             b"_at": self.enqueued_ms,
             b"_attempt": b"%d" % (self.attempt + failed),
-            b"_deliveries": b"%d" % (self.deliveries - (not failed)),
+            b"_deliveries": b"%d" % (self.deliveries - (self.counted and not failed)),
         }
+
+    def recounted(self, counted: bool) -> Delivery:
+        """The same entry, held with a count that has this delivery in it or not."""
+        count = self.count + counted - self.counted
+        again = Delivery(
+            Entry(self.entry_id, count, self.fields, self.size), self.held_since
+        )
+        again.counted = counted
+        again.attempt = self.attempt
+        again.deliveries = self.deliveries + counted - self.counted
+        return again
 
     @property
     def crashes(self) -> int:

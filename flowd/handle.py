@@ -214,17 +214,12 @@ class QueueHandle(Generic[J]):
             text = f"was taken over; it was handed out {delivery.count} times"
             self._witnesses.say(logging.INFO, "takeover", text, delivery)
         solo = self._session.solo
-        if self._stopping.is_set() or solo.busy:
+        if self._stopping.is_set():
             self._settlement.add(delivery, self._worker.hand_back(delivery))
         elif self._worker.must_be_alone(delivery):
-            solo.admit(
-                delivery,
-                start=lambda: self._worker.start(delivery),
-                give_up=lambda: self._settlement.add(
-                    delivery, self._worker.hand_back(delivery, self._holder.lease)
-                ),
-                patience=self._holder.lease,
-            )
+            solo.admit(delivery, self._holder, self._worker.start)
+        elif solo.busy:
+            self._settlement.add(delivery, self._worker.hand_back(delivery))
         else:
             self._worker.start(delivery)
 
@@ -275,9 +270,8 @@ class QueueHandle(Generic[J]):
                     self.stop(grace=0.0)
             self._consumer.stop()
             await asyncio.wait([reading])
-            for delivery in list(self._holder.held.values()):
-                if self._session.solo.withdraw(delivery):
-                    self._settlement.add(delivery, self._worker.hand_back(delivery))
+            for delivery in await self._session.solo.withdraw_all(self._holder):
+                self._settlement.add(delivery, self._worker.hand_back(delivery))
             await self._drain()
             await self._within(_SETTLING, self._settlement.flushed(), settling)
             await self._within(_SETTLING, self._announcer.finish())

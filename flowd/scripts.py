@@ -18,6 +18,7 @@ __all__ = [
     "LOOK",
     "PROGRESS",
     "PURGE",
+    "RECOUNT",
     "REDRIVE",
     "RENEW",
     "SETTLE",
@@ -72,6 +73,7 @@ LEFT: Final = Script("left", "fence")
 LOOK: Final = Script("look")
 PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")
+RECOUNT: Final = Script("recount", "fence", often=False)
 REDRIVE: Final = Script("redrive", "only_group")
 RENEW: Final = Script("renew", "fence")
 SETTLE: Final = Script("settle", "fence", "only_group")

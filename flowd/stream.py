@@ -15,7 +15,13 @@ from typing import Final, TypeVar, cast
 from flowd import scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.delivery import Delivery, Entry, order, span
-from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
+from flowd.errors import (
+    AccessDenied,
+    GroupMissing,
+    OutcomeUnknown,
+    ServerError,
+    WrongKeyType,
+)
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
 from flowd.refusal import refusal
@@ -234,6 +240,25 @@ class Stream:
         for entry_id, count in held:
             args += (entry_id, count)
         lost = await scripts.RENEW.run(self._link, [self.keys.stream], args)
+        return cast("list[bytes]", lost)
+
+    async def recount(
+        self, consumer: str, held: Sequence[tuple[bytes, int, int]]
+    ) -> list[bytes]:
+        """Change counts: (entry id, delivery count, count from now on).
+
+        Returns the ids that are lost. Repeating the call is safe.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        args: list[Argument] = [self.group, consumer]
+        for each in held:
+            args += each
+        try:
+            lost = await scripts.RECOUNT.run(self._link, [self.keys.stream], args)
+        except GroupMissing:
+            return [entry_id for entry_id, _, _ in held]
         return cast("list[bytes]", lost)
 
     async def tend(

@@ -151,6 +151,18 @@ class QueueMachine(RuleBasedStateMachine):
             for entry_id in lost:
                 self.forget(consumer, leases[entry_id])
 
+    @rule(target=deliveries, held=consumes(deliveries), counted=st.booleans())
+    def recount(self, held: Held, counted: bool) -> Held:
+        """As a suspect that waits, and as one whose turn has come."""
+        consumer, delivery = held
+        new = delivery.recounted(counted)
+        change = (delivery.entry_id, delivery.count, new.count)
+        lost = self.ask(self.real.recount(consumer, [change]))
+        assert bool(lost) == (not self.model.recounted(consumer, *change))
+        if self.running[consumer].get(delivery.entry_id) is delivery and not lost:
+            self.running[consumer][delivery.entry_id] = new
+        return Held(consumer, new)
+
     @rule(
         target=spent,
         held=st.lists(consumes(deliveries), min_size=1, max_size=3),

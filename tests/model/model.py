@@ -85,6 +85,15 @@ class Model:
                 row.hold = Hold(consumer, count, self.now)
         assert len(lost) <= len(held)
 
+    def recounted(self, consumer: str, entry_id: bytes, old: int, new: int) -> bool:
+        """Who owns an entry says whether its delivery counts."""
+        row = self._owned(consumer, entry_id, old) or self._owned(
+            consumer, entry_id, new
+        )
+        if row is not None:
+            row.hold = Hold(consumer, new, self.now)
+        return row is not None
+
     def acked(self, consumer: str, held: tuple[bytes, int], answer: Settled) -> None:
         """Who owns an entry ends its job."""
         row = self._owned(consumer, *held)
@@ -111,7 +120,7 @@ class Model:
         assert answer == 1
         job.moved = job.counted = True
         job.attempt += failed
-        job.deliveries += count - (not failed)
+        job.deliveries += count - (item.delivery.counted and not failed)
         if item.delay:
             self._delay(job, item.delay)
         else:

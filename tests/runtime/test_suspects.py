@@ -13,7 +13,9 @@ import pytest
 from flowd import Claimer, Policy, Queue
 from jobs.email import Email
 from tests.raw import Raw
+from tests.runtime.expire import pending
 from tests.runtime.faults import until
+from tests.runtime.proxy import proxy_to
 
 LEASE = 2.0
 
@@ -21,11 +23,13 @@ LEASE = 2.0
 class Stage:
     """A queue whose handlers begin when they may and end when they are told."""
 
-    def __init__(self, url: str, policy: Policy) -> None:
+    def __init__(self, url: str, policy: Policy, concurrency: int) -> None:
         self.begun: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.changed = asyncio.Event()
-        self.queue = Queue(Email, self._play, url=url, policy=policy)
+        self.queue = Queue(
+            Email, self._play, url=url, policy=policy, concurrency=concurrency
+        )
 
     async def _play(self, email: Email) -> None:
         self.begun.append(email.to)
@@ -46,10 +50,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(url: str, stream: str, lease: float = LEASE) -> AsyncGenerator[Stage]:
+async def staged(
+    url: str, stream: str, lease: float = LEASE, concurrency: int = 10
+) -> AsyncGenerator[Stage]:
     """A stage on a stream of the test's own."""
     policy = replace(Email.SPEC.policy, stream=stream, claim_after=lease)
-    stage = Stage(url, policy)
+    stage = Stage(url, policy, concurrency)
     async with stage.queue:
         yield stage
 
@@ -59,11 +65,13 @@ async def enqueue(stage: Stage, *names: str) -> None:
     await stage.queue.enqueue_bulk(Email(to=name, subject="") for name in names)
 
 
-def abandon(raw: Raw, stream: str, deliveries: int) -> None:
+def abandon(
+    raw: Raw, stream: str, deliveries: int, idle: int = int(LEASE * 1000) + 1
+) -> None:
     """Hand what waits to a consumer that has died so many times."""
     raw("XREADGROUP", "GROUP", "senders", "ghost", "STREAMS", stream, ">")
     for entry_id, _ in raw.entries(stream):
-        lost = ("IDLE", int(LEASE * 1000) + 1, "RETRYCOUNT", deliveries)
+        lost = ("IDLE", idle, "RETRYCOUNT", deliveries)
         raw("XCLAIM", stream, "senders", "ghost", 0, entry_id, *lost)
 
 
@@ -89,18 +97,61 @@ async def test_a_suspect_waits_for_the_others(
 async def test_two_suspects_do_not_run_together(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """The second is handed back uncounted while the first runs."""
+    """The second waits while the first runs; nothing is put back and read again."""
     async with staged(redis_url, stream) as stage:
         await enqueue(stage, "one", "two")
         abandon(raw, stream, 2)
+        before = raw.calls("xadd")
         stage.queue.run()
         await stage.until("one")
-        (fields,) = await _put_back(raw, stream)
-        assert fields[b"_deliveries"] == b"2"
-        assert fields[b"_attempt"] == b"1"
+        first, second = pending(raw, stream, "senders")
+        assert (first.deliveries, second.deliveries) == (3, 2)
         stage.end("one", "two")
         await stage.until("one", "two")
         await stage.queue.drain()
+        assert raw.calls("xadd") == before
+
+
+async def test_many_suspects_are_delivered_once_each(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A worker that died twice with many jobs leaves work that is linear in them."""
+    number = 60
+    async with staged(redis_url, stream, lease=60.0) as stage:
+        names = [str(each) for each in range(number)]
+        await enqueue(stage, *names)
+        fields = [each for _, each in raw.entries(stream)]
+        raw("XTRIM", stream, "MAXLEN", 0)
+        for each in fields:
+            told = {**each, b"_attempt": b"1", b"_deliveries": b"2"}
+            raw("XADD", stream, "*", *(word for pair in told.items() for word in pair))
+        before = raw.calls("xadd")
+        stage.end(*names)
+        stage.queue.run()
+        await stage.until(*names)
+        await stage.queue.drain()
+        assert raw.calls("xadd") == before
+        assert raw.calls("xclaim") <= 2 * number + 10
+
+
+async def test_a_suspect_that_waits_is_not_hit_by_a_death(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Only the one that ran counts the death of its worker; those that wait do not."""
+    async with staged(redis_url, stream, lease=60.0) as stage:
+        await enqueue(stage, "killer", "one", "two")
+        abandon(raw, stream, 2, idle=60_001)
+        handle = stage.queue.run()
+        await until(lambda: stage.begun, within=25.0)
+        # As it would look to another worker, had this one died here.
+        held = pending(raw, stream, "senders")
+        for each in held:
+            raw("XCLAIM", stream, "senders", "next", 0, each.id)
+        held = pending(raw, stream, "senders")
+        assert [each.deliveries for each in held] == [4, 3, 3]
+        stage.end("killer")
+        await handle.shutdown()
+        assert stage.begun == ["killer"]
 
 
 async def test_all_queues_of_a_process_make_room(
@@ -128,21 +179,91 @@ async def test_all_queues_of_a_process_make_room(
         await other.queue.drain()
 
 
-async def test_who_does_not_get_its_turn_is_handed_back(
+async def test_a_suspect_starts_after_its_lease_at_the_latest(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """If the others run on for a lease, the suspect comes back later, uncounted."""
+    """If the others run on for a lease, it runs beside them, and keeps new ones away."""
     async with staged(redis_url, stream, lease=0.2) as stage:
         await enqueue(stage, "suspect")
         abandon(raw, stream, 2)
         await enqueue(stage, "long")
         stage.queue.run()
         await stage.until("long")
-        await until(lambda: raw("ZCARD", f"{{{stream}}}:delayed") == 1)
-        assert stage.begun == ["long"]
-        stage.end("long", "suspect")
         await stage.until("long", "suspect")
+        assert raw("ZCARD", f"{{{stream}}}:delayed") == 0
+        stage.end("long", "suspect")
         await stage.queue.drain()
+
+
+async def test_suspects_start_one_lease_apart_at_the_latest(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Jobs that never end, and suspects that never end, stop no suspect behind them."""
+    async with staged(redis_url, stream, lease=0.2) as stage:
+        names = ("one", "two", "three")
+        await enqueue(stage, *names)
+        abandon(raw, stream, 2)
+        await enqueue(stage, "long")
+        stage.queue.run()
+        await stage.until("long")
+        await stage.until("long", *names)
+        stage.end("long", *names)
+        await stage.queue.drain()
+        assert stage.begun == ["long", *names]
+
+
+async def test_a_suspect_that_does_not_end_stops_no_worker(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """After ten leases other jobs begin again."""
+    async with staged(redis_url, stream, lease=0.2) as stage:
+        await enqueue(stage, "suspect")
+        abandon(raw, stream, 2)
+        stage.queue.run()
+        await stage.until("suspect")
+        await enqueue(stage, "other")
+        await stage.until("suspect", "other")
+        stage.end("suspect", "other")
+        await stage.queue.drain()
+
+
+@pytest.mark.parametrize("suspects", [1, 3])
+async def test_suspects_start_under_a_steady_supply_of_long_jobs(
+    redis_url: str, raw: Raw, stream: str, suspects: int
+) -> None:
+    """Two processes whose jobs outlast the lease, with more waiting: suspects run."""
+    names = [f"s{number}" for number in range(suspects)]
+    longs = [str(number) for number in range(50)]
+    # Another address is another process, as far as a session can tell.
+    async with (
+        staged(redis_url, stream, lease=0.2, concurrency=3) as one,
+        proxy_to(redis_url) as proxy,
+        staged(proxy.url, stream, lease=0.2, concurrency=3) as two,
+    ):
+        await enqueue(one, *names)
+        abandon(raw, stream, 2)
+        await enqueue(one, *longs)
+        one.end(*names)
+        two.end(*names)
+
+        def begun() -> list[str]:
+            return sorted(n for n in one.begun + two.begun if n.startswith("s"))
+
+        async def turn_over() -> None:
+            """End jobs after three leases, so that slots are free from time to time."""
+            while True:
+                await asyncio.sleep(0.6)
+                for stage in (one, two):
+                    stage.end(*stage.begun)
+
+        turning = asyncio.create_task(turn_over())
+        one.queue.run()
+        two.queue.run()
+        await until(lambda: begun() == names)
+        turning.cancel()
+        for stage in (one, two):
+            stage.end(*longs)
+        await one.queue.drain()
 
 
 @pytest.mark.parametrize("ends", ["by its lease", "by a shutdown"])
@@ -239,13 +360,3 @@ async def test_a_convict_needs_no_room(redis_url: str, raw: Raw, stream: str) ->
 
 async def _taken_over(raw: Raw, stream: str) -> None:
     await until(lambda: not raw("XPENDING", stream, "senders", "-", "+", 9, "ghost"))
-
-
-async def _put_back(raw: Raw, stream: str) -> list[dict[bytes, bytes]]:
-    """The entries that were handed back, once there is one."""
-
-    def waiting() -> list[dict[bytes, bytes]]:
-        return [each for _, each in raw.entries(stream) if b"_deliveries" in each]
-
-    await until(waiting)
-    return waiting()
