@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from flowd.delivery import Delivery
-from flowd.errors import FatalError, ServerError
+from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.lease import Holder
 from flowd.outage import RECONNECT
 
@@ -235,7 +235,7 @@ class Solo:
             try:
                 lost = set(await holder.stream.recount(holder.consumer, counts))
                 break
-            except FatalError:  # the queue's own loops meet it as well, and end it
+            except (FatalError, GroupMissing):  # the queue's own loops meet it as well
                 lost = {entry_id for entry_id, _, _ in counts}
                 break
             except ServerError:

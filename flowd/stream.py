@@ -15,13 +15,7 @@ from typing import Final, TypeVar, cast
 from flowd import scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.delivery import Delivery, Entry, order, span
-from flowd.errors import (
-    AccessDenied,
-    GroupMissing,
-    OutcomeUnknown,
-    ServerError,
-    WrongKeyType,
-)
+from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
 from flowd.refusal import refusal
@@ -173,17 +167,9 @@ class Stream:
     ) -> list[Settled]:
         """End deliveries in one step; one result for each, acks first.
 
-        What was reported of their progress ends with them, if told to forget it.
-
-        Args:
-            consumer: who holds them.
-            acks: those that are done.
-            others: what becomes of the others, dead letters first: a full server refuses
-                them only as long as nothing was written.
-            batch: the number of this call among the consumer's.
-            repeated: whether the same call was sent before and its answer was lost; if
-                it was carried out, and was the consumer's last, its results come again.
-            forget_progress: whether progress may be stored.
+        What was reported of their progress ends with them, if told to forget it. Among
+        `others` dead letters come first: a full server refuses only a first write. The
+        results of `batch`, the consumer's last, come again if it is `repeated`.
 
         Raises:
             StreamShared: another group reads the stream; nothing was settled.
@@ -245,20 +231,14 @@ class Stream:
     async def recount(
         self, consumer: str, held: Sequence[tuple[bytes, int, int]]
     ) -> list[bytes]:
-        """Change counts: (entry id, delivery count, count from now on).
-
-        Returns the ids that are lost. Repeating the call is safe.
+        """Change counts: (entry id, delivery count, new count); returns lost ids.
 
         Raises:
             ServerError: as `Link.call`.
         """
         args: list[Argument] = [self.group, consumer]
-        for each in held:
-            args += each
-        try:
-            lost = await scripts.RECOUNT.run(self._link, [self.keys.stream], args)
-        except GroupMissing:
-            return [entry_id for entry_id, _, _ in held]
+        args += chain.from_iterable(held)
+        lost = await scripts.RECOUNT.run(self._link, [self.keys.stream], args)
         return cast("list[bytes]", lost)
 
     async def tend(

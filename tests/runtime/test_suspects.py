@@ -125,13 +125,13 @@ async def test_many_suspects_are_delivered_once_each(
         for each in fields:
             told = {**each, b"_attempt": b"1", b"_deliveries": b"2"}
             raw("XADD", stream, "*", *(word for pair in told.items() for word in pair))
-        before = raw.calls("xadd")
+        before, claims = raw.calls("xadd"), raw.calls("xclaim")
         stage.end(*names)
         stage.queue.run()
         await stage.until(*names)
         await stage.queue.drain()
         assert raw.calls("xadd") == before
-        assert raw.calls("xclaim") <= 2 * number + 10
+        assert raw.calls("xclaim") - claims <= 2 * number + 10
 
 
 async def test_a_suspect_that_waits_is_not_hit_by_a_death(
