@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowd.errors import OptionError
+from flowd.errors.option import LONGEST, count, seconds
 
 __all__ = ["Claimer"]
 
@@ -33,13 +33,9 @@ class Claimer:
     """The longest time between two looks for abandoned deliveries, in seconds."""
 
     def __post_init__(self) -> None:
-        if self.min_idle is not None and self.min_idle < 0.001:
-            raise OptionError(
-                "min_idle", self.min_idle, "must be at least 0.001 (seconds)"
-            )
-        if self.max_crashes < 0:
-            raise OptionError("max_crashes", self.max_crashes, "must be 0 or more")
-        if self.concurrency is not None and self.concurrency < 1:
-            raise OptionError("concurrency", self.concurrency, "must be 1 or more")
-        if self.interval <= 0:
-            raise OptionError("interval", self.interval, "must be above 0 (seconds)")
+        if self.min_idle is not None:
+            seconds("min_idle", self.min_idle, most=LONGEST)
+        count("max_crashes", self.max_crashes)
+        if self.concurrency is not None:
+            count("concurrency", self.concurrency, least=1)
+        seconds("interval", self.interval)

@@ -78,6 +78,7 @@ class Delivery:
         "in_thread",
         "size",
         "task",
+        "unwinding",
     )
 
     def __init__(self, entry: Entry, now: float) -> None:
@@ -97,6 +98,9 @@ class Delivery:
 
         self.counted = True
         """Whether `count` has this delivery in it; not while a suspect waits."""
+
+        self.unwinding = False
+        """Whether something else had cancelled it before, as a TaskGroup that failed."""
 
         self.attempt = 1
         self.deliveries = self.count

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Iterable
 from contextlib import AsyncExitStack
 from typing import Protocol, Self
 
+from flowd.errors import OptionError
+from flowd.errors.option import wait
 from flowd.signals import Stoppable, until_stopped
 
 __all__ = ["GroupHandle", "QueueGroup"]
@@ -28,7 +30,13 @@ class GroupHandle:
         self._handles = list(handles)
 
     def stop(self, grace: float | None = 25.0) -> None:
-        """Begin the shutdown of all and return at once."""
+        """Begin the shutdown of all and return at once.
+
+        Raises:
+            OptionError: `grace` is no time in seconds.
+        """
+        if grace is not None:
+            grace = wait("grace", grace)
         for handle in self._handles:
             handle.stop(grace)
 
@@ -68,15 +76,18 @@ class QueueGroup:
     """Queues that start and end together; the seed's `QueueGroup`.
 
     As an async context manager all are set up on entry and shut down on exit.
+
+    Raises:
+        OptionError: one of them is no queue.
     """
 
     def __init__(self, queues: Iterable[_Queue] = ()) -> None:
-        self._queues = list(queues)
+        self._queues = [_queue(each) for each in queues]
         self._handle: GroupHandle | None = None
 
     def push(self, queue: _Queue) -> Self:
         """Add a queue, before the group runs; returns the group."""
-        self._queues.append(queue)
+        self._queues.append(_queue(queue))
         return self
 
     @property
@@ -119,6 +130,13 @@ class QueueGroup:
                 stack.push_async_callback(queue.aclose)
             if self._handle is not None:
                 await self._handle.shutdown()
+
+
+def _queue(given: _Queue) -> _Queue:
+    """It, if it is a queue; the type is known only where types are checked."""
+    if not all(hasattr(given, name) for name in ("init", "run", "aclose", "drain")):
+        raise OptionError("queues", given, "each must be a Queue")
+    return given
 
 
 async def _all(steps: Iterable[Awaitable[None]]) -> None:

@@ -23,6 +23,7 @@ from flowd.connection import Link
 from flowd.consumer import Consumer
 from flowd.delivery import Delivery, Entry
 from flowd.errors import DecodeError, ServerError
+from flowd.errors.option import wait
 from flowd.event import Witnesses
 from flowd.handler import BoundHandler, Handler, name_of
 from flowd.job import Job
@@ -161,9 +162,13 @@ class QueueHandle(Generic[J]):
         await self.wait()
 
     def stop(self, grace: float | None = 25.0) -> None:
-        """Begin the shutdown and return at once; `wait` for its end."""
+        """Begin the shutdown and return at once; `wait` for its end.
+
+        Raises:
+            OptionError: `grace` is no time in seconds.
+        """
         if grace is not None:
-            until = time.monotonic() + max(grace, 0.0)
+            until = time.monotonic() + wait("grace", grace)
             if self._drain_until is None or until < self._drain_until:
                 self._drain_until = until
         self._hurry.set()

@@ -15,7 +15,7 @@ from flowd.delivery import Delivery
 from flowd.errors import OptionError
 from flowd.job import Job
 
-__all__ = ["Around", "BoundHandler", "Handler", "Run", "name_of"]
+__all__ = ["Around", "BoundHandler", "Handler", "Run", "finished", "name_of"]
 
 J = TypeVar("J", bound=Job)
 
@@ -90,6 +90,22 @@ def name_of(handler: Callable[..., object]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
+async def finished(result: object) -> object:
+    """Bring to its end what a handler returned, and return what that gives.
+
+    A decorator that forgot its `await` returns a coroutine, in which all the work is.
+
+    Raises:
+        TypeError: it is a generator, of which calling it has run nothing.
+    """
+    while inspect.isawaitable(result):
+        result = await result
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        name = getattr(result, "__qualname__", "a generator")
+        raise TypeError(f"the handler returned the generator {name}, and nothing ran")
+    return result
+
+
 def _with_context(
     handler: Callable[[J, Context], object], context: Callable[[Delivery], Context]
 ) -> _Call[J]:
@@ -157,8 +173,7 @@ def _accepts(handler: Callable[..., object], arguments: int) -> bool:
 
 
 async def _in_loop(call: _Call[J], job: J, delivery: Delivery) -> object:
-    result = call(job, delivery)
-    return await result if inspect.isawaitable(result) else result
+    return await finished(call(job, delivery))
 
 
 async def _in_thread(call: _Call[J], job: J, delivery: Delivery) -> object:
@@ -186,7 +201,7 @@ async def _in_thread(call: _Call[J], job: J, delivery: Delivery) -> object:
             result = context.run(call, job, delivery)
         except BaseException as raised:  # carried over to the task that waits
             error = raised
-        if isinstance(error, StopIteration):
+        if issubclass(type(error), StopIteration):
             # A future refuses it, since it would end the coroutine that waits.
             error = RuntimeError("the handler raised StopIteration")
         if not loop.is_closed():
@@ -198,10 +213,10 @@ async def _in_thread(call: _Call[J], job: J, delivery: Delivery) -> object:
         try:
             await asyncio.wait([ended])
         except asyncio.CancelledError:
-            if delivery.cancelled not in ("timeout", "lost"):
+            if delivery.cancelled in ("timeout", "lost"):
+                continue
+            if not ended.done():
                 raise
+            delivery.cancelled = ""  # too late: it has ended before
     delivery.in_thread = False
-    result = ended.result()
-    if inspect.isawaitable(result):
-        return await result
-    return result
+    return await finished(ended.result())

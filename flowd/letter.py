@@ -6,7 +6,6 @@ by number; a job may use the same names.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +13,6 @@ from typing import Final, Generic, TypeVar
 
 from flowd import outcome
 from flowd.delivery import Delivery, moment, number
-from flowd.errors import DecodeError
 from flowd.job import Job, decode
 
 __all__ = ["LETTER_FIELDS", "Letter", "letter_fields", "read_letter"]
@@ -39,8 +37,6 @@ _FOREIGN: Final = (
     *(b"", b"unknown", b"this entry was not written by flowd", b""),
     *(b"0", b"0", b"0", b""),
 )
-_ERROR: Final = 2_000
-_TRACEBACK: Final = 8_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +88,8 @@ def letter_fields(
     values = (
         delivery.job_id.encode(),
         end.reason.encode(),
-        _cut(end.error, _ERROR),
-        _cut(end.traceback, _TRACEBACK),
+        end.error.encode("utf-8", "backslashreplace"),
+        end.traceback.encode("utf-8", "backslashreplace"),
         b"%d" % (delivery.attempt if ran else delivery.attempt - 1),
         b"%d" % delivery.deliveries,
         delivery.enqueued_ms,
@@ -117,9 +113,13 @@ def read_letter(
     attempts, deliveries, enqueued = values[4:7]
     job: J | None = None
     if job_class is not None and reason not in ("undecodable", "unknown"):
-        # A class that has changed since the job died may not read it any more.
-        with contextlib.suppress(DecodeError):
+        try:
             job = decode(job_class, fields)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            # The class has changed since the job died, or was written by hand.
+            job = None
     return Letter(
         id=letter_id.decode(),
         job_id=job_id,
@@ -134,9 +134,3 @@ def read_letter(
         died_at=moment(letter_id.partition(b"-")[0]),
         consumer=consumer,
     )
-
-
-def _cut(text: str, most: int) -> bytes:
-    """The end of a text, which for a traceback is where the error is."""
-    kept = text if len(text) <= most else f"…{text[-most:]}"
-    return kept.encode("utf-8", "backslashreplace")

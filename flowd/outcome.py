@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 __all__ = ["Ack", "DeadLetter", "Outcome", "Reason", "Release", "Retry"]
@@ -22,6 +22,8 @@ class Retry:
 
     after: float
     error: str
+    exception: BaseException | None = field(default=None, compare=False)
+    """What was raised, fit for a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class DeadLetter:
     reason: Reason
     error: str
     traceback: str = ""
+    exception: BaseException | None = field(default=None, compare=False)
+    """As of `Retry`."""
 
 
 Outcome: TypeAlias = Ack | Retry | Release | DeadLetter

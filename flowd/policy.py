@@ -6,13 +6,13 @@ and read from `X.SPEC.policy`; arguments of `Queue` override them.
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from flowd.errors import OptionError
+from flowd.errors.option import LONGEST, count, flag, seconds, text
 from flowd.keys import clash
 
 __all__ = ["Backoff", "Policy"]
@@ -42,8 +42,9 @@ class Backoff:
             raise OptionError(
                 "backoff.kind", self.kind, "must be fixed, linear or exponential"
             )
-        _seconds("backoff.base", self.base)
-        _seconds("backoff.max", self.max)
+        seconds("backoff.base", self.base)
+        seconds("backoff.max", self.max)
+        flag("backoff.jitter", self.jitter)
 
     def delay(self, failures: int) -> float:
         """The wait in seconds after this many failures (1 or more)."""
@@ -89,30 +90,25 @@ class Policy:
     """The wait between a failure and the next attempt."""
 
     def __post_init__(self) -> None:
-        for name, value in (("stream", self.stream), ("group", self.group)):
-            if not value or not value.isprintable():
-                raise OptionError(name, value, "must be printable text, not empty")
+        text("stream", self.stream)
+        text("group", self.group)
         if found := clash(self.stream, self.group):
             name, rule = found
             raise OptionError(name, getattr(self, name), rule)
-        if not _is_starting_id(self.starting_id):
+        if not _is_starting_id(text("starting_id", self.starting_id)):
             raise OptionError(
                 "starting_id", self.starting_id, "must be 0, $ or an entry id as 12-0"
             )
         if self.timeout is not None:
-            _seconds("timeout", self.timeout)
-        if self.max_retries < 0:
-            raise OptionError("max_retries", self.max_retries, "must be 0 or more")
-        _seconds("claim_after", self.claim_after)
+            seconds("timeout", self.timeout, most=LONGEST)
+        count("max_retries", self.max_retries)
+        seconds("claim_after", self.claim_after, most=LONGEST)
+        if not isinstance(self.backoff, Backoff):
+            raise OptionError("backoff", self.backoff, "must be a Backoff")
 
 
-def _is_starting_id(text: str) -> bool:
+def _is_starting_id(given: str) -> bool:
     """Whether Redis takes it: `$`, or one or two numbers of 64 bits."""
-    if not _STARTING_ID.fullmatch(text):
+    if not _STARTING_ID.fullmatch(given):
         return False
-    return text == "$" or all(int(part) <= _LAST_PART for part in text.split("-"))
-
-
-def _seconds(option: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0.001):
-        raise OptionError(option, value, "must be at least 0.001 (seconds)")
+    return given == "$" or all(int(part) <= _LAST_PART for part in given.split("-"))

@@ -41,9 +41,12 @@ class ProgressBoard:
         try:
             # `max` comes first: it makes 0 of what is no number.
             share = min(max(0.0, float(fraction)), 1.0)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # no number, or one with a `__float__` of its own
             share = 0.0
-        words = str(text)[:_MOST].encode("utf-8", "backslashreplace")
+        try:
+            words = str(text)[:_MOST].encode("utf-8", "backslashreplace")
+        except Exception:
+            words = b""
         said = f"{share:.4g}", words
         if threading.get_ident() == self._thread:
             self._note(delivery, said)

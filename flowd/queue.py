@@ -20,6 +20,7 @@ from flowd.errors import (
     StreamShared,
     Unreachable,
 )
+from flowd.errors.option import count, seconds, text, wait
 from flowd.handle import QueueHandle
 from flowd.handler import BoundHandler, Handler
 from flowd.item import KEY_TTL, Item
@@ -32,7 +33,7 @@ from flowd.producer import Sender
 from flowd.session import Session
 from flowd.signals import until_stopped
 from flowd.stream import Stream
-from flowd.when import Seconds, seconds
+from flowd.when import Seconds
 
 __all__ = ["Queue"]
 
@@ -99,12 +100,19 @@ class Queue(Generic[J]):
         connect_timeout: float = 5.0,
         middleware: Iterable[Middleware] = (),
     ) -> None:
-        if concurrency < 1:
-            raise OptionError("concurrency", concurrency, "must be 1 or more")
-        if not 0.001 <= block <= 60.0:
-            raise OptionError("block", block, "must be from 0.001 to 60 (seconds)")
+        count("concurrency", concurrency, least=1)
+        seconds("block", block, most=60.0)
+        if consumer is not None:
+            text("consumer", consumer)
         spec = spec_of(job_class)
-        policy = policy or spec.policy
+        policy = spec.policy if policy is None else policy
+        if not isinstance(policy, Policy):
+            raise OptionError("policy", policy, "must be a Policy")
+        if not (claimer is None or isinstance(claimer, Claimer)):
+            raise OptionError("claimer", claimer, "must be a Claimer, or None")
+        if on_dead_letter is not None and not callable(on_dead_letter):
+            rule = "must be a function of (letter)"
+            raise OptionError("on_dead_letter", on_dead_letter, rule)
         self._policy = dataclasses.replace(
             policy,
             stream=policy.stream if stream is None else stream,
@@ -120,7 +128,7 @@ class Queue(Generic[J]):
         self._block = block
         self._claimer = claimer
         self._on_dead_letter = on_dead_letter
-        self._connect_timeout = seconds("connect_timeout", connect_timeout)
+        self._connect_timeout = wait("connect_timeout", connect_timeout)
         self._stack = Stack(middleware)
         self._session: Session | None = None
         self._handle: QueueHandle[J] | None = None

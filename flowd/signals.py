@@ -20,6 +20,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Final, Protocol, TypeAlias
 
+from flowd.errors.option import wait
+
 __all__ = ["NUMBERS", "Stoppable", "until_stopped"]
 
 NUMBERS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -50,6 +52,8 @@ async def until_stopped(running: Stoppable, grace: float | None) -> None:
     them has ended. Outside the main thread no signal can be received; then only the end is
     waited for.
     """
+    if grace is not None:
+        grace = wait("grace", grace)
     received = 0
 
     def on_signal(number: signal.Signals) -> None:

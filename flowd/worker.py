@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import logging
 import random
-import sys
 import time
-import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd import outcome
 from flowd.delivery import ENVELOPE, Delivery
-from flowd.errors import DecodeError, NewerVersion, Reject, Retry, Snooze
+from flowd.ending import Endings
+from flowd.errors import DecodeError, NewerVersion
 from flowd.event import Witnesses
-from flowd.handler import BoundHandler
+from flowd.handler import BoundHandler, finished
 from flowd.job import MOST_BYTES, Job, decode, weight
 from flowd.policy import Policy
-from flowd.secret import without_secrets
 
 __all__ = ["Worker", "read_job"]
 
@@ -32,9 +30,6 @@ J = TypeVar("J", bound=Job)
 _MOST_FIELDS: Final = 1_000
 _NEWER_WAIT: Final = 5.0
 _ENVELOPE_BYTES: Final = 4_096
-
-# The way to the handler says nothing about what went wrong in it.
-_OWN: Final = (__file__, inspect.getfile(BoundHandler))
 
 
 class Worker(Generic[J]):
@@ -53,6 +48,7 @@ class Worker(Generic[J]):
         self._job_class = job_class
         self._handler = handler
         self._policy = policy
+        self._endings = Endings(job_class, policy, own=__file__)
         self._max_crashes = max_crashes
         self._ended = ended
         self._witnesses = witnesses
@@ -81,7 +77,13 @@ class Worker(Generic[J]):
             delivery.deadline = time.monotonic() + self._policy.timeout
             if self._timer is None:
                 self._watch(self._policy.timeout)
-        delivery.task = _begin(self._run(delivery), self._context.copy())
+        # Not begun at once (`eager_start`): the caller reads on first.
+        delivery.task = asyncio.Task(
+            self._run(delivery),
+            loop=asyncio.get_running_loop(),
+            context=self._context.copy(),
+        )
+        delivery.task.add_done_callback(partial(self._task_done, delivery))
 
     def hand_back(self, delivery: Delivery, after: float = 0.0) -> outcome.Outcome:
         """How a delivery ends that is not to be started, or not for some seconds."""
@@ -90,8 +92,10 @@ class Worker(Generic[J]):
             self._decode(delivery)
         except NewerVersion:
             pass
-        except Exception as error:  # as in `_attempt`
-            return outcome.DeadLetter("undecodable", _describe(error))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as in `_attempt`
+            return self._endings.undecodable(error, delivery)
         return outcome.Release(after)
 
     def must_be_alone(self, delivery: Delivery) -> bool:
@@ -102,7 +106,9 @@ class Worker(Generic[J]):
         """Cancel a handler; False if it is not running."""
         if delivery not in self._running or delivery.task is None:
             return False
-        delivery.cancelled = why
+        if delivery.cancelled != "timeout" or why == "lost" or delivery.in_thread:
+            delivery.cancelled = why  # else the timeout remains the failure
+        delivery.unwinding = delivery.task.cancelling() > 0
         delivery.task.cancel()
         return True
 
@@ -123,40 +129,46 @@ class Worker(Generic[J]):
 
     async def _run(self, delivery: Delivery) -> None:
         end: outcome.Outcome | None = None
-        if delivery.task is None:  # begun at once
-            delivery.task = asyncio.current_task()
         try:
             end = await self._attempt(delivery)
         finally:
-            del self._running[delivery]
-            if not self._running:
-                self._idle.set()
-            self._ended(delivery, end)
+            self._finish(delivery, end)
+
+    def _finish(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
+        del self._running[delivery]
+        if not self._running:
+            self._idle.set()
+        self._ended(delivery, end)
+
+    def _task_done(self, delivery: Delivery, _: asyncio.Task[None]) -> None:
+        if delivery in self._running:  # cancelled before its first step
+            self._finish(delivery, self._endings.of(asyncio.CancelledError(), delivery))
 
     async def _attempt(self, delivery: Delivery) -> outcome.Outcome | None:
         try:
             job = self._decode(delivery)
         except NewerVersion as error:
             return self._too_new(error)
-        except Exception as error:  # a class written by hand may raise anything
-            return outcome.DeadLetter("undecodable", _describe(error))
+        except KeyboardInterrupt:
+            raise  # the process is ending
+        except BaseException as error:  # a class written by hand may raise anything
+            return self._endings.undecodable(error, delivery)
         if self._is_spent(delivery):
             return outcome.DeadLetter(
                 "crashed",
                 f"{delivery.crashes} workers ended or lost the job while they ran it",
             )
         try:
-            await self._handler.begin(job, delivery)
-        except Snooze as signal:
-            return outcome.Release(signal.after)
-        except Reject as signal:
-            return self._bury("rejected", signal, delivery)
-        except asyncio.CancelledError as error:
-            return self._cancelled(error, delivery)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise  # the process is ending
+            result = await self._handler.begin(job, delivery)
+            if result is not None:
+                await finished(result)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:  # whatever a handler raises, a panic in Rust too
-            return self._failed(error, delivery)
+            # By its type: `isinstance` may ask the error, which may raise.
+            if issubclass(type(error), GeneratorExit) and not _is_running(delivery):
+                raise  # the loop is gone, and Python takes the coroutine down
+            return self._endings.of(error, delivery)
         return outcome.Ack()
 
     def _too_new(self, error: NewerVersion) -> outcome.Release:
@@ -179,44 +191,6 @@ class Worker(Generic[J]):
 
     def _decode(self, delivery: Delivery) -> J:
         return read_job(self._job_class, delivery)
-
-    def _cancelled(
-        self, error: asyncio.CancelledError, delivery: Delivery
-    ) -> outcome.Outcome | None:
-        task = asyncio.current_task()
-        if delivery.cancelled == "timeout":
-            limit = TimeoutError(f"timed out after {self._policy.timeout:g} s")
-            limit.__cause__ = error
-            return self._failed(limit, delivery)
-        if delivery.cancelled or (task is not None and task.cancelling()):
-            # A thread cannot be cancelled: it runs on, so nobody else may start the job
-            # before its lease is over.
-            return None if delivery.in_thread else outcome.Release()
-        # Nobody cancelled this task: the handler let a cancellation of its own escape.
-        return self._failed(error, delivery)
-
-    def _failed(self, error: BaseException, delivery: Delivery) -> outcome.Outcome:
-        if delivery.attempt > self._policy.max_retries:
-            return self._bury("failed", error, delivery)
-        after = error.after if isinstance(error, Retry) else None
-        if after is None:
-            after = self._policy.backoff.delay(delivery.attempt)
-        return outcome.Retry(after, self._public(_describe(error), delivery))
-
-    def _bury(
-        self,
-        reason: Literal["failed", "rejected"],
-        error: BaseException,
-        delivery: Delivery,
-    ) -> outcome.DeadLetter:
-        return outcome.DeadLetter(
-            reason,
-            self._public(_describe(error), delivery),
-            self._public(_traceback(error), delivery),
-        )
-
-    def _public(self, text: str, delivery: Delivery) -> str:
-        return without_secrets(text, self._job_class, delivery.fields)
 
     def _watch(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -255,28 +229,9 @@ def read_job(job_class: type[J], delivery: Delivery) -> J:
     return decode(job_class, delivery.fields)
 
 
-def _begin(
-    attempt: Coroutine[object, object, None], context: contextvars.Context
-) -> asyncio.Task[None]:
-    """A task; where Python can, one that waits for nothing has ended by then."""
-    loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(attempt, loop=loop, context=context, eager_start=True)
-    return asyncio.Task(attempt, loop=loop, context=context)
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, DecodeError | Retry | Reject):
-        return str(error)
-    if isinstance(error, SyntaxError):
-        # Python would print the line that it is about, and say what is wrong last.
-        return f"{type(error).__name__}: {error}"
-    return "".join(traceback.format_exception_only(error)).strip()
-
-
-def _traceback(error: BaseException) -> str:
-    """As Python prints it, from the handler's first line on."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in _OWN:
-        frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames))
+def _is_running(delivery: Delivery) -> bool:
+    """Whether the event loop is at work on it just now."""
+    try:
+        return asyncio.current_task() is delivery.task
+    except RuntimeError:
+        return False

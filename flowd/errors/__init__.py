@@ -34,7 +34,9 @@ HandlerSignal              not an error: how a handler ends its delivery
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
+from flowd.errors.option import FlowdError, OptionError, wait
 from flowd.errors.portable import Portable
 
 __all__ = [
@@ -65,24 +67,6 @@ __all__ = [
     "WrongAddress",
     "WrongKeyType",
 ]
-
-
-class FlowdError(Portable):
-    """The root: catch this to catch everything flowd raises on purpose."""
-
-
-class OptionError(FlowdError, ValueError):
-    """An argument, or a rule in a schema, that cannot be.
-
-    Attributes:
-        option: the name of what was given.
-        value: what was given.
-    """
-
-    def __init__(self, option: str, value: object, rule: str) -> None:
-        super().__init__(f"{option} is {value!r}; {rule}")
-        self.option = option
-        self.value = value
 
 
 class FormatError(OptionError):
@@ -266,25 +250,30 @@ class Retry(HandlerSignal):
     """Run the job again later; spends one of `max_retries`.
 
     Args:
-        after: seconds until then; None means the policy's backoff.
+        after: seconds until then, or a `timedelta`; None means the policy's backoff.
         reason: kept with the dead letter when this was the last try.
+
+    Raises:
+        OptionError: `after` is neither, or below 0; in a handler, a failure like others.
     """
 
-    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+    def __init__(
+        self, reason: str = "", *, after: float | timedelta | None = None
+    ) -> None:
         super().__init__(reason or "the handler asked for a retry")
-        if after is not None and not after >= 0:  # true for NaN as well
-            raise OptionError("after", after, "must be 0 or more (seconds)")
-        self.after = after
+        self.after = None if after is None else wait("after", after)
 
 
 class Snooze(HandlerSignal):
-    """Run the job again in `after` seconds; spends nothing."""
+    """Run the job again in `after` seconds, or after a `timedelta`; spends nothing.
 
-    def __init__(self, after: float) -> None:
-        super().__init__(f"snoozed for {after:g} s")
-        if not after >= 0:
-            raise OptionError("after", after, "must be 0 or more (seconds)")
-        self.after = after
+    Raises:
+        OptionError: as `Retry`.
+    """
+
+    def __init__(self, after: float | timedelta) -> None:
+        self.after = wait("after", after)
+        super().__init__(f"snoozed for {self.after:g} s")
 
 
 class Reject(HandlerSignal):

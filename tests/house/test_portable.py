@@ -11,6 +11,7 @@ import threading
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
 from multiprocessing import get_context
 from typing import TypeAlias
 
@@ -48,6 +49,8 @@ _GIVEN: dict[object, object] = {
     int: 3,
     float: 1.5,
     float | None: 1.5,
+    float | timedelta: 1.5,
+    float | timedelta | None: 1.5,
     object: math.nan,
     Sequence[str]: ["1-0", "2-0"],
     list[str]: ["one", "two"],

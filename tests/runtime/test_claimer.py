@@ -139,7 +139,7 @@ async def test_the_lease_may_be_the_claimers(
     [
         (lambda: Claimer(min_idle=0.0), "min_idle is 0.0; must be at least 0.001"),
         (lambda: Claimer(min_idle=-1.0), "min_idle is -1.0; must be at least 0.001"),
-        (lambda: Claimer(interval=0.0), "interval is 0.0; must be above 0"),
+        (lambda: Claimer(interval=0.0), "interval is 0.0; must be at least 0.001"),
         (lambda: Claimer(max_crashes=-1), "max_crashes is -1; must be 0 or more"),
         (lambda: Claimer(concurrency=0), "concurrency is 0; must be 1 or more"),
     ],

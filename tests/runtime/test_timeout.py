@@ -122,10 +122,10 @@ async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
     assert raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 0
 
 
-async def test_what_the_handler_makes_of_its_timeout_counts(
+async def test_a_timeout_that_the_handler_turns_into_an_error_is_the_failure(
     redis_url: str, stream: str
 ) -> None:
-    """An error that it raises while it ends is the failure's."""
+    """The error says first that the time was up, then what became of it."""
 
     async def fail_at_the_end(job: Email) -> None:
         try:
@@ -141,7 +141,10 @@ async def test_what_the_handler_makes_of_its_timeout_counts(
     async with DeadLetters(Email, redis_url, stream=stream) as dead:
         (letter,) = [each async for each in dead.list()]
 
-    assert letter.error == "ConnectionError: rollback failed"
+    assert letter.error == (
+        "TimeoutError: timed out after 0.02 s; then ConnectionError: rollback failed"
+    )
+    assert "ConnectionError: rollback failed" in letter.traceback
 
 
 async def test_a_thread_past_its_timeout_keeps_its_slot(

@@ -1,0 +1,138 @@
+"""Arguments that cannot be: the error, and the one way to check a number."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Final
+
+from flowd.errors.portable import Portable
+
+__all__ = [
+    "FOREVER",
+    "LONGEST",
+    "FlowdError",
+    "OptionError",
+    "count",
+    "flag",
+    "seconds",
+    "text",
+    "wait",
+]
+
+FOREVER: Final = 1e11
+"""Seconds that stand for a wait without an end: some thousand years."""
+
+LONGEST: Final = 1e9
+"""Seconds, some thirty years: what timers and Redis can still count as one wait."""
+
+_SHOWN: Final = 200
+
+
+class FlowdError(Portable):
+    """The root: catch this to catch everything flowd raises on purpose."""
+
+
+class OptionError(FlowdError, ValueError):
+    """An argument, or a rule in a schema, that cannot be.
+
+    Attributes:
+        option: the name of what was given.
+        value: what was given.
+    """
+
+    def __init__(self, option: str, value: object, rule: str) -> None:
+        super().__init__(f"{option} is {_shown(value)}; {rule}")
+        self.option = option
+        self.value = value
+
+
+def seconds(
+    option: str, value: object, *, least: float = 0.001, most: float = math.inf
+) -> float:
+    """A time in seconds, `least` and `most` included, and never infinite.
+
+    Raises:
+        OptionError: it is no `int` or `float`, not finite, or out of range.
+    """
+    given = _number(value)
+    if given is None or not least <= given <= most or math.isinf(given):
+        rule = f"at least {least:g}" if most >= LONGEST else _range(least, most)
+        raise OptionError(option, value, f"must be {rule} (seconds)")
+    return given
+
+
+def wait(option: str, value: object, *, least: float = 0.0) -> float:
+    """A time to wait, in seconds; infinity is allowed, and never ends.
+
+    Raises:
+        OptionError: it is no `int`, `float` or `timedelta`, is NaN, or below `least`.
+    """
+    if isinstance(value, timedelta):
+        given: float | None = value.total_seconds()
+    elif isinstance(value, int) and not isinstance(value, bool):
+        given = float(max(min(value, int(FOREVER)), -1))
+    else:
+        given = _number(value)
+    if given is None or not given >= least:  # true for NaN as well
+        rule = f"must be a float, an int or a timedelta, {least:g} or more (seconds)"
+        raise OptionError(option, value, rule)
+    return given
+
+
+def count(option: str, value: object, *, least: int = 0, most: float = 2**31) -> int:
+    """A whole number, `least` and `most` included.
+
+    Raises:
+        OptionError: it is no `int`, or out of range.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise OptionError(option, value, "must be a whole number (int)")
+    if not least <= value <= most:
+        raise OptionError(option, value, f"must be {_range(least, most)}")
+    return value
+
+
+def flag(option: str, value: object) -> bool:
+    """True or False.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise OptionError(option, value, "must be True or False")
+    return value
+
+
+def text(option: str, value: object) -> str:
+    """A printable text that is not empty.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise OptionError(option, value, "must be printable text, not empty")
+    return value
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an int that no float can hold
+        return None
+
+
+def _range(least: float, most: float) -> str:
+    if most in (math.inf, 2**31):
+        return f"{least:g} or more"
+    return f"from {least:g} to {most:g}"
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = repr(value)
+    except Exception as error:  # an int of 5,000 digits, or the user's own `__repr__`
+        return f"a {type(value).__name__} ({type(error).__name__} in its repr)"
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
