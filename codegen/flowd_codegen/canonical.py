@@ -71,7 +71,11 @@ def _module(module: Module, records: _Records) -> Form:
 
 
 def _enum(enum: Enum) -> Form:
-    return _given(values=dict(sorted(enum.members)), reserved=sorted(enum.reserved))
+    return _given(
+        values=dict(sorted(enum.members)),
+        unknown=enum.unknown or None,
+        reserved=sorted(enum.reserved),
+    )
 
 
 def _record(record: Record, records: _Records) -> Form:

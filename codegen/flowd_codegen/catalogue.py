@@ -104,6 +104,8 @@ def _enum(enum: Enum) -> Iterator[str]:
     yield from _about(enum)
     rows = [(_code(text), _code(member)) for member, text in enum.members]
     yield _table(("text", "in Python"), rows)
+    if enum.unknown:
+        yield f"Any other text is read as {_code(enum.unknown)}, which is never written."
     yield _reserved(enum)
 
 

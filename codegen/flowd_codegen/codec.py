@@ -126,6 +126,8 @@ class EntryCodec(Codec):
             case Scalar(name):
                 row = scalar(name, self.field.encoding)
                 function, more = (row.encode if verb == "encode" else row.decode), ""
+            case EnumRef(name) if unknown := self.spell.unknown(name):
+                function, more = f"{verb}_open_enum", unknown
             case EnumRef(name):
                 function, more = f"{verb}_enum", self.spell.declared_class(name)
             case OneOf():

@@ -63,14 +63,24 @@ def enum_findings(
     texts = tuple(text for _, text in old.members)
     messages: Breaks = {"messages": str(choice_refusal(texts, tuple(members)))}
     workers: Breaks = {"workers": str(choice_refusal(tuple(members), texts))}
+    readers = {Rule.ENUM_VALUE_ADDED: old, Rule.ENUM_VALUE_REMOVED: new}
     place = after.at(new, "values")
     for rule, what, breaks in choice_verdicts(texts, [*members], messages, workers):
+        # Who reads any text breaks on none.
+        unknown = readers[rule].unknown
+        added = rule == Rule.ENUM_VALUE_ADDED
         yield Finding(
             rule=rule,
             owner=new,
             place=place,
             message=f"{new.name} {what}",
-            breaks=breaks,
+            breaks={} if unknown else breaks,
+            mild=("note" if added else "warning") if unknown else None,
+            label=(
+                f"{'old' if added else 'new'} workers read it as `{unknown}`"
+                if unknown
+                else ""
+            ),
         )
     for text in members:
         if text in old.reserved:

@@ -171,7 +171,8 @@ class Examples:
             case DictOf(item):
                 return {"key1": self._any(item)}
             case EnumRef(name):
-                return self._declared.enums[name].members[0][1]
+                enum = self._declared.enums[name]
+                return next(text for one, text in enum.members if one != enum.unknown)
             case OneOf(values):
                 return values[0]
             case UnionOf(members, tag):

@@ -242,6 +242,11 @@ def _enum() -> dict[str, Rules]:
                 },
             ],
         },
+        "unknown": {
+            "description": "The member that any other text is read as; never written.",
+            "type": "string",
+            "pattern": f"^{MEMBER_NAME.pattern}$",
+        },
         "reserved": {
             "description": "Texts that no member may have again.",
             "type": "array",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from flowd_codegen.diagnostics import Code, quoted, visible
@@ -27,7 +27,7 @@ __all__ = [
     "parse_record",
 ]
 
-ENUM_OPTIONS: Final = ("values", "doc", "reserved", "allow", "deprecated")
+ENUM_OPTIONS: Final = ("values", "unknown", "doc", "reserved", "allow", "deprecated")
 """The keys of an enum's table."""
 
 RECORD_OPTIONS: Final = (
@@ -76,11 +76,35 @@ def parse_enum(name: str, table: Table) -> Enum:
     return Enum(
         name=name,
         members=tuple(found),
+        unknown=_unknown(table, members),
         reserved=tuple(reserved),
         allow=_allowed(table),
         doc=table.text("doc") or "",
         deprecated=table.text_or_flag("deprecated"),
     )
+
+
+def _unknown(table: Table, members: Mapping[str, Place]) -> str:
+    """The member that stands for texts that are not known; faults are reported."""
+    unknown = table.text("unknown")
+    if unknown is None:
+        return ""
+    if members and unknown not in members:
+        near = nearest(unknown, members)
+        table.report(
+            Code.ENUM_VALUES,
+            table.at("unknown"),
+            f"{quoted(unknown)} is no member of this enum",
+            f"did you mean `{near}`?" if near else "name one of its members",
+        )
+    elif len(members) == 1:
+        table.report(
+            Code.ENUM_VALUES,
+            table.at("unknown"),
+            "an enum needs a value that can be written",
+            "the unknown one is only read",
+        )
+    return unknown
 
 
 def _values(table: Table) -> Iterator[tuple[str, str, Place]]:

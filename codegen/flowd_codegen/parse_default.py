@@ -203,6 +203,9 @@ class _Judge:
                 else f"choose from {', '.join(map(_literal, texts[:20]))}"
             )
             raise _Misfit(place, f"{quoted(value)} is no value of `{name}`", label)
+        if enum and (enum.unknown, value) in enum.members:
+            message = f"{quoted(value)} stands for what `{name}` does not know"
+            raise _Misfit(place, message, "it is only read, never written")
         return value
 
     def union(self, value: Toml, union: UnionOf, place: Place) -> object:

@@ -165,6 +165,8 @@ class Direction:
             own = choices_of(old, self.writer)
             sample = own[0] if own else _sample(old, new, have)
             return self._read(new, sample, want, in_json=in_json) or CodecError(MISREAD)
+        if strays and isinstance(new, EnumRef) and self.reader[new.name].unknown:
+            return CodecError(MISREAD)
         for stray in strays:
             if refused := self._read(new, stray, want, in_json=in_json):
                 return refused

@@ -167,12 +167,12 @@ RECIPES: Final[dict[Rule, Recipe]] = {
     Rule.ENUM_VALUE_ADDED: Recipe(
         "an enum or `one_of` has a new value",
         "ok",
-        "fails on the new value",
-        "deploy all workers before a producer sends the new value",
+        "fails on the new value, unless the enum has `unknown`",
+        "deploy all workers before a producer sends the new value; or give the enum `unknown`",
     ),
     Rule.ENUM_VALUE_REMOVED: Recipe(
         "an enum or `one_of` has lost a value",
-        "fails on that value, reserved or not",
+        "fails on that value, reserved or not; with `unknown` it is read as that",
         "ok",
         "let producers stop sending it, drain the stream, then remove it; an enum's `reserved` keeps it from coming back",
     ),

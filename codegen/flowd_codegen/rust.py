@@ -105,22 +105,33 @@ class _Writer:
     def enum(self, enum: Enum, place: Place) -> Iterator[str]:
         self._check_name(enum.name, place)
         names = variant_names([member for member, _ in enum.members])
+        members = zip(names, enum.members, strict=True)
         pairs = [
             (name, _literal(text))
-            for name, (_, text) in zip(names, enum.members, strict=True)
+            for name, (member, text) in members
+            if member != enum.unknown
         ]
+        # The text is kept, so that it is written as it was read.
+        known = dict(zip((member for member, _ in enum.members), names, strict=True))
+        unknown = known.get(enum.unknown, "")
         yield from _doc(enum.doc, _deprecation(enum.deprecated), indent="")
-        yield "#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]"
+        copied = "" if unknown else " Copy,"
+        yield f"#[derive(Clone,{copied} Debug, PartialEq, Eq, Hash)]"
         if any(name.isupper() and len(name) > 1 for name in names):
             yield "#[allow(non_camel_case_types, clippy::upper_case_acronyms)]"
         yield f"pub enum {enum.name} {{"
-        yield from (f"    {name}," for name in names)
+        for name in names:
+            if name == unknown:
+                yield "    /// A text that is not known."
+            yield f"    {name}(String)," if name == unknown else f"    {name},"
         yield "}"
         yield ""
         yield f"impl std::fmt::Display for {enum.name} {{"
         yield f"    {_FORMAT}"
         yield "        f.write_str(match self {"
         yield from (f"            Self::{name} => {text}," for name, text in pairs)
+        if unknown:
+            yield f"            Self::{unknown}(text) => text,"
         yield "        })"
         yield "    }"
         yield "}"
@@ -130,7 +141,11 @@ class _Writer:
         yield "        let text: String = flowd::redis::from_redis_value(value)?;"
         yield "        match text.as_str() {"
         yield from (f"            {text} => Ok(Self::{name})," for name, text in pairs)
-        yield f'            _ => Err("no text of {enum.name}".into()),'
+        yield (
+            f"            _ => Ok(Self::{unknown}(text)),"
+            if unknown
+            else f'            _ => Err("no text of {enum.name}".into()),'
+        )
         yield "        }"
         yield "    }"
         yield "}"

@@ -236,6 +236,9 @@ class Enum:
     members: tuple[tuple[str, str], ...]
     """(MEMBER, wire text) in declared order."""
 
+    unknown: str = ""
+    """The member that any other text is read as, and that is never written."""
+
     reserved: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     """Rules of `flowd-gen diff` whose findings here do not count."""

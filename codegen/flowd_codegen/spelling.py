@@ -97,6 +97,11 @@ class Speller:
             return name
         return self.imports.name(_relative(self._module, home), name)
 
+    def unknown(self, enum: str) -> str:
+        """The member that an enum reads other texts as; empty if it refuses them."""
+        member = self.declared.enums[enum].unknown
+        return member and f"{self.declared_class(enum)}.{member}"
+
     def annotation(self, kind: Type) -> str:
         """The type as an annotation."""
         match kind:
@@ -144,6 +149,8 @@ class Speller:
             case DictOf(value):
                 return self._shape_of("dict_of", self.shape(value, None, constant))
             case EnumRef(name):
+                if unknown := self.unknown(name):
+                    return self._shape_of("open_enum_of", unknown)
                 return self._shape_of("enum_of", self.declared_class(name))
             case RecordRef(name):
                 return self._shape_of("record_of", self.declared_class(name))

@@ -49,6 +49,7 @@ __all__ = [
     "items_of",
     "list_of",
     "one_of",
+    "open_enum_of",
     "optional",
     "record_of",
     "union_of",
@@ -219,6 +220,14 @@ def enum_of(kind: type[E]) -> Shape[E]:
     return _textual(
         lambda value: text.encode_enum(value, kind),
         lambda raw: text.decode_enum(raw, kind),
+    )
+
+
+def open_enum_of(unknown: E) -> Shape[E]:
+    """A JSON string: the text of a member, or any other, which is read as `unknown`."""
+    return _textual(
+        lambda value: text.encode_open_enum(value, unknown),
+        lambda raw: text.decode_open_enum(raw, unknown),
     )
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "decode_enum",
     "decode_hex",
     "decode_one_of",
+    "decode_open_enum",
     "decode_raw",
     "decode_uuid",
     "encode_base64",
@@ -26,6 +27,7 @@ __all__ = [
     "encode_enum",
     "encode_hex",
     "encode_one_of",
+    "encode_open_enum",
     "encode_raw",
     "encode_uuid",
 ]
@@ -88,6 +90,25 @@ def decode_enum(raw: bytes, kind: type[E]) -> E:
     except ValueError:
         known = [str(member.value) for member in kind]
     raise CodecError(f"expected {any_of(known)}")
+
+
+def encode_open_enum(value: E, unknown: E) -> bytes:
+    """Write the text of a member, but not of `unknown`: what that stood for is lost."""
+    if value is unknown:
+        raise CodecError(f"{unknown.name} is only read: the text it stood for is lost")
+    return encode_enum(value, type(unknown))
+
+
+def decode_open_enum(raw: bytes, unknown: E) -> E:
+    """Read a member's text; any other text is `unknown`."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise CodecError("expected text in UTF-8") from None
+    try:
+        return type(unknown)(text)
+    except ValueError:
+        return unknown
 
 
 def encode_one_of(value: L, choices: Mapping[bytes, L]) -> bytes:

@@ -100,6 +100,12 @@ class _Case:
         }
 
     @cached_property
+    def unknown(self) -> Mapping[str, str]:
+        """The member of each enum that is only read."""
+        enums = (enum for module in self.schema.modules for enum in module.enums)
+        return {enum.name: enum.unknown for enum in enums}
+
+    @cached_property
     def records(self) -> Mapping[str, Record]:
         """The records by name."""
         return {
@@ -160,7 +166,9 @@ class _Case:
                     st.text(), values, min_size=fewest, max_size=most
                 )
             case EnumRef(name):
-                return st.sampled_from([*self.enum(name)])
+                return st.sampled_from(
+                    [one for one in self.enum(name) if one.name != self.unknown[name]]
+                )
             case RecordRef(name):
                 return self.instances(self.records[name])
             case UnionOf(members):

@@ -54,7 +54,7 @@ def form(rng: Random) -> Form:
     """A job, three records of which one may hold the others, a group and an enum."""
     return {
         "group": {"Shared": {"fields": _fields(rng, ("Kind", "Inner"), _SHARED)}},
-        "enum": {"Kind": {"values": _members(rng, rng.randint(1, 3))}},
+        "enum": {"Kind": _enum(rng, 3)},
         "record": {
             "Inner": {"fields": _fields(rng, ("Kind",))},
             "Other": {"fields": _fields(rng, ("Kind",)), **_tag(rng)},
@@ -76,7 +76,16 @@ def _tag(rng: Random) -> Form:
     return {"tag": rng.choice(_TAGS)} if rng.random() < 0.3 else {}
 
 
-def _members(rng: Random, count: int) -> Toml:
+def _enum(rng: Random, most: int) -> Form:
+    """An enum, which may read as one of its members what it does not know."""
+    values = _members(rng, rng.randint(1, most))
+    names = [str(one).upper().replace(" ", "_") for one in values]
+    if len(names) > 1 and rng.random() < 0.4:
+        return {"values": values, "unknown": rng.choice(names)}
+    return {"values": values}
+
+
+def _members(rng: Random, count: int) -> list[Toml] | Form:
     """Texts that name their members, or names that may have each other's text later."""
     texts: list[Toml] = [*rng.sample(_VALUES, count)]
     if rng.random() < 0.5:
@@ -166,7 +175,9 @@ def changed(old: Form, rng: Random) -> Form:
         kind, name, names = rng.choice(_OWNERS)
         owner = _table(_table(new, kind), name)
         if kind == "enum":
-            owner["values"] = _members(rng, rng.randint(1, 4))
+            owner |= {"unknown": "", **_enum(rng, 4)}
+            if not owner["unknown"]:
+                del owner["unknown"]
         else:
             rng.choice(_CHANGES)(rng, owner, names)
     return new

@@ -63,6 +63,7 @@ def test_every_codec_has_a_type() -> None:
         "enum",
         "json",
         "one_of",
+        "open_enum",
     }
 
 

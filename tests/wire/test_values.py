@@ -192,3 +192,29 @@ def test_the_first_key_that_is_there_is_found() -> None:
     """Where none is there, the first is what is missing."""
     assert wire.first_key({b"b": 1, b"c": 1}, b"a", b"b", b"c") == b"b"
     assert wire.first_key({}, "a", "b") == "a"
+
+
+class _Method(StrEnum):
+    CARD = "card"
+    OTHER = "other"
+
+
+def test_an_open_enum_reads_what_it_does_not_know() -> None:
+    """Any text is the unknown member, inside JSON too; other bytes are refused."""
+    shape = wire.open_enum_of(_Method.OTHER)
+    for raw, member in ((b"card", _Method.CARD), (b"cash", _Method.OTHER)):
+        assert wire.decode_open_enum(raw, _Method.OTHER) is member
+        assert shape.load(raw.decode()) is member
+    with pytest.raises(wire.CodecError, match="expected text in UTF-8"):
+        wire.decode_open_enum(b"\xff", _Method.OTHER)
+    with pytest.raises(wire.CodecError, match="expected a string, not null"):
+        shape.load(None)
+
+
+def test_the_unknown_member_is_never_written() -> None:
+    """What it stood for is lost, so writing it would be another value."""
+    assert wire.encode_open_enum(_Method.CARD, _Method.OTHER) == b"card"
+    with pytest.raises(wire.CodecError, match="OTHER is only read"):
+        wire.encode_open_enum(_Method.OTHER, _Method.OTHER)
+    with pytest.raises(wire.CodecError, match="OTHER is only read"):
+        wire.open_enum_of(_Method.OTHER).dump(_Method.OTHER)
