@@ -28,8 +28,10 @@ _DECODERS: Final[list[Callable[[bytes], object]]] = [
         getattr(wire, name)
         for name in wire.__all__
         if name.startswith("decode_")
-        and name not in ("decode_enum", "decode_one_of", "decode_json")
+        and name
+        not in ("decode_enum", "decode_open_enum", "decode_one_of", "decode_json")
     ),
+    lambda raw: wire.decode_open_enum(raw, _Colour.RED),
     lambda raw: wire.decode_enum(raw, _Colour),
     lambda raw: wire.decode_one_of(raw, _CHOICES),
     lambda raw: wire.decode_json(raw, wire.JSON),
