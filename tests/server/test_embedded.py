@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,15 +129,18 @@ def test_an_idle_owner_revives_its_server(url: str) -> None:
             with look_into(socket) as raw:
                 raw("CONFIG", "SET", "appendfsync", "always")
                 assert raw("LPUSH", "kept", str(number)) == number + 1
-            os.kill(pid := server_pid(socket), signal.SIGKILL)
-            assert until(lambda pid=pid: not is_running(pid))
+            pid = server_pid(socket)
+            os.kill(pid, signal.SIGKILL)
+            assert until(partial(_ended, pid))
             with Opener(url) as other:
                 assert other.opened() == socket
                 assert server_pid(socket) != pid
-                other.exit()
-        owner.exit()
     with Opener(url) as heir, look_into(heir.opened()) as raw:
         assert raw("LLEN", "kept") == 3
+
+
+def _ended(pid: int) -> bool:
+    return not is_running(pid)
 
 
 def test_an_owner_that_ends_leaves_no_server_behind(url: str) -> None:
@@ -144,7 +148,6 @@ def test_an_owner_that_ends_leaves_no_server_behind(url: str) -> None:
     with Opener(url) as owner:
         socket = owner.opened()
         os.kill(server_pid(socket), signal.SIGKILL)
-        owner.exit()
     assert not listens(socket)
     with Opener(url) as heir:
         assert listens(heir.opened())
