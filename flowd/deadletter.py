@@ -17,7 +17,7 @@ from flowd.item import Item, addition_of
 from flowd.job import Job, spec_of
 from flowd.keys import clash
 from flowd.letter import Letter, read_letter
-from flowd.session import Session
+from flowd.session import Membership
 from flowd.stream import Stream
 
 __all__ = ["PAGE", "DeadLetters", "pages"]
@@ -70,7 +70,7 @@ class DeadLetters(Generic[J]):
         self._job_class = job_class
         self._place = (stream, group)
         self._address = Address.of(url, redis)
-        self._session: Session | None = None
+        self._membership = Membership(self._address)
 
     async def __aenter__(self) -> Self:
         self._stream()
@@ -81,9 +81,7 @@ class DeadLetters(Generic[J]):
 
     async def aclose(self) -> None:
         """Close the connection, unless somebody else in this process uses it."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.leave()
+        await self._membership.leave()
 
     async def list(
         self,
@@ -219,9 +217,7 @@ class DeadLetters(Generic[J]):
         return LetterNotFound(f"no dead letter {letter_id} of {stream} ({group})")
 
     def _stream(self) -> Stream:
-        if self._session is None:
-            self._session = Session.join(self._address)
-        return Stream(self._session.link, *self._place)
+        return Stream(self._membership.here().link, *self._place)
 
 
 async def pages(

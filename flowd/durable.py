@@ -85,6 +85,10 @@ class Prover:
         """Close the connection."""
         await self._link.aclose()
 
+    def over(self, stream: Stream) -> Stream:
+        """The same stream over the connection of durable jobs."""
+        return stream.over(self._link)
+
     async def enqueue(
         self,
         stream: Stream,
@@ -100,7 +104,7 @@ class Prover:
             ServerError: as `Stream.enqueue`.
         """
         await self._check(durable)
-        results = await stream.over(self._link).enqueue(jobs, repeats)
+        results = await self.over(stream).enqueue(jobs, repeats)
         stored = [result for result in results if isinstance(result, str)]
         if stored:
             await self._prove(stored, durable, self._link.connections)

@@ -123,6 +123,7 @@ class QueueHandle(Generic[J]):
             failed=session.leases.renew_soon,
             listened=self._tail.listened,
         )
+        self._process = os.getpid()
         self._stopping = asyncio.Event()
         self._drain_until: float | None = None
         self._hurry = asyncio.Event()
@@ -132,8 +133,17 @@ class QueueHandle(Generic[J]):
 
     @property
     def ended(self) -> bool:
-        """Whether the queue has ended."""
-        return self._main.done()
+        """Whether the queue has ended, with its loop as well, or runs in a parent."""
+        return (
+            self._main.done()
+            or self._main.get_loop().is_closed()
+            or self._process != os.getpid()
+        )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where it runs."""
+        return self._main.get_loop()
 
     @property
     def failing(self) -> str | None:

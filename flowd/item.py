@@ -159,8 +159,10 @@ def _check_headers(headers: object) -> None:
             shown = name[:80] if isinstance(name, str | bytes) else name
             known = "a name is of small letters, digits and _, and none of flowd's own"
             raise OptionError("headers", shown, known)
-        if not isinstance(value, str) or (value and not _size(value)):
-            raise OptionError("headers", name[:80], "its value must be a str in UTF-8")
+        if not isinstance(value, str):
+            raise OptionError("headers", name[:80], "its value must be a str")
+        if value and not _size(value):
+            raise OptionError("headers", name[:80], "its value has no form in UTF-8")
         size += len(name) + _size(value)
     if len(pairs) > MOST_HEADERS or size > _MOST_HEADER_BYTES:
         raise OptionError("headers", [name for name, _ in pairs][:20], rule)

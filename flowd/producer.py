@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import Final, Self, TypeVar
 import redis.asyncio
 
 from flowd.address import Address
+from flowd.connection import Link
 from flowd.durable import Durable, check_durable
 from flowd.errors import (
     BulkError,
@@ -30,7 +32,7 @@ from flowd.insist import insist, repeats_of
 from flowd.item import KEY_TTL, Item, addition_of, items_of
 from flowd.job import Job, spec_of
 from flowd.middleware import Middleware, Sending, Stack
-from flowd.session import Session
+from flowd.session import Membership, Session
 from flowd.steps import Addition
 from flowd.stream import Stream
 from flowd.when import Seconds, seconds
@@ -65,6 +67,8 @@ class Sender:
         around: Sending | None,
         delayed: Callable[[float], None] | None = None,
     ) -> None:
+        # Weak, because a producer remembers its sender for as long as there is a session.
+        self._session = weakref.ref(session)
         self._around = around
         self._delayed = delayed
         self._prover = session.prover
@@ -110,6 +114,7 @@ class Sender:
 
     async def _send(self, item: Item[Job], durable: Durable | bool) -> str:
         stream, addition = self._stream_of(item.job), addition_of(item)
+        self._register(stream, durable)
         if addition.key is None and not addition.waits and not durable:
             return await insist(
                 lambda: stream.add(addition.fields, addition.id), self._connect_timeout
@@ -118,6 +123,11 @@ class Sender:
         if isinstance(result, ServerError):
             raise result
         return result
+
+    def _register(self, stream: Stream, durable: Durable | bool) -> None:
+        session = self._session()
+        if session is not None:
+            session.register_once(self._prover.over(stream) if durable else stream)
 
     async def _send_all(
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
@@ -145,6 +155,7 @@ class Sender:
     async def _send_batch(
         self, batch: _Batch, ids: list[str], durable: Durable | bool
     ) -> None:
+        self._register(batch.stream, durable)
         try:
             results = await self._enqueue(batch.stream, batch.additions, durable)
         except (Unreachable, NotReady):
@@ -254,8 +265,10 @@ class Producer:
         self._address = Address.of(url, redis)
         self._stack = Stack(middleware)
         self._connect_timeout = seconds("connect_timeout", connect_timeout)
-        self._session: Session | None = None
-        self._streams: dict[tuple[str, str], Stream] = {}
+        self._membership = Membership(self._address)
+        self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
+            weakref.WeakKeyDictionary()
+        )
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -266,10 +279,8 @@ class Producer:
 
     async def aclose(self) -> None:
         """Close the connection, unless somebody else in this process uses it."""
-        session, self._session = self._session, None
-        self._streams.clear()
-        if session is not None:
-            await session.leave()
+        self._senders.clear()
+        await self._membership.leave()
 
     async def enqueue(
         self,
@@ -334,19 +345,27 @@ class Producer:
         return await self._open().send_all(jobs, durable)
 
     def _open(self) -> Sender:
-        if self._session is None:
-            self._session = Session.join(self._address)
-        return Sender(
-            self._session,
-            self._stream_of,
-            self._connect_timeout,
-            around=self._stack.enqueue,
-        )
+        session = self._membership.here()
+        if session not in self._senders:
+            self._senders[session] = Sender(
+                session,
+                _Streams(session.link),
+                self._connect_timeout,
+                around=self._stack.enqueue,
+            )
+        return self._senders[session]
 
-    def _stream_of(self, job: Job) -> Stream:
+
+class _Streams:
+    """Where jobs go by the rules of their class, over one link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._streams: dict[tuple[str, str], Stream] = {}
+
+    def __call__(self, job: Job) -> Stream:
         policy = spec_of(type(job)).policy
         place = (policy.stream, policy.group)
         if place not in self._streams:
-            assert self._session is not None
-            self._streams[place] = Stream(self._session.link, *place)
+            self._streams[place] = Stream(self._link, *place)
         return self._streams[place]

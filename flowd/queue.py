@@ -30,7 +30,7 @@ from flowd.middleware import Middleware, Stack
 from flowd.outage import RECONNECT
 from flowd.policy import Policy
 from flowd.producer import Sender
-from flowd.session import Session
+from flowd.session import Membership, Session
 from flowd.signals import until_stopped
 from flowd.stream import Stream
 from flowd.when import Seconds
@@ -130,7 +130,7 @@ class Queue(Generic[J]):
         self._on_dead_letter = on_dead_letter
         self._connect_timeout = wait("connect_timeout", connect_timeout)
         self._stack = Stack(middleware)
-        self._session: Session | None = None
+        self._membership = Membership(self._address)
         self._handle: QueueHandle[J] | None = None
 
     @property
@@ -158,9 +158,9 @@ class Queue(Generic[J]):
             rule = "it must be added before the queue runs"
             raise OptionError("middleware", middleware, rule)
         before, self._stack = self._stack, Stack((middleware, *self._stack.middleware))
-        if self._session is not None:
-            self._session.witnesses.dismiss(before.listeners)
-            self._session.witnesses.admit(self._stack.listeners)
+        for session in self._membership.joined():
+            session.witnesses.dismiss(before.listeners)
+            session.witnesses.admit(self._stack.listeners)
 
     @property
     def failing(self) -> str | None:
@@ -168,10 +168,9 @@ class Queue(Generic[J]):
 
         It takes no jobs, or does not settle them, or does not renew their leases.
         """
-        if self._session is not None and (
-            why := self._session.outage.of(self._policy.stream)
-        ):
-            return why
+        for session in self._membership.joined():
+            if why := session.outage.of(self._policy.stream):
+                return why
         return "it does not run yet" if self._handle is None else self._handle.failing
 
     async def __aenter__(self) -> Self:
@@ -188,13 +187,16 @@ class Queue(Generic[J]):
     async def aclose(self) -> None:
         """Shut down what runs, with the usual grace, and close the connections."""
         try:
-            if self._handle is not None:
-                await self._handle.shutdown()
+            if (handle := self._here()) is not None:
+                await handle.shutdown()
+            elif self._handle is not None and not self._handle.ended:
+                shutdown = self._handle.shutdown()
+                await asyncio.wrap_future(
+                    asyncio.run_coroutine_threadsafe(shutdown, self._handle.loop)
+                )
         finally:
             self._handle = None
-            session, self._session = self._session, None
-            if session is not None:
-                await session.leave(self._stack.listeners)
+            await self._membership.leave(self._stack.listeners)
 
     async def init(self) -> None:
         """Create stream and group (XGROUP CREATE MKSTREAM); fine if they are there.
@@ -206,7 +208,7 @@ class Queue(Generic[J]):
             FatalError: wrong password, a missing right, a key of another type, or a
                 PATH of `embedded:PATH` that cannot be a folder.
         """
-        _, stream = self._open()
+        session, stream = self._open()
         try:
             await self._patiently(
                 "setting up",
@@ -218,6 +220,7 @@ class Queue(Generic[J]):
             # Both went out in one round trip.
             await stream.unregister()
             raise
+        session.note_registered(stream)
 
     def run(self) -> QueueHandle[J]:
         """Start reading and running jobs; returns at once.
@@ -256,7 +259,7 @@ class Queue(Generic[J]):
         Raises:
             FatalError: Redis refuses, and will until somebody changes something.
         """
-        await until_stopped(self._handle or self.run(), grace)
+        await until_stopped(self._here() or self.run(), grace)
 
     async def drain(self) -> None:
         """Return when no job waits, runs or is delayed; the queue must run somewhere.
@@ -268,8 +271,9 @@ class Queue(Generic[J]):
         """
         _, stream = self._open()
         while any(await self._patiently("draining", stream.left)):
-            if self._handle is not None and self._handle.ended:
-                await self._handle.wait()
+            handle = self._here()
+            if handle is not None and handle.ended:
+                await handle.wait()
             await asyncio.sleep(_LEFT_POLL)
 
     async def enqueue(
@@ -295,10 +299,16 @@ class Queue(Generic[J]):
         return await self._sender().send_all(jobs, durable)
 
     def _open(self) -> tuple[Session, Stream]:
-        if self._session is None:
-            self._session = Session.join(self._address, self._stack.listeners)
-        link = self._session.link
-        return self._session, Stream(link, self._policy.stream, self._policy.group)
+        session = self._membership.here(self._stack.listeners)
+        stream = Stream(session.link, self._policy.stream, self._policy.group)
+        return session, stream
+
+    def _here(self) -> QueueHandle[J] | None:
+        """What runs in this event loop."""
+        handle = self._handle
+        if handle is None or handle.loop is not asyncio.get_running_loop():
+            return None
+        return handle
 
     async def _patiently(self, what: str, ask: Callable[[], Awaitable[R]]) -> R:
         """Ask until the server answers; a whole outage is one line in the log."""
@@ -321,10 +331,22 @@ class Queue(Generic[J]):
 
     def _sender(self) -> Sender:
         session, stream = self._open()
+
+        def place(job: Job) -> Stream:
+            given: object = job
+            if not isinstance(given, self._job_class):
+                rule = (
+                    f"this queue is of {self._job_class.__name__}; enqueue it with a"
+                    " Producer, or with a queue of its own class"
+                )
+                raise OptionError("job", type(given).__name__, rule)
+            return stream
+
+        handle = self._here()
         return Sender(
             session,
-            lambda _: stream,
+            place,
             self._connect_timeout,
             around=self._stack.enqueue,
-            delayed=None if self._handle is None else self._handle.due_in,
+            delayed=None if handle is None else handle.due_in,
         )

@@ -62,7 +62,11 @@ class Stream:
 
     async def register(self) -> None:
         """Remember the queue for the commands that list queues."""
-        await self._link.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
+        await self.register_soon()
+
+    def register_soon(self) -> asyncio.Future[object]:
+        """As `register`, sent in this turn of the loop; raises when awaited."""
+        return self._link.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
 
     async def unregister(self) -> None:
         """Forget it again."""

@@ -65,8 +65,9 @@ class _Queue:
         if self._look.group in groups:
             alive = await self._look_at_workers(sizes.waiting)
         elif sizes.waiting or sizes.delayed:
-            jobs = _jobs(sizes.waiting + sizes.delayed)
-            text = f"its group is gone, and nobody can read what waits: {jobs}"
+            count = sizes.waiting + sizes.delayed
+            jobs = f"{_jobs(count)} wait{'s' if count == 1 else ''}"
+            text = f"{jobs}, no worker ever started, or its group is gone"
             self.say("wrong", text, "start a worker, which sets it up")
         overdue = 0.0 if first_due is None else self._now - first_due
         if overdue > self._lease:

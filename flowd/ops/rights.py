@@ -21,7 +21,7 @@ Missing: TypeAlias = Mapping[str, list[str]]
 _ENQUEUE: Final = (
     *("EVALSHA s 1 k", "EVAL s 1 k", "TIME", "XADD k * f v", "GET k", "SET k v"),
     *("PTTL k", "PEXPIRE k 1", "HSET k f v", "ZADD k 1 m", "WAIT 0 0"),
-    *("MULTI", "EXEC", "CLIENT ID", "CLIENT SETNAME n"),
+    *("MULTI", "EXEC", "SADD k m", "CLIENT ID", "CLIENT SETNAME n"),
 )
 
 _WORK: Final = (

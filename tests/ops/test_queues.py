@@ -155,13 +155,24 @@ async def test_a_second_group(redis_url: str, raw: Raw, stream: str) -> None:
     assert "XGROUP DESTROY" in found.advice
 
 
+async def test_a_queue_without_a_worker_is_wrong(redis_url: str, stream: str) -> None:
+    """A producer alone makes its queue known, and jobs that no worker came for wrong."""
+    queue = Queue(Email, Bench(), url=redis_url, stream=stream)
+    await queue.enqueue(email())
+    await queue.enqueue(email(), delay=60.0)
+    await queue.aclose()
+    (found,) = await findings(redis_url, stream)
+    assert found.level == "wrong"
+    assert found.text.startswith("2 jobs wait, no worker ever started")
+
+
 async def test_the_group_is_gone(redis_url: str, raw: Raw, stream: str) -> None:
     """Jobs that nobody can read are wrong; a queue that is gone with them is not."""
     await set_up(redis_url, stream, jobs=2)
     raw("XGROUP", "DESTROY", stream, GROUP)
     (found,) = await findings(redis_url, stream)
     assert found.level == "wrong"
-    assert found.text == "its group is gone, and nobody can read what waits: 2 jobs"
+    assert found.text == "2 jobs wait, no worker ever started, or its group is gone"
 
     raw("DEL", stream)
     (found,) = await findings(redis_url, stream)
