@@ -80,7 +80,7 @@ class Session:
         place = (stream.keys.stream, stream.group)
         if place not in self._registered:
             self._registered.add(place)
-            stream.register_soon().add_done_callback(
+            stream.register().add_done_callback(
                 lambda answer: self._listed(place, answer)
             )
 

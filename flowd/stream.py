@@ -60,12 +60,8 @@ class Stream:
         )
         return created == 1
 
-    async def register(self) -> None:
-        """Remember the queue for the commands that list queues."""
-        await self.register_soon()
-
-    def register_soon(self) -> asyncio.Future[object]:
-        """As `register`, sent in this turn of the loop; raises when awaited."""
+    def register(self) -> asyncio.Future[object]:
+        """Remember the queue for the commands that list queues; to be awaited or not."""
         return self._link.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
 
     async def unregister(self) -> None:
