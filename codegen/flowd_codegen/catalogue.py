@@ -102,8 +102,16 @@ def _record(record: Record, examples: Examples) -> Iterator[str]:
 def _enum(enum: Enum) -> Iterator[str]:
     yield f"## {enum.name}"
     yield from _about(enum)
-    rows = [(_code(text), _code(member)) for member, text in enum.members]
-    yield _table(("text", "in Python"), rows)
+    heads = ("text", "in Python", "notes") if enum.docs else ("text", "in Python")
+    rows = [
+        (
+            _code(text),
+            _code(member),
+            _text(enum.docs.get(member, "")).replace("\n", " "),
+        )[: len(heads)]
+        for member, text in enum.members
+    ]
+    yield _table(heads, rows)
     if enum.unknown:
         yield f"Any other text is read as {_code(enum.unknown)}, which is never written."
     yield _reserved(enum)

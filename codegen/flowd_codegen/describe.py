@@ -8,7 +8,7 @@ from flowd.policy import Backoff, Policy
 from flowd_codegen.parse_queue import duration_text
 from flowd_codegen.schema import Field, OneOf, base
 
-__all__ = ["limits", "policy_lines"]
+__all__ = ["limits", "policy_lines", "with_deprecation"]
 
 
 def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -64,3 +64,11 @@ def _wait(backoff: Backoff) -> str:
 
 def _duration(seconds: float) -> str:
     return duration_text(round(seconds * 1000))
+
+
+def with_deprecation(doc: str, deprecated: str | bool) -> str:
+    """The text with a last paragraph that says what is deprecated, and why."""
+    if not deprecated:
+        return doc
+    note = "Deprecated." if deprecated is True else f"Deprecated: {deprecated}"
+    return f"{doc}\n\n{note}" if doc else note

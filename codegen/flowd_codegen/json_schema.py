@@ -22,7 +22,12 @@ from flowd_codegen.naming import (
     MODULE_PART,
 )
 from flowd_codegen.parse import LANGUAGE, TOP_KEYS
-from flowd_codegen.parse_class import ENUM_OPTIONS, JOB_OPTIONS, RECORD_OPTIONS
+from flowd_codegen.parse_class import (
+    ENUM_OPTIONS,
+    JOB_OPTIONS,
+    MEMBER_OPTIONS,
+    RECORD_OPTIONS,
+)
 from flowd_codegen.parse_field import FIELD_OPTIONS, IN_JOB, IN_RECORD, MOST_FIELDS
 from flowd_codegen.parse_group import GROUP_OPTIONS
 from flowd_codegen.parse_mapper import SIDES
@@ -237,7 +242,7 @@ def _enum() -> dict[str, Rules]:
                 {
                     "type": "object",
                     "propertyNames": {"pattern": f"^{MEMBER_NAME.pattern}$"},
-                    "additionalProperties": texts,
+                    "additionalProperties": {"anyOf": [texts, _member()]},
                     "minProperties": 1,
                 },
             ],
@@ -253,6 +258,12 @@ def _enum() -> dict[str, Rules]:
             "items": texts,
         },
     }
+
+
+def _member() -> dict[str, Json]:
+    rules = {"text": text("The text on the wire."), **_about("member")}
+    about = table("A text, and what is said of it.", MEMBER_OPTIONS, rules)
+    return {**about, "required": ["text"]}
 
 
 def _mapper() -> dict[str, Rules]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from flowd_codegen.describe import with_deprecation
 from flowd_codegen.diagnostics import Code, quoted, visible
 from flowd_codegen.naming import check_name, member_name, version_name
 from flowd_codegen.parse_field import IN_JOB, IN_RECORD, WireKeys
@@ -21,11 +22,15 @@ from flowd_codegen.table import Table, kind_of
 __all__ = [
     "ENUM_OPTIONS",
     "JOB_OPTIONS",
+    "MEMBER_OPTIONS",
     "RECORD_OPTIONS",
     "parse_enum",
     "parse_job",
     "parse_record",
 ]
+
+MEMBER_OPTIONS: Final = ("text", "doc", "deprecated")
+"""The keys of a value's table, where it is not only a text."""
 
 ENUM_OPTIONS: Final = ("values", "unknown", "doc", "reserved", "allow", "deprecated")
 """The keys of an enum's table."""
@@ -50,7 +55,8 @@ def parse_enum(name: str, table: Table) -> Enum:
     members: dict[str, Place] = {}
     texts: dict[str, Place] = {}
     found: list[tuple[str, str]] = []
-    for member, text, place in _values(table):
+    docs: dict[str, str] = {}
+    for member, text, place in _values(table, docs):
         if first := texts.get(text):
             message = f"{quoted(text)} is a value already"
             table.report(Code.ENUM_VALUES, place, message, also=(first, "first here"))
@@ -76,6 +82,7 @@ def parse_enum(name: str, table: Table) -> Enum:
     return Enum(
         name=name,
         members=tuple(found),
+        docs=docs,
         unknown=_unknown(table, members),
         reserved=tuple(reserved),
         allow=_allowed(table),
@@ -107,8 +114,8 @@ def _unknown(table: Table, members: Mapping[str, Place]) -> str:
     return unknown
 
 
-def _values(table: Table) -> Iterator[tuple[str, str, Place]]:
-    """Give member, wire text and place of each value."""
+def _values(table: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Place]]:
+    """Give member, wire text and place of each value; `docs` takes what is said of it."""
     match table.values.get("values"):
         case None:
             table.report(
@@ -123,7 +130,7 @@ def _values(table: Table) -> Iterator[tuple[str, str, Place]]:
         case list():
             yield from _listed(table)
         case dict():
-            yield from _named(table.table("values"))
+            yield from _named(table.table("values"), docs)
         case value:
             table.wrong_kind("values", value, "an array or a table of strings")
 
@@ -141,11 +148,24 @@ def _listed(table: Table) -> Iterator[tuple[str, str, Place]]:
             )
 
 
-def _named(values: Table) -> Iterator[tuple[str, str, Place]]:
+def _named(values: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Place]]:
     for member, text in values.values.items():
         place = values.at(member)
         named = check_name(member, "member", place.key(), values.report)
-        if not isinstance(text, str):
+        if isinstance(text, dict):
+            about = values.table(member)
+            about.refuse_others(MEMBER_OPTIONS, "option of a value")
+            said = about.text("text")
+            docs[member] = with_deprecation(
+                about.text("doc") or "", about.text_or_flag("deprecated")
+            )
+            if "text" not in about.values:
+                message = f"`{member}` has no text"
+                label = 'add `text = "on the wire"`'
+                values.report(Code.MISSING_KEY, place.key(), message, label)
+            elif named and said is not None:
+                yield member, said, place
+        elif not isinstance(text, str):
             message = f"`{member}` must be a string, not {kind_of(text)}"
             values.report(Code.WRONG_KIND, place, message)
         elif named:

@@ -8,12 +8,12 @@ from typing import Final
 
 from flowd.job import FORMAT
 from flowd.policy import Backoff, Policy
+from flowd_codegen.describe import with_deprecation
 from flowd_codegen.migrations import Step, module_of, steps
 from flowd_codegen.plan_field import (
     FieldPlan,
     plan_job_field,
     plan_record_field,
-    with_deprecation,
 )
 from flowd_codegen.python import (
     Bracket,
@@ -171,9 +171,16 @@ def _enum(enum: Enum, imports: Imports) -> EnumPlan:
         base=imports.name("enum", "StrEnum"),
         doc=_doc(enum, "Written as one of these texts."),
         members=tuple(
-            f"{member} = {text_literal(text)}" for member, text in enum.members
+            f"{member} = {text_literal(text)}{_member_doc(enum, member)}"
+            for member, text in enum.members
         ),
     )
+
+
+def _member_doc(enum: Enum, member: str) -> str:
+    doc = enum.docs.get(member)
+    blank = "\n" if member != enum.members[-1][0] else ""
+    return f"\n    {docstring(doc, 4)}{blank}" if doc else ""
 
 
 def _record(record: Record, spell: Speller) -> ClassPlan:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowd_codegen.codec import Codec, EntryCodec, JsonCodec
+from flowd_codegen.describe import with_deprecation
 from flowd_codegen.naming import snake_case
 from flowd_codegen.python import Bracket, Choice, Code, Named, docstring, lay_out
 from flowd_codegen.schema import (
@@ -32,7 +33,7 @@ from flowd_codegen.spelling import (
     literal,
 )
 
-__all__ = ["FieldPlan", "plan_job_field", "plan_record_field", "with_deprecation"]
+__all__ = ["FieldPlan", "plan_job_field", "plan_record_field"]
 
 _BODY: Final = 4
 _TRY: Final = 12
@@ -223,11 +224,3 @@ def _declaration(field: Field, spell: Speller) -> str:
         case _:
             call = spell.imports.name("dataclasses", "field")
             return lay_out(Bracket(f"{call}(", tuple(options)), _BODY, f"{start} = ")
-
-
-def with_deprecation(doc: str, deprecated: str | bool) -> str:
-    """The text with a last paragraph that says what is deprecated, and why."""
-    if not deprecated:
-        return doc
-    note = "Deprecated." if deprecated is True else f"Deprecated: {deprecated}"
-    return f"{doc}\n\n{note}" if doc else note

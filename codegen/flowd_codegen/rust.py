@@ -120,7 +120,8 @@ class _Writer:
         if any(name.isupper() and len(name) > 1 for name in names):
             yield "#[allow(non_camel_case_types, clippy::upper_case_acronyms)]"
         yield f"pub enum {enum.name} {{"
-        for name in names:
+        for name, (member, _) in zip(names, enum.members, strict=True):
+            yield from _doc(enum.docs.get(member, ""), indent="    ")
             if name == unknown:
                 yield "    /// A text that is not known."
             yield f"    {name}(String)," if name == unknown else f"    {name},"

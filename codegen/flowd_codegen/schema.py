@@ -6,8 +6,8 @@ builds it, `plan` turns it into modules; nothing else is between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeGuard
 
 from flowd.policy import Policy
@@ -235,6 +235,9 @@ class Enum:
     name: str
     members: tuple[tuple[str, str], ...]
     """(MEMBER, wire text) in declared order."""
+
+    docs: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """What is said of single members, by name."""
 
     unknown: str = ""
     """The member that any other text is read as, and that is never written."""

@@ -56,8 +56,13 @@ impl flowd::redis::FromRedisValue for Method {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
+    /// May wait\x07 """ a day.
+    ///
+    /// Deprecated: use HIGH
     Low,
     High,
+    /// Deprecated.
+    Old,
     /// A text that is not known.
     Any(String),
 }
@@ -67,6 +72,7 @@ impl std::fmt::Display for Level {
         f.write_str(match self {
             Self::Low => "1",
             Self::High => "2",
+            Self::Old => "0",
             Self::Any(text) => text,
         })
     }
@@ -78,6 +84,7 @@ impl flowd::redis::FromRedisValue for Level {
         match text.as_str() {
             "1" => Ok(Self::Low),
             "2" => Ok(Self::High),
+            "0" => Ok(Self::Old),
             _ => Ok(Self::Any(text)),
         }
     }

@@ -25,7 +25,15 @@ class Level(StrEnum):
     """Written as one of these texts."""
 
     LOW = "1"
+    """May wait\x07 \"\"\" a day.
+
+    Deprecated: use HIGH
+    """
+
     HIGH = "2"
+    OLD = "0"
+    """Deprecated."""
+
     ANY = ""
 
 
