@@ -111,11 +111,12 @@ def _same(old: object, new: object, sides: tuple[Contract, Contract]) -> bool:
             _same(getattr(old, before), getattr(new, after), sides)
             for before, after in _meant(was, now)
         )
-    enum = sides[1].enums.get(type(new).__name__)
-    if enum and isinstance(new, Enum) and new.name == enum.unknown:
-        # An open enum reads what it does not know as that.
-        return str(old) not in [text for _, text in enum.members]
     if isinstance(old, Enum) and isinstance(new, Enum):
+        enum = sides[1].enums[type(new).__name__]
+        texts = [text for _, text in enum.members]
+        if new.name == enum.unknown and str(old) not in texts:
+            # An open enum reads what it does not know as that.
+            return True
         # A member may have another name, but not one that is another's.
         known = old.name in type(new).__members__ or new.name in type(old).__members__
         return old.name == new.name if known else str(old) == str(new)
