@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from flowd.claimer import Claimer
+from flowd.clock import ServerClock
 from flowd.connection import Link
 from flowd.delivery import Entry
 from flowd.errors import FatalError, GroupMissing, ServerError
@@ -60,6 +61,7 @@ class Consumer:
         self._holder = holder
         self._outage = outage
         self._witnesses = witnesses
+        self._clock = ServerClock(stream, holder.lease, witnesses)
         self._block = block
         # The server has the next ready while the handlers of these run; where there
         # are few, a round trip would cost more than that saves.
@@ -233,6 +235,7 @@ class Consumer:
         self._promoting = tended.next_due == 0
         due = _POLL if tended.next_due is None else min(tended.next_due, _POLL)
         self._tend_at = now + max(due, _SOONEST)
+        await self._clock.look()
 
     async def _reap(self, now: float) -> None:
         """Forget consumers of processes that died.

@@ -18,6 +18,7 @@ _log: Final = logging.getLogger("flowd")
 
 EventName: TypeAlias = Literal[
     "callback_failed",
+    "clock_stepped",
     "dead_letter",
     "deleted",
     "done",

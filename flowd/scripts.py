@@ -12,6 +12,7 @@ from flowd.refusal import ScriptMissing
 
 __all__ = [
     "ENQUEUE",
+    "EXPIRE",
     "INIT",
     "LEAVE",
     "LEFT",
@@ -67,6 +68,7 @@ class Script:
 
 
 ENQUEUE: Final = Script("enqueue")
+EXPIRE: Final = Script("expire", "fence", often=False)
 INIT: Final = Script("init", "only_group", often=False)
 LEAVE: Final = Script("leave", often=False)
 LEFT: Final = Script("left", "fence")

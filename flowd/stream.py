@@ -41,7 +41,7 @@ class Stream:
     def __init__(self, link: Link, stream: str, group: str) -> None:
         self.keys = Keys(stream, group)
         self.group = group
-        self._link = link
+        self._link = self.link = link  # public for modules with scripts of their own
         self._delayed = (self.keys.stream, self.keys.delayed, self.keys.bodies)
 
     def over(self, link: Link) -> Stream:
