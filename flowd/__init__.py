@@ -15,50 +15,54 @@ handler for every job that is enqueued. To read the runtime, follow one job:
 
 from __future__ import annotations
 
-from flowd import wire
-from flowd.claimer import Claimer
-from flowd.context import Context
-from flowd.deadletter import DeadLetters
-from flowd.durable import Durable
-from flowd.errors import (
-    AccessDenied,
-    BulkError,
-    DecodeError,
-    EncodeError,
-    FatalError,
-    FlowdError,
-    FormatError,
-    GroupMissing,
-    IdNotIncreasing,
-    LetterNotFound,
-    NewerVersion,
-    NotDurable,
-    NotReady,
-    OptionError,
-    OutcomeUnknown,
-    PayloadTooLarge,
-    QueueFull,
-    Reject,
-    Retry,
-    ServerError,
-    Snooze,
-    StreamShared,
-    Unreachable,
-    WrongAddress,
-    WrongKeyType,
-)
-from flowd.event import Event
-from flowd.group import GroupHandle, QueueGroup
-from flowd.handle import QueueHandle
-from flowd.handler import Run
-from flowd.item import Item
-from flowd.job import Job, JobSpec
-from flowd.letter import Letter
-from flowd.middleware import Middleware, Send
-from flowd.policy import Backoff, Policy
-from flowd.producer import Producer
-from flowd.queue import Queue
-from flowd.sync import SyncProducer
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from flowd import wire
+    from flowd.claimer import Claimer
+    from flowd.context import Context
+    from flowd.deadletter import DeadLetters
+    from flowd.durable import Durable
+    from flowd.errors import (
+        AccessDenied,
+        BulkError,
+        DecodeError,
+        EncodeError,
+        FatalError,
+        FlowdError,
+        FormatError,
+        GroupMissing,
+        IdNotIncreasing,
+        LetterNotFound,
+        NewerVersion,
+        NotDurable,
+        NotReady,
+        OptionError,
+        OutcomeUnknown,
+        PayloadTooLarge,
+        QueueFull,
+        Reject,
+        Retry,
+        ServerError,
+        Snooze,
+        StreamShared,
+        Unreachable,
+        WrongAddress,
+        WrongKeyType,
+    )
+    from flowd.event import Event
+    from flowd.group import GroupHandle, QueueGroup
+    from flowd.handle import QueueHandle
+    from flowd.handler import Run
+    from flowd.item import Item
+    from flowd.job import Job, JobSpec
+    from flowd.letter import Letter
+    from flowd.middleware import Middleware, Send
+    from flowd.policy import Backoff, Policy
+    from flowd.producer import Producer
+    from flowd.queue import Queue
+    from flowd.sync import SyncProducer
 
 __all__ = [
     "AccessDenied",
@@ -108,3 +112,71 @@ __all__ = [
     "WrongKeyType",
     "wire",
 ]
+
+_HOMES: Final = {
+    "AccessDenied": "errors",
+    "Backoff": "policy",
+    "BulkError": "errors",
+    "Claimer": "claimer",
+    "Context": "context",
+    "DeadLetters": "deadletter",
+    "DecodeError": "errors",
+    "Durable": "durable",
+    "EncodeError": "errors",
+    "Event": "event",
+    "FatalError": "errors",
+    "FlowdError": "errors",
+    "FormatError": "errors",
+    "GroupHandle": "group",
+    "GroupMissing": "errors",
+    "IdNotIncreasing": "errors",
+    "Item": "item",
+    "Job": "job",
+    "JobSpec": "job",
+    "Letter": "letter",
+    "LetterNotFound": "errors",
+    "Middleware": "middleware",
+    "NewerVersion": "errors",
+    "NotDurable": "errors",
+    "NotReady": "errors",
+    "OptionError": "errors",
+    "OutcomeUnknown": "errors",
+    "PayloadTooLarge": "errors",
+    "Policy": "policy",
+    "Producer": "producer",
+    "Queue": "queue",
+    "QueueFull": "errors",
+    "QueueGroup": "group",
+    "QueueHandle": "handle",
+    "Reject": "errors",
+    "Retry": "errors",
+    "Run": "handler",
+    "Send": "middleware",
+    "ServerError": "errors",
+    "Snooze": "errors",
+    "StreamShared": "errors",
+    "SyncProducer": "sync",
+    "Unreachable": "errors",
+    "WrongAddress": "errors",
+    "WrongKeyType": "errors",
+}
+"""The module of each name. A module of generated classes needs three of them: it is not to
+wait for redis and asyncio, which take half of the time to import everything."""
+
+
+def __getattr__(name: str) -> object:
+    """A name of `__all__`, imported when it is asked for first (PEP 562)."""
+    if name == "wire":
+        value: object = import_module("flowd.wire")
+    elif name in _HOMES:
+        value = getattr(import_module(f"flowd.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}", name=name
+        )
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flowd.wire.refusal import CodecError
 
 __all__ = ["DEEPEST", "Json", "finite", "with_text_keys"]
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+if TYPE_CHECKING:
+    Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+else:
+    # What looks at annotations when it runs (pydantic, cattrs, `get_type_hints`) cannot
+    # follow a type into itself before Python 3.12.
+    Json = Any
 """Any JSON value."""
 
 DEEPEST: Final = 128
