@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol, TypeAlias, TypeVar
 
+from flowd import wire
 from flowd.policy import Policy
 from flowd_codegen.parse_queue import duration_text
 from flowd_codegen.parse_type import TAG
@@ -137,7 +138,7 @@ def field_form(field: Field, records: _Records = MappingProxyType({})) -> Form:
         tag=next((one.tag for one in unions_in(kind) if one.tag != TAG), None),
         one_of=[*kind.values] if isinstance(kind, OneOf) else None,
         default=(
-            _default(field.type, default.value, records)
+            _field_default(field, default.value, records)
             if isinstance(default, Value)
             else None
         ),
@@ -178,6 +179,20 @@ def type_text(kind: Type) -> str:
             return f"{type_text(item)}?"
 
 
+def _field_default(field: Field, value: object, records: _Records) -> object:
+    """The same of a field, whose bytes have the text of its own encoding."""
+    if base(field.type) == Scalar("bytes"):
+        content = wire.decode_base64(str(value).encode())
+        match field.encoding:
+            case "hex":
+                return wire.encode_hex(content).decode()
+            case "raw":
+                return content.decode()
+            case _:
+                pass
+    return _default(field.type, value, records)
+
+
 def _default(kind: Type, value: object, records: _Records) -> object:
     """A default as TOML would say it: a duration is milliseconds in the model."""
     match kind:
@@ -193,7 +208,7 @@ def _default(kind: Type, value: object, records: _Records) -> object:
             fields = {field.name: field for field in records[name].fields}
             return {
                 # The tag of a union is no field.
-                key: _default(fields[key].type, one, records) if key in fields else one
+                key: _field_default(fields[key], one, records) if key in fields else one
                 for key, one in value.items()
             }
         case UnionOf(members, tag) if is_table(value):

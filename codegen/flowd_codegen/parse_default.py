@@ -85,7 +85,7 @@ class _Judge:
     def field(self, value: Toml, field: Field, place: Place) -> object:
         """The value in its final form; what it is after a reported fault is no matter."""
         try:
-            found = self.value(value, field.type, place)
+            found = self.value(_in_base64(value, field, place), field.type, place)
         except _Misfit as misfit:
             message = f"the default does not fit: {misfit}"
             self.report(Code.DEFAULT_MISFIT, misfit.place, message, misfit.label)
@@ -268,6 +268,22 @@ _TEXTS: Final[dict[str, Callable[[bytes], bytes]]] = {
 def _text(value: str, name: str, place: Place) -> str:
     try:
         return _TEXTS[name](value.encode()).decode()
+    except wire.CodecError as error:
+        raise _Misfit(place, str(error)) from error
+
+
+def _in_base64(value: Toml, field: Field, place: Place) -> Toml:
+    """A default of bytes as the model has it; it is written as the field's own text."""
+    if base(field.type) != Scalar("bytes") or not isinstance(value, str):
+        return value
+    try:
+        match field.encoding:
+            case "hex":
+                return wire.encode_base64(wire.decode_hex(value.encode())).decode()
+            case "raw":
+                return wire.encode_base64(value.encode()).decode()
+            case _:
+                return value
     except wire.CodecError as error:
         raise _Misfit(place, str(error)) from error
 

@@ -175,3 +175,25 @@ def test_bad_schemas_write_no_lock(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["lock", "schemas"]) == 2
     assert "error[E103]" in capsys.readouterr().err
     assert Path("flowd.lock").read_text() == before
+
+
+def test_a_default_of_bytes_is_in_the_encoding_of_its_field() -> None:
+    """As a schema writes it, also below a record, and in the lock as well."""
+    Path("schemas/email.toml").write_text(
+        '[record.Key.fields]\nraw = { type = "bytes", encoding = "hex" }\n'
+        "[job.Email.fields]\n"
+        'a = { type = "bytes", encoding = "hex", default = "ff00" }\n'
+        'b = { type = "bytes", encoding = "raw", default = "hé" }\n'
+        'c = { type = "bytes", default = "/w==" }\n'
+        'd = { type = "Key", default = { raw = "00ff" } }\n',
+        encoding="utf-8",
+    )
+    assert run(["lock", "schemas"]) == 0
+    lock = Path("flowd.lock").read_text("utf-8")
+    for text in ('"ff00"', '"hé"', '"/w=="', '{"raw": "00ff"}'):
+        assert f'"default": {text}' in lock
+    assert run(["diff", "schemas", "--against", "flowd.lock", "--level", "strict"]) == 0
+    assert run(["schemas", "-o", "jobs"]) == 0
+    source = Path("jobs/email.py").read_text("utf-8")
+    for literal in (r'b"\xff\x00"', r'b"h\xc3\xa9"', r'b"\xff"', r'raw=b"\x00\xff"'):
+        assert literal in source
