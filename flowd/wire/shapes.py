@@ -283,7 +283,7 @@ def _read(document: str) -> Json:
     try:
         value, end = _SCAN(document, 0)
     except StopIteration:
-        end = -1
+        value, end = None, -1
     if end != len(document):
         # White space is around it, or it is no JSON.
         value = _DECODER.decode(document)

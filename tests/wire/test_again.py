@@ -50,7 +50,7 @@ _SCALARS: Final = [
     name.removeprefix("encode_")
     for name in wire.__all__
     if name.startswith("encode_")
-    and name not in ("encode_enum", "encode_one_of", "encode_json")
+    and name not in ("encode_enum", "encode_open_enum", "encode_one_of", "encode_json")
 ]
 _SHAPES: Final = [
     (name, getattr(wire, name))
@@ -264,9 +264,10 @@ def test_a_bool_is_no_number(name: str) -> None:
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 10**400, 10**30], ids=str)
 def test_an_integer_that_no_double_is_is_not_written_as_a_float(value: int) -> None:
     """It would be read as another number."""
-    for encode in (wire.encode_float, lambda one: wire.encode_json(one, wire.FLOAT)):
-        with pytest.raises(wire.CodecError):
-            encode(value)
+    with pytest.raises(wire.CodecError):
+        wire.encode_float(value)
+    with pytest.raises(wire.CodecError):
+        wire.encode_json(value, wire.FLOAT)
     assert wire.encode_float(2**53) == b"9007199254740992"
     assert wire.encode_json(2**60, wire.FLOAT) == b"1.152921504606847e+18"
 
@@ -276,13 +277,13 @@ def test_an_integer_that_no_double_is_is_not_written_as_a_float(value: int) -> N
 )
 def test_an_integer_of_too_many_digits_is_refused_in_one_way(value: int) -> None:
     """As a field, inside JSON and as any JSON."""
-    for encode in (
-        wire.encode_int,
-        lambda one: wire.encode_json(one, wire.INT),
-        lambda one: wire.encode_json([one], wire.JSON),
-    ):
-        with pytest.raises(wire.CodecError):
-            encode(value)
+    number: wire.Json = value
+    with pytest.raises(wire.CodecError):
+        wire.encode_int(value)
+    with pytest.raises(wire.CodecError):
+        wire.encode_json(value, wire.INT)
+    with pytest.raises(wire.CodecError):
+        wire.encode_json(number, wire.JSON)
     assert len(wire.encode_int(10**4300 - 1)) == 4300
 
 
