@@ -21,6 +21,7 @@ __all__ = ["Leaving", "leave"]
 
 _THREADS: Final = 2.0
 _HOOKS: Final = 3.0
+_POLL: Final = 0.05
 
 _log: Final = logging.getLogger("flowd")
 
@@ -59,38 +60,46 @@ def leave(code: int) -> None:
     Threads have 2 s, and what is to be done at exit (flushing logs, sending what metrics
     and traces have gathered) 3 s more.
     """
-    threading.Thread(target=_end, args=(code,), name="flowd-leave", daemon=True).start()
+    # Both now: none can be started any more once Python has begun to end.
+    for what in (_leave_threads, _leave_hooks):
+        name = f"flowd{what.__name__.replace('_', '-')}"
+        threading.Thread(target=what, args=(code,), name=name, daemon=True).start()
+
+
+def _leave_threads(code: int) -> None:
+    """Do what Python does at exit, which waits for threads; it ends this one if it does."""
+    deadline = time.monotonic() + _THREADS
+    while time.monotonic() < deadline:
+        time.sleep(_POLL)
+        if not _left():
+            return
+    left = _left()
+    _log.warning(
+        "the process ends without %d threads that still run (%s): a thread cannot be"
+        " cancelled",
+        len(left),
+        ", ".join(left[:5]),
+    )
+    try:
+        for child in multiprocessing.active_children():
+            child.terminate()  # as its pool's thread does not end it any more
+        # There is no public way.
+        atexit._run_exitfuncs()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    finally:
+        _end(code)
+
+
+def _leave_hooks(code: int) -> None:
+    """End a process whose work at exit does not end."""
+    time.sleep(_THREADS + _HOOKS)
+    _end(code)
 
 
 def _end(code: int) -> None:
-    deadline = time.monotonic() + _THREADS
-    while time.monotonic() < deadline and _left():
-        time.sleep(0.05)
-    if left := _left():
-        _log.warning(
-            "the process ends without %d threads that still run (%s): a thread cannot be"
-            " cancelled",
-            len(left),
-            ", ".join(left[:5]),
-        )
-        hooks = threading.Thread(target=_hooks, name="flowd-exit", daemon=True)
-        hooks.start()
-        hooks.join(_HOOKS)
-    else:
-        time.sleep(_HOOKS)  # Python does the same, and then this thread is no more
-    with suppress(Exception):
-        sys.stdout.flush()
-    with suppress(Exception):
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
     os._exit(code)
-
-
-def _hooks() -> None:
-    """What Python does once its threads have ended."""
-    for child in multiprocessing.active_children():
-        child.terminate()  # as its pool's thread does not end it any more
-    # There is no public way.
-    atexit._run_exitfuncs()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def _left() -> list[str]:
