@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flowd_codegen.__main__ import REQUIREMENTS
 from flowd_codegen.cli import run
+from flowd_codegen.extra import REQUIREMENTS
 from tests.house.sources import ROOT
 
 
@@ -196,6 +196,78 @@ def test_a_misspelt_command_is_recognised(capsys: pytest.CaptureFixture[str]) ->
     assert "no command `valdate`: did you mean `validate`?" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("generate", "schemas", "-o", "jobs"), "leave it out"),
+        (("build", "schemas"), "leave it out"),
+        (("valdate",), "did you mean `validate`?"),
+        (("valdate", "schemas", "-o", "jobs"), "did you mean `validate`?"),
+        (("frobnicate", "schemas"), "it is one of catalogue, diff"),
+    ],
+)
+def test_a_word_that_is_no_command_is_told(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    """Also where the word is of another tool, or has all its options."""
+    with pytest.raises(SystemExit) as caught:
+        run(words)
+    assert caught.value.code == 2
+    assert f"no command `{words[0]}`: {said}" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_no_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`schemes` is like a command's name, and with -o it was meant as a folder."""
+    assert run(["schemes", "-o", "jobs"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["validate schemas", "lock schemas", "diff schemas"]
+)
+def test_what_formats_nothing_needs_no_formatter(tmp_path: Path, command: str) -> None:
+    """Without black and jinja2, whatever only reads schemas works."""
+    program = (
+        "import sys; from importlib import metadata as m; was = m.version\n"
+        "def version(name):\n"
+        "    if name in ('black', 'jinja2'): raise m.PackageNotFoundError(name)\n"
+        "    return was(name)\n"
+        "m.version = version\n"
+        "sys.modules['black'] = sys.modules['jinja2'] = None\n"
+        "from flowd_codegen.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    run(["lock", "schemas"])
+    words = command.split() + ["--against", "flowd.lock"] * command.startswith("diff")
+    for arguments, code in ((words, 0), (["schemas", "-o", "other"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+    assert done.stderr.endswith("python -m pip install 'flowd-jobs[gen]'\n")
+
+
+def test_an_interrupt_is_one_line() -> None:
+    """Ctrl-C ends it with 130, and no traceback."""
+    program = (
+        "import os, signal, sys; from flowd_codegen import __main__, cli;"
+        "cli._run = lambda _: signal.raise_signal(signal.SIGINT);"
+        "sys.exit(__main__.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "schemas"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "flowd-gen: interrupted\n")
+
+
 def _asks_for_its_extra(*command: str, path: str) -> bool:
     """Whether the command names what to install, in one line, and exits with 2."""
     done = subprocess.run(
@@ -208,7 +280,7 @@ def _asks_for_its_extra(*command: str, path: str) -> bool:
     assert done.stdout == ""
     return done.returncode == 2 and done.stderr.splitlines() == [
         "flowd-gen needs the extra `gen`, which is not installed:",
-        "    python -m pip install 'tomli>=2.4' 'jinja2>=3.1' 'black>=24.1'",
+        "    python -m pip install 'flowd-jobs[gen]'",
     ]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flowd_codegen.__main__ import REQUIREMENTS
 from flowd_codegen.cli import run
+from flowd_codegen.extra import REQUIREMENTS
 from tests.house.sources import ROOT
 
 

@@ -46,7 +46,7 @@ def _diff(change: Change) -> Iterable[str]:
     if change.old is None:
         return [f"missing: {change.path}\n"]
     old, new = (
-        text.decode(errors="replace").splitlines(keepends=True)
+        text.decode(errors="replace").replace("\r\n", "\n").splitlines(keepends=True)
         for text in (change.old, change.new)
     )
     name = change.path.as_posix()

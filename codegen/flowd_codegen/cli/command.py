@@ -16,6 +16,7 @@ from typing import Final
 from flowd_codegen.cli.settings import FORMATS, Format, Settings, read_settings
 from flowd_codegen.contract import Contract
 from flowd_codegen.diagnostics import Fault, SchemaErrors, github_line, json_line
+from flowd_codegen.extra import ExtraMissing
 from flowd_codegen.parse import parse
 from flowd_codegen.schema import Schema
 from flowd_codegen.source import Sources, read
@@ -170,6 +171,9 @@ def ended(work: Callable[[], int], form: Format) -> int:
             print(errors, file=sys.stderr)
         else:
             report(errors.faults, form)
+        return 2
+    except ExtraMissing as error:
+        print(error, file=sys.stderr)
         return 2
     except ForeignFiles as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
 from flowd_codegen.cli.changes import settle
 from flowd_codegen.cli.command import (
@@ -22,10 +25,12 @@ from flowd_codegen.cli.settings import read_settings
 from flowd_codegen.diagnostics import SchemaErrors
 from flowd_codegen.migrations import migration_faults
 from flowd_codegen.render import blacken, render, render_migrations
-from flowd_codegen.suggest import nearest
-from flowd_codegen.write import compare
+from flowd_codegen.write import ForeignFiles, compare, hidden
 
 __all__ = ["run"]
+
+
+_WORD: Final = re.compile(r"[a-z][a-z_-]*")
 
 
 class _Options(Options):
@@ -44,12 +49,26 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         commands: the other commands and what they do, for `--help`.
     """
     parser = _parser(commands)
-    word = arguments[0] if len(arguments) > 1 else ""
-    near = nearest(word, commands) if "-o" not in arguments else None
-    if near and not Path(word).exists():
-        parser.error(f"no command `{word}`: did you mean `{near}`?")
+    if advice := _advice(arguments, commands):
+        parser.error(advice)
     options = parser.parse_args(arguments, _Options())
     return ended(lambda: _generate(options), options.format)
+
+
+def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:
+    """What to say of a first word that is no folder, if a command was meant by it."""
+    word = arguments[0] if arguments else ""
+    if not _WORD.fullmatch(word) or Path(word).exists():
+        return ""
+    second = arguments[1:2] and not arguments[1].startswith("-")
+    if "-o" in arguments and not second:
+        return ""  # a folder that is not there, which is said in the usual words
+    if near := get_close_matches(word, commands, n=1, cutoff=0.75):
+        return f"no command `{word}`: did you mean `{near[0]}`?"
+    if word.startswith(("gen", "build", "compile")):
+        return f"no command `{word}`: leave it out, as in `flowd-gen SRC -o OUT`"
+    known = ", ".join(commands)
+    return f"no command `{word}`: it is one of {known}" if second else ""
 
 
 def _generate(options: _Options) -> int:
@@ -61,6 +80,8 @@ def _generate(options: _Options) -> int:
     if faults and not options.check:
         raise SchemaErrors(faults)
     report(found, options.format)
+    if hides := hidden(out, [module.name[0] for module in schema.modules]):
+        raise ForeignFiles(hides)
     # One file of a folder cannot say what the others give.
     prune = options.prune if options.source.is_dir() else False
     changes = compare(render(schema), out, blacken, prune=prune, once=stubs)

@@ -1,0 +1,49 @@
+"""The extra `gen`: what it installs, and what is said where a part of it is missing."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+__all__ = ["REQUIREMENTS", "ExtraMissing", "need"]
+
+REQUIREMENTS: Final = {
+    "tomli": "tomli>=2.4",
+    "jinja2": "jinja2>=3.1",
+    "black": "black>=24.1",
+}
+"""What the extra `gen` installs: distribution and requirement."""
+
+_HINT: Final = """\
+flowd-gen needs the extra `gen`, which is not installed:
+    python -m pip install 'flowd-jobs[gen]'"""
+
+
+class ExtraMissing(Exception):
+    """A part of the extra is not there, or is too old; the text says what to install."""
+
+
+def need(*names: str) -> None:
+    """Ask for parts of the extra before they are imported.
+
+    Commands ask for what they use, so that what only reads schemas runs where nothing is
+    formatted. A part may also be there for another package, in an older version.
+
+    Raises:
+        ExtraMissing: one is not there.
+    """
+    if not all(_is_there(name, REQUIREMENTS[name]) for name in names):
+        raise ExtraMissing(_HINT)
+
+
+def _is_there(name: str, requirement: str) -> bool:
+    try:
+        return _numbers(version(name)) >= _numbers(requirement)
+    except PackageNotFoundError:
+        return False
+
+
+def _numbers(text: str) -> list[int]:
+    """The first two numbers of a version: `24.1` of `24.1.0` and of `black>=24.1`."""
+    return [int(digits) for digits in re.findall(r"(?<![a-z])\d+", text)[:2]]
