@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -100,7 +101,7 @@ class Witnesses:
 
     def care(self, level: int) -> bool:
         """Whether anybody is told of what is as grave as this."""
-        return bool(self._listening) or _log.isEnabledFor(level)
+        return bool(self._listening) or _is_wanted(level)
 
     def say(
         self,
@@ -132,13 +133,22 @@ class Witnesses:
         for listener in list(self._listening):
             try:
                 listener(event)
-            except Exception:  # a listener must not stop what it watches
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # a listener must not stop what it watches
                 _write(_failed(event, listener))
+
+
+def _is_wanted(level: int) -> bool:
+    # `dictConfig` disables every logger that was there before it, by default. Who wants
+    # no line sets the logger's level.
+    _log.disabled = False
+    return _log.isEnabledFor(level)
 
 
 def _write(event: Event) -> None:
     """The listener that is always there: one line in the log."""
-    if not _log.isEnabledFor(event.level):
+    if not _is_wanted(event.level):
         return
     extra: dict[str, object] = {"event": event.name, **event.details}
     if event.stream:
@@ -146,7 +156,22 @@ def _write(event: Event) -> None:
     if event.job_id:
         extra |= {"job_id": event.job_id, "attempt": event.attempt}
     below = f"\n{event.traceback}" if event.traceback else ""
-    _log.log(event.level, "%s%s", event, below, extra=extra)
+    try:
+        _log.log(event.level, "%s%s", event, below, extra=extra)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # a filter, a record factory, a field of its own
+        _write_plainly(event, fault)
+
+
+def _write_plainly(event: Event, fault: BaseException) -> None:
+    """Where the application's logging raises, as Python writes without any set-up."""
+    if event.level < logging.WARNING or logging.lastResort is None:
+        return
+    text = f"{event} (logging raised {type(fault).__name__})"
+    record = logging.LogRecord("flowd", event.level, "", 0, text, None, None)
+    with contextlib.suppress(Exception):
+        logging.lastResort.handle(record)
 
 
 def _failed(event: Event, listener: Listener) -> Event:

@@ -184,3 +184,48 @@ def test_the_library_configures_no_logging() -> None:
     logger = logging.getLogger("flowd")
     assert logger.propagate
     assert not logger.handlers
+
+
+async def test_logging_that_raises_stops_nothing(
+    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The queue starts, fails a job and ends; the error is on standard error."""
+
+    def clash(record: logging.LogRecord) -> bool:
+        raise ValueError(record.name)
+
+    async def fail(job: Email) -> None:
+        raise ConnectionError("no route")
+
+    logger = logging.getLogger("flowd")
+    logger.addFilter(clash)
+    try:
+        rules = policy(stream, max_retries=0)
+        async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+            await queue.enqueue(email())
+            queue.run()
+            await queue.drain()
+    finally:
+        logger.removeFilter(clash)
+
+    assert (
+        "dead-lettered (failed): ConnectionError: no route" in capsys.readouterr().err
+    )
+
+
+async def test_a_set_up_of_logging_silences_no_error(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`dictConfig` disables loggers that are there already; flowd's still speaks."""
+
+    async def fail(job: Email) -> None:
+        raise ValueError
+
+    rules = policy(stream, max_retries=0)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(email())
+        logging.getLogger("flowd").disabled = True
+        queue.run()
+        await queue.drain()
+
+    assert lines(caplog, "dead_letter")
