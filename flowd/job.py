@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol, Self, TypeVar
 
 from flowd.display import printable
 from flowd.errors import DecodeError, EncodeError, FormatError, NewerVersion
 from flowd.policy import Policy
-from flowd.wire import CodecError
+from flowd.wire import CodecError, Json
 
 __all__ = [
     "FORMAT",
@@ -67,6 +67,9 @@ class JobSpec:
 
     oldest: int = 1
     """The oldest version that the class reads."""
+
+    extra: Mapping[str, Json] = field(default_factory=dict[str, Json], hash=False)
+    """The schema's own `x-…` keys of the job, for tools; flowd reads none of them."""
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:

@@ -65,7 +65,10 @@ def json_schema() -> dict[str, Json]:
         "$defs": {
             "job": {
                 **table("A job and its queue.", JOB_OPTIONS, _owner("job")),
-                "patternProperties": {f"^{VERSION_KEY.pattern}$": _older_version()},
+                "patternProperties": {
+                    f"^{VERSION_KEY.pattern}$": _older_version(),
+                    "^x-[a-z0-9-]+$": {},
+                },
             },
             "record": table(
                 "A JSON object inside a field.", RECORD_OPTIONS, _owner("record")

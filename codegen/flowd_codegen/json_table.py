@@ -15,6 +15,8 @@ PRINTABLE: Final = (
 )
 """A text without controls, blanks but the space, and what turns its direction."""
 
+_EXTRA: Final = "^x-[a-z0-9-]+$"
+
 Rules: TypeAlias = Mapping[str, Json]
 """A JSON Schema, or a part of one."""
 
@@ -27,6 +29,7 @@ def table(
         "description": description,
         "type": "object",
         "properties": {key: {**rules[key]} for key in keys},
+        "patternProperties": {_EXTRA: {}},
         "additionalProperties": False,
     }
 

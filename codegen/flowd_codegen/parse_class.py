@@ -218,6 +218,7 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
         oldest=oldest,
         older=older,
         second_name=version_name(name, version) if older else "",
+        extra=table.extra(),
         reserved=keys.reserved,
         allow=_allowed(table),
         doc=table.text("doc") or "",

@@ -24,8 +24,8 @@ from flowd_codegen.python import (
     lay_out,
     text_literal,
 )
-from flowd_codegen.schema import Enum, Job, Module, Record
-from flowd_codegen.spelling import Declared, Speller
+from flowd_codegen.schema import Enum, Job, Module, Record, Scalar
+from flowd_codegen.spelling import Declared, Speller, expression
 
 __all__ = ["ClassPlan", "EnumPlan", "ModulePlan", "plan_module"]
 
@@ -265,6 +265,9 @@ def _spec(job: Job, secrets: list[str], spell: Speller) -> str:
         arguments.append(Named("version=", str(job.version)))
     if job.oldest > 1:
         arguments.append(Named("oldest=", str(job.oldest)))
+    if job.extra:
+        extra = expression(Scalar("json"), {**job.extra}, spell)
+        arguments.append(Named("extra=", extra))
     spec = Bracket(f"{name}(", tuple(arguments), spread=True)
     return lay_out(spec, 4, f"SPEC: {class_var}[{name}] = ")
 

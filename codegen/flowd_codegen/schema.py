@@ -291,6 +291,9 @@ class Job:
     allow: tuple[str, ...] = ()
     """Rules of `flowd-gen diff` whose findings here do not count."""
 
+    extra: Mapping[str, object] = field(default_factory=dict[str, object], hash=False)
+    """Its `x-…` keys, which are JSON values."""
+
     doc: str = ""
     deprecated: str | bool = False
 

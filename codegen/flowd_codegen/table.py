@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from types import MappingProxyType
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from flowd_codegen.diagnostics import Code, Report, quoted, visible
 from flowd_codegen.place import Place
 from flowd_codegen.suggest import nearest
 
-__all__ = ["Table", "Toml", "kind_of", "written"]
+__all__ = ["EXTRA", "Table", "Toml", "kind_of", "written"]
 
 Toml: TypeAlias = (
     "str | int | float | bool | datetime | date | time | list[Toml] | dict[str, Toml]"
 )
 """A value as tomli gives it."""
+
+EXTRA: Final = re.compile(r"x-[a-z0-9-]+\Z")
+"""Keys of the user's own, in every table that has options."""
 
 _T = TypeVar("_T", str, int, bool)
 
@@ -130,6 +135,16 @@ class Table:
             self.wrong_kind(key, value, "a table", example)
         return Table({}, self.at(key), self.report)
 
+    def extra(self) -> dict[str, Toml]:
+        """The `x-…` keys with their values; what JSON does not have is reported."""
+        found = {key: value for key, value in self.values.items() if EXTRA.match(key)}
+        for key, value in found.items():
+            try:
+                json.dumps(value, allow_nan=False).encode()
+            except (TypeError, ValueError):
+                self.wrong_kind(key, value, "a JSON value")
+        return found
+
     def tables(self, key: str) -> Iterator[tuple[str, Table]]:
         """The tables in a table, by name, as in `[job.Email]`, `[job.Crawl]`."""
         named = self.table(key)
@@ -160,7 +175,7 @@ class Table:
             otherwise: advice for a key that is like none of the known.
         """
         for key in self.values:
-            if key in known:
+            if key in known or EXTRA.match(key):
                 continue
             code, label = refused.get(key, (Code.UNKNOWN_KEY, ""))
             notes: list[str] = []

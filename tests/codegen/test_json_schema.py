@@ -19,7 +19,8 @@ from flowd_codegen.cli import run
 from flowd_codegen.diagnostics import Code, Fault, SchemaErrors
 from flowd_codegen.json_schema import json_schema
 from flowd_codegen.parse import parse
-from flowd_codegen.source import read
+from flowd_codegen.place import Source
+from flowd_codegen.source import Sources, read
 from tests.house.sources import ROOT
 
 _CASES: Final = Path(__file__).parent / "cases"
@@ -231,3 +232,11 @@ def test_what_of_the_rest_an_editor_sees() -> None:
         'job.X.queue.backoff.kind = "fibonacci"',
     ):
         assert _errors(_as_json(text)), text
+
+
+@pytest.mark.parametrize("value", ["2026-01-31", "inf", "[nan]"])
+def test_a_key_of_the_user_holds_what_json_has(value: str) -> None:
+    """A date or a number that JSON does not have is a fault, though no editor sees it."""
+    text = f'[job.X]\nx-own = {value}\nfields.a = "str"'
+    with pytest.raises(SchemaErrors, match="`x-own` must be a JSON value"):
+        parse(Sources((Source("a.toml", "a.toml", text),)))
