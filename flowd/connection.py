@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import hiredis
 import redis.exceptions
@@ -21,8 +21,11 @@ from flowd.address import Address
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.exchange import Call, Exchange
 from flowd.refusal import refusal
+from flowd.replies import Reader, anything, items
 
 __all__ = ["TIMEOUT", "Argument", "Link"]
+
+T = TypeVar("T")
 
 Argument: TypeAlias = str | bytes | int
 
@@ -59,10 +62,23 @@ class Link:
         self.connections = 0
         """How many there have been."""
 
+    @overload
     def call(
         self, *command: Argument, timeout: float = TIMEOUT
-    ) -> asyncio.Future[object]:
-        """Send one command; the result is its raw answer (RESP 2, bytes).
+    ) -> asyncio.Future[object]: ...
+
+    @overload
+    def call(
+        self, *command: Argument, read: Reader[T], timeout: float = TIMEOUT
+    ) -> asyncio.Future[T]: ...
+
+    def call(
+        self,
+        *command: Argument,
+        read: Reader[object] = anything,
+        timeout: float = TIMEOUT,
+    ) -> asyncio.Future[object] | asyncio.Future[T]:
+        """Send one command; the result is its answer (RESP 2, bytes), as `read` takes it.
 
         A caller that is cancelled stops waiting; the command is carried out, unless it
         waited for a connection.
@@ -70,23 +86,26 @@ class Link:
         Raises, when awaited:
             Unreachable: not connected within `timeout` seconds, or the link is closed;
                 nothing was sent.
-            OutcomeUnknown: sent, and then nothing was heard for `timeout` seconds.
+            OutcomeUnknown: sent, and then nothing was heard for `timeout` seconds, or
+                what `read` does not take.
             WrongAddress: the folder of an embedded server cannot be used.
             ServerError: the server refused; the subclass says why.
         """
-        return self._ask(Call(_pack(command), 1, timeout))
+        return self._ask(Call(_pack(command), 1, timeout, read))
 
     def transact(
-        self, commands: Sequence[tuple[Argument, ...]]
-    ) -> asyncio.Future[object]:
+        self, commands: Sequence[tuple[Argument, ...]], read: Reader[T]
+    ) -> asyncio.Future[list[T | ServerError]]:
         """Send commands that are carried out all or none (MULTI, EXEC).
 
-        The result is the list of their answers, in which one that failed while it was
-        carried out is a ServerError. Raises as `call`, also if one was refused before;
+        The result is the list of their answers, each as `read` takes it; one that failed
+        while it was carried out is a ServerError. Raises as `call`, also if one was refused before;
         then none was carried out, unless MULTI was, for which a right may be missing.
         """
         packed = b"".join([_MULTI, *map(_pack, commands), _EXEC])
-        return self._ask(Call(packed, len(commands) + 2, TIMEOUT))
+        each = items(_or_refusal(read), len(commands))
+        asked = self._ask(Call(packed, len(commands) + 2, TIMEOUT, each))
+        return cast("asyncio.Future[list[T | ServerError]]", asked)
 
     async def aclose(self) -> None:
         """Close the connection for good.
@@ -195,6 +214,10 @@ class Link:
             exchange.close(_CLOSED)
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+def _or_refusal(read: Reader[T]) -> Reader[T | ServerError]:
+    return lambda reply: reply if isinstance(reply, ServerError) else read(reply)
 
 
 def _transport(connection: AbstractConnection) -> asyncio.WriteTransport:

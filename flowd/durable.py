@@ -16,6 +16,7 @@ from typing import Final
 from flowd.address import Address
 from flowd.connection import Link
 from flowd.errors import NotDurable, OptionError, OutcomeUnknown, ServerError
+from flowd.replies import numbers
 from flowd.steps import ONCE, Addition, Repeats
 from flowd.stream import Stream
 from flowd.when import seconds
@@ -149,13 +150,15 @@ class Prover:
         """What is proved: on this disk (0 or 1), and by how many replicas."""
         ms = math.ceil(durable.within * 1000)
         wait = ("WAITAOF", 1) if durable.fsync else ("WAIT",)
-        reply = await self._link.call(
-            *wait, durable.replicas, ms, timeout=durable.within + _MARGIN
+        return await self._link.call(
+            *(*wait, durable.replicas, ms),
+            read=_proved,
+            timeout=durable.within + _MARGIN,
         )
-        match reply:
-            case [int(synced), int(replicas)]:
-                return synced, replicas
-            case int(replicas):
-                return 0, replicas
-            case _:
-                raise OutcomeUnknown(f"expected numbers from {wait[0]}, got {reply!r}")
+
+
+def _proved(reply: object) -> tuple[int, int]:
+    if isinstance(reply, int):
+        return 0, reply
+    synced, replicas = numbers(2)(reply)
+    return synced, replicas

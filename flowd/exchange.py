@@ -14,6 +14,7 @@ import hiredis
 
 from flowd.errors import ServerError
 from flowd.refusal import is_demotion, refusal
+from flowd.replies import Reader, anything
 
 __all__ = ["Call", "Exchange"]
 
@@ -25,10 +26,19 @@ _BUFFER: Final = 64 * 1024
 class Call:
     """What was asked in one piece, and the one answer that is awaited."""
 
-    __slots__ = ("answers", "due", "late", "packed", "refused", "reply", "timeout")
+    __slots__ = (
+        *("answers", "due", "late", "packed", "read", "refused", "reply", "timeout"),
+    )
 
-    def __init__(self, packed: bytes, answers: int, timeout: float) -> None:
+    def __init__(
+        self,
+        packed: bytes,
+        answers: int,
+        timeout: float,
+        read: Reader[object] = anything,
+    ) -> None:
         self.packed = packed
+        self.read = read
         self.answers = answers
         """How many the server will send; the last one counts."""
 
@@ -39,7 +49,11 @@ class Call:
         self.reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
     def answer(self, reply: object) -> None:
-        """Take one answer; a refusal counts wherever it comes."""
+        """Take one answer; a refusal counts wherever it comes.
+
+        Raises:
+            Exception: it has a shape that `read` does not take.
+        """
         self.answers -= 1
         if self.refused is None and isinstance(reply, ServerError):
             self.refused = reply
@@ -47,7 +61,7 @@ class Call:
         if self.answers or self.reply.done():
             return
         if self.refused is None:
-            self.reply.set_result(reply)
+            self.reply.set_result(self.read(reply))
         else:
             self.reply.set_exception(self.refused)
 
@@ -129,15 +143,23 @@ class Exchange(asyncio.BufferedProtocol):
         self._parser.feed(bytes(self._view[:nbytes]))
         try:
             while (reply := self._parser.gets()) is not _MORE:
+                if not self._sent:
+                    self._end_unasked(reply)
+                    return
                 call = self._sent[0]
                 call.answer(reply)
                 if not call.answers:
                     self._sent.popleft()
                 self._leaving |= is_demotion(reply)
-        except (hiredis.HiredisError, IndexError) as error:
+        except Exception as error:  # whatever is wrong with it, it is no answer
             self.close(f"the server sent what is no answer: {error}")
         if self._leaving and not self._sent:
             self.close("the server is no primary any more")
+
+    def _end_unasked(self, reply: object) -> None:
+        """Close because of what no call asked for: as a refusal, it says why itself."""
+        said = str(reply) if isinstance(reply, ServerError) else "no answer to anything"
+        self.close(f"the server sent {said}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As `asyncio.BufferedProtocol`."""

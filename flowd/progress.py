@@ -15,6 +15,7 @@ from flowd.delivery import Delivery, span
 from flowd.errors import FatalError, ServerError
 from flowd.event import Witnesses
 from flowd.lease import Holder
+from flowd.replies import number
 
 __all__ = ["ProgressBoard"]
 
@@ -99,4 +100,4 @@ class ProgressBoard:
             args: list[Argument] = [stream.group, consumer, first, last]
             for delivery, said in some:
                 args += (delivery.entry_id, delivery.count, *said)
-            await scripts.PROGRESS.run(self._link, keys, args)
+            await scripts.PROGRESS.run(self._link, keys, args, number)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Final
+from typing import Final, TypeVar
 
+from flowd import replies
 from flowd.connection import TIMEOUT, Argument, Link
-from flowd.refusal import ScriptMissing
+from flowd.errors import ServerError
+from flowd.refusal import ScriptMissing, refusal
 
 __all__ = [
     "ENQUEUE",
@@ -25,7 +27,10 @@ __all__ = [
     "SETTLE",
     "TEND",
     "Script",
+    "results",
 ]
+
+T = TypeVar("T")
 
 
 class Script:
@@ -50,10 +55,11 @@ class Script:
         link: Link,
         keys: Sequence[str],
         args: Iterable[Argument],
+        read: replies.Reader[T],
         *,
         patience: float = TIMEOUT,
-    ) -> object:
-        """Run the script and return its raw answer, for which it has `patience` seconds.
+    ) -> T:
+        """Run the script; it has `patience` seconds for an answer that `read` takes.
 
         Raises:
             ServerError: as `Link.call`.
@@ -61,10 +67,38 @@ class Script:
         call = (len(keys), *keys, *args)
         if self._often:
             try:
-                return await link.call("EVALSHA", self.sha, *call, timeout=patience)
+                return await link.call(
+                    "EVALSHA", self.sha, *call, read=read, timeout=patience
+                )
             except ScriptMissing:
                 pass  # the server is new, or was restarted
-        return await link.call("EVAL", self.source, *call, timeout=patience)
+        return await link.call("EVAL", self.source, *call, read=read, timeout=patience)
+
+
+def results(
+    reader: replies.Reader[T], *, exactly: int | None = None, most: int | None = None
+) -> replies.Reader[list[T | ServerError]]:
+    """One result for each thing that was asked; a text behind a `!` refuses that one.
+
+    With `most`, the first that is refused may be the last answer.
+    """
+
+    def read(reply: object) -> T | ServerError:
+        if type(reply) is bytes and reply[:1] == b"!":
+            return refusal(reply[1:].decode("utf-8", "replace"))
+        return reader(reply)
+
+    every = replies.items(read, exactly)
+
+    def read_all(reply: object) -> list[T | ServerError]:
+        found = every(reply)
+        if most is not None and len(found) != most:
+            broke_off = 0 < len(found) < most and isinstance(found[-1], ServerError)
+            if not broke_off:
+                raise replies.unlike(f"{most} items", reply)
+        return found
+
+    return read_all
 
 
 ENQUEUE: Final = Script("enqueue")

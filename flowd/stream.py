@@ -1,7 +1,7 @@
-"""The only module that sends stream commands, and the only one that sees raw answers.
+"""The only module on the path that sends stream commands, and that knows their answers.
 
-Bytes become names, milliseconds become seconds, and every cast of the project is here:
-an answer's type is what the command or the script says it is.
+Bytes become names and milliseconds become seconds. What a command or a script answers is
+said by the reader that is passed with it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import asyncio
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
-from flowd import scripts
+from flowd import replies, scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.delivery import Delivery, Entry, order, span
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
 from flowd.keys import QUEUES, Keys
 from flowd.letter import LETTER_FIELDS
-from flowd.refusal import refusal
 from flowd.steps import ONCE, Addition, Bury, Repeats, Requeue, Settled, Tended
 from flowd.when import FOREVER
 
@@ -56,7 +55,7 @@ class Stream:
             ServerError: as `Link.call`.
         """
         created = await scripts.INIT.run(
-            self._link, [self.keys.stream], [self.group, starting_id]
+            self._link, [self.keys.stream], [self.group, starting_id], replies.number
         )
         return created == 1
 
@@ -76,8 +75,9 @@ class Stream:
             ServerError: as `Link.call`.
         """
         pairs = chain.from_iterable(fields.items())
-        added = await self._link.call("XADD", self.keys.stream, entry_id, *pairs)
-        return cast("bytes", added).decode()
+        return await self._link.call(
+            "XADD", self.keys.stream, entry_id, *pairs, read=replies.text
+        )
 
     async def enqueue(
         self, jobs: Sequence[Addition], repeats: Repeats = ONCE
@@ -106,25 +106,22 @@ class Stream:
             args += (index, _ms(job.key_ttl))
             args.append(2 * len(job.fields))
             args += chain.from_iterable(job.fields.items())
-        replies = await scripts.ENQUEUE.run(self._link, keys, args)
-        return [_added(reply) for reply in cast("list[bytes]", replies)]
+        added = scripts.results(_added, most=len(jobs))
+        return await scripts.ENQUEUE.run(self._link, keys, args, added)
 
     async def _append(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
         """Add all or none; without a script, which costs the server as much again."""
         add: tuple[Argument, ...] = ("XADD", self.keys.stream, "*")
         try:
-            replies = await self._link.transact(
-                [(*add, *chain.from_iterable(job.fields.items())) for job in jobs]
+            return await self._link.transact(
+                [(*add, *chain.from_iterable(job.fields.items())) for job in jobs],
+                replies.text,
             )
         except AccessDenied as error:
             if "'multi'" not in str(error):
                 raise
             # Then each XADD was carried out by itself.
             raise OutcomeUnknown(f"not all or none: {error}") from error
-        return [
-            reply.decode() if isinstance(reply, bytes) else reply
-            for reply in cast("list[bytes | ServerError]", replies)
-        ]
 
     async def read(
         self, consumer: str, count: int, block: float | None = None
@@ -139,15 +136,12 @@ class Stream:
         timeout = TIMEOUT
         if block is not None:
             wait, timeout = ("BLOCK", max(1, _ms(block))), block + _READ_MARGIN
-        reply = await self._link.call(
+        return await self._link.call(
             *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),
             *(*wait, "STREAMS", self.keys.stream, ">"),
+            read=_taken,
             timeout=timeout,
         )
-        if not reply:
-            return []
-        entries = cast("list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]", reply)
-        return [_entry(each, 1, fields) for each, fields in entries[0][1]]
 
     async def unblock(self, reader: Link) -> bool:
         """End a blocked read at once; False if none was blocked."""
@@ -195,15 +189,8 @@ class Stream:
         keys = [*self._delayed, self.keys.dead, self.keys.receipts]
         if forget_progress:
             keys.append(self.keys.progress)
-        replies = await scripts.SETTLE.run(self._link, keys, args)
-        return [
-            (
-                refusal(reply[1:].decode("utf-8", "replace"))
-                if isinstance(reply, bytes) and reply[:1] == b"!"
-                else reply
-            )
-            for reply in cast("list[int | bytes]", replies)
-        ]
+        settled = scripts.results(_settled, exactly=len(every))
+        return await scripts.SETTLE.run(self._link, keys, args, settled)
 
     async def renew(
         self, consumer: str, held: Sequence[tuple[bytes, int]]
@@ -216,8 +203,8 @@ class Stream:
         # Side by side, so that the range of a batch holds little else.
         ordered = sorted(held, key=lambda each: order(each[0]))
         batches = _batched(ordered, _RENEWED_AT_ONCE)
-        replies = await asyncio.gather(*(self._renew(consumer, b) for b in batches))
-        return [*chain.from_iterable(replies)]
+        lost = await asyncio.gather(*(self._renew(consumer, b) for b in batches))
+        return [*chain.from_iterable(lost)]
 
     async def _renew(
         self, consumer: str, held: Sequence[tuple[bytes, int]]
@@ -225,8 +212,7 @@ class Stream:
         args: list[Argument] = [self.group, consumer, held[0][0], held[-1][0]]
         for entry_id, count in held:
             args += (entry_id, count)
-        lost = await scripts.RENEW.run(self._link, [self.keys.stream], args)
-        return cast("list[bytes]", lost)
+        return await scripts.RENEW.run(self._link, [self.keys.stream], args, _ids)
 
     async def recount(
         self, consumer: str, held: Sequence[tuple[bytes, int, int]]
@@ -238,8 +224,7 @@ class Stream:
         """
         args: list[Argument] = [self.group, consumer]
         args += chain.from_iterable(held)
-        lost = await scripts.RECOUNT.run(self._link, [self.keys.stream], args)
-        return cast("list[bytes]", lost)
+        return await scripts.RECOUNT.run(self._link, [self.keys.stream], args, _ids)
 
     async def tend(
         self,
@@ -265,33 +250,19 @@ class Stream:
         args += (takeovers, cursor, stranded, self.keys.tail)
         if stranded:
             args += running
-        reply = await scripts.TEND.run(self._link, self._delayed, args)
-        promoted, next_due, cursor, next_lease, taken, listeners, unsorted = cast(
-            "tuple[int, int, bytes, int, list[tuple[bytes, int, list[bytes]]], int, int]",
-            reply,
-        )
-        return Tended(
-            promoted,
-            None if next_due < 0 else next_due / 1000,
-            cursor,
-            next_lease / 1000,
-            [_entry(each, count, fields) for each, count, fields in taken],
-            listeners,
-            unsorted == 1,
-        )
+        return await scripts.TEND.run(self._link, self._delayed, args, _tended)
 
     async def leave(self, consumer: str) -> bool:
         """Forget a consumer; False if it owns entries or is not there."""
         args: list[Argument] = [self.group, 0, consumer]
         keys = [self.keys.stream, self.keys.receipts]
-        return await scripts.LEAVE.run(self._link, keys, args) == 1
+        return await scripts.LEAVE.run(self._link, keys, args, replies.number) == 1
 
     async def reap(self, silence: float) -> int:
         """Forget consumers that own nothing and were silent for so many seconds."""
         args: list[Argument] = [self.group, _ms(silence), ""]
         keys = [self.keys.stream, self.keys.receipts]
-        reaped = await scripts.LEAVE.run(self._link, keys, args)
-        return cast("int", reaped)
+        return await scripts.LEAVE.run(self._link, keys, args, replies.number)
 
     async def letters(
         self, first: str, last: str, count: int
@@ -300,16 +271,17 @@ class Stream:
 
         Each is its id and its fields as name, value, name, value …
         """
-        reply = await self._link.call(
-            *("XRANGE", self.keys.dead, first, last, "COUNT", count), timeout=PATIENCE
+        return await self._link.call(
+            *("XRANGE", self.keys.dead, first, last, "COUNT", count),
+            read=replies.entries,
+            timeout=PATIENCE,
         )
-        return cast("list[tuple[bytes, list[bytes]]]", reply)
 
     async def last_letter(self) -> str:
         """The id of the newest dead letter; `0-0` without any."""
-        reply = await self._link.call("XREVRANGE", self.keys.dead, "+", "-", "COUNT", 1)
-        found = cast("list[tuple[bytes, list[bytes]]]", reply)
-        return found[0][0].decode() if found else "0-0"
+        return await self._link.call(
+            *("XREVRANGE", self.keys.dead, "+", "-", "COUNT", 1), read=replies.last_id
+        )
 
     async def redrive(
         self,
@@ -331,24 +303,22 @@ class Stream:
             args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
             args += chain.from_iterable((fields or {}).items())
         keys = [self.keys.stream, self.keys.dead]
-        replies = await scripts.REDRIVE.run(self._link, keys, args)
-        return [
-            refusal(reply[1:].decode()) if reply and reply[:1] == b"!" else bool(reply)
-            for reply in cast("list[bytes | None]", replies)
-        ]
+        moved = scripts.results(_moved, exactly=len(letters))
+        return await scripts.REDRIVE.run(self._link, keys, args, moved)
 
     async def purge(self, letter_id: str, job_id: str, key: str | None) -> bool:
         """Delete a dead letter and free its idempotency key; False if it is gone."""
         keys = [self.keys.dead]
         if key is not None:
             keys.append(self.keys.idempotency(key))
-        return await scripts.PURGE.run(self._link, keys, [letter_id, job_id]) == 1
+        args = [letter_id, job_id]
+        return await scripts.PURGE.run(self._link, keys, args, replies.number) == 1
 
     async def left(self) -> tuple[int, int]:
         """How many jobs run or wait (of those that wait, one), and how many are delayed."""
         keys = [self.keys.stream, self.keys.delayed]
-        entries, delayed = cast(
-            "tuple[int, int]", await scripts.LEFT.run(self._link, keys, [self.group])
+        entries, delayed = await scripts.LEFT.run(
+            self._link, keys, [self.group], replies.numbers(2)
         )
         return entries, delayed
 
@@ -361,23 +331,20 @@ async def registered(link: Link) -> list[Stream]:
         ServerError: as `Link.call`.
     """
     try:
-        members = cast("list[bytes]", await link.call("SMEMBERS", QUEUES))
+        members = await link.call("SMEMBERS", QUEUES, read=_ids)
     except WrongKeyType as error:
         raise WrongKeyType(f"{QUEUES}: {error}") from None
     names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
     return [Stream(link, *name.split("\n", 1)) for name in names if "\n" in name]
 
 
-def _added(reply: bytes) -> str | ServerError:
+def _added(reply: object) -> str | ServerError:
     """What became of a job that was to be added."""
-    match reply[:1]:
-        case b"!":
-            return refusal(reply[1:].decode("utf-8", "replace"))
-        case b"?":
-            why = reply[1:].decode("utf-8", "replace")
-            return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
-        case _:
-            return reply.decode()
+    said = replies.data(reply)
+    if said[:1] == b"?":
+        why = said[1:].decode("utf-8", "replace")
+        return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
+    return said.decode()
 
 
 def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -391,6 +358,45 @@ def _ms(seconds: float) -> int:
     One without an end is cut to some thousand years, which Redis can count.
     """
     return math.ceil(min(seconds, FOREVER) * 1000)
+
+
+_ids: Final = replies.items(replies.data)
+
+
+def _taken(reply: object) -> list[Entry]:
+    """New entries of one stream; nil if none came."""
+    if reply is None:
+        return []
+    ((_, entries),) = map(replies.pair, replies.array(reply))
+    return [_entry(each, 1, fields) for each, fields in replies.entries(entries)]
+
+
+def _settled(reply: object) -> int | bytes:
+    return reply if type(reply) is bytes else replies.number(reply)
+
+
+def _moved(reply: object) -> bool:
+    return reply is not None and bool(replies.data(reply))
+
+
+def _tended(reply: object) -> Tended:
+    promoted, next_due, cursor, next_lease, *rest = replies.array(reply)
+    taken, listeners, unsorted = rest
+    due = replies.number(next_due)
+    return Tended(
+        replies.number(promoted),
+        None if due < 0 else due / 1000,
+        replies.data(cursor),
+        replies.number(next_lease) / 1000,
+        [_taken_over(each) for each in replies.array(taken)],
+        replies.number(listeners),
+        replies.number(unsorted) == 1,
+    )
+
+
+def _taken_over(reply: object) -> Entry:
+    entry_id, count, flat = replies.array(reply)
+    return _entry(replies.data(entry_id), replies.number(count), replies.fields(flat))
 
 
 def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:

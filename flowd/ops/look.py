@@ -7,10 +7,10 @@ answer grows with the number of jobs, only with what was asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias, cast
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from flowd import scripts
+from flowd import replies, scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.errors import GroupMissing, ServerError, WrongKeyType
 from flowd.keys import Keys
@@ -30,6 +30,12 @@ __all__ = [
 
 State: TypeAlias = Literal["waiting", "running", "delayed"]
 """Where a job is that did not end: one of the three places it may be listed in."""
+
+_STATES: Final[Mapping[bytes, State]] = {
+    b"waiting": "waiting",
+    b"running": "running",
+    b"delayed": "delayed",
+}
 
 PAGE: Final = 100
 """How many jobs are asked for at once, at most."""
@@ -139,16 +145,17 @@ class Look:
         self, key: str, first: str, last: str, count: int
     ) -> list[tuple[bytes, list[bytes]]]:
         """Entries of the stream or of its dead letters, whole, as `Stream.letters`."""
-        reply = await self.link.call(
-            "XRANGE", key, first, last, "COUNT", count, timeout=PATIENCE
+        return await self.link.call(
+            *("XRANGE", key, first, last, "COUNT", count),
+            read=replies.entries,
+            timeout=PATIENCE,
         )
-        return cast("list[tuple[bytes, list[bytes]]]", reply)
 
     async def last_id(self, key: str) -> str:
         """The id of the newest entry of either; `0-0` without any."""
-        reply = await self.link.call("XREVRANGE", key, "+", "-", "COUNT", 1)
-        found = cast("list[tuple[bytes, list[bytes]]]", reply)
-        return found[0][0].decode() if found else "0-0"
+        return await self.link.call(
+            *("XREVRANGE", key, "+", "-", "COUNT", 1), read=replies.last_id
+        )
 
     async def one(self, entry_id: str, job_id: str) -> list[Row]:
         """The entry with this id (empty: none) and the delayed job with that id."""
@@ -161,43 +168,38 @@ class Look:
             ServerError: as `Link.call`.
         """
         entries, delayed, dead, group = await asyncio.gather(
-            self.link.call("XLEN", self.keys.stream),
-            self.link.call("ZCARD", self.keys.delayed),
-            self.link.call("XLEN", self.keys.dead),
+            self.link.call("XLEN", self.keys.stream, read=replies.number),
+            self.link.call("ZCARD", self.keys.delayed, read=replies.number),
+            self.link.call("XLEN", self.keys.dead, read=replies.number),
             self._group_size(),
         )
         running, consumers = group
-        return Sizes(
-            cast("int", entries) - running,
-            running,
-            cast("int", delayed),
-            cast("int", dead),
-            consumers,
-        )
+        return Sizes(entries - running, running, delayed, dead, consumers)
 
     async def _group_size(self) -> tuple[int, int | None]:
         """Entries pending in the group and its consumers."""
         try:
             pending, consumers = await asyncio.gather(
-                self.link.call("XPENDING", self.keys.stream, self.group),
-                self.link.call("XINFO", "CONSUMERS", self.keys.stream, self.group),
+                self.link.call("XPENDING", self.keys.stream, self.group, read=_pending),
+                self.link.call(
+                    *("XINFO", "CONSUMERS", self.keys.stream, self.group),
+                    read=replies.array,
+                ),
             )
         except GroupMissing:
             return 0, None
-        return cast("list[int]", pending)[0], len(cast("list[object]", consumers))
+        return pending, len(consumers)
 
     async def groups(self) -> list[str]:
         """The groups that read the stream; none if it is not there."""
         try:
-            reply = await self.link.call("XINFO", "GROUPS", self.keys.stream)
+            return await self.link.call(
+                "XINFO", "GROUPS", self.keys.stream, read=replies.items(_name)
+            )
         except ServerError as error:
             if str(error) == _NO_KEY:
                 return []
             raise
-        return [
-            cast("bytes", _named(row)[b"name"]).decode("utf-8", "backslashreplace")
-            for row in cast("list[list[object]]", reply)
-        ]
 
     async def foreign_keys(self) -> list[str]:
         """Those of the queue's keys that hold what flowd does not put there.
@@ -225,17 +227,16 @@ class Look:
 
     async def silences(self, count: int) -> list[float]:
         """Of the oldest `count` pending entries: seconds since a sign of life."""
-        reply = await self.link.call(
-            "XPENDING", self.keys.stream, self.group, "-", "+", count
+        return await self.link.call(
+            *("XPENDING", self.keys.stream, self.group, "-", "+", count),
+            read=replies.items(_silence),
         )
-        rows = cast("list[tuple[bytes, bytes, int, int]]", reply)
-        return [idle / 1000 for _, _, idle, _ in rows]
 
     async def first_due(self) -> float | None:
         """When the first delayed job is due, by the server's clock; None without one."""
-        reply = await self.link.call("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES")
-        found = cast("list[bytes]", reply)
-        return float(found[1]) / 1000 if found else None
+        return await self.link.call(
+            *("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES"), read=_first_due
+        )
 
     async def consumers(self) -> list[ConsumerRow] | None:
         """Who reads the queue, by name; None if the group is not there.
@@ -244,8 +245,9 @@ class Look:
             ServerError: as `Link.call`.
         """
         try:
-            reply = await self.link.call(
-                "XINFO", "CONSUMERS", self.keys.stream, self.group
+            rows = await self.link.call(
+                *("XINFO", "CONSUMERS", self.keys.stream, self.group),
+                read=replies.items(_consumer),
             )
         except GroupMissing:
             return None
@@ -253,42 +255,18 @@ class Look:
             if str(error) == _NO_KEY:
                 return None
             raise
-        rows = map(_named, cast("list[list[object]]", reply))
-        return sorted(
-            ConsumerRow(
-                cast("bytes", row[b"name"]).decode("utf-8", "backslashreplace"),
-                cast("int", row[b"pending"]),
-                cast("int", row[b"idle"]) / 1000,
-            )
-            for row in rows
-        )
+        return sorted(rows)
 
     async def _ask(self, most: int, *question: Argument) -> list[Row]:
         own = self.keys
         keys = [own.stream, own.delayed, own.bodies, own.progress]
-        reply = await scripts.LOOK.run(
+        return await scripts.LOOK.run(
             self.link,
             keys,
             [self.group, most, *question],
+            replies.items(_row),
             patience=PATIENCE if most == WHOLE else TIMEOUT,
         )
-        rows = cast(
-            "list[tuple[bytes, bytes, list[bytes], bytes, bytes, int, int, bytes]]",
-            reply,
-        )
-        return [
-            Row(
-                cast("State", state.decode()),
-                entry_id,
-                _pairs(fields),
-                float(due) / 1000,
-                consumer,
-                silent / 1000,
-                handed_out,
-                _progress(said),
-            )
-            for state, entry_id, fields, due, consumer, silent, handed_out, said in rows
-        ]
 
 
 async def server_time(link: Link) -> float:
@@ -297,8 +275,54 @@ async def server_time(link: Link) -> float:
     Raises:
         ServerError: as `Link.call`.
     """
-    seconds, microseconds = cast("list[bytes]", await link.call("TIME"))
+    return await link.call("TIME", read=_time)
+
+
+def _time(reply: object) -> float:
+    seconds, microseconds = map(replies.data, replies.array(reply))
     return int(seconds) + int(microseconds) / 1e6
+
+
+def _pending(reply: object) -> int:
+    return replies.number(replies.array(reply)[0])
+
+
+def _name(reply: object) -> str:
+    name = replies.data(replies.named(reply)[b"name"])
+    return name.decode("utf-8", "backslashreplace")
+
+
+def _silence(reply: object) -> float:
+    _, _, idle, _ = replies.array(reply)
+    return replies.number(idle) / 1000
+
+
+def _first_due(reply: object) -> float | None:
+    found = replies.fields(reply)
+    return float(found[1]) / 1000 if found else None
+
+
+def _consumer(reply: object) -> ConsumerRow:
+    said = replies.named(reply)
+    owned, idle = replies.number(said[b"pending"]), replies.number(said[b"idle"])
+    return ConsumerRow(_name(reply), owned, idle / 1000)
+
+
+def _row(reply: object) -> Row:
+    state, entry_id, flat, due, consumer, silent, handed_out, said = replies.array(
+        reply
+    )
+    fields = replies.fields(flat)
+    return Row(
+        _STATES[replies.data(state)],
+        replies.data(entry_id),
+        dict(zip(fields[::2], fields[1::2], strict=True)),
+        float(replies.data(due)) / 1000,
+        replies.data(consumer),
+        replies.number(silent) / 1000,
+        replies.number(handed_out),
+        _progress(replies.data(said)),
+    )
 
 
 def _progress(raw: bytes) -> Progress | None:
@@ -309,11 +333,3 @@ def _progress(raw: bytes) -> Progress | None:
         return None
     words = text.decode("utf-8", "backslashreplace")
     return Progress(min(max(0.0, said), 1.0), words)
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _named(row: list[object]) -> dict[object, object]:
-    return dict(zip(row[::2], row[1::2], strict=True))

@@ -6,9 +6,10 @@ The roles are those of `docs/operations.md`; a test compares the two.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias, TypeGuard
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
+from flowd import replies
 from flowd.connection import Link
 from flowd.errors import AccessDenied, ServerError
 from flowd.ops.finding import Finding
@@ -71,8 +72,7 @@ async def judge_rights(link: Link) -> Finding:
         ServerError: as `Link.call`.
     """
     try:
-        reply = await link.call("ACL", "WHOAMI")
-        user = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
+        user = await link.call("ACL", "WHOAMI", read=replies.text)
         missing = await _dry_run(link, user) or await _read_rules(link, user)
     except AccessDenied as error:
         text = f"cannot tell what this user may do: {error}"
@@ -102,8 +102,11 @@ async def _dry_run(link: Link, user: str) -> Missing | None:
     """Ask the server, which knows from Redis 7 on; None if it does not."""
     commands = sorted({command for role in ROLES.values() for command in role})
     try:
-        replies = await asyncio.gather(
-            *(link.call("ACL", "DRYRUN", user, *each.split()) for each in commands)
+        answers = await asyncio.gather(
+            *(
+                link.call("ACL", "DRYRUN", user, *each.split(), read=replies.data)
+                for each in commands
+            )
         )
     except ServerError:
         return None
@@ -111,31 +114,30 @@ async def _dry_run(link: Link, user: str) -> Missing | None:
     return _missing(
         {
             command
-            for command, reply in zip(commands, replies, strict=True)
-            if isinstance(reply, bytes) and b" to run the " in reply
+            for command, answer in zip(commands, answers, strict=True)
+            if b" to run the " in answer
         }
     )
 
 
 async def _read_rules(link: Link, user: str) -> Missing | None:
     """Read the user's rules, for Redis 6.2; None if there are none to read."""
-    reply = await link.call("ACL", "GETUSER", user)
-    rules = reply[reply.index(b"commands") + 1] if _is_list(reply) else None
-    words = rules.decode().split() if isinstance(rules, bytes) else []
+    words = await link.call("ACL", "GETUSER", user, read=_rules)
     if not words:
         return None
     categories = [word[1:] for word in words if word[1] == "@" and word[2:] != "all"]
-    replies = await asyncio.gather(
-        *(link.call("ACL", "CAT", category[1:]) for category in categories)
+    commands_of = replies.items(replies.data)
+    answers = await asyncio.gather(
+        *(link.call("ACL", "CAT", each[1:], read=commands_of) for each in categories)
     )
-    members = dict(zip(categories, replies, strict=True))
+    members = dict(zip(categories, answers, strict=True))
 
     def granted(name: str) -> bool:
         # The last word about a command counts.
         command = name.partition("|")[0]
         about = {"@all", name, command}
         for category, commands in members.items():
-            if _is_list(commands) and command.encode() in commands:
+            if command.encode() in commands:
                 about.add(category)
         return [word[0] for word in words if word[1:] in about][-1:] == ["+"]
 
@@ -143,8 +145,10 @@ async def _read_rules(link: Link, user: str) -> Missing | None:
     return _missing({command for command in every if not granted(right(command))})
 
 
-def _is_list(reply: object) -> TypeGuard[Sequence[object]]:
-    return isinstance(reply, list)
+def _rules(reply: object) -> list[str]:
+    """The words about commands in what the server says of a user; nil without one."""
+    said = {} if reply is None else replies.named(reply)
+    return replies.text(said.get(b"commands", b"")).split()
 
 
 def _missing(refused: set[str]) -> Missing:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from flowd import replies
 from flowd.connection import Link
 from flowd.errors import ServerError
 from flowd.ops.finding import Finding
@@ -45,9 +46,10 @@ async def read_facts(link: Link) -> Facts:
         ServerError: as `Link.call`. A refused CONFIG is none: many services do.
     """
     info, settings = await asyncio.gather(
-        link.call("INFO"), asyncio.gather(*(_setting(link, n) for n in _SETTINGS))
+        link.call("INFO", read=replies.data),
+        asyncio.gather(*(_setting(link, n) for n in _SETTINGS)),
     )
-    text = info.decode("utf-8", "replace") if isinstance(info, bytes) else ""
+    text = info.decode("utf-8", "replace")
     lines = (line.partition(":") for line in text.splitlines())
     shown = zip(_SETTINGS, settings, strict=True)
     return Facts(
@@ -63,14 +65,10 @@ def judge(facts: Facts) -> list[Finding]:
 
 async def _setting(link: Link, name: str) -> str | None:
     try:
-        reply = await link.call("CONFIG", "GET", name)
+        found = await link.call("CONFIG", "GET", name, read=replies.fields)
     except ServerError:
         return None
-    match reply:
-        case [bytes(), bytes(value)]:
-            return value.decode("utf-8", "replace")
-        case _:
-            return None
+    return found[1].decode("utf-8", "replace") if found else None
 
 
 def _version(facts: Facts) -> Finding:

@@ -52,6 +52,8 @@ class Proxy:
         self._losing = b""
         self._with = b""
         self._passed_on = 0.0
+        self._forging = b""
+        self._forged = b""
         self._hanging = False
         self._closed = False
         self._pairs: set[_Pair] = set()
@@ -74,6 +76,10 @@ class Proxy:
         """
         self._losing, self._passed_on, self._hanging = asked, passed_on, hang
         self._with = answer
+
+    def forge(self, asked: bytes, answer: bytes) -> None:
+        """Answer every request with these bytes like this; no answer: not any more."""
+        self._forging, self._forged = asked, answer
 
     def cut(self) -> None:
         """Close every connection and take no new one until `mend`."""
@@ -136,7 +142,9 @@ class Proxy:
         while data := await replies.read(2**16):
             if pair.silent:
                 continue
-            if self._losing and self._losing in pair.asked and self._with in data:
+            if self._forged and self._forging in pair.asked:
+                data = self._forged
+            elif self._losing and self._losing in pair.asked and self._with in data:
                 self._losing = b""
                 self.lost += 1
                 if self._hanging:

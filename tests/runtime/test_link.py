@@ -12,6 +12,7 @@ import pytest
 from flowd import OutcomeUnknown, ServerError, Unreachable
 from flowd.address import Address
 from flowd.connection import Link
+from flowd.replies import text
 from tests.raw import Raw
 from tests.runtime.faults import until
 from tests.runtime.proxy import proxy_to
@@ -37,14 +38,16 @@ async def test_a_transaction_is_carried_out_whole_or_not_at_all(
     link = Link(Address.of(redis_url))
     add = ("XADD", stream, "*", "a", "1")
     with pytest.raises(ServerError, match="wrong number of arguments"):
-        await link.transact([add, ("XADD", stream), add])
+        await link.transact([add, ("XADD", stream), add], text)
     assert raw("EXISTS", stream) == 0
-    first, second = await asyncio.gather(link.transact([add, add]), link.call("PING"))
+    first, second = await asyncio.gather(
+        link.transact([add, add], text), link.call("PING")
+    )
     await link.aclose()
 
     assert second == b"PONG"
     match first:
-        case [bytes(), bytes()]:
+        case [str(), str()]:
             assert raw("XLEN", stream) == 2
         case _:
             pytest.fail(f"expected two ids, got {first!r}")

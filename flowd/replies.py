@@ -1,0 +1,146 @@
+"""What an answer must look like: each reader checks the shape of one, and gives it a type.
+
+A `Link` reads every answer before it gives it to who asked. One that no reader
+takes is no answer: what comes behind it cannot be trusted either, so the connection is
+closed, and whether the command was carried out is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias, TypeGuard, TypeVar
+
+from flowd.errors import ServerError
+
+__all__ = [
+    "Reader",
+    "anything",
+    "array",
+    "data",
+    "entries",
+    "entry",
+    "fields",
+    "items",
+    "last_id",
+    "maybe",
+    "named",
+    "number",
+    "numbers",
+    "pair",
+    "text",
+    "unlike",
+]
+
+T = TypeVar("T")
+
+Reader: TypeAlias = Callable[[object], T]
+"""Returns what an answer says; any exception means that it has another shape."""
+
+_SHOWN: Final = 80
+_ONLY_DATA: Final = {bytes}
+
+
+def anything(reply: object) -> object:
+    """An answer that is not looked at, or by who asked."""
+    return reply
+
+
+def number(reply: object) -> int:
+    """An integer."""
+    if type(reply) is not int:
+        raise unlike("a number", reply)
+    return reply
+
+
+def data(reply: object) -> bytes:
+    """A string, as bytes."""
+    if type(reply) is not bytes:
+        raise unlike("a string", reply)
+    return reply
+
+
+def text(reply: object) -> str:
+    """A string of UTF-8."""
+    return data(reply).decode()
+
+
+def maybe(reader: Reader[T]) -> Reader[T | None]:
+    """What the reader takes, or nil."""
+    return lambda reply: None if reply is None else reader(reply)
+
+
+def items(reader: Reader[T], count: int | None = None) -> Reader[list[T]]:
+    """An array of what the reader takes; exactly `count` of it, if that is given."""
+
+    def read(reply: object) -> list[T]:
+        found = array(reply)
+        if count is not None and len(found) != count:
+            raise unlike(f"{count} items", reply)
+        return [reader(each) for each in found]
+
+    return read
+
+
+def numbers(count: int) -> Reader[list[int]]:
+    """An array of so many integers."""
+    return items(number, count)
+
+
+def fields(reply: object) -> list[bytes]:
+    """The fields of an entry, as name, value and so on."""
+    found = array(reply)
+    if len(found) % 2 or not _is_data(found):
+        raise unlike("pairs of strings", reply)
+    return found
+
+
+def entry(reply: object) -> tuple[bytes, list[bytes]]:
+    """The id of an entry, and its fields."""
+    each, flat = array(reply)
+    return data(each), fields(flat)
+
+
+def pair(reply: object) -> tuple[object, object]:
+    """An array of two."""
+    first, second = array(reply)
+    return first, second
+
+
+def entries(reply: object) -> list[tuple[bytes, list[bytes]]]:
+    """Entries of a stream."""
+    return [entry(each) for each in array(reply)]
+
+
+def last_id(reply: object) -> str:
+    """The id of the one entry that XREVRANGE found; `0-0` if it found none."""
+    found = entries(reply)
+    return found[0][0].decode() if found else "0-0"
+
+
+def named(reply: object) -> dict[bytes, object]:
+    """What XINFO says of one thing, by name."""
+    flat = array(reply)
+    return dict(zip(map(data, flat[::2]), flat[1::2], strict=True))
+
+
+def array(reply: object) -> list[object]:
+    """An array of anything."""
+    if not _is_list(reply):
+        raise unlike("an array", reply)
+    return reply
+
+
+def _is_list(reply: object) -> TypeGuard[list[object]]:
+    return type(reply) is list
+
+
+def _is_data(found: Sequence[object]) -> TypeGuard[list[bytes]]:
+    return set(map(type, found)) <= _ONLY_DATA
+
+
+def unlike(expected: str, reply: object) -> ValueError:
+    """Say what came, and nothing of what jobs hold."""
+    kind = type(reply).__name__
+    size = f" of {len(reply)}" if isinstance(reply, (bytes, list)) else ""
+    said = f": {reply}"[:_SHOWN] if isinstance(reply, (int, ServerError)) else ""
+    return ValueError(f"{expected} expected, got {kind}{size}{said}")
