@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeVar
 
-from flowd import replies, scripts
+from flowd import answers, replies, scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.delivery import Delivery, Entry, order, span
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
@@ -106,7 +106,7 @@ class Stream:
             args += (index, _ms(job.key_ttl))
             args.append(2 * len(job.fields))
             args += chain.from_iterable(job.fields.items())
-        added = scripts.results(_added, most=len(jobs))
+        added = scripts.results(answers.added, most=len(jobs))
         return await scripts.ENQUEUE.run(self._link, keys, args, added)
 
     async def _append(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
@@ -139,7 +139,7 @@ class Stream:
         return await self._link.call(
             *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),
             *(*wait, "STREAMS", self.keys.stream, ">"),
-            read=_taken,
+            read=answers.taken,
             timeout=timeout,
         )
 
@@ -189,7 +189,7 @@ class Stream:
         keys = [*self._delayed, self.keys.dead, self.keys.receipts]
         if forget_progress:
             keys.append(self.keys.progress)
-        settled = scripts.results(_settled, exactly=len(every))
+        settled = scripts.results(answers.settled, exactly=len(every))
         return await scripts.SETTLE.run(self._link, keys, args, settled)
 
     async def renew(
@@ -212,7 +212,9 @@ class Stream:
         args: list[Argument] = [self.group, consumer, held[0][0], held[-1][0]]
         for entry_id, count in held:
             args += (entry_id, count)
-        return await scripts.RENEW.run(self._link, [self.keys.stream], args, _ids)
+        return await scripts.RENEW.run(
+            self._link, [self.keys.stream], args, answers.ids
+        )
 
     async def recount(
         self, consumer: str, held: Sequence[tuple[bytes, int, int]]
@@ -224,7 +226,9 @@ class Stream:
         """
         args: list[Argument] = [self.group, consumer]
         args += chain.from_iterable(held)
-        return await scripts.RECOUNT.run(self._link, [self.keys.stream], args, _ids)
+        return await scripts.RECOUNT.run(
+            self._link, [self.keys.stream], args, answers.ids
+        )
 
     async def tend(
         self,
@@ -250,7 +254,7 @@ class Stream:
         args += (takeovers, cursor, stranded, self.keys.tail)
         if stranded:
             args += running
-        return await scripts.TEND.run(self._link, self._delayed, args, _tended)
+        return await scripts.TEND.run(self._link, self._delayed, args, answers.tended)
 
     async def leave(self, consumer: str) -> bool:
         """Forget a consumer; False if it owns entries or is not there."""
@@ -303,7 +307,7 @@ class Stream:
             args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
             args += chain.from_iterable((fields or {}).items())
         keys = [self.keys.stream, self.keys.dead]
-        moved = scripts.results(_moved, exactly=len(letters))
+        moved = scripts.results(answers.moved, exactly=len(letters))
         return await scripts.REDRIVE.run(self._link, keys, args, moved)
 
     async def purge(self, letter_id: str, job_id: str, key: str | None) -> bool:
@@ -331,20 +335,11 @@ async def registered(link: Link) -> list[Stream]:
         ServerError: as `Link.call`.
     """
     try:
-        members = await link.call("SMEMBERS", QUEUES, read=_ids)
+        members = await link.call("SMEMBERS", QUEUES, read=answers.ids)
     except WrongKeyType as error:
         raise WrongKeyType(f"{QUEUES}: {error}") from None
     names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
     return [Stream(link, *name.split("\n", 1)) for name in names if "\n" in name]
-
-
-def _added(reply: object) -> str | ServerError:
-    """What became of a job that was to be added."""
-    said = replies.data(reply)
-    if said[:1] == b"?":
-        why = said[1:].decode("utf-8", "replace")
-        return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
-    return said.decode()
 
 
 def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -358,48 +353,3 @@ def _ms(seconds: float) -> int:
     One without an end is cut to some thousand years, which Redis can count.
     """
     return math.ceil(min(seconds, FOREVER) * 1000)
-
-
-_ids: Final = replies.items(replies.data)
-
-
-def _taken(reply: object) -> list[Entry]:
-    """New entries of one stream; nil if none came."""
-    if reply is None:
-        return []
-    ((_, entries),) = map(replies.pair, replies.array(reply))
-    return [_entry(each, 1, fields) for each, fields in replies.entries(entries)]
-
-
-def _settled(reply: object) -> int | bytes:
-    return reply if type(reply) is bytes else replies.number(reply)
-
-
-def _moved(reply: object) -> bool:
-    return reply is not None and bool(replies.data(reply))
-
-
-def _tended(reply: object) -> Tended:
-    promoted, next_due, cursor, next_lease, *rest = replies.array(reply)
-    taken, listeners, unsorted = rest
-    due = replies.number(next_due)
-    return Tended(
-        replies.number(promoted),
-        None if due < 0 else due / 1000,
-        replies.data(cursor),
-        replies.number(next_lease) / 1000,
-        [_taken_over(each) for each in replies.array(taken)],
-        replies.number(listeners),
-        replies.number(unsorted) == 1,
-    )
-
-
-def _taken_over(reply: object) -> Entry:
-    entry_id, count, flat = replies.array(reply)
-    return _entry(replies.data(entry_id), replies.number(count), replies.fields(flat))
-
-
-def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
-    each = iter(flat)
-    fields = dict(zip(each, each, strict=True))
-    return Entry(entry_id, handed_out, fields, len(flat) // 2)
