@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from flowd import replies
 from flowd.delivery import Entry
 from flowd.errors import OutcomeUnknown, ServerError
@@ -11,7 +9,10 @@ from flowd.steps import Tended
 
 __all__ = ["added", "ids", "moved", "settled", "taken", "tended"]
 
-ids: Final = replies.items(replies.data)
+
+def ids(reply: object) -> list[bytes]:
+    """Ids of entries, or names."""
+    return [replies.data(each) for each in replies.array(reply)]
 
 
 def taken(reply: object) -> list[Entry]:
