@@ -7,7 +7,7 @@ from flowd.delivery import Entry
 from flowd.errors import OutcomeUnknown, ServerError
 from flowd.steps import Tended
 
-__all__ = ["added", "ids", "moved", "settled", "taken", "tended"]
+__all__ = ["added", "ids", "moved", "pending", "settled", "taken", "tended", "time"]
 
 
 def ids(reply: object) -> list[bytes]:
@@ -67,3 +67,23 @@ def added(reply: object) -> str | ServerError:
         why = said[1:].decode("utf-8", "replace")
         return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
     return said.decode()
+
+
+def pending(reply: object) -> list[tuple[bytes, bytes, int, int]]:
+    """What XPENDING says of each: id, consumer, ms without a sign of life, deliveries."""
+    rows: list[tuple[bytes, bytes, int, int]] = []
+    for row in replies.array(reply):
+        each, consumer, idle, count = replies.array(row)
+        rows.append(
+            (
+                *(replies.data(each), replies.data(consumer)),
+                *(replies.number(idle), replies.number(count)),
+            )
+        )
+    return rows
+
+
+def time(reply: object) -> float:
+    """Seconds since 1970."""
+    seconds, micros = replies.array(reply)
+    return int(replies.data(seconds)) + int(replies.data(micros)) / 1e6

@@ -19,9 +19,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
-from flowd import scripts
+from flowd import answers, replies, scripts
 from flowd.connection import Argument
 from flowd.event import Witnesses
 from flowd.stream import Stream
@@ -114,8 +114,7 @@ async def server_time(stream: Stream) -> float:
     Raises:
         ServerError: as `Link.call`.
     """
-    seconds, micros = cast("list[bytes]", await stream.link.call("TIME"))
-    return int(seconds) + int(micros) / 1e6
+    return await stream.link.call("TIME", read=answers.time)
 
 
 async def fresh(stream: Stream) -> list[Stamped]:
@@ -129,10 +128,10 @@ async def fresh(stream: Stream) -> list[Stamped]:
     found: list[Stamped] = []
     first = b"-"
     while True:
-        reply = await stream.link.call(
-            "XPENDING", stream.keys.stream, stream.group, first, "+", _ROWS_AT_ONCE
+        rows = await stream.link.call(
+            *("XPENDING", stream.keys.stream, stream.group, first, "+", _ROWS_AT_ONCE),
+            read=answers.pending,
         )
-        rows = cast("list[tuple[bytes, bytes, int, int]]", reply)
         found += [
             (each, consumer, count) for each, consumer, idle, count in rows if idle == 0
         ]
@@ -152,6 +151,7 @@ async def expire(stream: Stream, lease: float, held: Sequence[Stamped]) -> int:
     for at in range(0, len(held), _EXPIRED_AT_ONCE):
         args: list[Argument] = [stream.group, ms]
         args += chain.from_iterable(held[at : at + _EXPIRED_AT_ONCE])
-        reply = await scripts.EXPIRE.run(stream.link, [stream.keys.stream], args)
-        expired += cast("int", reply)
+        expired += await scripts.EXPIRE.run(
+            stream.link, [stream.keys.stream], args, replies.number
+        )
     return expired

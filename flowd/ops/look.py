@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from flowd import replies, scripts
+from flowd import answers, replies, scripts
 from flowd.connection import TIMEOUT, Argument, Link
 from flowd.errors import GroupMissing, ServerError, WrongKeyType
 from flowd.keys import Keys
@@ -227,10 +227,11 @@ class Look:
 
     async def silences(self, count: int) -> list[float]:
         """Of the oldest `count` pending entries: seconds since a sign of life."""
-        return await self.link.call(
+        rows = await self.link.call(
             *("XPENDING", self.keys.stream, self.group, "-", "+", count),
-            read=replies.items(_silence),
+            read=answers.pending,
         )
+        return [idle / 1000 for _, _, idle, _ in rows]
 
     async def first_due(self) -> float | None:
         """When the first delayed job is due, by the server's clock; None without one."""
@@ -275,12 +276,7 @@ async def server_time(link: Link) -> float:
     Raises:
         ServerError: as `Link.call`.
     """
-    return await link.call("TIME", read=_time)
-
-
-def _time(reply: object) -> float:
-    seconds, microseconds = map(replies.data, replies.array(reply))
-    return int(seconds) + int(microseconds) / 1e6
+    return await link.call("TIME", read=answers.time)
 
 
 def _pending(reply: object) -> int:
@@ -290,11 +286,6 @@ def _pending(reply: object) -> int:
 def _name(reply: object) -> str:
     name = replies.data(replies.named(reply)[b"name"])
     return name.decode("utf-8", "backslashreplace")
-
-
-def _silence(reply: object) -> float:
-    _, _, idle, _ = replies.array(reply)
-    return replies.number(idle) / 1000
 
 
 def _first_due(reply: object) -> float | None:
