@@ -10,6 +10,7 @@ from flowd_codegen.diagnostics import Code, Fault, Report, SchemaErrors, quoted,
 from flowd_codegen.migrations import module_of, steps
 from flowd_codegen.naming import check_name, module_names
 from flowd_codegen.parse_class import parse_enum, parse_job, parse_record
+from flowd_codegen.parse_constraint import slow_patterns
 from flowd_codegen.parse_default import check_defaults
 from flowd_codegen.parse_group import read_groups
 from flowd_codegen.parse_mapper import parse_mapper
@@ -268,4 +269,9 @@ def _warnings(files: list[_File], scope: Scope) -> Iterator[Fault]:
             message = "this file declares nothing"
             place = file.root.place
             yield Fault(Code.NOTHING_DECLARED, place, message, severity="warning")
+        for table, owner in file.owners():
+            yield from slow_patterns(owner.fields, table.table("fields"), "")
+    for name, group in scope.groups.items():
+        fields = scope.group_tables[name].table("fields")
+        yield from slow_patterns(group.fields, fields, name)
     yield from unused_mappers(scope)

@@ -6,15 +6,33 @@ import math
 import re
 import sys
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from flowd_codegen.diagnostics import Code
+from flowd_codegen.backtrack import explodes, is_unbounded
+from flowd_codegen.diagnostics import Code, Fault
 from flowd_codegen.parse_type import INTEGERS
-from flowd_codegen.schema import DictOf, ListOf, OneOf, Optional, Scalar, Type, base
+from flowd_codegen.schema import (
+    DictOf,
+    Field,
+    ListOf,
+    OneOf,
+    Optional,
+    Scalar,
+    Type,
+    base,
+)
 from flowd_codegen.table import Table
 
-__all__ = ["LENGTHS", "RANGE", "Constraints", "parse_constraints", "parse_one_of"]
+__all__ = [
+    "LENGTHS",
+    "RANGE",
+    "Constraints",
+    "parse_constraints",
+    "parse_one_of",
+    "slow_patterns",
+]
 
 RANGE: Final = ("min", "max")
 """The bounds of a number."""
@@ -186,3 +204,31 @@ def _check_choices(options: Table, inner: Type, choices: OneOf) -> None:
                 "this value does not fit the type",
                 "`type` may be left out: `one_of` says it",
             )
+
+
+def slow_patterns(fields: Iterable[Field], table: Table, group: str) -> Iterator[Fault]:
+    """Warnings of patterns that may take long, which a worker's event loop waits for.
+
+    Args:
+        fields: of a job, record or group.
+        table: of the fields, for the places.
+        group: of which the table is, empty for none.
+    """
+    for field in fields:
+        if field.pattern is None or field.group != group:
+            continue
+        place = table.at(field.name).child("pattern")
+        if explodes(field.pattern):
+            message = "this pattern may take twice as long with each further character"
+            label = "it reads the same text in two ways, again and again"
+            note = "all jobs of a worker wait for it; make each repeat end where the next begins"
+            code = Code.SLOW_PATTERN
+        elif field.max_len is None and is_unbounded(field.pattern):
+            message = "a pattern for texts of any length, without `max_len`"
+            label = "add `max_len`: all jobs of a worker wait while it is matched"
+            note = ""
+            code = Code.PATTERN_UNBOUNDED
+        else:
+            continue
+        notes = (note,) if note else ()
+        yield Fault(code, place, message, label, notes, severity="warning")

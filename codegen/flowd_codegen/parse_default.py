@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Callable, Sized
 from dataclasses import replace
@@ -12,6 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from flowd import wire
+from flowd_codegen.backtrack import matches
 from flowd_codegen.diagnostics import Code, Report, quoted
 from flowd_codegen.parse_queue import read_duration
 from flowd_codegen.parse_type import INTEGERS
@@ -93,7 +93,19 @@ class _Judge:
         if broken := _broken_bound(found, field):
             message = f"the default is against `{broken}` of its own field"
             self.report(Code.DEFAULT_OUT_OF_BOUNDS, place, message)
+        elif isinstance(found, str) and field.pattern is not None:
+            self.pattern(field.pattern, found, place)
         return found
+
+    def pattern(self, pattern: str, default: str, place: Place) -> None:
+        match matches(pattern, default):
+            case True:
+                return
+            case False:
+                message = "the default is against `pattern` of its own field"
+            case None:
+                message = "`pattern` takes more than two seconds for the default"
+        self.report(Code.DEFAULT_OUT_OF_BOUNDS, place, message)
 
     def value(self, value: Toml, found: Type, place: Place) -> object:
         match found:
@@ -325,6 +337,4 @@ def _broken_bound(value: object, field: Field) -> str | None:
             return "min_len"
         if field.max_len is not None and len(value) > field.max_len:
             return "max_len"
-    if isinstance(value, str) and field.pattern is not None:
-        return None if re.fullmatch(field.pattern, value) else "pattern"
     return None

@@ -9,35 +9,39 @@ from __future__ import annotations
 import re
 import sys
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import Final, TypeAlias
 
-__all__ = ["takes_all"]
+__all__ = ["Machine", "NoAnswer", "Ranges", "has", "takes_all"]
 
-_Ranges: TypeAlias = tuple[tuple[int, int], ...]
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Code points, each pair with both of its ends; sorted, and apart."""
 
-_Sets: TypeAlias = dict[_Ranges, set[int]]
+_Sets: TypeAlias = dict[Ranges, set[int]]
 """Which of the code points that are tried are in each set."""
 
 _LAST: Final = sys.maxunicode
 _MOST_STATES: Final = 2_000
 _MOST_REPEATS: Final = 500
+_FEW_REPEATS: Final = 4
 _REPEAT: Final = re.compile(r"\{(\d*)(,?)(\d*)\}", re.ASCII)
 _GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>)?(?!\?)")
 _CODES: Final = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})")
 _CONTROLS: Final = {"n": 10, "t": 9, "r": 13, "f": 12, "v": 11, "a": 7}
-_KINDS: Final[dict[str, Callable[[str], bool]]] = {
-    "d": str.isdecimal,
-    "s": str.isspace,
-    "w": lambda char: char.isalnum() or char == "_",
-}
+_KINDS: Final = "dsw"
+_PLANES: Final = 0x40000
+"""Behind it no letter, digit or blank is."""
+
+_LOOSE: Final = re.compile(
+    r"\(\?[aiLmsux-]+\)|\(\?P=\w+\)|\\[bBAZ]|\\[1-9]\d?|\(\?#[^)]*\)", re.ASCII
+)
+_LOOSE_GROUP: Final = re.compile(r"\(\?(?:[aiLmsux-]*:|>|<?[=!]|\(\w+\))", re.ASCII)
 
 
-class _NoAnswer(Exception):
+class NoAnswer(Exception):
     """The pattern has something that is not read here, or is too large."""
 
 
@@ -47,36 +51,51 @@ def takes_all(wide: str, narrow: str) -> bool:
     if wide == narrow:
         return True
     try:
-        return _covers(_Machine.of(wide), _Machine.of(narrow))
-    except (_NoAnswer, RecursionError):
+        return _covers(Machine.of(wide), Machine.of(narrow))
+    except NoAnswer:
         return False
 
 
 @dataclass(slots=True)
-class _Machine:
+class Machine:
     """A pattern as states: from each, ways that read nothing, and one that reads."""
 
     free: list[list[int]] = field(default_factory=list[list[int]])
-    reads: list[tuple[_Ranges, int] | None] = field(
-        default_factory=list[tuple[_Ranges, int] | None]
+    reads: list[tuple[Ranges, int] | None] = field(
+        default_factory=list[tuple[Ranges, int] | None]
     )
     start: int = 0
     end: int = 0
 
     @classmethod
-    def of(cls, pattern: str) -> _Machine:
+    def of(cls, pattern: str, *, loose: bool = False) -> Machine:
+        """The machine of a pattern.
+
+        Args:
+            pattern: a regular expression.
+            loose: read what is not regular as something near, to see how it repeats.
+
+        Raises:
+            NoAnswer: it has something that is not read, or is too large.
+        """
         machine = cls()
-        machine.start, machine.end = _Reader(pattern, machine).whole()
+        try:
+            reader = _Reader(pattern, machine, loose=loose)
+            machine.start, machine.end = reader.whole()
+        except RecursionError as error:
+            raise NoAnswer from error
         return machine
 
     def state(self) -> int:
+        """A new state; raises NoAnswer when there are too many."""
         if len(self.free) >= _MOST_STATES:
-            raise _NoAnswer
+            raise NoAnswer
         self.free.append([])
         self.reads.append(None)
         return len(self.free) - 1
 
     def closed(self, states: Iterable[int]) -> frozenset[int]:
+        """The states, and what they lead to without reading."""
         found = set(states)
         waiting = [*found]
         for state in waiting:
@@ -86,17 +105,19 @@ class _Machine:
         return frozenset(found)
 
     def after(self, states: frozenset[int], code: int, sets: _Sets) -> frozenset[int]:
+        """Where they lead with one code point."""
         ways = (self.reads[state] for state in states)
         return self.closed(way[1] for way in ways if way and code in sets[way[0]])
 
-    def sets(self) -> set[_Ranges]:
+    def sets(self) -> set[Ranges]:
+        """What is read anywhere."""
         return {way[0] for way in self.reads if way}
 
 
-def _covers(wide: _Machine, narrow: _Machine) -> bool:
+def _covers(wide: Machine, narrow: Machine) -> bool:
     both = wide.sets() | narrow.sets()
     codes = [*_examples(both)]
-    sets = {ranges: {code for code in codes if _has(ranges, code)} for ranges in both}
+    sets = {ranges: {code for code in codes if has(ranges, code)} for ranges in both}
     first = narrow.closed([narrow.start]), wide.closed([wide.start])
     seen, waiting = {first}, [first]
     for mine, theirs in waiting:
@@ -106,38 +127,44 @@ def _covers(wide: _Machine, narrow: _Machine) -> bool:
             pair = narrow.after(mine, code, sets), wide.after(theirs, code, sets)
             if pair[0] and pair not in seen:
                 if len(seen) >= _MOST_STATES:
-                    raise _NoAnswer
+                    raise NoAnswer
                 seen.add(pair)
                 waiting.append(pair)
     return True
 
 
-def _examples(sets: set[_Ranges]) -> Iterator[int]:
+def _examples(sets: set[Ranges]) -> Iterator[int]:
     """One code point of each kind: of those that all sets treat alike."""
     edges = {0, _LAST + 1}
     for ranges in sets:
         for low, high in ranges:
             edges |= {low, high + 1}
-    known: set[frozenset[_Ranges]] = set()
+    known: set[frozenset[Ranges]] = set()
     for code, _ in pairwise(sorted(edges)):
-        kind = frozenset(ranges for ranges in sets if _has(ranges, code))
+        kind = frozenset(ranges for ranges in sets if has(ranges, code))
         if kind not in known:
             known.add(kind)
             yield code
 
 
-def _has(ranges: _Ranges, code: int) -> bool:
+def has(ranges: Ranges, code: int) -> bool:
+    """Whether a code point is in one of the ranges."""
     place = bisect(ranges, (code, _LAST)) - 1
     return place >= 0 and code <= ranges[place][1]
 
 
 @cache
-def _kind(letter: str) -> _Ranges:
-    test = _KINDS[letter]
-    return _joined((n, n) for n in range(_LAST + 1) if test(chr(n)))
+def _characters() -> str:
+    return "".join(map(chr, range(_PLANES)))
 
 
-def _joined(ranges: Iterable[tuple[int, int]]) -> _Ranges:
+@cache
+def _kind(letter: str) -> Ranges:
+    found = re.finditer(rf"\{letter}+", _characters())
+    return tuple((each.start(), each.end() - 1) for each in found)
+
+
+def _joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
     found: list[tuple[int, int]] = []
     for low, high in sorted(ranges):
         if found and low <= found[-1][1] + 1:
@@ -147,7 +174,7 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> _Ranges:
     return tuple(found)
 
 
-def _others(ranges: _Ranges) -> _Ranges:
+def _others(ranges: Ranges) -> Ranges:
     edges = [-1, *(edge for pair in ranges for edge in pair), _LAST + 1]
     gaps = zip(edges[::2], edges[1::2], strict=True)
     return tuple((low + 1, high - 1) for low, high in gaps if low + 1 < high)
@@ -158,14 +185,15 @@ class _Reader:
     """Reads a pattern from left to right into a machine."""
 
     text: str
-    machine: _Machine
+    machine: Machine
+    loose: bool = False
     at: int = 0
     depth: int = 0
 
     def whole(self) -> tuple[int, int]:
         ends = self._choice()
         if self.at < len(self.text):
-            raise _NoAnswer
+            raise NoAnswer
         return ends
 
     def _next(self) -> str:
@@ -174,7 +202,7 @@ class _Reader:
     def _take(self) -> str:
         char = self._next()
         if not char:
-            raise _NoAnswer
+            raise NoAnswer
         self.at += 1
         return char
 
@@ -194,15 +222,26 @@ class _Reader:
             # The whole text is matched anyway.
             self.at += 1
         while self._next() not in ("", "|", ")"):
+            if self.loose and self._skipped():
+                continue
             if self._next() == "$" and not self.depth:
                 self.at += 1
                 if self._next() not in ("", "|"):
-                    raise _NoAnswer
+                    raise NoAnswer
                 break
             first, last = self._repeated()
             self.machine.free[end].append(first)
             end = last
         return start, end
+
+    def _skipped(self) -> bool:
+        """Pass over what reads no text, or text that was there before."""
+        found = _LOOSE.match(self.text, self.at)
+        size = len(found[0]) if found else int(self._next() in ("^", "$"))
+        self.at += size
+        if found and found[0][1] in "?123456789":
+            self._times()
+        return size > 0
 
     def _repeated(self) -> tuple[int, int]:
         begin = self.at
@@ -214,8 +253,12 @@ class _Reader:
         behind = self.at
         start = end = self.machine.state()
         copies = low if high is None else high
+        if self.loose and copies > _FEW_REPEATS:
+            # As many as show what a text can be read as.
+            copies = _FEW_REPEATS
+            low = copies if low == high else min(low, copies - 1)
         if copies > _MOST_REPEATS:
-            raise _NoAnswer
+            raise NoAnswer
         out = self.machine.state()
         for number in range(copies):
             if number >= low:
@@ -246,7 +289,9 @@ class _Reader:
             case "{":
                 found = _REPEAT.match(self.text, self.at)
                 if not found or found[0] in ("{}", "{,}"):
-                    raise _NoAnswer
+                    if self.loose:
+                        return times
+                    raise NoAnswer
                 least = int(found[1] or 0)
                 most = int(found[3]) if found[3] else None
                 times, size = (least, most if found[2] else least), len(found[0])
@@ -256,28 +301,32 @@ class _Reader:
         if self._next() == "?":
             # How much it prefers to take does not change what it can take.
             self.at += 1
+        elif self._next() == "+" and self.loose:
+            self.at += 1
         elif self._next() in ("*", "+", "{") and self._next():
-            raise _NoAnswer
+            raise NoAnswer
         return times
 
     def _atom(self) -> tuple[int, int]:
         char = self._next()
         if char == "(":
             found = _GROUP.match(self.text, self.at)
+            if not found and self.loose:
+                found = _LOOSE_GROUP.match(self.text, self.at)
             if not found:
-                raise _NoAnswer
+                raise NoAnswer
             self.at = found.end()
             self.depth += 1
             ends = self._choice()
             self.depth -= 1
             if self._take() != ")":
-                raise _NoAnswer
+                raise NoAnswer
             return ends
         start, end = self.machine.state(), self.machine.state()
         self.machine.reads[start] = self._one(), end
         return start, end
 
-    def _one(self) -> _Ranges:
+    def _one(self) -> Ranges:
         match self._take():
             case "[":
                 return self._class()
@@ -285,12 +334,14 @@ class _Reader:
                 return _others(((10, 10),))
             case "\\":
                 return self._escape()
+            case "{" | "}" as char if self.loose:
+                return ((ord(char), ord(char)),)
             case "*" | "+" | "?" | "{" | "}" | "^" | "$" | ")" | "|":
-                raise _NoAnswer
+                raise NoAnswer
             case char:
                 return ((ord(char), ord(char)),)
 
-    def _escape(self) -> _Ranges:
+    def _escape(self) -> Ranges:
         char = self._take()
         if char.lower() in _KINDS:
             ranges = _kind(char.lower())
@@ -301,12 +352,12 @@ class _Reader:
         elif char in _CONTROLS:
             code = _CONTROLS[char]
         elif char.isascii() and char.isalnum():
-            raise _NoAnswer
+            raise NoAnswer
         else:
             code = ord(char)
         return ((code, code),)
 
-    def _class(self) -> _Ranges:
+    def _class(self) -> Ranges:
         negated = self._next() == "^"
         self.at += negated
         found: list[tuple[int, int]] = []
@@ -318,7 +369,7 @@ class _Reader:
                 self.at += 1
                 high = self._member()
                 if len(low) != 1 or len(high) != 1 or low[0][0] != low[0][1]:
-                    raise _NoAnswer
+                    raise NoAnswer
                 found.append((low[0][0], high[0][1]))
             else:
                 found += low
@@ -326,7 +377,7 @@ class _Reader:
         ranges = _joined(found)
         return _others(ranges) if negated else ranges
 
-    def _member(self) -> _Ranges:
+    def _member(self) -> Ranges:
         char = self._take()
         if char == "\\":
             # In a class it is a backspace.

@@ -77,7 +77,7 @@ def classes() -> list[type[BaseException]]:
                     and not name.startswith("_")
                 ):
                     found[f"{value.__module__}.{name}"] = value
-    return list(found.values())
+    return [found[name] for name in sorted(found)]
 
 
 def made(kind: type[BaseException]) -> BaseException:
