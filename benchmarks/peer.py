@@ -101,7 +101,7 @@ class Peer:
     def __init__(self, name: str) -> None:
         self.name = name
         self._python = Path(sys.executable)
-        self._command: Sequence[str | Path] = ()
+        self._command: Sequence[str | Path] = self._module()
         self._folder = _ROOT
 
     @classmethod
@@ -128,7 +128,10 @@ class Peer:
             text = re.sub("^# ?", "", found[1], flags=re.MULTILINE)
             needs: list[str] = tomllib.loads(text)["dependencies"]
             self._python = environment(self.name, *needs)
-        self._command = (self._python, "-m", f"benchmarks.peers.{self.name}")
+        self._command = self._module()
+
+    def _module(self) -> Sequence[str | Path]:
+        return (self._python, "-m", f"benchmarks.peers.{self.name}")
 
     def _build(self, source: Path) -> None:
         (name,) = _BUILDS.keys() & {path.name for path in source.iterdir()}
