@@ -191,7 +191,10 @@ def _formatted(error: BaseException, frames: TracebackType | None) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """The beginning of a text; of a traceback, whose error is last, the end."""
+    """Both ends of a text; of a traceback, whose error is last, the end."""
     if len(text) <= abs(most):
         return text
-    return f"{text[:most]}…" if most > 0 else f"…{text[most:]}"
+    if most < 0:
+        return f"…{text[most:]}"
+    head = most // 4  # what it is; a cause, or the place in a document, is often last
+    return f"{text[:head]}…{text[head - most:]}"

@@ -34,10 +34,10 @@ def texts_of(kind: Type, have: Limits, *, in_json: bool) -> list[wire.Json] | No
     if not have.number or (in_json and have.number != "decimal"):
         # Inside JSON they are no strings.
         return None
-    if have.number == "int" and math.isfinite(have.low) and math.isfinite(have.high):
+    if have.number == "int" and -math.inf < have.low and have.high < math.inf:
         ends = int(have.low), int(have.high)
         return [*map(str, ends), *(["0"] if ends[0] <= 0 <= ends[1] else [])]
-    number = max(0.0, have.low) if math.isfinite(have.low) else min(0.0, have.high)
+    number = max(0.0, have.low) if have.low > -math.inf else min(0.0, have.high)
     # Without both bounds, or behind a point, digits have no end.
     more = "0" * _LONG if have.number == "int" else "." + "0" * _LONG
     return [f"{number:.0f}", f"{number:.0f}{more}"]

@@ -16,5 +16,5 @@ for i = 5, #ARGV, 4 do
     ours = ours + 1
   end
 end
-redis.call('PEXPIRE', progress, 86400000)
+redis.call('EXPIRE', progress, 86400)
 return ours

@@ -33,7 +33,7 @@ _WORK: Final = (
     *("XGROUP CREATE k g 0", "XGROUP DELCONSUMER k g c"),
     *("HGET k f", "HSET k f v", "HSETNX k f v", "HDEL k f", "ZADD k 1 m", "ZREM k m"),
     *("ZCARD k", "ZRANGE k 0 0", "ZRANGEBYSCORE k 0 0", "SADD k m", "SREM k m"),
-    *("PEXPIRE k 1", "PUBSUB NUMSUB", "PUBLISH c m"),
+    *("EXPIRE k 1", "PEXPIRE k 1", "PUBSUB NUMSUB", "PUBLISH c m"),
     *("CLIENT ID", "CLIENT SETNAME n", "CLIENT UNBLOCK 1"),
 )
 

@@ -45,7 +45,9 @@ _MATRIX: Final = {
         "runtime/test_full_server.py::test_producers_are_told",
         "runtime/test_full_server.py::test_workers_drain_on",
         "runtime/test_full_server.py::test_what_cannot_be_moved_stays",
-        "runtime/test_full_server.py::test_due_jobs_wait_for_room",
+        "runtime/test_full_server.py::test_a_retry_needs_no_room",
+        "runtime/test_full_server.py::test_refused_dead_letters_take_no_slot",
+        "runtime/test_full_server.py::test_due_jobs_need_no_room",
     ),
     "NOGROUP, FLUSHALL": (
         "faults/test_refusals.py::test_a_server_that_forgot_everything",
@@ -101,6 +103,12 @@ _MATRIX: Final = {
     "a lost answer: redrive": (
         "faults/test_lost_answers.py::test_a_lost_redrive_is_made_once",
     ),
+    "a lost answer: what it did": (
+        "faults/test_lost_answers.py::test_a_lost_settle_is_reported_as_what_it_did",
+        "faults/test_lost_answers.py::test_a_lost_dead_letter_is_announced",
+        "faults/test_lost_answers.py::test_what_a_thief_settled_is_not_reported_as_done",
+        "faults/test_lost_answers.py::test_a_receipt_is_the_consumers_own",
+    ),
     "a lost answer: set up": (
         "faults/test_lost_answers.py::test_a_lost_set_up_is_repeated",
     ),
@@ -110,11 +118,13 @@ _MATRIX: Final = {
     ),
     "NOPERM": (
         "faults/test_fatal.py::test_a_right_that_is_taken_away",
+        "faults/test_fatal.py::test_a_right_to_delay_that_is_taken_away",
         "runtime/test_credentials.py::test_a_missing_right_ends_the_worker",
     ),
     "WRONGTYPE": (
         "runtime/test_credentials.py::test_a_key_of_another_type_is_refused",
         "runtime/test_credentials.py::test_a_key_that_changes_its_type_ends_the_worker",
+        "faults/test_fatal.py::test_a_foreign_key_for_dead_letters_ends_the_worker",
     ),
     "a second group": (
         "faults/test_fences.py::test_a_second_group_that_comes_and_goes",

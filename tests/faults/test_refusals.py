@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from flowd import Context, Queue, QueueFull
+from flowd import Context, Queue, QueueFull, Reject
 from flowd.server import Server
 from jobs.email import Email
 from tests.faults.trial import recovery, trial
@@ -115,13 +115,11 @@ async def test_a_server_with_too_many_clients(
 async def test_a_server_that_is_full(
     own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """OOM: producers are told, jobs are acknowledged, and a retry waits for room."""
-    failed: list[str] = []
+    """OOM: producers are told, jobs are acknowledged, and a dead letter waits for room."""
 
     async def run(job: Email, ctx: Context) -> None:
-        if job.to == "retried" and not failed:
-            failed.append(job.to)
-            raise ValueError("no")
+        if job.to == "rejected":
+            raise Reject("no")
         await bench(job, ctx)
 
     caplog.set_level(logging.INFO, "flowd")
@@ -130,7 +128,7 @@ async def test_a_server_that_is_full(
         async with Queue(
             Email, run, url=own_server.url, policy=policy(stream), connect_timeout=60.0
         ) as queue:
-            await queue.enqueue_bulk([email("retried"), email("drained")])
+            await queue.enqueue_bulk([email("rejected"), email("drained")])
             raw("CONFIG", "SET", "maxmemory", 1)
             queue.run()
             await until(lambda: "outage" in events(caplog.records))
@@ -140,14 +138,14 @@ async def test_a_server_that_is_full(
 
             raw("CONFIG", "SET", "maxmemory", 0)
             async with recovery():
-                await until(lambda: "retried" in bench.done)
+                await until(lambda: raw("XLEN", stream) == 0)
             await queue.enqueue(email("after"))
             await queue.drain()
 
-    assert bench.done == ["drained", "retried", "after"]
+    assert bench.done == ["drained", "after"]
     said = events(caplog.records)
     assert (said.count("outage"), said.count("recovery")) == (1, 1)
-    assert said.count("retry") == 1
+    assert said.count("dead_letter") == 1
 
 
 async def test_a_server_that_forgot_everything(

@@ -50,7 +50,7 @@ ALONE = {
         "HGETALL {emails}:delayed:jobs",
         "HGET {emails}:delayed:jobs a",
         "ZRANGE {emails}:delayed 0 -1",
-        "SADD flowd:queues a",
+        "SREM flowd:queues a",
         "SMEMBERS flowd:queues",
         "INFO",
         "CONFIG GET requirepass",
