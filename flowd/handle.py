@@ -86,6 +86,7 @@ class QueueHandle(Generic[J]):
             job_class,
             BoundHandler(
                 handler,
+                job_class,
                 policy.stream,
                 lease,
                 report=self._board.report,

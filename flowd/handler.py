@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
+from flowd.annotation import check_arguments
 from flowd.context import Context, Report
 from flowd.delivery import Delivery
 from flowd.errors import OptionError
-from flowd.job import Job
+from flowd.job import Job, spec_of
 
 __all__ = ["Around", "BoundHandler", "Handler", "Run", "finished", "name_of"]
 
@@ -37,6 +38,7 @@ class BoundHandler(Generic[J]):
 
     Args:
         handler: the user's.
+        job_class: of the jobs that it gets; its annotations must allow it.
         stream: for the context.
         lease: likewise, in seconds.
         report: likewise; None where nobody asks how far a job is.
@@ -44,12 +46,13 @@ class BoundHandler(Generic[J]):
 
     Raises:
         OptionError: it can be called neither with `(job)` nor with `(job, ctx)`, or is
-            a generator function.
+            a generator function, or is annotated with other classes.
     """
 
     def __init__(
         self,
         handler: Handler[J],
+        job_class: type[J],
         stream: str,
         lease: float,
         *,
@@ -71,6 +74,8 @@ class BoundHandler(Generic[J]):
                 handler,
                 "must be a function of (job) or of (job, ctx)",
             )
+        wanted = Context if given is handler else None
+        check_arguments(handler, job_class, spec_of(job_class).fields, wanted)
         self.begin: Callable[[J, Delivery], Awaitable[object]]
         """Begin a run; awaiting it brings the handler to its end."""
 

@@ -119,7 +119,7 @@ class Queue(Generic[J]):
             group=policy.group if group is None else group,
             starting_id=policy.starting_id if starting_id is None else starting_id,
         )
-        BoundHandler(handler, self._policy.stream, 0.0)
+        BoundHandler(handler, job_class, self._policy.stream, 0.0)
         self._address = Address.of(url, redis)
         self._job_class = job_class
         self._handler: Handler[J] = handler

@@ -80,6 +80,7 @@ class MemoryQueue(Recorded, Generic[J]):
         self._around = stack.enqueue
         self._handler = BoundHandler(
             handler,
+            job_class,
             self._policy.stream,
             self._policy.claim_after,
             around=stack.handle,
