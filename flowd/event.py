@@ -6,8 +6,9 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from traceback import format_exc
+from types import TracebackType
 from typing import Final, Literal, TypeAlias
 
 from flowd.delivery import Delivery
@@ -68,10 +69,23 @@ class Event:
     traceback: str = ""
     """Of what somebody's own code raised, without secrets; in the log, below the line."""
 
-    def __str__(self) -> str:
+    exception: BaseException | None = field(default=None, compare=False)
+    """What a handler raised; without its frames if its job has secrets."""
+
+    template: str = ""
+    """What `text` was made of by `%`; the same for all events that read alike."""
+
+    arguments: tuple[object, ...] = ()
+    """What `template` was filled with."""
+
+    @property
+    def place(self) -> str:
+        """The queue, the job and the attempt, as the line begins."""
         job = f"{printable(self.job_id)} attempt {self.attempt} " if self.job_id else ""
-        place = f"{self.stream} " if self.stream else ""
-        return f"{place}{job}{printable(self.text)}"
+        return f"{self.stream} {job}" if self.stream else job
+
+    def __str__(self) -> str:
+        return f"{self.place}{printable(self.text)}"
 
 
 Listener: TypeAlias = Callable[[Event], None]
@@ -110,24 +124,41 @@ class Witnesses:
         text: str,
         delivery: Delivery | None = None,
         *,
+        filled: tuple[str, ...] = (),
         traceback: str = "",
+        exception: BaseException | None = None,
         **details: object,
     ) -> None:
-        """Tell all that something happened; costs next to nothing if nobody cares."""
+        """Tell all that something happened; costs next to nothing if nobody cares.
+
+        Args:
+            level: as `Event` says.
+            name: likewise.
+            text: what happened; with `filled`, a template for `%`.
+            delivery: the job it happened to.
+            filled: the names of the details that go into the template, in order.
+            traceback: as `Event` says.
+            exception: likewise.
+            details: likewise.
+        """
         if not self.care(level):
             return
+        arguments = tuple(details[each] for each in filled)
         if delivery is not None:
             details["deliveries"] = delivery.deliveries
         event = Event(
             name=name,
             level=level,
-            text=text,
+            text=text % arguments if filled else text,
             stream=self._stream,
             group=self._group,
             job_id="" if delivery is None else delivery.job_id,
             attempt=0 if delivery is None else delivery.attempt,
             details=details,
             traceback=traceback,
+            exception=exception,
+            template=text if filled else "",
+            arguments=arguments,
         )
         _write(event)
         for listener in list(self._listening):
@@ -155,13 +186,35 @@ def _write(event: Event) -> None:
         extra |= {"stream": event.stream, "group": event.group}
     if event.job_id:
         extra |= {"job_id": event.job_id, "attempt": event.attempt}
-    below = f"\n{event.traceback}" if event.traceback else ""
+    template, arguments = _message(event)
     try:
-        _log.log(event.level, "%s%s", event, below, extra=extra)
+        _log.log(
+            event.level, template, *arguments, exc_info=_raised(event), extra=extra
+        )
     except KeyboardInterrupt:
         raise
     except BaseException as fault:  # a filter, a record factory, a field of its own
         _write_plainly(event, fault)
+
+
+def _message(event: Event) -> tuple[str, tuple[object, ...]]:
+    """The line as a constant and what fills it: error trackers group by the constant."""
+    if event.template:
+        shown = (
+            printable(each) if isinstance(each, str) else each
+            for each in event.arguments
+        )
+        return f"%s{event.template}", (event.place, *shown)
+    below = f"\n{event.traceback}" if event.traceback else ""
+    return "%s%s", (event, below)
+
+
+def _raised(
+    event: Event,
+) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
+    # Not the error itself, which `logging` would ask whether it is true.
+    error = event.exception
+    return None if error is None else (type(error), error, error.__traceback__)
 
 
 def _write_plainly(event: Event, fault: BaseException) -> None:

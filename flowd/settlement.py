@@ -228,23 +228,30 @@ class Settlement:
         result: int | bytes,
     ) -> None:
         match end:
-            case outcome.Retry(after, error):
-                text = f"failed, next attempt in {after:.1f} s: {error}"
+            case outcome.Retry(after, error, exception):
                 self._say(
-                    logging.WARNING, "retry", text, delivery, error=error, after=after
+                    logging.WARNING,
+                    "retry",
+                    "failed, next attempt in %.1f s: %s",
+                    delivery,
+                    filled=("after", "error"),
+                    exception=exception,
+                    error=error,
+                    after=after,
                 )
                 self._requeued(after)
             case outcome.Release(after, reason):
                 text = f"handed back: {reason}" if reason else "handed back"
                 self._say(logging.INFO, "release", text, delivery, after=after)
                 self._requeued(after)
-            case outcome.DeadLetter(reason, error):
-                text = f"dead-lettered ({reason}): {error}"
+            case outcome.DeadLetter(reason, error, _, exception):
                 self._say(
                     logging.ERROR,
                     "dead_letter",
-                    text,
+                    "dead-lettered (%s): %s",
                     delivery,
+                    filled=("reason", "error"),
+                    exception=exception,
                     error=error,
                     reason=reason,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 
 import pytest
 
@@ -10,6 +11,8 @@ from flowd import Context, Queue, Reject, Snooze
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy
+from tests.runtime.jobs.vault import Vault
+from tests.runtime.secrets import full, leaks
 
 
 def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[logging.LogRecord]:
@@ -229,3 +232,84 @@ async def test_a_set_up_of_logging_silences_no_error(
         await queue.drain()
 
     assert lines(caplog, "dead_letter")
+
+
+async def test_failures_carry_their_error_and_a_constant_template(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error tracker groups by `msg` and `exc_info`: neither holds what one job says."""
+    raised: list[Exception] = []
+
+    async def fail(job: Email) -> None:
+        raised.append(ConnectionError(f"100% {job.to}"))
+        raise raised[-1]
+
+    rules = policy(stream, max_retries=1)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue_bulk([email("one"), email("two")])
+        queue.run()
+        await queue.drain()
+
+    retries, dead = lines(caplog, "retry"), lines(caplog, "dead_letter")
+    assert {each.msg for each in retries} == {"%sfailed, next attempt in %.1f s: %s"}
+    assert {each.msg for each in dead} == {"%sdead-lettered (%s): %s"}
+    shown = [each.exc_info for each in (*retries, *dead)]
+    assert {id(each[1]) for each in shown if each} == {id(each) for each in raised}
+    for record, info in zip((*retries, *dead), shown, strict=True):
+        assert info
+        assert info[0] is ConnectionError
+        (frame,) = traceback.extract_tb(info[2])
+        assert frame.name == "fail"
+        assert f"ConnectionError: {info[1]}" in record.getMessage()
+
+
+async def test_rejections_and_undecodable_jobs_carry_their_error(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every dead letter that an error made has it in its record."""
+
+    async def reject(job: Email) -> None:
+        raise Reject("never")
+
+    async with Queue(Email, reject, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        raw("XADD", stream, "*", "to", "x")
+        await queue.drain()
+
+    kinds = {
+        str(vars(each)["reason"]): each.exc_info[0].__name__
+        for each in lines(caplog, "dead_letter")
+        if each.exc_info and each.exc_info[0]
+    }
+    assert kinds == {"rejected": "Reject", "undecodable": "DecodeError"}
+
+
+async def test_secrets_are_in_no_record_of_a_failure(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stand-in of the same name takes the error's place: no frames, causes or values."""
+
+    async def fail(job: Vault) -> None:
+        cause = KeyError(job.token)
+        raise ConnectionError(f"refused: {job.token}") from cause
+
+    rules = policy(stream, max_retries=1)
+    async with Queue(Vault, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(full())
+        queue.run()
+        await queue.drain()
+
+    records = (*lines(caplog, "retry"), *lines(caplog, "dead_letter"))
+    assert len(records) == 2
+    for record in records:
+        assert record.exc_info
+        kind, error, frames = record.exc_info
+        assert kind
+        assert error
+        assert kind.__name__ == "ConnectionError"
+        assert (error.__cause__, error.__context__) == (None, None)
+        while frames:
+            assert not leaks(repr(frames.tb_frame.f_locals))
+            frames = frames.tb_next
+        assert not leaks(logging.Formatter().format(record) + repr(vars(record)))
