@@ -37,6 +37,7 @@ from flowd_codegen.spelling import Declared, scalar
 __all__ = ["Examples"]
 
 _LONGEST: Final = 100
+_MOST_RECORDS: Final = 50
 _BYTES: Final = b"bytes"
 _SAMPLES: Final[dict[str, object]] = {
     "str": "text",
@@ -63,6 +64,7 @@ class Examples:
 
     def __init__(self, declared: Declared) -> None:
         self._declared = declared
+        self._records = 0
 
     def default(self, field: Field, *, in_record: bool) -> str:
         """What a field is when nothing is given; empty when it must be given.
@@ -75,7 +77,7 @@ class Examples:
             case Value() if field.secret or self._declared.holds_secret(field.type):
                 return SECRET
             case Value(value) if in_record:
-                return _dumped(self._json(field.type, value, field.encoding))
+                return self._dumped(field.type, value, field.encoding)
             case Value(value):
                 return self._text(field, value)
             case Factory(function):
@@ -104,7 +106,12 @@ class Examples:
             case EnumRef() | OneOf():
                 return str(value)
             case _:
-                return _dumped(self._json(kind, value, field.encoding))
+                return self._dumped(kind, value, field.encoding)
+
+    def _dumped(self, kind: Type, value: object, encoding: Encoding | None) -> str:
+        self._records = 0
+        text = self._json(kind, value, encoding)
+        return json.dumps(text, ensure_ascii=False, separators=(",", ":"))
 
     def _json(self, kind: Type, value: object, encoding: Encoding | None) -> Json:
         match kind:
@@ -118,6 +125,8 @@ class Examples:
             case DictOf(item) if is_table(value):
                 return {key: self._json(item, one, None) for key, one in value.items()}
             case RecordRef(name) if is_table(value):
+                if self._records == _MOST_RECORDS:
+                    return f"<{name}>"
                 return self._record(name, value)
             case UnionOf(members, tag) if is_table(value):
                 said = str(value[tag])
@@ -126,6 +135,10 @@ class Examples:
                 return _plain(value)
 
     def _record(self, name: str, value: dict[str, object]) -> dict[str, Json]:
+        # Records that hold others twice, and those again, are too many to show.
+        if self._records == _MOST_RECORDS:
+            return {}
+        self._records += 1
         fields = self._declared.records[name].fields
         return {field.key: self._member(field, value) for field in fields}
 
@@ -225,7 +238,3 @@ def _plain(value: object) -> Json:
         return {key: _plain(one) for key, one in value.items()}
     assert isinstance(value, bool | int | float | str)
     return value
-
-
-def _dumped(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from flowd_codegen.diagnostics import Code, Fault, Report, quoted, visible
 from flowd_codegen.naming import CLASS_NAME
@@ -38,6 +39,8 @@ Kind: TypeAlias = Literal["job", "record", "enum", "group"]
 
 
 _Uses: TypeAlias = dict[str, dict[str, Place]]
+
+_LONGEST_WAY: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +113,20 @@ def in_order(records: Sequence[Record]) -> tuple[Record, ...]:
         & own
         for record in records
     }
-    waiting = list(records)
-    ordered: dict[str, Record] = {}
-    while waiting:
-        record = next(one for one in waiting if uses[one.name] <= ordered.keys())
-        waiting.remove(record)
-        ordered[record.name] = record
-    return tuple(ordered.values())
+    users: dict[str, list[int]] = {}
+    for place, record in enumerate(records):
+        for name in uses[record.name]:
+            users.setdefault(name, []).append(place)
+    missing = [len(uses[record.name]) for record in records]
+    ready = [place for place, count in enumerate(missing) if not count]
+    ordered: list[Record] = []
+    while ready:
+        ordered.append(records[heappop(ready)])
+        for place in users.get(ordered[-1].name, ()):
+            missing[place] -= 1
+            if not missing[place]:
+                heappush(ready, place)
+    return tuple(ordered)
 
 
 def check_streams(jobs: Iterable[tuple[Table, Job]], report: Report) -> None:
@@ -178,5 +188,8 @@ def _report_cycles(
         if len(steps) > 1:
             place, used = steps[1]
             also = place, f"{verb} {quoted(used)}"
-        message = f"circular: {f' {verb} '.join(map(visible, way))}"
+        names = [*map(visible, way)]
+        if len(names) > _LONGEST_WAY:
+            names[4:-2] = [f"… {len(names) - 6} more …"]
+        message = f"circular: {f' {verb} '.join(names)}"
         report(code, steps[0][0], message, advice, also=also)

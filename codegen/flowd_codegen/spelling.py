@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Final
 
 from flowd import wire
@@ -33,6 +34,7 @@ from flowd_codegen.schema import (
     UnionOf,
     is_list,
     is_table,
+    names_in,
 )
 
 __all__ = [
@@ -64,12 +66,31 @@ class Declared:
             case ListOf(item) | DictOf(item) | Optional(item):
                 return self.holds_secret(item)
             case RecordRef(name):
-                fields = self.records[name].fields
-                return any(f.secret or self.holds_secret(f.type) for f in fields)
+                return name in self._secretive
             case UnionOf(members):
-                return any(self.holds_secret(RecordRef(name)) for _, name in members)
+                return any(name in self._secretive for _, name in members)
             case _:
                 return False
+
+    @cached_property
+    def _secretive(self) -> set[str]:
+        """The records with a secret field, also one of a record that they hold."""
+        holders: dict[str, list[str]] = {}
+        for record in self.records.values():
+            for field in record.fields:
+                for name in names_in(field.type):
+                    holders.setdefault(name, []).append(record.name)
+        waiting = [
+            record.name
+            for record in self.records.values()
+            if any(field.secret for field in record.fields)
+        ]
+        found = set(waiting)
+        for name in waiting:
+            new = {*holders.get(name, ())} - found
+            found |= new
+            waiting += new
+        return found
 
 
 class Speller:
