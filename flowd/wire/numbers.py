@@ -53,6 +53,9 @@ _UNSIGNED: Final = re.compile(rb"\+?[0-9]+")
 
 def encode_int(value: int) -> bytes:
     """Write an integer of up to 4,300 digits."""
+    # The usual case first: `type` also tells True from 1.
+    if type(value) is int and -0x8000_0000_0000_0000 <= value <= 0xFFFF_FFFF_FFFF_FFFF:
+        return b"%d" % value
     # `b"%d" % 3.7` would write 3: `index` refuses what is not an integer, but for True.
     number = index(value)
     if value is True or value is False:
@@ -68,6 +71,9 @@ def encode_int(value: int) -> bytes:
 
 def decode_int(raw: bytes) -> int:
     """Read an integer of up to 4,300 digits."""
+    # Every program may read that many digits.
+    if len(raw) < 640 and raw.isdigit():
+        return int(raw)
     if not raw.isdigit() and not _SIGNED.fullmatch(raw):
         raise CodecError("expected an integer")
     if len(raw) <= _LONGEST or (len(raw) == _LONGEST + 1 and raw[:1] in b"+-"):
@@ -160,6 +166,8 @@ def decode_i64(raw: bytes) -> int:
 
 
 def _encode(value: int, low: int, high: int) -> bytes:
+    if type(value) is int and low <= value <= high:
+        return b"%d" % value
     number = index(value)
     if value is True or value is False:
         raise CodecError(_BOOL)
@@ -239,6 +247,10 @@ def encode_decimal(value: Decimal) -> bytes:
 
 def decode_decimal(raw: bytes) -> Decimal:
     """Read a finite decimal, with an exponent too, of up to 4,300 digits in all."""
+    # The usual case first: digits with at most one point, far from every limit.
+    digits = raw[1:] if raw[:1] == b"-" else raw
+    if len(raw) < _SHORT and digits.replace(b".", b"", 1).isdigit():
+        return Decimal(raw.decode())
     if not _DECIMAL.fullmatch(raw):
         raise CodecError("expected a decimal")
     if len(raw) > _LONGEST:

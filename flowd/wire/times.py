@@ -36,6 +36,10 @@ _RFC_3339: Final = re.compile(
     rb"(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
+# The marks of the usual spellings, at every third place from the first `-`.
+_MARKS: Final = frozenset([b"--T::+", b"--T::Z", b"--T::."])
+_LENGTHS: Final = frozenset([20, 25, 27, 32])
+
 
 def encode_datetime(value: datetime) -> bytes:
     """Write RFC 3339 with the value's own offset, UTC as `+00:00`."""
@@ -51,11 +55,22 @@ def encode_datetime(value: datetime) -> bytes:
 
 def decode_datetime(raw: bytes) -> datetime:
     """Read RFC 3339 and nothing else of ISO 8601; what is below the microsecond is cut."""
-    if _RFC_3339.fullmatch(raw):
-        try:
-            return datetime.fromisoformat(raw.decode().upper())
-        except ValueError:
-            pass
+    # `fromisoformat` checks what is between them, but for hour 24 and a NUL. A number
+    # is a byte: 50 is `2`, 52 is `4`, 90 is `Z`.
+    usual = (
+        raw[4:20:3] in _MARKS
+        and len(raw) in _LENGTHS
+        and (raw[11] < 50 or raw[12] < 52)
+        and (raw[-1] == 90 or raw[-6:] == b"+00:00")
+    )
+    try:
+        text = raw.decode()
+        if usual and "\0" not in text:
+            return datetime.fromisoformat(text)
+        if _RFC_3339.fullmatch(raw):
+            return datetime.fromisoformat(text.upper())
+    except ValueError:
+        pass
     raise CodecError("expected a date, a time and an offset (RFC 3339)")
 
 
