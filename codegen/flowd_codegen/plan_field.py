@@ -207,7 +207,11 @@ def _declaration(field: Field, spell: Speller) -> str:
                 # An argument is what mypy infers as the type it is meant to be.
                 default = Bracket(f"{spell.wire('JSON')}.load(", (default,))
             # Each object gets its own.
-            options = [Named("default_factory=lambda: ", default)]
+            match default:
+                case Bracket(head, arguments=(), tail="") if head.endswith("("):
+                    options = [Named("default_factory=", head[:-1])]
+                case _:
+                    options = [Named("default_factory=lambda: ", default)]
         case _, Value(value):
             options = [Named("default=", expression(field.type, value, spell))]
         case _, Factory(function):

@@ -6,8 +6,9 @@ The constraints return the value they were given, or refuse it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from decimal import Decimal
+from functools import lru_cache
 from typing import TypeVar
 
 from flowd.wire.refusal import CodecError
@@ -43,8 +44,8 @@ def bounded(
     """Refuse a number below `min` or above `max`; NaN is outside of every bound."""
     if isinstance(value, Decimal):
         # The double that holds a bound is only next to what the schema spells.
-        below = min is not None and not value >= Decimal(str(min))
-        above = max is not None and not value <= Decimal(str(max))
+        below = min is not None and not value >= _spelt(min)
+        above = max is not None and not value <= _spelt(max)
     else:
         below = min is not None and not value >= min
         above = max is not None and not value <= max
@@ -53,6 +54,12 @@ def bounded(
     if above:
         raise CodecError(f"above {max}")
     return value
+
+
+@lru_cache(maxsize=1024)
+def _spelt(bound: float) -> Decimal:
+    """The decimal that the schema spells, made once for each bound."""
+    return Decimal(str(bound))
 
 
 def filled(written: T) -> T:
@@ -73,6 +80,12 @@ def sized(value: S, *, min_len: int = 0, max_len: int | None = None) -> S:
 
 def matching(value: str, pattern: str) -> str:
     """Refuse a text that `pattern` does not match as a whole."""
-    if re.fullmatch(pattern, value) is None:
+    if _whole(pattern)(value) is None:
         raise CodecError(f"does not match {pattern}")
     return value
+
+
+@lru_cache(maxsize=1024)
+def _whole(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    """The compiled pattern's `fullmatch`: cheaper to look up than `re`'s own cache."""
+    return re.compile(pattern).fullmatch

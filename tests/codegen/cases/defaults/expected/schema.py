@@ -133,7 +133,7 @@ class Defaults:
     choice: Literal["en", "de"] = "en"
     level: Literal[1, 2] = 2
     point: Point = field(default_factory=lambda: Point(x=1, tags=["a"]))
-    origin: Point = field(default_factory=lambda: Point())
+    origin: Point = field(default_factory=Point)
     names: list[str] = field(default_factory=list[str])
     sizes: list[int | None] = field(default_factory=lambda: [1, 2])
     labels: dict[str, str] = field(default_factory=dict[str, str])

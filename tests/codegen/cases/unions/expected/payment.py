@@ -210,7 +210,7 @@ class Charge:
         ],
     )
     named: dict[str, Sepa | Cash] = field(default_factory=dict[str, Sepa | Cash])
-    usual: Cash | Sepa = field(default_factory=lambda: Cash())
+    usual: Cash | Sepa = field(default_factory=Cash)
     order: Order
 
     def to_fields(self) -> dict[bytes, bytes]:
