@@ -76,12 +76,19 @@ class Failure:
     def shown(self) -> BaseException:
         """The error for logs and error trackers, which read values out of its frames.
 
-        Of a job with secrets it is a stand-in of the same name with the text alone.
+        Of a job with secrets it is a stand-in of the same name with the text alone; so it
+        is, with its frames, of an error that no log file could encode.
         """
         if self._job_class.SPEC.secrets:
-            return _stand_in(type(self._error))(self.text)
+            return self._stand_in()
+        if not _is_text(_formatted(self._error, self._frames)):
+            return self._stand_in().with_traceback(self._frames)
         # Not its own `with_traceback`, which a class may override.
         return BaseException.with_traceback(self._error, self._frames)
+
+    def _stand_in(self) -> Hidden:
+        text = self.text.encode("utf-8", "backslashreplace").decode()
+        return _stand_in(type(self._error))(text)
 
     def _public(self, text: str, most: int) -> str:
         try:
@@ -188,6 +195,15 @@ def _formatted(error: BaseException, frames: TracebackType | None) -> str:
         raise
     except BaseException as fault:
         return f"the traceback cannot be shown: {type(fault).__name__}"
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be encoded: lone surrogates, as from file names, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cut(text: str, most: int) -> str:

@@ -313,3 +313,23 @@ async def test_secrets_are_in_no_record_of_a_failure(
             assert not leaks(repr(frames.tb_frame.f_locals))
             frames = frames.tb_next
         assert not leaks(logging.Formatter().format(record) + repr(vars(record)))
+
+
+async def test_an_error_that_is_no_text_can_be_written(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lone surrogates, in the error or its cause, cost no log file the record."""
+
+    async def fail(job: Email) -> None:
+        raise FileNotFoundError("x") from ValueError("\udcff.txt")
+
+    rules = policy(stream, max_retries=0)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+
+    (dead,) = lines(caplog, "dead_letter")
+    assert dead.exc_info
+    assert dead.exc_info[2]
+    assert logging.Formatter().format(dead).encode()
