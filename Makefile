@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
 	@echo 'make test         the tests, on Valkey 9 (FLOWD_TEST_SERVER=redis62|path)'
-	@echo 'make test-matrix  the tests on every server there is, and on uvloop'
+	@echo 'make test-matrix  the tests on every server there is, on uvloop, over TCP and TLS'
 	@echo 'make check        black, ruff, mypy, pyright and the house tests'
 	@echo 'make format       let black and ruff mend what they can'
 	@echo 'make alerts       write docs/alerts.yml from the table of metrics'
@@ -54,6 +54,8 @@ test-matrix: setup
 	FLOWD_TEST_SERVER=redis62 $(PY) -m pytest -q -n $(JOBS)
 	FLOWD_TEST_SERVER=path    $(PY) -m pytest -q -n $(JOBS)
 	FLOWD_TEST_LOOP=uvloop    $(PY) -m pytest -q -n $(JOBS)
+	FLOWD_TEST_TRANSPORT=tcp  $(PY) -m pytest -q -n $(JOBS) tests/runtime tests/faults
+	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PY) -m pytest -q -n $(JOBS) tests/runtime tests/faults
 
 # The examples import what is generated.
 check: setup

@@ -8,7 +8,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from operator import methodcaller
+from pathlib import Path
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import redis.asyncio
 import redis.connection
@@ -43,6 +45,7 @@ _LATE_LOGIN: Final = re.compile(r"#|[/?].*@", re.DOTALL)
 _VALUE: Final = re.compile(r"([?&](?!db=)[^=&]*=).*", re.DOTALL)
 _NO_PORT: Final = re.compile(r":(?!//|\d{1,5}$).*", re.DOTALL)
 
+_DATABASE: Final = re.compile(r"(/[0-9]*)?")
 _PORTS: Final = 65_535
 
 _LOGIN_OPTIONS: Final = ("db", "username", "password")
@@ -161,6 +164,7 @@ class Address:
         """Let redis-py make a connection of the settings, without a server."""
         try:
             _check_place(self._settings)
+            _check_files(self._settings)
             connection = self._new("flowd", self._settings)
             if isinstance(connection, SSLConnection):
                 # It reads the files of certificates, and redis-py has no types for it.
@@ -224,17 +228,40 @@ def _check_place(settings: Mapping[str, object]) -> None:
         raise ValueError(f"port must be 0 to {_PORTS}")
 
 
+def _check_files(settings: Mapping[str, object]) -> None:
+    """Name the file of a certificate that is not there; ssl does not say which.
+
+    Raises:
+        ValueError: one cannot be read, or is no certificate or key.
+    """
+    for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        file = settings.get(option)
+        if not isinstance(file, str | os.PathLike):
+            continue
+        try:
+            text = Path(file).read_bytes()
+        except OSError as error:
+            said = error.strerror or type(error).__name__
+            raise ValueError(f"{option} {str(file)!r}: {said}") from None
+        if b"-----BEGIN " not in text:
+            raise ValueError(f"{option} {str(file)!r} has nothing in the form of PEM")
+
+
 def _parsed(url: str) -> dict[str, object]:
     """What redis-py reads in it.
 
     Raises:
-        OptionError: nothing, or the host in a part of the login.
+        OptionError: nothing, the host in a part of the login, or no database in the path.
     """
     rule = _FORM
     try:
         url.encode()
         if not _LATE_LOGIN.search(url.partition("://")[2]):
-            return {**parse_url(url)}
+            settings = {**parse_url(url)}
+            parts = urlsplit(url)
+            # redis-py takes a path that is no number for database 0.
+            if parts.scheme == "unix" or _DATABASE.fullmatch(parts.path):
+                return settings
     except ValueError as error:
         # In most words of the parser is what it takes for a port, be it the password.
         if str(error).startswith("Invalid value for"):

@@ -21,6 +21,7 @@ __all__ = ["Call", "Exchange"]
 _GRACE: Final = 0.05
 _MORE: Final = object()
 _BUFFER: Final = 64 * 1024
+_SLOWEST: Final = 40_000
 
 
 class Call:
@@ -95,6 +96,8 @@ class Exchange(asyncio.BufferedProtocol):
         self._sent: deque[Call] = deque()
         self._ready: list[Call] = []
         self._heard = 0.0
+        self._written = 0
+        self._gone_out = 0
         self._alarm: asyncio.TimerHandle | None = None
         self.why = "the server closed the connection"
         """Why it is closed, once it is."""
@@ -122,12 +125,17 @@ class Exchange(asyncio.BufferedProtocol):
         if not self.usable:
             return
         calls, self._ready = self._ready, []
-        self._transport.write(b"".join([call.packed for call in calls]))
+        data = b"".join([call.packed for call in calls])
+        self._written += len(data)
+        self._transport.write(data)
         # Answers come in order: none is late while one before it may be waited for.
         due = self._sent[-1].due if self._sent else 0.0
         now = self._loop.time()
         for call in calls:
-            call.due = due = max(due, now + call.timeout)
+            # The system and the network hold what has left here and is under way: a
+            # large request is not late before a slow line (40 KB/s) has carried it.
+            carried = len(call.packed) / _SLOWEST
+            call.due = due = max(due, now + call.timeout) + carried
         self._sent.extend(calls)
         self._watch(self._sent[0].due)
 
@@ -193,10 +201,19 @@ class Exchange(asyncio.BufferedProtocol):
             # A large answer over a slow line is not late while more of it comes.
             call.due, call.late = self._heard + call.timeout, False
         if call.due <= self._loop.time():
-            if call.late:
+            if self._goes_out():
+                call.due, call.late = self._loop.time() + call.timeout, False
+            elif call.late:
                 self.close("no answer in time")
                 return
-            # Let the answer in that came while a handler kept the loop from looking.
-            call.late = True
-            call.due = self._loop.time() + _GRACE
+            else:
+                # Let the answer in that came while a handler kept the loop from looking.
+                call.late = True
+                call.due = self._loop.time() + _GRACE
         self._watch(call.due)
+
+    def _goes_out(self) -> bool:
+        """Whether requests still wait here to be sent, and fewer bytes than before."""
+        waiting = self._transport.get_write_buffer_size()
+        before, self._gone_out = self._gone_out, self._written - waiting
+        return waiting > 0 and self._gone_out > before

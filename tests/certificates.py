@@ -8,11 +8,11 @@ import ssl
 import tempfile
 from functools import cache
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import trustme
 
-__all__ = ["Certificates", "certificates"]
+__all__ = ["Certificates", "certificates", "trusting"]
 
 
 class Certificates:
@@ -68,3 +68,14 @@ def certificates() -> Certificates:
     folder = Path(tempfile.mkdtemp(prefix="flowd-certificates-"))
     atexit.register(shutil.rmtree, folder)
     return Certificates(folder)
+
+
+def trusting(url: str) -> ssl.SSLContext | None:
+    """What a client of a test connects to this URL with; None if it has no TLS."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        return None
+    named = parse_qs(parts.query)
+    context = ssl.create_default_context(cafile=named["ssl_ca_certs"][0])
+    context.load_cert_chain(named["ssl_certfile"][0], named["ssl_keyfile"][0])
+    return context

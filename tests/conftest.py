@@ -2,6 +2,7 @@
 
 Environment:
     FLOWD_TEST_SERVER: valkey9 (default), redis62 or path; see `tests/servers.py`.
+    FLOWD_TEST_TRANSPORT: unix (default), tcp or tls, which `path` may have.
     FLOWD_TEST_LOOP: asyncio (default) or uvloop.
 """
 
@@ -25,7 +26,7 @@ import uvloop
 
 from flowd.server import Server
 from tests.raw import Raw
-from tests.servers import chosen
+from tests.servers import chosen, serving, transport
 
 _ROOT: Final = Path(__file__).parent.parent
 _LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -43,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"FLOWD_TEST_LOOP is {_LOOP!r}; asyncio or uvloop")
     try:
         program = chosen().find()
+        transport()
     except LookupError as error:
         raise pytest.UsageError(str(error)) from error
     config.addinivalue_line(
@@ -55,7 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     """Say what the run is about."""
-    return f"server: {chosen().name} ({chosen().find()}), loop: {_LOOP}"
+    server = f"{chosen().name} ({chosen().find()}) over {transport()}"
+    return f"server: {server}, loop: {_LOOP}"
 
 
 def _generate_jobs(config: pytest.Config) -> None:
@@ -146,4 +149,4 @@ def _start(*options: str) -> Server:
     program = candidate.find()
     if program is None:
         pytest.skip(f"{candidate.name}: {candidate.missing}")
-    return Server(*options, binary=program)
+    return serving(*options, binary=program)

@@ -6,6 +6,8 @@ import socket
 from typing import Self, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from tests.certificates import trusting
+
 __all__ = ["Raw", "RawError", "Reply"]
 
 Reply: TypeAlias = "int | bytes | list[Reply] | None"
@@ -19,7 +21,7 @@ class Raw:
     """Call it with a command: `raw("XLEN", "emails")` returns the reply as it came.
 
     Args:
-        url: `unix:///path` or `redis://host:port`.
+        url: `unix:///path`, `redis://host:port`, or `rediss://` with its certificates.
         timeout: seconds to wait for a reply, then TimeoutError.
     """
 
@@ -30,6 +32,10 @@ class Raw:
             self._socket.connect(unquote(parts.path))
         else:
             self._socket = socket.create_connection((parts.hostname, parts.port))
+        if context := trusting(url):
+            self._socket = context.wrap_socket(
+                self._socket, server_hostname=parts.hostname
+            )
         self._socket.settimeout(timeout)
         self._replies = self._socket.makefile("rb")
 

@@ -1,9 +1,10 @@
-"""The real servers that the suite runs on, one per `FLOWD_TEST_SERVER`."""
+"""The real servers that the suite runs on: which program, and how it is reached."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MATRIX", "Candidate", "chosen"]
+from flowd.server import Server
+from tests.certificates import certificates
+
+__all__ = ["MATRIX", "TRANSPORTS", "Candidate", "chosen", "serving", "transport"]
+
+TRANSPORTS: Final = ("unix", "tcp", "tls")
+"""How clients may reach it; not every program has TLS, Debian's redis-server has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +91,44 @@ def chosen() -> Candidate:
             return candidate
     names = ", ".join(candidate.name for candidate in MATRIX)
     raise LookupError(f"FLOWD_TEST_SERVER is {name!r}; must be one of {names}")
+
+
+def transport() -> str:
+    """Return what `FLOWD_TEST_TRANSPORT` names, `unix` by default.
+
+    Raises:
+        LookupError: it names none.
+    """
+    name = os.environ.get("FLOWD_TEST_TRANSPORT", "unix")
+    if name not in TRANSPORTS:
+        known = ", ".join(TRANSPORTS)
+        raise LookupError(f"FLOWD_TEST_TRANSPORT is {name!r}; must be one of {known}")
+    return name
+
+
+def serving(*options: str, binary: Path) -> Server:
+    """Return a server, not yet started, whose `url` goes over the chosen transport.
+
+    Its unix socket is there too. Over TLS it asks for the client's certificate.
+    """
+    over = transport()
+    if over != "tls":
+        return Server(*options, binary=binary, tcp=over == "tcp")
+    port = _free_port()
+    files = certificates()
+    secured = (
+        *("--tls-port", str(port), "--tls-auth-clients", "yes"),
+        *("--tls-cert-file", str(files.server)),
+        *("--tls-key-file", str(files.server_key)),
+        *("--tls-ca-cert-file", str(files.authority)),
+    )
+    server = Server(*secured, *options, binary=binary)
+    server.url = files.url(port)
+    return server
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

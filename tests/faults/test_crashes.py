@@ -16,7 +16,7 @@ from tests.raw import Raw
 from tests.runtime.expire import die_with, expire, pending
 from tests.runtime.faults import Bench, email, events, policy, until
 from tests.runtime.proxy import proxy_to
-from tests.servers import chosen
+from tests.servers import chosen, serving
 
 
 @pytest.mark.parametrize("end", [Server.terminate, Server.kill], ids=["stop", "kill"])
@@ -67,7 +67,7 @@ def slow_server() -> Iterator[Server]:
     # Microseconds for each command; clients are looked at after every thousand.
     slow = ("--key-load-delay", "50")
     kept = ("--appendonly", "yes", "--appendfsync", "always")
-    with Server(*kept, *slow, binary=program) as server:
+    with serving(*kept, *slow, binary=program) as server:
         yield server
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from tests.certificates import certificates
+from tests.certificates import certificates, trusting
 
 __all__ = ["Proxy", "proxy_to"]
 
@@ -166,9 +166,14 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_to(server: str, *, tls: bool = False) -> AsyncGenerator[Proxy]:
-    """A proxy in front of the server with this URL, with `tls` one that speaks it."""
+async def proxy_to(server: str, *, tls: bool | None = None) -> AsyncGenerator[Proxy]:
+    """A proxy in front of the server with this URL.
+
+    With `tls` clients speak it to the proxy; by default they do where the server does.
+    """
     proxy = Proxy(server, "")
+    if tls is None:
+        tls = urlsplit(server).scheme == "rediss"
     tasks: set[asyncio.Task[None]] = set()
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -200,4 +205,4 @@ async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return await asyncio.open_unix_connection(unquote(parts.path))
-    return await asyncio.open_connection(parts.hostname, parts.port)
+    return await asyncio.open_connection(parts.hostname, parts.port, ssl=trusting(url))

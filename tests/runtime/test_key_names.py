@@ -11,7 +11,7 @@ from flowd import DeadLetters, OptionError, Policy, Queue
 from flowd.keys import Keys
 from flowd.server import Server
 from jobs.email import Email
-from tests.raw import Raw
+from tests.raw import Raw, RawError
 from tests.runtime.faults import Bench, email, policy
 
 NOWHERE = "redis://localhost:1"
@@ -33,7 +33,10 @@ REFUSED = [
 def test_keys_share_the_slot_of_their_stream(own_server: Server, stream: str) -> None:
     """Redis hashes all keys of a queue alike, whatever braces its name has."""
     with Raw(own_server.url) as raw:
-        slots = {raw("CLUSTER", "KEYSLOT", key) for key in keys_of(stream, "g")}
+        try:
+            slots = {raw("CLUSTER", "KEYSLOT", key) for key in keys_of(stream, "g")}
+        except RawError as error:
+            pytest.skip(f"Redis 7.0 computes no slot outside a cluster: {error}")
     assert len(slots) == 1
 
 

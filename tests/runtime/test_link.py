@@ -191,3 +191,17 @@ async def test_what_nobody_waits_for_any_more_is_not_sent(
         await link.aclose()
 
     assert raw("LPOS", stream, "first") is None
+
+
+async def test_a_large_request_over_a_slow_line_is_stored(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The time for an answer starts when the request has left, however slowly."""
+    async with proxy_to(redis_url) as proxy:
+        link = Link(Address.of(proxy.url))
+        await link.call("PING")
+        proxy.rate = 150_000
+        await link.call("SET", stream, "x" * 250_000, timeout=0.3)
+        await link.aclose()
+
+    assert raw("STRLEN", stream) == 250_000

@@ -230,7 +230,7 @@ async def test_a_producer_that_may_not_list_enqueues(
 ) -> None:
     """Without the right, the queue is not listed, and every job is stored."""
     raw("ACL", "SETUSER", "limited", "on", "nopass", "+@all", "~*", *rules)
-    url = redis_url.replace("unix://", "unix://limited:x@")
+    url = redis_url.replace("://", "://limited:x@")
     try:
         async with Producer(url) as producer:
             for _ in range(3):

@@ -287,8 +287,12 @@ producer.enqueue(Email(to="second", subject="hi"), key="k")
 
 FORK = """
 import gc, os, socket, sys
+from urllib.parse import unquote, urlsplit
 from flowd import SyncProducer
 from jobs.email import Email
+
+parts = urlsplit(sys.argv[1])
+server = unquote(parts.path) or (parts.hostname, parts.port)
 
 def connections():
     # The sockets that lead to the server, by inode.
@@ -296,7 +300,7 @@ def connections():
     for name in os.listdir("/dev/fd"):
         try:
             with socket.socket(fileno=os.dup(int(name))) as peer:
-                if "flowd-server" in peer.getpeername():
+                if peer.getpeername() == server:
                     found.add(os.fstat(peer.fileno()).st_ino)
         except OSError:
             continue

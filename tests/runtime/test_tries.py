@@ -173,7 +173,7 @@ async def test_a_key_that_cannot_be_set_is_reported(redis_url: str, raw: Raw) ->
     """A job that is stored without its key is not reported as refused."""
     rights = ("~*", "+@all", "-set", "nopass", "on")
     raw("ACL", "SETUSER", "limited", *rights)
-    url = redis_url.replace("unix://", "unix://limited:x@")
+    url = redis_url.replace("://", "://limited:x@")
     async with Producer(url) as producer:
         with pytest.raises(OutcomeUnknown, match="stored, and its key is not"):
             await producer.enqueue(email(), key="k")
@@ -200,7 +200,7 @@ async def test_a_batch_that_is_no_transaction_is_unknown(
 ) -> None:
     """Without the right to MULTI each job was added by itself: they may be stored."""
     raw("ACL", "SETUSER", "limited", "~*", "+@all", "-multi", "nopass", "on")
-    url = redis_url.replace("unix://", "unix://limited:x@")
+    url = redis_url.replace("://", "://limited:x@")
     async with Producer(url) as producer:
         with pytest.raises(BulkError) as caught:
             await producer.enqueue_bulk([Email(to="a", subject="b")] * 3)

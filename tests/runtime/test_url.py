@@ -36,6 +36,13 @@ PASSWORD = "correct-horse"
         ("embedded://jobs", "embedded:PATH, which has no //"),
         ("redis://localhost:port", "with numbers for PORT and DB"),
         ("redis://localhost?db=zero", "Invalid value for 'db'"),
+        ("redis://localhost/jobs", "with numbers for PORT and DB"),
+        ("redis://localhost/0/jobs", "with numbers for PORT and DB"),
+        ("rediss://localhost/-1", "with numbers for PORT and DB"),
+        ("rediss://h?ssl_ca_certs=/no/ca.pem", "ssl_ca_certs '/no/ca.pem': No such"),
+        ("rediss://h?ssl_certfile=/no/c.pem", "ssl_certfile '/no/c.pem': No such"),
+        ("rediss://h?ssl_keyfile=/no/c.key", "ssl_keyfile '/no/c.key': No such"),
+        (f"rediss://h?ssl_certfile={__file__}", "test_url.py' has nothing in the form"),
         ("", "give url=… or redis=…, or set FLOWD_URL"),
     ],
 )
@@ -182,7 +189,8 @@ async def test_a_folder_that_cannot_be_ends_it(path: str, why: str) -> None:
 
 async def test_a_database_that_is_not_there_ends_it(own_server: Server) -> None:
     """It will not be there later either."""
-    url = f"{own_server.url}?db=4711"
+    url = own_server.url
+    url += "&db=4711" if "?" in url else "?db=4711"
     async with Producer(url) as producer:
         with pytest.raises(FatalError, match="names a database that is not there"):
             await producer.enqueue(email())

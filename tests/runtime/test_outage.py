@@ -1,0 +1,58 @@
+"""The log follows an outage: its reasons, that it goes on, and its end."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from flowd.errors import Unreachable
+from flowd.event import Witnesses
+from flowd.outage import Outage
+
+REFUSED = Unreachable("connection refused")
+EXPIRED = Unreachable("the certificate has expired")
+
+
+def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A new reason is told once it lasts, and any once a minute."""
+    now = 100.0
+    outage = Outage("redis://h", Witnesses(), clock=lambda: now)
+    told: list[tuple[float, Unreachable]] = []
+    caplog.set_level(logging.INFO, "flowd")
+
+    def fail(at: float, error: Unreachable) -> None:
+        nonlocal now
+        now = at
+        caplog.clear()
+        outage.begin("reading", "emails", error)
+        if caplog.records:
+            assert str(error) in caplog.text
+            told.append((at, error))
+
+    for at in (100.0, 100.5, 102.0):
+        fail(at, REFUSED)
+    for at in (103.0, 103.5):
+        fail(at, EXPIRED)
+    for at in (105.0, 162.5, 163.0, 164.0):
+        fail(at, REFUSED)
+    fail(165.0, EXPIRED)
+    assert told == [(100, REFUSED), (103, EXPIRED), (163, REFUSED), (165, EXPIRED)]
+
+    caplog.clear()
+    outage.end("reading", "emails")
+    assert "answers again after 65.0 s" in caplog.text
+    fail(165.1, EXPIRED)
+    assert told[-1] == (165.1, EXPIRED)
+
+
+def test_the_reason_that_comes_with_the_loss_is_not_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One loop is told of the lost connection, the next that none can be made."""
+    now = 100.0
+    outage = Outage("redis://h", Witnesses(), clock=lambda: now)
+    outage.begin("reading", "emails", EXPIRED)
+    outage.begin("settling", "emails", REFUSED)
+    assert len(caplog.records) == 1
+    assert outage.of("emails") == f"reading fails: {EXPIRED}"
