@@ -77,7 +77,10 @@ class Link:
         *command: Argument,
         read: Reader[object] = anything,
         timeout: float = TIMEOUT,
-    ) -> asyncio.Future[object] | asyncio.Future[T]:
+    ) -> (
+        asyncio.Future[object]
+        | asyncio.Future[T]  # pyright: ignore[reportInvalidTypeVarUse]
+    ):
         """Send one command; the result is its answer (RESP 2, bytes), as `read` takes it.
 
         A caller that is cancelled stops waiting; the command is carried out, unless it

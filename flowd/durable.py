@@ -16,6 +16,7 @@ from typing import Final
 from flowd.address import Address
 from flowd.connection import Link
 from flowd.errors import NotDurable, OptionError, OutcomeUnknown, ServerError
+from flowd.errors.option import count, flag
 from flowd.replies import numbers
 from flowd.steps import ONCE, Addition, Repeats
 from flowd.stream import Stream
@@ -46,18 +47,9 @@ class Durable:
     """Seconds to wait for the proof."""
 
     def __post_init__(self) -> None:
-        fsync: object = self.fsync
-        replicas: object = self.replicas
-        if not isinstance(fsync, bool):
-            raise OptionError("fsync", fsync, "must be True or False")
-        if (
-            not isinstance(replicas, int)
-            or isinstance(replicas, bool)
-            or not 0 <= replicas <= _MOST_REPLICAS
-            or not (fsync or replicas)
-        ):
-            rule = f"must be an int from 0 to {_MOST_REPLICAS}; 1 or more without fsync"
-            raise OptionError("replicas", replicas, rule)
+        flag("fsync", self.fsync)
+        least = 0 if self.fsync else 1  # something has to be proved
+        count("replicas", self.replicas, least=least, most=_MOST_REPLICAS)
         within = seconds("within", self.within, least=0.001)
         if within > _LONGEST:
             rule = f"must be from 0.001 to {_LONGEST:g} (seconds)"

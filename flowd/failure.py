@@ -10,7 +10,7 @@ import inspect
 import traceback
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeGuard
 
 from flowd.errors import (
     DecodeError,
@@ -120,7 +120,7 @@ def signal_in(error: BaseException) -> HandlerSignal | None:
     """
     if isinstance(error, HandlerSignal):
         return error
-    if not isinstance(error, BaseExceptionGroup):
+    if not _is_group(error):
         return None
     signals: list[HandlerSignal] = []
     for leaf in leaves(error):
@@ -134,12 +134,16 @@ def signal_in(error: BaseException) -> HandlerSignal | None:
     return None
 
 
+def _is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
+    return isinstance(error, BaseExceptionGroup)
+
+
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """What a group holds, however deep; an error that is no group is its own leaf."""
     waiting, seen = [error], 0
     while waiting and seen < _LEAVES:
         each = waiting.pop()
-        if isinstance(each, BaseExceptionGroup):
+        if _is_group(each):
             waiting.extend(reversed(each.exceptions))
         else:
             yield each
@@ -154,7 +158,7 @@ def _wait(signal: HandlerSignal) -> float:
 def describe(error: BaseException) -> str:
     """What went wrong, in one sentence; of a group, what its leaves say."""
     try:
-        if not isinstance(error, BaseExceptionGroup):
+        if not _is_group(error):
             return _one(error)
         # The group's own words ("unhandled errors in a TaskGroup") say nothing.
         told = list(dict.fromkeys(_one(each) for each in leaves(error)))

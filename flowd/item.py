@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeGuard, TypeVar
 
 from flowd.delivery import MOST_HEADERS, OWN
 from flowd.errors import OptionError, PayloadTooLarge
@@ -145,9 +145,13 @@ def _check_key(key: object) -> None:
         raise OptionError("key", key[:80], rule)
 
 
+def _is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+    return isinstance(value, Mapping)
+
+
 def _check_headers(headers: object) -> None:
     rule = f"may be {MOST_HEADERS}, and {_MOST_HEADER_BYTES} bytes together"
-    if not isinstance(headers, Mapping):
+    if not _is_mapping(headers):
         raise OptionError("headers", type(headers).__name__, "must map names to texts")
     size, pairs = 0, [*_pairs(headers)]
     for name, value in pairs:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from flowd.errors import OptionError
-from flowd.errors.option import LONGEST, count, flag, seconds, text
+from flowd.errors.option import LONGEST, count, flag, instance, seconds, text
 from flowd.keys import clash
 
 __all__ = ["Backoff", "Policy"]
@@ -103,8 +103,7 @@ class Policy:
             seconds("timeout", self.timeout, most=LONGEST)
         count("max_retries", self.max_retries)
         seconds("claim_after", self.claim_after, most=LONGEST)
-        if not isinstance(self.backoff, Backoff):
-            raise OptionError("backoff", self.backoff, "must be a Backoff")
+        instance("backoff", self.backoff, Backoff, "must be a Backoff")
 
 
 def _is_starting_id(given: str) -> bool:

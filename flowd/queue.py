@@ -20,7 +20,7 @@ from flowd.errors import (
     StreamShared,
     Unreachable,
 )
-from flowd.errors.option import count, seconds, text, wait
+from flowd.errors.option import count, instance, seconds, text, wait
 from flowd.handle import QueueHandle
 from flowd.handler import BoundHandler, Handler
 from flowd.item import KEY_TTL, Item
@@ -106,10 +106,9 @@ class Queue(Generic[J]):
             text("consumer", consumer)
         spec = spec_of(job_class)
         policy = spec.policy if policy is None else policy
-        if not isinstance(policy, Policy):
-            raise OptionError("policy", policy, "must be a Policy")
-        if not (claimer is None or isinstance(claimer, Claimer)):
-            raise OptionError("claimer", claimer, "must be a Claimer, or None")
+        instance("policy", policy, Policy, "must be a Policy")
+        if claimer is not None:
+            instance("claimer", claimer, Claimer, "must be a Claimer, or None")
         if on_dead_letter is not None and not callable(on_dead_letter):
             rule = "must be a function of (letter)"
             raise OptionError("on_dead_letter", on_dead_letter, rule)

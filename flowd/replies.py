@@ -7,7 +7,7 @@ closed, and whether the command was carried out is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Final, TypeAlias, TypeGuard, TypeVar
 
 from flowd.errors import ServerError
@@ -141,6 +141,6 @@ def _is_data(found: Sequence[object]) -> TypeGuard[list[bytes]]:
 def unlike(expected: str, reply: object) -> ValueError:
     """Say what came, and nothing of what jobs hold."""
     kind = type(reply).__name__
-    size = f" of {len(reply)}" if isinstance(reply, (bytes, list)) else ""
+    size = f" of {len(reply)}" if isinstance(reply, Sized) else ""
     said = f": {reply}"[:_SHOWN] if isinstance(reply, (int, ServerError)) else ""
     return ValueError(f"{expected} expected, got {kind}{size}{said}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from flowd.errors.portable import Portable
 
@@ -15,6 +15,7 @@ __all__ = [
     "OptionError",
     "count",
     "flag",
+    "instance",
     "seconds",
     "text",
     "wait",
@@ -27,6 +28,8 @@ LONGEST: Final = 1e9
 """Seconds, some thirty years: what timers and Redis can still count as one wait."""
 
 _SHOWN: Final = 200
+
+T = TypeVar("T")
 
 
 class FlowdError(Portable):
@@ -101,6 +104,17 @@ def flag(option: str, value: object) -> bool:
     """
     if not isinstance(value, bool):
         raise OptionError(option, value, "must be True or False")
+    return value
+
+
+def instance(option: str, value: object, kind: type[T], rule: str) -> T:
+    """A value of that class.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if not isinstance(value, kind):
+        raise OptionError(option, value, rule)
     return value
 
 

@@ -229,9 +229,11 @@ def failing(number: int) -> None:
     raise made(PUBLIC[number])
 
 
-PUBLIC = [
-    kind for kind in classes() if issubclass(kind, Portable) and kind is not Portable
-]
+# Sorted: the process that is spawned has imported them in another order.
+PUBLIC = sorted(
+    (each for each in classes() if issubclass(each, Portable) and each is not Portable),
+    key=lambda each: (each.__module__, each.__qualname__),
+)
 
 
 def test_a_process_pool_outlives_errors() -> None:

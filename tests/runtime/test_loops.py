@@ -54,7 +54,9 @@ def test_a_producer_serves_loops_side_by_side(redis_url: str, raw: Raw) -> None:
             await producer.enqueue(email())
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: asyncio.run(asyncio.wait_for(use(), 20)), range(4)))
+        runs = [pool.submit(asyncio.run, use()) for _ in range(4)]
+        for run in runs:
+            run.result(20)
     assert raw("XLEN", "emails") == 80
 
 
