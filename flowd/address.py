@@ -235,16 +235,17 @@ def _check_files(settings: Mapping[str, object]) -> None:
         ValueError: one cannot be read, or is no certificate or key.
     """
     for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-        file = settings.get(option)
-        if not isinstance(file, str | os.PathLike):
+        given = settings.get(option)
+        if not given:
             continue
+        file = str(given)
         try:
             text = Path(file).read_bytes()
         except OSError as error:
             said = error.strerror or type(error).__name__
-            raise ValueError(f"{option} {str(file)!r}: {said}") from None
+            raise ValueError(f"{option} {file!r}: {said}") from None
         if b"-----BEGIN " not in text:
-            raise ValueError(f"{option} {str(file)!r} has nothing in the form of PEM")
+            raise ValueError(f"{option} {file!r} has nothing in the form of PEM")
 
 
 def _parsed(url: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from jobs.email import Email
 from tests.faults.trial import GROUP, recovery, trial
 from tests.raw import Raw
 from tests.runtime.expire import die_with, expire, pending
-from tests.runtime.faults import Bench, email, events, policy, until
+from tests.runtime.faults import Bench, email, events, outages, policy, until
 from tests.runtime.proxy import proxy_to
 from tests.servers import chosen, serving
 
@@ -55,7 +55,7 @@ async def test_a_server_that_is_not_there_yet(
 
     assert bench.done == ["a"]
     said = events(caplog.records)
-    assert (said.count("outage"), said.count("recovery")) == (1, 1)
+    assert (outages(said), said.count("recovery")) == (1, 1)
 
 
 @pytest.fixture

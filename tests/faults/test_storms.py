@@ -16,7 +16,7 @@ from flowd.server import Server
 from jobs.email import Email
 from tests.faults.trial import trial
 from tests.raw import Raw
-from tests.runtime.faults import Bench, email, events, policy, until
+from tests.runtime.faults import Bench, email, events, outages, policy, until
 from tests.runtime.proxy import Proxy, proxy_to
 
 _WATCHED: Final = 2.0
@@ -112,7 +112,7 @@ async def test_a_group_that_cannot_be_made(
     assert 0 < asked < _MOST_TRIES
     assert bench.done == ["before", "after"]
     said = events(caplog.records)
-    assert (said.count("outage"), said.count("recovery")) == (1, 1)
+    assert (outages(said), said.count("recovery")) == (1, 1)
     assert said.count("group_recreated") == 1
 
 

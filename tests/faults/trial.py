@@ -15,7 +15,7 @@ import pytest
 from flowd import Queue
 from flowd.handle import QueueHandle
 from jobs.email import Email
-from tests.runtime.faults import RECOVERY, Bench, email, events, policy, until
+from tests.runtime.faults import RECOVERY, Bench, email, events, outages, policy, until
 
 __all__ = ["GROUP", "Trial", "recovery", "trial"]
 
@@ -83,7 +83,7 @@ class Trial:
         assert sorted(self.bench.done) == sorted(self.jobs)
         assert not self._handle.ended
         said = self.events()
-        assert (said.count("outage"), said.count("recovery")) == (1, 1), said
+        assert (outages(said), said.count("recovery")) == (1, 1), said
         assert not {"lease_lost", "dead_letter", "retry"} & set(said), said
 
 

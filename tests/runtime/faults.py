@@ -80,6 +80,13 @@ async def until(holds: Callable[[], object], within: float = RECOVERY) -> None:
         await asyncio.sleep(0.005)
 
 
+def outages(said: list[str]) -> int:
+    """How many outages began; one is logged again when its reason changes."""
+    lines = [each for each in said if each in ("outage", "recovery")]
+    former = ["recovery", *lines]
+    return [*zip(former, lines, strict=False)].count(("recovery", "outage"))
+
+
 def events(records: list[logging.LogRecord]) -> list[str]:
     """The events that flowd logged, in order."""
     return [
