@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import textwrap
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,8 +22,16 @@ from tests.servers import transport
 
 # A loop that ends without `aclose` leaves its sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
+    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Generator[None, None, None]:
+    """Close what a loop has left open here, and not in a test that comes later."""
+    yield
+    gc.collect()
+
 
 left_open = pytest.mark.skipif(
     transport() == "tls",
