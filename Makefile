@@ -114,6 +114,7 @@ bench-quick: setup
 
 bench-codec: setup
 	@$(PY) benchmarks/codec.py
+	@$(PY) benchmarks/codec_order.py
 
 clean:
 	rm -rf $(VENV) .bench dist jobs .mypy_cache .ruff_cache .pytest_cache .hypothesis
