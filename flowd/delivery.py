@@ -8,6 +8,7 @@ without it, what a class writes would be read as version 1.
     _at           when it was enqueued (ms, server clock), likewise
     _attempt      the number of the attempt that comes next, from the second on
     _deliveries   how often earlier entries of this job were handed out
+    _error        what the last failure said, without secrets, 500 bytes at most
     _key          the idempotency key it was enqueued with
     _v            the version of its schema, where that declares one; 1 for a job that
                   would have no field otherwise
@@ -39,13 +40,17 @@ __all__ = [
     "span",
 ]
 
-OWN: Final = frozenset((b"_id", b"_at", b"_attempt", b"_deliveries", b"_key", b"_v"))
+OWN: Final = frozenset(
+    (b"_id", b"_at", b"_attempt", b"_deliveries", b"_error", b"_key", b"_v")
+)
 """The fields that are read by the runtime, and no header."""
 
 MOST_HEADERS: Final = 8
 
 ENVELOPE: Final = len(OWN) + MOST_HEADERS
 """How many fields of an entry may be no fields of the job."""
+
+_MOST_ERROR: Final = 500
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
@@ -130,18 +135,28 @@ class Delivery:
         at = self.fields.get(b"_at", b"")
         return at if number(at) else self.entry_id.partition(b"-")[0]
 
-    def next_envelope(self, *, failed: bool) -> dict[bytes, bytes]:
+    @property
+    def last_error(self) -> str:
+        """What the job's last failure said; empty if there was none."""
+        return self.fields.get(b"_error", b"").decode("utf-8", "backslashreplace")
+
+    def next_envelope(
+        self, *, failed: bool, error: str | None = None
+    ) -> dict[bytes, bytes]:
         """What the job's next entry says of its past.
 
         A failure counts the attempt and this delivery. Else neither is spent: it is as
-        if the job had not been handed out.
+        if the job had not been handed out, and what its last failure said stays.
         """
-        return {
+        envelope = {
             b"_id": self.job_id.encode(),
             b"_at": self.enqueued_ms,
             b"_attempt": b"%d" % (self.attempt + failed),
             b"_deliveries": b"%d" % (self.deliveries - (self.counted and not failed)),
         }
+        if error is not None:
+            envelope[b"_error"] = _shortened(error)
+        return envelope
 
     def recounted(self, counted: bool) -> Delivery:
         """The same entry, held with a count that has this delivery in it or not."""
@@ -169,6 +184,12 @@ class Delivery:
         except DecodeError:
             return False
         return self.crashes >= 2
+
+
+def _shortened(error: str) -> bytes:
+    """The beginning of a text, with no character cut in two."""
+    raw = error.encode("utf-8", "backslashreplace")
+    return raw[:_MOST_ERROR].decode("utf-8", "ignore").encode()
 
 
 def number(raw: bytes) -> int:

@@ -173,8 +173,9 @@ class Settlement:
 
     def _move(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
         match end:
-            case outcome.Retry(after):
-                return Requeue(delivery, after, delivery.next_envelope(failed=True))
+            case outcome.Retry(after, error):
+                envelope = delivery.next_envelope(failed=True, error=error)
+                return Requeue(delivery, after, envelope)
             case outcome.Release(after, _):
                 return Requeue(delivery, after, delivery.next_envelope(failed=False))
             case outcome.DeadLetter():

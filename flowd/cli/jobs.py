@@ -198,6 +198,7 @@ async def _show(options: argparse.Namespace) -> int:
         "entry": job.entry_id,
         "enqueued": f"{job.enqueued_at:%Y-%m-%d %H:%M:%S} UTC",
         "attempt": f"{job.attempt}",
+        "last error": job.error,
         "deliveries": f"{job.deliveries}",
         "waits" if job.state == "waiting" else "at most": span(job.age),
         "due in": span(job.due_in),

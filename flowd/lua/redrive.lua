@@ -27,7 +27,8 @@ while i <= #ARGV do
     if n >= 0 then own, first, last = ARGV, i + 3, i + 2 + n end
     for f = first, last, 2 do
       local name = own[f]
-      if name ~= '_attempt' and name ~= '_deliveries' and name ~= '_id' then
+      if name ~= '_attempt' and name ~= '_deliveries' and name ~= '_error'
+        and name ~= '_id' then
         fields[#fields + 1] = name
         fields[#fields + 1] = own[f + 1]
       end

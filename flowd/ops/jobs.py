@@ -59,6 +59,9 @@ class JobView:
     doing: str
     """What its handler said it does; somebody else's words."""
 
+    error: str
+    """What its last failure said, 500 bytes at most; empty if it never failed."""
+
     fields: Mapping[bytes, bytes]
     """Of the entry, flowd's own among them; values may be cut."""
 
@@ -83,6 +86,7 @@ def job_view(row: Row, now: float) -> JobView:
         silent=row.silent if running else None,
         progress=None if row.progress is None else row.progress.fraction,
         doing="" if row.progress is None else row.progress.text,
+        error=delivery.last_error,
         fields=row.fields,
     )
 

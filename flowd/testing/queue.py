@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from itertools import chain
 from typing import Generic, TypeVar
@@ -188,15 +188,18 @@ class MemoryQueue(Recorded, Generic[J]):
         match end:
             case outcome.Ack():
                 self.done.append(self._job_class.from_fields(delivery.fields))
-            case outcome.Retry(after):
-                self._requeue(delivery, after, failed=True)
+            case outcome.Retry(after, error):
+                envelope = delivery.next_envelope(failed=True, error=error)
+                self._requeue(delivery, after, envelope)
             case outcome.Release(after):
-                self._requeue(delivery, after, failed=False)
+                self._requeue(delivery, after, delivery.next_envelope(failed=False))
             case outcome.DeadLetter():
                 await self._bury(delivery, end)
 
-    def _requeue(self, delivery: Delivery, after: float, *, failed: bool) -> None:
-        fields = {**delivery.fields, **delivery.next_envelope(failed=failed)}
+    def _requeue(
+        self, delivery: Delivery, after: float, envelope: Mapping[bytes, bytes]
+    ) -> None:
+        fields = {**delivery.fields, **envelope}
         self._stream.put("" if after else self._stream.new_id(), fields, after)
 
     async def _bury(self, delivery: Delivery, end: outcome.DeadLetter) -> None:

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from flowd import Item, Queue, WrongKeyType
+from flowd import Context, DeadLetters, Item, Queue, Snooze, WrongKeyType
 from flowd.address import Address
 from flowd.connection import Link
 from flowd.ops import JobView, Look, find_job, list_jobs
@@ -233,3 +233,60 @@ async def test_a_job_of_a_later_attempt_is_searched_for(
     assert running.silent is not None
     assert (running.state, running.consumer) == ("running", "dead")
     assert running.silent > 3_000
+
+
+async def test_a_job_says_its_last_error(redis_url: str, stream: str) -> None:
+    """The newest failure's text travels with the job, cut, until it is redriven."""
+
+    async def handle(job: Email, ctx: Context) -> None:
+        match ctx.attempt:
+            case 1:
+                raise ValueError("first")
+            case 2:
+                raise ConnectionError("\u00f6" * 10_000)
+            case _:
+                seen.append(await found())
+                raise Snooze(60 if len(seen) > 1 else 0)
+
+    async def found() -> JobView:
+        async with looking(redis_url, stream) as look:
+            (job,) = [
+                each
+                for state in states
+                async for each in list_jobs(look, state, time.time())
+            ]
+            return job
+
+    seen: list[JobView] = []
+    states: tuple[State, ...] = ("running", "waiting", "delayed")
+    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        running = queue.run()
+        await until(lambda: len(seen) > 1)
+        await running.shutdown()
+    seen.append(await found())
+
+    text = "ConnectionError: " + "\u00f6" * 241
+    assert [each.error for each in seen] == [text] * 3
+    assert [each.state for each in seen] == ["running", "running", "delayed"]
+
+
+async def test_a_redriven_job_has_no_last_error(redis_url: str, stream: str) -> None:
+    """It begins anew: its letter keeps what was before."""
+
+    async def fail(job: Email) -> None:
+        raise ValueError("no")
+
+    rules = policy(stream, max_retries=1)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    async with DeadLetters(Email, redis_url, stream=stream, group=GROUP) as dead:
+        (letter,) = [each async for each in dead.list()]
+        await dead.redrive(letter.id)
+    (waiting,) = await listed(redis_url, stream, "waiting")
+
+    assert letter.fields[b"_error"] == b"ValueError: no"
+    assert waiting.error == ""
+    assert b"_error" not in waiting.fields
