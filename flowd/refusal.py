@@ -32,6 +32,8 @@ _RIGHT: Final = "the Redis user lacks a right: "
 _NOW: Final = "Redis cannot do it now: "
 _FULL: Final = "Redis is out of memory: "
 
+_BUG: Final = "Redis cannot read a command of flowd's; please report it: "
+
 # An answer begins with its code. What comes behind it may be of users' making, as the
 # name of a stream or of a group is, and says nothing.
 _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
@@ -57,6 +59,13 @@ _PHRASES: Final[Sequence[tuple[str, type[ServerError], str]]] = (
     ("UNBLOCKED the stream key no longer exists", GroupMissing, ""),
     ("DB index ", FatalError, "the URL names a database that is not there: "),
     ("invalid DB index", FatalError, "the URL names a database that is not there: "),
+    ("value is not an integer or out of range", FatalError, _BUG),
+    ("value is not a valid float", FatalError, _BUG),
+    ("syntax error", FatalError, _BUG),
+    ("wrong number of arguments for ", FatalError, _BUG),
+    ("unknown command ", FatalError, _BUG),
+    ("Unknown Redis command called from script", FatalError, _BUG),
+    ("Wrong number of args calling Redis command from script", FatalError, _BUG),
     ("ACL failure in script", AccessDenied, ""),
     ("The user executing the script can't ", AccessDenied, ""),
     ("The ID is equal or smaller than ", IdNotIncreasing, ""),

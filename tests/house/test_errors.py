@@ -36,6 +36,10 @@ ANSWERS = [
         errors.IdNotIncreasing,
     ),
     ("ERR DB index is out of range", errors.FatalError),
+    ("ERR value is not an integer or out of range", errors.FatalError),
+    ("ERR wrong number of arguments for 'xadd' command", errors.FatalError),
+    ("ERR syntax error", errors.FatalError),
+    ("ERR Unknown Redis command called from script", errors.FatalError),
     ("ERR something else", errors.ServerError),
 ]
 
@@ -61,7 +65,7 @@ QUOTING = [
     ("ERR ACL failure in script: User {} has no permissions", errors.AccessDenied),
     ("SHARED stream is also read by group {}", errors.StreamShared),
     ("WRONGTYPE {}: Operation against a key", errors.WrongKeyType),
-    ("ERR unknown command '{}', with args beginning with: '{}'", errors.ServerError),
+    ("ERR unknown command '{}', with args beginning with: '{}'", errors.FatalError),
     ("ERR user_script:1: {} script: on @user_script:1.", errors.ServerError),
 ]
 NAMES = [text.partition(" ")[0] for text, _ in ANSWERS] + ["DB index", "can't"]
