@@ -17,6 +17,7 @@ from flowd.address import Address
 from flowd.connection import Link
 from flowd.errors import NotDurable, OptionError, OutcomeUnknown, ServerError
 from flowd.errors.option import count, flag
+from flowd.refusal import CommandUnknown
 from flowd.replies import numbers
 from flowd.steps import ONCE, Addition, Repeats
 from flowd.stream import Stream
@@ -110,7 +111,7 @@ class Prover:
         try:
             await self._ask(Durable(within=0.001))
         except ServerError as error:
-            if type(error) is not ServerError:
+            if type(error) not in (ServerError, CommandUnknown):
                 raise
             why = str(error).rstrip(".")
             raise NotDurable(

@@ -20,11 +20,15 @@ from flowd.errors import (
     WrongKeyType,
 )
 
-__all__ = ["ScriptMissing", "is_demotion", "refusal"]
+__all__ = ["CommandUnknown", "ScriptMissing", "is_demotion", "refusal"]
 
 
 class ScriptMissing(ServerError):
     """The server does not know a script yet, or has forgotten it (NOSCRIPT)."""
+
+
+class CommandUnknown(FatalError):
+    """The server has no such command: it is too old, or the command is renamed."""
 
 
 _LOGIN: Final = "Redis refuses the login: "
@@ -33,6 +37,7 @@ _NOW: Final = "Redis cannot do it now: "
 _FULL: Final = "Redis is out of memory: "
 
 _BUG: Final = "Redis cannot read a command of flowd's; please report it: "
+_OLD: Final = "this server lacks a command (flowd needs Redis 6.2, nothing renamed): "
 
 # An answer begins with its code. What comes behind it may be of users' making, as the
 # name of a stream or of a group is, and says nothing.
@@ -63,8 +68,8 @@ _PHRASES: Final[Sequence[tuple[str, type[ServerError], str]]] = (
     ("value is not a valid float", FatalError, _BUG),
     ("syntax error", FatalError, _BUG),
     ("wrong number of arguments for ", FatalError, _BUG),
-    ("unknown command ", FatalError, _BUG),
-    ("Unknown Redis command called from script", FatalError, _BUG),
+    ("unknown command ", CommandUnknown, _OLD),
+    ("Unknown Redis command called from script", CommandUnknown, _OLD),
     ("Wrong number of args calling Redis command from script", FatalError, _BUG),
     ("ACL failure in script", AccessDenied, ""),
     ("The user executing the script can't ", AccessDenied, ""),

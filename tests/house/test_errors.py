@@ -9,7 +9,7 @@ import pytest
 import redis.exceptions
 
 from flowd import errors
-from flowd.refusal import is_demotion, refusal
+from flowd.refusal import CommandUnknown, is_demotion, refusal
 
 ANSWERS = [
     ("NOGROUP No such key 's' or consumer group 'g'", errors.GroupMissing),
@@ -39,7 +39,7 @@ ANSWERS = [
     ("ERR value is not an integer or out of range", errors.FatalError),
     ("ERR wrong number of arguments for 'xadd' command", errors.FatalError),
     ("ERR syntax error", errors.FatalError),
-    ("ERR Unknown Redis command called from script", errors.FatalError),
+    ("ERR Unknown Redis command called from script", CommandUnknown),
     ("ERR something else", errors.ServerError),
 ]
 
@@ -65,7 +65,7 @@ QUOTING = [
     ("ERR ACL failure in script: User {} has no permissions", errors.AccessDenied),
     ("SHARED stream is also read by group {}", errors.StreamShared),
     ("WRONGTYPE {}: Operation against a key", errors.WrongKeyType),
-    ("ERR unknown command '{}', with args beginning with: '{}'", errors.FatalError),
+    ("ERR unknown command '{}', with args beginning with: '{}'", CommandUnknown),
     ("ERR user_script:1: {} script: on @user_script:1.", errors.ServerError),
 ]
 NAMES = [text.partition(" ")[0] for text, _ in ANSWERS] + ["DB index", "can't"]
