@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from flowd_codegen.python import Bracket, Code, bytes_literal, flat, text_literal
+from flowd_codegen.python import bracket, bytes_literal, text_literal
 from flowd_codegen.schema import EnumRef, Field, OneOf, Optional, Scalar, Type
 from flowd_codegen.spelling import Speller, expression, scalar
 
@@ -44,35 +44,35 @@ class Codec(ABC):
         """What means the default of a `json` field, in the mapping's own form."""
 
     @abstractmethod
-    def encode(self, kind: Type, value: Code) -> Code:
+    def encode(self, kind: Type, value: str) -> str:
         """From the Python value to what is written."""
 
     @abstractmethod
-    def decode(self, kind: Type, raw: Code) -> Code:
+    def decode(self, kind: Type, raw: str) -> str:
         """From what was read to the Python value."""
 
-    def writing(self, kind: Type, value: str) -> Code:
+    def writing(self, kind: Type, value: str) -> str:
         """Constraints, then the mapper, then the text."""
         checked = self._limited(value)
         mapper = self.field.mapper
         if mapper and mapper.serialize:
-            text = Bracket(f"{self.spell.function(mapper.serialize)}(", (checked,))
+            text = bracket(f"{self.spell.function(mapper.serialize)}(", (checked,))
             written = self.encode(_STR, text)
         else:
             written = self.encode(kind, checked)
         if mapper and mapper.deserialize and isinstance(self.field.type, Optional):
-            return Bracket(f"{self.spell.wire('filled')}(", (written,))
+            return bracket(f"{self.spell.wire('filled')}(", (written,))
         return written
 
-    def reading(self, kind: Type, raw: str) -> Code:
+    def reading(self, kind: Type, raw: str) -> str:
         """The text, then the mapper, then constraints."""
         mapper = self.field.mapper.deserialize if self.field.mapper else None
         if mapper is None:
             return self._limited(self.decode(kind, raw))
         text = self.decode(_STR, raw)
-        return self._limited(Bracket(f"{self.spell.function(mapper)}(", (text,)))
+        return self._limited(bracket(f"{self.spell.function(mapper)}(", (text,)))
 
-    def _limited(self, value: Code) -> Code:
+    def _limited(self, value: str) -> str:
         field = self.field
         for function, limits in (
             ("bounded", {"min": field.min, "max": field.max}),
@@ -84,10 +84,10 @@ class Codec(ABC):
                 if limit is not None
             )
             if given:
-                value = Bracket(f"{self.spell.wire(function)}(", (value, *given))
+                value = bracket(f"{self.spell.wire(function)}(", (value, *given))
         if field.pattern is not None:
             arguments = (value, text_literal(field.pattern))
-            value = Bracket(f"{self.spell.wire('matching')}(", arguments)
+            value = bracket(f"{self.spell.wire('matching')}(", arguments)
         return value
 
 
@@ -106,19 +106,19 @@ class EntryCodec(Codec):
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         return bytes_literal(text.encode())
 
-    def encode(self, kind: Type, value: Code) -> Code:
+    def encode(self, kind: Type, value: str) -> str:
         """`value.encode()`, `wire.encode_u32(value)` and so on."""
         if kind == _STR:
-            return _method(value, ".encode()")
+            return f"{value}.encode()"
         return self._call("encode", kind, value)
 
-    def decode(self, kind: Type, raw: Code) -> Code:
+    def decode(self, kind: Type, raw: str) -> str:
         """`raw.decode()`, `wire.decode_u32(raw)` and so on."""
         if kind == _STR:
-            return _method(raw, ".decode()")
+            return f"{raw}.decode()"
         return self._call("decode", kind, raw)
 
-    def _call(self, verb: str, kind: Type, value: Code) -> Code:
+    def _call(self, verb: str, kind: Type, value: str) -> str:
         more = self.constant
         match kind:
             case Scalar("json"):
@@ -135,7 +135,7 @@ class EntryCodec(Codec):
             case _:
                 function = f"{verb}_json"
         arguments = (value, more) if more else (value,)
-        return Bracket(f"{self.spell.wire(function)}(", arguments)
+        return bracket(f"{self.spell.wire(function)}(", arguments)
 
 
 class JsonCodec(Codec):
@@ -150,23 +150,17 @@ class JsonCodec(Codec):
 
     def json(self, value: object) -> str:
         """A Python value."""
-        return flat(expression(Scalar("json"), value, self.spell))
+        return expression(Scalar("json"), value, self.spell)
 
-    def encode(self, kind: Type, value: Code) -> Code:
+    def encode(self, kind: Type, value: str) -> str:
         """`wire.U32.dump(value)` and so on."""
-        return Bracket(f"{self._shape(kind)}.dump(", (value,))
+        return bracket(f"{self._shape(kind)}.dump(", (value,))
 
-    def decode(self, kind: Type, raw: Code) -> Code:
+    def decode(self, kind: Type, raw: str) -> str:
         """`wire.U32.load(raw)` and so on."""
-        return Bracket(f"{self._shape(kind)}.load(", (raw,))
+        return bracket(f"{self._shape(kind)}.load(", (raw,))
 
     def _shape(self, kind: Type) -> str:
         if isinstance(kind, Scalar):
-            return flat(self.spell.shape(kind, self.field.encoding))
+            return self.spell.shape(kind, self.field.encoding)
         return self.constant
-
-
-def _method(value: Code, call: str) -> Code:
-    if isinstance(value, Bracket):
-        return replace(value, tail=f"{value.tail}{call}")
-    return f"{value}{call}"

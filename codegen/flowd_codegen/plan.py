@@ -16,12 +16,9 @@ from flowd_codegen.plan_field import (
     plan_record_field,
 )
 from flowd_codegen.python import (
-    Bracket,
-    Code,
     Imports,
-    Named,
+    bracket,
     docstring,
-    lay_out,
     text_literal,
 )
 from flowd_codegen.schema import Enum, Job, Module, Record, Scalar
@@ -118,7 +115,7 @@ def plan_module(module: Module, declared: Declared) -> ModulePlan:
     return ModulePlan(
         path=module.path,
         doc=docstring(module.doc or f"What `{module.path}` declares.", 0),
-        exports=lay_out(Bracket("[", tuple(map(text_literal, names))), 0),
+        exports=bracket("[", map(text_literal, names)),
         words=_words(module, spell),
         enums=tuple(_enum(enum, imports) for enum in module.enums),
         records=tuple(_record(record, spell) for record in module.records),
@@ -220,8 +217,9 @@ def _other_versions(step: Step | None, migrations: str) -> str:
         f"{migrations}.{step.function}",
         f"{step.old.name}.from_fields(fields)",
     )
-    call = lay_out(Bracket("cls.SPEC.migrate(", arguments), 12, "return ")
-    return f"if cls.SPEC.version_of(fields) <= {step.old.version}:\n{' ' * 12}{call}"
+    call = bracket("cls.SPEC.migrate(", arguments)
+    until = step.old.version
+    return f"if cls.SPEC.version_of(fields) <= {until}:\n{' ' * 12}return {call}"
 
 
 def _class(
@@ -233,7 +231,7 @@ def _class(
         doc=doc,
         spec=spec,
         fields=fields,
-        build=lay_out(Bracket("cls(", arguments), 12, "return "),
+        build=f"return {bracket('cls(', arguments)}",
         constants=tuple(line for field in fields for line in field.constants),
     )
 
@@ -253,38 +251,38 @@ def _spec(job: Job, secrets: list[str], spell: Speller) -> str:
         spell.imports.name("flowd", "JobSpec"),
         spell.imports.name("typing", "ClassVar"),
     )
-    arguments: list[Code] = [
-        Named("name=", text_literal(job.name)),
-        Named("fields=", _texts([field.key for field in job.fields])),
-        Named("policy=", _policy(job.policy, spell)),
-        Named("format=", str(FORMAT)),
+    arguments: list[str] = [
+        f"name={text_literal(job.name)}",
+        f"fields={_texts([field.key for field in job.fields])}",
+        f"policy={_policy(job.policy, spell)}",
+        f"format={FORMAT!s}",
     ]
     if secrets:
-        arguments.append(Named("secrets=", _texts(secrets)))
+        arguments.append(f"secrets={_texts(secrets)}")
     if job.version is not None:
-        arguments.append(Named("version=", str(job.version)))
+        arguments.append(f"version={job.version}")
     if job.oldest > 1:
-        arguments.append(Named("oldest=", str(job.oldest)))
+        arguments.append(f"oldest={job.oldest}")
     if job.extra:
         extra = expression(Scalar("json"), {**job.extra}, spell)
-        arguments.append(Named("extra=", extra))
-    spec = Bracket(f"{name}(", tuple(arguments), spread=True)
-    return lay_out(spec, 4, f"SPEC: {class_var}[{name}] = ")
+        arguments.append(f"extra={extra}")
+    spec = bracket(f"{name}(", arguments, spread=True)
+    return f"SPEC: {class_var}[{name}] = {spec}"
 
 
-def _texts(texts: list[str]) -> Code:
-    return Bracket("(", tuple(map(text_literal, texts)))
+def _texts(texts: list[str]) -> str:
+    return bracket("(", tuple(map(text_literal, texts)))
 
 
-def _policy(policy: Policy | Backoff, spell: Speller) -> Code:
+def _policy(policy: Policy | Backoff, spell: Speller) -> str:
     """The call that builds it, with what differs from the defaults."""
-    arguments: list[Code] = []
+    arguments: list[str] = []
     for option in fields(policy):
         value = getattr(policy, option.name)
         match value:
             case Backoff():
                 if value != Backoff():
-                    arguments.append(Named("backoff=", _policy(value, spell)))
+                    arguments.append(f"backoff={_policy(value, spell)}")
             case _ if value == option.default:
                 pass
             case str():
@@ -292,7 +290,7 @@ def _policy(policy: Policy | Backoff, spell: Speller) -> Code:
             case _:
                 arguments.append(f"{option.name}={value!r}")
     name = spell.imports.name("flowd", type(policy).__name__)
-    return Bracket(f"{name}(", tuple(arguments))
+    return bracket(f"{name}(", tuple(arguments))
 
 
 def _doc(owner: Enum | Record | Job, otherwise: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from flowd_codegen.codec import Codec, EntryCodec, JsonCodec
 from flowd_codegen.describe import with_deprecation
 from flowd_codegen.naming import snake_case
-from flowd_codegen.python import Bracket, Choice, Code, Named, docstring, lay_out
+from flowd_codegen.python import bracket, docstring
 from flowd_codegen.schema import (
     DictOf,
     Encoding,
@@ -71,10 +71,9 @@ def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
     codec = EntryCodec(spell, field, constant)
     attribute = f"self.{field.attribute}"
     write = codec.writing(base(field.type), attribute)
-    written = lay_out(write, _TRY, "fields[key] = ")
+    written = f"fields[key] = {write}"
     if isinstance(field.type, Optional):
-        statement = lay_out(write, _TRY + 4, "fields[key] = ")
-        written = f"if {attribute} is not None:\n{' ' * (_TRY + 4)}{statement}"
+        written = f"if {attribute} is not None:\n{' ' * (_TRY + 4)}{written}"
     return _plan(codec, written, named)
 
 
@@ -85,8 +84,8 @@ def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
     attribute = f"self.{field.attribute}"
     write = codec.writing(base(field.type), attribute)
     if isinstance(field.type, Optional):
-        write = Choice(write, f"{attribute} is not None", "None")
-    return _plan(codec, lay_out(write, _TRY, "items[key] = "), named)
+        write = f"{write} if {attribute} is not None else None"
+    return _plan(codec, f"items[key] = {write}", named)
 
 
 class _Constants:
@@ -105,12 +104,11 @@ class _Constants:
     def table(self) -> str:
         """The table of a `one_of`, from wire text to value; returns its name."""
         if isinstance(self.kind, OneOf) and self.needed and not self.choices:
-            pairs = tuple(
-                Named(f"{choice_key(value)}: ", literal(value))
-                for value in self.kind.values
-            )
+            pairs = [
+                f"{choice_key(value)}: {literal(value)}" for value in self.kind.values
+            ]
             kind = f"[dict[bytes, {self._spell.annotation(self.kind)}]]"
-            self.choices = self._constant(self._name, Bracket("{", pairs), kind)
+            self.choices = self._constant(self._name, bracket("{", pairs), kind)
         return self.choices
 
     def union(self) -> str:
@@ -135,10 +133,10 @@ class _Constants:
             f"{self._name}_JSON" if self.choices else self._name, shape
         )
 
-    def _constant(self, name: str, value: Code, kind: str = "") -> str:
+    def _constant(self, name: str, value: str, kind: str = "") -> str:
         name = self._spell.imports.reserve(name)
         final = self._spell.imports.name("typing", "Final")
-        self.lines.append(lay_out(value, 0, f"{name}: {final}{kind} = "))
+        self.lines.append(f"{name}: {final}{kind} = {value}")
         return name
 
 
@@ -147,8 +145,7 @@ def _plan(codec: Codec, written: str, named: _Constants) -> FieldPlan:
     keys = tuple(codec.key(name) for name in (field.key, *field.aliases))
     find = keys[0]
     if field.aliases:
-        call = Bracket(f"{spell.wire('first_key')}(", (codec.mapping, *keys))
-        find = lay_out(call, _TRY, "key = ").removeprefix("key = ")
+        find = bracket(f"{spell.wire('first_key')}(", (codec.mapping, *keys))
     doc = with_deprecation(field.doc, field.deprecated)
     return FieldPlan(
         declaration=_declaration(field, spell),
@@ -168,7 +165,7 @@ def _read(codec: Codec, choices: str) -> str:
     target = f"_{field.attribute}"
     raw = f"{codec.mapping}[key]"
     present = f"key in {codec.mapping}"
-    missing: Code | None = None
+    missing: str | None = None
     match field.type, field.default:
         case Optional(), _:
             # For None with a mapper Rust writes an empty text.
@@ -189,33 +186,32 @@ def _read(codec: Codec, choices: str) -> str:
             pass
     code = codec.reading(base(field.type), raw)
     if missing is not None:
-        code = Choice(code, present, missing)
-    return lay_out(code, _TRY, f"{target} = ")
+        code = f"{code} if {present} else {missing}"
+    return f"{target} = {code}"
 
 
 def _declaration(field: Field, spell: Speller) -> str:
     start = f"{field.attribute}: {spell.annotation(field.type)}"
-    options: list[Code] = []
+    options: list[str] = []
     match field.type, field.default:
         case Optional(), _:
-            options = [Named("default=", "None")]
+            options = ["default=None"]
         case ListOf() | DictOf(), Value(value) if not value:
-            options = [Named("default_factory=", spell.annotation(field.type))]
+            options = [f"default_factory={spell.annotation(field.type)}"]
         case _, Value(value) if is_container(value):
             default = expression(field.type, value, spell)
             if field.type == Scalar("json"):
                 # An argument is what mypy infers as the type it is meant to be.
-                default = Bracket(f"{spell.wire('JSON')}.load(", (default,))
+                default = bracket(f"{spell.wire('JSON')}.load(", (default,))
             # Each object gets its own.
-            match default:
-                case Bracket(head, arguments=(), tail="") if head.endswith("("):
-                    options = [Named("default_factory=", head[:-1])]
-                case _:
-                    options = [Named("default_factory=lambda: ", default)]
+            if default.endswith("()") and default[:-2].isidentifier():
+                options = [f"default_factory={default.removesuffix('()')}"]
+            else:
+                options = [f"default_factory=lambda: {default}"]
         case _, Value(value):
-            options = [Named("default=", expression(field.type, value, spell))]
+            options = [f"default={expression(field.type, value, spell)}"]
         case _, Factory(function):
-            options = [Named("default_factory=", spell.function(function))]
+            options = [f"default_factory={spell.function(function)}"]
         case _:
             pass
     if field.secret:
@@ -223,8 +219,8 @@ def _declaration(field: Field, spell: Speller) -> str:
     match options:
         case []:
             return start
-        case [Named("default=", value=default)]:
-            return lay_out(default, _BODY, f"{start} = ")
+        case [str() as only] if only.startswith("default="):
+            return f"{start} = {only.removeprefix('default=')}"
         case _:
             call = spell.imports.name("dataclasses", "field")
-            return lay_out(Bracket(f"{call}(", tuple(options)), _BODY, f"{start} = ")
+            return f"{start} = {bracket(f'{call}(', options)}"

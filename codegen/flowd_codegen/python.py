@@ -1,28 +1,20 @@
-"""Pieces of Python source: literals, long code broken as black breaks it, imports.
+"""Pieces of Python source: literals, calls, imports; each in one line, which black breaks.
 
-Every text from a schema enters a template through the literals here. Black keeps
-arguments apart whose last one has a comma behind it, so what is laid out here passes
-through black unchanged.
+Every text from a schema enters a template through the literals here.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 __all__ = [
     "WIDTH",
-    "Bracket",
-    "Choice",
-    "Code",
     "Imports",
-    "Named",
+    "bracket",
     "bytes_literal",
     "docstring",
-    "flat",
-    "lay_out",
     "text_literal",
 ]
 
@@ -76,83 +68,17 @@ WIDTH: Final = 88
 _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
 
-@dataclass(frozen=True, slots=True)
-class Bracket:
-    """`head` with an opening bracket at its end, arguments, closing bracket, `tail`.
+def bracket(head: str, arguments: Iterable[str], *, spread: bool = False) -> str:
+    """`head`, which ends with an opening bracket, arguments, and the closing bracket.
 
-    `spread` asks for one argument to a line even where one line would do.
+    Args:
+        head: as `Decimal(` or `[`.
+        arguments: what stands inside.
+        spread: a comma behind the last one, for which black writes one to a line.
     """
-
-    head: str
-    arguments: tuple[Code, ...]
-    tail: str = ""
-    spread: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An argument with `name=` or `key: ` in front."""
-
-    name: str
-    value: Code
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """`value if condition else other`."""
-
-    value: Code
-    condition: str
-    other: Code
-
-
-Code: TypeAlias = str | Bracket | Named | Choice
-
-
-def flat(code: Code) -> str:
-    """The code in one line."""
-    match code:
-        case str():
-            return code
-        case Bracket(head, arguments, tail):
-            inside = ", ".join(flat(argument) for argument in arguments)
-            comma = "," if head == "(" and len(arguments) == 1 else ""
-            return f"{head}{inside}{comma}{_CLOSING[head[-1]]}{tail}"
-        case Named(name, value):
-            return f"{name}{flat(value)}"
-        case Choice(value, condition, other):
-            return f"{flat(value)} if {condition} else {flat(other)}"
-
-
-def lay_out(code: Code, indent: int, before: str = "", after: str = "") -> str:
-    """The code between `before` and `after`, which share its first and last line.
-
-    Only the lines that follow the first are indented.
-    """
-    line = f"{before}{flat(code)}{after}"
-    spread = isinstance(code, Bracket) and code.spread
-    if indent + len(line) <= WIDTH and not spread:
-        return line
-    pad = " " * (indent + 4)
-    end = " " * indent
-    match code:
-        case str() | Bracket(arguments=()):
-            return line
-        case Named(name, value):
-            return lay_out(value, indent, f"{before}{name}", after)
-        case Bracket(head, arguments, tail):
-            inside = "".join(
-                f"{pad}{lay_out(argument, indent + 4, after=',')}\n"
-                for argument in arguments
-            )
-            return f"{before}{head}\n{inside}{end}{_CLOSING[head[-1]]}{tail}{after}"
-        case Choice(value, condition, other):
-            inside = flat(code)
-            if len(pad) + len(inside) > WIDTH:
-                first = lay_out(value, indent + 4)
-                last = lay_out(other, indent + 4, "else ")
-                inside = f"{first}\n{pad}if {condition}\n{pad}{last}"
-            return f"{before}(\n{pad}{inside}\n{end}){after}"
+    inside = [*arguments]
+    comma = "," if inside and (spread or (head == "(" and len(inside) == 1)) else ""
+    return f"{head}{', '.join(inside)}{comma}{_CLOSING[head[-1]]}"
 
 
 _STDLIB: Final = frozenset(
@@ -197,13 +123,11 @@ class Imports:
 
 
 def _statement(module: str, names: Mapping[str, str]) -> str:
-    parts = tuple(
+    parts = (
         name if name == names[name] else f"{name} as {names[name]}"
         for name in sorted(names, key=_order)
     )
-    line = f"from {module} import {', '.join(parts)}"
-    long = Bracket(f"from {module} import (", parts)
-    return line if len(line) <= WIDTH else lay_out(long, 0)
+    return f"from {module} import {', '.join(parts)}"
 
 
 def _order(name: str) -> tuple[bool, bool, str]:

@@ -9,10 +9,8 @@ from typing import Final
 from flowd import wire
 from flowd_codegen.fieldtypes import ENCODINGS, SCALARS, ScalarType
 from flowd_codegen.python import (
-    Bracket,
-    Code,
     Imports,
-    Named,
+    bracket,
     bytes_literal,
     text_literal,
 )
@@ -152,7 +150,7 @@ class Speller:
 
     def shape(
         self, kind: Type, encoding: Encoding | None = None, constant: str = ""
-    ) -> Code:
+    ) -> str:
         """The type inside JSON.
 
         Args:
@@ -184,17 +182,17 @@ class Speller:
             case External():
                 raise AssertionError(f"{kind} has no text without a mapper")
 
-    def union(self, union: UnionOf) -> Code:
+    def union(self, union: UnionOf) -> str:
         """What makes the shape of a union."""
-        kinds = tuple(
-            Named(f"{text_literal(text)}: ", self.declared_class(name))
+        kinds = [
+            f"{text_literal(text)}: {self.declared_class(name)}"
             for text, name in union.members
-        )
-        arguments = (text_literal(union.tag), Bracket("{", kinds))
-        return Bracket(f"{self.wire('union_of')}(", arguments)
+        ]
+        arguments = (text_literal(union.tag), bracket("{", kinds))
+        return bracket(f"{self.wire('union_of')}(", arguments)
 
-    def _shape_of(self, builder: str, inner: Code) -> Code:
-        return Bracket(f"{self.wire(builder)}(", (inner,))
+    def _shape_of(self, builder: str, inner: str) -> str:
+        return bracket(f"{self.wire(builder)}(", (inner,))
 
 
 def scalar(name: str, encoding: Encoding | None) -> ScalarType:
@@ -229,7 +227,7 @@ def is_container(value: object) -> bool:
     return isinstance(value, list | dict)
 
 
-def expression(kind: Type, value: object, spell: Speller) -> Code:
+def expression(kind: Type, value: object, spell: Speller) -> str:
     """The default, in the form that `schema.Value` has, as a Python expression."""
     match kind:
         case Optional(item):
@@ -241,20 +239,17 @@ def expression(kind: Type, value: object, spell: Speller) -> Code:
         case ListOf() | DictOf() if not value:
             return f"{spell.annotation(kind)}()"
         case ListOf(item) if is_list(value):
-            return Bracket("[", tuple(expression(item, one, spell) for one in value))
+            return bracket("[", tuple(expression(item, one, spell) for one in value))
         case DictOf(item) if is_table(value):
             pairs = {key: expression(item, one, spell) for key, one in value.items()}
-            return Bracket("{", _pairs(pairs))
+            return bracket("{", _pairs(pairs))
         case RecordRef(name) if is_table(value):
             arguments = tuple(
-                Named(
-                    f"{field.attribute}=",
-                    expression(field.type, value[field.name], spell),
-                )
+                f"{field.attribute}={expression(field.type, value[field.name], spell)}"
                 for field in spell.declared.records[name].fields
                 if field.name in value
             )
-            return Bracket(f"{spell.declared_class(name)}(", arguments)
+            return bracket(f"{spell.declared_class(name)}(", arguments)
         case UnionOf(members, tag) if is_table(value):
             record = dict(members)[str(value[tag])]
             return expression(RecordRef(record), value, spell)
@@ -264,18 +259,18 @@ def expression(kind: Type, value: object, spell: Speller) -> Code:
             return _plain(value)
 
 
-def _plain(value: object) -> Code:
+def _plain(value: object) -> str:
     if isinstance(value, str):
         return text_literal(value)
     if is_list(value):
-        return Bracket("[", tuple(_plain(item) for item in value))
+        return bracket("[", tuple(_plain(item) for item in value))
     if is_table(value):
-        return Bracket("{", _pairs({key: _plain(one) for key, one in value.items()}))
+        return bracket("{", _pairs({key: _plain(one) for key, one in value.items()}))
     return repr(value)
 
 
-def _pairs(pairs: Mapping[str, Code]) -> tuple[Code, ...]:
-    return tuple(Named(f"{text_literal(key)}: ", one) for key, one in pairs.items())
+def _pairs(pairs: Mapping[str, str]) -> list[str]:
+    return [f"{text_literal(key)}: {one}" for key, one in pairs.items()]
 
 
 def _decimal(text: str, spell: Speller) -> str:

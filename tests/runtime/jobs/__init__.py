@@ -5,3 +5,5 @@ odd: Blank, Login, Blob
 report: Format, Page, Report, ReportV1, ReportV2, ReportV3, Note, NoteV1, NoteV3, Forgetful
 vault: Account, Vault, Broken
 """
+
+# flowd-gen: dab0475708b83322

@@ -118,3 +118,6 @@ class Blob:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 2e743e96bfccd28a

@@ -152,8 +152,7 @@ class ReportV2:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 1:
             return cls.SPEC.migrate(
-                report_migrations.report_v1_to_v2,
-                ReportV1.from_fields(fields),
+                report_migrations.report_v1_to_v2, ReportV1.from_fields(fields)
             )
         key: bytes = b"customer"
         try:
@@ -222,8 +221,7 @@ class Report:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 2:
             return cls.SPEC.migrate(
-                report_migrations.report_v2_to_v3,
-                ReportV2.from_fields(fields),
+                report_migrations.report_v2_to_v3, ReportV2.from_fields(fields)
             )
         key: bytes = b"customer"
         try:
@@ -318,8 +316,7 @@ class Note:
         key: bytes = b"lines"
         try:
             fields[key] = wire.encode_json(
-                wire.sized(self.lines, min_len=1),
-                _NOTE_LINES,
+                wire.sized(self.lines, min_len=1), _NOTE_LINES
             )
             return fields
         except Exception as error:
@@ -331,8 +328,7 @@ class Note:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 1:
             return cls.SPEC.migrate(
-                report_migrations.note_v1_to_v3,
-                NoteV1.from_fields(fields),
+                report_migrations.note_v1_to_v3, NoteV1.from_fields(fields)
             )
         key: bytes = b"lines"
         try:
@@ -389,3 +385,5 @@ class Forgetful:
 
 # The migrations import these classes, so they must be there first.
 from . import report_migrations  # noqa: E402
+
+# flowd-gen: 48db25594a40b981

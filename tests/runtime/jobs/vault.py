@@ -217,3 +217,6 @@ class Broken:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 06ab8ee43e265dc3

@@ -3,3 +3,5 @@
 
 schema: Aliases
 """
+
+# flowd-gen: 7f535d601131f163

@@ -65,3 +65,6 @@ class Aliases:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 551cf1d27252b7ba

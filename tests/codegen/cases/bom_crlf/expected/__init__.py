@@ -3,3 +3,5 @@
 
 schema: Email
 """
+
+# flowd-gen: 08da354b368d76e0

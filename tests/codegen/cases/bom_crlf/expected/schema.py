@@ -49,3 +49,6 @@ class Email:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 2e26ebe39d59ad02

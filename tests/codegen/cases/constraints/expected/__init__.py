@@ -3,3 +3,5 @@
 
 schema: Constraints
 """
+
+# flowd-gen: 07ff276f11503ab5

@@ -70,14 +70,13 @@ class Constraints:
             fields[key] = wire.encode_decimal(wire.bounded(self.price, min=0))
             key = b"rate"
             fields[key] = wire.encode_decimal(
-                wire.bounded(self.rate, min=0.1, max=99.3),
+                wire.bounded(self.rate, min=0.1, max=99.3)
             )
             key = b"to"
             fields[key] = wire.sized(self.to, min_len=3, max_len=320).encode()
             key = b"code"
             fields[key] = wire.matching(
-                wire.sized(self.code, max_len=12),
-                "[A-Z]{2}\\d+",
+                wire.sized(self.code, max_len=12), "[A-Z]{2}\\d+"
             ).encode()
             key = b"note"
             if self.note is not None:
@@ -86,13 +85,11 @@ class Constraints:
             fields[key] = wire.encode_base64(wire.sized(self.blob, max_len=16))
             key = b"tags"
             fields[key] = wire.encode_json(
-                wire.sized(self.tags, min_len=1, max_len=5),
-                _CONSTRAINTS_TAGS,
+                wire.sized(self.tags, min_len=1, max_len=5), _CONSTRAINTS_TAGS
             )
             key = b"labels"
             fields[key] = wire.encode_json(
-                wire.sized(self.labels, max_len=3),
-                _CONSTRAINTS_LABELS,
+                wire.sized(self.labels, max_len=3), _CONSTRAINTS_LABELS
             )
             key = b"mapped"
             fields[key] = ser_tags(wire.sized(self.mapped, max_len=2)).encode()
@@ -125,8 +122,7 @@ class Constraints:
             _to = wire.sized(fields[key].decode(), min_len=3, max_len=320)
             key = b"code"
             _code = wire.matching(
-                wire.sized(fields[key].decode(), max_len=12),
-                "[A-Z]{2}\\d+",
+                wire.sized(fields[key].decode(), max_len=12), "[A-Z]{2}\\d+"
             )
             key = b"note"
             _note = (
@@ -136,15 +132,12 @@ class Constraints:
             _blob = wire.sized(wire.decode_base64(fields[key]), max_len=16)
             key = b"tags"
             _tags = wire.sized(
-                wire.decode_json(fields[key], _CONSTRAINTS_TAGS),
-                min_len=1,
-                max_len=5,
+                wire.decode_json(fields[key], _CONSTRAINTS_TAGS), min_len=1, max_len=5
             )
             key = b"labels"
             _labels = (
                 wire.sized(
-                    wire.decode_json(fields[key], _CONSTRAINTS_LABELS),
-                    max_len=3,
+                    wire.decode_json(fields[key], _CONSTRAINTS_LABELS), max_len=3
                 )
                 if key in fields
                 else dict[str, str]()
@@ -168,3 +161,6 @@ class Constraints:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 5b46ea5b6cb8036e

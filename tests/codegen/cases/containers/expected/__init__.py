@@ -3,3 +3,5 @@
 
 schema: Containers
 """
+
+# flowd-gen: 2f1090560326d4e7

@@ -161,3 +161,6 @@ class Containers:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 719cc03901da7119

@@ -3,3 +3,5 @@
 
 schema: Crawl
 """
+
+# flowd-gen: 134d8bca1882261d

@@ -61,11 +61,11 @@ class Crawl:
             key = b"assigned_to"
             _assigned_to = fields[key].decode() if key in fields else None
             return cls(
-                url=_url,
-                priority=_priority,
-                tags=_tags,
-                assigned_to=_assigned_to,
+                url=_url, priority=_priority, tags=_tags, assigned_to=_assigned_to
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 38f79524be6a63a2

@@ -3,3 +3,5 @@
 
 schema: Colour, Point, Defaults
 """
+
+# flowd-gen: 1cbc0cb820383901

@@ -126,7 +126,7 @@ class Defaults:
     wait: timedelta = timedelta(seconds=90)
     pause: timedelta = timedelta(milliseconds=250)
     anything: wire.Json = field(
-        default_factory=lambda: wire.JSON.load({"deep": [1, "two", {"three": 3.5}]}),
+        default_factory=lambda: wire.JSON.load({"deep": [1, "two", {"three": 3.5}]})
     )
     number: int = 5
     colour: Colour = Colour.GREEN
@@ -240,8 +240,7 @@ class Defaults:
             )
             key = b"anything"
             _anything = wire.decode_json(
-                fields.get(key, b'{"deep":[1,"two",{"three":3.5}]}'),
-                wire.JSON,
+                fields.get(key, b'{"deep":[1,"two",{"three":3.5}]}'), wire.JSON
             )
             key = b"number"
             _number = wire.decode_u8(fields[key]) if key in fields else 5
@@ -335,3 +334,6 @@ class Defaults:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 4ef6436f5a289aef

@@ -3,3 +3,5 @@
 
 schema: Mood, Part, Docs
 """
+
+# flowd-gen: b3b2f510c1a6504a

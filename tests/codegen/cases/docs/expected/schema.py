@@ -144,3 +144,6 @@ class Docs:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 502b40e2c64a8557

@@ -58,3 +58,6 @@ class Email:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 734b3cbca3d818da

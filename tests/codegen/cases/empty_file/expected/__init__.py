@@ -3,3 +3,5 @@
 
 schema:
 """
+
+# flowd-gen: 70d332f6da989336

@@ -4,3 +4,4 @@
 from __future__ import annotations
 
 __all__ = []
+# flowd-gen: a1075553aba92a96

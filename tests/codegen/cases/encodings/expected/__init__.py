@@ -3,3 +3,5 @@
 
 schema: Encodings
 """
+
+# flowd-gen: 10c2df1c1feb6563

@@ -97,3 +97,6 @@ class Encodings:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: bd354704c0ca0f17

@@ -3,3 +3,5 @@
 
 schema: Channel, Size, Enums
 """
+
+# flowd-gen: b386bad93f2e5719

@@ -82,11 +82,11 @@ class Enums:
             key = b"by_name"
             _by_name = wire.decode_json(fields[key], _ENUMS_BY_NAME)
             return cls(
-                channel=_channel,
-                channels=_channels,
-                size=_size,
-                by_name=_by_name,
+                channel=_channel, channels=_channels, size=_size, by_name=_by_name
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 1717625067270436

@@ -3,3 +3,5 @@
 
 schema: Part, Ship
 """
+
+# flowd-gen: b58882647c82398b

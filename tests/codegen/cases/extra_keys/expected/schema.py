@@ -86,3 +86,6 @@ class Ship:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 5cd112a53105c00d

@@ -3,3 +3,5 @@
 
 schema: Nothing, OnlyOptional
 """
+
+# flowd-gen: ac881bc208e0ec71

@@ -70,3 +70,6 @@ class OnlyOptional:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 9015c8353a752925

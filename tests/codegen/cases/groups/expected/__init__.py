@@ -4,3 +4,5 @@
 jobs: Point, Move, Stop, StopV1, StopV2
 shared.envelope:
 """
+
+# flowd-gen: e4099c911f645cdd

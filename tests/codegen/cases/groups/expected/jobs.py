@@ -254,8 +254,7 @@ class Stop:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 1:
             return cls.SPEC.migrate(
-                jobs_migrations.stop_v1_to_v2,
-                StopV1.from_fields(fields),
+                jobs_migrations.stop_v1_to_v2, StopV1.from_fields(fields)
             )
         key: bytes = b"tenant"
         try:
@@ -274,3 +273,5 @@ StopV2 = Stop
 
 # The migrations import these classes, so they must be there first.
 from . import jobs_migrations  # noqa: E402
+
+# flowd-gen: 319c5bfb4ecc049c

@@ -3,3 +3,5 @@
 
 schema: Enum, Mapping, UUID, Decimal, Policy, JobSpec, ClassVar, Final, Any, StrEnum, ValueError
 """
+
+# flowd-gen: 6d21a40f89b9d88d

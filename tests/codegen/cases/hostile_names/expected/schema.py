@@ -605,3 +605,6 @@ class ValueError:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: a9d9fc05892e3039

@@ -3,3 +3,5 @@
 
 schema: Mark, Note, Hostile
 """
+
+# flowd-gen: d5ca52d9ddd8f674

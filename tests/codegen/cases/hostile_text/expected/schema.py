@@ -116,7 +116,7 @@ class Hostile:
     notes: list[Note] = field(default_factory=lambda: [Note(text='"""'), Note()])
     map: dict[str, str] = field(default_factory=lambda: {'"\\\x00': "'"})
     any: wire.Json = field(
-        default_factory=lambda: wire.JSON.load({"a": [1, 1.5, True, "\u2028"]}),
+        default_factory=lambda: wire.JSON.load({"a": [1, 1.5, True, "\u2028"]})
     )
 
     def to_fields(self) -> dict[bytes, bytes]:
@@ -200,8 +200,7 @@ class Hostile:
             )
             key = b"any"
             _any = wire.decode_json(
-                fields.get(key, b'{"a":[1,1.5,true,"\xe2\x80\xa8"]}'),
-                wire.JSON,
+                fields.get(key, b'{"a":[1,1.5,true,"\xe2\x80\xa8"]}'), wire.JSON
             )
             return cls(
                 quotes=_quotes,
@@ -219,3 +218,6 @@ class Hostile:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 2c6bbe0c6bb1e0cf

@@ -6,3 +6,5 @@ shop.orders.order: Line, Order
 shop.refund: Refund
 types: Channel
 """
+
+# flowd-gen: 56603e66b5c4cefa

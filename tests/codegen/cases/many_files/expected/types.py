@@ -13,3 +13,6 @@ class Channel(StrEnum):
 
     EMAIL = "email"
     SMS = "sms"
+
+
+# flowd-gen: b99de5261687a8fc

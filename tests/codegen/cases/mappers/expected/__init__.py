@@ -3,3 +3,5 @@
 
 schema: Stop, Mappers
 """
+
+# flowd-gen: 877d66c43d6a80d1

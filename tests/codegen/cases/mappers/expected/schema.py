@@ -190,3 +190,6 @@ class Mappers:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 481fa08727e027db

@@ -3,3 +3,5 @@
 
 schema: Setting, OneOf
 """
+
+# flowd-gen: 0137a3b8ea40ba24

@@ -161,3 +161,6 @@ class OneOf:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: cf4d62fb7a113757

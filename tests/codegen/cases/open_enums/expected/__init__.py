@@ -3,3 +3,5 @@
 
 schema: Method, Level, Part, Pay
 """
+
+# flowd-gen: 18475b8ae7cee2f0

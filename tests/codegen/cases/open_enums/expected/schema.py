@@ -150,12 +150,11 @@ class Pay:
             key = b"part"
             _part = wire.decode_json(fields[key], _PAY_PART)
             return cls(
-                method=_method,
-                level=_level,
-                tried=_tried,
-                by_name=_by_name,
-                part=_part,
+                method=_method, level=_level, tried=_tried, by_name=_by_name, part=_part
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: bd06e77ebe1d60e7

@@ -3,3 +3,5 @@
 
 schema: Colour, Point, Optionals
 """
+
+# flowd-gen: ca5e21591911e39a

@@ -250,3 +250,6 @@ class Optionals:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: db7c3e440d5b6ce8

@@ -3,3 +3,5 @@
 
 schema: Everything, SomeThings, HTTPPing
 """
+
+# flowd-gen: cf995f4206751c6b

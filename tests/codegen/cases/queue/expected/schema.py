@@ -129,3 +129,6 @@ class HTTPPing:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 4f61aa4c4f26e622

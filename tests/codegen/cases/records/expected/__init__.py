@@ -3,3 +3,5 @@
 
 schema: Kind, Attachment, Message, Empty, Records
 """
+
+# flowd-gen: ebc9ab12a1e0a1d5

@@ -239,3 +239,6 @@ class Records:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: d9d7aa53f7e81d99

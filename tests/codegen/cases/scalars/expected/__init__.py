@@ -3,3 +3,5 @@
 
 schema: Scalars
 """
+
+# flowd-gen: 18645ed607a0f522

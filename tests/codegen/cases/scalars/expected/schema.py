@@ -180,3 +180,6 @@ class Scalars:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 7124d2cd0f5f457e

@@ -3,3 +3,5 @@
 
 schema: Login, Secrets
 """
+
+# flowd-gen: 61695b5e8558fc76

@@ -132,3 +132,6 @@ class Secrets:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 9913573b1d37880e

@@ -4,3 +4,5 @@
 other: Refund
 payment: Scheme, Card, Sepa, Cash, Order, Charge
 """
+
+# flowd-gen: a0df0896ae84019c

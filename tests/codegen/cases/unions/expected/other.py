@@ -15,8 +15,7 @@ __all__ = ["Refund"]
 
 
 _REFUND_PAYMENT: Final[wire.Shape[Cash | Card]] = wire.union_of(
-    "type",
-    {"Cash": Cash, "card": Card},
+    "type", {"Cash": Cash, "card": Card}
 )
 
 
@@ -56,3 +55,6 @@ class Refund:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: b11cbc4715ba3efd

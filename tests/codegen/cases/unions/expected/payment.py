@@ -115,12 +115,10 @@ class Cash:
 
 
 _ORDER_PAID: Final[wire.Shape[Card | Sepa | Cash]] = wire.union_of(
-    "type",
-    {"card": Card, "Sepa": Sepa, "Cash": Cash},
+    "type", {"card": Card, "Sepa": Sepa, "Cash": Cash}
 )
 _ORDER_ALSO_ITEM: Final[wire.Shape[Sepa | Cash]] = wire.union_of(
-    "type",
-    {"Sepa": Sepa, "Cash": Cash},
+    "type", {"Sepa": Sepa, "Cash": Cash}
 )
 _ORDER_ALSO: Final = wire.list_of(wire.optional(_ORDER_ALSO_ITEM))
 
@@ -162,26 +160,21 @@ class Order:
 
 
 _CHARGE_PAYMENT: Final[wire.Shape[Card | Sepa]] = wire.union_of(
-    "type",
-    {"card": Card, "Sepa": Sepa},
+    "type", {"card": Card, "Sepa": Sepa}
 )
 _CHARGE_FALLBACK: Final[wire.Shape[Sepa | Cash]] = wire.union_of(
-    "type",
-    {"Sepa": Sepa, "Cash": Cash},
+    "type", {"Sepa": Sepa, "Cash": Cash}
 )
 _CHARGE_TRIED_ITEM: Final[wire.Shape[Card | Sepa]] = wire.union_of(
-    "kind",
-    {"card": Card, "Sepa": Sepa},
+    "kind", {"card": Card, "Sepa": Sepa}
 )
 _CHARGE_TRIED: Final = wire.list_of(_CHARGE_TRIED_ITEM)
 _CHARGE_NAMED_ITEM: Final[wire.Shape[Sepa | Cash]] = wire.union_of(
-    "type",
-    {"Sepa": Sepa, "Cash": Cash},
+    "type", {"Sepa": Sepa, "Cash": Cash}
 )
 _CHARGE_NAMED: Final = wire.dict_of(_CHARGE_NAMED_ITEM)
 _CHARGE_USUAL: Final[wire.Shape[Cash | Sepa]] = wire.union_of(
-    "type",
-    {"Cash": Cash, "Sepa": Sepa},
+    "type", {"Cash": Cash, "Sepa": Sepa}
 )
 _CHARGE_ORDER: Final = wire.record_of(Order)
 
@@ -206,8 +199,8 @@ class Charge:
 
     tried: list[Card | Sepa] = field(
         default_factory=lambda: [
-            Sepa(iban="DE02120300000000202051", due=timedelta(seconds=2)),
-        ],
+            Sepa(iban="DE02120300000000202051", due=timedelta(seconds=2))
+        ]
     )
     named: dict[str, Sepa | Cash] = field(default_factory=dict[str, Sepa | Cash])
     usual: Cash | Sepa = field(default_factory=Cash)
@@ -224,8 +217,7 @@ class Charge:
                 fields[key] = wire.encode_json(self.fallback, _CHARGE_FALLBACK)
             key = b"tried"
             fields[key] = wire.encode_json(
-                wire.sized(self.tried, max_len=9),
-                _CHARGE_TRIED,
+                wire.sized(self.tried, max_len=9), _CHARGE_TRIED
             )
             key = b"named"
             fields[key] = wire.encode_json(self.named, _CHARGE_NAMED)
@@ -281,3 +273,6 @@ class Charge:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 09ba03d0cbaeb58b

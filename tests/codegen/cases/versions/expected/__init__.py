@@ -3,3 +3,5 @@
 
 schema: Kind, Link, Crawl, CrawlV1, CrawlV2, CrawlV4, CrawlV5, CrawlV6, Latest, Middle, MiddleV3, MiddleV4, Only
 """
+
+# flowd-gen: a2e526ca6b1d4fb1

@@ -164,8 +164,7 @@ class CrawlV2:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 1:
             return cls.SPEC.migrate(
-                schema_migrations_.crawl_v1_to_v2,
-                CrawlV1.from_fields(fields),
+                schema_migrations_.crawl_v1_to_v2, CrawlV1.from_fields(fields)
             )
         key: bytes = b"url"
         try:
@@ -216,8 +215,7 @@ class CrawlV4:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 2:
             return cls.SPEC.migrate(
-                schema_migrations_.crawl_v2_to_v4,
-                CrawlV2.from_fields(fields),
+                schema_migrations_.crawl_v2_to_v4, CrawlV2.from_fields(fields)
             )
         key: bytes = b"tags"
         try:
@@ -251,8 +249,7 @@ class CrawlV5:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 4:
             return cls.SPEC.migrate(
-                schema_migrations_.crawl_v4_to_v5,
-                CrawlV4.from_fields(fields),
+                schema_migrations_.crawl_v4_to_v5, CrawlV4.from_fields(fields)
             )
         return cls()
 
@@ -284,8 +281,7 @@ class Crawl:
         key: bytes = b"urls"
         try:
             fields[key] = wire.encode_json(
-                wire.sized(self.urls, min_len=1),
-                _CRAWL_URLS,
+                wire.sized(self.urls, min_len=1), _CRAWL_URLS
             )
             key = b"kind"
             if self.kind is not None:
@@ -302,8 +298,7 @@ class Crawl:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 5:
             return cls.SPEC.migrate(
-                schema_migrations_.crawl_v5_to_v6,
-                CrawlV5.from_fields(fields),
+                schema_migrations_.crawl_v5_to_v6, CrawlV5.from_fields(fields)
             )
         key: bytes = b"urls"
         try:
@@ -435,8 +430,7 @@ class Middle:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         if cls.SPEC.version_of(fields) <= 3:
             return cls.SPEC.migrate(
-                schema_migrations_.middle_v3_to_v4,
-                MiddleV3.from_fields(fields),
+                schema_migrations_.middle_v3_to_v4, MiddleV3.from_fields(fields)
             )
         key: bytes = b"a"
         try:
@@ -476,3 +470,5 @@ class Only:
 
 # The migrations import these classes, so they must be there first.
 from . import schema_migrations as schema_migrations_  # noqa: E402
+
+# flowd-gen: 3af7414af930c27b

@@ -3,3 +3,5 @@
 
 schema: AJobWithARatherLongNameThatMakesLinesLong
 """
+
+# flowd-gen: 84116238c3a83582

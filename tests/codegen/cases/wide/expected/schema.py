@@ -18,7 +18,7 @@ __all__ = ["AJobWithARatherLongNameThatMakesLinesLong"]
 _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_ANOTHER_FIELD_WITH_A_RATHER_LONG_NAME_INDEED: (
     Final
 ) = wire.dict_of(
-    wire.list_of(wire.dict_of(wire.list_of(wire.STR))),
+    wire.list_of(wire.dict_of(wire.list_of(wire.STR)))
 )
 _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_MANY: Final[
     dict[
@@ -63,12 +63,12 @@ class AJobWithARatherLongNameThatMakesLinesLong:
         default_factory=lambda: {
             "a_key_that_is_long": list[dict[str, list[str]]](),
             "another_key_that_is_long": list[dict[str, list[str]]](),
-        },
+        }
     )
     the_third_field_with_a_rather_long_name_indeed: UUID | None = None
     the_fourth_field_with_a_rather_long_name_indeed: Decimal = Decimal("1.50")
     the_fifth_field_with_a_rather_long_name_indeed: list[str] = field(
-        default_factory=lambda: ["a", "b"],
+        default_factory=lambda: ["a", "b"]
     )
     the_sixth_field_with_a_rather_long_name_indeed: str = (
         "a rather long text that a line of eighty-eight characters cannot hold at all, whatever is done"
@@ -86,9 +86,7 @@ class AJobWithARatherLongNameThatMakesLinesLong:
         try:
             fields[key] = wire.matching(
                 wire.sized(
-                    self.a_field_with_a_rather_long_name_indeed,
-                    min_len=1,
-                    max_len=100,
+                    self.a_field_with_a_rather_long_name_indeed, min_len=1, max_len=100
                 ),
                 "[a-z][a-z0-9_-]*[a-z0-9]",
             ).encode()
@@ -100,7 +98,7 @@ class AJobWithARatherLongNameThatMakesLinesLong:
             key = b"the_third_field_with_a_rather_long_name_indeed"
             if self.the_third_field_with_a_rather_long_name_indeed is not None:
                 fields[key] = wire.encode_uuid(
-                    self.the_third_field_with_a_rather_long_name_indeed,
+                    self.the_third_field_with_a_rather_long_name_indeed
                 )
             key = b"the_fourth_field_with_a_rather_long_name_indeed"
             fields[key] = wire.encode_decimal(
@@ -108,18 +106,17 @@ class AJobWithARatherLongNameThatMakesLinesLong:
                     self.the_fourth_field_with_a_rather_long_name_indeed,
                     min=0.25,
                     max=1000.75,
-                ),
+                )
             )
             key = b"the_fifth_field_with_a_rather_long_name_indeed"
             fields[key] = ser_tags(
-                self.the_fifth_field_with_a_rather_long_name_indeed,
+                self.the_fifth_field_with_a_rather_long_name_indeed
             ).encode()
             key = b"the_sixth_field_with_a_rather_long_name_indeed"
             fields[key] = self.the_sixth_field_with_a_rather_long_name_indeed.encode()
             key = b"many"
             fields[key] = wire.encode_one_of(
-                self.many,
-                _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_MANY,
+                self.many, _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_MANY
             )
             return fields
         except Exception as error:
@@ -178,8 +175,7 @@ class AJobWithARatherLongNameThatMakesLinesLong:
             )
             key = b"many"
             _many = wire.decode_one_of(
-                fields[key],
-                _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_MANY,
+                fields[key], _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_MANY
             )
             return cls(
                 a_field_with_a_rather_long_name_indeed=_a_field_with_a_rather_long_name_indeed,
@@ -193,3 +189,6 @@ class AJobWithARatherLongNameThatMakesLinesLong:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 411be61ab2d54fbb

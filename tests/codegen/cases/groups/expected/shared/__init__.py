@@ -3,3 +3,5 @@
 
 envelope:
 """
+
+# flowd-gen: 612b6ace7a75ee46

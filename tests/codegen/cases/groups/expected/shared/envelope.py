@@ -4,3 +4,4 @@
 from __future__ import annotations
 
 __all__ = []
+# flowd-gen: cdd58c6d5ef7a2d8

@@ -5,3 +5,5 @@ money: Money
 orders.order: Line, Order
 refund: Refund
 """
+
+# flowd-gen: 39743cbd2925e5ea

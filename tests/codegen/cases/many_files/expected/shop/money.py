@@ -53,3 +53,6 @@ class Money:
         except Exception as error:
             failure = wire.inside(f".{key}", error)
         raise failure
+
+
+# flowd-gen: fe115bbf002ca176

@@ -59,3 +59,6 @@ class Refund:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: c9dd6beb6e515865

@@ -3,3 +3,5 @@
 
 order: Line, Order
 """
+
+# flowd-gen: 334b8e59d202455d

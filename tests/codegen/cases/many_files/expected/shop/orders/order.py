@@ -106,3 +106,6 @@ class Order:
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         raise failure
+
+
+# flowd-gen: 4f22c3e6e50391b5
