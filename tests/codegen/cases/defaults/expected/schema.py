@@ -336,4 +336,4 @@ class Defaults:
         raise failure
 
 
-# flowd-gen: 4ef6436f5a289aef
+# flowd-gen: 0362731030fcb0b0

@@ -275,4 +275,4 @@ class Charge:
         raise failure
 
 
-# flowd-gen: 09ba03d0cbaeb58b
+# flowd-gen: 585d6925255eb574
