@@ -6,7 +6,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-__all__ = ["REQUIREMENTS", "ExtraMissing", "need"]
+__all__ = ["REQUIREMENTS", "ExtraMissing", "need", "year_of"]
 
 REQUIREMENTS: Final = {
     "tomli": "tomli>=2.4",
@@ -35,6 +35,14 @@ def need(*names: str) -> None:
     """
     if not all(_is_there(name, REQUIREMENTS[name]) for name in names):
         raise ExtraMissing(_HINT)
+
+
+def year_of(name: str) -> str:
+    """The first number of the version of a part, empty where it is not installed."""
+    try:
+        return str(_numbers(version(name))[0])
+    except PackageNotFoundError:
+        return ""
 
 
 def _is_there(name: str, requirement: str) -> bool:

@@ -20,9 +20,10 @@ import pytest
 
 from flowd_codegen.cli import run
 from flowd_codegen.diagnostics import Code
+from flowd_codegen.layout import blacken
 from flowd_codegen.parse import parse
 from flowd_codegen.place import Source
-from flowd_codegen.render import blacken, render
+from flowd_codegen.render import render
 from flowd_codegen.source import Sources
 
 _CASES: Final = Path(__file__).parent / "cases"
@@ -58,9 +59,11 @@ _ELSEWHERE: Final = {
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Each Python file below a folder, with its text."""
+    """Each Python file below a folder, with its text but for the name of the layouter."""
     return {
-        path.relative_to(folder).as_posix(): path.read_text("utf-8")
+        path.relative_to(folder)
+        .as_posix(): path.read_text("utf-8")
+        .partition("# flowd-gen: ")[0]
         for path in sorted(folder.rglob("*.py"))
     }
 
@@ -72,7 +75,7 @@ def test_a_schema_becomes_what_is_expected(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The command writes these modules, byte for byte, and `--check` finds no other."""
+    """The command writes these modules, byte for byte but for the stamp, and `--check` finds no other."""
     monkeypatch.chdir(case)
     if _UPDATE:
         assert run([".", "-o", "expected"]) == 0

@@ -28,6 +28,7 @@ def settle(
         OSError: a file or folder cannot be written.
     """
     if check:
+        changes = [change for change in changes if not change.is_only_stamp]
         sys.stdout.writelines(line for change in changes for line in _diff(change))
         if changes:
             print(f"{out} is out of date: run {shlex.join(again)}", file=sys.stderr)

@@ -6,4 +6,4 @@ report: Format, Page, Report, ReportV1, ReportV2, ReportV3, Note, NoteV1, NoteV3
 vault: Account, Vault, Broken
 """
 
-# flowd-gen: dab0475708b83322
+# flowd-gen: black 26 1218570b4e8387e6

@@ -120,4 +120,4 @@ class Blob:
         raise failure
 
 
-# flowd-gen: 2e743e96bfccd28a
+# flowd-gen: black 26 dc89b394cf6acad8

@@ -386,4 +386,4 @@ class Forgetful:
 # The migrations import these classes, so they must be there first.
 from . import report_migrations  # noqa: E402
 
-# flowd-gen: 48db25594a40b981
+# flowd-gen: black 26 53c3bde2c193457d

@@ -219,4 +219,4 @@ class Broken:
         raise failure
 
 
-# flowd-gen: 06ab8ee43e265dc3
+# flowd-gen: black 26 da3c61d8fb52e47c

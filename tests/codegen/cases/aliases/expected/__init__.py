@@ -4,4 +4,4 @@
 schema: Aliases
 """
 
-# flowd-gen: 7f535d601131f163
+# flowd-gen: black 26 8a2a1ce0d313fe00

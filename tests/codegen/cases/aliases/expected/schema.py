@@ -67,4 +67,4 @@ class Aliases:
         raise failure
 
 
-# flowd-gen: 551cf1d27252b7ba
+# flowd-gen: black 26 15cdd496d9bf1c80

@@ -4,4 +4,4 @@
 schema: Email
 """
 
-# flowd-gen: 08da354b368d76e0
+# flowd-gen: black 26 0da5e67f5e2ad3a7

@@ -51,4 +51,4 @@ class Email:
         raise failure
 
 
-# flowd-gen: 2e26ebe39d59ad02
+# flowd-gen: black 26 492cd93f2e985095

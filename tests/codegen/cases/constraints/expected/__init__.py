@@ -4,4 +4,4 @@
 schema: Constraints
 """
 
-# flowd-gen: 07ff276f11503ab5
+# flowd-gen: black 26 5dfff2284a11868f

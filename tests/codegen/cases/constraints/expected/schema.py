@@ -163,4 +163,4 @@ class Constraints:
         raise failure
 
 
-# flowd-gen: 5b46ea5b6cb8036e
+# flowd-gen: black 26 34703d0d531f90eb

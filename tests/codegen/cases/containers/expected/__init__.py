@@ -4,4 +4,4 @@
 schema: Containers
 """
 
-# flowd-gen: 2f1090560326d4e7
+# flowd-gen: black 26 d2ff4ab003109045

@@ -163,4 +163,4 @@ class Containers:
         raise failure
 
 
-# flowd-gen: 719cc03901da7119
+# flowd-gen: black 26 59f9e44203086a46

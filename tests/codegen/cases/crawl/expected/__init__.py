@@ -4,4 +4,4 @@
 schema: Crawl
 """
 
-# flowd-gen: 134d8bca1882261d
+# flowd-gen: black 26 154bea429082c769

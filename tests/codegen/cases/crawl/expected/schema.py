@@ -68,4 +68,4 @@ class Crawl:
         raise failure
 
 
-# flowd-gen: 38f79524be6a63a2
+# flowd-gen: black 26 74a3d77c1a8700fb

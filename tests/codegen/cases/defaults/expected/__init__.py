@@ -4,4 +4,4 @@
 schema: Colour, Point, Defaults
 """
 
-# flowd-gen: 1cbc0cb820383901
+# flowd-gen: black 26 3a4a76e0cd862dd0

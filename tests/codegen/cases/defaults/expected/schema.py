@@ -336,4 +336,4 @@ class Defaults:
         raise failure
 
 
-# flowd-gen: 0362731030fcb0b0
+# flowd-gen: black 26 ecb4268ac3cabde8

@@ -4,4 +4,4 @@
 schema: Mood, Part, Docs
 """
 
-# flowd-gen: b3b2f510c1a6504a
+# flowd-gen: black 26 37ea1cb89a39521b

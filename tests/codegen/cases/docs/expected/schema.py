@@ -146,4 +146,4 @@ class Docs:
         raise failure
 
 
-# flowd-gen: 502b40e2c64a8557
+# flowd-gen: black 26 097dea87c74599ad

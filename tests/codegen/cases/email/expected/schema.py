@@ -60,4 +60,4 @@ class Email:
         raise failure
 
 
-# flowd-gen: 734b3cbca3d818da
+# flowd-gen: black 26 2ee982f0bfc90102

@@ -4,4 +4,4 @@
 schema:
 """
 
-# flowd-gen: 70d332f6da989336
+# flowd-gen: black 26 eb340732d8fa2e7e

@@ -4,4 +4,4 @@
 from __future__ import annotations
 
 __all__ = []
-# flowd-gen: a1075553aba92a96
+# flowd-gen: black 26 1fac3dbb2641fd36

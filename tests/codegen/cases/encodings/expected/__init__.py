@@ -4,4 +4,4 @@
 schema: Encodings
 """
 
-# flowd-gen: 10c2df1c1feb6563
+# flowd-gen: black 26 cbed6aa010314731

@@ -99,4 +99,4 @@ class Encodings:
         raise failure
 
 
-# flowd-gen: bd354704c0ca0f17
+# flowd-gen: black 26 491ee57f64101d19

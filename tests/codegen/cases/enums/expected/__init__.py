@@ -4,4 +4,4 @@
 schema: Channel, Size, Enums
 """
 
-# flowd-gen: b386bad93f2e5719
+# flowd-gen: black 26 3e46e7942f952ac5

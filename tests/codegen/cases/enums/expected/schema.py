@@ -89,4 +89,4 @@ class Enums:
         raise failure
 
 
-# flowd-gen: 1717625067270436
+# flowd-gen: black 26 55a551ce765e8aea

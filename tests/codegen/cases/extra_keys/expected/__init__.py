@@ -4,4 +4,4 @@
 schema: Part, Ship
 """
 
-# flowd-gen: b58882647c82398b
+# flowd-gen: black 26 99f986ac922a3b80

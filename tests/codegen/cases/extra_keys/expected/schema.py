@@ -88,4 +88,4 @@ class Ship:
         raise failure
 
 
-# flowd-gen: 5cd112a53105c00d
+# flowd-gen: black 26 04f19602c6df4420

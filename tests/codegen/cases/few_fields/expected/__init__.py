@@ -4,4 +4,4 @@
 schema: Nothing, OnlyOptional
 """
 
-# flowd-gen: ac881bc208e0ec71
+# flowd-gen: black 26 8deefe663418fc1e

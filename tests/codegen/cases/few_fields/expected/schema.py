@@ -72,4 +72,4 @@ class OnlyOptional:
         raise failure
 
 
-# flowd-gen: 9015c8353a752925
+# flowd-gen: black 26 fdc34892afd6227c

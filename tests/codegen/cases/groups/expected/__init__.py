@@ -5,4 +5,4 @@ jobs: Point, Move, Stop, StopV1, StopV2
 shared.envelope:
 """
 
-# flowd-gen: e4099c911f645cdd
+# flowd-gen: black 26 eb119a0ac9cb98a6

@@ -274,4 +274,4 @@ StopV2 = Stop
 # The migrations import these classes, so they must be there first.
 from . import jobs_migrations  # noqa: E402
 
-# flowd-gen: 319c5bfb4ecc049c
+# flowd-gen: black 26 9d05877c359ba4b4

@@ -4,4 +4,4 @@
 schema: Enum, Mapping, UUID, Decimal, Policy, JobSpec, ClassVar, Final, Any, StrEnum, ValueError
 """
 
-# flowd-gen: 6d21a40f89b9d88d
+# flowd-gen: black 26 a0734b2061cce656

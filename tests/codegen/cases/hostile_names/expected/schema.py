@@ -607,4 +607,4 @@ class ValueError:
         raise failure
 
 
-# flowd-gen: a9d9fc05892e3039
+# flowd-gen: black 26 a0235ca019f0973e

@@ -4,4 +4,4 @@
 schema: Mark, Note, Hostile
 """
 
-# flowd-gen: d5ca52d9ddd8f674
+# flowd-gen: black 26 13c96a37c2447351

@@ -220,4 +220,4 @@ class Hostile:
         raise failure
 
 
-# flowd-gen: 2c6bbe0c6bb1e0cf
+# flowd-gen: black 26 6d5736efcdba2310

@@ -7,4 +7,4 @@ shop.refund: Refund
 types: Channel
 """
 
-# flowd-gen: 56603e66b5c4cefa
+# flowd-gen: black 26 7c788bd9358e359c

@@ -15,4 +15,4 @@ class Channel(StrEnum):
     SMS = "sms"
 
 
-# flowd-gen: b99de5261687a8fc
+# flowd-gen: black 26 489f910791173092

@@ -4,4 +4,4 @@
 schema: Stop, Mappers
 """
 
-# flowd-gen: 877d66c43d6a80d1
+# flowd-gen: black 26 913335d58e004192

@@ -192,4 +192,4 @@ class Mappers:
         raise failure
 
 
-# flowd-gen: 481fa08727e027db
+# flowd-gen: black 26 fbbf9f1c3c1cae38

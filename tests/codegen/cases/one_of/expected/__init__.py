@@ -4,4 +4,4 @@
 schema: Setting, OneOf
 """
 
-# flowd-gen: 0137a3b8ea40ba24
+# flowd-gen: black 26 6a8c38e7f0433875

@@ -163,4 +163,4 @@ class OneOf:
         raise failure
 
 
-# flowd-gen: cf4d62fb7a113757
+# flowd-gen: black 26 bdc16957724dedf9

@@ -4,4 +4,4 @@
 schema: Method, Level, Part, Pay
 """
 
-# flowd-gen: 18475b8ae7cee2f0
+# flowd-gen: black 26 35ae5671c5ddfb27

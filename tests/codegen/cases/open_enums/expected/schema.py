@@ -157,4 +157,4 @@ class Pay:
         raise failure
 
 
-# flowd-gen: bd06e77ebe1d60e7
+# flowd-gen: black 26 00c537adcf4e9317

@@ -4,4 +4,4 @@
 schema: Colour, Point, Optionals
 """
 
-# flowd-gen: ca5e21591911e39a
+# flowd-gen: black 26 bb268b1fd5e658cd

@@ -252,4 +252,4 @@ class Optionals:
         raise failure
 
 
-# flowd-gen: db7c3e440d5b6ce8
+# flowd-gen: black 26 309afb33c8791e4e

@@ -4,4 +4,4 @@
 schema: Everything, SomeThings, HTTPPing
 """
 
-# flowd-gen: cf995f4206751c6b
+# flowd-gen: black 26 5f010776ce21c041

@@ -131,4 +131,4 @@ class HTTPPing:
         raise failure
 
 
-# flowd-gen: 4f61aa4c4f26e622
+# flowd-gen: black 26 7797a129bd7c5ddd

@@ -4,4 +4,4 @@
 schema: Kind, Attachment, Message, Empty, Records
 """
 
-# flowd-gen: ebc9ab12a1e0a1d5
+# flowd-gen: black 26 c48e85eddaf2613b

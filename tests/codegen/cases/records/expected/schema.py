@@ -241,4 +241,4 @@ class Records:
         raise failure
 
 
-# flowd-gen: d9d7aa53f7e81d99
+# flowd-gen: black 26 d3ad82c221c9f9db

@@ -4,4 +4,4 @@
 schema: Scalars
 """
 
-# flowd-gen: 18645ed607a0f522
+# flowd-gen: black 26 88d21a526cc1a556

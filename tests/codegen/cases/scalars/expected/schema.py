@@ -182,4 +182,4 @@ class Scalars:
         raise failure
 
 
-# flowd-gen: 7124d2cd0f5f457e
+# flowd-gen: black 26 2e8cb8077c133809

@@ -4,4 +4,4 @@
 schema: Login, Secrets
 """
 
-# flowd-gen: 61695b5e8558fc76
+# flowd-gen: black 26 bba50f6c3ccec5c7

@@ -134,4 +134,4 @@ class Secrets:
         raise failure
 
 
-# flowd-gen: 9913573b1d37880e
+# flowd-gen: black 26 10296754eb87e2cf

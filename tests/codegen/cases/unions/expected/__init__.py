@@ -5,4 +5,4 @@ other: Refund
 payment: Scheme, Card, Sepa, Cash, Order, Charge
 """
 
-# flowd-gen: a0df0896ae84019c
+# flowd-gen: black 26 607e6dddc83edc22

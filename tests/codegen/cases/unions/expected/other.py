@@ -57,4 +57,4 @@ class Refund:
         raise failure
 
 
-# flowd-gen: b11cbc4715ba3efd
+# flowd-gen: black 26 76e1d251b2e66df9

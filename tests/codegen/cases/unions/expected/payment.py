@@ -275,4 +275,4 @@ class Charge:
         raise failure
 
 
-# flowd-gen: 585d6925255eb574
+# flowd-gen: black 26 78e7c46c4125da75

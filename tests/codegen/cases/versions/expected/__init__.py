@@ -4,4 +4,4 @@
 schema: Kind, Link, Crawl, CrawlV1, CrawlV2, CrawlV4, CrawlV5, CrawlV6, Latest, Middle, MiddleV3, MiddleV4, Only
 """
 
-# flowd-gen: a2e526ca6b1d4fb1
+# flowd-gen: black 26 bf69f31ed7a156a9

@@ -471,4 +471,4 @@ class Only:
 # The migrations import these classes, so they must be there first.
 from . import schema_migrations as schema_migrations_  # noqa: E402
 
-# flowd-gen: 3af7414af930c27b
+# flowd-gen: black 26 d2505f9a093abf2e

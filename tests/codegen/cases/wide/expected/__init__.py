@@ -4,4 +4,4 @@
 schema: AJobWithARatherLongNameThatMakesLinesLong
 """
 
-# flowd-gen: 84116238c3a83582
+# flowd-gen: black 26 4e9803b624b65074

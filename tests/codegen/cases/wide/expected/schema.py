@@ -191,4 +191,4 @@ class AJobWithARatherLongNameThatMakesLinesLong:
         raise failure
 
 
-# flowd-gen: 411be61ab2d54fbb
+# flowd-gen: black 26 01018d9224c48117

@@ -4,4 +4,4 @@
 envelope:
 """
 
-# flowd-gen: 612b6ace7a75ee46
+# flowd-gen: black 26 d14ba79cd0e920db

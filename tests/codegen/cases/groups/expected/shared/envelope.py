@@ -4,4 +4,4 @@
 from __future__ import annotations
 
 __all__ = []
-# flowd-gen: cdd58c6d5ef7a2d8
+# flowd-gen: black 26 d6c02f34cbe59286

@@ -6,4 +6,4 @@ orders.order: Line, Order
 refund: Refund
 """
 
-# flowd-gen: 39743cbd2925e5ea
+# flowd-gen: black 26 569edfe7d47321fb

@@ -55,4 +55,4 @@ class Money:
         raise failure
 
 
-# flowd-gen: fe115bbf002ca176
+# flowd-gen: black 26 4ac8126643f5961d

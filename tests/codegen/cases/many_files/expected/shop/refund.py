@@ -61,4 +61,4 @@ class Refund:
         raise failure
 
 
-# flowd-gen: c9dd6beb6e515865
+# flowd-gen: black 26 746b54a1b723da0f

@@ -4,4 +4,4 @@
 order: Line, Order
 """
 
-# flowd-gen: 334b8e59d202455d
+# flowd-gen: black 26 d41c70e9832894d3

@@ -108,4 +108,4 @@ class Order:
         raise failure
 
 
-# flowd-gen: 4f22c3e6e50391b5
+# flowd-gen: black 26 70b8264506f68341
