@@ -110,7 +110,7 @@ def decode_json(raw: bytes, shape: Shape[T]) -> T:
     except (ValueError, RecursionError):
         # Among them numbers of thousands of digits, and nesting beyond all measure.
         raise CodecError("expected JSON") from None
-    if b"\\ud" in raw or b"\\uD" in raw:
+    if b"\\" in raw and (b"\\ud" in raw or b"\\uD" in raw):
         # Only an escape can name half of a pair; what is read must be writable again.
         try:
             _write(value).encode()
@@ -293,8 +293,12 @@ def _read(document: str) -> Json:
 _write: Final = _ENCODER.encode
 
 
-def _integer(check: Callable[[int], bytes]) -> Shape[int]:
+def _integer(check: Callable[[int], bytes], low: int, high: int) -> Shape[int]:
+    """What is from `low` to `high` is taken at once; `check` judges the rest."""
+
     def load(value: Json) -> int:
+        if type(value) is int and low <= value <= high:
+            return value
         if isinstance(value, bool) or not isinstance(value, int):
             raise misfit("an integer", value)
         check(value)
@@ -327,6 +331,8 @@ def _exactly(kind: type[P], expected: str) -> Shape[P]:
 
 
 def _float(value: Json) -> float:
+    if type(value) is float and isfinite(value):
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise misfit("a number", value)
     try:
@@ -345,15 +351,15 @@ def _exact(value: Json) -> float:
 
 
 BOOL: Final = _exactly(bool, "a bool")
-INT: Final = _integer(numbers.encode_int)
-U8: Final = _integer(numbers.encode_u8)
-U16: Final = _integer(numbers.encode_u16)
-U32: Final = _integer(numbers.encode_u32)
-U64: Final = _integer(numbers.encode_u64)
-I8: Final = _integer(numbers.encode_i8)
-I16: Final = _integer(numbers.encode_i16)
-I32: Final = _integer(numbers.encode_i32)
-I64: Final = _integer(numbers.encode_i64)
+INT: Final = _integer(numbers.encode_int, -(2**63), 2**64 - 1)
+U8: Final = _integer(numbers.encode_u8, 0, 2**8 - 1)
+U16: Final = _integer(numbers.encode_u16, 0, 2**16 - 1)
+U32: Final = _integer(numbers.encode_u32, 0, 2**32 - 1)
+U64: Final = _integer(numbers.encode_u64, 0, 2**64 - 1)
+I8: Final = _integer(numbers.encode_i8, -(2**7), 2**7 - 1)
+I16: Final = _integer(numbers.encode_i16, -(2**15), 2**15 - 1)
+I32: Final = _integer(numbers.encode_i32, -(2**31), 2**31 - 1)
+I64: Final = _integer(numbers.encode_i64, -(2**63), 2**63 - 1)
 FLOAT: Final = Shape(_float, _exact)
 STR: Final = _exactly(str, "a string")
 JSON: Final = Shape(finite, with_text_keys)
