@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import ClassVar, Final, Protocol, Self, TypeAlias, get_type_hints
 
 from flowd import Job, wire
-from flowd_codegen.parse import parse
-from flowd_codegen.place import Source
-from flowd_codegen.render import render
-from flowd_codegen.source import Sources
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources
+from flowd_codegen.python.render import render
 
 _SCHEMA: Final = """
 [job.Mail.fields]

@@ -19,10 +19,10 @@ import msgspec
 import pydantic
 
 from flowd import Job
-from flowd_codegen.parse import parse
-from flowd_codegen.place import Source
-from flowd_codegen.render import render
-from flowd_codegen.source import Sources
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources
+from flowd_codegen.python.render import render
 
 _SCHEMA: Final = """
 [record.Line.fields]

@@ -23,7 +23,7 @@ from benchmarks.own import Own
 from benchmarks.peer import Failed, Peer, seconds_to_import
 from benchmarks.raw import Raw
 from benchmarks.servers import Probe, running
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.monitor import Monitor
 
 _ROUNDS: Final = 5

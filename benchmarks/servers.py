@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from flowd.server import Server
-from flowd.server.binary import find_binary
+from flowd.embedded import Server
+from flowd.embedded.binary import find_binary
 from tests.servers import MATRIX
 
 __all__ = ["Probe", "running"]

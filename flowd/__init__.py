@@ -3,14 +3,14 @@
 Jobs are declared in TOML, `flowd-gen` writes a class for each, and a `Queue` runs a
 handler for every job that is enqueued. To read the runtime, follow one job:
 
-    producer    check, encode, append to the stream
-    stream      the only module that talks to Redis
-    consumer    take as many entries as there are free slots; promote, take over
-    worker      decode, run the handler, say how it ended
-    settlement  acknowledge, requeue or dead-letter, in one fenced step
-    lease       keep what is running from being taken over
-    handle      start all of it, and end it in order
-    deadletter  list, redrive and purge what was given up
+    producer           check, encode, append to the stream
+    broker.stream      the only module that sends the commands of this path
+    worker.runner      start the loops of a queue, and end them in order
+    worker.consumer    read as many entries as there are free slots; promote, claim
+    worker.executor    decode, run the handler, return the outcome
+    worker.settlement  acknowledge, requeue or dead-letter, in one fenced step
+    worker.lease       renew the leases of what runs
+    deadletter         list, redrive and purge dead letters
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from flowd import wire
-    from flowd.claimer import Claimer
-    from flowd.context import Context
+    from flowd.broker.durability import Durable
     from flowd.deadletter import DeadLetters
-    from flowd.durable import Durable
     from flowd.errors import (
         AccessDenied,
         BulkError,
@@ -51,18 +49,19 @@ if TYPE_CHECKING:
         WrongAddress,
         WrongKeyType,
     )
-    from flowd.event import Event
     from flowd.group import GroupHandle, QueueGroup
-    from flowd.handle import QueueHandle
-    from flowd.handler import Run
-    from flowd.item import Item
-    from flowd.job import Job, JobSpec
-    from flowd.letter import Letter
-    from flowd.middleware import Middleware, Send
-    from flowd.policy import Backoff, Policy
+    from flowd.model.claimer import Claimer
+    from flowd.model.context import Context
+    from flowd.model.event import Event
+    from flowd.model.item import Item
+    from flowd.model.job import Job, JobSpec
+    from flowd.model.letter import Letter
+    from flowd.model.middleware import Middleware, Run, Send
+    from flowd.model.policy import Backoff, Policy
     from flowd.producer import Producer
     from flowd.queue import Queue
     from flowd.sync import SyncProducer
+    from flowd.worker.runner import QueueHandle
 
 __all__ = [
     "AccessDenied",
@@ -115,43 +114,43 @@ __all__ = [
 
 _HOMES: Final = {
     "AccessDenied": "errors",
-    "Backoff": "policy",
+    "Backoff": "model.policy",
     "BulkError": "errors",
-    "Claimer": "claimer",
-    "Context": "context",
+    "Claimer": "model.claimer",
+    "Context": "model.context",
     "DeadLetters": "deadletter",
     "DecodeError": "errors",
-    "Durable": "durable",
+    "Durable": "broker.durability",
     "EncodeError": "errors",
-    "Event": "event",
+    "Event": "model.event",
     "FatalError": "errors",
     "FlowdError": "errors",
     "FormatError": "errors",
     "GroupHandle": "group",
     "GroupMissing": "errors",
     "IdNotIncreasing": "errors",
-    "Item": "item",
-    "Job": "job",
-    "JobSpec": "job",
-    "Letter": "letter",
+    "Item": "model.item",
+    "Job": "model.job",
+    "JobSpec": "model.job",
+    "Letter": "model.letter",
     "LetterNotFound": "errors",
-    "Middleware": "middleware",
+    "Middleware": "model.middleware",
     "NewerVersion": "errors",
     "NotDurable": "errors",
     "NotReady": "errors",
     "OptionError": "errors",
     "OutcomeUnknown": "errors",
     "PayloadTooLarge": "errors",
-    "Policy": "policy",
+    "Policy": "model.policy",
     "Producer": "producer",
     "Queue": "queue",
     "QueueFull": "errors",
     "QueueGroup": "group",
-    "QueueHandle": "handle",
+    "QueueHandle": "worker.runner",
     "Reject": "errors",
     "Retry": "errors",
-    "Run": "handler",
-    "Send": "middleware",
+    "Run": "model.middleware",
+    "Send": "model.middleware",
     "ServerError": "errors",
     "Snooze": "errors",
     "StreamShared": "errors",

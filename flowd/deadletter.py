@@ -11,14 +11,15 @@ from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
 
-from flowd.address import Address
+from flowd.broker.commands import addition_of
+from flowd.broker.session import Membership
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
 from flowd.errors import LetterNotFound, OptionError, ServerError
-from flowd.item import Item, addition_of
-from flowd.job import Job, spec_of
-from flowd.keys import clash
-from flowd.letter import Letter, read_letter
-from flowd.session import Membership
-from flowd.stream import Stream
+from flowd.model.item import Item
+from flowd.model.job import Job, spec_of
+from flowd.model.keys import clash
+from flowd.model.letter import Letter, read_letter
 
 __all__ = ["PAGE", "DeadLetters", "pages"]
 

@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from flowd.errors import OptionError
 from flowd.errors.option import wait
-from flowd.signals import Stoppable, until_stopped
+from flowd.worker.signals import Stoppable, until_stopped
 
 __all__ = ["GroupHandle", "QueueGroup"]
 

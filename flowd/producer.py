@@ -16,9 +16,13 @@ from typing import Final, Self, TypeVar
 
 import redis.asyncio
 
-from flowd.address import Address
-from flowd.connection import Link
-from flowd.durable import Durable, check_durable
+from flowd.broker.commands import Addition, addition_of
+from flowd.broker.connection import Link
+from flowd.broker.durability import Durable, check_durable
+from flowd.broker.retry import insist, repeats_of
+from flowd.broker.session import Membership, Session
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
 from flowd.errors import (
     BulkError,
     NotDurable,
@@ -28,14 +32,10 @@ from flowd.errors import (
     ServerError,
     Unreachable,
 )
-from flowd.insist import insist, repeats_of
-from flowd.item import KEY_TTL, Item, addition_of, items_of
-from flowd.job import Job, spec_of
-from flowd.middleware import Middleware, Sending, Stack
-from flowd.session import Membership, Session
-from flowd.steps import Addition
-from flowd.stream import Stream
-from flowd.when import Seconds, seconds
+from flowd.model.item import KEY_TTL, Item, items_of
+from flowd.model.job import Job, spec_of
+from flowd.model.middleware import Middleware, Sending, Stack
+from flowd.model.timing import Seconds, seconds
 
 __all__ = ["BATCH_JOBS", "Producer", "Sender"]
 

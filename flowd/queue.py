@@ -10,9 +10,11 @@ from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
 
-from flowd.address import Address
-from flowd.claimer import Claimer
-from flowd.durable import Durable
+from flowd.broker.durability import Durable
+from flowd.broker.outage import RECONNECT
+from flowd.broker.session import Membership, Session
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
 from flowd.errors import (
     NotReady,
     OptionError,
@@ -21,19 +23,17 @@ from flowd.errors import (
     Unreachable,
 )
 from flowd.errors.option import count, instance, seconds, text, wait
-from flowd.handle import QueueHandle
-from flowd.handler import BoundHandler, Handler
-from flowd.item import KEY_TTL, Item
-from flowd.job import Job, spec_of
-from flowd.letter import Letter
-from flowd.middleware import Middleware, Stack
-from flowd.outage import RECONNECT
-from flowd.policy import Policy
+from flowd.model.claimer import Claimer
+from flowd.model.item import KEY_TTL, Item
+from flowd.model.job import Job, spec_of
+from flowd.model.letter import Letter
+from flowd.model.middleware import Middleware, Stack
+from flowd.model.policy import Policy
+from flowd.model.timing import Seconds
 from flowd.producer import Sender
-from flowd.session import Membership, Session
-from flowd.signals import until_stopped
-from flowd.stream import Stream
-from flowd.when import Seconds
+from flowd.worker.handler import BoundHandler, Handler
+from flowd.worker.runner import QueueHandle
+from flowd.worker.signals import until_stopped
 
 __all__ = ["Queue"]
 

@@ -21,13 +21,13 @@ from typing import Final, Self, TypeVar
 
 import redis.asyncio
 
-from flowd.durable import Durable
+from flowd.broker.durability import Durable
 from flowd.errors import BulkError, OutcomeUnknown, Unreachable
-from flowd.item import KEY_TTL, Item
-from flowd.job import Job
-from flowd.middleware import Middleware
+from flowd.model.item import KEY_TTL, Item
+from flowd.model.job import Job
+from flowd.model.middleware import Middleware
+from flowd.model.timing import Seconds
 from flowd.producer import Producer
-from flowd.when import Seconds
 
 __all__ = ["SyncProducer"]
 

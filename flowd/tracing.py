@@ -25,12 +25,11 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
-from flowd.context import Context
 from flowd.errors import OptionError, Snooze
-from flowd.handler import Run
-from flowd.item import Item
-from flowd.job import Job
-from flowd.middleware import Middleware, Send
+from flowd.model.context import Context
+from flowd.model.item import Item
+from flowd.model.job import Job
+from flowd.model.middleware import Middleware, Run, Send
 
 __all__ = ["Tracing"]
 

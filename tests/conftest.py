@@ -24,7 +24,7 @@ from typing import Final
 import pytest
 import uvloop
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.raw import Raw
 from tests.servers import chosen, serving, transport
 

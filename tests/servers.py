@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.certificates import certificates
 
 __all__ = ["MATRIX", "TRANSPORTS", "Candidate", "chosen", "serving", "transport"]

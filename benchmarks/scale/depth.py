@@ -14,7 +14,7 @@ from benchmarks.jobs import crawl
 from benchmarks.peer import Peer
 from benchmarks.servers import Probe, running
 from flowd import Queue, Reject
-from flowd.keys import Keys
+from flowd.model.keys import Keys
 from jobs.crawl import Crawl
 
 __all__ = ["depth"]

@@ -11,17 +11,17 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from flowd.address import Address
-from flowd.connection import Link
+from flowd.broker.connection import Link
+from flowd.broker.url import Address
 from flowd.errors import FatalError, ServerError
-from flowd.job import Job as JobClass
+from flowd.model.job import Job as JobClass
 from flowd.ops.everything import PLACES, Place
 from flowd.ops.look import Look
 from flowd.ops.trial import Fate, Misfit, Trial
-from flowd_codegen.contract import Contract
-from flowd_codegen.diagnostics import Code, Fault, Severity, visible
-from flowd_codegen.place import Place as Spot
-from flowd_codegen.schema import Job
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.diagnostics.location import Place as Spot
+from flowd_codegen.diagnostics.report import Code, Fault, Severity, visible
+from flowd_codegen.model.schema import Job
 
 __all__ = ["Counter", "Finding", "Row", "findings", "jobs", "rows", "try_all"]
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from flowd.errors.portable import Portable
-from flowd_codegen.layout import Layouter
+from flowd_codegen.python.layout import Layouter
 
 __all__ = ["Change", "ForeignFiles", "compare", "compare_document", "hidden", "write"]
 

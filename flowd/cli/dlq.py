@@ -22,7 +22,7 @@ from flowd.cli.options import Commands, add_command, count, pair, rate
 from flowd.cli.redrive import purge, redrive
 from flowd.cli.show import field_texts, print_details, print_json, progress
 from flowd.cli.target import add_target
-from flowd.display import printable
+from flowd.model.text import printable
 
 __all__ = ["add"]
 

@@ -8,11 +8,11 @@ import dataclasses
 import json
 from typing import Final
 
-from flowd.address import Address
+from flowd.broker.session import Session
+from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command, add_lease, add_server
-from flowd.display import printable
+from flowd.model.text import printable
 from flowd.ops import Finding, examine
-from flowd.session import Session
 
 __all__ = ["add"]
 

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from flowd.cli.show import Block
-from flowd.display import printable
+from flowd.model.text import printable
 
 __all__ = ["print_blocks", "progress", "screen"]
 

@@ -32,8 +32,8 @@ from flowd.cli.show import (
     summary,
 )
 from flowd.cli.target import Target, add_target, check_fields, mended, opened
-from flowd.display import printable
-from flowd.job import Job
+from flowd.model.job import Job
+from flowd.model.text import printable
 from flowd.ops.jobs import JobView, find_job, list_jobs
 from flowd.ops.look import WHOLE, State, server_time
 from flowd.producer import Producer

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
-from flowd.signals import NUMBERS, Stoppable
+from flowd.worker.signals import NUMBERS, Stoppable
 
 __all__ = ["Leaving", "leave"]
 

@@ -16,10 +16,10 @@ from flowd.cli.options import count, pair, seconds
 from flowd.cli.show import fields_as_json, object_of
 from flowd.cli.target import Target, opened
 from flowd.deadletter import DeadLetters
-from flowd.display import printable
 from flowd.errors import LetterNotFound
-from flowd.job import Job
-from flowd.letter import Letter
+from flowd.model.job import Job
+from flowd.model.letter import Letter
+from flowd.model.text import printable
 from flowd.ops.letters import Pick, born_as, pick
 from flowd.ops.look import server_time
 

@@ -11,10 +11,10 @@ from typing import Final
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from flowd.cli.load import UsageError
-from flowd.display import printable
-from flowd.endpoint import Endpoint, Page
-from flowd.job import Job
 from flowd.metrics import Metrics, exposition
+from flowd.metrics.http import Endpoint, Page
+from flowd.model.job import Job
+from flowd.model.text import printable
 from flowd.queue import Queue
 
 __all__ = ["listening"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from flowd.errors import FlowdError
-from flowd.job import Job, JobSpec
+from flowd.model.job import Job, JobSpec
 
 __all__ = ["UsageError", "load", "load_job_class", "users_code"]
 

@@ -12,10 +12,10 @@ from flowd.cli.letters import Request, letter_line
 from flowd.cli.load import UsageError
 from flowd.cli.show import print_json, progress
 from flowd.cli.target import mended
-from flowd.display import printable
 from flowd.errors import DecodeError, FlowdError, ServerError
-from flowd.job import Job
-from flowd.letter import Letter
+from flowd.model.job import Job
+from flowd.model.letter import Letter
+from flowd.model.text import printable
 from flowd.ops.letters import move
 
 __all__ = ["purge", "redrive"]

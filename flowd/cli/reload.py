@@ -12,7 +12,7 @@ from typing import Final
 
 from watchfiles import PythonFilter, watch
 
-from flowd.display import printable
+from flowd.model.text import printable
 
 __all__ = ["run_and_reload"]
 

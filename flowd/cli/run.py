@@ -14,8 +14,8 @@ from flowd.cli.leave import Leaving, leave
 from flowd.cli.load import UsageError, load
 from flowd.cli.options import Commands, add_app_dir, add_command, seconds
 from flowd.cli.service import Service, Shown, find_queues
-from flowd.display import printable
-from flowd.signals import until_stopped
+from flowd.model.text import printable
+from flowd.worker.signals import until_stopped
 
 __all__ = ["add"]
 

@@ -9,10 +9,10 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, TypeAlias, TypeGuard
 
 from flowd.cli.load import UsageError, users_code
-from flowd.display import printable
 from flowd.errors import NotReady, OutcomeUnknown, Unreachable
 from flowd.group import GroupHandle, QueueGroup
-from flowd.job import Job
+from flowd.model.job import Job
+from flowd.model.text import printable
 from flowd.queue import Queue
 
 __all__ = ["Service", "Shown", "find_queues"]

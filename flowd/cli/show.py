@@ -18,7 +18,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import Final, TextIO, TypeAlias, TypeGuard
 
-from flowd.display import printable
+from flowd.model.text import printable
 
 __all__ = [
     "Block",

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from flowd.address import Address
+from flowd.broker.session import Session
+from flowd.broker.url import Address
 from flowd.cli.jobs import progress_of
 from flowd.cli.options import Commands, add_command, add_lease, add_server, seconds
 from flowd.cli.show import (
@@ -24,7 +25,6 @@ from flowd.cli.show import (
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.jobs import JobView
 from flowd.ops.overview import ConsumerView, QueueView, overview
-from flowd.session import Session
 
 __all__ = ["add"]
 

@@ -7,11 +7,11 @@ import asyncio
 from contextlib import aclosing
 from typing import Final
 
-from flowd.address import Address
+from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command
 from flowd.cli.show import as_json, complain, print_json
 from flowd.cli.target import add_target, opened
-from flowd.display import printable
+from flowd.model.text import printable
 from flowd.ops.tail import Told, follow
 
 __all__ = ["add"]

@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from flowd.address import Address
+from flowd.broker.session import Session
+from flowd.broker.stream import registered
+from flowd.broker.url import Address
 from flowd.cli.load import UsageError, load_job_class
 from flowd.cli.options import add_app_dir, add_server
 from flowd.errors import DecodeError
-from flowd.job import Job, decode
+from flowd.model.job import Job, decode
+from flowd.model.redaction import stand_ins
 from flowd.ops.look import Look
-from flowd.secret import stand_ins
-from flowd.session import Session
-from flowd.stream import registered
 
 __all__ = ["Target", "add_target", "check_fields", "mended", "opened"]
 

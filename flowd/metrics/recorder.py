@@ -16,14 +16,13 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
-from flowd.context import Context
 from flowd.errors import BulkError
-from flowd.event import Event
-from flowd.handler import Run
-from flowd.item import Item
-from flowd.job import Job
 from flowd.metrics.table import COUNTERS, DURATION, ENQUEUED, Metric
-from flowd.middleware import Middleware, Send
+from flowd.model.context import Context
+from flowd.model.event import Event
+from flowd.model.item import Item
+from flowd.model.job import Job
+from flowd.model.middleware import Middleware, Run, Send
 
 __all__ = ["Metrics"]
 

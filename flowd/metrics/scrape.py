@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from flowd.address import Address
+from flowd.broker.session import Session
+from flowd.broker.url import Address
 from flowd.errors import ServerError
 from flowd.metrics import table
 from flowd.ops.look import Look, server_time
 from flowd.ops.overview import QueueView, queue_view
-from flowd.session import Session
 
 __all__ = ["Place", "exposition"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from flowd.event import EventName
-from flowd.outcome import Reason
+from flowd.model.event import EventName
+from flowd.model.outcome import Reason
 
 __all__ = [
     "CONSUMERS",

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 from itertools import chain
 from typing import Final
 
-from flowd.connection import Link
+from flowd.broker.connection import Link
+from flowd.broker.stream import registered
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.finding import Finding
 from flowd.ops.look import Look, server_time
 from flowd.ops.queues import judge_queue
 from flowd.ops.rights import judge_rights
 from flowd.ops.server import judge, read_facts
-from flowd.stream import registered
 
 __all__ = ["examine"]
 

@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from flowd.job import Job, weight
-from flowd.letter import Letter, read_letter
+from flowd.model.job import Job, weight
+from flowd.model.letter import Letter, read_letter
 from flowd.ops.look import PAGE, Look
 
 __all__ = ["PLACES", "Found", "Page", "Place", "everything"]

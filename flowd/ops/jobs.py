@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from flowd.delivery import Delivery, Entry, moment, number
 from flowd.errors import DecodeError
+from flowd.model.delivery import Delivery, Entry, moment, number
 from flowd.ops.look import PAGE, WHOLE, Look, Row, State
 
 __all__ = ["JobView", "find_job", "job_view", "list_jobs"]

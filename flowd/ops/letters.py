@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from flowd.broker.stream import Stream
 from flowd.deadletter import PAGE, pages
-from flowd.delivery import moment
 from flowd.errors import (
     DecodeError,
     EncodeError,
@@ -25,9 +25,9 @@ from flowd.errors import (
     LetterNotFound,
     ServerError,
 )
-from flowd.job import Job
-from flowd.letter import Letter
-from flowd.stream import Stream
+from flowd.model.delivery import moment
+from flowd.model.job import Job
+from flowd.model.letter import Letter
 
 __all__ = ["Pick", "born_as", "move", "pick"]
 

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from flowd import answers, replies, scripts
-from flowd.connection import TIMEOUT, Argument, Link
+from flowd.broker import replies, scripts
+from flowd.broker import script_replies as answers
+from flowd.broker.connection import TIMEOUT, Argument, Link
+from flowd.broker.stream import PATIENCE, Stream
 from flowd.errors import GroupMissing, ServerError, WrongKeyType
-from flowd.keys import Keys
-from flowd.stream import PATIENCE, Stream
+from flowd.model.keys import Keys
 
 __all__ = [
     "PAGE",

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from flowd.connection import Link
-from flowd.consumer import LEASES_TO_DEATH
+from flowd.broker.connection import Link
+from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.jobs import JobView, job_view
 from flowd.ops.look import ConsumerRow, Look, server_time
-from flowd.stream import registered
+from flowd.worker.consumer import LEASES_TO_DEATH
 
 __all__ = ["ConsumerView", "LeaseState", "QueueView", "overview", "queue_view"]
 

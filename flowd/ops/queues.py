@@ -6,10 +6,10 @@ import asyncio
 import shlex
 from typing import Final
 
-from flowd.consumer import LEASES_TO_DEATH
 from flowd.errors import AccessDenied, WrongKeyType
 from flowd.ops.finding import Finding, Level
 from flowd.ops.look import Look
+from flowd.worker.consumer import LEASES_TO_DEATH
 
 __all__ = ["judge_queue"]
 

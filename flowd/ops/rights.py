@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-from flowd import replies
-from flowd.connection import Link
+from flowd.broker import replies
+from flowd.broker.connection import Link
 from flowd.errors import AccessDenied, ServerError
 from flowd.ops.finding import Finding
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flowd import replies
-from flowd.connection import Link
+from flowd.broker import replies
+from flowd.broker.connection import Link
 from flowd.errors import ServerError
 from flowd.ops.finding import Finding
 

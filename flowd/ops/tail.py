@@ -13,10 +13,10 @@ from typing import Final, TypeGuard
 import redis.exceptions
 from redis.asyncio.connection import AbstractConnection
 
-from flowd.address import Address
+from flowd.broker.outage import RECONNECT
+from flowd.broker.refusals import refusal
+from flowd.broker.url import Address
 from flowd.errors import FatalError, ServerError
-from flowd.outage import RECONNECT
-from flowd.refusal import refusal
 
 __all__ = ["Told", "follow"]
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from flowd.delivery import Delivery, Entry
 from flowd.errors import DecodeError, NewerVersion
-from flowd.job import Job
+from flowd.model.delivery import Delivery, Entry
+from flowd.model.job import Job
 from flowd.ops.everything import Found, Page, Place, everything
 from flowd.ops.look import Look
-from flowd.worker import read_job
+from flowd.worker.executor import read_job
 
 __all__ = ["Fate", "Misfit", "Sample", "Trial"]
 

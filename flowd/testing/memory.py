@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from itertools import count, groupby, islice
 
-from flowd.delivery import Entry
+from flowd.broker.commands import addition_of
 from flowd.errors import (
     BulkError,
     IdNotIncreasing,
@@ -16,8 +16,9 @@ from flowd.errors import (
     ServerError,
     Unreachable,
 )
-from flowd.item import Item, addition_of, items_of
-from flowd.job import Job, spec_of
+from flowd.model.delivery import Entry
+from flowd.model.item import Item, items_of
+from flowd.model.job import Job, spec_of
 from flowd.producer import BATCH_JOBS
 from flowd.testing.clock import FakeClock
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowd.server import Server
+from flowd.embedded import Server
 from flowd.testing.clock import FakeClock
 from flowd.testing.memory import Memory
 from flowd.testing.producer import RecordingProducer, RecordingSyncProducer

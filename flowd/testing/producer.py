@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Self
 
-from flowd.durable import Durable
-from flowd.item import KEY_TTL, Item
-from flowd.job import Job
+from flowd.broker.durability import Durable
+from flowd.model.item import KEY_TTL, Item
+from flowd.model.job import Job
+from flowd.model.timing import Seconds
 from flowd.producer import Producer
 from flowd.sync import SyncProducer
 from flowd.testing.memory import Memory
 from flowd.testing.recorded import Recorded
-from flowd.when import Seconds
 
 __all__ = ["RecordingProducer", "RecordingSyncProducer"]
 

@@ -11,22 +11,22 @@ from datetime import datetime
 from itertools import chain
 from typing import Generic, TypeVar
 
-from flowd import outcome
-from flowd.delivery import Delivery, Entry
-from flowd.durable import Durable
+from flowd.broker.durability import Durable
 from flowd.errors import OptionError
-from flowd.event import Witnesses
-from flowd.handler import BoundHandler, Handler
-from flowd.item import KEY_TTL, Item, items_of
-from flowd.job import Job
-from flowd.letter import Letter, letter_fields, read_letter
-from flowd.middleware import Middleware, Stack
-from flowd.policy import Policy
+from flowd.model import outcome
+from flowd.model.delivery import Delivery, Entry
+from flowd.model.event import Witnesses
+from flowd.model.item import KEY_TTL, Item, items_of
+from flowd.model.job import Job
+from flowd.model.letter import Letter, letter_fields, read_letter
+from flowd.model.middleware import Middleware, Stack
+from flowd.model.policy import Policy
+from flowd.model.timing import Seconds
 from flowd.testing.clock import FakeClock
 from flowd.testing.memory import Memory
 from flowd.testing.recorded import Recorded
-from flowd.when import Seconds
-from flowd.worker import Worker
+from flowd.worker.executor import Worker
+from flowd.worker.handler import BoundHandler, Handler
 
 __all__ = ["MemoryQueue"]
 

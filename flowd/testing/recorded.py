@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeGuard, TypeVar
 
-from flowd.display import printable
 from flowd.errors import OptionError
-from flowd.item import Item
-from flowd.job import SECRET, Job, spec_of
+from flowd.model.item import Item
+from flowd.model.job import SECRET, Job, spec_of
+from flowd.model.text import printable
 from flowd.testing.memory import Memory
 
 __all__ = ["Recorded"]

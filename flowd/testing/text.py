@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from flowd.job import SECRET, Job
+from flowd.model.job import SECRET, Job
 
 __all__ = ["debug_map", "from_text", "round_trip"]
 

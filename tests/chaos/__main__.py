@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.chaos.figures import handed_back, restarted, taken_over
 from tests.chaos.history import History
 from tests.chaos.invariants import INVARIANTS

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.chaos.crew import Crew, until
 from tests.raw import Raw
 

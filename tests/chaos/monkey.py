@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.chaos.crew import Crew, pause, resume
 from tests.chaos.history import Ending
 from tests.chaos.plan import Fault

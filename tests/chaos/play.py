@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from flowd import DeadLetters
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.chaos.crew import Crew, until
 from tests.chaos.feeder import feed

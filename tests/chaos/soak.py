@@ -17,7 +17,7 @@ from statistics import median_low
 from typing import Final
 
 from flowd import Queue
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.chaos.feeder import feed
 from tests.chaos.plan import Wish

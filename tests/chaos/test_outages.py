@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from flowd import Queue
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.chaos.crew import Crew, until
 from tests.runtime.faults import Bench, policy

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.chaos.invariants import INVARIANTS
 from tests.chaos.plan import plan, wishes
 from tests.chaos.play import play

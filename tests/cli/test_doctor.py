@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.cli.program import Program
 from tests.raw import Raw
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowd import Producer
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.cli.program import Program
 from tests.raw import Raw

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowd_codegen.cli import run
-from flowd_codegen.starter import NEXT, STARTER
+from flowd_codegen.scaffold import NEXT, STARTER
 from tests.cli.program import Program
 
 _FILES = {*STARTER, "schemas/flowd.schema.json"}

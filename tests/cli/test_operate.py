@@ -92,7 +92,7 @@ async def test_list_and_show(flowd: Program, redis_url: str) -> None:
     shown = flowd("dlq", "show", first, *EMAILS, "--raw").out
     for text in (first, "ValueError: one", "subject = one", "raise ValueError"):
         assert text in shown
-    assert "flowd/worker.py" not in shown
+    assert "flowd/worker/executor.py" not in shown
 
 
 async def test_list_is_limited(flowd: Program, redis_url: str) -> None:

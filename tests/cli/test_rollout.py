@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from flowd.keys import Keys
+from flowd.model.keys import Keys
 from flowd_codegen.cli import run
 from tests.cli.program import Program
 from tests.raw import Raw

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from flowd import Queue, Reject, ServerError, Snooze
-from flowd.keys import Keys
-from flowd.server import Server
+from flowd.embedded import Server
+from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.cli.program import Program, Running
 from tests.ops.page import make_users, url_of

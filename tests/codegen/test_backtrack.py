@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flowd_codegen.backtrack import explodes, is_unbounded, matches
 from flowd_codegen.cli import run
+from flowd_codegen.parse.backtracking import explodes, is_unbounded, matches
 
 SLOW = [
     r"(a+)+b",

@@ -19,12 +19,12 @@ from typing import Final
 import pytest
 
 from flowd_codegen.cli import run
-from flowd_codegen.diagnostics import Code
-from flowd_codegen.layout import blacken
-from flowd_codegen.parse import parse
-from flowd_codegen.place import Source
-from flowd_codegen.render import render
-from flowd_codegen.source import Sources
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.diagnostics.report import Code
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources
+from flowd_codegen.python.layout import blacken
+from flowd_codegen.python.render import render
 
 _CASES: Final = Path(__file__).parent / "cases"
 _BROKEN: Final = sorted(path.parent for path in _CASES.glob("*/error.txt"))

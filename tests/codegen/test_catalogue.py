@@ -13,14 +13,14 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from flowd import Job
-from flowd_codegen.catalogue import catalogue
 from flowd_codegen.cli import run
-from flowd_codegen.example import Examples
-from flowd_codegen.parse import parse
-from flowd_codegen.place import Source
-from flowd_codegen.schema import Schema
-from flowd_codegen.source import Sources, read
-from flowd_codegen.spelling import Declared
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.export.catalogue import catalogue
+from flowd_codegen.export.example import Examples
+from flowd_codegen.model.schema import Schema
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources, read
+from flowd_codegen.python.types import Declared
 
 _CASES: Final = Path(__file__).parent / "cases"
 _SHOWN: Final = sorted(path.parent for path in _CASES.glob("*/catalogue.md"))

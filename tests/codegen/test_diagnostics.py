@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flowd_codegen.diagnostics import Code, Fault, SchemaErrors
-from flowd_codegen.parse import parse
-from flowd_codegen.place import Place, Source, Span
-from flowd_codegen.source import Sources
+from flowd_codegen.diagnostics.location import Place, Source, Span
+from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources
 
 
 def _errors(*texts: str) -> SchemaErrors:

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 import flowd
 from flowd_codegen.cli import run
-from flowd_codegen.diagnostics import SchemaErrors
-from flowd_codegen.layout import blacken
-from flowd_codegen.naming import CLASS_NAME, FIELD_NAME, RESERVED_CLASSES
-from flowd_codegen.parse import parse
-from flowd_codegen.place import Source
-from flowd_codegen.render import render
-from flowd_codegen.source import Sources
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.diagnostics.report import SchemaErrors
+from flowd_codegen.model.naming import CLASS_NAME, FIELD_NAME, RESERVED_CLASSES
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources
+from flowd_codegen.python.layout import blacken
+from flowd_codegen.python.render import render
 from tests.evolution.classes import classes
 
 _CASES: Final = Path(__file__).parent / "cases"

@@ -16,11 +16,11 @@ from jsonschema.exceptions import ValidationError
 
 from flowd.wire import Json
 from flowd_codegen.cli import run
-from flowd_codegen.diagnostics import Code, Fault, SchemaErrors
-from flowd_codegen.json_schema import json_schema
-from flowd_codegen.parse import parse
-from flowd_codegen.place import Source
-from flowd_codegen.source import Sources, read
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
+from flowd_codegen.export.json_schema import json_schema
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources, read
 from tests.house.sources import ROOT
 
 _CASES: Final = Path(__file__).parent / "cases"

@@ -10,9 +10,9 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd_codegen.place import Path as Way
-from flowd_codegen.place import locate
-from flowd_codegen.table import Toml
+from flowd_codegen.diagnostics.location import Path as Way
+from flowd_codegen.diagnostics.location import locate
+from flowd_codegen.parse.table import Toml
 
 _HOSTILE: Final = Path(__file__).with_name("hostile.toml")
 

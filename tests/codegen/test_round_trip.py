@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 import flowd
 from flowd import DecodeError
-from flowd_codegen.parse import parse
-from flowd_codegen.parse_type import INTEGERS
-from flowd_codegen.schema import (
+from flowd_codegen.model.scalars import INTEGERS
+from flowd_codegen.model.schema import (
     DictOf,
     EnumRef,
     External,
@@ -36,7 +35,8 @@ from flowd_codegen.schema import (
     Type,
     UnionOf,
 )
-from flowd_codegen.source import read
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import read
 
 _CASES: Final = Path(__file__).parent / "cases"
 _GOOD: Final = sorted(path.parent.name for path in _CASES.glob("*/expected"))

@@ -15,12 +15,12 @@ from typing import Final
 import pytest
 
 from flowd import Job
-from flowd.job import SECRET
+from flowd.model.job import SECRET
 from flowd_codegen.cli import run
-from flowd_codegen.example import Examples
-from flowd_codegen.parse import parse
-from flowd_codegen.source import read
-from flowd_codegen.spelling import Declared
+from flowd_codegen.export.example import Examples
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import read
+from flowd_codegen.python.types import Declared
 
 _CASES: Final = Path(__file__).parent / "cases"
 _SHOWN: Final = sorted(path.parent for path in _CASES.glob("*/jobs.rs"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flowd_codegen.diagnostics import SchemaErrors
-from flowd_codegen.parse import parse
-from flowd_codegen.source import read
+from flowd_codegen.diagnostics.report import SchemaErrors
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import read
 
 _JOB = b"[job.Email]\n"
 

@@ -9,8 +9,8 @@ from itertools import count
 from types import ModuleType
 from typing import Final
 
-from flowd_codegen.render import render
-from flowd_codegen.schema import Schema
+from flowd_codegen.model.schema import Schema
+from flowd_codegen.python.render import render
 
 __all__ = ["classes"]
 

@@ -7,13 +7,13 @@ from copy import deepcopy
 from random import Random
 from typing import Final, TypeAlias
 
-from flowd_codegen.diagnostics import Report, SchemaErrors
-from flowd_codegen.parse import parse
-from flowd_codegen.parse_type import INTEGERS
-from flowd_codegen.place import Place, Source
-from flowd_codegen.schema import Schema
-from flowd_codegen.source import Sources
-from flowd_codegen.table import Table, Toml
+from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.report import Report, SchemaErrors
+from flowd_codegen.model.scalars import INTEGERS
+from flowd_codegen.model.schema import Schema
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources
+from flowd_codegen.parse.table import Table, Toml
 
 __all__ = ["Form", "changed", "form", "model"]
 

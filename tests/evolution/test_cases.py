@@ -17,16 +17,16 @@ import pytest
 import tomli
 
 from flowd import DecodeError, Job, NewerVersion
-from flowd.item import addition_of
-from flowd.job import decode
+from flowd.broker.commands import addition_of
+from flowd.model.job import decode
 from flowd_codegen.cli import run
-from flowd_codegen.contract import Contract
-from flowd_codegen.diff import diff
-from flowd_codegen.finding import Finding
-from flowd_codegen.parse import parse
-from flowd_codegen.refusal import UNKNOWN
-from flowd_codegen.rules import Aspect, Rule
-from flowd_codegen.source import read
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.diff import diff
+from flowd_codegen.compat.finding import Finding
+from flowd_codegen.compat.readability import UNKNOWN
+from flowd_codegen.diagnostics.rules import Aspect, Rule
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import read
 from tests.evolution.classes import classes
 
 _CASES: Final = Path(__file__).parent / "cases"

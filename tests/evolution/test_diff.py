@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from flowd_codegen.cli import run
-from flowd_codegen.rules import LEVELS
+from flowd_codegen.diagnostics.rules import LEVELS
 
 _OLD: Final = """\
 [enum.Kind]

@@ -9,11 +9,11 @@ from typing import Final
 import pytest
 
 from flowd_codegen.cli import run
-from flowd_codegen.contract import Contract
-from flowd_codegen.diff import diff
-from flowd_codegen.lock import lock_text, read_lock
-from flowd_codegen.parse import parse
-from flowd_codegen.source import read
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.diff import diff
+from flowd_codegen.compat.lock import lock_text, read_lock
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import read
 from tests.house.sources import ROOT
 
 _CASES: Final = sorted(

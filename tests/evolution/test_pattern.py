@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd_codegen.pattern import takes_all
+from flowd_codegen.model.pattern import takes_all
 
 _ATOMS = st.sampled_from(
     ["a", "b", "0", ".", r"\d", r"\w", r"\W", "[ab]", "[^a]", "[a-c0]", r"[\d_]", r"\."]

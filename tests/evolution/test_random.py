@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flowd import EncodeError, Job, wire
-from flowd_codegen.contract import Contract
-from flowd_codegen.diff import diff
-from flowd_codegen.schema import Job as JobModel
-from flowd_codegen.schema import Record, is_list, is_table
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.diff import diff
+from flowd_codegen.model.schema import Job as JobModel
+from flowd_codegen.model.schema import Record, is_list, is_table
 from tests.evolution.classes import classes
 from tests.evolution.forms import changed, form, model
 from tests.evolution.values import Maker

@@ -11,8 +11,8 @@ from random import Random
 from typing import Final
 from uuid import UUID
 
-from flowd_codegen.parse_type import INTEGERS
-from flowd_codegen.schema import (
+from flowd_codegen.model.scalars import INTEGERS
+from flowd_codegen.model.schema import (
     DictOf,
     EnumRef,
     External,
@@ -26,7 +26,7 @@ from flowd_codegen.schema import (
     Type,
     UnionOf,
 )
-from flowd_codegen.schema import Job as JobModel
+from flowd_codegen.model.schema import Job as JobModel
 
 __all__ = ["Maker"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from flowd import Claimer, Queue
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.faults.trial import GROUP, recovery, trial
 from tests.raw import Raw

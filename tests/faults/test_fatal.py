@@ -10,7 +10,7 @@ import logging
 import pytest
 
 from flowd import AccessDenied, Queue, Reject, WrongKeyType
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.faults.trial import GROUP
 from tests.raw import Raw

@@ -8,12 +8,12 @@ from typing import Final
 import pytest
 
 from flowd import Queue, Reject
-from flowd.address import Address
-from flowd.connection import Link
-from flowd.delivery import Delivery
-from flowd.server import Server
-from flowd.steps import Requeue
-from flowd.stream import Stream
+from flowd.broker.commands import Requeue
+from flowd.broker.connection import Link
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.embedded import Server
+from flowd.model.delivery import Delivery
 from jobs.email import Email
 from tests.faults.trial import GROUP
 from tests.raw import Raw

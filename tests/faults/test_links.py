@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowd.scripts import SETTLE, TEND
-from flowd.server import Server
+from flowd.broker.scripts import SETTLE, TEND
+from flowd.embedded import Server
 from tests.faults.trial import trial
 from tests.raw import Raw
 from tests.runtime.faults import until

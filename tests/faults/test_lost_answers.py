@@ -19,11 +19,11 @@ from flowd import (
     Retry,
     Snooze,
 )
-from flowd.address import Address
-from flowd.connection import Link
-from flowd.delivery import Delivery
-from flowd.scripts import REDRIVE, RENEW, SETTLE, TEND
-from flowd.stream import Stream
+from flowd.broker.connection import Link
+from flowd.broker.scripts import REDRIVE, RENEW, SETTLE, TEND
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.model.delivery import Delivery
 from jobs.email import Email
 from tests.faults.trial import GROUP
 from tests.raw import Raw

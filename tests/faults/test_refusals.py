@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from flowd import Context, Queue, QueueFull, Reject
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.faults.trial import recovery, trial
 from tests.raw import Raw, RawError

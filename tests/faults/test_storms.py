@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from flowd import Queue
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.faults.trial import trial
 from tests.raw import Raw

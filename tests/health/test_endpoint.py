@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from flowd.endpoint import Endpoint, Page
+from flowd.metrics.http import Endpoint, Page
 from tests.health.asking import ask, get
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowd import Producer
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.cli.program import Program, Running
 from tests.health.asking import Answer, get
 from tests.runtime.faults import email

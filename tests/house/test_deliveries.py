@@ -22,7 +22,7 @@ def test_every_proof_exists() -> None:
 
 def test_every_script_is_an_arrow() -> None:
     """The page names the scripts that there are, and no other."""
-    scripts = {path.name for path in (RUNTIME / "lua").glob("*.lua")}
+    scripts = {path.name for path in (RUNTIME / "broker/lua").glob("*.lua")}
     assert set(re.findall(r"`(\w+\.lua)`", PAGE)) == scripts - PRELUDES
 
 

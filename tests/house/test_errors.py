@@ -9,7 +9,7 @@ import pytest
 import redis.exceptions
 
 from flowd import errors
-from flowd.refusal import CommandUnknown, is_demotion, refusal
+from flowd.broker.refusals import CommandUnknown, is_demotion, refusal
 
 ANSWERS = [
     ("NOGROUP No such key 's' or consumer group 'g'", errors.GroupMissing),

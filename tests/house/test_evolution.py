@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from flowd_codegen.rules import LEVELS, RECIPES, Rule
+from flowd_codegen.diagnostics.rules import LEVELS, RECIPES, Rule
 from tests.house.sources import ROOT
 
 PAGE = (ROOT / "docs/evolution.md").read_text("utf-8")

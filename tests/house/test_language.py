@@ -6,11 +6,11 @@ import re
 from dataclasses import fields
 
 from flowd import Policy, wire
-from flowd_codegen.fieldtypes import ENCODINGS, SCALARS
-from flowd_codegen.parse import parse
-from flowd_codegen.parse_field import FIELD_OPTIONS
-from flowd_codegen.place import Source
-from flowd_codegen.source import Sources
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.model.scalars import ENCODINGS, SCALARS
+from flowd_codegen.parse.fields import FIELD_OPTIONS
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources
 from tests.house.sources import ROOT
 
 

@@ -26,8 +26,8 @@ from flowd import (
     Unreachable,
 )
 from flowd.errors.portable import Portable
-from flowd_codegen.diagnostics import Code, Fault
-from flowd_codegen.place import Place, Source
+from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.report import Code, Fault
 from tests.house.sources import GENERATOR, RUNTIME, modules
 
 Road: TypeAlias = Callable[[BaseException], BaseException]

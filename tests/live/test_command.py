@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from flowd.server import Server
+from flowd.embedded import Server
 from flowd_codegen.cli import run
 from tests.live.queue import STREAM, add, fill, live, table, write
 from tests.raw import Raw

@@ -14,11 +14,11 @@ from flowd import (
     Reject,
     Snooze,
 )
-from flowd.address import Address
+from flowd.broker.url import Address
+from flowd.embedded import Server
 from flowd.metrics import Metrics, exposition
 from flowd.metrics.scrape import Place
 from flowd.metrics.table import COUNTERS, DURATION, GAUGES
-from flowd.server import Server
 from jobs.email import Email
 from tests.ops.page import OPERATIONS
 from tests.raw import Raw

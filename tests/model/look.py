@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from flowd.connection import Link
-from flowd.keys import Keys
+from flowd.broker.connection import Link
+from flowd.model.keys import Keys
 
 __all__ = ["Fields", "Lease", "Look", "look", "pass_time"]
 

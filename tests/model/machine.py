@@ -22,11 +22,11 @@ from hypothesis.stateful import (
 )
 
 from flowd import StreamShared
-from flowd.connection import Link
-from flowd.delivery import Delivery, Entry
+from flowd.broker.commands import Requeue
+from flowd.broker.connection import Link
+from flowd.broker.stream import Stream
 from flowd.errors import IdNotIncreasing, ServerError
-from flowd.steps import Requeue
-from flowd.stream import Stream
+from flowd.model.delivery import Delivery, Entry
 from tests.model.look import look, pass_time
 from tests.model.model import LEASE, Model
 from tests.model.plans import (

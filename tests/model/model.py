@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowd.delivery import Entry
+from flowd.broker.commands import Addition, Bury, Requeue, Settled, Tended
 from flowd.errors import IdNotIncreasing, ServerError
-from flowd.steps import Addition, Bury, Requeue, Settled, Tended
+from flowd.model.delivery import Entry
 from tests.model.job import Hold, Job, Row
 from tests.model.look import Look
 

@@ -6,10 +6,10 @@ from typing import Final, NamedTuple
 
 from hypothesis import strategies as st
 
-from flowd import outcome
-from flowd.delivery import Delivery
-from flowd.letter import letter_fields
-from flowd.steps import Addition, Bury, Requeue
+from flowd.broker.commands import Addition, Bury, Requeue
+from flowd.model import outcome
+from flowd.model.delivery import Delivery
+from flowd.model.letter import letter_fields
 from tests.model.model import LEASE
 
 __all__ = [

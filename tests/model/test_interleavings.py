@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from flowd.address import Address
-from flowd.connection import Link
+from flowd.broker.connection import Link
+from flowd.broker.url import Address
 from tests.model.walk import ENDS, State, Step, Walk
 
 STEPS: Final = 12

@@ -10,12 +10,12 @@ from typing import Final
 import pytest
 
 from flowd import Queue
-from flowd.address import Address
-from flowd.connection import Link
-from flowd.delivery import Delivery, Entry
-from flowd.scripts import TEND
-from flowd.steps import Addition, Requeue
-from flowd.stream import Stream
+from flowd.broker.commands import Addition, Requeue
+from flowd.broker.connection import Link
+from flowd.broker.scripts import TEND
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.model.delivery import Delivery, Entry
 from jobs.email import Email
 from tests.model.look import look, pass_time
 from tests.monitor import Monitor

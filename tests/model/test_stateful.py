@@ -15,8 +15,8 @@ from typing import Final
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from flowd.address import Address
-from flowd.connection import Link
+from flowd.broker.connection import Link
+from flowd.broker.url import Address
 from tests.model.machine import QueueMachine
 
 EXAMPLES: Final = os.environ.get("FLOWD_MODEL_EXAMPLES", "")

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from flowd import outcome
-from flowd.connection import Link
-from flowd.delivery import Delivery, Entry
-from flowd.letter import letter_fields
-from flowd.steps import Bury, Requeue, Settled
-from flowd.stream import Stream
+from flowd.broker.commands import Bury, Requeue, Settled
+from flowd.broker.connection import Link
+from flowd.broker.stream import Stream
+from flowd.model import outcome
+from flowd.model.delivery import Delivery, Entry
+from flowd.model.letter import letter_fields
 from tests.model.look import Fields, Look, look
 
 __all__ = ["ENDS", "LEASE", "Belief", "State", "Step", "Walk"]

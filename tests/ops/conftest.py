@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.ops.page import make_users
 from tests.raw import Raw
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.house.sources import ROOT
 from tests.raw import Raw
 

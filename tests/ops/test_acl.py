@@ -21,10 +21,10 @@ from flowd import (
     Reject,
     StreamShared,
 )
-from flowd.keys import Keys
+from flowd.embedded import Server
+from flowd.model.keys import Keys
 from flowd.ops.rights import ROLES as COMMANDS
 from flowd.ops.rights import right
-from flowd.server import Server
 from jobs.email import Email
 from tests.cli.program import Program
 from tests.ops.page import granted, knows, refused, url_of

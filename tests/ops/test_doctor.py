@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from flowd import AccessDenied, Unreachable
-from flowd.address import Address
-from flowd.connection import Link
+from flowd.broker.connection import Link
+from flowd.broker.url import Address
+from flowd.embedded import Server
 from flowd.ops import Finding, examine
 from flowd.ops.server import Facts, judge
-from flowd.server import Server
 from tests.ops.page import ROLES, make_users, url_of
 from tests.raw import Raw
 from tests.runtime.faults import until

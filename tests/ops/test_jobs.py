@@ -10,8 +10,8 @@ from itertools import count
 import pytest
 
 from flowd import Context, DeadLetters, Item, Queue, Snooze, WrongKeyType
-from flowd.address import Address
-from flowd.connection import Link
+from flowd.broker.connection import Link
+from flowd.broker.url import Address
 from flowd.ops import JobView, Look, find_job, list_jobs
 from flowd.ops.look import PAGE, State
 from jobs.email import Email

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from flowd import Item, Queue, ServerError, WrongKeyType
-from flowd.address import Address
-from flowd.connection import Link
+from flowd.broker.connection import Link
+from flowd.broker.url import Address
 from flowd.ops import ConsumerView, QueueView, overview
 from jobs.email import Email
 from tests.raw import Raw

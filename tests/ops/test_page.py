@@ -18,7 +18,7 @@ import pytest
 
 from flowd.cli import main
 from flowd.cli.show import as_json
-from flowd.event import EventName
+from flowd.model.event import EventName
 from flowd.ops.tail import Told
 from tests.house.sources import ROOT, RUNTIME, modules
 from tests.ops.many import GROUP, STREAM, fill

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from flowd import Queue, Reject
-from flowd.keys import Keys
+from flowd.model.keys import Keys
 from flowd.ops import Finding
 from jobs.email import Email
 from tests.ops.test_doctor import doctor

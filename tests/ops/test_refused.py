@@ -7,7 +7,7 @@ import re
 import pytest
 
 from flowd import AccessDenied, Producer, Queue
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.crawl import Crawl
 from tests.ops.page import ROLES, log_in, url_of
 from tests.raw import Raw, RawError

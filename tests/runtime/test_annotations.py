@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 import pytest
 
 from flowd import Context, Job, OptionError, Queue
-from flowd.handler import Handler
 from flowd.testing import MemoryQueue
+from flowd.worker.handler import Handler
 from jobs.crawl import Crawl
 from jobs.email import Email
 

@@ -18,7 +18,7 @@ from flowd import (
     Producer,
     Queue,
 )
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy, until

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from flowd import Claimer, Queue
-from flowd.clock import ServerClock, expire, fresh
-from flowd.event import Witnesses
-from flowd.session import Session
-from flowd.stream import Stream
+from flowd.broker.session import Session
+from flowd.broker.stream import Stream
+from flowd.model.event import Witnesses
+from flowd.worker.server_clock import ServerClock, expire, fresh
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import pending

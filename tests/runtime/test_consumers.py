@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flowd import Claimer, Queue
-from flowd.address import Address
-from flowd.connection import Link
-from flowd.delivery import Delivery
-from flowd.stream import Stream
+from flowd.broker.connection import Link
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.model.delivery import Delivery
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import consumers, die_with, pending

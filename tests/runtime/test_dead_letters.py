@@ -88,7 +88,7 @@ async def test_a_letter_tells_what_became_of_its_job(
     assert first == "Traceback (most recent call last):"
     assert last == letter.error
     # The way through flowd to the handler says nothing about what went wrong in it.
-    assert "flowd/worker.py" not in letter.traceback
+    assert "flowd/worker/executor.py" not in letter.traceback
 
 
 async def test_a_long_error_is_cut(redis_url: str, raw: Raw, stream: str) -> None:

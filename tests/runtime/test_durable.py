@@ -16,7 +16,7 @@ from flowd import (
     Producer,
     Unreachable,
 )
-from flowd.server import Server
+from flowd.embedded import Server
 from tests.raw import Raw, RawError
 from tests.runtime.faults import email, until
 from tests.runtime.proxy import proxy_to

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from flowd import BulkError, Context, Item, Queue, QueueFull, Reject, Retry
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import die_with, pending

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from flowd import DeadLetters, OptionError, Policy, Queue
-from flowd.keys import Keys
-from flowd.server import Server
+from flowd.embedded import Server
+from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.raw import Raw, RawError
 from tests.runtime.faults import Bench, email, policy

@@ -10,11 +10,12 @@ from collections.abc import Callable
 import pytest
 
 from flowd import Queue
-from flowd.connection import Link
-from flowd.lease import Holder
-from flowd.server import Server
-from flowd.session import Session
-from flowd.stream import Stream
+from flowd.broker.connection import Link
+from flowd.broker.session import Session
+from flowd.broker.stream import Stream
+from flowd.embedded import Server
+from flowd.worker.lease import Holder
+from flowd.worker.shared import SharedByWorkers
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import expire, pending
@@ -200,7 +201,7 @@ async def test_what_fails_for_one_queue_keeps_no_other(
         session = Session.join(queue.address)
         other = Stream(session.link, "broken", GROUP)
         broken = Broken(other, "me", LEASE, lambda _: None, "handler")
-        session.leases.watch(broken)
+        SharedByWorkers.of(session).leases.watch(broken)
         queue.run()
         await queue.enqueue(email())
         await until(lambda: bench.started)
@@ -211,7 +212,7 @@ async def test_what_fails_for_one_queue_keeps_no_other(
         assert queue.failing is None
         bench.gate.set()
         await queue.drain()
-        await session.leases.unwatch(broken)
+        await SharedByWorkers.of(session).leases.unwatch(broken)
         await session.leave()
 
     assert "ValueError: no answer that flowd knows" in renewing(caplog.records)[0]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from flowd import OutcomeUnknown, ServerError, Unreachable
-from flowd.address import Address
-from flowd.connection import Link
-from flowd.replies import text
+from flowd.broker.connection import Link
+from flowd.broker.replies import text
+from flowd.broker.url import Address
 from tests.raw import Raw
 from tests.runtime.faults import until
 from tests.runtime.proxy import proxy_to

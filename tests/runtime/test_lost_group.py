@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from flowd import Claimer, Queue
-from flowd.scripts import TEND
-from flowd.server import Server
+from flowd.broker.scripts import TEND
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import pending

@@ -29,7 +29,7 @@ from flowd import (
     Send,
     Snooze,
 )
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.raw import Raw

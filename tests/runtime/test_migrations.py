@@ -18,7 +18,7 @@ from flowd import (
     Reject,
     Retry,
 )
-from flowd.keys import Keys
+from flowd.model.keys import Keys
 from flowd.testing import MemoryQueue, round_trip
 from tests.raw import Raw
 from tests.runtime.faults import until

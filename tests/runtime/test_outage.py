@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
+from flowd.broker.outage import Outage
 from flowd.errors import Unreachable
-from flowd.event import Witnesses
-from flowd.outage import Outage
+from flowd.model.event import Witnesses
 
 REFUSED = Unreachable("connection refused")
 EXPIRED = Unreachable("the certificate has expired")

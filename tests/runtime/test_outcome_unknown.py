@@ -15,7 +15,7 @@ from flowd import (
     Reject,
     Unreachable,
 )
-from flowd.scripts import ENQUEUE, SETTLE, Script
+from flowd.broker.scripts import ENQUEUE, SETTLE, Script
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import pending

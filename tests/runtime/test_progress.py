@@ -9,10 +9,10 @@ import time
 import pytest
 
 from flowd import Context, DeadLetters, Queue
+from flowd.broker.session import Session
+from flowd.embedded import Server
 from flowd.ops import Look, find_job, list_jobs, server_time
 from flowd.ops.jobs import JobView
-from flowd.server import Server
-from flowd.session import Session
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import die_with, steal

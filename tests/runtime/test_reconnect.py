@@ -19,7 +19,7 @@ from flowd import (
     Reject,
     Unreachable,
 )
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import expire, pending

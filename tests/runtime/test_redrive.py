@@ -17,9 +17,9 @@ from flowd import (
     Queue,
     ServerError,
 )
-from flowd.address import Address
-from flowd.connection import Link
-from flowd.stream import Stream
+from flowd.broker.connection import Link
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flowd import DeadLetters, DecodeError, EncodeError, Letter, Queue, Reject
-from flowd.item import Item
+from flowd.model.item import Item
 from flowd.testing import debug_map
 from tests.raw import Raw
 from tests.runtime.faults import events, policy, until

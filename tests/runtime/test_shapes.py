@@ -10,12 +10,12 @@ from typing import Final
 import pytest
 
 from flowd import OutcomeUnknown, Queue, ServerError
-from flowd.address import Address
-from flowd.connection import Link
-from flowd.delivery import Delivery, Entry
+from flowd.broker.commands import Addition, Bury
+from flowd.broker.connection import Link
+from flowd.broker.stream import Stream, registered
+from flowd.broker.url import Address
+from flowd.model.delivery import Delivery, Entry
 from flowd.ops.look import Look, server_time
-from flowd.steps import Addition, Bury
-from flowd.stream import Stream, registered
 from jobs.email import Email
 from tests.runtime.faults import Bench, email, policy, until
 from tests.runtime.proxy import proxy_to

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from flowd import Claimer, Queue
-from flowd.scripts import TEND
+from flowd.broker.scripts import TEND
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import die_with, pending

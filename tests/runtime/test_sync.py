@@ -25,7 +25,7 @@ from flowd import (
     SyncProducer,
     Unreachable,
 )
-from flowd.server import Server
+from flowd.embedded import Server
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.raw import Raw

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flowd import Queue
-from flowd.address import Address
-from flowd.connection import Link
+from flowd.broker.connection import Link
+from flowd.broker.url import Address
 from jobs.email import Email
 from tests.runtime.faults import Bench, until
 from tests.runtime.proxy import proxy_to

@@ -17,9 +17,9 @@ from flowd import (
     SyncProducer,
     Unreachable,
 )
+from flowd.broker.retry import insist
+from flowd.broker.scripts import ENQUEUE
 from flowd.errors import AccessDenied, NotReady, ServerError
-from flowd.insist import insist
-from flowd.scripts import ENQUEUE
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import email, until

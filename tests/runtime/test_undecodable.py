@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from flowd import Context, DeadLetters, Letter, Queue, Reject, ServerError
-from flowd.job import MOST_BYTES
+from flowd.model.job import MOST_BYTES
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.raw import Raw

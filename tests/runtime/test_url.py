@@ -18,8 +18,8 @@ from flowd import (
     Unreachable,
     WrongAddress,
 )
-from flowd.address import Address
-from flowd.server import Server
+from flowd.broker.url import Address
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, events, policy, until

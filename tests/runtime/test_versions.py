@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import pytest
 
 from flowd import Context, DeadLetters, JobSpec, NewerVersion, Queue
-from flowd.keys import Keys
+from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, events, policy, until

@@ -16,7 +16,7 @@ __all__ = ["Opener", "is_running", "look_into", "server_pid", "until"]
 
 _PROGRAM: Final = """
 import sys
-from flowd.server import open_embedded
+from flowd.embedded import open_embedded
 
 url, *statements = sys.argv[1:]
 for statement in statements:

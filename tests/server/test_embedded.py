@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from flowd.embedded import embedded, is_embedded, open_embedded
+from flowd.embedded.lock import FileLock
+from flowd.embedded.probe import listens
 from flowd.errors import FatalError, OptionError, Unreachable
-from flowd.server import embedded, is_embedded, open_embedded
-from flowd.server.lock import FileLock
-from flowd.server.probe import listens
 from tests.server.opener import Opener, is_running, look_into, server_pid, until
 
 linux_only = pytest.mark.skipif(
@@ -323,7 +323,7 @@ def test_a_forked_child_takes_over(url: str, *, kept: bool) -> None:
     """A forked child that asks after its parent's death gets a server that answers."""
     fork = """
 import os
-from flowd.server.probe import listens
+from flowd.embedded.probe import listens
 from tests.server.opener import until
 parents = open_embedded(url)
 if os.fork():

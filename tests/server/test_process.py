@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from flowd.embedded import Server
+from flowd.embedded.probe import listens
 from flowd.errors import FatalError
-from flowd.server import Server
-from flowd.server.probe import listens
 from tests.raw import Raw, RawError
 from tests.server.opener import is_running, until
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flowd.server.lock import FileLock
-from flowd.server.scratch import Scratch
+from flowd.embedded.lock import FileLock
+from flowd.embedded.scratch import Scratch
 
 
 def test_a_lock_has_one_owner(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_makers_and_sweepers_do_not_meet(
 ) -> None:
     """Folders made and swept by many threads at once are all whole and locked."""
     monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
-    monkeypatch.setattr("flowd.server.scratch._LONGEST_PARENT", 1000)
+    monkeypatch.setattr("flowd.embedded.scratch._LONGEST_PARENT", 1000)
     with ThreadPoolExecutor(8) as pool:
         made = [work.result() for work in [pool.submit(Scratch) for _ in range(60)]]
     assert {scratch.path for scratch in made} == set(tmp_path.iterdir())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowd_codegen.catalogue import catalogue
 from flowd_codegen.cli.command import Options, command_parser, ended, read_schema
 from flowd_codegen.cli.document import DocumentOptions, deliver, document_options
+from flowd_codegen.export.catalogue import catalogue
 
 __all__ = ["run"]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from flowd_codegen.cli.settings import FORMATS, Format, Settings, read_settings
-from flowd_codegen.contract import Contract
-from flowd_codegen.diagnostics import Fault, SchemaErrors, github_line, json_line
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.diagnostics.report import Fault, SchemaErrors, github_line, json_line
 from flowd_codegen.extra import ExtraMissing
-from flowd_codegen.parse import parse
-from flowd_codegen.schema import Schema
-from flowd_codegen.source import Sources, read
+from flowd_codegen.model.schema import Schema
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources, read
 from flowd_codegen.write import ForeignFiles
 
 __all__ = [

@@ -17,15 +17,15 @@ from flowd_codegen.cli.command import (
     report,
     told,
 )
-from flowd_codegen.contract import Contract
-from flowd_codegen.diagnostics import Code, Fault, SchemaErrors
-from flowd_codegen.lock import read_lock
-from flowd_codegen.parse import parse
-from flowd_codegen.place import Place, Source
-from flowd_codegen.revision import is_revision, read_revision
-from flowd_codegen.rules import LEVELS, Level
-from flowd_codegen.source import read
-from flowd_codegen.verdict import judge
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.git import is_revision, read_revision
+from flowd_codegen.compat.lock import read_lock
+from flowd_codegen.compat.verdict import judge
+from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
+from flowd_codegen.diagnostics.rules import LEVELS, Level
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import read
 
 __all__ = ["run"]
 

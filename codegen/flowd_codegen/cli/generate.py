@@ -22,10 +22,10 @@ from flowd_codegen.cli.command import (
     report,
 )
 from flowd_codegen.cli.settings import read_settings
-from flowd_codegen.diagnostics import SchemaErrors
-from flowd_codegen.layout import layouter
-from flowd_codegen.migrations import migration_faults
-from flowd_codegen.render import render, render_migrations
+from flowd_codegen.compat.migrations import migration_faults
+from flowd_codegen.diagnostics.report import SchemaErrors
+from flowd_codegen.python.layout import layouter
+from flowd_codegen.python.render import render, render_migrations
 from flowd_codegen.write import ForeignFiles, compare, hidden
 
 __all__ = ["run"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from flowd_codegen.cli.command import ended, path, plain_parser
-from flowd_codegen.json_schema import json_schema_text
-from flowd_codegen.starter import NEXT, STARTER
+from flowd_codegen.export.json_schema import json_schema_text
+from flowd_codegen.scaffold import NEXT, STARTER
 
 __all__ = ["run"]
 

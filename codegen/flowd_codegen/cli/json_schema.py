@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flowd_codegen.cli.command import ended, plain_parser
 from flowd_codegen.cli.document import DocumentOptions, deliver, document_options
-from flowd_codegen.json_schema import json_schema_text
+from flowd_codegen.export.json_schema import json_schema_text
 
 __all__ = ["run"]
 

@@ -22,9 +22,9 @@ from flowd_codegen.cli.command import (
     told,
 )
 from flowd_codegen.cli.counter import counter
-from flowd_codegen.diagnostics import visible
-from flowd_codegen.importing import NotImportable, imported
+from flowd_codegen.diagnostics.report import visible
 from flowd_codegen.live import Row, findings, jobs, rows, try_all
+from flowd_codegen.python.importing import NotImportable, imported
 
 __all__ = ["run"]
 

@@ -17,7 +17,7 @@ from flowd_codegen.cli.command import (
     read_schema,
 )
 from flowd_codegen.cli.settings import read_settings
-from flowd_codegen.lock import LOCK_MARK, lock_text
+from flowd_codegen.compat.lock import LOCK_MARK, lock_text
 from flowd_codegen.write import compare_document, write
 
 __all__ = ["run"]

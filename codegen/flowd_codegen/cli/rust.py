@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from flowd_codegen.cli.command import Options, command_parser, ended, read_schema
 from flowd_codegen.cli.document import DocumentOptions, deliver, document_options
-from flowd_codegen.rust import rust
-from flowd_codegen.source import read
+from flowd_codegen.export.rust import rust
+from flowd_codegen.parse.source import read
 
 __all__ = ["run"]
 

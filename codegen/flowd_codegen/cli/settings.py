@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from flowd_codegen.diagnostics import Code, Report, SchemaErrors, quoted
-from flowd_codegen.lock import LOCK
-from flowd_codegen.place import Source
-from flowd_codegen.source import load
-from flowd_codegen.suggest import nearest
-from flowd_codegen.table import Table
+from flowd_codegen.compat.lock import LOCK
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.diagnostics.report import Code, Report, SchemaErrors, quoted
+from flowd_codegen.diagnostics.suggest import nearest
+from flowd_codegen.parse.source import load
+from flowd_codegen.parse.table import Table
 
 __all__ = ["FORMATS", "Format", "Settings", "read_settings"]
 

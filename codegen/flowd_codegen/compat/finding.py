@@ -1,0 +1,79 @@
+"""What `diff` has found: a change, what it breaks, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.report import Fault, Severity
+from flowd_codegen.diagnostics.rules import LEVELS, RECIPES, Aspect, Level, Rule
+from flowd_codegen.model.schema import Enum, Job, Record
+
+__all__ = ["Finding"]
+
+_VICTIMS: Final[dict[Aspect, str]] = {
+    "messages": "queued messages",
+    "workers": "old workers",
+    "queue": "the queue",
+    "source": "your code",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One change, at the one place where it was made.
+
+    Attributes:
+        rule: which one.
+        owner: the new job, record or enum it is in; None when that is gone.
+        place: where in the new schema.
+        message: what was changed, one line.
+        breaks: what it breaks, each with how that looks when it runs: the text of the
+            error, or what happens silently.
+        mild: what it is where it breaks nothing.
+        label: beside the caret.
+        was: the old place.
+        jobs: the jobs whose messages it concerns.
+    """
+
+    rule: Rule
+    owner: Job | Record | Enum | None
+    place: Place
+    message: str
+    breaks: Mapping[Aspect, str] = field(default_factory=dict[Aspect, str])
+    mild: Literal["warning", "note"] | None = None
+    label: str = ""
+    was: Place | None = None
+    jobs: tuple[str, ...] = ()
+
+    def severity(self, level: Level) -> Severity | None:
+        """How bad it is at a level; None when that level does not look at it."""
+        if self.breaks.keys() & LEVELS[level]:
+            return "breaking"
+        if self.mild == "warning" and level == "strict":
+            return "breaking"
+        return self.mild
+
+    @property
+    def more(self) -> dict[str, object]:
+        """What JSON says of it beside the fault."""
+        return {"breaks": dict(self.breaks), "jobs": self.jobs}
+
+    def fault(self, severity: Severity) -> Fault:
+        """What is printed."""
+        users = [job for job in self.jobs if not self.owner or job != self.owner.name]
+        message = f"{self.message} (in {', '.join(users)})" if users else self.message
+        notes = [f"{_VICTIMS[aspect]}: {text}" for aspect, text in self.breaks.items()]
+        if severity != "note":
+            notes.append(f"do: {RECIPES[self.rule].fix}")
+        return Fault(
+            self.rule,
+            self.place,
+            message,
+            self.label,
+            tuple(notes),
+            also=(self.was, "it was here") if self.was else None,
+            severity=severity,
+        )

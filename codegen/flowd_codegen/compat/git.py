@@ -1,0 +1,152 @@
+"""Schemas of another revision, read out of git without a checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Final, NoReturn
+
+from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
+from flowd_codegen.parse.source import Sources, read
+
+__all__ = ["is_revision", "read_revision"]
+
+_SPELLING: Final = "write it like `.git#ref=main` or `.git#ref=v1.2,subdir=schemas`"
+_FILES: Final = ("100644", "100755")
+_REPOSITORY: Final = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
+    *("GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_SHALLOW_FILE"),
+    *("GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE"),
+)
+"""What git tells its hooks, and programs below them, of a repository that is not meant."""
+
+_NONE: Final = (b"not a git repository", b"cannot change to")
+"""How git says that there is none."""
+
+
+def is_revision(text: str) -> bool:
+    """Whether an argument means a revision: `.git#…`, perhaps of another folder."""
+    repository, sign, _ = text.partition("#")
+    return bool(sign) and PurePosixPath(repository).name == ".git"
+
+
+def read_revision(text: str, source: Path) -> tuple[str, Sources]:
+    """Read the schemas of a revision; returns its name, `main@1a2b3c4`, and them.
+
+    Args:
+        text: `.git#ref=REF[,subdir=DIR]`, where DIR is seen from the top of the
+            repository; without it, it is where `source` is.
+        source: the schemas of today.
+
+    Raises:
+        SchemaErrors: git knows no such revision, or it has no schemas.
+        OSError: git cannot be run.
+    """
+    repository, _, words = text.partition("#")
+    git = _Git(text, Path(repository).parent)
+    options: dict[str, str] = {}
+    for word in words.split(","):
+        option, _, value = word.partition("=")
+        options[option] = value
+    ref = options.pop("ref", "")
+    subdir = options.pop("subdir", "")
+    if options or not ref:
+        git.fail("this names no revision", _SPELLING)
+    subdir = PurePosixPath(subdir or git.inside(source)).as_posix()
+    commit = git.commit(ref)
+    with TemporaryDirectory() as folder:
+        for path, content in git.files(commit, subdir):
+            file = Path(folder, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        # `git show main:schemas/crawl.toml` shows the file that a finding names.
+        sources = read(Path(folder, subdir), called=f"{ref}:{subdir}")
+    name = ref if commit.startswith(ref) else f"{ref}@{commit[:7]}"
+    return name, sources
+
+
+@dataclass(frozen=True, slots=True)
+class _Git:
+    """A repository.
+
+    Attributes:
+        text: what the person wrote, for errors.
+        folder: somewhere in it.
+    """
+
+    text: str
+    folder: Path
+
+    def fail(self, message: str, advice: str, *notes: str) -> NoReturn:
+        place = Place(Source("", self.text))
+        raise SchemaErrors([Fault(Code.REVISION, place, message, advice, notes)])
+
+    def inside(self, source: Path) -> str:
+        """Where the schemas are in the repository."""
+        top = self._asked("rev-parse", "--show-toplevel")
+        try:
+            folder = Path(os.fsdecode(top.rstrip(b"\n"))).resolve()
+            return source.resolve().relative_to(folder).as_posix()
+        except ValueError:
+            advice = "say where they were: `,subdir=…`"
+            self.fail(f"{source} is not in that repository", advice)
+
+    def commit(self, ref: str) -> str:
+        """The full id of the commit that a branch, tag or id means."""
+        self._asked("rev-parse", "--git-dir")
+        wanted = f"{ref}^{{commit}}"
+        found = self._run("rev-parse", "--verify", "--end-of-options", wanted)
+        if found is None:
+            advice = "fetch it first; a clone made by CI may have one branch only"
+            self.fail(f"git knows no revision `{ref}`", advice)
+        return found.decode().strip()
+
+    def files(self, commit: str, subdir: str) -> Iterator[tuple[str, bytes]]:
+        """Each regular file below a folder, or one file, with its path from the top."""
+        below = () if subdir == "." else (subdir,)
+        listed = self._run("ls-tree", "-rz", "--full-tree", commit, "--", *below)
+        entries = [entry.split(b"\t", 1) for entry in (listed or b"").split(b"\0")[:-1]]
+        for about, raw in entries:
+            mode, _, blob = about.decode().split()
+            path = os.fsdecode(raw)
+            if (
+                mode in _FILES
+                and path.endswith(".toml")
+                and ".." not in path.split("/")
+            ):
+                yield path, self._run("cat-file", "blob", blob) or b""
+
+    def _asked(self, *arguments: str) -> bytes:
+        """What git says of the repository; it may be there and not be opened."""
+        done = self._ended(arguments)
+        if done.returncode != 0:
+            if any(word in done.stderr for word in _NONE):
+                self.fail("there is no git repository here", _SPELLING)
+            words = done.stderr.decode(errors="replace").strip()
+            message = "git does not open this repository"
+            self.fail(message, "", f"git says:\n{words}")
+        return done.stdout
+
+    def _run(self, *arguments: str) -> bytes | None:
+        """What git prints; None when it refuses."""
+        done = self._ended(arguments)
+        return done.stdout if done.returncode == 0 else None
+
+    def _ended(self, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[bytes]:
+        # What git refuses is told by its words, which are not to be translated.
+        kept = {k: v for k, v in os.environ.items() if k not in _REPOSITORY}
+        try:
+            return subprocess.run(
+                ["git", "-C", self.folder, *arguments],  # noqa: S607 - as in a shell
+                capture_output=True,
+                check=False,
+                env={**kept, "LC_ALL": "C", "LANGUAGE": ""},
+            )
+        except FileNotFoundError:
+            self.fail("git is not installed", "compare with a folder or a lock")

@@ -1,0 +1,214 @@
+"""A job or record before and after, and the two ways between them.
+
+One way leads from what old programs have written to new ones, the other from what new
+programs write to old ones, which run until the deploy is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal, TypeAlias
+
+from flowd import wire
+from flowd.errors import DecodeError
+from flowd.wire import CodecError
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.finding import Finding
+from flowd_codegen.compat.readability import MISREAD, UNKNOWN, Direction
+from flowd_codegen.diagnostics.rules import Aspect, Rule
+from flowd_codegen.model.schema import Field, Job, Optional, Record, base
+
+__all__ = ["Breaks", "Owners", "Way", "is_optional"]
+
+Breaks: TypeAlias = dict[Aspect, str]
+"""What a change breaks, each with how that looks."""
+
+_MISSING: Final = "required field is missing"
+_MISSING_KEY: Final = "required key is missing"
+
+
+def is_optional(field: Field) -> bool:
+    """Whether the field may be None."""
+    return isinstance(field.type, Optional)
+
+
+@dataclass(frozen=True)
+class Way:
+    """Who writes, who reads, and how it looks where that fails.
+
+    Attributes:
+        aspect: what breaks then.
+        writer: a job or record.
+        reader: the same of the other schema.
+        values: compares types.
+    """
+
+    aspect: Literal["messages", "workers"]
+    writer: Job | Record
+    reader: Job | Record
+    values: Direction
+
+    def finds(self, written: Field, read: Field) -> bool:
+        """Whether a field is looked for under the key that it was written under."""
+        return written.key in (read.key, *read.aliases)
+
+    def missing(self, read: Field) -> Breaks:
+        """What becomes of a field that is not there; nothing breaks with a default."""
+        if is_optional(read) or read.default is not None:
+            return {}
+        if any(map(self._is_there, self._met(read))):
+            # What is there is another field's value.
+            return {}
+        reason = _MISSING_KEY if self.values.in_json else _MISSING
+        return self._broken(read.key, CodecError(reason))
+
+    def none(self, written: Field, read: Field) -> Breaks:
+        """What becomes of None: it is absent in an entry, and null inside JSON."""
+        if not (is_optional(written) and self.finds(written, read)):
+            return {}
+        if is_optional(read):
+            return {}
+        if not self.values.in_json:
+            return self.missing(read)
+        return self._broken(written.key, self.values.null(read))
+
+    def empty(self, written: Field, read: Field) -> Breaks:
+        """What becomes of a mapper's empty text: only an optional field is None then."""
+        mapper = read.mapper
+        if is_optional(written) or not (
+            is_optional(read) and self.finds(written, read)
+        ):
+            return {}
+        # Of two different mappers nobody knows what they read.
+        if mapper and mapper.deserialize and mapper == written.mapper:
+            return {self.aspect: MISREAD}
+        return {}
+
+    def value(self, written: Field, read: Field) -> Breaks:
+        """What becomes of the values, None aside."""
+        if not self.finds(written, read):
+            return {}
+        return self._broken(written.key, self.values.refusal(written, read))
+
+    def strangers(self, read: Field, own: Field | None) -> Iterator[Field]:
+        """Other fields of the writer that may be read as this one."""
+        for field in self._met(read):
+            if field is not own:
+                yield field
+
+    def taken(self, written: Field, read: Field) -> Breaks:
+        """What becomes of a value that is read as another field."""
+        refusal = self.values.refusal(written, read)
+        if refusal is None or base(written.type) == base(read.type):
+            return {self.aspect: MISREAD}
+        return self._broken(written.key, refusal)
+
+    def _met(self, read: Field) -> Iterator[Field]:
+        """The fields of the writer that may be read as this one, the first first."""
+        written = {field.key: field for field in self.writer.fields}
+        for key in (read.key, *read.aliases):
+            if field := written.get(key):
+                yield field
+                if self._is_there(field):
+                    # No later key is looked at.
+                    return
+
+    def _is_there(self, field: Field) -> bool:
+        return self.values.in_json or not is_optional(field)
+
+    def _broken(self, key: str, refusal: CodecError | None) -> Breaks:
+        if refusal is None:
+            return {}
+        if refusal.reason in (MISREAD, UNKNOWN):
+            return {self.aspect: refusal.reason}
+        if self.values.in_json:
+            return {self.aspect: str(wire.inside(f".{key}", refusal))}
+        return {self.aspect: str(DecodeError(self.reader.name, key, str(refusal)))}
+
+
+@dataclass(frozen=True)
+class Owners:
+    """A job or record in two schemas.
+
+    Attributes:
+        before: the old schema.
+        after: the new one.
+        old: a job or record of `before`.
+        new: the same of `after`, perhaps under another name.
+    """
+
+    before: Contract
+    after: Contract
+    old: Job | Record
+    new: Job | Record
+
+    @cached_property
+    def forward(self) -> Way:
+        """What is queued, to new workers."""
+        enums = self.before.enums, self.after.enums
+        return Way("messages", self.old, self.new, Direction(*enums, self._in_json))
+
+    @cached_property
+    def back(self) -> Way:
+        """What new programs write, to old workers."""
+        enums = self.after.enums, self.before.enums
+        return Way("workers", self.new, self.old, Direction(*enums, self._in_json))
+
+    @property
+    def _in_json(self) -> bool:
+        return isinstance(self.new, Record)
+
+    def finding(
+        self,
+        rule: Rule,
+        field: Field,
+        what: str,
+        *options: str,
+        breaks: Breaks | None = None,
+        mild: Literal["warning", "note"] | None = None,
+        label: str = "",
+    ) -> Finding:
+        """A finding at a new field, or at the option of it that was changed.
+
+        Args:
+            rule: which.
+            field: the new one.
+            what: what was changed; the field's name goes before it.
+            *options: where the caret stands if the field has one of them.
+            breaks: what it breaks.
+            mild: what it is where it breaks nothing.
+            label: beside the caret.
+        """
+        return Finding(
+            rule=rule,
+            owner=self.new,
+            place=self.after.option(self.new, field.name, *options),
+            message=f"{self.new.name}.{field.name} {what}",
+            breaks=breaks or {},
+            mild=mild,
+            label=label,
+        )
+
+    def gone(
+        self,
+        rule: Rule,
+        field: Field,
+        *,
+        breaks: Breaks,
+        mild: Literal["warning"] | None,
+        label: str,
+    ) -> Finding:
+        """A finding about an old field that is not there any more."""
+        place = self.before.place(self.old, "fields", field.name)
+        return Finding(
+            rule=rule,
+            owner=self.new,
+            place=self.after.at(self.new, "fields"),
+            message=f"{self.new.name}.{field.name} is gone",
+            breaks=breaks,
+            mild=mild,
+            label=label,
+            was=place and place.key(),
+        )

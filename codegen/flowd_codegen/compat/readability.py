@@ -1,0 +1,281 @@
+"""What one schema writes and another does not read, and with which words it refuses.
+
+The words are not guessed: a value that can be written is given to the codec that would
+read it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from typing import Final, Self, TypeAlias
+
+from flowd import wire
+from flowd.wire import CodecError
+from flowd_codegen.compat.same_text import json_of, texts_of
+from flowd_codegen.model.limits import Limits
+from flowd_codegen.model.scalars import ENCODINGS, SCALARS
+from flowd_codegen.model.schema import (
+    DictOf,
+    Enum,
+    EnumRef,
+    Field,
+    ListOf,
+    OneOf,
+    Optional,
+    RecordRef,
+    Scalar,
+    Type,
+    UnionOf,
+    base,
+)
+
+__all__ = ["MISREAD", "UNKNOWN", "Direction", "choice_refusal", "choices_of"]
+
+MISREAD: Final = "read as another value, and no error says so"
+"""What happens where the reader takes the writer's text for its own."""
+
+UNKNOWN: Final = "refused or misread, as the mappers will have it"
+"""What happens where the user's own functions decide."""
+
+_Choices: TypeAlias = tuple[str, ...] | tuple[int, ...]
+_Codec: TypeAlias = tuple[Callable[[bytes], object], Callable[[wire.Json], object]]
+
+_SAMPLES: Final[dict[str, wire.Json]] = {
+    "str": "text",
+    "bytes": "/w==",
+    "bool": True,
+    "float": 0.5,
+    "decimal": "1.50",
+    "uuid": "2f1c4d5e-0000-4000-8000-000000000000",
+    "datetime": "2026-01-31T12:00:00+00:00",
+    "date": "2026-01-31",
+    "duration": 1500,
+    "json": {"a": [None]},
+    "hex": "ff",
+    "raw": "\x7f",
+    "unix_ms": 1500,
+}
+
+
+class _AnyRecord:
+    """A member of a union that reads every object: only its tag is looked at."""
+
+    def to_json(self) -> dict[str, wire.Json]:
+        """Nothing is ever written."""
+        return {}
+
+    @classmethod
+    def from_json(cls, value: wire.Json) -> Self:
+        """Read every object."""
+        wire.items_of(value)
+        return cls()
+
+
+_JSON: Final = Scalar("json")
+_LIST: Final = wire.list_of(wire.JSON)
+_OBJECT: Final = wire.dict_of(wire.JSON)
+
+
+def choices_of(kind: Type, enums: Mapping[str, Enum]) -> _Choices | None:
+    """The values of an enum or `one_of`; None for a type without a list of them."""
+    match kind:
+        case OneOf(values):
+            return values
+        case EnumRef(name):
+            return tuple(text for _, text in enums[name].members)
+        case _:
+            return None
+
+
+def choice_refusal(old: _Choices, new: _Choices) -> CodecError | None:
+    """Why one of the old values is not read any more."""
+    return Direction({}, {}, in_json=False).types(OneOf(old), OneOf(new))
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """One schema writes, another reads.
+
+    Records that both sides hold in the same place, and enums of one name, are taken to
+    agree: each such pair is compared once, for itself.
+
+    Attributes:
+        writer: the enums of the one that writes, by name.
+        reader: the enums of the one that reads.
+        in_json: the fields are members of a JSON object.
+    """
+
+    writer: Mapping[str, Enum]
+    reader: Mapping[str, Enum]
+    in_json: bool
+
+    def refusal(self, old: Field, new: Field) -> CodecError | None:
+        """Why `new` does not read some value that `old` writes; None when it reads all.
+
+        None, the value, is another matter.
+        """
+        kind, other = base(old.type), base(new.type)
+        have, want = Limits.of(kind, old), Limits.of(other, new)
+        if old.mapper != new.mapper or (new.mapper and kind != other):
+            return CodecError(UNKNOWN)
+        if new.mapper:
+            return want.refusal(have)
+        return self._refusal(kind, other, have, want, in_json=self.in_json)
+
+    def types(self, old: Type, new: Type) -> CodecError | None:
+        """The same for types that no field adds limits to."""
+        have, want = Limits.of(old), Limits.of(new)
+        return self._refusal(old, new, have, want, in_json=self.in_json)
+
+    def null(self, field: Field) -> CodecError | None:
+        """Why a field inside JSON does not read null."""
+        mapped = field.mapper and field.mapper.deserialize
+        return self._null(Scalar("str") if mapped else field.type)
+
+    def _null(self, kind: Type) -> CodecError | None:
+        if isinstance(kind, Optional):
+            return None
+        return self._read(kind, None, Limits.of(kind), in_json=True)
+
+    def _refusal(
+        self, old: Type, new: Type, have: Limits, want: Limits, *, in_json: bool
+    ) -> CodecError | None:
+        match old, new:
+            case (ListOf(inner), ListOf(other)) | (DictOf(inner), DictOf(other)):
+                refused = self._item(inner, other)
+                return wire.inside("[0]", refused) if refused else want.refusal(have)
+            case (RecordRef(), RecordRef()):
+                return None
+            case (EnumRef(name), EnumRef(same)) if name == same:
+                return None
+            case (UnionOf(_, tag), UnionOf(members)):
+                for said, _ in old.members:
+                    if tag != new.tag or said not in dict(members):
+                        return self._read(new, {tag: said}, want, in_json=in_json)
+                return None
+            case _:
+                pass
+        strays = self._strays(old, new, have, want, in_json=in_json)
+        if strays is None:
+            own = choices_of(old, self.writer)
+            sample = own[0] if own else _sample(old, new, have)
+            return self._read(new, sample, want, in_json=in_json) or CodecError(MISREAD)
+        if strays and isinstance(new, EnumRef) and self.reader[new.name].unknown:
+            return CodecError(MISREAD)
+        for stray in strays:
+            if refused := self._read(new, stray, want, in_json=in_json):
+                return refused
+        if old == new:
+            return want.refusal(have)
+        undecided = new == Scalar("str") and not choices_of(old, self.writer)
+        # Some texts that were tried match it, and no more is known.
+        return (
+            CodecError(f"does not match {want.pattern}")
+            if undecided and want.pattern
+            else None
+        )
+
+    def _item(self, old: Type, new: Type) -> CodecError | None:
+        if isinstance(old, Optional) and (refused := self._null(new)):
+            return refused
+        inside = replace(self, in_json=True)
+        return inside.types(base(old), base(new))
+
+    def _strays(
+        self, old: Type, new: Type, have: Limits, want: Limits, *, in_json: bool
+    ) -> Sequence[wire.Json] | None:
+        """Values to try, when all others are read; None when that is not known."""
+        own = choices_of(old, self.writer)
+        choices = choices_of(new, self.reader)
+        if choices is not None:
+            return _not_among(choices, old, own, have)
+        if new == Scalar("str") and own and isinstance(own[0], str):
+            return own
+        if want.reads(have, in_json=in_json):
+            return want.strays(have)
+        if new == Scalar("str") and old != new:
+            return texts_of(old, have, in_json=in_json)
+        if _is_open(new, want) and old != new and (new == _JSON or _is_object(old)):
+            return json_of(old, have, in_json=in_json)
+        same = have.encoding == want.encoding or old == Scalar("bool")
+        return [] if old == new and same else None
+
+    def _read(
+        self, kind: Type, value: wire.Json, want: Limits, *, in_json: bool
+    ) -> CodecError | None:
+        """Why a type does not read a value inside JSON, or its text as a field."""
+        read, load = self._codec(kind, want)
+        text = value if isinstance(value, str) else json.dumps(value)
+        try:
+            want.check(load(value) if in_json else read(text.encode()))
+        except CodecError as error:
+            return error
+        return None
+
+    def _codec(self, kind: Type, want: Limits) -> _Codec:
+        """What reads a field of the type, and what reads it inside JSON."""
+        choices = choices_of(kind, self.reader)
+        if choices is not None:
+            texts = {str(one).encode(): one for one in choices}
+            return partial(wire.decode_one_of, choices=texts), wire.one_of(texts).load
+        match kind:
+            case Scalar(name) if name != "json":
+                row = ENCODINGS[want.encoding] if want.encoding else SCALARS[name]
+                return row.read, row.load
+            case UnionOf(members, tag):
+                known = dict.fromkeys((said for said, _ in members), _AnyRecord)
+                shape = wire.union_of(tag, known)
+                return partial(wire.decode_json, shape=shape), shape.load
+            case ListOf():
+                return partial(wire.decode_json, shape=_LIST), _LIST.load
+            case DictOf() | RecordRef():
+                return partial(wire.decode_json, shape=_OBJECT), _OBJECT.load
+            case _:
+                return partial(wire.decode_json, shape=wire.JSON), wire.JSON.load
+
+
+def _not_among(
+    choices: _Choices, old: Type, own: _Choices | None, have: Limits
+) -> Sequence[wire.Json] | None:
+    """Values of a type that are not among `choices`; None when it is of another kind."""
+    if own is not None and isinstance(own[0], type(choices[0])):
+        return [one for one in own if one not in choices]
+    if have.number == "int" and isinstance(choices[0], int):
+        if have.high < have.low + len(choices):
+            inside = range(int(have.low), int(have.high) + 1)
+            return [one for one in inside if one not in choices]
+        start = have.low if have.low > -math.inf else have.high - len(choices)
+        if start == math.inf:
+            start = 0
+        return [next(n for n in count(int(start)) if n not in choices)]
+    if old == Scalar("str") and isinstance(choices[0], str):
+        return ["x" * (max(map(len, map(str, choices))) + 1)]
+    return None
+
+
+def _is_object(kind: Type) -> bool:
+    return isinstance(kind, DictOf | RecordRef | UnionOf)
+
+
+def _is_open(kind: Type, want: Limits) -> bool:
+    """Whether a type reads any JSON, or any object."""
+    sized = want.min_len > 0 or want.max_len < math.inf
+    return kind == _JSON or (kind == DictOf(_JSON) and not sized)
+
+
+def _sample(kind: Type, other: Type, have: Limits) -> wire.Json:
+    """Some value of a type, as JSON has it; of `json` one that `other` may refuse."""
+    match kind:
+        case Scalar("json") if _is_object(other):
+            return []
+        case Scalar(name):
+            return _SAMPLES.get(have.encoding or name, _SAMPLES.get(name, 7))
+        case ListOf():
+            return []
+        case _:
+            return {}

@@ -1,0 +1,58 @@
+"""Types that read what another one writes as it is: its text, or its JSON.
+
+A `str` reads the text of a date and a `json` the list that was one. Not so where the text
+alone does not say what it means: milliseconds, and bytes in one of their encodings.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from flowd import wire
+from flowd_codegen.model.limits import Limits
+from flowd_codegen.model.schema import DictOf, ListOf, RecordRef, Scalar, Type, UnionOf
+
+__all__ = ["json_of", "texts_of"]
+
+_TEXTS: Final[dict[str, tuple[str, ...]]] = {
+    "uuid": ("2f1c4d5e-0000-4000-8000-000000000000",),
+    "date": ("2026-01-31",),
+    "datetime": ("2026-01-31T12:00:00+00:00", "2026-01-31T12:00:00.000001-12:00"),
+    "bool": ("true", "false"),
+}
+_LONG: Final = 400
+_OPAQUE: Final = ("bytes", "duration")
+
+
+def texts_of(kind: Type, have: Limits, *, in_json: bool) -> list[wire.Json] | None:
+    """The texts of a scalar that a `str` reads, the shortest and longest; else None."""
+    if not isinstance(kind, Scalar) or have.encoding:
+        return None
+    if kind.name in _TEXTS and not (in_json and kind.name == "bool"):
+        return [*_TEXTS[kind.name]]
+    if not have.number or (in_json and have.number != "decimal"):
+        # Inside JSON they are no strings.
+        return None
+    if have.number == "int" and -math.inf < have.low and have.high < math.inf:
+        ends = int(have.low), int(have.high)
+        return [*map(str, ends), *(["0"] if ends[0] <= 0 <= ends[1] else [])]
+    number = max(0.0, have.low) if have.low > -math.inf else min(0.0, have.high)
+    # Without both bounds, or behind a point, digits have no end.
+    more = "0" * _LONG if have.number == "int" else "." + "0" * _LONG
+    return [f"{number:.0f}", f"{number:.0f}{more}"]
+
+
+def json_of(kind: Type, have: Limits, *, in_json: bool) -> list[wire.Json] | None:
+    """What a `json` may refuse of a type whose JSON it reads as it is; else None."""
+    match kind:
+        case ListOf() | DictOf() | RecordRef() | UnionOf():
+            return []
+        case Scalar(name) if in_json:
+            return [] if name not in _OPAQUE and not have.encoding else None
+        case Scalar("bool"):
+            return [] if not have.encoding else None
+        case Scalar() if have.number == "int":
+            return []
+        case _:
+            return None

@@ -1,0 +1,172 @@
+"""Compares what a field holds with what it held: type, choices, limits, codec."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
+
+from flowd_codegen.compat.finding import Finding
+from flowd_codegen.compat.pair import Breaks, Owners
+from flowd_codegen.compat.readability import choices_of
+from flowd_codegen.diagnostics.rules import Rule
+from flowd_codegen.model.canonical import field_form
+from flowd_codegen.model.limits import Limits
+from flowd_codegen.model.scalars import SCALARS
+from flowd_codegen.model.schema import (
+    DictOf,
+    Field,
+    ListOf,
+    OneOf,
+    Optional,
+    Scalar,
+    Type,
+    UnionOf,
+    base,
+)
+
+__all__ = ["choice_verdicts", "type_findings"]
+
+_Verdict: TypeAlias = tuple[Rule, str, Breaks]
+
+_VALUES: Final = (
+    *("type", "tag", "one_of", "mapper", "encoding"),
+    *("min", "max", "min_len", "max_len", "pattern"),
+)
+"""The options that say what a field holds."""
+
+
+def type_findings(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
+    """What was changed in what the field holds, None aside."""
+    was, now = field_form(old), field_form(new)
+    changed = [name for name in _VALUES if was.get(name) != now.get(name)]
+    label = ", ".join(
+        (
+            f"`{name}` was {json.dumps(was[name], ensure_ascii=False)}"
+            if name in was
+            else f"`{name}` is new"
+        )
+        for name in changed
+    )
+    for rule, what, breaks in _verdicts(owners, old, new):
+        yield owners.finding(
+            rule,
+            new,
+            what,
+            *changed,
+            breaks=breaks,
+            # Only a bool has two texts that are read alike.
+            mild=None if breaks else "warning",
+            label=label,
+        )
+
+
+def _verdicts(owners: Owners, old: Field, new: Field) -> Iterator[_Verdict]:
+    messages = owners.forward.value(old, new)
+    workers = owners.back.value(new, old)
+    kind, other = base(old.type), base(new.type)
+    choices = choices_of(kind, owners.before.enums)
+    others = choices_of(other, owners.after.enums)
+    encodings = Limits.of(kind, old).encoding, Limits.of(other, new).encoding
+    unions = _unions(kind, other)
+    retagged = unions is not None and unions[0].tag != unions[1].tag
+    if (
+        old.mapper != new.mapper
+        or retagged
+        or (kind == other and encodings[0] != encodings[1])
+    ):
+        yield Rule.FIELD_CODEC_CHANGED, "has another text", messages | workers
+    elif choices and others and type(choices[0]) is type(others[0]):
+        # An enum is compared with itself once, wherever it is used.
+        if kind != other or isinstance(kind, OneOf):
+            yield from choice_verdicts(choices, others, messages, workers)
+    elif unions:
+        yield from _union_verdicts(*unions, messages, workers)
+    elif kind != other and messages and workers:
+        yield Rule.FIELD_TYPE_CHANGED, "has another type", messages | workers
+    else:
+        if messages:
+            yield Rule.FIELD_NARROWED, "takes less than before", messages
+        if workers:
+            yield Rule.FIELD_TYPE_WIDENED, "takes more than before", workers
+    if not (messages or workers) and _python(kind) != _python(other):
+        yield (
+            Rule.SOURCE_RETYPED,
+            "has another Python type",
+            {"source": f"it was `{_python(kind)}` and is `{_python(other)}`"},
+        )
+
+
+def _unions(old: Type, new: Type) -> tuple[UnionOf, UnionOf] | None:
+    """The unions at the same place of two types."""
+    match old, new:
+        case UnionOf(), UnionOf():
+            return old, new
+        case Optional(inner), _:
+            return _unions(inner, new)
+        case _, Optional(inner):
+            return _unions(old, inner)
+        case (ListOf(inner), ListOf(other)) | (DictOf(inner), DictOf(other)):
+            return _unions(inner, other)
+        case _:
+            return None
+
+
+def _union_verdicts(
+    old: UnionOf, new: UnionOf, messages: Breaks, workers: Breaks
+) -> Iterator[_Verdict]:
+    was, now = [tag for tag, _ in old.members], [tag for tag, _ in new.members]
+    if added := [tag for tag in now if tag not in was]:
+        what = f"may be {_listed(added)} now"
+        yield Rule.UNION_MEMBER_ADDED, what, workers
+    elif workers:
+        yield Rule.FIELD_TYPE_WIDENED, "takes more than before", workers
+    if removed := [tag for tag in was if tag not in now]:
+        what = f"may not be {_listed(removed)} any more"
+        yield Rule.UNION_MEMBER_REMOVED, what, messages
+    elif messages:
+        yield Rule.FIELD_NARROWED, "takes less than before", messages
+
+
+def choice_verdicts(
+    old: Sequence[str | int],
+    new: Sequence[str | int],
+    messages: Breaks,
+    workers: Breaks,
+) -> Iterator[tuple[Rule, str, Breaks]]:
+    """What was added to an enum or `one_of`, and what was removed.
+
+    Args:
+        old: the values it had.
+        new: those it has.
+        messages: how a value looks that is not read any more.
+        workers: how a new value looks to old workers.
+    """
+    if added := [one for one in new if one not in old]:
+        yield Rule.ENUM_VALUE_ADDED, f"takes {_listed(added)} now", workers
+    if removed := [one for one in old if one not in new]:
+        what = f"does not take {_listed(removed)} any more"
+        yield Rule.ENUM_VALUE_REMOVED, what, messages
+
+
+def _listed(values: Sequence[str | int]) -> str:
+    return ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
+
+
+def _python(kind: Type) -> str:
+    """The annotation of a type, near enough to tell two apart."""
+    match kind:
+        case Scalar(name) if name in SCALARS:
+            return SCALARS[name].annotation
+        case ListOf(item):
+            return f"list[{_python(item)}]"
+        case DictOf(value):
+            return f"dict[str, {_python(value)}]"
+        case Optional(item):
+            return f"{_python(item)} | None"
+        case UnionOf(members):
+            return " | ".join(sorted(name for _, name in members))
+        case OneOf(values):
+            return f"Literal[{', '.join(map(repr, sorted(map(str, values))))}]"
+        case _:
+            return kind.name

@@ -1,0 +1,122 @@
+"""Which versions of a job meet: who reads the messages of each, and who hands them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from flowd.errors import DecodeError
+from flowd.model.job import FORMAT, JobSpec
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.finding import Finding
+from flowd_codegen.diagnostics.rules import Aspect, Rule
+from flowd_codegen.model.schema import Job
+
+__all__ = ["Passage", "dropped_versions", "limited", "passages"]
+
+_ALWAYS: Final = frozenset[Aspect](["source", "queue"])
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Two classes of a job to compare, and what of that counts.
+
+    Attributes:
+        old: the job that runs, or an older version that it still reads.
+        new: the job to be deployed, or what reads messages of `old` there.
+        aspects: what a difference of the two may break.
+    """
+
+    old: Job
+    new: Job
+    aspects: frozenset[Aspect]
+
+    def judged(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """The findings as far as they count."""
+        for finding in findings:
+            kept = limited(finding, self.aspects)
+            if not self.aspects & _ALWAYS:
+                # Nobody writes such messages any more, or imports the class from there.
+                if kept.breaks:
+                    label = f"version {self.old.version or 1} was different"
+                    yield replace(kept, label=label)
+            elif finding.rule is Rule.FIELD_SECRET_REMOVED:
+                # No version of a job is shown in another way.
+                yield finding
+            elif kept.mild and not (kept.mild == "warning" and self.reads_as_it_is):
+                yield replace(
+                    kept, mild="note", label=f"new in version {self.new.version}"
+                )
+            else:
+                yield kept
+
+    @property
+    def reads_as_it_is(self) -> bool:
+        """Whether `new` reads messages of `old`, and no other class stands between."""
+        return "messages" in self.aspects
+
+
+def passages(old: Job, new: Job) -> Iterator[Passage]:
+    """What of two schemas is to be compared for one job.
+
+    A worker hands back what is newer than it knows, so a version that is raised breaks
+    no old worker. Messages of an older version are for the class that is declared for it.
+    """
+    raised = (new.version or 1) > (old.version or 1)
+    for written in (old, *old.older):
+        reader = _reader(new, written.version or 1)
+        if written is old:
+            aspects = set[Aspect](_ALWAYS)
+            if not raised:
+                aspects.add("workers")
+            if reader is new:
+                aspects.add("messages")
+            yield Passage(old, new, frozenset(aspects))
+        if reader and not (written is old and reader is new):
+            yield Passage(written, reader, frozenset(["messages"]))
+
+
+def _reader(job: Job, version: int) -> Job | None:
+    """What reads messages of a version; None for one that is refused."""
+    if version < job.oldest:
+        return None
+    return next((old for old in job.older if version <= (old.version or 1)), job)
+
+
+def limited(finding: Finding, aspects: frozenset[Aspect]) -> Finding:
+    """A finding that breaks nothing but this; a note where nothing is left of it."""
+    breaks = {key: text for key, text in finding.breaks.items() if key in aspects}
+    if len(breaks) == len(finding.breaks):
+        return finding
+    return replace(finding, breaks=breaks, mild=finding.mild or "note")
+
+
+def dropped_versions(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
+    """Whether messages are refused that were read so far."""
+    last = min(new.oldest - 1, old.version or 1)
+    if last < old.oldest:
+        return
+    which = f"version {last}" if last == old.oldest else f"versions up to {last}"
+    spec = JobSpec(
+        name=new.name,
+        fields=(),
+        policy=new.policy,
+        format=FORMAT,
+        version=new.version or 1,
+        oldest=new.oldest,
+    )
+    try:
+        spec.version_of({b"_v": b"%d" % last})
+    except DecodeError as error:
+        refusal = str(error)
+        written = last == (old.version or 1)
+        yield Finding(
+            rule=Rule.VERSION_DROPPED,
+            owner=new,
+            place=after.at(new, "oldest"),
+            message=f"{new.name} does not read {which} any more",
+            breaks={"messages": refusal} if written else {},
+            mild=None if written else "warning",
+            label="" if written else refusal,
+        )

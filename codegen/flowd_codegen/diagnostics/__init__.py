@@ -1,0 +1,1 @@
+"""Faults in a schema: where they are, what is wrong, and what to write instead."""

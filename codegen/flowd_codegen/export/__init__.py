@@ -1,0 +1,1 @@
+"""The model to other languages and to pages."""

@@ -1,0 +1,239 @@
+"""Values on the wire, for people: the text of a default, and an example of a type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from flowd import wire
+from flowd.model.job import SECRET
+from flowd.wire import Json, Shape
+from flowd_codegen.model.scalars import INTEGERS, SCALARS
+from flowd_codegen.model.schema import (
+    DictOf,
+    Encoding,
+    EnumRef,
+    External,
+    Factory,
+    Field,
+    Job,
+    ListOf,
+    OneOf,
+    Optional,
+    RecordRef,
+    Scalar,
+    Type,
+    UnionOf,
+    Value,
+    base,
+    is_list,
+    is_table,
+)
+from flowd_codegen.python.types import Declared, scalar
+
+__all__ = ["Examples"]
+
+_LONGEST: Final = 100
+_MOST_RECORDS: Final = 50
+_BYTES: Final = b"bytes"
+_SAMPLES: Final[dict[str, object]] = {
+    "str": "text",
+    "bytes": wire.encode_base64(_BYTES).decode(),
+    "bool": True,
+    "float": 0.5,
+    "decimal": "9.90",
+    "uuid": "123e4567-e89b-12d3-a456-426614174000",
+    "datetime": "2026-01-31T12:00:00+00:00",
+    "date": "2026-01-31",
+    "duration": "1500",
+    "json": {"any": "value"},
+    "int": 1,
+    **dict.fromkeys(INTEGERS, 1),
+}
+"""One value of each type, in the form of `schema.Value`."""
+
+_N = TypeVar("_N", int, float, Decimal)
+_T = TypeVar("_T")
+
+
+class Examples:
+    """Spells values of one schema's types; secret ones are never shown."""
+
+    def __init__(self, declared: Declared) -> None:
+        self._declared = declared
+        self._records = 0
+
+    def default(self, field: Field, *, in_record: bool) -> str:
+        """What a field is when nothing is given; empty when it must be given.
+
+        Args:
+            field: of a job or record.
+            in_record: the text is that inside JSON.
+        """
+        match field.default:
+            case Value() if field.secret or self._declared.holds_secret(field.type):
+                return SECRET
+            case Value(value) if in_record:
+                return self._dumped(field.type, value, field.encoding)
+            case Value(value):
+                return self._text(field, value)
+            case Factory(function):
+                return f"{function.module}:{function.name}()"
+            case None:
+                return ""
+
+    def fields(self, job: Job) -> dict[str, str]:
+        """An entry that such a job may be, by wire key."""
+        version = {"_v": f"{job.version}"} if (job.version or 1) > 1 else {}
+        return version | {field.key: self.entry(field) for field in job.fields}
+
+    def entry(self, field: Field) -> str:
+        """A text that a field of a job may have on the wire, or `<what it would be>`."""
+        return _stand_in(field) or self._text(field, self._sample(field))
+
+    def _text(self, field: Field, value: object) -> str:
+        kind = base(field.type)
+        match kind:
+            case Scalar(name) if name != "json":
+                encode = scalar(name, field.encoding).encode
+                if not encode:
+                    return str(value)
+                write: Callable[[object], bytes] = getattr(wire, encode)
+                return write(_native(name, value)).decode(errors="backslashreplace")
+            case EnumRef() | OneOf():
+                return str(value)
+            case _:
+                return self._dumped(kind, value, field.encoding)
+
+    def _dumped(self, kind: Type, value: object, encoding: Encoding | None) -> str:
+        self._records = 0
+        text = self._json(kind, value, encoding)
+        return json.dumps(text, ensure_ascii=False, separators=(",", ":"))
+
+    def _json(self, kind: Type, value: object, encoding: Encoding | None) -> Json:
+        match kind:
+            case Optional(item):
+                return None if value is None else self._json(item, value, encoding)
+            case Scalar(name) if name != "json":
+                shape: Shape[object] = getattr(wire, scalar(name, encoding).shape)
+                return shape.dump(_native(name, value))
+            case ListOf(item) if is_list(value):
+                return [self._json(item, one, None) for one in value]
+            case DictOf(item) if is_table(value):
+                return {key: self._json(item, one, None) for key, one in value.items()}
+            case RecordRef(name) if is_table(value):
+                if self._records == _MOST_RECORDS:
+                    return f"<{name}>"
+                return self._record(name, value)
+            case UnionOf(members, tag) if is_table(value):
+                said = str(value[tag])
+                return {tag: said, **self._record(dict(members)[said], value)}
+            case _:
+                return _plain(value)
+
+    def _record(self, name: str, value: dict[str, object]) -> dict[str, Json]:
+        # Records that hold others twice, and those again, are too many to show.
+        if self._records == _MOST_RECORDS:
+            return {}
+        self._records += 1
+        fields = self._declared.records[name].fields
+        return {field.key: self._member(field, value) for field in fields}
+
+    def _member(self, field: Field, record: dict[str, object]) -> Json:
+        if stand_in := _stand_in(field):
+            return stand_in
+        if field.name not in record and isinstance(field.type, Optional):
+            return None
+        value = record.get(field.name, self._sample(field))
+        return self._json(field.type, value, field.encoding)
+
+    def _sample(self, field: Field) -> object:
+        """The default, or a value within the limits."""
+        if isinstance(field.default, Value):
+            return field.default.value
+        kind = base(field.type)
+        value = self._any(kind)
+        match kind, value:
+            case Scalar("decimal"), str():
+                return str(_between(Decimal(value), field))
+            case Scalar("bytes"), _:
+                return wire.encode_base64(bytes(_sized([*_BYTES], field))).decode()
+            case Scalar("str"), str():
+                return "".join(_sized([*value], field))
+            case Scalar(), int() | float():
+                return _between(value, field)
+            case ListOf(item), _:
+                return _sized([self._any(item)], field)
+            case DictOf(item), _:
+                values = enumerate(_sized([self._any(item)], field), 1)
+                return {f"key{number}": one for number, one in values}
+            case _:
+                return value
+
+    def _any(self, kind: Type) -> object:
+        match kind:
+            case Scalar(name):
+                return _SAMPLES[name]
+            case Optional(item):
+                return self._any(item)
+            case ListOf(item):
+                return [self._any(item)]
+            case DictOf(item):
+                return {"key1": self._any(item)}
+            case EnumRef(name):
+                enum = self._declared.enums[name]
+                return next(text for one, text in enum.members if one != enum.unknown)
+            case OneOf(values):
+                return values[0]
+            case UnionOf(members, tag):
+                return {tag: members[0][0]}
+            case RecordRef() | External():
+                return {}
+
+
+def _stand_in(field: Field) -> str:
+    """What stands for a value that is not to be seen, or not to be known here."""
+    if field.secret:
+        return SECRET
+    if field.mapper and field.mapper.serialize:
+        function = field.mapper.serialize
+        return f"<what {function.module}:{function.name} writes>"
+    if field.default is None and field.pattern is not None:
+        return f"<text that matches {field.pattern}>"
+    if field.default is None and (field.min_len or 0) > _LONGEST:
+        return f"<at least {field.min_len} of them>"
+    return ""
+
+
+def _between(value: _N, field: Field) -> _N | int | float:
+    if field.min is not None and value < field.min:
+        return field.min
+    if field.max is not None and value > field.max:
+        return field.max
+    return value
+
+
+def _sized(items: list[_T], field: Field) -> list[_T]:
+    """The items, repeated or cut to the length that is allowed."""
+    fewest, most = field.min_len or 0, field.max_len
+    repeated = items * max(1, -(-fewest // len(items)))
+    return repeated[: max(fewest, len(items))][:most]
+
+
+def _native(name: str, value: object) -> object:
+    """From the form of `schema.Value` to the Python value."""
+    if name in ("str", "bool", "float", "int", *INTEGERS):
+        return value
+    decode: Callable[[bytes], object] = getattr(wire, SCALARS[name].decode)
+    return decode(str(value).encode())
+
+
+def _plain(value: object) -> Json:
+    if is_list(value):
+        return [_plain(one) for one in value]
+    if is_table(value):
+        return {key: _plain(one) for key, one in value.items()}
+    assert isinstance(value, bool | int | float | str)
+    return value

@@ -1,0 +1,1 @@
+"""What a schema says, checked and resolved."""

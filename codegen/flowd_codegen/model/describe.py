@@ -1,0 +1,74 @@
+"""What a field and a job keep to, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flowd.model.policy import Backoff, Policy
+from flowd_codegen.model.duration import duration_text
+from flowd_codegen.model.schema import Field, OneOf, base
+
+__all__ = ["limits", "policy_lines", "with_deprecation"]
+
+
+def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What a value must keep to: each a word, and the texts it is said of.
+
+    The texts are the schema's own, or made of them; whoever prints them escapes them.
+    """
+    kind = base(field.type)
+    if isinstance(kind, OneOf):
+        yield "one of", tuple(map(str, kind.values))
+    for word, limit in (
+        ("at least", field.min),
+        ("at most", field.max),
+        ("length at least", field.min_len),
+        ("length at most", field.max_len),
+    ):
+        if limit is not None:
+            yield word, (str(limit),)
+    if field.pattern is not None:
+        yield "matches", (field.pattern,)
+
+
+def policy_lines(policy: Policy) -> Iterator[str]:
+    """The rules of a job as sentences."""
+    if policy.max_retries:
+        times = (
+            "once" if policy.max_retries == 1 else f"up to {policy.max_retries} times"
+        )
+        yield f"After a failure it is tried again {times}, {_wait(policy.backoff)}."
+    else:
+        yield "After a failure it is not tried again."
+    if policy.timeout is not None:
+        yield f"An attempt may take {_duration(policy.timeout)}."
+    lease = _duration(policy.claim_after)
+    yield f"Another worker takes it over when its lease has not been renewed for {lease}."
+    if policy.starting_id == "$":
+        yield "A new group reads only what comes after it."
+    elif policy.starting_id != "0":
+        yield f"A new group reads what comes after the entry {policy.starting_id}."
+
+
+def _wait(backoff: Backoff) -> str:
+    first, most = _duration(backoff.base), _duration(backoff.max)
+    match backoff.kind:
+        case "fixed":
+            wait = f"each time after {_duration(min(backoff.base, backoff.max))}"
+        case "linear":
+            wait = f"after {first} more each time, at most {most}"
+        case "exponential":
+            wait = f"after {first}, doubled each time, at most {most}"
+    return f"{wait}, or less at random" if backoff.jitter else wait
+
+
+def _duration(seconds: float) -> str:
+    return duration_text(round(seconds * 1000))
+
+
+def with_deprecation(doc: str, deprecated: str | bool) -> str:
+    """The text with a last paragraph that says what is deprecated, and why."""
+    if not deprecated:
+        return doc
+    note = "Deprecated." if deprecated is True else f"Deprecated: {deprecated}"
+    return f"{doc}\n\n{note}" if doc else note

@@ -1,0 +1,388 @@
+"""The model: what a directory of schema files says, checked and resolved.
+
+Everything here is frozen and knows no file, no TOML and no Python source. `parse`
+builds it, `plan` turns it into modules; nothing else is between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, TypeGuard
+
+from flowd.model.policy import Policy
+
+__all__ = [
+    "DictOf",
+    "Encoding",
+    "Enum",
+    "EnumRef",
+    "External",
+    "Factory",
+    "Field",
+    "Function",
+    "Group",
+    "Job",
+    "ListOf",
+    "Mapper",
+    "Module",
+    "OneOf",
+    "Optional",
+    "Record",
+    "RecordRef",
+    "Removed",
+    "Scalar",
+    "Schema",
+    "Type",
+    "UnionOf",
+    "Value",
+    "base",
+    "is_list",
+    "is_table",
+    "names_in",
+    "unions_in",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A reference `module:name` to the user's own code; never imported here.
+
+    Both may be dotted: `shop.geo:Point.parse` is `parse` of the class `Point`. No part
+    is a keyword or begins with two underscores.
+    """
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapper:
+    """The user's pair of functions for one field; None means the built-in text."""
+
+    serialize: Function | None
+    deserialize: Function | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A built-in type: `str bytes bool float decimal uuid datetime date duration json
+    int u8 u16 u32 u64 i8 i16 i32 i64`.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """`list[item]`, JSON on the wire."""
+
+    item: Type
+
+
+@dataclass(frozen=True, slots=True)
+class DictOf:
+    """`dict[str, value]`, JSON on the wire."""
+
+    value: Type
+
+
+@dataclass(frozen=True, slots=True)
+class EnumRef:
+    """An `[enum.N]` of any file."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """A `[record.N]` of any file, JSON on the wire."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """`one_of`: a literal set of strings, or of integers."""
+
+    values: tuple[str, ...] | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """`module:Name`, a user's class, always with a mapper; dotted as in `Function`."""
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnionOf:
+    """`Card | Sepa`: records, told apart by the text under one key of the object.
+
+    Attributes:
+        members: the text that stands for a record, and its name; as declared.
+        tag: the key.
+    """
+
+    members: tuple[tuple[str, str], ...]
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """`type?`: None, absent on the wire (null inside JSON)."""
+
+    item: Type
+
+
+Type: TypeAlias = (
+    Scalar
+    | ListOf
+    | DictOf
+    | EnumRef
+    | RecordRef
+    | UnionOf
+    | OneOf
+    | External
+    | Optional
+)
+
+
+Encoding: TypeAlias = Literal[
+    "text", "01", "base64", "hex", "raw", "rfc3339", "unix_ms"
+]
+"""How a value is written where its type has more than one text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A default written in TOML, already checked against the type.
+
+    `value` is what the TOML said: str, int, float, bool, list or dict. For a float it
+    is a finite float; for an enum the wire text; for a record a dict by field names as
+    declared, where fields with a default of their own may be missing, and in a union with
+    the tag as one more key; for decimal, uuid,
+    datetime, date, duration and bytes the text in the type's own wire form (bytes in
+    base64, whatever the field's encoding).
+    """
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """`factory = "module:function"`, called with no arguments."""
+
+    function: Function
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a job or a record."""
+
+    name: str
+    """As declared."""
+
+    attribute: str
+    """The Python attribute: `name`, with `_` behind it where that is taken."""
+
+    key: str
+    """The wire name: `key`, else `name`."""
+
+    type: Type
+    aliases: tuple[str, ...] = ()
+    default: Value | Factory | None = None
+    mapper: Mapper | None = None
+    encoding: Encoding | None
+    """The declared encoding; None means the type's own. In a record never `text`, `01`
+    or `raw`; never beside a mapper with both sides."""
+
+    min: int | float | None = None
+    max: int | float | None = None
+    min_len: int | None = None
+    max_len: int | None = None
+    pattern: str | None = None
+    """A Python regular expression that compiles; the whole text must match."""
+
+    secret: bool = False
+    """Kept out of `repr`, logs and errors. An entry's field that holds a record with a
+    secret field is as secret on the wire."""
+
+    doc: str = ""
+    deprecated: str | bool = False
+
+    group: str = ""
+    """The `[group.N]` that it is declared in, empty for a field of one's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """`[group.N]`: fields that jobs and records include."""
+
+    name: str
+    fields: tuple[Field, ...]
+    """Its own, without those of the groups that it includes."""
+
+    includes: tuple[str, ...] = ()
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enum:
+    """`[enum.N]`."""
+
+    name: str
+    members: tuple[tuple[str, str], ...]
+    """(MEMBER, wire text) in declared order."""
+
+    docs: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """What is said of single members, by name."""
+
+    unknown: str = ""
+    """The member that any other text is read as, and that is never written."""
+
+    reserved: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Rules of `flowd-gen diff` whose findings here do not count."""
+
+    doc: str = ""
+    deprecated: str | bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """`[record.N]`."""
+
+    name: str
+    fields: tuple[Field, ...]
+    reserved: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Rules of `flowd-gen diff` whose findings here do not count."""
+
+    doc: str = ""
+    deprecated: str | bool = False
+
+    tag: str
+    """What stands for it in a union."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """`[job.N]` with its `[job.N.queue]`."""
+
+    name: str
+    fields: tuple[Field, ...]
+    policy: Policy
+    version: int | None = None
+    """Counts the changes that not every worker can read; 1 or more."""
+
+    oldest: int = 1
+    """The oldest version that is read; what is below it is refused."""
+
+    older: tuple[Job, ...] = ()
+    """The earlier versions that have fields of their own, oldest first: `CrawlV1`. Of
+    the others, the next version reads the messages as they are."""
+
+    second_name: str = ""
+    """`CrawlV2`: what the class will be called once it is an older one itself."""
+
+    reserved: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    """Rules of `flowd-gen diff` whose findings here do not count."""
+
+    extra: Mapping[str, object] = field(default_factory=dict[str, object], hash=False)
+    """Its `x-…` keys, which are JSON values."""
+
+    doc: str = ""
+    deprecated: str | bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its classes, the one of today under both of its names."""
+        names = (self.name, *(old.name for old in self.older), self.second_name)
+        return tuple(filter(None, names))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A job that was: neither its name nor its stream may be used again."""
+
+    name: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """One schema file, which becomes one Python module."""
+
+    path: str
+    """The schema's path relative to the schema folder, with `/`: `shop/crawl.toml`."""
+
+    name: tuple[str, ...]
+    """The module below the output folder: `("shop", "crawl")`."""
+
+    doc: str = ""
+    enums: tuple[Enum, ...] = ()
+    records: tuple[Record, ...] = ()
+    """Ordered so that a record comes after those it uses."""
+
+    jobs: tuple[Job, ...] = ()
+    removed: tuple[Removed, ...] = ()
+    groups: tuple[Group, ...] = ()
+    """They are no classes: their fields are in the records and jobs."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every class it declares: enums, records, jobs with their older versions."""
+        return (
+            *(enum.name for enum in self.enums),
+            *(record.name for record in self.records),
+            *(name for job in self.jobs for name in job.names),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A whole schema folder; modules sorted by path."""
+
+    modules: tuple[Module, ...]
+
+
+def base(kind: Type) -> Type:
+    """The type without its `?`."""
+    return kind.item if isinstance(kind, Optional) else kind
+
+
+def names_in(kind: Type) -> Iterator[str]:
+    """The enums and records that a type mentions."""
+    match kind:
+        case EnumRef(name) | RecordRef(name):
+            yield name
+        case UnionOf(members):
+            yield from (name for _, name in members)
+        case ListOf(item) | DictOf(item) | Optional(item):
+            yield from names_in(item)
+        case _:
+            pass
+
+
+def unions_in(kind: Type) -> Iterator[UnionOf]:
+    """The unions that a type is made of."""
+    match kind:
+        case UnionOf():
+            yield kind
+        case ListOf(item) | DictOf(item) | Optional(item):
+            yield from unions_in(item)
+        case _:
+            pass
+
+
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Whether a default, or a part of one, is an array."""
+    return isinstance(value, list)
+
+
+def is_table(value: object) -> TypeGuard[dict[str, object]]:
+    """Whether a default, or a part of one, is a table."""
+    return isinstance(value, dict)

@@ -1,0 +1,1 @@
+"""TOML files to the model, with every fault in them."""

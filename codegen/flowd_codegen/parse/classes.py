@@ -1,0 +1,244 @@
+"""Enums, records and jobs: `[enum.N]`, `[record.N]`, `[job.N]` with all that is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.report import Code, quoted, visible
+from flowd_codegen.diagnostics.rules import Rule
+from flowd_codegen.diagnostics.suggest import nearest
+from flowd_codegen.model.describe import with_deprecation
+from flowd_codegen.model.naming import check_name, member_name, version_name
+from flowd_codegen.model.schema import Enum, Job, Record
+from flowd_codegen.parse.fields import IN_JOB, IN_RECORD, WireKeys
+from flowd_codegen.parse.groups import all_fields
+from flowd_codegen.parse.queue import QUEUE_OPTIONS, parse_queue
+from flowd_codegen.parse.scope import Scope
+from flowd_codegen.parse.table import Table, kind_of
+from flowd_codegen.parse.versions import older_versions, parse_version, version_keys
+
+__all__ = [
+    "ENUM_OPTIONS",
+    "JOB_OPTIONS",
+    "MEMBER_OPTIONS",
+    "RECORD_OPTIONS",
+    "parse_enum",
+    "parse_job",
+    "parse_record",
+]
+
+MEMBER_OPTIONS: Final = ("text", "doc", "deprecated")
+"""The keys of a value's table, where it is not only a text."""
+
+ENUM_OPTIONS: Final = ("values", "unknown", "doc", "reserved", "allow", "deprecated")
+"""The keys of an enum's table."""
+
+RECORD_OPTIONS: Final = (
+    *("include", "fields", "tag"),
+    *("doc", "reserved", "allow", "deprecated"),
+)
+"""The keys of a record's table."""
+
+JOB_OPTIONS: Final = (
+    *("include", "fields", "queue", "version", "oldest"),
+    *("doc", "reserved", "allow", "deprecated"),
+)
+"""The keys of a job's table, but for `v1`, `v2` and so on."""
+
+
+def parse_enum(name: str, table: Table) -> Enum:
+    """Read an enum; faults are reported."""
+    table.refuse_others(ENUM_OPTIONS, "enum option")
+    reserved = {text: place for place, text in table.texts("reserved")}
+    members: dict[str, Place] = {}
+    texts: dict[str, Place] = {}
+    found: list[tuple[str, str]] = []
+    docs: dict[str, str] = {}
+    for member, text, place in _values(table, docs):
+        if first := texts.get(text):
+            message = f"{quoted(text)} is a value already"
+            table.report(Code.ENUM_VALUES, place, message, also=(first, "first here"))
+        elif first := members.get(member):
+            table.report(
+                Code.ENUM_VALUES,
+                place,
+                f"two values would be the member `{member}`",
+                'name the members: `values = { NAME = "text on the wire" }`',
+                also=(first, "the other one"),
+            )
+        if first := reserved.get(text):
+            table.report(
+                Code.ENUM_VALUES,
+                place,
+                f"{quoted(text)} is reserved",
+                "old entries may hold it with another meaning",
+                also=(first, "reserved here"),
+            )
+        members.setdefault(member, place)
+        texts.setdefault(text, place)
+        found.append((member, text))
+    return Enum(
+        name=name,
+        members=tuple(found),
+        docs=docs,
+        unknown=_unknown(table, members),
+        reserved=tuple(reserved),
+        allow=_allowed(table),
+        doc=table.text("doc") or "",
+        deprecated=table.text_or_flag("deprecated"),
+    )
+
+
+def _unknown(table: Table, members: Mapping[str, Place]) -> str:
+    """The member that stands for texts that are not known; faults are reported."""
+    unknown = table.text("unknown")
+    if unknown is None:
+        return ""
+    if members and unknown not in members:
+        near = nearest(unknown, members)
+        table.report(
+            Code.ENUM_VALUES,
+            table.at("unknown"),
+            f"{quoted(unknown)} is no member of this enum",
+            f"did you mean `{near}`?" if near else "name one of its members",
+        )
+    elif len(members) == 1:
+        table.report(
+            Code.ENUM_VALUES,
+            table.at("unknown"),
+            "an enum needs a value that can be written",
+            "the unknown one is only read",
+        )
+    return unknown
+
+
+def _values(table: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Place]]:
+    """Give member, wire text and place of each value; `docs` takes what is said of it."""
+    match table.values.get("values"):
+        case None:
+            table.report(
+                Code.MISSING_KEY,
+                table.place.key(),
+                "an enum needs `values`",
+                'write it like `values = ["email", "sms"]`',
+            )
+        case list() | dict() as value if not value:
+            message = "an enum needs at least one value"
+            table.report(Code.ENUM_VALUES, table.at("values"), message)
+        case list():
+            yield from _listed(table)
+        case dict():
+            yield from _named(table.table("values"), docs)
+        case value:
+            table.wrong_kind("values", value, "an array or a table of strings")
+
+
+def _listed(table: Table) -> Iterator[tuple[str, str, Place]]:
+    for place, text in table.texts("values"):
+        if member := member_name(text):
+            yield member, text, place
+        else:
+            table.report(
+                Code.ENUM_VALUES,
+                place,
+                f"{quoted(text)} makes no member name",
+                'name it: `values = { NAME = "text on the wire" }`',
+            )
+
+
+def _named(values: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Place]]:
+    for member, text in values.values.items():
+        place = values.at(member)
+        named = check_name(member, "member", place.key(), values.report)
+        if isinstance(text, dict):
+            about = values.table(member)
+            about.refuse_others(MEMBER_OPTIONS, "option of a value")
+            said = about.text("text")
+            docs[member] = with_deprecation(
+                about.text("doc") or "", about.text_or_flag("deprecated")
+            )
+            if "text" not in about.values:
+                message = f"`{member}` has no text"
+                label = 'add `text = "on the wire"`'
+                values.report(Code.MISSING_KEY, place.key(), message, label)
+            elif named and said is not None:
+                yield member, said, place
+        elif not isinstance(text, str):
+            message = f"`{member}` must be a string, not {kind_of(text)}"
+            values.report(Code.WRONG_KIND, place, message)
+        elif named:
+            yield member, text, place
+
+
+_ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
+_REFUSED: Final = dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE)
+
+
+def parse_record(name: str, table: Table, scope: Scope) -> Record:
+    """Read a record, its defaults as written; faults are reported."""
+    advice = f"fields go into `[record.{visible(name)}.fields]`"
+    table.refuse_others(RECORD_OPTIONS, "record option", otherwise=advice)
+    keys = WireKeys(table)
+    return Record(
+        name=name,
+        fields=all_fields(table, keys, scope, IN_RECORD),
+        tag=scope.tags[name],
+        reserved=keys.reserved,
+        allow=_allowed(table),
+        doc=table.text("doc") or "",
+        deprecated=table.text_or_flag("deprecated"),
+    )
+
+
+def parse_job(name: str, table: Table, scope: Scope) -> Job:
+    """Read a job, its defaults as written; faults are reported."""
+    advice = f"fields go into `[job.{visible(name)}.fields]`"
+    known = (*JOB_OPTIONS, *version_keys(table).values())
+    table.refuse_others(known, "job option", _REFUSED, advice)
+    keys = WireKeys(table)
+    policy = parse_queue(name, table.table("queue"))
+    version, oldest = parse_version(table)
+    older = tuple(
+        Job(
+            name=version_name(name, number),
+            fields=all_fields(declared, WireKeys(declared), scope, IN_JOB),
+            policy=policy,
+            version=number,
+            oldest=oldest,
+        )
+        for number, declared in older_versions(table)
+    )
+    return Job(
+        name=name,
+        fields=all_fields(table, keys, scope, IN_JOB),
+        policy=policy,
+        version=version,
+        oldest=oldest,
+        older=older,
+        second_name=version_name(name, version) if older else "",
+        extra=table.extra(),
+        reserved=keys.reserved,
+        allow=_allowed(table),
+        doc=table.text("doc") or "",
+        deprecated=table.text_or_flag("deprecated"),
+    )
+
+
+def _allowed(table: Table) -> tuple[str, ...]:
+    """Read the rules whose findings are accepted."""
+    known = [*Rule]
+    rules: list[str] = []
+    for place, text in table.texts("allow"):
+        if text in known:
+            rules.append(text)
+        else:
+            near = nearest(text, known)
+            table.report(
+                Code.WAIVER,
+                place,
+                f"unknown rule {quoted(text)}",
+                f"did you mean `{near}`?" if near else "docs/evolution.md has them all",
+            )
+    return tuple(rules)

@@ -1,0 +1,343 @@
+"""Fields: `[job.X.fields]` and `[record.X.fields]` as model fields.
+
+A default is kept as written; `parse_default` judges it once every type is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.report import Code, quoted
+from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
+from flowd_codegen.model.schema import (
+    Encoding,
+    Factory,
+    Field,
+    Mapper,
+    Optional,
+    Scalar,
+    Type,
+    Value,
+    base,
+)
+from flowd_codegen.parse.constraints import parse_constraints, parse_one_of
+from flowd_codegen.parse.mappers import field_mapper, read_function
+from flowd_codegen.parse.scope import Scope
+from flowd_codegen.parse.table import Table, Toml
+from flowd_codegen.parse.types import parse_type
+from flowd_codegen.parse.unions import retagged
+
+__all__ = [
+    "FIELD_OPTIONS",
+    "IN_JOB",
+    "IN_RECORD",
+    "MOST_FIELDS",
+    "Encodings",
+    "WireKeys",
+    "parse_fields",
+]
+
+
+Encodings: TypeAlias = Mapping[str, tuple[Encoding, ...]]
+"""The encodings that types may have, by their names."""
+
+MOST_FIELDS: Final = 1000
+"""How many fields a job or record may have."""
+
+FIELD_OPTIONS: Final = (
+    *("type", "tag", "default", "factory", "doc", "deprecated", "key", "aliases"),
+    *("mapper", "encoding", "one_of", "min", "max", "min_len", "max_len"),
+    *("pattern", "secret"),
+)
+"""The keys of a field's table."""
+
+_OPTIONAL: Final = (Code.UNKNOWN_KEY, 'an optional type ends in `?`: `type = "str?"`')
+_SIDE: Final = (
+    Code.UNKNOWN_KEY,
+    "it goes into `mapper = { serialize = …, deserialize = … }`",
+)
+_REFUSED: Final = {
+    "optional": _OPTIONAL,
+    "nullable": _OPTIONAL,
+    "required": (Code.UNKNOWN_KEY, "a field is required unless its type ends in `?`"),
+    "serialize": _SIDE,
+    "deserialize": _SIDE,
+}
+IN_JOB: Final[Encodings] = {
+    "bool": ("text", "01"),
+    "bytes": ("base64", "hex", "raw"),
+    "datetime": ("rfc3339", "unix_ms"),
+}
+"""The encodings of a field of a job, by its type; the first is the type's own."""
+
+IN_RECORD: Final[Encodings] = {
+    "bytes": ("base64", "hex"),
+    "datetime": ("rfc3339", "unix_ms"),
+}
+"""The same for a field of a record."""
+
+
+def parse_fields(
+    owner: Table,
+    keys: WireKeys,
+    scope: Scope,
+    encodings: Encodings,
+    others: Mapping[str, Place],
+) -> tuple[Field, ...]:
+    """Read a table's own fields in declared order; faults are reported.
+
+    Args:
+        owner: `[job.X]`, `[record.X]` or `[group.X]`.
+        keys: takes the wire keys.
+        scope: the names that types and mappers may have.
+        encodings: those that a type may have there.
+        others: the attributes that it has beside its own.
+    """
+    table = owner.table("fields")
+    count = len(table.values) + len(others)
+    if count > MOST_FIELDS:
+        table.report(
+            Code.TOO_MANY_FIELDS,
+            table.place.key(),
+            f"{count:,} fields, where at most {MOST_FIELDS:,} are allowed",
+            "put some of them into a `[record.…]`",
+        )
+    _check_attributes(table, others)
+    fields = (
+        _field(options, name, keys, scope, encodings)
+        for name, value in table.values.items()
+        if (options := _options(name, value, table))
+    )
+    return tuple(field for field in fields if field)
+
+
+def _check_attributes(table: Table, others: Mapping[str, Place]) -> None:
+    attributes = {**others}
+    for name in table.values:
+        place = table.at(name).key()
+        check_name(name, "field", place, table.report)
+        other = attributes.setdefault(attribute(name), place)
+        if other is not place:
+            table.report(
+                Code.ATTRIBUTE_TWICE,
+                place,
+                f"two fields would be `{attribute(name)}` in Python",
+                "rename one; `key` keeps its name on the wire",
+                also=(other, "the other one"),
+            )
+
+
+def _options(name: str, value: Toml, table: Table) -> Table | None:
+    """The options of a field, whose short spelling is only the type."""
+    match value:
+        case str():
+            return Table({"type": value}, table.at(name), table.report, short=True)
+        case dict():
+            options = Table(value, table.at(name), table.report)
+            options.refuse_others(FIELD_OPTIONS, "field option", _REFUSED)
+            return options
+        case _:
+            table.wrong_kind(name, value, "a type or a table of options", '"str"')
+            return None
+
+
+def _field(
+    options: Table, name: str, keys: WireKeys, scope: Scope, encodings: Encodings
+) -> Field | None:
+    key, aliases = keys.take(name, options)
+    found = _type(options, name, scope)
+    if found is None:
+        return None
+    mapper = field_mapper(options, found, scope)
+    bounds = parse_constraints(options, found)
+    return Field(
+        name=name,
+        attribute=attribute(name),
+        key=key,
+        type=found,
+        aliases=aliases,
+        default=_default(options, found),
+        mapper=mapper,
+        encoding=_encoding(options, found, mapper, encodings),
+        min=bounds.min,
+        max=bounds.max,
+        min_len=bounds.min_len,
+        max_len=bounds.max_len,
+        pattern=bounds.pattern,
+        secret=options.flag("secret"),
+        doc=options.text("doc") or "",
+        deprecated=options.text_or_flag("deprecated"),
+    )
+
+
+def _type(options: Table, name: str, scope: Scope) -> Type | None:
+    found = _spelt_type(options, name, scope)
+    return retagged(found, options) if found else None
+
+
+def _spelt_type(options: Table, name: str, scope: Scope) -> Type | None:
+    text = options.text("type")
+    if text is not None:
+        found = parse_type(text, options.at("type"), scope, options.report)
+        if found is not None and "one_of" in options.values:
+            return parse_one_of(options, found)
+        return found
+    if "type" in options.values:
+        return None
+    if "one_of" in options.values:
+        return parse_one_of(options, None)
+    options.report(
+        Code.MISSING_KEY,
+        options.place.key(),
+        f"{quoted(name)} has no type",
+        'add `type = "str"`',
+    )
+    return None
+
+
+def _default(options: Table, found: Type) -> Value | Factory | None:
+    factory = read_function(options, "factory")
+    given = [key for key in ("default", "factory") if key in options.values]
+    if isinstance(found, Optional):
+        for key in given:
+            options.report(
+                Code.DEFAULT_ON_OPTIONAL,
+                options.at(key).key(),
+                f"`{key}` on an optional type, which is None when absent",
+                f"remove `{key}`, or the `?` of the type",
+            )
+        return None
+    if len(given) == 2:
+        options.report(
+            Code.DEFAULT_TWICE,
+            options.at("factory").key(),
+            "`default` and `factory` exclude each other",
+            "keep one",
+            also=(options.at("default").key(), "the other one"),
+        )
+    if "default" in options.values:
+        return Value(options.values["default"])
+    return Factory(factory) if factory else None
+
+
+def _encoding(
+    options: Table, found: Type, mapper: Mapper | None, encodings: Encodings
+) -> Encoding | None:
+    encoding = options.text("encoding")
+    if encoding is None:
+        return None
+    inner = base(found)
+    fitting = encodings.get(inner.name if isinstance(inner, Scalar) else "", ())
+    if mapper and mapper.serialize and mapper.deserialize:
+        message, label = "`encoding` beside a mapper", "the mapper writes the text"
+    elif not fitting:
+        message = "`encoding` does not fit this type"
+        label = f"it is for {', '.join(encodings)}"
+    else:
+        for known in fitting:
+            if known == encoding:
+                return known
+        message = f"unknown encoding {quoted(encoding)}"
+        label = f"choose from {', '.join(fitting)}"
+    options.report(Code.ENCODING, options.at("encoding"), message, label)
+    return None
+
+
+class WireKeys:
+    """The keys and aliases of one job or record, checked as they come.
+
+    Args:
+        owner: the job's or record's table, which may reserve keys.
+    """
+
+    def __init__(self, owner: Table) -> None:
+        self._report = owner.report
+        self._taken: dict[str, Place] = {}
+        self._reserved = {key: place for place, key in owner.texts("reserved")}
+        for key, place in self._reserved.items():
+            self._check_grammar(key, place)
+
+    def reserve_all(self, group: Table) -> None:
+        """Take over what a group reserves, for all that include it."""
+        for place, key in group.texts("reserved"):
+            self._reserved.setdefault(key, place)
+
+    def bring(self, key: str, home: Place, entry: Place) -> None:
+        """Note a key of a group's field.
+
+        Args:
+            key: the key.
+            home: of the field.
+            entry: of the group, where it is included.
+        """
+        if key in self._reserved:
+            self._report(
+                Code.WIRE_KEY_RESERVED,
+                entry,
+                f"the group has the wire key {quoted(key)}, which is reserved",
+                "old entries may hold another value under it",
+                also=(self._reserved[key], "reserved here"),
+            )
+        self._taken[key] = home
+
+    def place(self, key: str) -> Place | None:
+        """Where a key was taken first."""
+        return self._taken.get(key)
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """Keys that no field may have again, in declared order."""
+        return tuple(self._reserved)
+
+    def take(self, name: str, options: Table) -> tuple[str, tuple[str, ...]]:
+        """Note the keys that a field is written and read under; faults are reported.
+
+        Args:
+            name: of the field, which is its key unless the options give one.
+            options: of the field.
+        """
+        key = options.text("key")
+        if key is not None:
+            self._take(key, options.at("key"))
+        elif FIELD_NAME.fullmatch(name):
+            self._take(name, options.place.key())
+        aliases = options.texts("aliases")
+        for place, alias in aliases:
+            self._take(alias, place)
+        return key or name, tuple(alias for _, alias in aliases)
+
+    def _take(self, key: str, place: Place) -> None:
+        self._check_grammar(key, place)
+        if key in self._reserved:
+            self._report(
+                Code.WIRE_KEY_RESERVED,
+                place,
+                f"wire key {quoted(key)} is reserved",
+                "old entries may hold another value under it; choose another `key`",
+                also=(self._reserved[key], "reserved here"),
+            )
+        elif key in self._taken:
+            self._report(
+                Code.WIRE_KEY_TWICE,
+                place,
+                f"wire key {quoted(key)} is used twice",
+                also=(self._taken[key], "first here"),
+            )
+        self._taken.setdefault(key, place)
+
+    def _check_grammar(self, key: str, place: Place) -> None:
+        if not key or not key.isprintable():
+            self._report(
+                Code.WIRE_KEY,
+                place,
+                f"wire key {quoted(key)} must be printable text, not empty",
+            )
+        elif key.startswith("_"):
+            self._report(
+                Code.WIRE_KEY,
+                place,
+                f"wire key {quoted(key)} begins with `_`",
+                "such keys are flowd's own",
+            )

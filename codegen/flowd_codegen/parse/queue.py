@@ -1,0 +1,122 @@
+"""Queue tables: `[job.X.queue]` as a `flowd.policy.Policy`, which judges its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias, TypeVar
+
+from flowd.errors import OptionError
+from flowd.model.policy import Backoff, Policy
+from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.report import Code, Report, quoted
+from flowd_codegen.model.duration import DURATION, UNITS
+from flowd_codegen.model.naming import CLASS_NAME, snake_case
+from flowd_codegen.parse.table import Table, Toml, kind_of
+
+__all__ = [
+    "BACKOFF_OPTIONS",
+    "QUEUE_OPTIONS",
+    "parse_queue",
+    "read_duration",
+]
+
+_Rules = TypeVar("_Rules", Policy, Backoff)
+_Reader: TypeAlias = Callable[[Table, str], object]
+
+
+def read_duration(value: Toml, place: Place, report: Report) -> int | None:
+    """Give whole milliseconds; None when it is no duration, which is reported."""
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        counts = zip(match.groups("0"), UNITS.values(), strict=True)
+        return sum(int(count) * unit for count, unit in counts)
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        label = f'write `"{value}s"`: a duration has a unit'
+    else:
+        label = 'write it like `"250ms"`, `"30s"`, `"1h30m"` or `"7d"`'
+    shown = quoted(value) if isinstance(value, str) else kind_of(value)
+    report(Code.DURATION, place, f"{shown} is not a duration", label)
+    return None
+
+
+def parse_queue(job: str, table: Table) -> Policy:
+    """Read a queue table, which may be empty; faults are reported.
+
+    Args:
+        job: the job's name, which gives `stream` when the table does not.
+        table: `[job.X.queue]`.
+    """
+    table.refuse_others(_QUEUE, "queue option", _REFUSED)
+    # A name that was refused may not be one that a stream can have.
+    stream = snake_case(job) if CLASS_NAME.fullmatch(job) else quoted(job)
+    return _filled(Policy, {"stream": stream}, table, _QUEUE)
+
+
+def _filled(
+    rules: Callable[..., _Rules],
+    values: Mapping[str, object],
+    table: Table,
+    readers: Mapping[str, _Reader],
+) -> _Rules:
+    """Build rules of `values` and of all values of the table that they accept."""
+    built = rules(**values)
+    for key, read in readers.items():
+        if key in table.values and (value := read(table, key)) is not None:
+            trial = {**values, key: value}
+            try:
+                built = rules(**trial)
+            except OptionError as error:
+                table.report(Code.POLICY, table.at(key), str(error))
+            else:
+                values = trial
+    return built
+
+
+def _seconds(table: Table, key: str) -> float | None:
+    milliseconds = read_duration(table.values[key], table.at(key), table.report)
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _backoff(table: Table, key: str) -> Backoff:
+    options = table.table(key, example='{ kind = "exponential" }')
+    options.refuse_others(_BACKOFF, "backoff option")
+    return _filled(Backoff, {}, options, _BACKOFF)
+
+
+_BACKOFF: Final[dict[str, _Reader]] = {
+    "kind": Table.text,
+    "base": _seconds,
+    "max": _seconds,
+    "jitter": Table.flag,
+}
+_QUEUE: Final[dict[str, _Reader]] = {
+    "stream": Table.text,
+    "group": Table.text,
+    "starting_id": Table.text,
+    "timeout": _seconds,
+    "max_retries": Table.integer,
+    "claim_after": _seconds,
+    "backoff": _backoff,
+}
+
+QUEUE_OPTIONS: Final = tuple(_QUEUE)
+"""The keys of a queue table, which are the fields of `Policy`."""
+
+BACKOFF_OPTIONS: Final = tuple(_BACKOFF)
+"""The keys of its `backoff`."""
+
+_DEPLOYMENT: Final = (
+    Code.REFUSED_KEY,
+    "it belongs to a deployment: pass it to `Queue(…)`",
+)
+_REFUSED: Final = {
+    "unique": (Code.NOT_YET, "remove it"),
+    "dedupe": (Code.NOT_YET, "it will be spelt `unique`; remove it"),
+    "maxlen": (Code.REFUSED_KEY, "trimming a stream deletes jobs that have not run"),
+    "dead_letter": (Code.REFUSED_KEY, "dead letters are in `{stream}:GROUP:dlq`"),
+    "url": _DEPLOYMENT,
+    "redis": _DEPLOYMENT,
+    "consumer": _DEPLOYMENT,
+    "concurrency": _DEPLOYMENT,
+    "block": _DEPLOYMENT,
+}

@@ -1,0 +1,95 @@
+"""Tombstones: `removed = ["Name"]`, the jobs that were, whose name and stream stay theirs.
+
+A stream outlives its job: an old program, a delayed job or a dead letter may still reach
+it, and would be run as whatever is on that stream next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.report import Code, Report, quoted
+from flowd_codegen.model.naming import CLASS_NAME, snake_case
+from flowd_codegen.model.schema import Job, Removed
+from flowd_codegen.parse.scope import Declaration
+from flowd_codegen.parse.table import Table, kind_of
+
+__all__ = ["check_removed", "parse_removed"]
+
+
+def parse_removed(root: Table) -> list[tuple[Place, Removed]]:
+    """The tombstones of a file, an array of names or a table `Name = "stream"`."""
+    value = root.values.get("removed")
+    if isinstance(value, dict):
+        found = list(_with_streams(root.table("removed")))
+    elif isinstance(value, list):
+        found = [
+            (place, Removed(name=name, stream=snake_case(name)))
+            for place, name in root.texts("removed")
+            if _is_name(name, place, root.report)
+        ]
+    else:
+        if value is not None:
+            wanted = "an array of the names of jobs"
+            root.wrong_kind("removed", value, wanted, 'removed = ["Email"]')
+        found = []
+    return found
+
+
+def _with_streams(table: Table) -> Iterator[tuple[Place, Removed]]:
+    for name, stream in table.values.items():
+        place = table.at(name)
+        if not _is_name(name, place.key(), table.report):
+            continue
+        if isinstance(stream, str) and stream:
+            yield place.key(), Removed(name=name, stream=stream)
+        else:
+            what = "an empty one" if stream == "" else kind_of(stream)
+            message = f"the stream of {quoted(name)} must be a string, not {what}"
+            table.report(Code.WRONG_KIND, place, message)
+
+
+def _is_name(name: str, place: Place, report: Report) -> bool:
+    if CLASS_NAME.fullmatch(name):
+        return True
+    report(Code.NAME, place, f"{quoted(name)} cannot be the name of a job")
+    return False
+
+
+def check_removed(
+    removed: Iterable[tuple[Place, Removed]],
+    classes: Mapping[str, Declaration],
+    jobs: Iterable[tuple[Table, Job]],
+    report: Report,
+) -> None:
+    """Report each name and stream of a removed job that is in use again."""
+    names: dict[str, Place] = {}
+    streams: dict[str, tuple[Place, str]] = {}
+    for place, one in removed:
+        first = names.setdefault(one.name, place)
+        if first is not place:
+            message = f"{quoted(one.name)} is removed twice"
+            also = (first, "first removed here")
+            report(Code.DECLARED_TWICE, place, message, "once is enough", also=also)
+            continue
+        streams.setdefault(one.stream, (place, one.name))
+        if declared := classes.get(one.name):
+            report(
+                Code.REMOVED,
+                declared.place.key(),
+                f"{quoted(one.name)} is the name of a job that was removed",
+                "choose another name",
+                also=(place, "removed here"),
+            )
+    for table, job in jobs:
+        if job.policy.stream in streams:
+            place, name = streams[job.policy.stream]
+            stream = quoted(job.policy.stream)
+            report(
+                Code.REMOVED,
+                table.at("queue").child("stream"),
+                f"{stream} is the stream of {name}, which was removed",
+                "choose another stream: what is left on this one would be run",
+                also=(place, "removed here"),
+            )

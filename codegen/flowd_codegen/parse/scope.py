@@ -1,0 +1,195 @@
+"""The one name space of a schema folder, and what only all files together show.
+
+That is: cycles, streams with two jobs, mappers that nobody uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
+from itertools import pairwise
+from typing import Final, Literal, TypeAlias
+
+from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted, visible
+from flowd_codegen.model.naming import CLASS_NAME
+from flowd_codegen.model.schema import (
+    Enum,
+    Group,
+    Job,
+    Mapper,
+    Record,
+    names_in,
+)
+from flowd_codegen.parse.table import Table
+
+__all__ = [
+    "Declaration",
+    "Kind",
+    "Scope",
+    "check_streams",
+    "check_uses",
+    "in_order",
+    "unused_mappers",
+]
+
+Kind: TypeAlias = Literal["job", "record", "enum", "group"]
+
+
+_Uses: TypeAlias = dict[str, dict[str, Place]]
+
+_LONGEST_WAY: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A job, record, enum or group, and the place of its name."""
+
+    kind: Kind
+    place: Place
+
+
+@dataclass(slots=True)
+class Scope:
+    """All names of all files.
+
+    Attributes:
+        classes: jobs, records, enums and groups; they share one name space.
+        enums: read first, as defaults name their values.
+        records: their defaults are not checked yet.
+        tags: what stands for each record in a union.
+        group_tables: the tables of groups, which are read when all names are known.
+        groups: what became of them; their defaults are not checked at first.
+        mappers: a name space of their own, with the place of each.
+        used_mappers: names that some field asked for.
+        complete: False when a file could not be parsed, so that a name that is not
+            here is no fault.
+    """
+
+    classes: dict[str, Declaration] = field(default_factory=dict[str, Declaration])
+    enums: dict[str, Enum] = field(default_factory=dict[str, Enum])
+    records: dict[str, Record] = field(default_factory=dict[str, Record])
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+    group_tables: dict[str, Table] = field(default_factory=dict[str, Table])
+    groups: dict[str, Group] = field(default_factory=dict[str, Group])
+    mappers: dict[str, tuple[Mapper, Place]] = field(
+        default_factory=dict[str, tuple[Mapper, Place]]
+    )
+    used_mappers: set[str] = field(default_factory=set[str])
+    complete: bool = True
+
+    def types(self) -> list[str]:
+        """The names that a field's type may be, sorted."""
+        return sorted(
+            name
+            for name, declaration in self.classes.items()
+            if declaration.kind in ("record", "enum") and CLASS_NAME.fullmatch(name)
+        )
+
+
+def _cycles(uses: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """Give each cycle as the way round, `[A, B]` where A uses B and B uses A."""
+    left = {name: list(used) for name, used in uses.items()}
+    while True:
+        try:
+            TopologicalSorter(left).prepare()
+        except CycleError as error:
+            # The sorter lists each before its user, and the first again as the last.
+            cycle: list[str] = error.args[1][:0:-1]
+            start = cycle.index(min(cycle))
+            yield cycle[start:] + cycle[:start]
+            left[cycle[0]].clear()
+        else:
+            return
+
+
+def in_order(records: Sequence[Record]) -> tuple[Record, ...]:
+    """Move records behind those they use, and otherwise leave them as declared."""
+    own = {record.name for record in records}
+    uses = {
+        record.name: {name for field in record.fields for name in names_in(field.type)}
+        & own
+        for record in records
+    }
+    users: dict[str, list[int]] = {}
+    for place, record in enumerate(records):
+        for name in uses[record.name]:
+            users.setdefault(name, []).append(place)
+    missing = [len(uses[record.name]) for record in records]
+    ready = [place for place, count in enumerate(missing) if not count]
+    ordered: list[Record] = []
+    while ready:
+        ordered.append(records[heappop(ready)])
+        for place in users.get(ordered[-1].name, ()):
+            missing[place] -= 1
+            if not missing[place]:
+                heappush(ready, place)
+    return tuple(ordered)
+
+
+def check_streams(jobs: Iterable[tuple[Table, Job]], report: Report) -> None:
+    """Report each job whose stream is another's: a group would get both."""
+    first: dict[str, Place] = {}
+    for table, job in jobs:
+        place = table.at("queue").child("stream")
+        other = first.setdefault(job.policy.stream, place)
+        if other is not place:
+            report(
+                Code.STREAM_TWICE,
+                place,
+                f"two jobs are on the stream {quoted(job.policy.stream)}",
+                "each needs its own: a worker reads one kind of job",
+                also=(other, "the other one"),
+            )
+
+
+def check_uses(
+    owners: Iterable[tuple[Table, Record | Job]], scope: Scope, report: Report
+) -> None:
+    """Report records that hold themselves, and files that import each other."""
+    records: _Uses = {}
+    files: _Uses = {}
+    for table, owner in owners:
+        own_file = table.place.source.path
+        for one in owner.fields:
+            place = table.at("fields").child(one.name)
+            for name in names_in(one.type):
+                declaration = scope.classes[name]
+                if isinstance(owner, Record) and declaration.kind == "record":
+                    records.setdefault(owner.name, {}).setdefault(name, place)
+                file = declaration.place.source.path
+                if file != own_file:
+                    files.setdefault(own_file, {}).setdefault(file, place)
+    before = len(report.faults)
+    advice = "a record cannot hold itself; hold an id, or use `json`"
+    _report_cycles(records, report, Code.CIRCULAR_RECORDS, "holds", advice)
+    if len(report.faults) == before:
+        advice = "move what both use into a third file"
+        _report_cycles(files, report, Code.IMPORT_CYCLE, "uses", advice)
+
+
+def unused_mappers(scope: Scope) -> Iterator[Fault]:
+    """Warn of each mapper that no field asks for."""
+    for name, (_, place) in scope.mappers.items():
+        if name not in scope.used_mappers:
+            message = f"no field uses the mapper `{name}`"
+            yield Fault(Code.MAPPER_UNUSED, place.key(), message, severity="warning")
+
+
+def _report_cycles(
+    uses: _Uses, report: Report, code: Code, verb: str, advice: str
+) -> None:
+    for cycle in _cycles({name: list(used) for name, used in uses.items()}):
+        way = [*cycle, cycle[0]]
+        steps = [(uses[user][used], used) for user, used in pairwise(way)]
+        also = None
+        if len(steps) > 1:
+            place, used = steps[1]
+            also = place, f"{verb} {quoted(used)}"
+        names = [*map(visible, way)]
+        if len(names) > _LONGEST_WAY:
+            names[4:-2] = [f"… {len(names) - 6} more …"]
+        message = f"circular: {f' {verb} '.join(names)}"
+        report(code, steps[0][0], message, advice, also=also)

@@ -1,0 +1,217 @@
+"""Reads schema files, the only module of the generator that does: disk, text, TOML."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import tomli
+
+from flowd_codegen.diagnostics.location import Place, Source, Span
+from flowd_codegen.diagnostics.report import Code, Fault, Report, visible
+from flowd_codegen.parse.table import Table, Toml, written
+
+__all__ = ["Sources", "load", "read"]
+
+_SUFFIX: Final = ".toml"
+_LARGEST: Final = 4 * 1024 * 1024
+_DEEPEST: Final = 64
+_WIDEST: Final = 4096
+
+_BARE_TEXT: Final = re.compile(r"[^\W\d][\w.:\[\], -]*\??")
+_KEY: Final = re.compile(r"[\w.\"'-]+\s*=")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All schema files of a folder, sorted by path, and what could not be read."""
+
+    files: tuple[Source, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+def read(root: Path, called: str = "") -> Sources:
+    """Read every `*.toml` below a folder, or one file.
+
+    Hidden files and folders are left out. A link is never followed out of the folder;
+    one that stays inside is left out too, as its target is read in its own place.
+
+    Args:
+        root: the folder or file.
+        called: how faults name it, where that is not its path.
+
+    Raises:
+        OSError: a file or folder is there and cannot be read.
+    """
+    report = Report()
+    name = called or root.as_posix()
+    here = Place(Source("", name))
+    if not root.exists():
+        report(Code.NOTHING_TO_READ, here, "no such file or folder")
+        return Sources((), tuple(report.faults))
+    files: list[Source] = []
+    for path, relative in _found(root, report):
+        shown = PurePosixPath(name, path.relative_to(root)).as_posix()
+        source = Source(relative, shown)
+        text = _text(path, source, report)
+        if text is not None:
+            files.append(replace(source, text=text))
+    if not files and not report.faults:
+        advice = f"a schema is a file whose name ends in {_SUFFIX}"
+        report(Code.NOTHING_TO_READ, here, "no schema here", advice)
+    files.sort(key=lambda source: source.path)
+    return Sources(tuple(files), tuple(report.faults))
+
+
+def _found(root: Path, report: Report) -> Iterator[tuple[Path, str]]:
+    """Give each schema file's path and its path relative to the schema folder."""
+    if root.is_file():
+        yield root, root.name
+        return
+    for folder, subfolders, names in os.walk(root, onerror=_raise):
+        here = Path(folder)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in (*subfolders, *names):
+            path = here / name
+            schema = name.endswith(_SUFFIX) and not name.startswith(".")
+            if path.is_symlink():
+                if schema or path.is_dir():
+                    _check_link(path, root, report)
+            elif schema and name in names:
+                yield path, path.relative_to(root).as_posix()
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _check_link(path: Path, root: Path, report: Report) -> None:
+    place = Place(Source(path.relative_to(root).as_posix(), path.as_posix()))
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        report(Code.LINK, place, "a link that leads nowhere", "remove it")
+        return
+    if not target.is_relative_to(root.resolve()):
+        report(
+            Code.LINK,
+            place,
+            "a link that leaves the schema folder is not followed",
+            "put the schema itself here",
+        )
+
+
+def _text(path: Path, source: Source, report: Report) -> str | None:
+    place = Place(source)
+    if not path.is_file():
+        report(Code.NOT_TEXT, place, "not a regular file", "remove or rename it")
+        return None
+    with path.open("rb") as file:
+        raw = file.read(_LARGEST + 1)
+    if len(raw) > _LARGEST:
+        report(
+            Code.TOO_LARGE,
+            place,
+            f"a schema file has at most {_LARGEST // 1024 // 1024} MiB",
+            "split it: types in one file can be used from any other",
+        )
+        return None
+    # The generator counts lines as editors do, where a CR belongs to the line end.
+    raw = raw.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        good = raw[: error.start].decode()
+        bad = raw[error.start : error.end].decode("latin-1")
+        text = f"{good}{bad}".rstrip("\n")
+        exact = Span(len(good), len(good) + 1)
+        report(
+            Code.NOT_TEXT,
+            Place(Source(source.path, source.shown, text), exact=exact),
+            "not UTF-8",
+            "save the file as UTF-8",
+        )
+        return None
+
+
+def load(source: Source, report: Report) -> Table | None:
+    """Read a source; None when it is no TOML, which is reported."""
+    root = Place(source)
+    values: dict[str, Toml] = {}
+    try:
+        values = tomli.loads(source.text)
+    except tomli.TOMLDecodeError as error:
+        _report_syntax(error.msg, error.pos, source, report)
+        return None
+    except RecursionError:
+        report(Code.SYNTAX, root, "arrays and tables nest too deeply")
+        return None
+    except ValueError as error:
+        # An integer of thousands of digits: tomli lets Python's own error through.
+        report(Code.SYNTAX, root, f"a value cannot be read: {error}")
+        return None
+    if excess := _excess(values):
+        report(Code.SYNTAX, root, excess)
+        return None
+    return Table(values, root, report)
+
+
+def _report_syntax(reason: str, at: int, source: Source, report: Report) -> None:
+    text = source.text
+    # At a line's end there is nothing to see: its last character is meant.
+    while at > 0 and (at >= len(text) or text[at] == "\n"):
+        at -= 1
+    span = Span(at, at + 1)
+    start = text.rfind("\n", 0, at) + 1
+    first: tuple[Place, str] | None = None
+    label = ""
+    match reason:
+        case "Invalid value" if bare := _BARE_TEXT.match(text, at):
+            label = f"text stands in quotes: `{written(bare[0].strip())}`"
+        case "Illegal character '\\n'" | "Unterminated string":
+            reason, label = "a string is not closed", "its last quote is missing"
+        case "Cannot overwrite a value":
+            reason, label = "a key is given twice", "remove one"
+            key = _KEY.match(text, start)
+            if key:
+                span = Span(start, start + len(key[0].rstrip(" =")))
+                first = _first(source, key[0], start)
+        case _ if reason.startswith("Cannot declare"):
+            reason, label = "a table is declared twice", "put both into one"
+            span = Span(start, at + 1)
+            first = _first(source, text[start : at + 1], start)
+        case _:
+            pass
+    message = f"not TOML: {visible(reason[0].lower() + reason[1:])}"
+    report(Code.SYNTAX, Place(source, exact=span), message, label, also=first)
+
+
+def _first(source: Source, line: str, before: int) -> tuple[Place, str] | None:
+    """Where a line began in the same way, as a key or header given twice does."""
+    at = source.text.rfind(f"\n{line}", 0, before) + 1
+    if at == 0 and not source.text.startswith(line):
+        return None
+    return Place(source, exact=Span(at, at + len(line.rstrip(" =")))), "first here"
+
+
+def _excess(values: dict[str, Toml]) -> str | None:
+    """What goes beyond the limits that let every later step be simple."""
+    level: list[Toml] = [values]
+    for _ in range(_DEEPEST):
+        below: list[Toml] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, int) and value.bit_length() > _WIDEST:
+                return f"an integer has at most {_WIDEST:,} bits"
+        if not below:
+            return None
+        level = below
+    return f"arrays and tables nest at most {_DEEPEST} deep"

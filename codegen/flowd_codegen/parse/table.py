@@ -1,0 +1,226 @@
+"""One TOML table under a reader: typed access that reports what does not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from types import MappingProxyType
+from typing import Final, TypeAlias, TypeVar
+
+from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
+from flowd_codegen.diagnostics.suggest import nearest
+
+__all__ = ["EXTRA", "Table", "Toml", "kind_of", "written"]
+
+Toml: TypeAlias = (
+    "str | int | float | bool | datetime | date | time | list[Toml] | dict[str, Toml]"
+)
+"""A value as tomli gives it."""
+
+EXTRA: Final = re.compile(r"x-[a-z0-9-]+\Z")
+"""Keys of the user's own, in every table that has options."""
+
+_T = TypeVar("_T", str, int, bool)
+
+
+def kind_of(value: Toml) -> str:
+    """What TOML calls a value, with its article."""
+    match value:
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case int():
+            return "an integer"
+        case float():
+            return "a float"
+        case list():
+            return "an array"
+        case dict():
+            return "a table"
+        case datetime():
+            return "a date with time"
+        case date():
+            return "a date"
+        case time():
+            return "a time"
+
+
+def written(value: str) -> str:
+    """A short text as TOML spells it, for advice."""
+    escaped = visible(value.replace("\\", "\\\\").replace('"', '\\"'))
+    return f'"{escaped}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, its place, and where its faults go.
+
+    Attributes:
+        values: what tomli gave.
+        place: of the table.
+        report: takes the faults.
+        short: the schema has only the first value, as in `to = "str"`.
+    """
+
+    values: Mapping[str, Toml]
+    place: Place
+    report: Report
+    short: bool = False
+
+    def at(self, key: str) -> Place:
+        """The place of a value in this table."""
+        return self.place if self.short else self.place.child(key)
+
+    def text(self, key: str) -> str | None:
+        """A string; None when absent or, reported, something else."""
+        return self._typed(key, str, "a string")
+
+    def integer(self, key: str) -> int | None:
+        """An integer; None when absent or, reported, something else."""
+        return self._typed(key, int, "an integer")
+
+    def flag(self, key: str) -> bool:
+        """A boolean; False when absent or, reported, something else."""
+        return self._typed(key, bool, "a boolean") or False
+
+    def number(self, key: str) -> int | float | None:
+        """An integer or float; None when absent or, reported, something else."""
+        value = self.values.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value
+        if value is not None:
+            self.wrong_kind(key, value, "a number")
+        return None
+
+    def texts(self, key: str) -> list[tuple[Place, str]]:
+        """An array of strings, each with its place; what is no string is reported."""
+        values = self.values.get(key)
+        if values is None:
+            return []
+        if not isinstance(values, list):
+            self.wrong_kind(key, values, "an array of strings")
+            return []
+        found: list[tuple[Place, str]] = []
+        for index, value in enumerate(values):
+            place = self.at(key).child(index)
+            if isinstance(value, str):
+                found.append((place, value))
+            else:
+                self.report(
+                    Code.WRONG_KIND,
+                    place,
+                    f"`{key}` must hold strings, not {kind_of(value)}",
+                )
+        return found
+
+    def text_or_flag(self, key: str) -> str | bool:
+        """A string or boolean; False when absent or, reported, something else."""
+        value = self.values.get(key, False)
+        if isinstance(value, str | bool):
+            return value
+        self.wrong_kind(key, value, "a boolean or a reason")
+        return False
+
+    def table(self, key: str, example: str = "") -> Table:
+        """A table; an empty one when absent or, reported, something else."""
+        value = self.values.get(key)
+        if isinstance(value, dict):
+            return Table(value, self.at(key), self.report)
+        if value is not None:
+            self.wrong_kind(key, value, "a table", example)
+        return Table({}, self.at(key), self.report)
+
+    def extra(self) -> dict[str, Toml]:
+        """The `x-…` keys with their values; what JSON does not have is reported."""
+        found = {key: value for key, value in self.values.items() if EXTRA.match(key)}
+        for key, value in found.items():
+            try:
+                json.dumps(value, allow_nan=False).encode()
+            except (TypeError, ValueError):
+                self.wrong_kind(key, value, "a JSON value")
+        return found
+
+    def tables(self, key: str) -> Iterator[tuple[str, Table]]:
+        """The tables in a table, by name, as in `[job.Email]`, `[job.Crawl]`."""
+        named = self.table(key)
+        for name, value in named.values.items():
+            if isinstance(value, dict):
+                yield name, Table(value, named.at(name), self.report)
+            else:
+                self.report(
+                    Code.WRONG_KIND,
+                    named.at(name),
+                    f"{key} {quoted(name)} must be a table, not {kind_of(value)}",
+                    f"write `[{key}.{visible(name)}]`",
+                )
+
+    def refuse_others(
+        self,
+        known: Collection[str],
+        what: str,
+        refused: Mapping[str, tuple[Code, str]] = MappingProxyType({}),
+        otherwise: str = "",
+    ) -> None:
+        """Report every key that is not `known`.
+
+        Args:
+            known: the keys there are.
+            what: how a message calls one of them: `field option`.
+            refused: words that people try, with a reason or advice for each.
+            otherwise: advice for a key that is like none of the known.
+        """
+        for key in self.values:
+            if key in known or EXTRA.match(key):
+                continue
+            code, label = refused.get(key, (Code.UNKNOWN_KEY, ""))
+            notes: list[str] = []
+            match code:
+                case Code.NOT_YET:
+                    message = f"`{key}` comes with a later version of flowd"
+                case Code.REFUSED_KEY:
+                    message = f"`{key}` is no {what}, on purpose"
+                case _:
+                    message = f"unknown {what} {quoted(key)}"
+                    if not label:
+                        near = nearest(key, known)
+                        label = f"did you mean `{near}`?" if near else otherwise
+                    if not label:
+                        notes.append(f"known here: {', '.join(known)}")
+            self.report(code, self.at(key).key(), message, label, *notes)
+
+    def wrong_kind(self, key: str, value: Toml, wanted: str, example: str = "") -> None:
+        """Report a value of another kind; shows the key with the right one if it can."""
+        text = example or _respelt(value, wanted)
+        self.report(
+            Code.WRONG_KIND,
+            self.at(key),
+            f"{quoted(key)} must be {wanted}, not {kind_of(value)}",
+            f"write {quoted(f'{key} = {text}')}" if text else "",
+        )
+
+    def _typed(self, key: str, kind: type[_T], wanted: str) -> _T | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            return value
+        self.wrong_kind(key, value, wanted)
+        return None
+
+
+def _respelt(value: Toml, wanted: str) -> str:
+    """The value in the right clothes, where only those are wrong: 3 for `"3"`."""
+    match wanted, value:
+        case "an integer" | "a number", str() if value.lstrip("-").isdecimal():
+            return value
+        case "a boolean", str() if value in ("true", "false"):
+            return value
+        case "an array of strings", str():
+            return f"[{written(value)}]"
+        case _:
+            return ""

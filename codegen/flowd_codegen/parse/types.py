@@ -1,0 +1,253 @@
+"""The type grammar: `list[Attachment]?` as a model type.
+
+type := base ["?"] | Name ("|" Name)+ ["?"]
+base := scalar | "list[" type "]" | "dict[str, " type "]" | Name | module ":" Name
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NoReturn
+
+from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.report import Code, Report, quoted
+from flowd_codegen.diagnostics.suggest import nearest, respelt
+from flowd_codegen.model.naming import CLASS_NAME
+from flowd_codegen.model.scalars import INTEGERS, TAG
+from flowd_codegen.model.schema import (
+    DictOf,
+    EnumRef,
+    External,
+    ListOf,
+    Optional,
+    RecordRef,
+    Scalar,
+    Type,
+    UnionOf,
+)
+from flowd_codegen.parse.mappers import split_reference
+from flowd_codegen.parse.scope import Scope
+
+__all__ = ["SCALARS", "parse_type"]
+
+SCALARS: Final = (
+    *("str", "bytes", "bool", "float", "decimal", "uuid"),
+    *("datetime", "date", "duration", "json", "int"),
+    *INTEGERS,
+)
+"""The names of the built-in types."""
+
+_DEEPEST: Final = 16
+
+_BLANK: Final = re.compile(r"\s*")
+_WORD: Final = re.compile(r"[\w.:-]+")
+
+
+def parse_type(text: str, place: Place, scope: Scope, report: Report) -> Type | None:
+    """Read a type; None when it has a fault, which is reported."""
+    plain = text.removesuffix("?")
+    if plain in SCALARS:
+        scalar = Scalar(plain)
+        return scalar if plain == text else Optional(scalar)
+    trial = Report()
+    found = _TypeReader(text, place, scope, trial).whole()
+    if trial.faults:
+        spelling = respelt(text, SCALARS, scope.types())
+        second = Report()
+        if spelling and _TypeReader(spelling, place, scope, second).whole():
+            first = trial.faults[0]
+            broken = first.code in (Code.TYPE_SYNTAX, Code.UNION)
+            message = f"unknown type {quoted(text)}" if broken else first.message
+            label = f"flowd spells this `{spelling}`"
+            report(Code.UNKNOWN_TYPE, place, message, label)
+        else:
+            # Once the text stops being a type, what came before is a guess.
+            broken = trial.faults[-1].code == Code.TYPE_SYNTAX
+            report.faults += trial.faults[-1:] if broken else trial.faults
+    return found
+
+
+class _Unreadable(Exception):
+    """The text stops being a type here; already reported."""
+
+
+class _TypeReader:
+    """Recursive descent over one type text."""
+
+    def __init__(self, text: str, place: Place, scope: Scope, report: Report) -> None:
+        self.text = text
+        self.place = place
+        self.scope = scope
+        self.report = report
+        self.at = 0
+
+    def whole(self) -> Type | None:
+        try:
+            found = self.type(1)
+            if self.at < len(self.text):
+                rest = self.text[self.at :]
+                self.fail(f"unexpected {quoted(rest)} after the type", len(rest))
+        except _Unreadable:
+            return None
+        return found
+
+    def type(self, depth: int) -> Type | None:
+        self.skip()
+        if depth > _DEEPEST:
+            self.fail(f"a type nests at most {_DEEPEST} deep", 1, "use a `[record.…]`")
+        start = self.at
+        found = self.single(depth)
+        if self.skipped("|"):
+            self.at = start
+            found = self.union(depth)
+        if not self.skipped("?"):
+            return found
+        if self.skipped("?"):
+            self.at -= 1
+            self.fail("a type is optional once", 1, "one `?` is enough")
+        if self.skipped("|"):
+            self.at -= 1
+            self.fail("a union is optional as a whole", 1, "write `Card | Sepa?`")
+        return Optional(found) if found else None
+
+    def single(self, depth: int) -> Type | None:
+        start = self.at
+        word = self.word()
+        match word:
+            case "list":
+                self.expect("[", "`list` needs the type of its items", "list[str]")
+                item = self.type(depth + 1)
+                self.expect("]", "`]` is missing")
+                return ListOf(item) if item else None
+            case "dict":
+                return self.dict(depth)
+            case _:
+                return self.named(word, start)
+
+    def union(self, depth: int) -> Type | None:
+        """Read records with `|` between them, from the first one on."""
+        names: list[str] = []
+        before = len(self.report.faults)
+        while True:
+            self.skip()
+            start = self.at
+            found = self.single(depth)
+            place = self.place.within(start, self.at)
+            shown = quoted(self.text[start : self.at].strip())
+            match found:
+                case None:
+                    pass
+                case RecordRef(name) if name in names:
+                    self.report(Code.UNION, place, f"{shown} is a member twice")
+                case RecordRef(name):
+                    names.append(name)
+                case _:
+                    label = "put it into a `[record.…]`, or use `json`"
+                    message = f"{shown} in a union, whose members are records"
+                    self.report(Code.UNION, place, message, label)
+            if not self.skipped("|"):
+                break
+        if len(self.report.faults) > before or len(names) < 2:
+            return None
+        return UnionOf(tuple((self.scope.tags[name], name) for name in names), TAG)
+
+    def dict(self, depth: int) -> Type | None:
+        example = "dict[str, str]"
+        self.expect("[", "`dict` needs the type of its values", example)
+        self.skip()
+        start = self.at
+        key = self.word()
+        if key != "str":
+            self.at = start
+            self.fail("keys of a dict are `str`", len(key), "JSON has no others")
+        self.expect(",", "`dict` needs the type of its values", example)
+        value = self.type(depth + 1)
+        self.expect("]", "`]` is missing")
+        return DictOf(value) if value else None
+
+    def named(self, word: str, start: int) -> Type | None:
+        if word in SCALARS:
+            return Scalar(word)
+        if reference := split_reference(word):
+            return External(*reference)
+        declaration = self.scope.classes.get(word)
+        if declaration is None:
+            self.unknown(word, start)
+            return None
+        match declaration.kind:
+            case "enum":
+                return EnumRef(word)
+            case "record":
+                return RecordRef(word)
+            case "job" | "group" as kind:
+                self.report(
+                    Code.JOB_AS_TYPE,
+                    self.place.within(start, start + len(word)),
+                    f"`{word}` is a {kind}, not a type",
+                    (
+                        "put what both share into a `[record.…]`"
+                        if kind == "job"
+                        else f'`include = ["{word}"]` puts in its fields'
+                    ),
+                    also=(declaration.place.key(), "declared here"),
+                )
+                return None
+
+    def unknown(self, word: str, start: int) -> None:
+        if not self.scope.complete and CLASS_NAME.fullmatch(word):
+            return
+        place = self.place.within(start, start + len(word))
+        inside = "" if self.text.strip(" ?") == word else f" in {quoted(self.text)}"
+        message = f"unknown type {quoted(word)}{inside}"
+        if ":" in word:
+            self.report(
+                Code.REFERENCE,
+                place,
+                f"{quoted(word)} does not name a class",
+                "write `module:Name`, as in `shop.geo:Point`",
+            )
+        elif CLASS_NAME.fullmatch(word):
+            types = self.scope.types()
+            near = nearest(word, types)
+            label = f"did you mean `{near}`?" if near else "nothing has this name"
+            note = f"enums and records in scope: {', '.join(types[:20]) or 'none'}"
+            self.report(Code.UNKNOWN_NAME, place, message, label, note)
+        else:
+            note = f"built-in types: {' '.join(SCALARS)} list[…] dict[str, …]"
+            self.report(Code.UNKNOWN_TYPE, place, message, "", note)
+
+    def word(self) -> str:
+        found = _WORD.match(self.text, self.at)
+        if found is None:
+            here = self.text[self.at : self.at + 1]
+            self.fail(
+                (
+                    f"a type is missing before {quoted(here)}"
+                    if here
+                    else "a type is missing"
+                ),
+                1,
+            )
+        self.at = found.end()
+        return found[0]
+
+    def expect(self, char: str, message: str, example: str = "") -> None:
+        if not self.skipped(char):
+            self.fail(message, 1, f"write `{example}`" if example else "")
+
+    def skipped(self, char: str) -> bool:
+        self.skip()
+        there = self.text.startswith(char, self.at)
+        self.at += there
+        return there
+
+    def skip(self) -> None:
+        found = _BLANK.match(self.text, self.at)
+        self.at = found.end() if found else self.at
+
+    def fail(self, message: str, length: int, label: str = "") -> NoReturn:
+        end = min(self.at + length, len(self.text))
+        start = min(self.at, end)
+        place = self.place.within(start, end) if start < end else self.place
+        self.report(Code.TYPE_SYNTAX, place, message, label)
+        raise _Unreadable

@@ -1,0 +1,40 @@
+"""Breaks the lines of what was rendered; black does, and no configuration of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flowd_codegen.extra import need, year_of
+from flowd_codegen.python.source import WIDTH
+
+__all__ = ["Layouter", "blacken", "layouter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layouter:
+    """What breaks the lines of a source.
+
+    Attributes:
+        name: of it and of its style, as each file that it made says; empty where it is not
+            installed.
+        format: gives the source with its lines broken.
+    """
+
+    name: str
+    format: Callable[[str], str]
+
+
+def layouter() -> Layouter:
+    """Black, named with the year of its style, which it keeps until the next January."""
+    year = year_of("black")
+    return Layouter(year and f"black {year}", blacken)
+
+
+def blacken(source: str) -> str:
+    """The source as black leaves it; raises ExtraMissing where it is not installed."""
+    need("black")
+    # Most runs change no file, and black takes longer to import than they last.
+    import black  # noqa: PLC0415
+
+    return black.format_str(source, mode=black.Mode(line_length=WIDTH))

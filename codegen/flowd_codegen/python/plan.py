@@ -1,0 +1,309 @@
+"""The plan of a module: everything its template prints, as ready Python source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+from flowd.model.job import FORMAT
+from flowd.model.policy import Backoff, Policy
+from flowd_codegen.model.describe import with_deprecation
+from flowd_codegen.model.migrations import Step, module_of, steps
+from flowd_codegen.model.schema import Enum, Job, Module, Record, Scalar
+from flowd_codegen.python.plan_field import (
+    FieldPlan,
+    plan_job_field,
+    plan_record_field,
+)
+from flowd_codegen.python.source import (
+    Imports,
+    bracket,
+    docstring,
+    text_literal,
+)
+from flowd_codegen.python.types import Declared, Speller, expression
+
+__all__ = ["ClassPlan", "EnumPlan", "ModulePlan", "plan_module"]
+
+_USED: Final = frozenset(
+    [
+        "bool",
+        "bytes",
+        "classmethod",
+        "dict",
+        "float",
+        "int",
+        "list",
+        "str",
+        "Exception",
+        "cls",
+        "error",
+        "failure",
+        "fields",
+        "items",
+        "key",
+        "self",
+        "value",
+        "SPEC",
+        "from_fields",
+        "from_json",
+        "to_fields",
+        "to_json",
+    ]
+)
+"""What the templates use by name: no import may hide it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnumPlan:
+    """An enum; members are whole lines."""
+
+    name: str
+    base: str
+    doc: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassPlan:
+    """A job or a record.
+
+    Attributes:
+        spec: empty for a record.
+        start: the dict that a job's fields are put into.
+        version: a job's first statement when reading, if it has more than one version.
+        second_name: of a job that has older versions.
+    """
+
+    name: str
+    doc: str
+    spec: str
+    fields: tuple[FieldPlan, ...]
+    build: str
+    constants: tuple[str, ...]
+    start: str = "{}"
+    version: str = ""
+    second_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModulePlan:
+    """A module; `words` are the imported names that the templates use.
+
+    `last_import` comes behind the classes, which that module imports.
+    """
+
+    path: str
+    doc: str
+    imports: list[list[str]]
+    exports: str
+    enums: tuple[EnumPlan, ...]
+    records: tuple[ClassPlan, ...]
+    jobs: tuple[ClassPlan, ...]
+    words: dict[str, str]
+    last_import: str
+
+
+def plan_module(module: Module, declared: Declared) -> ModulePlan:
+    """Say in Python what one schema file declares."""
+    names = sorted(module.names)
+    imports = Imports({*_USED, *names, *_attributes(module)})
+    spell = Speller(module.name, declared, imports)
+    *_, migrations = module_of(module.name)
+    last = imports.reserve(migrations) if any(job.older for job in module.jobs) else ""
+    return ModulePlan(
+        path=module.path,
+        doc=docstring(module.doc or f"What `{module.path}` declares.", 0),
+        exports=bracket("[", map(text_literal, names)),
+        words=_words(module, spell),
+        enums=tuple(_enum(enum, imports) for enum in module.enums),
+        records=tuple(_record(record, spell) for record in module.records),
+        jobs=tuple(plan for job in module.jobs for plan in _jobs(job, spell, last)),
+        last_import=_last_import(migrations, last),
+        imports=imports.groups(),
+    )
+
+
+def _last_import(module: str, name: str) -> str:
+    if not name:
+        return ""
+    return f"from . import {module}" + (f" as {name}" if name != module else "")
+
+
+def _attributes(module: Module) -> set[str]:
+    """Attributes, which hide imports in a class's body, and the locals named so."""
+    fields = (
+        *(field for record in module.records for field in record.fields),
+        *(
+            field
+            for job in module.jobs
+            for each in (job, *job.older)
+            for field in each.fields
+        ),
+    )
+    names = {field.attribute for field in fields}
+    return names | {f"_{name}" for name in names}
+
+
+def _words(module: Module, spell: Speller) -> dict[str, str]:
+    words: dict[str, str] = {}
+    if module.records or module.jobs:
+        words["final"] = spell.imports.name("typing", "final")
+        words["dataclass"] = spell.imports.name("dataclasses", "dataclass")
+    if module.jobs:
+        words["mapping"] = spell.imports.name("collections.abc", "Mapping")
+    if module.records:
+        words |= {
+            "json": spell.wire("Json"),
+            "inside": spell.wire("inside"),
+            "items_of": spell.wire("items_of"),
+        }
+    return words
+
+
+def _enum(enum: Enum, imports: Imports) -> EnumPlan:
+    return EnumPlan(
+        name=enum.name,
+        base=imports.name("enum", "StrEnum"),
+        doc=_doc(enum, "Written as one of these texts."),
+        members=tuple(
+            f"{member} = {text_literal(text)}{_member_doc(enum, member)}"
+            for member, text in enum.members
+        ),
+    )
+
+
+def _member_doc(enum: Enum, member: str) -> str:
+    doc = enum.docs.get(member)
+    blank = "\n" if member != enum.members[-1][0] else ""
+    return f"\n    {docstring(doc, 4)}{blank}" if doc else ""
+
+
+def _record(record: Record, spell: Speller) -> ClassPlan:
+    fields = tuple(plan_record_field(f, record.name, spell) for f in record.fields)
+    return _class(record, _doc(record, "Written as a JSON object."), "", fields)
+
+
+def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
+    """A job's older versions, and then the job itself."""
+    secrets: list[str] = []
+    came_from = {step.new.name: step for step in steps(job)}
+    for each in (*job.older, job):
+        # Whoever reads older entries keeps the secrets of those as well.
+        secrets += [key for key in _secrets(each, spell) if key not in secrets]
+        otherwise = f"An entry of the stream `{job.policy.stream}`."
+        if each is not job:
+            otherwise = (
+                f"{job.name} of version {each.version}, as entries still have it."
+            )
+        fields = tuple(plan_job_field(field, each.name, spell) for field in each.fields)
+        spec = _spec(each, secrets, spell)
+        plan = _class(each, _doc(each, otherwise), spec, fields)
+        if each.version is not None and each.version > 1:
+            plan = replace(
+                plan,
+                start=f'{{b"_v": b"{each.version}"}}',
+                version=_other_versions(came_from.get(each.name), migrations),
+            )
+        yield replace(plan, second_name=each.second_name)
+
+
+def _other_versions(step: Step | None, migrations: str) -> str:
+    """What is done first with an entry, which may be of another version."""
+    if step is None:
+        return "cls.SPEC.version_of(fields)  # refuses what is older, and newer"
+    arguments = (
+        f"{migrations}.{step.function}",
+        f"{step.old.name}.from_fields(fields)",
+    )
+    call = bracket("cls.SPEC.migrate(", arguments)
+    until = step.old.version
+    return f"if cls.SPEC.version_of(fields) <= {until}:\n{' ' * 12}return {call}"
+
+
+def _class(
+    owner: Job | Record, doc: str, spec: str, fields: tuple[FieldPlan, ...]
+) -> ClassPlan:
+    arguments = tuple(field.argument for field in fields)
+    return ClassPlan(
+        name=owner.name,
+        doc=doc,
+        spec=spec,
+        fields=fields,
+        build=f"return {bracket('cls(', arguments)}",
+        constants=tuple(line for field in fields for line in field.constants),
+    )
+
+
+def _secrets(job: Job, spell: Speller) -> list[str]:
+    """Every wire name of a secret."""
+    return [
+        key
+        for field in job.fields
+        if field.secret or spell.declared.holds_secret(field.type)
+        for key in (field.key, *field.aliases)
+    ]
+
+
+def _spec(job: Job, secrets: list[str], spell: Speller) -> str:
+    name, class_var = (
+        spell.imports.name("flowd", "JobSpec"),
+        spell.imports.name("typing", "ClassVar"),
+    )
+    arguments: list[str] = [
+        f"name={text_literal(job.name)}",
+        f"fields={_texts([field.key for field in job.fields])}",
+        f"policy={_policy(job.policy, spell)}",
+        f"format={FORMAT!s}",
+    ]
+    if secrets:
+        arguments.append(f"secrets={_texts(secrets)}")
+    if job.version is not None:
+        arguments.append(f"version={job.version}")
+    if job.oldest > 1:
+        arguments.append(f"oldest={job.oldest}")
+    if job.extra:
+        extra = expression(Scalar("json"), {**job.extra}, spell)
+        arguments.append(f"extra={extra}")
+    spec = bracket(f"{name}(", arguments, spread=True)
+    return f"SPEC: {class_var}[{name}] = {spec}"
+
+
+def _texts(texts: list[str]) -> str:
+    return bracket("(", tuple(map(text_literal, texts)))
+
+
+def _policy(policy: Policy | Backoff, spell: Speller) -> str:
+    """The call that builds it, with what differs from the defaults."""
+    arguments: list[str] = []
+    for option in fields(policy):
+        value = getattr(policy, option.name)
+        match value:
+            case Backoff():
+                if value != Backoff():
+                    arguments.append(f"backoff={_policy(value, spell)}")
+            case _ if value == option.default:
+                pass
+            case str():
+                arguments.append(f"{option.name}={text_literal(value)}")
+            case _:
+                arguments.append(f"{option.name}={value!r}")
+    name = spell.imports.name("flowd", type(policy).__name__)
+    return bracket(f"{name}(", tuple(arguments))
+
+
+def _doc(owner: Enum | Record | Job, otherwise: str) -> str:
+    doc = "\n\n".join([owner.doc or otherwise, *_groups(owner)])
+    return docstring(with_deprecation(doc, owner.deprecated), 4)
+
+
+def _groups(owner: Enum | Record | Job) -> Iterator[str]:
+    """A line for each group that some of the fields come from."""
+    fields = () if isinstance(owner, Enum) else owner.fields
+    names: dict[str, list[str]] = {}
+    for field in fields:
+        if field.group:
+            names.setdefault(field.group, []).append(f"`{field.attribute}`")
+    for group, attributes in names.items():
+        yield f"Of the group {group}: {', '.join(attributes)}."

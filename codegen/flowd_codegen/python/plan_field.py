@@ -1,0 +1,226 @@
+"""The plan of a field: its declaration, and the lines that write and read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from flowd_codegen.model.describe import with_deprecation
+from flowd_codegen.model.naming import snake_case
+from flowd_codegen.model.schema import (
+    DictOf,
+    Encoding,
+    EnumRef,
+    Factory,
+    Field,
+    ListOf,
+    OneOf,
+    Optional,
+    RecordRef,
+    Scalar,
+    UnionOf,
+    Value,
+    base,
+    unions_in,
+)
+from flowd_codegen.python.codec import Codec, EntryCodec, JsonCodec
+from flowd_codegen.python.source import bracket, docstring
+from flowd_codegen.python.types import (
+    Speller,
+    choice_key,
+    expression,
+    is_container,
+    literal,
+)
+
+__all__ = ["FieldPlan", "plan_job_field", "plan_record_field"]
+
+_BODY: Final = 4
+_TRY: Final = 12
+_CONTAINERS: Final = (ListOf, DictOf, RecordRef, UnionOf)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldPlan:
+    """Python source for one field; lines after a first one carry their indent.
+
+    Attributes:
+        declaration: in the class body.
+        doc: the string below it, or empty.
+        key: the wire name as a literal.
+        find: the literal, or with aliases the call that finds which one is there.
+        write, read: the statement of each method.
+        argument: for the call that builds the object.
+        constants: what the module needs in front of the class.
+    """
+
+    declaration: str
+    doc: str
+    key: str
+    find: str
+    write: str
+    read: str
+    argument: str
+    constants: tuple[str, ...]
+
+
+def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
+    """A field of a job: one field of a stream entry, absent for None."""
+    named = _Constants(field, owner, spell)
+    constant = named.table() or named.shape(_CONTAINERS)
+    codec = EntryCodec(spell, field, constant)
+    attribute = f"self.{field.attribute}"
+    write = codec.writing(base(field.type), attribute)
+    written = f"fields[key] = {write}"
+    if isinstance(field.type, Optional):
+        written = f"if {attribute} is not None:\n{' ' * (_TRY + 4)}{written}"
+    return _plan(codec, written, named)
+
+
+def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
+    """A field of a record: one key of a JSON object, null for None."""
+    named = _Constants(field, owner, spell)
+    codec = JsonCodec(spell, field, named.shape((EnumRef, OneOf, *_CONTAINERS)))
+    attribute = f"self.{field.attribute}"
+    write = codec.writing(base(field.type), attribute)
+    if isinstance(field.type, Optional):
+        write = f"{write} if {attribute} is not None else None"
+    return _plan(codec, f"items[key] = {write}", named)
+
+
+class _Constants:
+    """The module's constants for one field: a table of choices, a JSON shape."""
+
+    def __init__(self, field: Field, owner: str, spell: Speller) -> None:
+        mapper = field.mapper
+        self.needed = not (mapper and mapper.serialize and mapper.deserialize)
+        self.kind = base(field.type)
+        self.lines: list[str] = []
+        self.choices = ""
+        self._spell = spell
+        self._encoding: Encoding | None = field.encoding
+        self._name = f"_{snake_case(owner)}_{field.name}".upper()
+
+    def table(self) -> str:
+        """The table of a `one_of`, from wire text to value; returns its name."""
+        if isinstance(self.kind, OneOf) and self.needed and not self.choices:
+            pairs = [
+                f"{choice_key(value)}: {literal(value)}" for value in self.kind.values
+            ]
+            kind = f"[dict[bytes, {self._spell.annotation(self.kind)}]]"
+            self.choices = self._constant(self._name, bracket("{", pairs), kind)
+        return self.choices
+
+    def union(self) -> str:
+        """The shape of the union in a type; returns its name."""
+        union = next(unions_in(self.kind), None)
+        if union is None:
+            return ""
+        name = self._name if union == self.kind else f"{self._name}_ITEM"
+        kind = f"{self._spell.wire('Shape')}[{self._spell.annotation(union)}]"
+        # From a dict a checker infers only what all of its values have in common.
+        return self._constant(name, self._spell.union(union), f"[{kind}]")
+
+    def shape(self, kinds: tuple[type, ...]) -> str:
+        """The JSON shape of a type that is one of `kinds`; returns its name."""
+        if not (isinstance(self.kind, kinds) and self.needed):
+            return ""
+        inner = self.union() or self.table()
+        if isinstance(self.kind, UnionOf):
+            return inner
+        shape = self._spell.shape(self.kind, self._encoding, inner)
+        return self._constant(
+            f"{self._name}_JSON" if self.choices else self._name, shape
+        )
+
+    def _constant(self, name: str, value: str, kind: str = "") -> str:
+        name = self._spell.imports.reserve(name)
+        final = self._spell.imports.name("typing", "Final")
+        self.lines.append(f"{name}: {final}{kind} = {value}")
+        return name
+
+
+def _plan(codec: Codec, written: str, named: _Constants) -> FieldPlan:
+    field, spell = codec.field, codec.spell
+    keys = tuple(codec.key(name) for name in (field.key, *field.aliases))
+    find = keys[0]
+    if field.aliases:
+        find = bracket(f"{spell.wire('first_key')}(", (codec.mapping, *keys))
+    doc = with_deprecation(field.doc, field.deprecated)
+    return FieldPlan(
+        declaration=_declaration(field, spell),
+        doc=docstring(doc, _BODY) if doc else "",
+        key=keys[0],
+        find=find,
+        write=written,
+        read=_read(codec, named.choices),
+        argument=f"{field.attribute}=_{field.attribute}",
+        constants=tuple(named.lines),
+    )
+
+
+def _read(codec: Codec, choices: str) -> str:
+    field, spell = codec.field, codec.spell
+    mapped = field.mapper is not None and field.mapper.deserialize is not None
+    target = f"_{field.attribute}"
+    raw = f"{codec.mapping}[key]"
+    present = f"key in {codec.mapping}"
+    missing: str | None = None
+    match field.type, field.default:
+        case Optional(), _:
+            # For None with a mapper Rust writes an empty text.
+            present = f"{codec.mapping}.get(key)" if mapped else codec.present
+            missing = "None"
+        case Scalar("json"), Value(value) if not mapped:
+            raw = f"{codec.mapping}.get(key, {codec.json(value)})"
+        case OneOf(), Value(str() | int() as value) if choices:
+            missing = f"{choices}[{choice_key(value)}]"
+        case _, Value(value):
+            missing = expression(field.type, value, spell)
+            if is_container(value) and value:
+                # Such a literal alone may be taken for a narrower type.
+                target += f": {spell.annotation(field.type)}"
+        case _, Factory(function):
+            missing = f"{spell.function(function)}()"
+        case _:
+            pass
+    code = codec.reading(base(field.type), raw)
+    if missing is not None:
+        code = f"{code} if {present} else {missing}"
+    return f"{target} = {code}"
+
+
+def _declaration(field: Field, spell: Speller) -> str:
+    start = f"{field.attribute}: {spell.annotation(field.type)}"
+    options: list[str] = []
+    match field.type, field.default:
+        case Optional(), _:
+            options = ["default=None"]
+        case ListOf() | DictOf(), Value(value) if not value:
+            options = [f"default_factory={spell.annotation(field.type)}"]
+        case _, Value(value) if is_container(value):
+            default = expression(field.type, value, spell)
+            if field.type == Scalar("json"):
+                # An argument is what mypy infers as the type it is meant to be.
+                default = bracket(f"{spell.wire('JSON')}.load(", (default,))
+            # Each object gets its own.
+            if default.endswith("()") and default[:-2].isidentifier():
+                options = [f"default_factory={default.removesuffix('()')}"]
+            else:
+                options = [f"default_factory=lambda: {default}"]
+        case _, Value(value):
+            options = [f"default={expression(field.type, value, spell)}"]
+        case _, Factory(function):
+            options = [f"default_factory={spell.function(function)}"]
+        case _:
+            pass
+    if field.secret:
+        options.append("repr=False")
+    match options:
+        case []:
+            return start
+        case [str() as only] if only.startswith("default="):
+            return f"{start} = {only.removeprefix('default=')}"
+        case _:
+            call = spell.imports.name("dataclasses", "field")
+            return f"{start} = {bracket(f'{call}(', options)}"

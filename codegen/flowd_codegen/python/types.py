@@ -1,0 +1,313 @@
+"""Types and defaults of the model as Python source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Final
+
+from flowd import wire
+from flowd_codegen.model.scalars import ENCODINGS, SCALARS, ScalarType
+from flowd_codegen.model.schema import (
+    DictOf,
+    Encoding,
+    Enum,
+    EnumRef,
+    External,
+    Function,
+    ListOf,
+    OneOf,
+    Optional,
+    Record,
+    RecordRef,
+    Scalar,
+    Schema,
+    Type,
+    UnionOf,
+    is_list,
+    is_table,
+    names_in,
+)
+from flowd_codegen.python.source import (
+    Imports,
+    bracket,
+    bytes_literal,
+    text_literal,
+)
+
+__all__ = [
+    "Declared",
+    "Speller",
+    "choice_key",
+    "expression",
+    "is_container",
+    "literal",
+    "scalar",
+]
+
+
+class Declared:
+    """Every enum and record of a schema, and the module that each is in."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.enums: dict[str, Enum] = {}
+        self.records: dict[str, Record] = {}
+        self.homes: dict[str, tuple[str, ...]] = {}
+        for module in schema.modules:
+            self.enums |= {enum.name: enum for enum in module.enums}
+            self.records |= {record.name: record for record in module.records}
+            self.homes |= dict.fromkeys(module.names, module.name)
+
+    def holds_secret(self, kind: Type) -> bool:
+        """Whether a record somewhere in the type has a secret field."""
+        match kind:
+            case ListOf(item) | DictOf(item) | Optional(item):
+                return self.holds_secret(item)
+            case RecordRef(name):
+                return name in self._secretive
+            case UnionOf(members):
+                return any(name in self._secretive for _, name in members)
+            case _:
+                return False
+
+    @cached_property
+    def _secretive(self) -> set[str]:
+        """The records with a secret field, also one of a record that they hold."""
+        holders: dict[str, list[str]] = {}
+        for record in self.records.values():
+            for field in record.fields:
+                for name in names_in(field.type):
+                    holders.setdefault(name, []).append(record.name)
+        waiting = [
+            record.name
+            for record in self.records.values()
+            if any(field.secret for field in record.fields)
+        ]
+        found = set(waiting)
+        for name in waiting:
+            new = {*holders.get(name, ())} - found
+            found |= new
+            waiting += new
+        return found
+
+
+class Speller:
+    """Spells types for one module, importing what they need there."""
+
+    def __init__(
+        self, module: tuple[str, ...], declared: Declared, imports: Imports
+    ) -> None:
+        self.declared = declared
+        self.imports = imports
+        self._module = module
+
+    def wire(self, name: str) -> str:
+        """Something of `flowd.wire`."""
+        return f"{self.imports.name('flowd', 'wire')}.{name}"
+
+    def function(self, function: Function) -> str:
+        """The user's own function."""
+        return self.imports.name(function.module, function.name)
+
+    def declared_class(self, name: str) -> str:
+        """An enum or record, of this module or a sibling."""
+        home = self.declared.homes[name]
+        if home == self._module:
+            return name
+        return self.imports.name(_relative(self._module, home), name)
+
+    def unknown(self, enum: str) -> str:
+        """The member that an enum reads other texts as; empty if it refuses them."""
+        member = self.declared.enums[enum].unknown
+        return member and f"{self.declared_class(enum)}.{member}"
+
+    def annotation(self, kind: Type) -> str:
+        """The type as an annotation."""
+        match kind:
+            case Scalar("json") | Optional(Scalar("json")):
+                # None is among its values, and `|` knows no alias that is a string.
+                return self.wire("Json")
+            case Scalar(name):
+                row = SCALARS[name]
+                if row.module:
+                    return self.imports.name(row.module, row.annotation)
+                return row.annotation
+            case ListOf(item):
+                return f"list[{self.annotation(item)}]"
+            case DictOf(value):
+                return f"dict[str, {self.annotation(value)}]"
+            case EnumRef(name) | RecordRef(name):
+                return self.declared_class(name)
+            case UnionOf(members):
+                return " | ".join(self.declared_class(name) for _, name in members)
+            case OneOf(values):
+                word = self.imports.name("typing", "Literal")
+                return f"{word}[{', '.join(literal(value) for value in values)}]"
+            case External(module, name):
+                return self.imports.name(module, name)
+            case Optional(item):
+                return f"{self.annotation(item)} | None"
+
+    def shape(
+        self, kind: Type, encoding: Encoding | None = None, constant: str = ""
+    ) -> str:
+        """The type inside JSON.
+
+        Args:
+            kind: the type.
+            encoding: of the field, for a scalar that is no item of anything.
+            constant: the name of what its `one_of` or union is, if it has one.
+        """
+        match kind:
+            case Scalar("json") | Optional(Scalar("json")):
+                return self.wire("JSON")
+            case Scalar(name):
+                return self.wire(scalar(name, encoding).shape)
+            case ListOf(item):
+                return self._shape_of("list_of", self.shape(item, None, constant))
+            case DictOf(value):
+                return self._shape_of("dict_of", self.shape(value, None, constant))
+            case EnumRef(name):
+                if unknown := self.unknown(name):
+                    return self._shape_of("open_enum_of", unknown)
+                return self._shape_of("enum_of", self.declared_class(name))
+            case RecordRef(name):
+                return self._shape_of("record_of", self.declared_class(name))
+            case UnionOf():
+                return constant
+            case Optional(item):
+                return self._shape_of("optional", self.shape(item, encoding, constant))
+            case OneOf():
+                return self._shape_of("one_of", constant)
+            case External():
+                raise AssertionError(f"{kind} has no text without a mapper")
+
+    def union(self, union: UnionOf) -> str:
+        """What makes the shape of a union."""
+        kinds = [
+            f"{text_literal(text)}: {self.declared_class(name)}"
+            for text, name in union.members
+        ]
+        arguments = (text_literal(union.tag), bracket("{", kinds))
+        return bracket(f"{self.wire('union_of')}(", arguments)
+
+    def _shape_of(self, builder: str, inner: str) -> str:
+        return bracket(f"{self.wire(builder)}(", (inner,))
+
+
+def scalar(name: str, encoding: Encoding | None) -> ScalarType:
+    """The row of a scalar type, or of the encoding declared for it."""
+    return ENCODINGS[encoding] if encoding else SCALARS[name]
+
+
+def literal(choice: str | int) -> str:
+    """One of a `one_of` as Python source."""
+    return text_literal(choice) if isinstance(choice, str) else str(choice)
+
+
+def choice_key(choice: str | int) -> str:
+    """One of a `one_of` as wire text, as Python source."""
+    return bytes_literal(str(choice).encode())
+
+
+def _relative(here: tuple[str, ...], there: tuple[str, ...]) -> str:
+    """The way from one module to a sibling, as a relative import writes it."""
+    package = here[:-1]
+    shared = 0
+    while shared < min(len(package), len(there) - 1) and (
+        package[shared] == there[shared]
+    ):
+        shared += 1
+    dots = "." * (1 + len(package) - shared)
+    return dots + ".".join(there[shared:])
+
+
+def is_container(value: object) -> bool:
+    """Whether a default is built of other values, so that it must not be shared."""
+    return isinstance(value, list | dict)
+
+
+def expression(kind: Type, value: object, spell: Speller) -> str:
+    """The default, in the form that `schema.Value` has, as a Python expression."""
+    match kind:
+        case Optional(item):
+            return expression(item, value, spell)
+        case EnumRef(name):
+            members = spell.declared.enums[name].members
+            member = next(member for member, text in members if text == value)
+            return f"{spell.declared_class(name)}.{member}"
+        case ListOf() | DictOf() if not value:
+            return f"{spell.annotation(kind)}()"
+        case ListOf(item) if is_list(value):
+            return bracket("[", tuple(expression(item, one, spell) for one in value))
+        case DictOf(item) if is_table(value):
+            pairs = {key: expression(item, one, spell) for key, one in value.items()}
+            return bracket("{", _pairs(pairs))
+        case RecordRef(name) if is_table(value):
+            arguments = tuple(
+                f"{field.attribute}={expression(field.type, value[field.name], spell)}"
+                for field in spell.declared.records[name].fields
+                if field.name in value
+            )
+            return bracket(f"{spell.declared_class(name)}(", arguments)
+        case UnionOf(members, tag) if is_table(value):
+            record = dict(members)[str(value[tag])]
+            return expression(RecordRef(record), value, spell)
+        case Scalar(name) if name in _PARSED:
+            return _PARSED[name](str(value), spell)
+        case _:
+            return _plain(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, str):
+        return text_literal(value)
+    if is_list(value):
+        return bracket("[", tuple(_plain(item) for item in value))
+    if is_table(value):
+        return bracket("{", _pairs({key: _plain(one) for key, one in value.items()}))
+    return repr(value)
+
+
+def _pairs(pairs: Mapping[str, str]) -> list[str]:
+    return [f"{text_literal(key)}: {one}" for key, one in pairs.items()]
+
+
+def _decimal(text: str, spell: Speller) -> str:
+    return f'{spell.imports.name("decimal", "Decimal")}("{text}")'
+
+
+def _uuid(text: str, spell: Speller) -> str:
+    return f'{spell.imports.name("uuid", "UUID")}("{text}")'
+
+
+def _date(text: str, spell: Speller) -> str:
+    day = wire.decode_date(text.encode())
+    name = spell.imports.name("datetime", "date")
+    return f"{name}({day.year}, {day.month}, {day.day})"
+
+
+def _datetime(text: str, spell: Speller) -> str:
+    return f'{spell.imports.name("datetime", "datetime")}.fromisoformat("{text}")'
+
+
+def _duration(text: str, spell: Speller) -> str:
+    milliseconds = int(text)
+    name = spell.imports.name("datetime", "timedelta")
+    if milliseconds % 1000:
+        return f"{name}(milliseconds={milliseconds})"
+    return f"{name}(seconds={milliseconds // 1000})"
+
+
+def _bytes(text: str, _: Speller) -> str:
+    return bytes_literal(wire.decode_base64(text.encode()))
+
+
+_PARSED: Final[dict[str, Callable[[str, Speller], str]]] = {
+    "bytes": _bytes,
+    "date": _date,
+    "datetime": _datetime,
+    "decimal": _decimal,
+    "duration": _duration,
+    "uuid": _uuid,
+}

@@ -1,0 +1,1 @@
+"""The way to Redis: URL, connection, protocol, keys, scripts and stream commands."""

@@ -1,0 +1,148 @@
+"""What a stream is asked to do, and what it answers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from flowd.errors import PayloadTooLarge, ServerError
+from flowd.model.delivery import Delivery, Entry
+from flowd.model.item import Item
+from flowd.model.job import MOST_BYTES, Job, weight
+from flowd.model.timing import due_at
+
+__all__ = [
+    "ONCE",
+    "Addition",
+    "Bury",
+    "Repeats",
+    "Requeue",
+    "Settled",
+    "Tended",
+    "addition_of",
+]
+
+
+class Addition(NamedTuple):
+    """One job on its way into a stream."""
+
+    fields: Mapping[bytes, bytes]
+    size: int
+    """Bytes of all names and values."""
+
+    id: str = "*"
+    """An entry id, or `*` for the server's choice; only without a delay."""
+
+    delay: float = 0.0
+    """Seconds; above 0 the job waits in the delayed set."""
+
+    job_id: str = ""
+    """The id of a delayed job."""
+
+    key: str | None = None
+    key_ttl: float = 0.0
+    """Seconds that the idempotency key is remembered."""
+
+    due: float = 0.0
+    """Seconds since 1970 by the server's clock, until which the job waits; or 0."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes no more than to append it."""
+        return self.id == "*" and self.key is None and not self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to become an entry later."""
+        return self.delay > 0 or self.due > 0
+
+
+class Repeats(NamedTuple):
+    """How a call finds again what an earlier try of its own has stored.
+
+    A key may be remembered for less time than the tries of one call take.
+    """
+
+    token: str
+    """Of the call; the same in each of its tries. Empty: its keys are enough."""
+
+    hold: float
+    """Seconds for which the receipt of the call is kept."""
+
+
+ONCE: Final = Repeats("", 0.0)
+"""A call without a receipt."""
+
+
+class Requeue(NamedTuple):
+    """Put an entry back, `delay` seconds from now, with a new envelope."""
+
+    delivery: Delivery
+    delay: float
+    envelope: Mapping[bytes, bytes]
+
+
+class Bury(NamedTuple):
+    """Move an entry to the dead letters, with the letter's fields behind its own."""
+
+    delivery: Delivery
+    letter: Sequence[bytes]
+
+
+class Tended(NamedTuple):
+    """What tending a queue brought."""
+
+    promoted: int
+    next_due: float | None
+    """Seconds until the next delayed job is due; None without one."""
+
+    cursor: bytes
+    next_lease: float
+    """Seconds until another consumer's lease may run out."""
+
+    taken: list[Entry]
+    listeners: int
+    """How many follow what happens in the queue."""
+
+    unsorted: bool
+    """Whether own entries lost their lease: what runs of them has to be said first."""
+
+
+Settled: TypeAlias = int | bytes | ServerError
+"""1 settled, 0 not ours any more, 2 deleted by somebody, a letter's id, or a refusal."""
+
+
+def addition_of(job: Job | Item[Job]) -> Addition:
+    """A job as it goes into a stream; raises EncodeError or PayloadTooLarge."""
+    if not isinstance(job, Item):
+        return Addition(*_encoded(job))
+    fields, size = _encoded(job.job)
+    job_id, due = "", 0.0 if job.at is None else due_at("at", job.at)
+    if job.delay or due:
+        job_id = uuid.uuid4().hex
+        fields[b"_id"] = job_id.encode()
+    if job.key is not None:
+        fields[b"_key"] = job.key.encode()
+    for name, value in job.headers.items():
+        fields[b"_" + name.encode()] = value.encode()
+    own = (job.id, job.delay, job_id, job.key, job.key_ttl, due)
+    return Addition(fields, size, *own)
+
+
+def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:
+    """A job's fields, and how many bytes they have."""
+    fields = job.to_fields()
+    size = weight(fields)
+    if size > MOST_BYTES:
+        raise PayloadTooLarge(
+            type(job).SPEC.name,
+            max(fields, key=lambda name: len(fields[name])).decode(),
+            size,
+            MOST_BYTES,
+        )
+    version = type(job).SPEC.version
+    if version or not fields:
+        # An entry needs a field, and a job may happen to have none.
+        fields[b"_v"] = b"%d" % (version or 1)
+    return fields, size

@@ -1,0 +1,157 @@
+"""Prove that what was enqueued outlives the server: WAITAOF and WAIT.
+
+Both count what one connection wrote, and the server does nothing else for a connection
+that waits. So durable jobs have a connection of their own, and the proof is asked for
+on the very one that carried them. Callers at the same time share one flush to disk: the
+second proof finds nothing left to wait for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from flowd.broker.commands import ONCE, Addition, Repeats
+from flowd.broker.connection import Link
+from flowd.broker.refusals import CommandUnknown
+from flowd.broker.replies import numbers
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.errors import NotDurable, OptionError, OutcomeUnknown, ServerError
+from flowd.errors.option import count, flag
+from flowd.model.timing import seconds
+
+__all__ = ["Durable", "Prover", "check_durable"]
+
+_MARGIN: Final = 1.0
+_MOST_REPLICAS: Final = 1_000
+_LONGEST: Final = 3_600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durable:
+    """What has to be proved before `enqueue` returns; `durable=True` means `Durable()`.
+
+    It narrows the time in which a job can be lost, and does not end it: a replica that
+    has received a job is not always the one that a failover chooses.
+    """
+
+    fsync: bool = True
+    """Wait until the primary has the job on its disk (WAITAOF: Redis 7.2, Valkey 8)."""
+
+    replicas: int = 0
+    """How many replicas have to have it; on their disks if `fsync` is set."""
+
+    within: float = 5.0
+    """Seconds to wait for the proof."""
+
+    def __post_init__(self) -> None:
+        flag("fsync", self.fsync)
+        least = 0 if self.fsync else 1  # something has to be proved
+        count("replicas", self.replicas, least=least, most=_MOST_REPLICAS)
+        within = seconds("within", self.within, least=0.001)
+        if within > _LONGEST:
+            rule = f"must be from 0.001 to {_LONGEST:g} (seconds)"
+            raise OptionError("within", self.within, rule)
+        object.__setattr__(self, "within", within)
+
+
+def check_durable(durable: object) -> None:
+    """Refuse what is neither a `bool` nor a `Durable`.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if not isinstance(durable, bool | Durable):
+        raise OptionError("durable", durable, "must be True, False or a Durable(...)")
+
+
+class Prover:
+    """Enqueues and waits for the proof, over a connection of its own."""
+
+    def __init__(self, address: Address) -> None:
+        self._link = Link(address, name="flowd-durable")
+        self._able_on = -1
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._link.aclose()
+
+    def over(self, stream: Stream) -> Stream:
+        """The same stream over the connection of durable jobs."""
+        return stream.over(self._link)
+
+    async def enqueue(
+        self,
+        stream: Stream,
+        jobs: Sequence[Addition],
+        durable: Durable,
+        repeats: Repeats = ONCE,
+    ) -> list[str | ServerError]:
+        """As `Stream.enqueue`, with the proof for those that were stored.
+
+        Raises:
+            NotDurable: the server can prove nothing, or has not done so in time.
+            OutcomeUnknown: the connection was lost before the proof.
+            ServerError: as `Stream.enqueue`.
+        """
+        await self._check(durable)
+        results = await self.over(stream).enqueue(jobs, repeats)
+        stored = [result for result in results if isinstance(result, str)]
+        if stored:
+            await self._prove(stored, durable, self._link.connections)
+        return results
+
+    async def _check(self, durable: Durable) -> None:
+        """Ask for a proof of nothing, before a job is stored that cannot have one."""
+        if not durable.fsync or self._able_on == self._link.connections:
+            return
+        try:
+            await self._ask(Durable(within=0.001))
+        except ServerError as error:
+            if type(error) not in (ServerError, CommandUnknown):
+                raise
+            why = str(error).rstrip(".")
+            raise NotDurable(
+                f"nothing was stored, because the server cannot prove it: {why}; that"
+                " takes Redis 7.2 or Valkey 8 with appendonly yes, or replicas, as in"
+                " Durable(fsync=False, replicas=1)",
+                (),
+            ) from error
+        self._able_on = self._link.connections
+
+    async def _prove(self, ids: Sequence[str], durable: Durable, carrier: int) -> None:
+        try:
+            synced, replicas = await self._ask(durable)
+        except ServerError as error:
+            raise OutcomeUnknown(f"stored, and then no proof came: {error}") from error
+        if self._link.connections != carrier:
+            raise OutcomeUnknown("stored, and then the connection that did it was lost")
+        if synced < durable.fsync or replicas < durable.replicas:
+            stored = "the job is" if len(ids) == 1 else f"{len(ids)} jobs are"
+            disk = "" if synced >= durable.fsync else ", not yet on the disk"
+            raise NotDurable(
+                f"{stored} stored, but after {durable.within:g} s{disk} with"
+                f" {replicas} of {durable.replicas} replicas; under the same key= it"
+                " is safe to enqueue again, which waits again",
+                ids,
+            )
+
+    async def _ask(self, durable: Durable) -> tuple[int, int]:
+        """What is proved: on this disk (0 or 1), and by how many replicas."""
+        ms = math.ceil(durable.within * 1000)
+        wait = ("WAITAOF", 1) if durable.fsync else ("WAIT",)
+        return await self._link.call(
+            *(*wait, durable.replicas, ms),
+            read=_proved,
+            timeout=durable.within + _MARGIN,
+        )
+
+
+def _proved(reply: object) -> tuple[int, int]:
+    if isinstance(reply, int):
+        return 0, reply
+    synced, replicas = numbers(2)(reply)
+    return synced, replicas

@@ -1,0 +1,219 @@
+"""One connection after the login: what is asked, and the answers that come back in order.
+
+Commands of one turn of the loop go out in one write, without a task or a timer for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import hiredis
+
+from flowd.broker.refusals import is_demotion, refusal
+from flowd.broker.replies import Reader, anything
+from flowd.errors import ServerError
+
+__all__ = ["Call", "Exchange"]
+
+_GRACE: Final = 0.05
+_MORE: Final = object()
+_BUFFER: Final = 64 * 1024
+_SLOWEST: Final = 40_000
+
+
+class Call:
+    """What was asked in one piece, and the one answer that is awaited."""
+
+    __slots__ = (
+        *("answers", "due", "late", "packed", "read", "refused", "reply", "timeout"),
+    )
+
+    def __init__(
+        self,
+        packed: bytes,
+        answers: int,
+        timeout: float,
+        read: Reader[object] = anything,
+    ) -> None:
+        self.packed = packed
+        self.read = read
+        self.answers = answers
+        """How many the server will send; the last one counts."""
+
+        self.timeout = timeout
+        self.due = 0.0
+        self.late = False
+        self.refused: ServerError | None = None
+        self.reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    def answer(self, reply: object) -> None:
+        """Take one answer; a refusal counts wherever it comes.
+
+        Raises:
+            Exception: it has a shape that `read` does not take.
+        """
+        self.answers -= 1
+        if self.refused is None and isinstance(reply, ServerError):
+            self.refused = reply
+        # The caller may have been cancelled; the command was carried out all the same.
+        if self.answers or self.reply.done():
+            return
+        if self.refused is None:
+            self.reply.set_result(self.read(reply))
+        else:
+            self.reply.set_exception(self.refused)
+
+    def fail(self, error: ServerError) -> None:
+        """There will be no answer."""
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
+class Exchange(asyncio.BufferedProtocol):
+    """What is asked on one connection, until it is closed.
+
+    Args:
+        transport: connected and logged in; it is spoken to by nobody else from now on.
+        gone: told once, when it is closed: of itself, of the calls that have no answer,
+            of those that were not sent, and why.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        gone: Callable[[Exchange, Sequence[Call], Sequence[Call], str], None],
+    ) -> None:
+        self._transport = transport
+        self._gone = gone
+        self._loop = asyncio.get_running_loop()
+        self._parser = hiredis.Reader(replyError=refusal, notEnoughData=_MORE)
+        # One buffer for all reads: asyncio's own are so large that each is asked of
+        # the operating system anew.
+        self._view = memoryview(bytearray(_BUFFER))
+        self._sent: deque[Call] = deque()
+        self._ready: list[Call] = []
+        self._heard = 0.0
+        self._written = 0
+        self._gone_out = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self.why = "the server closed the connection"
+        """Why it is closed, once it is."""
+
+        self._leaving = False
+        self.usable = True
+        """Whether new commands may go this way."""
+
+        transport.set_protocol(self)
+
+    def ask(self, call: Call) -> None:
+        """Send with all else that is asked in this turn of the loop."""
+        if not self._ready:
+            self._loop.call_soon(self._flush)
+        self._ready.append(call)
+
+    def close(self, why: str) -> None:
+        """Close at once; `gone` is told what has no answer."""
+        if self.usable:
+            self.why = why
+        self._end()
+        self._transport.abort()
+
+    def _flush(self) -> None:
+        if not self.usable:
+            return
+        calls, self._ready = self._ready, []
+        data = b"".join([call.packed for call in calls])
+        self._written += len(data)
+        self._transport.write(data)
+        # Answers come in order: none is late while one before it may be waited for.
+        due = self._sent[-1].due if self._sent else 0.0
+        now = self._loop.time()
+        for call in calls:
+            # The system and the network hold what has left here and is under way: a
+            # large request is not late before a slow line (40 KB/s) has carried it.
+            carried = len(call.packed) / _SLOWEST
+            call.due = due = max(due, now + call.timeout) + carried
+        self._sent.extend(calls)
+        self._watch(self._sent[0].due)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
+        """As `asyncio.BufferedProtocol`."""
+        # Never the bytearray: over TLS, asyncio writes all records of one read but the
+        # first into a slice of what it gets here, and that of a bytearray is a copy.
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """As `asyncio.BufferedProtocol`."""
+        self._heard = self._loop.time()
+        self._parser.feed(bytes(self._view[:nbytes]))
+        try:
+            while (reply := self._parser.gets()) is not _MORE:
+                if not self._sent:
+                    self._end_unasked(reply)
+                    return
+                call = self._sent[0]
+                call.answer(reply)
+                if not call.answers:
+                    self._sent.popleft()
+                self._leaving |= is_demotion(reply)
+        except Exception as error:  # whatever is wrong with it, it is no answer
+            self.close(f"the server sent what is no answer: {error}")
+        if self._leaving and not self._sent:
+            self.close("the server is no primary any more")
+
+    def _end_unasked(self, reply: object) -> None:
+        """Close because of what no call asked for: as a refusal, it says why itself."""
+        said = str(reply) if isinstance(reply, ServerError) else "no answer to anything"
+        self.close(f"the server sent {said}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As `asyncio.BufferedProtocol`."""
+        if exc is not None:
+            self.why = str(exc) or type(exc).__name__
+        self._end()
+
+    def _end(self) -> None:
+        self.usable = False
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        sent, self._sent = self._sent, deque[Call]()
+        ready, self._ready = self._ready, []
+        self._gone(self, sent, ready, self.why)
+
+    def _watch(self, due: float) -> None:
+        """Look for late answers then; one timer serves all calls, one after the other."""
+        if self._alarm is not None:
+            if self._alarm.when() <= due:
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._alarm = None
+        if not self._sent:
+            return
+        call = self._sent[0]
+        if self._heard + call.timeout > call.due:
+            # A large answer over a slow line is not late while more of it comes.
+            call.due, call.late = self._heard + call.timeout, False
+        if call.due <= self._loop.time():
+            if self._goes_out():
+                call.due, call.late = self._loop.time() + call.timeout, False
+            elif call.late:
+                self.close("no answer in time")
+                return
+            else:
+                # Let the answer in that came while a handler kept the loop from looking.
+                call.late = True
+                call.due = self._loop.time() + _GRACE
+        self._watch(call.due)
+
+    def _goes_out(self) -> bool:
+        """Whether requests still wait here to be sent, and fewer bytes than before."""
+        waiting = self._transport.get_write_buffer_size()
+        before, self._gone_out = self._gone_out, self._written - waiting
+        return waiting > 0 and self._gone_out > before

@@ -1,0 +1,84 @@
+"""Ask until there is an answer, and say the worst that may be true if there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from flowd.broker.commands import ONCE, Addition, Repeats
+from flowd.broker.outage import RECONNECT
+from flowd.errors import (
+    NotDurable,
+    NotReady,
+    OutcomeUnknown,
+    QueueFull,
+    ServerError,
+    Unreachable,
+)
+
+__all__ = ["insist", "repeats_of"]
+
+R = TypeVar("R")
+
+_RECEIPT: Final = 60.0
+"""Seconds that a receipt outlives the tries of its call: a request may be on its way."""
+
+
+async def insist(
+    send: Callable[[], Awaitable[R]], patience: float, *, repeatable: bool = False
+) -> R:
+    """Send until it is answered, or until `patience` seconds are over.
+
+    Args:
+        send: one try.
+        patience: in seconds.
+        repeatable: the server knows again what an earlier try has stored.
+
+    Raises:
+        ServerError: the worst that may be true of all tries: once the answer of one was
+            lost, OutcomeUnknown, whatever ended the last.
+    """
+    until = time.monotonic() + patience
+    lost: OutcomeUnknown | None = None
+    failures = 0
+    while True:
+        try:
+            return await send()
+        except ServerError as error:
+            if isinstance(error, OutcomeUnknown) and repeatable:
+                lost = lost or error
+            elif not _passes(error):
+                raise _worst(lost, error) from error
+            failures += 1
+            wait = RECONNECT.delay(failures)
+            if time.monotonic() + wait > until:
+                raise _worst(lost, error) from error
+        await asyncio.sleep(wait)
+        if lost is not None and time.monotonic() > until + _RECEIPT / 2:
+            raise lost  # the process stood still: the server may have forgotten
+
+
+def repeats_of(additions: Sequence[Addition], patience: float) -> Repeats:
+    """A receipt where a key is remembered for less time than the tries may take."""
+    hold = patience + _RECEIPT
+    if any(each.key is not None and each.key_ttl < hold for each in additions):
+        return Repeats(uuid.uuid4().hex, hold)
+    return ONCE
+
+
+def _passes(error: ServerError) -> bool:
+    """Whether nothing was stored, and the next try may do better."""
+    return isinstance(error, Unreachable | NotReady) and not isinstance(
+        error, QueueFull
+    )
+
+
+def _worst(lost: OutcomeUnknown | None, error: ServerError) -> ServerError:
+    """What to say of a call whose last try ended so, after one without an answer."""
+    sure = isinstance(error, NotDurable) and error.ids
+    if lost is None or sure or isinstance(error, OutcomeUnknown):
+        return error
+    return OutcomeUnknown(f"{lost}; and then, when asked again: {error}")

@@ -1,0 +1,89 @@
+"""What the commands and scripts of a stream answer, as `steps` names it."""
+
+from __future__ import annotations
+
+from flowd.broker import replies
+from flowd.broker.commands import Tended
+from flowd.errors import OutcomeUnknown, ServerError
+from flowd.model.delivery import Entry
+
+__all__ = ["added", "ids", "moved", "pending", "settled", "taken", "tended", "time"]
+
+
+def ids(reply: object) -> list[bytes]:
+    """Ids of entries, or names."""
+    return [replies.data(each) for each in replies.array(reply)]
+
+
+def taken(reply: object) -> list[Entry]:
+    """New entries of one stream; nil if none came."""
+    if reply is None:
+        return []
+    ((_, entries),) = map(replies.pair, replies.array(reply))
+    return [_entry(each, 1, fields) for each, fields in replies.entries(entries)]
+
+
+def settled(reply: object) -> int | bytes:
+    """How one delivery ended: a number, or the id of its dead letter."""
+    return reply if type(reply) is bytes else replies.number(reply)
+
+
+def moved(reply: object) -> bool:
+    """Whether a dead letter was put back; nil if it is gone."""
+    return reply is not None and bool(replies.data(reply))
+
+
+def tended(reply: object) -> Tended:
+    """What tending a queue brought."""
+    promoted, next_due, cursor, next_lease, *rest = replies.array(reply)
+    entries, listeners, unsorted = rest
+    due = replies.number(next_due)
+    return Tended(
+        replies.number(promoted),
+        None if due < 0 else due / 1000,
+        replies.data(cursor),
+        replies.number(next_lease) / 1000,
+        [_taken_over(each) for each in replies.array(entries)],
+        replies.number(listeners),
+        replies.number(unsorted) == 1,
+    )
+
+
+def _taken_over(reply: object) -> Entry:
+    entry_id, count, flat = replies.array(reply)
+    return _entry(replies.data(entry_id), replies.number(count), replies.fields(flat))
+
+
+def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
+    each = iter(flat)
+    fields = dict(zip(each, each, strict=True))
+    return Entry(entry_id, handed_out, fields, len(flat) // 2)
+
+
+def added(reply: object) -> str | ServerError:
+    """What became of a job that was to be added."""
+    said = replies.data(reply)
+    if said[:1] == b"?":
+        why = said[1:].decode("utf-8", "replace")
+        return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
+    return said.decode()
+
+
+def pending(reply: object) -> list[tuple[bytes, bytes, int, int]]:
+    """What XPENDING says of each: id, consumer, ms without a sign of life, deliveries."""
+    rows: list[tuple[bytes, bytes, int, int]] = []
+    for row in replies.array(reply):
+        each, consumer, idle, count = replies.array(row)
+        rows.append(
+            (
+                *(replies.data(each), replies.data(consumer)),
+                *(replies.number(idle), replies.number(count)),
+            )
+        )
+    return rows
+
+
+def time(reply: object) -> float:
+    """Seconds since 1970."""
+    seconds, micros = replies.array(reply)
+    return int(replies.data(seconds)) + int(replies.data(micros)) / 1e6

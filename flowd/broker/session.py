@@ -1,0 +1,165 @@
+"""What all queues and producers of one event loop share towards one server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from flowd.broker.connection import Link
+from flowd.broker.durability import Prover
+from flowd.broker.outage import Outage
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.errors import FatalError, OptionError
+from flowd.model.event import Listener, Witnesses
+
+__all__ = ["Membership", "Session"]
+
+
+V = TypeVar("V")
+
+
+class Session:
+    """One connection for commands, and one view of outages.
+
+    Durable jobs have a second connection, once there is one.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._loop = weakref.ref(asyncio.get_running_loop())
+        self.link = Link(address)
+        self.prover = Prover(address)
+        self.witnesses = Witnesses()
+        """Of what happens to the whole process."""
+
+        self.outage = Outage(str(address), self.witnesses)
+        self.users = 0
+        """How many joined and did not leave yet."""
+
+        self.process = os.getpid()
+        self._registered: set[tuple[str, str]] = set()
+
+    @classmethod
+    def join(cls, address: Address, listeners: Sequence[Listener] = ()) -> Session:
+        """The running event loop's session with a server, opened by its first user.
+
+        The listeners are told what happens to the whole process.
+        """
+        _forget_closed(_sessions)
+        sessions = _sessions.setdefault(_loop(), {})
+        session = sessions.setdefault(address, cls(address))
+        session.users += 1
+        session.witnesses.admit(listeners)
+        return session
+
+    async def leave(self, listeners: Sequence[Listener] = ()) -> None:
+        """Be one user less, as one joined; the last one closes the connection."""
+        self.witnesses.dismiss(listeners)
+        self.users -= 1
+        if self.users == 0:
+            loop = self._loop()
+            if loop is not None:
+                _sessions.get(loop, {}).pop(self.address, None)
+            await self.link.aclose()
+            await self.prover.aclose()
+
+    def register_once(self, stream: Stream) -> None:
+        """List a queue for operators, with what is asked in this turn of the loop.
+
+        Nobody waits for it, and a user without the right enqueues all the same.
+        """
+        place = (stream.keys.stream, stream.group)
+        if place not in self._registered:
+            self._registered.add(place)
+            stream.register().add_done_callback(
+                lambda answer: self._listed(place, answer)
+            )
+
+    def note_registered(self, stream: Stream) -> None:
+        """It is listed already."""
+        self._registered.add((stream.keys.stream, stream.group))
+
+    def _listed(self, place: tuple[str, str], answer: asyncio.Future[object]) -> None:
+        failed = answer.cancelled() or answer.exception()
+        if failed and not isinstance(failed, FatalError):
+            self._registered.discard(place)  # the next job tries again
+
+
+class Membership:
+    """A user's part in the sessions of all event loops that it is used on.
+
+    Args:
+        address: of the server.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._sessions: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, Session
+        ] = weakref.WeakKeyDictionary()
+
+    def joined(self) -> list[Session]:
+        """The sessions that it joined and did not leave."""
+        return list(self._sessions.values())
+
+    def here(self, listeners: Sequence[Listener] = ()) -> Session:
+        """The running loop's session, joined at the first call.
+
+        Raises:
+            OptionError: no loop runs here, or one that a forked child has from its
+                parent.
+        """
+        loop = _loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            _forget_closed(self._sessions)
+            self._sessions[loop] = session = Session.join(self._address, listeners)
+        if session.process != os.getpid():
+            raise OptionError("event loop", "the parent's", _FORKED)
+        return session
+
+    async def leave(self, listeners: Sequence[Listener] = ()) -> None:
+        """Leave all of them; those of other loops that run are left there."""
+        running = asyncio.get_running_loop()
+        sessions, own = list(self._sessions.items()), self._sessions.pop(running, None)
+        self._sessions.clear()
+        for loop, session in sessions:
+            if session is own or loop.is_closed() or session.process != os.getpid():
+                continue  # with its loop, a session has ended
+            coroutine = session.leave(listeners)
+            with suppress(RuntimeError):  # it is being closed just now
+                asyncio.run_coroutine_threadsafe(coroutine, loop)
+        if own is not None:
+            await own.leave(listeners)
+
+
+def _forget_closed(
+    by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V],
+) -> None:
+    """Forget what loops had that ended without a word: nothing of it can be closed."""
+    for reference in by_loop.keyrefs():
+        loop = reference()
+        if loop is not None and loop.is_closed():
+            by_loop.pop(loop, None)
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise OptionError("event loop", None, _FORKED) from None
+
+
+_FORKED: Final = (
+    "a forked child has no part in its parent's loop; begin one with asyncio.run, where"
+    " the same object has a connection of its own"
+)
+
+_sessions: Final[
+    weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Address, Session]]
+] = weakref.WeakKeyDictionary()

@@ -1,0 +1,364 @@
+"""The only module on the path that sends stream commands, and that knows their answers.
+
+Bytes become names and milliseconds become seconds. What a command or a script answers is
+said by the reader that is passed with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final, TypeVar
+
+from flowd.broker import replies, scripts
+from flowd.broker import script_replies as answers
+from flowd.broker.commands import (
+    ONCE,
+    Addition,
+    Bury,
+    Repeats,
+    Requeue,
+    Settled,
+    Tended,
+)
+from flowd.broker.connection import TIMEOUT, Argument, Link
+from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
+from flowd.model.delivery import Delivery, Entry, order, span
+from flowd.model.keys import QUEUES, Keys
+from flowd.model.letter import LETTER_FIELDS
+from flowd.model.timing import FOREVER
+
+__all__ = ["PATIENCE", "Stream", "registered"]
+
+PATIENCE: Final = 30.0
+"""Seconds to wait for whole jobs, which may be large, and the way to them long."""
+
+_PROMOTED_AT_ONCE: Final = 100
+_RENEWED_AT_ONCE: Final = 1_000
+_READ_MARGIN: Final = 1.0
+T = TypeVar("T")
+
+_NOTHING: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
+
+
+class Stream:
+    """One stream, its group and its companions, over one link."""
+
+    def __init__(self, link: Link, stream: str, group: str) -> None:
+        self.keys = Keys(stream, group)
+        self.group = group
+        self._link = self.link = link  # public for modules with scripts of their own
+        self._delayed = (self.keys.stream, self.keys.delayed, self.keys.bodies)
+
+    def over(self, link: Link) -> Stream:
+        """The same stream over another link."""
+        return Stream(link, self.keys.stream, self.group)
+
+    async def init(self, starting_id: str) -> bool:
+        """Create stream and group; False if the group was there.
+
+        Raises:
+            StreamShared: another group reads the stream.
+            ServerError: as `Link.call`.
+        """
+        created = await scripts.INIT.run(
+            self._link, [self.keys.stream], [self.group, starting_id], replies.number
+        )
+        return created == 1
+
+    def register(self) -> asyncio.Future[object]:
+        """Remember the queue for the commands that list queues; to be awaited or not."""
+        return self._link.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
+
+    async def unregister(self) -> None:
+        """Forget it again."""
+        await self._link.call("SREM", QUEUES, f"{self.keys.stream}\n{self.group}")
+
+    async def add(self, fields: Mapping[bytes, bytes], entry_id: str = "*") -> str:
+        """Append one entry; returns its id.
+
+        Raises:
+            IdNotIncreasing: `entry_id` is not above the stream's last.
+            ServerError: as `Link.call`.
+        """
+        pairs = chain.from_iterable(fields.items())
+        return await self._link.call(
+            "XADD", self.keys.stream, entry_id, *pairs, read=replies.text
+        )
+
+    async def enqueue(
+        self, jobs: Sequence[Addition], repeats: Repeats = ONCE
+    ) -> list[str | ServerError]:
+        """Add jobs in one step; for each its id, up to the first that is refused.
+
+        Args:
+            jobs: what to add.
+            repeats: of the call, which may ask for the same again.
+
+        Raises:
+            ServerError: as `Link.call`; then nothing is known of any of them.
+        """
+        if all(job.is_plain for job in jobs):
+            return await self._append(jobs)
+        keys: list[str] = list(self._delayed)
+        if repeats.token:
+            keys.append(self.keys.receipt(repeats.token))
+        args: list[Argument] = [len(keys) if repeats.token else 0, _ms(repeats.hold)]
+        for job in jobs:
+            index = 0
+            if job.key is not None:
+                keys.append(self.keys.idempotency(job.key))
+                index = len(keys)
+            args += (job.id, _ms(job.delay), _ms(job.due), job.job_id)
+            args += (index, _ms(job.key_ttl))
+            args.append(2 * len(job.fields))
+            args += chain.from_iterable(job.fields.items())
+        added = scripts.results(answers.added, most=len(jobs))
+        return await scripts.ENQUEUE.run(self._link, keys, args, added)
+
+    async def _append(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
+        """Add all or none; without a script, which costs the server as much again."""
+        add: tuple[Argument, ...] = ("XADD", self.keys.stream, "*")
+        try:
+            return await self._link.transact(
+                [(*add, *chain.from_iterable(job.fields.items())) for job in jobs],
+                replies.text,
+            )
+        except AccessDenied as error:
+            if "'multi'" not in str(error):
+                raise
+            # Then each XADD was carried out by itself.
+            raise OutcomeUnknown(f"not all or none: {error}") from error
+
+    async def read(
+        self, consumer: str, count: int, block: float | None = None
+    ) -> list[Entry]:
+        """Take up to `count` new entries, waiting up to `block` seconds for the first.
+
+        Raises:
+            GroupMissing: there is no group, or it went away meanwhile.
+            ServerError: as `Link.call`; entries may have been handed to this consumer.
+        """
+        wait: tuple[Argument, ...] = ()
+        timeout = TIMEOUT
+        if block is not None:
+            wait, timeout = ("BLOCK", max(1, _ms(block))), block + _READ_MARGIN
+        return await self._link.call(
+            *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),
+            *(*wait, "STREAMS", self.keys.stream, ">"),
+            read=answers.taken,
+            timeout=timeout,
+        )
+
+    async def unblock(self, reader: Link) -> bool:
+        """End a blocked read at once; False if none was blocked."""
+        if not reader.client_id:
+            return False
+        return await self._link.call("CLIENT", "UNBLOCK", reader.client_id) == 1
+
+    async def settle(
+        self,
+        consumer: str,
+        acks: Sequence[Delivery],
+        others: Sequence[Requeue | Bury],
+        *,
+        batch: int = 0,
+        repeated: bool = False,
+        forget_progress: bool = False,
+    ) -> list[Settled]:
+        """End deliveries in one step; one result for each, acks first.
+
+        What was reported of their progress ends with them, if told to forget it. Among
+        `others` dead letters come first: a full server refuses only a first write. The
+        results of `batch`, the consumer's last, come again if it is `repeated`.
+
+        Raises:
+            StreamShared: another group reads the stream; nothing was settled.
+            ServerError: as `Link.call`. Repeating the call is safe.
+        """
+        every = [*acks, *(other.delivery for other in others)]
+        first, last = span(each.entry_id for each in every)
+        args: list[Argument] = [self.group, consumer, batch, int(repeated)]
+        args += (first, last, len(every), len(acks))
+        for delivery in acks:
+            args += (delivery.entry_id, delivery.count)
+        for other in others:
+            rest: list[Argument] = []
+            match other:
+                case Requeue(delivery, delay, envelope):
+                    verb = "requeue"
+                    rest += (_ms(delay), delivery.job_id)
+                    rest += chain.from_iterable(envelope.items())
+                case Bury(delivery, letter):
+                    verb = "dead"
+                    rest += letter
+            args += (verb, delivery.entry_id, delivery.count, len(rest), *rest)
+        keys = [*self._delayed, self.keys.dead, self.keys.receipts]
+        if forget_progress:
+            keys.append(self.keys.progress)
+        settled = scripts.results(answers.settled, exactly=len(every))
+        return await scripts.SETTLE.run(self._link, keys, args, settled)
+
+    async def renew(
+        self, consumer: str, held: Sequence[tuple[bytes, int]]
+    ) -> list[bytes]:
+        """Renew leases of (entry id, delivery count); returns the ids that are lost.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        # Side by side, so that the range of a batch holds little else.
+        ordered = sorted(held, key=lambda each: order(each[0]))
+        batches = _batched(ordered, _RENEWED_AT_ONCE)
+        lost = await asyncio.gather(*(self._renew(consumer, b) for b in batches))
+        return [*chain.from_iterable(lost)]
+
+    async def _renew(
+        self, consumer: str, held: Sequence[tuple[bytes, int]]
+    ) -> list[bytes]:
+        args: list[Argument] = [self.group, consumer, held[0][0], held[-1][0]]
+        for entry_id, count in held:
+            args += (entry_id, count)
+        return await scripts.RENEW.run(
+            self._link, [self.keys.stream], args, answers.ids
+        )
+
+    async def recount(
+        self, consumer: str, held: Sequence[tuple[bytes, int, int]]
+    ) -> list[bytes]:
+        """Change counts: (entry id, delivery count, new count); returns lost ids.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        args: list[Argument] = [self.group, consumer]
+        args += chain.from_iterable(held)
+        return await scripts.RECOUNT.run(
+            self._link, [self.keys.stream], args, answers.ids
+        )
+
+    async def tend(
+        self,
+        consumer: str,
+        *,
+        lease: float,
+        takeovers: int,
+        cursor: bytes,
+        stranded: int = 0,
+        running: Iterable[bytes] = (),
+    ) -> Tended:
+        """Promote due jobs and take over up to `takeovers` abandoned entries.
+
+        Entries that Redis holds for this consumer and that are not `running` were
+        handed out in an answer that never came. With `stranded` above 0, which says how
+        many, they are taken, and what runs with a lost lease is renewed. Without it
+        nothing is taken over while an own entry has lost its lease (`Tended.unsorted`).
+
+        Raises:
+            ServerError: as `Link.call`; entries may have been handed to this consumer.
+        """
+        args: list[Argument] = [self.group, consumer, _ms(lease), _PROMOTED_AT_ONCE]
+        args += (takeovers, cursor, stranded, self.keys.tail)
+        if stranded:
+            args += running
+        return await scripts.TEND.run(self._link, self._delayed, args, answers.tended)
+
+    async def leave(self, consumer: str) -> bool:
+        """Forget a consumer; False if it owns entries or is not there."""
+        args: list[Argument] = [self.group, 0, consumer]
+        keys = [self.keys.stream, self.keys.receipts]
+        return await scripts.LEAVE.run(self._link, keys, args, replies.number) == 1
+
+    async def reap(self, silence: float) -> int:
+        """Forget consumers that own nothing and were silent for so many seconds."""
+        args: list[Argument] = [self.group, _ms(silence), ""]
+        keys = [self.keys.stream, self.keys.receipts]
+        return await scripts.LEAVE.run(self._link, keys, args, replies.number)
+
+    async def letters(
+        self, first: str, last: str, count: int
+    ) -> list[tuple[bytes, list[bytes]]]:
+        """Up to `count` dead letters from `first` to `last`; `(ID` leaves ID itself out.
+
+        Each is its id and its fields as name, value, name, value …
+        """
+        return await self._link.call(
+            *("XRANGE", self.keys.dead, first, last, "COUNT", count),
+            read=replies.entries,
+            timeout=PATIENCE,
+        )
+
+    async def last_letter(self) -> str:
+        """The id of the newest dead letter; `0-0` without any."""
+        return await self._link.call(
+            *("XREVRANGE", self.keys.dead, "+", "-", "COUNT", 1), read=replies.last_id
+        )
+
+    async def redrive(
+        self,
+        letters: Sequence[tuple[str, str]],
+        edited: Mapping[str, Mapping[bytes, bytes]] = _NOTHING,
+    ) -> list[bool | ServerError]:
+        """Put dead letters (letter id, job id) back into the stream, in one step each.
+
+        Under a letter's id, `edited` has the fields that its job gets instead of its
+        own. For each letter: True, False if it is gone, or why it was refused.
+
+        Raises:
+            StreamShared: another group reads the stream; none was moved.
+            ServerError: as `Link.call`. Repeating the call is safe.
+        """
+        args: list[Argument] = [self.group, LETTER_FIELDS]
+        for letter_id, job_id in letters:
+            fields = edited.get(letter_id)
+            args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
+            args += chain.from_iterable((fields or {}).items())
+        keys = [self.keys.stream, self.keys.dead]
+        moved = scripts.results(answers.moved, exactly=len(letters))
+        return await scripts.REDRIVE.run(self._link, keys, args, moved)
+
+    async def purge(self, letter_id: str, job_id: str, key: str | None) -> bool:
+        """Delete a dead letter and free its idempotency key; False if it is gone."""
+        keys = [self.keys.dead]
+        if key is not None:
+            keys.append(self.keys.idempotency(key))
+        args = [letter_id, job_id]
+        return await scripts.PURGE.run(self._link, keys, args, replies.number) == 1
+
+    async def left(self) -> tuple[int, int]:
+        """How many jobs run or wait (of those that wait, one), and how many are delayed."""
+        keys = [self.keys.stream, self.keys.delayed]
+        entries, delayed = await scripts.LEFT.run(
+            self._link, keys, [self.group], replies.numbers(2)
+        )
+        return entries, delayed
+
+
+async def registered(link: Link) -> list[Stream]:
+    """Every queue that was set up on a server, by name.
+
+    Raises:
+        WrongKeyType: the key that lists them holds something else.
+        ServerError: as `Link.call`.
+    """
+    try:
+        members = await link.call("SMEMBERS", QUEUES, read=answers.ids)
+    except WrongKeyType as error:
+        raise WrongKeyType(f"{QUEUES}: {error}") from None
+    names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
+    return [Stream(link, *name.split("\n", 1)) for name in names if "\n" in name]
+
+
+def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Runs of up to `size` items (`itertools.batched` comes with Python 3.12)."""
+    return (items[at : at + size] for at in range(0, len(items), size))
+
+
+def _ms(seconds: float) -> int:
+    """Milliseconds, rounded up: a wait is never cut to nothing.
+
+    One without an end is cut to some thousand years, which Redis can count.
+    """
+    return math.ceil(min(seconds, FOREVER) * 1000)

@@ -1,0 +1,283 @@
+"""Where a server is and how to log in there."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping
+from operator import methodcaller
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import redis.asyncio
+import redis.connection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from flowd.embedded import is_embedded, open_embedded
+from flowd.errors import OptionError
+
+__all__ = ["Address"]
+
+_SCHEMES: Final = (
+    "must start with redis://, rediss:// or unix://, or be embedded: or embedded:PATH,"
+    " which has no // before the path"
+)
+_FORM: Final = (
+    "must be as redis://USER:PASSWORD@HOST:PORT/DB, with numbers for PORT and DB; what"
+    " is / ? # or @ in a password is written %2F %3F %23 or %40"
+)
+
+# Greedy: a login ends at the last @, whatever somebody forgot to write otherwise. What
+# stands before the first colon is a scheme or a user's name.
+_LOGIN: Final = re.compile(r"^([a-z]+://)?(?:.*\?.*=.*@.*|.*@)", re.DOTALL)
+_LATE_LOGIN: Final = re.compile(r"#|[/?].*@", re.DOTALL)
+_VALUE: Final = re.compile(r"([?&](?!db=)[^=&]*=).*", re.DOTALL)
+_NO_PORT: Final = re.compile(r":(?!//|\d{1,5}$).*", re.DOTALL)
+
+_DATABASE: Final = re.compile(r"(/[0-9]*)?")
+_PORTS: Final = 65_535
+
+_LOGIN_OPTIONS: Final = ("db", "username", "password")
+_TCP_OPTIONS: Final = (*_LOGIN_OPTIONS, "host", "port", "socket_keepalive")
+_OPTIONS: Final[Mapping[object, tuple[str, ...]]] = {
+    Connection: _TCP_OPTIONS,
+    SSLConnection: (
+        *_TCP_OPTIONS,
+        *(n for n in inspect.signature(SSLConnection).parameters if n[:4] == "ssl_"),
+    ),
+    UnixDomainSocketConnection: (*_LOGIN_OPTIONS, "path"),
+}
+"""What may stand behind the ? of a URL."""
+
+# A client that blocks lends its settings as well.
+_AWAITED: Final[Mapping[object, type[AbstractConnection]]] = {
+    redis.connection.Connection: Connection,
+    redis.connection.SSLConnection: SSLConnection,
+    redis.connection.UnixDomainSocketConnection: UnixDomainSocketConnection,
+}
+
+# What a caller's client may say; timeouts, retries and encodings are flowd's own.
+_LENT: Final = re.compile(
+    r"host|port|path|db|username|password|credential_provider|ssl_\w+"
+    r"|socket_keepalive\w*|socket_type"
+)
+
+
+class Address:
+    """A server, as a URL or a redis-py client names it.
+
+    `str()` never shows a password. Equal addresses share their connections.
+    """
+
+    def __init__(
+        self,
+        shown: str,
+        kind: Callable[..., AbstractConnection],
+        settings: Mapping[str, object],
+    ) -> None:
+        self._shown = shown
+        self._kind = kind
+        self._settings = dict(settings)
+        self._embedded: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        url: str | None = None,
+        client: redis.Redis | redis.asyncio.Redis | None = None,
+    ) -> Address:
+        """From a URL, a client whose settings are lent, or else `FLOWD_URL`.
+
+        Args:
+            url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`.
+            client: only its settings are used, never its connections.
+
+        Raises:
+            OptionError: neither is given, both are, the URL is none of these, or it has
+                options that are none, or that redis-py cannot use.
+        """
+        if client is not None:
+            if url is not None:
+                raise _refused(url, "give url or redis, not both")
+            return cls._of_client(client)
+        url = url or os.environ.get("FLOWD_URL")
+        if not url:
+            raise OptionError(
+                "url",
+                url,
+                "give url=… or redis=…, or set FLOWD_URL, as in redis://localhost:6379",
+            )
+        if is_embedded(url):
+            address = cls(url, UnixDomainSocketConnection, {})
+            address._embedded = url
+            return address
+        return cls._of_url(url)
+
+    @classmethod
+    def _of_url(cls, url: str) -> Self:
+        scheme, separator, _ = url.partition("://")
+        if not separator or scheme.lower() not in ("redis", "rediss", "unix"):
+            raise _refused(url, _SCHEMES)
+        settings = _parsed(url)
+        kind = settings.pop("connection_class", Connection)
+        assert isinstance(kind, type)
+        assert issubclass(kind, AbstractConnection)
+        known = _OPTIONS[kind]
+        for name in settings:
+            if name not in known:
+                rule = f"{name} is no option of it; known are {', '.join(known)}"
+                raise OptionError("url", _safe(url), rule)
+        address = cls(_safe(url), kind, settings)
+        address._try("url")
+        return address
+
+    @classmethod
+    def _of_client(cls, client: redis.Redis | redis.asyncio.Redis) -> Address:
+        pool = client.connection_pool
+        given: type[object] = pool.connection_class
+        kind = _AWAITED.get(given, given)
+        if not issubclass(kind, AbstractConnection):
+            rule = f"has connections of the class {given.__name__}; give url= instead"
+            raise OptionError("redis", type(client).__name__, rule)
+        settings = {
+            k: v for k, v in pool.connection_kwargs.items() if _LENT.fullmatch(k)
+        }
+        place = settings.get("path") or "{}:{}".format(
+            settings.get("host", "localhost"), settings.get("port", 6379)
+        )
+        address = cls(f"redis at {place}", kind, settings)
+        address._try("redis")
+        return address
+
+    def _try(self, option: str) -> None:
+        """Let redis-py make a connection of the settings, without a server."""
+        try:
+            _check_place(self._settings)
+            _check_files(self._settings)
+            connection = self._new("flowd", self._settings)
+            if isinstance(connection, SSLConnection):
+                # It reads the files of certificates, and redis-py has no types for it.
+                methodcaller("get")(connection.ssl_context)
+        except Exception as error:  # a client's connections may be of any class
+            rule = f"redis-py cannot use it: {type(error).__name__}: {error}"
+        else:
+            return
+        raise OptionError(option, self._shown, rule)
+
+    async def connection(self, name: str) -> AbstractConnection:
+        """A new connection, not yet connected; starts an embedded server if needed.
+
+        Raises:
+            ServerError: the embedded server is not there; as `open_embedded`.
+        """
+        settings = dict(self._settings)
+        if self._embedded is not None:
+            # Asked again each time: the server ends with its owner, and then the next
+            # process that asks becomes the owner.
+            settings["path"] = await asyncio.to_thread(open_embedded, self._embedded)
+        return self._new(name, settings)
+
+    def _new(self, name: str, settings: Mapping[str, object]) -> AbstractConnection:
+        return self._kind(
+            **settings,
+            client_name=name,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,
+            socket_connect_timeout=2.0,
+        )
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"Address({self._shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Address):
+            return NotImplemented
+        return (self._kind, self._settings, self._embedded) == (
+            other._kind,
+            other._settings,
+            other._embedded,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._kind, self._embedded, str(self._settings.get("host"))))
+
+
+def _check_place(settings: Mapping[str, object]) -> None:
+    """Refuse what only the event loop would, and redis-py then take for an outage.
+
+    Raises:
+        ValueError: no host can have the name, or no port the number.
+    """
+    str(settings.get("host", "")).encode("idna")
+    if not 0 <= int(str(settings.get("port", 0))) <= _PORTS:
+        raise ValueError(f"port must be 0 to {_PORTS}")
+
+
+def _check_files(settings: Mapping[str, object]) -> None:
+    """Name the file of a certificate that is not there; ssl does not say which.
+
+    Raises:
+        ValueError: one cannot be read, or is no certificate or key.
+    """
+    for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        given = settings.get(option)
+        if not given:
+            continue
+        file = str(given)
+        try:
+            text = Path(file).read_bytes()
+        except OSError as error:
+            said = error.strerror or type(error).__name__
+            raise ValueError(f"{option} {file!r}: {said}") from None
+        if b"-----BEGIN " not in text:
+            raise ValueError(f"{option} {file!r} has nothing in the form of PEM")
+
+
+def _parsed(url: str) -> dict[str, object]:
+    """What redis-py reads in it.
+
+    Raises:
+        OptionError: nothing, the host in a part of the login, or no database in the path.
+    """
+    rule = _FORM
+    try:
+        url.encode()
+        if not _LATE_LOGIN.search(url.partition("://")[2]):
+            settings = {**parse_url(url)}
+            parts = urlsplit(url)
+            # redis-py takes a path that is no number for database 0.
+            if parts.scheme == "unix" or _DATABASE.fullmatch(parts.path):
+                return settings
+    except ValueError as error:
+        # In most words of the parser is what it takes for a port, be it the password.
+        if str(error).startswith("Invalid value for"):
+            rule = str(error)
+    raise _refused(url, rule)
+
+
+def _refused(url: str, rule: str) -> OptionError:
+    """The error about a URL in which a password may stand anywhere."""
+    shown = _safe(url)
+    if "@" not in url:
+        shown = _NO_PORT.sub(":***", shown)
+    return OptionError("url", shown, rule)
+
+
+def _safe(url: str) -> str:
+    """The URL without its login."""
+    return _VALUE.sub(r"\1***", _LOGIN.sub(r"\1***@", url))

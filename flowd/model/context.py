@@ -1,0 +1,131 @@
+"""What a handler knows of its delivery, and what it may say about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Mapping, MutableMapping
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from flowd.model.delivery import OWN, Delivery, moment
+
+__all__ = ["Context", "Report"]
+
+Report: TypeAlias = Callable[[Delivery, float, str], None]
+"""Takes note of how far a delivery is: from 0 to 1, and a word about it."""
+
+_log: Final = logging.getLogger("flowd.job")
+
+
+class _JobLog(logging.LoggerAdapter[logging.Logger]):
+    """Binds a job's fields; those of a call come on top, which Python 3.13 can too."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+class _Turn:
+    """Awaited, it gives the event loop one turn; else it is nothing."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class Context:
+    """What a handler may know about its delivery, as its second argument."""
+
+    __slots__ = ("_delivery", "_job_log", "_lease", "_report", "_stream")
+
+    def __init__(
+        self, delivery: Delivery, stream: str, lease: float, report: Report | None
+    ) -> None:
+        self._delivery = delivery
+        self._stream = stream
+        self._lease = lease
+        self._report = report
+        self._job_log: _JobLog | None = None
+
+    @property
+    def id(self) -> str:
+        """The job's id, as `enqueue` returned it; the same in every attempt."""
+        return self._delivery.job_id
+
+    @property
+    def stream(self) -> str:
+        """The stream the job came from."""
+        return self._stream
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first run, one more after each failure."""
+        return self._delivery.attempt
+
+    @property
+    def deliveries(self) -> int:
+        """How often the job was handed out: failures, crashes and this time."""
+        return self._delivery.deliveries
+
+    @property
+    def lease_deadline(self) -> float:
+        """Until when the job is certainly held, as `time.monotonic()` counts.
+
+        It moves on with every renewal.
+        """
+        return self._delivery.held_since + self._lease
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When the job was enqueued, by the server's clock, in UTC."""
+        return moment(self._delivery.enqueued_ms)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What was enqueued beside the job, as `Item.headers`."""
+        return {
+            name[1:].decode("utf-8", "backslashreplace"): value.decode(
+                "utf-8", "backslashreplace"
+            )
+            for name, value in self._delivery.fields.items()
+            if name[:1] == b"_" and name not in OWN
+        }
+
+    @property
+    def cancelled(self) -> Literal["", "timeout", "lost", "shutdown"]:
+        """Why flowd cancels the handler just now; empty if it does not.
+
+        It took too long, its lease was lost, or the process ends.
+        """
+        return self._delivery.cancelled
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """The logger `flowd.job`, with `stream`, `job_id` and `attempt` beside each line.
+
+        `flowd run` shows them; a format of your own may use `%(job_id)s`.
+        """
+        if self._job_log is None:
+            fields = {"stream": self.stream, "job_id": self.id, "attempt": self.attempt}
+            self._job_log = _JobLog(_log, fields)
+        return self._job_log
+
+    def progress(self, fraction: float, text: str = "") -> _Turn:
+        """Say how far the job is: `await ctx.progress(0.4, "parsing")`.
+
+        `flowd stats` and `flowd jobs show` show it until the delivery ends. It may be
+        said at every step: Redis is told at most once a second, and what was said last.
+        It never fails the job. To await it gives other jobs a turn; a plain function
+        calls it without `await`.
+
+        Args:
+            fraction: from 0 to 1; what is outside is cut.
+            text: what it does, in a few words; 200 characters are kept.
+        """
+        if self._report is not None:
+            self._report(self._delivery, fraction, text)
+        return _Turn()
+
+    def __repr__(self) -> str:
+        return f"Context(id={self.id!r}, attempt={self.attempt})"

@@ -1,0 +1,139 @@
+"""Code around every enqueue and every handler, and told whatever else happens.
+
+flowd's metrics and traces are middleware, and use nothing that yours cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import reduce
+from typing import Final, Protocol, TypeAlias
+
+from flowd.errors import OptionError
+from flowd.model.context import Context
+from flowd.model.event import Event
+from flowd.model.item import Item
+from flowd.model.job import Job
+
+__all__ = ["Around", "Middleware", "Run", "Send", "Sending", "Stack"]
+
+Run: TypeAlias = Callable[[], Awaitable[object]]
+"""Runs what is inside: the next middleware, and at last the handler."""
+
+Around: TypeAlias = Callable[[Job, Context, Run], Awaitable[object]]
+"""Runs around a handler, as `Middleware.handle`."""
+
+Send: TypeAlias = Callable[[Iterable[Item[Job]]], Awaitable[list[str]]]
+"""Sends what it is given: to the next middleware, and at last to Redis."""
+
+Sending: TypeAlias = Callable[[str, Iterable[Item[Job]], Send], Awaitable[list[str]]]
+"""Runs around an enqueue, as `Middleware.enqueue`."""
+
+_METHODS: Final = ("enqueue", "handle", "happened")
+
+
+class Middleware(Protocol):
+    """What runs around jobs; derive from it and override what you need.
+
+    It is given to `Queue(..., middleware=[...])` or `Producer(..., middleware=[...])`; the
+    first in the list is the outermost. One object may serve many queues. A method that is
+    not overridden costs nothing.
+
+        class Timed(Middleware):
+            async def handle(self, job: Job, ctx: Context, run: Run) -> object:
+                began = time.monotonic()
+                try:
+                    return await run()
+                finally:
+                    ctx.log.info("took %.3f s", time.monotonic() - began)
+    """
+
+    async def enqueue(
+        self,
+        stream: str,  # noqa: ARG002
+        items: Iterable[Item[Job]],
+        send: Send,
+    ) -> list[str]:
+        """Enqueue jobs of one stream; what it raises, `enqueue` raises.
+
+        Args:
+            stream: where they go.
+            items: one job, or those of an `enqueue_bulk`, which are made one by one as
+                they are sent. Send others in their place to change a delay or a key, or
+                to add headers: `dataclasses.replace(item, headers=...)`.
+            send: to be awaited once; returns the job ids, and raises what `enqueue` or
+                `enqueue_bulk` does.
+
+        Returns:
+            The job ids, in order.
+        """
+        return await send(items)
+
+    async def handle(self, job: Job, ctx: Context, run: Run) -> object:  # noqa: ARG002
+        """Run the handler, as `await run()`.
+
+        What leaves this method is how the attempt ends: a return is done, an exception a
+        failure; `Retry`, `Snooze` and `Reject` mean what they mean in a handler. It is
+        cancelled with the handler; `ctx.cancelled` says why.
+        """
+        return await run()
+
+    def happened(self, event: Event) -> None:
+        """Something happened to a job or a queue; also how each delivery ended.
+
+        It is told when Redis has taken note of it. To be quick: the event loop waits.
+        `loop_lag` is told from another thread. What it raises is logged.
+        """
+        del event  # mypy takes an empty body for an abstract method
+
+
+class Stack:
+    """The middleware of one queue or producer, looked at once.
+
+    Raises:
+        OptionError: one of them is no middleware.
+    """
+
+    def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
+        self.middleware = tuple(middleware)
+        for each in self.middleware:
+            if isinstance(each, type) or not all(hasattr(each, m) for m in _METHODS):
+                rule = (
+                    "each must be an object whose class derives from flowd.Middleware"
+                )
+                raise OptionError("middleware", each, rule)
+        inwards = self.middleware[::-1]
+        self.listeners = [
+            each.happened for each in self.middleware if _overrides(each, "happened")
+        ]
+        self.enqueue: Sending | None = reduce(
+            _send_through,
+            [each.enqueue for each in inwards if _overrides(each, "enqueue")],
+            None,
+        )
+        """What runs around an enqueue; None if nothing does."""
+
+        self.handle: Around | None = reduce(
+            _run_through,
+            [each.handle for each in inwards if _overrides(each, "handle")],
+            None,
+        )
+        """What runs around a handler; None if nothing does."""
+
+
+def _overrides(middleware: Middleware, method: str) -> bool:
+    return getattr(type(middleware), method, None) is not getattr(Middleware, method)
+
+
+def _send_through(inner: Sending | None, outer: Sending) -> Sending:
+    if inner is None:
+        return outer
+    return lambda stream, items, send: outer(
+        stream, items, lambda passed: inner(stream, passed, send)
+    )
+
+
+def _run_through(inner: Around | None, outer: Around) -> Around:
+    if inner is None:
+        return outer
+    return lambda job, ctx, run: outer(job, ctx, lambda: inner(job, ctx, run))

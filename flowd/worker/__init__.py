@@ -1,0 +1,1 @@
+"""What a running queue does: read, execute, settle, renew, maintain."""

@@ -1,0 +1,101 @@
+"""Tell those who follow a queue what happens in it; costs nothing while nobody does.
+
+Whether somebody follows, the script that tends the queue says at least every 2 seconds.
+What is told is what the log is told: no fields of jobs, and no secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Final
+
+from flowd.broker.connection import Link
+from flowd.model.event import Event, Witnesses
+
+__all__ = ["Tail"]
+
+_MOST: Final = 1_000
+_LONGEST: Final = 500
+
+
+class Tail:
+    """Publishes the events of one queue, those of one turn together.
+
+    It is no part of the path: nobody waits for it, and what cannot be told is left out.
+
+    Args:
+        link: which is used for it.
+        channel: where to; a message is lines of JSON.
+        consumer: who tells.
+        witnesses: who hear of every event.
+    """
+
+    def __init__(
+        self, link: Link, channel: str, consumer: str, witnesses: Witnesses
+    ) -> None:
+        self._link = link
+        self._channel = channel
+        self._consumer = consumer
+        self._witnesses = witnesses
+        self._followed = False
+        self._lines: list[str] = []
+        self._left_out = 0
+        self._busy = False
+        self._closed = False
+
+    def listened(self, listeners: int) -> None:
+        """So many follow the queue now."""
+        followed = listeners > 0 and not self._closed
+        if followed and not self._followed:
+            self._witnesses.admit([self._happened])
+        elif self._followed and not followed:
+            self._witnesses.dismiss([self._happened])
+        self._followed = followed
+
+    def close(self) -> None:
+        """Tell what waits, and then nothing more."""
+        self._closed = True
+        self.listened(0)
+        if self._lines:
+            self._publish()
+
+    def _happened(self, event: Event) -> None:
+        if len(self._lines) >= _MOST:
+            self._left_out += 1
+            return
+        self._add(event.name, event.job_id, event.attempt, event.text)
+        if not self._busy:
+            self._busy = True
+            asyncio.get_running_loop().call_soon(self._publish)
+
+    def _add(self, name: str, job_id: str, attempt: int, text: str) -> None:
+        said = {
+            "event": name,
+            "job": job_id[:_LONGEST],
+            "attempt": attempt,
+            "consumer": self._consumer,
+            "text": text[:_LONGEST],
+        }
+        self._lines.append(json.dumps(said, separators=(",", ":")))
+
+    def _publish(self) -> None:
+        if self._left_out:
+            text = f"{self._left_out} events were left out: too many at once"
+            self._add("left_out", "", 0, text)
+            self._left_out = 0
+        lines, self._lines = self._lines, []
+        if lines:
+            message = "\n".join(lines)
+            told = self._link.call("PUBLISH", self._channel, message)
+            told.add_done_callback(self._published)
+
+    def _published(self, told: asyncio.Future[object]) -> None:
+        self._busy = False
+        if told.cancelled() or told.exception() is not None:
+            # The next tending says whether anybody still follows.
+            self.listened(0)
+            self._lines.clear()
+        elif self._lines:
+            self._busy = True
+            self._publish()

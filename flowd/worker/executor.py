@@ -1,0 +1,237 @@
+"""Run deliveries: decode, call the handler, say how it ended.
+
+Path: consumer -> here -> settlement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Generic, Literal, TypeVar
+
+from flowd.errors import DecodeError, NewerVersion
+from flowd.model import outcome
+from flowd.model.delivery import ENVELOPE, Delivery
+from flowd.model.event import Witnesses
+from flowd.model.job import MOST_BYTES, Job, decode, weight
+from flowd.model.policy import Policy
+from flowd.worker.ending import Endings
+from flowd.worker.handler import BoundHandler, finished
+
+__all__ = ["Worker", "read_job"]
+
+J = TypeVar("J", bound=Job)
+
+_MOST_FIELDS: Final = 1_000
+_NEWER_WAIT: Final = 5.0
+_ENVELOPE_BYTES: Final = 4_096
+
+
+class Worker(Generic[J]):
+    """Runs the handler for each delivery, in a task of its own."""
+
+    def __init__(
+        self,
+        job_class: type[J],
+        handler: BoundHandler[J],
+        policy: Policy,
+        *,
+        max_crashes: int | None,
+        ended: Callable[[Delivery, outcome.Outcome | None], None],
+        witnesses: Witnesses,
+    ) -> None:
+        self._job_class = job_class
+        self._handler = handler
+        self._policy = policy
+        self._endings = Endings(job_class, policy, own=__file__)
+        self._max_crashes = max_crashes
+        self._ended = ended
+        self._witnesses = witnesses
+        # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
+        self._context = contextvars.copy_context()
+        self._running: dict[Delivery, None] = {}
+        self._too_new_seen: set[int] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        """How many handlers are running."""
+        return len(self._running)
+
+    @property
+    def takeovers(self) -> int:
+        """How many of them were taken over from another consumer."""
+        return sum(delivery.count > 1 for delivery in self._running)
+
+    def start(self, delivery: Delivery) -> None:
+        """Run a delivery; `ended` is told how it ended, None if that is not known."""
+        self._running[delivery] = None
+        self._idle.clear()
+        if self._policy.timeout is not None:
+            delivery.deadline = time.monotonic() + self._policy.timeout
+            if self._timer is None:
+                self._watch(self._policy.timeout)
+        # Not begun at once (`eager_start`): the caller reads on first.
+        delivery.task = asyncio.Task(
+            self._run(delivery),
+            loop=asyncio.get_running_loop(),
+            context=self._context.copy(),
+        )
+        delivery.task.add_done_callback(partial(self._task_done, delivery))
+
+    def hand_back(self, delivery: Delivery, after: float = 0.0) -> outcome.Outcome:
+        """How a delivery ends that is not to be started, or not for some seconds."""
+        try:
+            # Its counters go back with it; and what is no job is nobody's to run.
+            self._decode(delivery)
+        except NewerVersion:
+            pass
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as in `_attempt`
+            return self._endings.undecodable(error, delivery)
+        return outcome.Release(after)
+
+    def must_be_alone(self, delivery: Delivery) -> bool:
+        """Whether workers seem to die of this delivery, and it is to run once more."""
+        return delivery.is_suspect and not self._is_spent(delivery)
+
+    def cancel(self, delivery: Delivery, why: Literal["lost", "shutdown"]) -> bool:
+        """Cancel a handler; False if it is not running."""
+        if delivery not in self._running or delivery.task is None:
+            return False
+        if delivery.cancelled != "timeout" or why == "lost" or delivery.in_thread:
+            delivery.cancelled = why  # else the timeout remains the failure
+        delivery.unwinding = delivery.task.cancelling() > 0
+        delivery.task.cancel()
+        return True
+
+    def cancel_all(self) -> None:
+        """Cancel every handler, because the process ends."""
+        for delivery in list(self._running):
+            self.cancel(delivery, "shutdown")
+
+    def close(self) -> list[Delivery]:
+        """Stop timing; returns the deliveries that would not end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        return list(self._running)
+
+    async def idle(self) -> None:
+        """Return when no handler is running."""
+        await self._idle.wait()
+
+    async def _run(self, delivery: Delivery) -> None:
+        end: outcome.Outcome | None = None
+        try:
+            end = await self._attempt(delivery)
+        finally:
+            self._finish(delivery, end)
+
+    def _finish(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
+        del self._running[delivery]
+        if not self._running:
+            self._idle.set()
+        self._ended(delivery, end)
+
+    def _task_done(self, delivery: Delivery, _: asyncio.Task[None]) -> None:
+        if delivery in self._running:  # cancelled before its first step
+            self._finish(delivery, self._endings.of(asyncio.CancelledError(), delivery))
+
+    async def _attempt(self, delivery: Delivery) -> outcome.Outcome | None:
+        try:
+            job = self._decode(delivery)
+        except NewerVersion as error:
+            return self._too_new(error)
+        except KeyboardInterrupt:
+            raise  # the process is ending
+        except BaseException as error:  # a class written by hand may raise anything
+            return self._endings.undecodable(error, delivery)
+        if self._is_spent(delivery):
+            return outcome.DeadLetter(
+                "crashed",
+                f"{delivery.crashes} workers ended or lost the job while they ran it",
+            )
+        try:
+            result = await self._handler.begin(job, delivery)
+            if result is not None:
+                await finished(result)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a handler raises, a panic in Rust too
+            # By its type: `isinstance` may ask the error, which may raise.
+            if issubclass(type(error), GeneratorExit) and not _is_running(delivery):
+                raise  # the loop is gone, and Python takes the coroutine down
+            return self._endings.of(error, delivery)
+        return outcome.Ack()
+
+    def _too_new(self, error: NewerVersion) -> outcome.Release:
+        """Leave a job to workers with newer classes, which a deploy is about to bring."""
+        # One line is enough; whoever counts is told of each.
+        seen = error.version in self._too_new_seen
+        self._too_new_seen.add(error.version)
+        self._witnesses.say(
+            logging.DEBUG if seen else logging.WARNING,
+            "newer_version",
+            f"hands back jobs of version {error.version}: its class reads up to"
+            f" {error.known}; workers with newer classes take them",
+            version=error.version,
+            known=error.known,
+        )
+        return outcome.Release(_NEWER_WAIT * random.uniform(0.5, 1.5), error.reason)
+
+    def _is_spent(self, delivery: Delivery) -> bool:
+        return self._max_crashes is not None and delivery.crashes > self._max_crashes
+
+    def _decode(self, delivery: Delivery) -> J:
+        return read_job(self._job_class, delivery)
+
+    def _watch(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._time_out)
+
+    def _time_out(self) -> None:
+        """Cancel what has taken too long: one timer for all, in order of their start."""
+        self._timer = None
+        now = time.monotonic()
+        for delivery in list(self._running):
+            if delivery.deadline is None or delivery.cancelled:
+                continue
+            if delivery.deadline > now:
+                self._watch(delivery.deadline - now)
+                return
+            assert delivery.task is not None
+            delivery.cancelled = "timeout"
+            delivery.task.cancel()
+
+
+def read_job(job_class: type[J], delivery: Delivery) -> J:
+    """The job of a delivery, and its counters.
+
+    Raises:
+        NewerVersion: the class does not know its version yet.
+        DecodeError: it is none, or larger than a job may be.
+    """
+    name = job_class.SPEC.name
+    if delivery.size > _MOST_FIELDS + ENVELOPE:
+        text = f"the entry has {delivery.size} fields; a job has {_MOST_FIELDS} at most"
+        raise DecodeError(name, "", text)
+    if weight(delivery.fields) > MOST_BYTES + _ENVELOPE_BYTES:
+        text = f"the entry has more than {MOST_BYTES} bytes, which no job may have"
+        raise DecodeError(name, "", text)
+    delivery.read_envelope()
+    return decode(job_class, delivery.fields)
+
+
+def _is_running(delivery: Delivery) -> bool:
+    """Whether the event loop is at work on it just now."""
+    try:
+        return asyncio.current_task() is delivery.task
+    except RuntimeError:
+        return False

@@ -1,0 +1,221 @@
+"""The user's function, and the one way to call it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Generic, TypeAlias, TypeGuard, TypeVar
+
+from flowd.errors import OptionError
+from flowd.model.context import Context, Report
+from flowd.model.delivery import Delivery
+from flowd.model.job import Job, spec_of
+from flowd.model.middleware import Around
+from flowd.worker.annotations import check_arguments
+
+__all__ = ["BoundHandler", "Handler", "finished", "name_of"]
+
+J = TypeVar("J", bound=Job)
+
+Handler: TypeAlias = Callable[[J], object] | Callable[[J, Context], object]
+"""A coroutine function of `(job)` or `(job, ctx)`; a plain function runs in a thread."""
+
+_Call: TypeAlias = Callable[[J, Delivery], object]
+
+
+class BoundHandler(Generic[J]):
+    """A handler, looked at once: does it take the context, does it need a thread.
+
+    Args:
+        handler: the user's.
+        job_class: of the jobs that it gets; its annotations must allow it.
+        stream: for the context.
+        lease: likewise, in seconds.
+        report: likewise; None where nobody asks how far a job is.
+        around: what runs around it; None costs nothing.
+
+    Raises:
+        OptionError: it can be called neither with `(job)` nor with `(job, ctx)`, or is
+            a generator function, or is annotated with other classes.
+    """
+
+    def __init__(
+        self,
+        handler: Handler[J],
+        job_class: type[J],
+        stream: str,
+        lease: float,
+        *,
+        report: Report | None = None,
+        around: Around | None = None,
+    ) -> None:
+        if _is_generator(handler):
+            raise OptionError(
+                "handler", handler, "must not have a `yield`: to call it runs nothing"
+            )
+        context = partial(Context, stream=stream, lease=lease, report=report)
+        if _takes_context(handler):
+            given, call = handler, _with_context(handler, context)
+        elif _takes_job(handler):
+            given, call = _ignoring_context(handler), _without_context(handler)
+        else:
+            raise OptionError(
+                "handler",
+                handler,
+                "must be a function of (job) or of (job, ctx)",
+            )
+        wanted = Context if given is handler else None
+        check_arguments(handler, job_class, spec_of(job_class).fields, wanted)
+        self.begin: Callable[[J, Delivery], Awaitable[object]]
+        """Begin a run; awaiting it brings the handler to its end."""
+
+        if around is not None:
+            awaited = _gives_coroutines(call, handler)
+            start = _in_loop if awaited else _in_thread
+            self.begin = _surrounded(given, context, around, start)
+        elif _gives_coroutines(call, handler):
+            self.begin = call
+        else:
+            self.begin = partial(_in_thread, call)
+
+
+def name_of(handler: Callable[..., object]) -> str:
+    """Where a handler is defined, for the log."""
+    function = handler if hasattr(handler, "__qualname__") else type(handler)
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+async def finished(result: object) -> object:
+    """Bring to its end what a handler returned, and return what that gives.
+
+    A decorator that forgot its `await` returns a coroutine, in which all the work is.
+
+    Raises:
+        TypeError: it is a generator, of which calling it has run nothing.
+    """
+    while inspect.isawaitable(result):
+        result = await result
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        name = getattr(result, "__qualname__", "a generator")
+        raise TypeError(f"the handler returned the generator {name}, and nothing ran")
+    return result
+
+
+def _with_context(
+    handler: Callable[[J, Context], object], context: Callable[[Delivery], Context]
+) -> _Call[J]:
+    return lambda job, delivery: handler(job, context(delivery))
+
+
+def _without_context(handler: Callable[[J], object]) -> _Call[J]:
+    return lambda job, _: handler(job)
+
+
+def _ignoring_context(
+    handler: Callable[[J], object],
+) -> Callable[[J, Context], object]:
+    return lambda job, _: handler(job)
+
+
+def _surrounded(
+    handler: Callable[[J, Context], object],
+    context: Callable[[Delivery], Context],
+    around: Around,
+    start: Callable[[_Call[J], J, Delivery], Awaitable[object]],
+) -> Callable[[J, Delivery], Awaitable[object]]:
+    """What runs around a handler sees the same context as the handler."""
+
+    def begin(job: J, delivery: Delivery) -> Awaitable[object]:
+        ctx = context(delivery)
+        return around(
+            job, ctx, lambda: start(lambda job, _: handler(job, ctx), job, delivery)
+        )
+
+    return begin
+
+
+def _gives_coroutines(
+    _: _Call[J], handler: Callable[..., object]
+) -> TypeGuard[Callable[[J, Delivery], Awaitable[object]]]:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        getattr(handler, "__call__", None)  # noqa: B004 - an object with async __call__
+    )
+
+
+def _is_generator(handler: Callable[..., object]) -> bool:
+    call: object = getattr(handler, "__call__", None)  # noqa: B004 - as above
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (handler, call)
+    )
+
+
+def _takes_job(handler: Handler[J]) -> TypeGuard[Callable[[J], object]]:
+    return _accepts(handler, 1)
+
+
+def _takes_context(handler: Handler[J]) -> TypeGuard[Callable[[J, Context], object]]:
+    # A second parameter with a default is the handler's own, not the context.
+    return not _accepts(handler, 1) and _accepts(handler, 2)
+
+
+def _accepts(handler: Callable[..., object], arguments: int) -> bool:
+    try:
+        inspect.signature(handler).bind(*range(arguments))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+async def _in_loop(call: _Call[J], job: J, delivery: Delivery) -> object:
+    return await finished(call(job, delivery))
+
+
+async def _in_thread(call: _Call[J], job: J, delivery: Delivery) -> object:
+    """Call in a thread of its own, which does not keep the process from ending.
+
+    A thread cannot be cancelled. After a timeout or a lost lease it still uses its slot,
+    so it is waited for; when the process ends it is not.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[object] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def resolve(result: object, error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(result)
+        else:
+            ended.set_exception(error)
+
+    def run() -> None:
+        result: object = None
+        error: BaseException | None = None
+        try:
+            result = context.run(call, job, delivery)
+        except BaseException as raised:  # carried over to the task that waits
+            error = raised
+        if issubclass(type(error), StopIteration):
+            # A future refuses it, since it would end the coroutine that waits.
+            error = RuntimeError("the handler raised StopIteration")
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(resolve, result, error)
+
+    delivery.in_thread = True
+    threading.Thread(target=run, name="flowd-handler", daemon=True).start()
+    while not ended.done():
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError:
+            if delivery.cancelled in ("timeout", "lost"):
+                continue
+            if not ended.done():
+                raise
+            delivery.cancelled = ""  # too late: it has ended before
+    delivery.in_thread = False
+    return await finished(ended.result())

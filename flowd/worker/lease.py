@@ -1,0 +1,284 @@
+"""Renew the leases of running deliveries, from a thread with its own connection.
+
+In the event loop a handler that computes for a minute would starve the renewal and lose
+its job to another worker while it still runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from flowd.broker.connection import Link
+from flowd.broker.outage import RECONNECT, Outage
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.errors import GroupMissing, ServerError
+from flowd.model.delivery import Delivery
+from flowd.model.event import Witnesses
+from flowd.model.text import printable
+from flowd.worker.loop_monitor import LoopWatch
+
+__all__ = ["RENEWALS", "Holder", "LeaseKeeper"]
+
+RENEWALS: Final = 4
+"""Renewals per lease: one that fails still leaves time for two more."""
+
+_WATCH: Final = 0.5
+_RENEWING: Final = "renewing leases"
+
+
+class Holder:
+    """The deliveries that one queue of this process holds.
+
+    Args:
+        lost: told, in the event loop, which of them are somebody else's now.
+        handler: the name of what runs them.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        consumer: str,
+        lease: float,
+        lost: Callable[[Sequence[Delivery]], None],
+        handler: str,
+    ) -> None:
+        self.stream = stream
+        self.consumer = consumer
+        self.lease = lease
+        self.handler = handler
+        self.held: dict[bytes, Delivery] = {}
+        """By entry id: running, or ended and not settled yet."""
+
+        self.apart: set[Delivery] = set()
+        """Those of them that have ended and that the server refuses to settle for now."""
+
+        self.has_progress = False
+        """Whether it may be written somewhere how far one of them is."""
+
+        self.failing = False
+        """Whether the last renewal failed; the keeper's thread notes it."""
+
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+
+    async def renew(self, link: Link, loop_seen: float) -> None:
+        """Renew what is held; in the keeper's thread.
+
+        Args:
+            link: the thread's own.
+            loop_seen: when the queue's event loop last ran.
+
+        Raises:
+            ServerError: as `Link.call`.
+        """
+        now = time.monotonic()
+        hung = now - loop_seen > self.lease
+        deliveries = [
+            delivery
+            for delivery in list(self.held.values())
+            if not (hung and self._overdue(delivery, now))
+        ]
+        if not deliveries:
+            if self.failing:
+                await link.call("TIME")  # whether it would work again
+            return
+        try:
+            lost = await self.stream.over(link).renew(
+                self.consumer, [(d.entry_id, d.count) for d in deliveries]
+            )
+        except GroupMissing:
+            lost = [d.entry_id for d in deliveries]
+        ids = set(lost)
+        gone = [each for each in deliveries if each.entry_id in ids]
+        for delivery in deliveries:
+            if delivery.entry_id not in ids:
+                delivery.held_since = now
+        if gone:
+            self._loop.call_soon_threadsafe(self._lost, gone)
+
+    def _overdue(self, delivery: Delivery, now: float) -> bool:
+        """A hung process must not hold a job for ever that has a time limit."""
+        return delivery.deadline is not None and now > delivery.deadline + self.lease
+
+
+class LeaseKeeper:
+    """The thread that renews for all queues of one event loop and server.
+
+    It is started anew whenever it dies, and could not be started. What fails here is an
+    outage of its own: jobs run on, and may be started elsewhere too.
+    """
+
+    def __init__(self, address: Address, witnesses: Witnesses, outage: Outage) -> None:
+        self._address = address
+        self._witnesses = witnesses
+        self._outage = outage
+        self.holders: list[Holder] = []
+        """Of every queue that runs."""
+
+        self._wake = threading.Event()
+        self._failures = 0
+        self._deaths = 0
+        self._ended: asyncio.Future[str] | None = None
+        self._restart: asyncio.TimerHandle | None = None
+        self._loop_watch: LoopWatch | None = None
+
+    def watch(self, holder: Holder) -> None:
+        """Renew for this queue from now on."""
+        self.holders.append(holder)
+        if self._loop_watch is None:
+            self._loop_watch = LoopWatch(self._describe, self._witnesses)
+            self._loop_watch.start()
+            self._begin(self._loop_watch)
+        self._wake.set()
+
+    async def unwatch(self, holder: Holder) -> None:
+        """Renew no longer; the thread ends with its last queue."""
+        self.holders.remove(holder)
+        if self.holders or self._loop_watch is None:
+            return
+        self._loop_watch.stop()
+        self._loop_watch = None
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
+        ended, self._ended = self._ended, None
+        self._wake.set()
+        if ended is not None:
+            await ended
+
+    def renew_soon(self) -> None:
+        """Renew without waiting, because the server was away and leases ran on.
+
+        The others sweep one interval after it is back; by then it is done.
+        """
+        if not self._failures:  # else it tries already, and ever more slowly
+            self._wake.set()
+
+    def _begin(self, watch: LoopWatch) -> None:
+        """Start the thread."""
+        loop = asyncio.get_running_loop()
+        self._restart = None
+        self._ended = ended = loop.create_future()
+        ended.add_done_callback(self._begin_again)
+        thread = threading.Thread(
+            target=self._run, args=(loop, watch, ended), name="flowd-lease", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are as many as the system allows
+            ended.set_result(_described(error))
+
+    def _begin_again(self, ended: asyncio.Future[str]) -> None:
+        """The thread ended; if it is needed yet, it died."""
+        if self._ended is not ended or self._loop_watch is None:
+            return
+        self._deaths += 1
+        error = ServerError(f"the thread that renews them has died: {ended.result()}")
+        for holder in self.holders:
+            self._outage.begin(_RENEWING, holder.stream.keys.stream, error)
+            holder.failing = True
+        self._restart = asyncio.get_running_loop().call_later(
+            RECONNECT.delay(self._deaths), self._begin, self._loop_watch
+        )
+
+    def _run(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        watch: LoopWatch,
+        ended: asyncio.Future[str],
+    ) -> None:
+        why = ""
+        try:
+            with asyncio.Runner() as runner:
+                link = Link(self._address, name="flowd-lease")
+                try:
+                    while self._ended is ended:
+                        if runner.run(self._renew(link, watch.seen, loop)):
+                            self._failures += 1
+                            wait = RECONNECT.delay(self._failures)
+                        else:
+                            self._failures = 0
+                            wait = self._interval()
+                        self._rest(wait, watch)
+                finally:
+                    runner.run(link.aclose())
+        except BaseException as error:  # whatever it is, the loop starts another thread
+            why = _described(error)
+        finally:
+            self._failures = 0
+            _tell(loop, ended.set_result, why)
+
+    def _rest(self, seconds: float, watch: LoopWatch) -> None:
+        """Wait, or until somebody wakes it; meanwhile, watch the event loop."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._wake.wait(min(left, _WATCH)):
+                break
+            watch.look()
+        self._wake.clear()
+
+    async def _renew(
+        self, link: Link, loop_seen: float, loop: asyncio.AbstractEventLoop
+    ) -> bool:
+        """Renew for every queue in one round trip; True if it failed for one.
+
+        What fails for one queue, the server's fault or not, keeps none of the others.
+        """
+        holders = list(self.holders)
+        results = await asyncio.gather(
+            *(holder.renew(link, loop_seen) for holder in holders),
+            return_exceptions=True,
+        )
+        failed = False
+        for holder, result in zip(holders, results, strict=True):
+            if isinstance(result, Exception):
+                failed = holder.failing = True
+                known = isinstance(result, ServerError)
+                error = result if known else ServerError(_described(result))
+                _tell(loop, self._fails, holder, error)
+            elif result is not None:
+                raise result
+            elif holder.failing:
+                holder.failing = False
+                _tell(loop, self._works, holder)
+        return failed
+
+    def _fails(self, holder: Holder, error: ServerError) -> None:
+        """Note, in the event loop, that a queue's leases are not renewed."""
+        if holder in self.holders:
+            self._outage.begin(_RENEWING, holder.stream.keys.stream, error)
+
+    def _works(self, holder: Holder) -> None:
+        """Note, in the event loop, that they are."""
+        self._deaths = 0
+        if holder in self.holders:
+            self._outage.end(_RENEWING, holder.stream.keys.stream)
+
+    def _interval(self) -> float:
+        return min([h.lease for h in list(self.holders)], default=0.0) / RENEWALS
+
+    def _describe(self, task: asyncio.Task[object] | None) -> str | None:
+        """The handler and the job that a task runs; in the thread."""
+        for holder in list(self.holders):
+            for delivery in list(holder.held.values()):
+                if delivery.task is not None and delivery.task is task:
+                    return f"{holder.handler} ({printable(delivery.job_id)})"
+        return None
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object
+) -> None:
+    """Let the event loop do it; if it is closed by now, nobody waits."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(what, *args)

@@ -1,0 +1,103 @@
+"""Tell Redis how far running jobs are: at most once a second, and what was said last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+from flowd.broker import scripts
+from flowd.broker.connection import Argument, Link
+from flowd.broker.replies import number
+from flowd.errors import FatalError, ServerError
+from flowd.model.delivery import Delivery, span
+from flowd.model.event import Witnesses
+from flowd.worker.lease import Holder
+
+__all__ = ["ProgressBoard"]
+
+_PAUSE: Final = 1.0
+_MOST: Final = 200
+_AT_ONCE: Final = 500
+
+
+class ProgressBoard:
+    """What the handlers of one queue say; costs nothing until one of them does."""
+
+    def __init__(self, link: Link, holder: Holder, witnesses: Witnesses) -> None:
+        self._link = link
+        self._holder = holder
+        self._witnesses = witnesses
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._unsaid: dict[Delivery, tuple[str, bytes]] = {}
+        self._saying: asyncio.Task[None] | None = None
+        self._refused = False
+
+    def report(self, delivery: Delivery, fraction: float, text: str) -> None:
+        """Take note, in any thread, of whatever a handler may take for progress."""
+        try:
+            # `max` comes first: it makes 0 of what is no number.
+            share = min(max(0.0, float(fraction)), 1.0)
+        except Exception:  # no number, or one with a `__float__` of its own
+            share = 0.0
+        try:
+            words = str(text)[:_MOST].encode("utf-8", "backslashreplace")
+        except Exception:
+            words = b""
+        said = f"{share:.4g}", words
+        if threading.get_ident() == self._thread:
+            self._note(delivery, said)
+        else:
+            self._loop.call_soon_threadsafe(self._note, delivery, said)
+
+    def close(self) -> None:
+        """Say nothing more."""
+        self._refused = True
+        if self._saying is not None:
+            self._saying.cancel()
+
+    def _note(self, delivery: Delivery, said: tuple[str, bytes]) -> None:
+        if self._refused:
+            return
+        self._holder.has_progress = True
+        self._unsaid[delivery] = said
+        if self._saying is None:
+            # Of whichever handler is the first to speak, it inherits nothing.
+            self._saying = self._loop.create_task(
+                self._say(), context=contextvars.Context()
+            )
+
+    async def _say(self) -> None:
+        while self._unsaid:
+            unsaid, self._unsaid = self._unsaid, {}
+            try:
+                await self._write(unsaid)
+            except FatalError as error:
+                self._refused = True
+                said = f"cannot say how far its jobs are: {error}"
+                self._witnesses.say(logging.WARNING, "progress_refused", said)
+                return
+            except ServerError:
+                pass  # it is said again when there is more to say
+            await asyncio.sleep(_PAUSE)
+        self._saying = None
+
+    async def _write(self, unsaid: Mapping[Delivery, tuple[str, bytes]]) -> None:
+        stream, consumer = self._holder.stream, self._holder.consumer
+        held = [
+            (delivery, said)
+            for delivery, said in unsaid.items()
+            if self._holder.held.get(delivery.entry_id) is delivery
+        ]
+        keys = [stream.keys.stream, stream.keys.progress]
+        for at in range(0, len(held), _AT_ONCE):
+            some = held[at : at + _AT_ONCE]
+            first, last = span(delivery.entry_id for delivery, _ in some)
+            args: list[Argument] = [stream.group, consumer, first, last]
+            for delivery, said in some:
+                args += (delivery.entry_id, delivery.count, *said)
+            await scripts.PROGRESS.run(self._link, keys, args, number)

@@ -1,0 +1,252 @@
+"""Let suspects run alone in their process, one after the other.
+
+A payload that kills its worker takes the neighbours' delivery counts with it, and before
+long they look as guilty. So a job that two workers have died of, or seem to, waits until
+nothing else of its process runs, and nothing else begins before it has ended.
+
+Both have a bound, or one long job would stop suspects, and one long suspect the process:
+the first that waits starts after one lease at the latest, beside whatever still runs by
+then; so the k-th starts within k leases. A suspect that has run for ten leases keeps
+nothing from beginning any more. Each is delivered once: what waits is held and renewed,
+and not counted as a delivery until it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from flowd.broker.outage import RECONNECT
+from flowd.errors import FatalError, GroupMissing, ServerError
+from flowd.model.delivery import Delivery
+from flowd.worker.lease import Holder
+
+__all__ = ["Solo"]
+
+_LEASES_ALONE: Final = 10
+_LAST_ANSWER: Final = 2.0
+
+
+class _Queue(Protocol):
+    """A queue that makes room for a suspect of another one."""
+
+    def make_room(self) -> None:
+        """Take no more entries until `go_on`."""
+        ...
+
+    def go_on(self) -> None:
+        """Take entries again."""
+        ...
+
+
+class _Suspect:
+    """One that waits."""
+
+    def __init__(
+        self, delivery: Delivery, holder: Holder, start: Callable[[Delivery], None]
+    ) -> None:
+        self.delivery = delivery
+        self.holder = holder
+        self.start = start
+
+
+class Solo:
+    """The suspects of a process, for whom all its queues make room.
+
+    Args:
+        holders: of every queue that runs; they change while this lives.
+    """
+
+    def __init__(self, holders: Sequence[Holder]) -> None:
+        self._holders = holders
+        self._queues: list[_Queue] = []
+        self._waiting: list[_Suspect] = []
+        self._alone: dict[Delivery, asyncio.TimerHandle] = {}
+        """Those that run, until ten leases are over."""
+
+        self._tolerated: set[Delivery] = set()
+        """What has run on for a lease while a suspect waited: no longer waited for."""
+
+        self._until = 0.0
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._recounting: asyncio.Future[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a suspect waits or runs: nothing else may begin."""
+        return bool(self._waiting or self._alone)
+
+    def join(self, queue: _Queue) -> None:
+        """A queue runs from now on."""
+        self._queues.append(queue)
+
+    def part(self, queue: _Queue) -> None:
+        """A queue has ended."""
+        self._queues.remove(queue)
+        if not self._queues and self._task is not None:
+            self._task.cancel()
+        self.look()
+
+    def admit(
+        self, delivery: Delivery, holder: Holder, start: Callable[[Delivery], None]
+    ) -> None:
+        """Start a suspect as soon as nothing else is held, or after its lease.
+
+        Args:
+            delivery: held, and not started. Another object takes its place meanwhile.
+            holder: what holds it.
+            start: starts what took its place.
+        """
+        if not self._waiting:
+            self._until = time.monotonic() + holder.lease
+        self._waiting.append(_Suspect(delivery, holder, start))
+        for queue in self._queues:
+            queue.make_room()
+        # Not yet: what came in the same answer is held in a moment, and waited for.
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(
+                self._admit_waiting(), context=contextvars.Context()
+            )
+
+    def look(self) -> None:
+        """Something is not held any more: it may be a suspect's turn, or its end."""
+        if not self.busy:
+            return
+        held = set(self._held())
+        for suspect in [each for each in self._alone if each not in held]:
+            self._alone.pop(suspect).cancel()
+        self._tolerated &= held
+        self._changed.set()
+        self._go_on()
+
+    def withdraw(self, delivery: Delivery) -> bool:
+        """Start it no more; False if it does not wait."""
+        for suspect in self._waiting:
+            if suspect.delivery is delivery:
+                self._waiting.remove(suspect)
+                self._changed.set()
+                return True
+        return False
+
+    async def withdraw_all(self, holder: Holder) -> list[Delivery]:
+        """Start none of a queue any more; returns those that waited and are held."""
+        if self._recounting is not None:
+            await asyncio.wait([self._recounting], timeout=_LAST_ANSWER)
+        waiting = [each.delivery for each in self._waiting if each.holder is holder]
+        return [
+            each
+            for each in waiting
+            if self.withdraw(each) and holder.held.get(each.entry_id) is each
+        ]
+
+    async def _admit_waiting(self) -> None:
+        try:
+            while self._waiting:
+                await self._admit_next()
+        finally:
+            self._task = None
+        self._go_on()
+
+    async def _admit_next(self) -> None:
+        """Start the first that waits if it may; else wait for a change."""
+        first = self._waiting[0]
+        ready = self._may_start()
+        if not (ready and len(self._waiting) == 1 and first.delivery.counted):
+            fresh = [each for each in self._waiting if each.delivery.counted]
+            if fresh:
+                await self._recount(fresh, counted=False)
+                return
+            if not ready:
+                self._changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._until - time.monotonic()):
+                        await self._changed.wait()
+                return
+            await self._recount([first], counted=True)
+        if first not in self._waiting:
+            return  # withdrawn or lost meanwhile
+        self._waiting.remove(first)
+        if self._waiting:
+            self._until = time.monotonic() + self._waiting[0].holder.lease
+        self._alone[first.delivery] = asyncio.get_running_loop().call_later(
+            _LEASES_ALONE * first.holder.lease, self._end_quarantine, first.delivery
+        )
+        first.start(first.delivery)
+
+    def _may_start(self) -> bool:
+        waiting = {each.delivery for each in self._waiting}
+        others = set(self._held()) - waiting - self._tolerated
+        if others and time.monotonic() < self._until:
+            return False
+        self._tolerated |= others
+        return True
+
+    def _held(self) -> Iterable[Delivery]:
+        return (
+            each
+            for holder in self._holders
+            for each in holder.held.values()
+            if each not in holder.apart
+        )
+
+    def _end_quarantine(self, delivery: Delivery) -> None:
+        self._alone.pop(delivery, None)
+        self._tolerated.add(delivery)
+        self._changed.set()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self.busy:
+            self._tolerated.clear()
+            for queue in self._queues:
+                queue.go_on()
+
+    async def _recount(self, suspects: Sequence[_Suspect], *, counted: bool) -> None:
+        """Let deliveries count or not; those that are lost do not wait any more."""
+        self._recounting = asyncio.get_running_loop().create_future()
+        try:
+            for holder in {each.holder: None for each in suspects}:
+                mine = [each for each in suspects if each.holder is holder]
+                await self._recount_in(holder, mine, counted)
+        finally:
+            self._recounting.set_result(None)
+            self._recounting = None
+
+    async def _recount_in(
+        self, holder: Holder, suspects: Sequence[_Suspect], counted: bool
+    ) -> None:
+        changes = [(each, each.delivery.recounted(counted)) for each in suspects]
+        for each, _ in changes:
+            # A renewal would not know which count it has.
+            if holder.held.get(each.delivery.entry_id) is each.delivery:
+                del holder.held[each.delivery.entry_id]
+        counts = [
+            (each.delivery.entry_id, each.delivery.count, new.count)
+            for each, new in changes
+        ]
+        failures = 0
+        lost: set[bytes] = set()
+        while any(each in self._waiting for each in suspects):
+            try:
+                lost = set(await holder.stream.recount(holder.consumer, counts))
+                break
+            except (FatalError, GroupMissing):  # the queue's own loops meet it as well
+                lost = {entry_id for entry_id, _, _ in counts}
+                break
+            except ServerError:
+                failures += 1
+                await asyncio.sleep(RECONNECT.delay(failures))
+        for each, new in changes:
+            if each not in self._waiting:
+                continue
+            each.delivery = new
+            if new.entry_id in lost:
+                self._waiting.remove(each)
+            else:
+                new.held_since = time.monotonic()
+                holder.held[new.entry_id] = new

@@ -1,0 +1,277 @@
+"""End deliveries: every outcome becomes one step inside Redis, many in one round trip.
+
+Path: worker -> here -> stream.
+
+What is ready is sent as soon as the flush before it has returned: at once when there is
+little to do, in large batches under load. Until the server has answered, a delivery is
+held and its lease renewed. Sending a batch twice is safe: the second time the server
+says what the first did. What it refuses one by one is held apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Final, assert_never
+
+from flowd.broker.commands import Bury, Requeue, Settled
+from flowd.broker.outage import RECONNECT, Outage
+from flowd.broker.stream import Stream
+from flowd.errors import FatalError, GroupMissing, ServerError
+from flowd.model import outcome
+from flowd.model.delivery import Delivery
+from flowd.model.event import Witnesses
+from flowd.model.job import weight
+from flowd.model.letter import letter_fields
+from flowd.worker.lease import Holder
+from flowd.worker.refused import Apart, Ending
+
+__all__ = ["Ending", "Settlement"]
+
+_BATCH: Final = 500
+_BATCH_BYTES: Final = 1_000_000
+_LATER: Final = 60.0
+
+
+class Settlement:
+    """Settles the deliveries of one queue."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        holder: Holder,
+        outage: Outage,
+        witnesses: Witnesses,
+        *,
+        settled: Callable[[], None],
+        requeued: Callable[[float], None],
+        buried: Callable[[Delivery, outcome.DeadLetter, bytes], None],
+    ) -> None:
+        self._stream = stream
+        self._holder = holder
+        self._outage = outage
+        self._witnesses = witnesses
+        self._say = witnesses.say
+        self._tell_done = True
+        self._on_settled = settled
+        self._requeued = requeued
+        self._buried = buried
+        self._apart = Apart(holder.apart, self._again)
+        self._batches = 0
+        self._ready: list[Ending] = []
+        self._under_way = 0
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many endings are not settled yet, without those that are held apart."""
+        return len(self._ready) + self._under_way
+
+    def add(self, delivery: Delivery, end: outcome.Outcome) -> None:
+        """Settle this delivery soon."""
+        self._ready.append((delivery, end))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Settle what is added, for ever.
+
+        Raises:
+            FatalError: the server refuses, and will until somebody changes something.
+        """
+        try:
+            while True:
+                await self._wake.wait()
+                batch = self._next_batch()
+                if not self._ready:
+                    self._wake.clear()
+                self._under_way = len(batch)
+                results = await self._answer(batch)
+                self._under_way = 0
+                self._conclude(batch, results)
+        finally:
+            self._apart.close()
+
+    async def flushed(self) -> None:
+        """Return when everything that was added is settled, or refused once more."""
+        self._apart.ask_all()
+        while len(self):
+            self._idle.clear()
+            await self._idle.wait()
+
+    def _next_batch(self) -> list[Ending]:
+        """Take what goes in one step: acks first, then up to 1 MB of jobs that move."""
+        batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
+        batch.sort(key=_order)
+        if isinstance(batch[-1][1], outcome.Ack):
+            return batch
+        size = 0
+        for number, (delivery, end) in enumerate(batch, 1):
+            if not isinstance(end, outcome.Ack):
+                size += weight(delivery.fields)
+            if size >= _BATCH_BYTES:
+                self._ready[:0] = batch[number:]
+                return batch[:number]
+        return batch
+
+    async def _answer(self, batch: Sequence[Ending]) -> Sequence[Settled]:
+        """Send a batch until it is answered; a result for each.
+
+        It is sent again as it was, so that the server can tell what the first did.
+        """
+        acks = [delivery for delivery, end in batch if isinstance(end, outcome.Ack)]
+        others = [self._move(*ending) for ending in batch[len(acks) :]]
+        stream = self._stream.keys.stream
+        self._batches += 1
+        failures = 0
+        while True:
+            try:
+                results = await self._stream.settle(
+                    self._holder.consumer,
+                    acks,
+                    others,
+                    batch=self._batches,
+                    repeated=failures > 0,
+                    forget_progress=self._holder.has_progress,
+                )
+            except FatalError:
+                raise
+            except GroupMissing:
+                # Stream and group are gone, and with them everything that was pending.
+                results = [0] * len(batch)
+            except ServerError as error:
+                failures += 1
+                self._outage.begin("settling", stream, error)
+                await asyncio.sleep(RECONNECT.delay(failures))
+                continue
+            self._outage.end("settling", stream)
+            return results
+
+    def _conclude(self, batch: Sequence[Ending], results: Sequence[Settled]) -> None:
+        """Say what became of each.
+
+        Raises:
+            FatalError: why one was refused, once the others are concluded.
+        """
+        self._tell_done = self._witnesses.care(logging.INFO)
+        fatal: FatalError | None = None
+        for (delivery, end), result in zip(batch, results, strict=True):
+            if isinstance(result, FatalError):
+                fatal = result
+            elif isinstance(result, ServerError):
+                self._refused(delivery, end, result)
+            else:
+                self._settled(delivery, end, result)
+        if not self._apart:
+            self._outage.end("moving", self._stream.keys.stream)
+        if not len(self):
+            self._idle.set()
+        self._on_settled()
+        if fatal is not None:
+            raise fatal
+
+    def _move(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
+        match end:
+            case outcome.Retry(after, error):
+                envelope = delivery.next_envelope(failed=True, error=error)
+                return Requeue(delivery, after, envelope)
+            case outcome.Release(after, _):
+                return Requeue(delivery, after, delivery.next_envelope(failed=False))
+            case outcome.DeadLetter():
+                return Bury(
+                    delivery, letter_fields(delivery, end, self._holder.consumer)
+                )
+            case outcome.Ack():
+                raise AssertionError("acks travel apart")
+            case _:
+                assert_never(end)
+
+    def _refused(
+        self, delivery: Delivery, end: outcome.Outcome, error: ServerError
+    ) -> None:
+        """One was refused alone (out of memory): it stays ours, the others are done."""
+        self._outage.begin("moving", self._stream.keys.stream, error)
+        if self._apart.hold(delivery, end):
+            return
+        if isinstance(end, outcome.DeadLetter) and end.reason != "undecodable":
+            # It takes no more room in the delayed set than it has in the stream.
+            wait = _LATER * random.uniform(0.5, 1.5)
+            self.add(delivery, outcome.Release(wait, "no room for its dead letter"))
+        else:
+            self._holder.held.pop(delivery.entry_id, None)
+            text = f"cannot be settled, and is left to its lease: {error}"
+            self._say(logging.WARNING, "stuck", text, delivery)
+
+    def _settled(
+        self, delivery: Delivery, end: outcome.Outcome, result: int | bytes
+    ) -> None:
+        if self._holder.held.get(delivery.entry_id) is delivery:
+            del self._holder.held[delivery.entry_id]
+        if self._apart:
+            self._apart.accepted(delivery)
+        if result == 0:
+            text = "was taken over or settled before; not settled"
+            self._say(logging.WARNING, "lost", text, delivery)
+        elif isinstance(end, outcome.Ack):
+            if self._tell_done:
+                self._say(logging.INFO, "done", "done", delivery)
+        elif result == 2:
+            text = "was deleted from the stream by somebody"
+            self._say(logging.WARNING, "deleted", text, delivery)
+        else:
+            self._moved(delivery, end, result)
+
+    def _moved(
+        self,
+        delivery: Delivery,
+        end: outcome.Retry | outcome.Release | outcome.DeadLetter,
+        result: int | bytes,
+    ) -> None:
+        match end:
+            case outcome.Retry(after, error, exception):
+                self._say(
+                    logging.WARNING,
+                    "retry",
+                    "failed, next attempt in %.1f s: %s",
+                    delivery,
+                    filled=("after", "error"),
+                    exception=exception,
+                    error=error,
+                    after=after,
+                )
+                self._requeued(after)
+            case outcome.Release(after, reason):
+                text = f"handed back: {reason}" if reason else "handed back"
+                self._say(logging.INFO, "release", text, delivery, after=after)
+                self._requeued(after)
+            case outcome.DeadLetter(reason, error, _, exception):
+                self._say(
+                    logging.ERROR,
+                    "dead_letter",
+                    "dead-lettered (%s): %s",
+                    delivery,
+                    filled=("reason", "error"),
+                    exception=exception,
+                    error=error,
+                    reason=reason,
+                )
+                assert isinstance(result, bytes)
+                self._buried(delivery, end, result)
+            case _:
+                assert_never(end)
+
+    def _again(self, endings: Sequence[Ending]) -> None:
+        self._ready += endings
+        self._wake.set()
+
+
+def _order(ending: Ending) -> int:
+    """Acks first, then dead letters, as `Stream.settle` takes them."""
+    match ending[1]:
+        case outcome.Ack():
+            return 0
+        case outcome.DeadLetter():
+            return 1
+        case _:
+            return 2
