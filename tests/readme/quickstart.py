@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 README: Final = Path(__file__).parents[2] / "README.md"
+GUIDE: Final = README.parent / "docs/guide.md"
 
 _FILE: Final = re.compile(r"`([\w./]+)`:\n\n```\w+\n(.*?)```", re.DOTALL)
 _COMMAND: Final = re.compile(r"```sh\n(.*?)```", re.DOTALL)
@@ -125,13 +126,13 @@ def quick_start(folder: Folder) -> None:
     assert len(printed) == 1001, len(printed)
     assert folder.run("python produce.py").startswith("enqueued ")
     assert folder.run_until(worker, 1) == ["sending to a@b.c\n"]
-    for command in commands(section("When things go wrong")):
+    for command in commands(section("When things go wrong", GUIDE)):
         folder.run(command)
 
 
 def mapper(folder: Folder) -> None:
-    """Follow "A field with a mapper": the class is the one that the README shows."""
-    text = section("A field with a mapper")
+    """Follow "A field with a mapper": the class is the one that the guide shows."""
+    text = section("A field with a mapper", GUIDE)
     folder.write(files(text))
     folder.run("flowd-gen schemas/ -o jobs/")
     (shown,) = re.findall(r"```python\n(@final\n.*?)```", text, re.DOTALL)
@@ -149,4 +150,4 @@ if __name__ == "__main__":
         newcomer = Folder(Path(name), Path(sys.argv[1]).absolute())
         quick_start(newcomer)
         mapper(newcomer)
-    print("the README's commands work")
+    print("the commands of README and guide work")

@@ -1,4 +1,4 @@
-"""The README and the tutorial of `docs/` are true."""
+"""The README, the guide and the tutorial of `docs/` are true."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def test_the_quick_start_works_word_for_word(newcomer: quickstart.Folder) -> Non
     quickstart.quick_start(newcomer)
 
 
-def test_the_class_in_the_readme_is_what_is_generated(
+def test_the_class_in_the_guide_is_what_is_generated(
     newcomer: quickstart.Folder,
 ) -> None:
-    """The schema with a mapper gives the class that the README shows."""
+    """The schema with a mapper gives the class that the guide shows."""
     quickstart.mapper(newcomer)
 
 
