@@ -1,29 +1,27 @@
 """A connection to one server that is made anew when it is lost.
 
-redis-py connects and logs in. From then on an `Exchange` writes and reads: redis-py
-repeats commands whose answer was lost, and an XADD that is repeated is a second job. A
-`Link` says which of the two happened: `Unreachable` (nothing was sent) or
-`OutcomeUnknown`.
+An `Exchange` writes and reads, and no client of redis-py: those repeat commands whose answer
+was lost, and an XADD that is repeated is a second job. A `Link` says which of the two
+happened: `Unreachable` (nothing was sent) or `OutcomeUnknown`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import version
 from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import hiredis
-import redis.exceptions
-from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker.protocol import Call, Exchange
-from flowd.broker.refusals import refusal
-from flowd.broker.replies import Reader, anything, items
+from flowd.broker.replies import Reader, anything, items, number, okay
 from flowd.broker.url import Address
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 
-__all__ = ["TIMEOUT", "Argument", "Link"]
+__all__ = ["TIMEOUT", "Argument", "Link", "log_in", "pack"]
 
 T = TypeVar("T")
 
@@ -35,9 +33,11 @@ TIMEOUT: Final = 2.0
 _CLOSED: Final = "it was closed here"
 
 # The stub of hiredis says that a command has one argument.
-_pack: Final[Callable[[tuple[Argument, ...]], bytes]] = vars(hiredis)["pack_command"]
-_MULTI: Final = _pack(("MULTI",))
-_EXEC: Final = _pack(("EXEC",))
+pack: Final[Callable[[tuple[Argument, ...]], bytes]] = vars(hiredis)["pack_command"]
+"""A command as it is sent."""
+
+_MULTI: Final = pack(("MULTI",))
+_EXEC: Final = pack(("EXEC",))
 
 
 class Link:
@@ -51,7 +51,6 @@ class Link:
     def __init__(self, address: Address, *, name: str = "flowd") -> None:
         self._address = address
         self._name = name
-        self._connection: AbstractConnection | None = None
         self._exchange: Exchange | None = None
         self._waiting: list[Call] = []
         self._connecting: asyncio.Task[None] | None = None
@@ -94,7 +93,7 @@ class Link:
             WrongAddress: the folder of an embedded server cannot be used.
             ServerError: the server refused; the subclass says why.
         """
-        return self._ask(Call(_pack(command), 1, timeout, read))
+        return self._ask(Call(pack(command), 1, timeout, read))
 
     def transact(
         self, commands: Sequence[tuple[Argument, ...]], read: Reader[T]
@@ -105,7 +104,7 @@ class Link:
         while it was carried out is a ServerError. Raises as `call`, also if one was refused before;
         then none was carried out, unless MULTI was, for which a right may be missing.
         """
-        packed = b"".join([_MULTI, *map(_pack, commands), _EXEC])
+        packed = b"".join([_MULTI, *map(pack, commands), _EXEC])
         each = items(_or_refusal(read), len(commands))
         asked = self._ask(Call(packed, len(commands) + 2, TIMEOUT, each))
         return cast("asyncio.Future[list[T | ServerError]]", asked)
@@ -119,8 +118,8 @@ class Link:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
-        await self._drop()
-        self._answer_waiting(self._unreachable(ConnectionError(_CLOSED)))
+        self._drop()
+        self._answer_waiting(_unreachable(self._address, ConnectionError(_CLOSED)))
 
     def _ask(self, call: Call) -> asyncio.Future[object]:
         if self._exchange is not None and self._exchange.usable:
@@ -143,23 +142,23 @@ class Link:
 
     def _connect_soon(self) -> None:
         if self._closed:
-            self._answer_waiting(self._unreachable(ConnectionError(_CLOSED)))
+            self._answer_waiting(_unreachable(self._address, ConnectionError(_CLOSED)))
         elif self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(
                 self._connect(), name=self._name, context=contextvars.Context()
             )
 
     async def _connect(self) -> None:
-        failed: ServerError = self._unreachable(ConnectionError(_CLOSED))
+        failed: ServerError = _unreachable(self._address, ConnectionError(_CLOSED))
         try:
             await asyncio.sleep(0)  # whoever asks in this turn shares what comes of it
             async with asyncio.timeout(max(call.timeout for call in self._waiting)):
-                await self._drop()
+                self._drop()
                 self._exchange = await self._open()
         except ServerError as error:
             failed = error
-        except Exception as error:  # a credential_provider may raise anything
-            failed = self._unreachable(error)
+        except TimeoutError as error:
+            failed = _unreachable(self._address, error)
         finally:
             self._connecting = None
             self._answer_waiting(failed)
@@ -173,58 +172,76 @@ class Link:
             elif not call.reply.done():  # else nobody waits for it any more
                 self._exchange.ask(call)
 
-    def _unreachable(self, error: BaseException) -> ServerError:
-        silent = isinstance(error, TimeoutError)
-        what = str(error) or ("no answer in time" if silent else type(error).__name__)
-        return Unreachable(f"cannot reach {self._address}: {what}")
-
     async def _open(self) -> Exchange:
-        connection = await self._address.connection(self._name)
-        connect: Callable[[], Awaitable[None]] = connection.connect
-        try:
-            await connect()
-        except BaseException as error:
-            await connection.disconnect(nowait=True)
-            if isinstance(error, redis.exceptions.RedisError):
-                # redis-py wraps what the server answered to the login.
-                cause = error.__cause__
-                if not isinstance(cause, redis.exceptions.RedisError):
-                    cause = error
-                answer = refusal(cause)
-                if type(answer) is not ServerError:
-                    raise answer from error
-            raise
-        self._connection = connection
+        exchange = Exchange(self._gone)
+        self.client_id = await log_in(exchange, self._address, self._name)
         self.connections += 1
-        exchange = Exchange(_transport(connection), self._gone)
-        asked = Call(_pack(("CLIENT", "ID")), 1, TIMEOUT)
-        exchange.ask(asked)
-        try:
-            reply = await asked.reply
-        except OutcomeUnknown as error:
-            raise ConnectionError(str(error)) from None
-        except ServerError:
-            reply = 0  # a right is missing; then a blocked read ends by itself
-        if not exchange.usable:
-            raise ConnectionError(exchange.why)
-        self.client_id = reply if isinstance(reply, int) else 0
         return exchange
 
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
         exchange, self._exchange, self.client_id = self._exchange, None, 0
-        connection, self._connection = self._connection, None
         if exchange is not None:
             exchange.close(_CLOSED)
-        if connection is not None:
-            await connection.disconnect(nowait=True)
+
+
+async def log_in(exchange: Exchange, address: Address, name: str) -> int:
+    """Connect a new exchange and log in, in one write; close it if that fails.
+
+    Returns:
+        the server's number for the connection; 0 if the right to ask for it is missing, and
+        then a read that blocks ends by itself.
+
+    Raises:
+        Unreachable: for whatever reason, a credential provider's among them.
+        ServerError: the server refuses; the subclass says why.
+    """
+    try:
+        await address.connect(exchange)
+        login = [*await address.login(), ("CLIENT", "SETNAME", name)]
+        return await _greet(exchange, login)
+    except BaseException as error:
+        exchange.close(_CLOSED)
+        # What the server refuses in words of no known meaning may pass.
+        if isinstance(error, Exception) and (
+            type(error) is ServerError or not isinstance(error, ServerError)
+        ):
+            raise _unreachable(address, error) from error
+        raise
+
+
+async def _greet(exchange: Exchange, login: Sequence[tuple[Argument, ...]]) -> int:
+    asked = [Call(pack(command), 1, TIMEOUT, okay) for command in login]
+    asked.append(Call(pack(("CLIENT", "ID")), 1, TIMEOUT, number))
+    # Operators see it from Redis 7.2 on; others say that they do not know the command.
+    about = (("LIB-NAME", "flowd"), ("LIB-VER", _version()))
+    asked += [Call(pack(("CLIENT", "SETINFO", *each)), 1, TIMEOUT) for each in about]
+    if not exchange.usable:
+        raise ConnectionError(exchange.why)
+    for call in asked:
+        exchange.ask(call)
+    exchange.flush()
+    replies = (call.reply for call in asked)
+    answers = await asyncio.gather(*replies, return_exceptions=True)
+    for answer in answers[: len(login)]:
+        if isinstance(answer, ServerError) and not isinstance(answer, OutcomeUnknown):
+            raise answer
+    if not exchange.usable:
+        raise ConnectionError(exchange.why)
+    client_id = answers[len(login)]
+    return client_id if isinstance(client_id, int) else 0
+
+
+@cache
+def _version() -> str:
+    return version("flowd-jobs")
 
 
 def _or_refusal(read: Reader[T]) -> Reader[T | ServerError]:
     return lambda reply: reply if isinstance(reply, ServerError) else read(reply)
 
 
-def _transport(connection: AbstractConnection) -> asyncio.WriteTransport:
-    """What a connected connection of redis-py writes to, of which it makes no secret."""
-    writer: object = getattr(connection, "_writer", None)
-    assert isinstance(writer, asyncio.StreamWriter), "redis-py connects with streams"
-    return writer.transport
+def _unreachable(address: Address, error: Exception) -> Unreachable:
+    said = (isinstance(error, OSError) and error.strerror) or str(error)
+    silent = isinstance(error, TimeoutError)
+    why = said or ("no answer in time" if silent else type(error).__name__)
+    return Unreachable(f"cannot reach {address}: {why}")

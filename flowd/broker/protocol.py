@@ -1,4 +1,4 @@
-"""One connection after the login: what is asked, and the answers that come back in order.
+"""One connection: what is asked on it, and the answers that come back in order.
 
 Commands of one turn of the loop go out in one write, without a task or a timer for each.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import hiredis
 
@@ -73,21 +73,19 @@ class Call:
 
 
 class Exchange(asyncio.BufferedProtocol):
-    """What is asked on one connection, until it is closed.
+    """What is asked on one connection, until it is closed; a protocol for one transport.
 
     Args:
-        transport: connected and logged in; it is spoken to by nobody else from now on.
         gone: told once, when it is closed: of itself, of the calls that have no answer,
             of those that were not sent, and why.
     """
 
     def __init__(
         self,
-        transport: asyncio.WriteTransport,
         gone: Callable[[Exchange, Sequence[Call], Sequence[Call], str], None],
     ) -> None:
-        self._transport = transport
         self._gone = gone
+        self._transport: asyncio.WriteTransport | None = None
         self._loop = asyncio.get_running_loop()
         self._parser = hiredis.Reader(replyError=refusal, notEnoughData=_MORE)
         # One buffer for all reads: asyncio's own are so large that each is asked of
@@ -103,26 +101,41 @@ class Exchange(asyncio.BufferedProtocol):
         """Why it is closed, once it is."""
 
         self._leaving = False
-        self.usable = True
+        self._unasked: Callable[[object], None] = self._end_unasked
+        self.usable = False
         """Whether new commands may go this way."""
 
-        transport.set_protocol(self)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As `asyncio.BufferedProtocol`."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self.usable = True
 
     def ask(self, call: Call) -> None:
         """Send with all else that is asked in this turn of the loop."""
         if not self._ready:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._ready.append(call)
+
+    def tell(self, packed: bytes) -> None:
+        """Send a command whose answers go to `listen`."""
+        if self._transport is not None:
+            self._transport.write(packed)
+
+    def listen(self, heard: Callable[[object], None]) -> None:
+        """From now on, pass on what no call has asked for, and do not close because of it."""
+        self._unasked = heard
 
     def close(self, why: str) -> None:
         """Close at once; `gone` is told what has no answer."""
         if self.usable:
             self.why = why
         self._end()
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
-    def _flush(self) -> None:
-        if not self.usable:
+    def flush(self) -> None:
+        """Send at once what was asked in this turn."""
+        if self._transport is None or not self._ready:
             return
         calls, self._ready = self._ready, []
         data = b"".join([call.packed for call in calls])
@@ -152,7 +165,9 @@ class Exchange(asyncio.BufferedProtocol):
         try:
             while (reply := self._parser.gets()) is not _MORE:
                 if not self._sent:
-                    self._end_unasked(reply)
+                    self._unasked(reply)
+                    if self.usable:
+                        continue
                     return
                 call = self._sent[0]
                 call.answer(reply)
@@ -214,6 +229,7 @@ class Exchange(asyncio.BufferedProtocol):
 
     def _goes_out(self) -> bool:
         """Whether requests still wait here to be sent, and fewer bytes than before."""
-        waiting = self._transport.get_write_buffer_size()
+        transport = self._transport
+        waiting = transport.get_write_buffer_size() if transport is not None else 0
         before, self._gone_out = self._gone_out, self._written - waiting
         return waiting > 0 and self._gone_out > before

@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import redis.exceptions
-
 from flowd.errors import (
     AccessDenied,
     FatalError,
@@ -62,6 +60,7 @@ _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
 # Those that have no code, or one that says too little; the first that fits counts.
 _PHRASES: Final[Sequence[tuple[str, type[ServerError], str]]] = (
     ("UNBLOCKED the stream key no longer exists", GroupMissing, ""),
+    ("AUTH <password> called without any password configured", AccessDenied, _LOGIN),
     ("DB index ", FatalError, "the URL names a database that is not there: "),
     ("invalid DB index", FatalError, "the URL names a database that is not there: "),
     ("value is not an integer or out of range", FatalError, _BUG),
@@ -90,35 +89,20 @@ _WRAPPING: Final = re.compile(
     r")*"
 )
 
-# redis-py takes the code off the message and makes a class of it, during the login.
-_CLASSES: Final[Mapping[type[Exception], str]] = {
-    redis.exceptions.AuthenticationError: "WRONGPASS",
-    redis.exceptions.BusyLoadingError: "LOADING",
-    redis.exceptions.MasterDownError: "MASTERDOWN",
-    redis.exceptions.NoPermissionError: "NOPERM",
-    redis.exceptions.NoScriptError: "NOSCRIPT",
-    redis.exceptions.OutOfMemoryError: "OOM",
-    redis.exceptions.ReadOnlyError: "READONLY",
-}
-
 _DEMOTED: Final = (
     *("READONLY ", "MASTERDOWN ", "UNBLOCKED "),
     *("WAIT cannot be used with replica", "WAITAOF cannot be used with replica"),
 )
 
 
-def refusal(error: Exception | str) -> ServerError:
-    """The flowd error for what a server answered, or what redis-py made of it."""
-    said = _bare(str(error))
-    for kind, code in _CLASSES.items():
-        if isinstance(error, kind) and not said.startswith(f"{code} "):
-            said = f"{code} {said}"
-    text = str(error).rstrip()
-    for phrase, answer, meaning in _PHRASES:
+def refusal(answer: str) -> ServerError:
+    """The flowd error for what a server answered."""
+    said, text = _bare(answer), answer.rstrip()
+    for phrase, kind, meaning in _PHRASES:
         if said.removeprefix("ERR ").startswith(phrase):
-            return answer(f"{meaning}{text}")
-    answer, meaning = _CODES.get(said.partition(" ")[0], (ServerError, ""))
-    return answer(f"{meaning}{text}")
+            return kind(f"{meaning}{text}")
+    kind, meaning = _CODES.get(said.partition(" ")[0], (ServerError, ""))
+    return kind(f"{meaning}{text}")
 
 
 def is_demotion(reply: object) -> bool:

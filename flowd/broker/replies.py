@@ -26,6 +26,7 @@ __all__ = [
     "named",
     "number",
     "numbers",
+    "okay",
     "pair",
     "text",
     "unlike",
@@ -50,6 +51,12 @@ def number(reply: object) -> int:
     if type(reply) is not int:
         raise unlike("a number", reply)
     return reply
+
+
+def okay(reply: object) -> None:
+    """The word OK."""
+    if reply != b"OK":
+        raise unlike("OK", reply)
 
 
 def data(reply: object) -> bytes:

@@ -6,10 +6,10 @@ import asyncio
 import inspect
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from operator import methodcaller
-from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, cast
 from urllib.parse import urlsplit
 
 import redis.asyncio
@@ -21,9 +21,10 @@ from redis.asyncio.connection import (
     UnixDomainSocketConnection,
     parse_url,
 )
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 
+from flowd.broker.blocking import in_thread
+from flowd.broker.transport import KEEPALIVE, TlsContext, connect_tcp, connect_unix
 from flowd.embedded import is_embedded, open_embedded
 from flowd.errors import OptionError
 
@@ -46,22 +47,25 @@ _VALUE: Final = re.compile(r"([?&](?!db=)[^=&]*=).*", re.DOTALL)
 _NO_PORT: Final = re.compile(r":(?!//|\d{1,5}$).*", re.DOTALL)
 
 _DATABASE: Final = re.compile(r"(/[0-9]*)?")
+_PORT: Final = 6_379
 _PORTS: Final = 65_535
 
 _LOGIN_OPTIONS: Final = ("db", "username", "password")
 _TCP_OPTIONS: Final = (*_LOGIN_OPTIONS, "host", "port", "socket_keepalive")
+_TLS_OPTIONS: Final = tuple(
+    name for name in inspect.signature(SSLConnection).parameters if name[:4] == "ssl_"
+)
 _OPTIONS: Final[Mapping[object, tuple[str, ...]]] = {
     Connection: _TCP_OPTIONS,
-    SSLConnection: (
-        *_TCP_OPTIONS,
-        *(n for n in inspect.signature(SSLConnection).parameters if n[:4] == "ssl_"),
-    ),
+    SSLConnection: (*_TCP_OPTIONS, *_TLS_OPTIONS),
     UnixDomainSocketConnection: (*_LOGIN_OPTIONS, "path"),
 }
 """What may stand behind the ? of a URL."""
 
-# A client that blocks lends its settings as well.
+# A client that blocks lends its settings as well. What another class of connections does
+# when it connects, flowd would not do.
 _AWAITED: Final[Mapping[object, type[AbstractConnection]]] = {
+    **{kind: kind for kind in (Connection, SSLConnection, UnixDomainSocketConnection)},
     redis.connection.Connection: Connection,
     redis.connection.SSLConnection: SSLConnection,
     redis.connection.UnixDomainSocketConnection: UnixDomainSocketConnection,
@@ -70,7 +74,7 @@ _AWAITED: Final[Mapping[object, type[AbstractConnection]]] = {
 # What a caller's client may say; timeouts, retries and encodings are flowd's own.
 _LENT: Final = re.compile(
     r"host|port|path|db|username|password|credential_provider|ssl_\w+"
-    r"|socket_keepalive\w*|socket_type"
+    r"|socket_keepalive\w*"
 )
 
 
@@ -89,6 +93,7 @@ class Address:
         self._shown = shown
         self._kind = kind
         self._settings = dict(settings)
+        self._tls = TlsContext(settings, self._make_context)
         self._embedded: str | None = None
 
     @classmethod
@@ -146,12 +151,16 @@ class Address:
     def _of_client(cls, client: redis.Redis | redis.asyncio.Redis) -> Address:
         pool = client.connection_pool
         given: type[object] = pool.connection_class
-        kind = _AWAITED.get(given, given)
-        if not issubclass(kind, AbstractConnection):
+        kind = _AWAITED.get(given)
+        if kind is None:
             rule = f"has connections of the class {given.__name__}; give url= instead"
             raise OptionError("redis", type(client).__name__, rule)
         settings = {
-            k: v for k, v in pool.connection_kwargs.items() if _LENT.fullmatch(k)
+            name: value
+            for name, value in pool.connection_kwargs.items()
+            # A client that blocks has more options of TLS, and says of each that it is off.
+            if _LENT.fullmatch(name)
+            and (value or name[:4] != "ssl_" or name in _TLS_OPTIONS)
         }
         place = settings.get("path") or "{}:{}".format(
             settings.get("host", "localhost"), settings.get("port", 6379)
@@ -164,39 +173,79 @@ class Address:
         """Let redis-py make a connection of the settings, without a server."""
         try:
             _check_place(self._settings)
-            _check_files(self._settings)
-            connection = self._new("flowd", self._settings)
-            if isinstance(connection, SSLConnection):
-                # It reads the files of certificates, and redis-py has no types for it.
-                methodcaller("get")(connection.ssl_context)
-        except Exception as error:  # a client's connections may be of any class
+            self._kind(**self._settings)
+            if self._kind is SSLConnection:
+                self._tls.get()
+        except Exception as error:  # redis-py's own, and what ssl says of the files
             rule = f"redis-py cannot use it: {type(error).__name__}: {error}"
         else:
             return
         raise OptionError(option, self._shown, rule)
 
-    async def connection(self, name: str) -> AbstractConnection:
-        """A new connection, not yet connected; starts an embedded server if needed.
+    def _make_context(self) -> ssl.SSLContext:
+        settings = {k: v for k, v in self._settings.items() if k in _TLS_OPTIONS}
+        make: Callable[..., SSLConnection] = SSLConnection
+        get: object = methodcaller("get")(
+            make(**settings).ssl_context
+        )  # it has no types
+        return cast("ssl.SSLContext", get)
+
+    async def connect(self, protocol: asyncio.BaseProtocol) -> None:
+        """Connect a protocol that was made for it; starts an embedded server if needed.
 
         Raises:
             ServerError: the embedded server is not there; as `open_embedded`.
+            OSError: nobody takes the connection, or TLS refuses it.
+            ValueError: a file of a certificate has become one that cannot be used.
         """
-        settings = dict(self._settings)
         if self._embedded is not None:
             # Asked again each time: the server ends with its owner, and then the next
             # process that asks becomes the owner.
-            settings["path"] = await asyncio.to_thread(open_embedded, self._embedded)
-        return self._new(name, settings)
+            path = await in_thread(open_embedded, self._embedded)
+            await connect_unix(protocol, path)
+        elif self._kind is UnixDomainSocketConnection:
+            await connect_unix(protocol, str(self._settings.get("path", "")))
+        else:
+            await connect_tcp(
+                protocol,
+                str(self._settings.get("host", "localhost")),
+                int(str(self._settings.get("port", _PORT))),
+                keepalive=self._keepalive(),
+                tls=self._tls.get() if self._kind is SSLConnection else None,
+            )
 
-    def _new(self, name: str, settings: Mapping[str, object]) -> AbstractConnection:
-        return self._kind(
-            **settings,
-            client_name=name,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,
-            socket_connect_timeout=2.0,
+    def _keepalive(self) -> Mapping[int, int | bytes] | None:
+        if not self._settings.get("socket_keepalive", True):
+            return None
+        # None means without options, and a mark of redis-py's that none were given.
+        given = self._settings.get("socket_keepalive_options", KEEPALIVE)
+        if given is None:
+            return {}
+        known = isinstance(given, Mapping)
+        return cast("Mapping[int, int | bytes]", given) if known else KEEPALIVE
+
+    async def login(self) -> list[tuple[str | int, ...]]:
+        """The commands that a new connection begins with, to log in where it belongs.
+
+        Raises:
+            Exception: whatever a credential provider raises.
+        """
+        known = self._settings.get
+        provider, name, word = (
+            known(each) for each in ("credential_provider", "username", "password")
         )
+        if provider is None and (name or word):
+            provider = UsernamePasswordCredentialProvider(
+                cast("str | None", name), cast("str | None", word)
+            )
+        commands: list[tuple[str | int, ...]] = []
+        if provider is not None:
+            login = await cast("CredentialProvider", provider).get_credentials_async()
+            commands.append(("AUTH", *login))
+        database = self._settings.get("db") or 0
+        if database:
+            commands.append(("SELECT", int(str(database))))
+        return commands
 
     def __str__(self) -> str:
         return self._shown
@@ -226,26 +275,6 @@ def _check_place(settings: Mapping[str, object]) -> None:
     str(settings.get("host", "")).encode("idna")
     if not 0 <= int(str(settings.get("port", 0))) <= _PORTS:
         raise ValueError(f"port must be 0 to {_PORTS}")
-
-
-def _check_files(settings: Mapping[str, object]) -> None:
-    """Name the file of a certificate that is not there; ssl does not say which.
-
-    Raises:
-        ValueError: one cannot be read, or is no certificate or key.
-    """
-    for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-        given = settings.get(option)
-        if not given:
-            continue
-        file = str(given)
-        try:
-            text = Path(file).read_bytes()
-        except OSError as error:
-            said = error.strerror or type(error).__name__
-            raise ValueError(f"{option} {file!r}: {said}") from None
-        if b"-----BEGIN " not in text:
-            raise ValueError(f"{option} {file!r} has nothing in the form of PEM")
 
 
 def _parsed(url: str) -> dict[str, object]:

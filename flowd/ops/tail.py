@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
-import redis.exceptions
-from redis.asyncio.connection import AbstractConnection
-
+from flowd.broker.connection import log_in, pack
 from flowd.broker.outage import RECONNECT
-from flowd.broker.refusals import refusal
+from flowd.broker.protocol import Call, Exchange
 from flowd.broker.url import Address
-from flowd.errors import FatalError, ServerError
+from flowd.errors import FatalError, OutcomeUnknown, ServerError
 
 __all__ = ["Told", "follow"]
 
@@ -57,55 +55,58 @@ async def follow(
     failures = 0
     while True:
         try:
-            connection = await address.connection("flowd-tail")
-            async with aclosing(_messages(connection, channel)) as messages:
+            async with aclosing(_messages(address, channel)) as messages:
                 async for message in messages:
                     failures = 0
                     for line in message.splitlines():
                         if (told := _read(line)) is not None:
                             yield told
-        except (redis.exceptions.RedisError, ServerError, OSError) as error:
-            # redis-py wraps what the server answered to the login.
-            cause = error.__cause__
-            said = cause if isinstance(cause, redis.exceptions.RedisError) else error
-            answer = error if isinstance(error, FatalError) else refusal(said)
-            if isinstance(answer, FatalError):
-                raise answer from None
+        except FatalError:
+            raise
+        except (ServerError, OSError) as error:
             if not failures:
-                lost(f"{address} fails, trying again: {answer}")
+                lost(f"{address} fails, trying again: {error}")
             failures += 1
         await asyncio.sleep(RECONNECT.delay(failures))
 
 
-async def _messages(
-    connection: AbstractConnection, channel: str
-) -> AsyncGenerator[bytes]:
+async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
     """What the server sends; an empty message says that it is there."""
-    connect: Callable[[], Awaitable[None]] = connection.connect
-    send: Callable[..., Awaitable[None]] = connection.send_command
+    heard = asyncio.Queue[object]()
+
+    def gone(_: object, sent: Sequence[Call], ready: Sequence[Call], why: str) -> None:
+        heard.put_nowait(ConnectionError(why))
+        for call in (*sent, *ready):
+            call.fail(OutcomeUnknown(why))
+
+    exchange = Exchange(gone)
+    await log_in(exchange, address, "flowd-tail")
+    exchange.listen(heard.put_nowait)
     try:
-        await connect()
-        asked = True
-        await send("SUBSCRIBE", channel)
+        asked, reply = False, None
         while True:
-            reply = await _next(connection.read_response)
-            if reply is None and asked:
-                raise redis.exceptions.ConnectionError("no answer in time")
-            asked = reply is None
-            if asked:
+            if reply is None:
+                if asked:
+                    raise ConnectionError("no answer in time")
                 # To subscribe again changes nothing, is answered, and takes no right
                 # that the first time did not.
-                await send("SUBSCRIBE", channel)
-            elif _is_list(reply):
-                last = reply[-1]
-                yield last if isinstance(last, bytes) else b""
+                exchange.tell(pack(("SUBSCRIBE", channel)))
+            asked = reply is None
+            reply = await _next(heard)
+            if isinstance(reply, Exception):
+                raise reply
+            if _is_list(reply):
+                yield reply[-1] if isinstance(reply[-1], bytes) else b""
     finally:
-        await connection.disconnect(nowait=True)
+        exchange.close("it was closed here")
 
 
-async def _next(read: Callable[..., Awaitable[object]]) -> object:
+async def _next(heard: asyncio.Queue[object]) -> object:
     """The next answer or message; None if there was none for a while."""
-    return await read(disable_decoding=True, timeout=_SILENCE)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SILENCE):
+            return await heard.get()
+    return None
 
 
 def _read(line: bytes) -> Told | None:

@@ -6,7 +6,6 @@ import inspect
 import re
 
 import pytest
-import redis.exceptions
 
 from flowd import errors
 from flowd.broker.refusals import CommandUnknown, is_demotion, refusal
@@ -114,15 +113,7 @@ def test_a_demotion_is_told_from_other_refusals(
 @pytest.mark.parametrize(("text", "kind"), ANSWERS)
 def test_an_answer_is_named(text: str, kind: type[errors.ServerError]) -> None:
     """What a server answers becomes the error that says what to do."""
-    assert type(refusal(redis.exceptions.ResponseError(text))) is kind
     assert type(refusal(text)) is kind
-
-
-def test_every_error_of_redis_py_is_mapped() -> None:
-    """No error that redis-py can raise reaches a user as it is."""
-    for _, error in inspect.getmembers(redis.exceptions, inspect.isclass):
-        if issubclass(error, redis.exceptions.RedisError):
-            assert isinstance(refusal(error("1 host:1")), errors.ServerError)
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:

@@ -74,7 +74,10 @@ async def test_an_answer_that_is_none_ends_the_connection() -> None:
     async def serve(reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
         while data := await reader.read(2**16):
             commands = data.startswith(b"*") + data.count(b"\r\n*")
-            to.write(b"?what" if b"PING" in data else b"+OK\r\n" * commands)
+            answers = [b"+OK\r\n"] * commands
+            if b"\r\nID\r\n" in data:  # the second of what a connection begins with
+                answers[1] = b":7\r\n"
+            to.write(b"?what" if b"PING" in data else b"".join(answers))
         to.close()
 
     def accept(reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
