@@ -18,7 +18,6 @@ from jobs.email import Email
 from tests.monitor import Monitor
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, until
-from tests.servers import transport
 
 # A loop that ends without `aclose` leaves its sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -33,13 +32,6 @@ def _collected() -> Generator[None, None, None]:
     gc.collect()
 
 
-left_open = pytest.mark.skipif(
-    transport() == "tls",
-    reason="asyncio leaves TLS connections of a closed loop open, with a ResourceWarning",
-)
-
-
-@left_open
 def test_a_producer_serves_one_loop_after_the_other(redis_url: str, raw: Raw) -> None:
     """A producer of the module is used by every `asyncio.run`, closed or not."""
     producer = Producer(redis_url)
@@ -70,7 +62,6 @@ def test_a_producer_serves_loops_side_by_side(redis_url: str, raw: Raw) -> None:
     assert raw("XLEN", "emails") == 80
 
 
-@left_open
 def test_a_queue_runs_in_one_loop_after_the_other(redis_url: str, raw: Raw) -> None:
     """A queue whose loop ended without a word runs again in the next."""
     done: list[str] = []
@@ -92,7 +83,6 @@ def test_a_queue_runs_in_one_loop_after_the_other(redis_url: str, raw: Raw) -> N
     assert raw("XLEN", "emails") == 0
 
 
-@left_open
 def test_dead_letters_serve_one_loop_after_the_other(redis_url: str) -> None:
     """`DeadLetters` counts and redrives in whatever loop runs."""
 
