@@ -13,6 +13,7 @@ from flowd.broker.refusals import ScriptMissing, refusal
 from flowd.errors import ServerError
 
 __all__ = [
+    "ABANDON",
     "ENQUEUE",
     "EXPIRE",
     "INIT",
@@ -110,6 +111,7 @@ LOOK: Final = Script("look")
 PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")
 RECOUNT: Final = Script("recount", "fence", often=False)
+ABANDON: Final = Script("abandon", "fence", often=False)
 REDRIVE: Final = Script("redrive", "only_group")
 RENEW: Final = Script("renew", "fence")
 SETTLE: Final = Script("settle", "fence", "only_group")

@@ -30,10 +30,13 @@ from flowd.model.keys import QUEUES, Keys
 from flowd.model.letter import LETTER_FIELDS
 from flowd.model.timing import FOREVER
 
-__all__ = ["PATIENCE", "Stream", "registered"]
+__all__ = ["PATIENCE", "STUCK", "Stream", "registered"]
 
 PATIENCE: Final = 30.0
 """Seconds to wait for whole jobs, which may be large, and the way to them long."""
+
+STUCK: Final = ":stuck"
+"""Ends the name under which a consumer leaves what its handlers do not end."""
 
 _PROMOTED_AT_ONCE: Final = 100
 _RENEWED_AT_ONCE: Final = 1_000
@@ -238,6 +241,16 @@ class Stream:
         return await scripts.RECOUNT.run(
             self._link, [self.keys.stream], args, answers.ids
         )
+
+    async def abandon(self, consumer: str, held: Sequence[tuple[bytes, int]]) -> None:
+        """Let leases of (entry id, delivery count) run out, whatever else happens here.
+
+        Raises:
+            ServerError: as `Link.call`. Repeating the call is safe.
+        """
+        args: list[Argument] = [self.group, consumer, f"{consumer}{STUCK}"]
+        args += chain.from_iterable(held)
+        await scripts.ABANDON.run(self._link, [self.keys.stream], args, answers.ids)
 
     async def tend(
         self,

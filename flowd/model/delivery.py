@@ -82,6 +82,8 @@ class Delivery:
         "held_since",
         "in_thread",
         "size",
+        "stuck",
+        "stuck_at",
         "task",
         "unwinding",
     )
@@ -100,6 +102,13 @@ class Delivery:
 
         self.cancelled: Literal["", "timeout", "lost", "shutdown"] = ""
         """Why flowd cancelled the handler; empty if it did not."""
+
+        self.stuck_at: float | None = None
+        """When its handler counts as stuck (`time.monotonic`): it was cancelled at its
+        timeout, and has not ended."""
+
+        self.stuck = False
+        """Whether that was said."""
 
         self.counted = True
         """Whether `count` has this delivery in it; not while a suspect waits."""

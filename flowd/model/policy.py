@@ -78,7 +78,12 @@ class Policy:
     """Where a new group begins: `0` everything, `$` only what comes, or an entry id."""
 
     timeout: float | None = None
-    """Seconds one attempt may take; None means no limit."""
+    """Seconds one attempt may take; None means no limit.
+
+    Then the handler is cancelled. One that has not ended a lease later is told as `stuck`
+    and cancelled again, and its lease runs out: the attempt counts as a crash, and the job
+    moves on. Its slot stays taken until it ends, which a thread can only do by itself.
+    """
 
     max_retries: int = 3
     """Failed attempts that are tried again; one more is dead-lettered."""

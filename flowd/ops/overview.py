@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from flowd.broker.connection import Link
-from flowd.broker.stream import registered
+from flowd.broker.stream import STUCK, registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.jobs import JobView, job_view
 from flowd.ops.look import ConsumerRow, Look, server_time
@@ -23,7 +23,7 @@ lease of one run out, which another worker will take over; `silent` holds none a
 no sign of life for ten leases, so that it counts as dead."""
 
 # The default name of a consumer: host, process and a number for each run.
-_NAME: Final = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}")
+_NAME: Final = re.compile(rf"(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{{8}}(?:{STUCK})?")
 
 _GLANCE: Final = 64
 

@@ -167,6 +167,7 @@ class MemoryQueue(Recorded, Generic[J]):
             self._job_class,
             self._handler,
             self._policy,
+            lease=self._policy.claim_after,
             max_crashes=None,
             ended=lambda _, end: ends.put_nowait(end or outcome.Release()),
             witnesses=Witnesses(self._policy.stream, self._policy.group),

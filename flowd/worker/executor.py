@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class Worker(Generic[J]):
         handler: BoundHandler[J],
         policy: Policy,
         *,
+        lease: float,
         max_crashes: int | None,
         ended: Callable[[Delivery, outcome.Outcome | None], None],
         witnesses: Witnesses,
@@ -49,6 +51,7 @@ class Worker(Generic[J]):
         self._handler = handler
         self._policy = policy
         self._endings = Endings(job_class, policy, own=__file__)
+        self._lease = lease
         self._max_crashes = max_crashes
         self._ended = ended
         self._witnesses = witnesses
@@ -57,6 +60,7 @@ class Worker(Generic[J]):
         self._running: dict[Delivery, None] = {}
         self._too_new_seen: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -69,14 +73,18 @@ class Worker(Generic[J]):
         """How many of them were taken over from another consumer."""
         return sum(delivery.count > 1 for delivery in self._running)
 
+    @property
+    def stuck(self) -> int:
+        """How many did not end though they were cancelled at their timeout."""
+        return sum(delivery.stuck for delivery in self._running)
+
     def start(self, delivery: Delivery) -> None:
         """Run a delivery; `ended` is told how it ended, None if that is not known."""
         self._running[delivery] = None
         self._idle.clear()
         if self._policy.timeout is not None:
             delivery.deadline = time.monotonic() + self._policy.timeout
-            if self._timer is None:
-                self._watch(self._policy.timeout)
+            self._watch(delivery.deadline)
         # Not begun at once (`eager_start`): the caller reads on first.
         delivery.task = asyncio.Task(
             self._run(delivery),
@@ -135,6 +143,7 @@ class Worker(Generic[J]):
             self._finish(delivery, end)
 
     def _finish(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
+        delivery.stuck_at = None
         del self._running[delivery]
         if not self._running:
             self._idle.set()
@@ -192,22 +201,55 @@ class Worker(Generic[J]):
     def _decode(self, delivery: Delivery) -> J:
         return read_job(self._job_class, delivery)
 
-    def _watch(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._time_out)
+    def _watch(self, until: float) -> None:
+        """Look for what takes too long then: one timer for all."""
+        if until >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = until
+        self._timer = asyncio.get_running_loop().call_later(
+            until - time.monotonic(), self._time_out
+        )
 
     def _time_out(self) -> None:
-        """Cancel what has taken too long: one timer for all, in order of their start."""
-        self._timer = None
+        """Cancel what has taken too long, in order of its start."""
+        self._timer, self._timer_at = None, math.inf
         now = time.monotonic()
         for delivery in list(self._running):
-            if delivery.deadline is None or delivery.cancelled:
+            if delivery.stuck or delivery.cancelled not in ("", "timeout"):
                 continue
-            if delivery.deadline > now:
-                self._watch(delivery.deadline - now)
+            if delivery.stuck_at is not None:
+                if delivery.stuck_at <= now:
+                    self._give_up(delivery)
+                else:
+                    self._watch(delivery.stuck_at)
+            elif delivery.deadline is None:
+                continue
+            elif delivery.deadline > now:
+                self._watch(delivery.deadline)
                 return
-            assert delivery.task is not None
-            delivery.cancelled = "timeout"
+            else:
+                assert delivery.task is not None
+                delivery.cancelled = "timeout"
+                delivery.task.cancel()
+                delivery.stuck_at = now + self._lease
+                self._watch(delivery.stuck_at)
+
+    def _give_up(self, delivery: Delivery) -> None:
+        """Say that a handler does not end; its lease is renewed no more."""
+        delivery.stuck = True
+        self._witnesses.say(
+            logging.WARNING,
+            "stuck",
+            "has not ended one lease (%g s) after its timeout of %g s; it keeps its slot,"
+            " and its lease runs out",
+            delivery,
+            filled=("lease", "timeout"),
+            lease=self._lease,
+            timeout=self._policy.timeout,
+        )
+        if not delivery.in_thread and delivery.task is not None:
             delivery.task.cancel()
 
 

@@ -38,6 +38,7 @@ class Holder:
     Args:
         lost: told, in the event loop, which of them are somebody else's now.
         handler: the name of what runs them.
+        abandoned: told, in the event loop, which stuck ones it holds no more.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Holder:
         lease: float,
         lost: Callable[[Sequence[Delivery]], None],
         handler: str,
+        *,
+        abandoned: Callable[[Sequence[Delivery]], None],
     ) -> None:
         self.stream = stream
         self.consumer = consumer
@@ -65,6 +68,7 @@ class Holder:
         """Whether the last renewal failed; the keeper's thread notes it."""
 
         self._lost = lost
+        self._abandoned = abandoned
         self._loop = asyncio.get_running_loop()
 
     async def renew(self, link: Link, loop_seen: float) -> None:
@@ -79,11 +83,17 @@ class Holder:
         """
         now = time.monotonic()
         hung = now - loop_seen > self.lease
-        deliveries = [
-            delivery
-            for delivery in list(self.held.values())
-            if not (hung and self._overdue(delivery, now))
-        ]
+        deliveries: list[Delivery] = []
+        stuck: list[Delivery] = []
+        for delivery in list(self.held.values()):
+            if delivery.stuck and delivery.stuck_at is not None:
+                # Cancelled once more, it may end yet: then it is settled.
+                if now > delivery.stuck_at + self.lease / RENEWALS:
+                    stuck.append(delivery)
+            elif not (hung and self._overdue(delivery, now)):
+                deliveries.append(delivery)
+        if stuck:
+            await self._abandon(link, stuck)
         if not deliveries:
             if self.failing:
                 await link.call("TIME")  # whether it would work again
@@ -101,6 +111,14 @@ class Holder:
                 delivery.held_since = now
         if gone:
             self._loop.call_soon_threadsafe(self._lost, gone)
+
+    async def _abandon(self, link: Link, stuck: Sequence[Delivery]) -> None:
+        """Leave deliveries whose handlers do not end to other workers."""
+        with suppress(GroupMissing):
+            await self.stream.over(link).abandon(
+                self.consumer, [(d.entry_id, d.count) for d in stuck]
+            )
+        self._loop.call_soon_threadsafe(self._abandoned, stuck)
 
     def _overdue(self, delivery: Delivery, now: float) -> bool:
         """A hung process must not hold a job for ever that has a time limit."""

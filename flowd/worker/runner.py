@@ -81,7 +81,12 @@ class QueueHandle(Generic[J]):
         witnesses.admit(stack.listeners)
         self._announcer = Announcer(on_dead_letter, job_class, self.consumer, witnesses)
         self._holder = Holder(
-            self._stream, self.consumer, lease, self._lost, name_of(handler)
+            self._stream,
+            self.consumer,
+            lease,
+            self._lost,
+            name_of(handler),
+            abandoned=self._abandoned,
         )
         self._board = ProgressBoard(session.link, self._holder, witnesses)
         self._worker = Worker(
@@ -95,6 +100,7 @@ class QueueHandle(Generic[J]):
                 around=stack.handle,
             ),
             policy,
+            lease=lease,
             max_crashes=claimer.max_crashes if claimer is not None else None,
             ended=self._ended,
             witnesses=witnesses,
@@ -152,7 +158,8 @@ class QueueHandle(Generic[J]):
     def failing(self) -> str | None:
         """What of it fails, or why it has ended; None if it works and goes on."""
         if not self._stopping.is_set() and not self._main.done():
-            return self._session.outage.of(self._stream.keys.stream)
+            fails = self._session.outage.of(self._stream.keys.stream)
+            return fails or self._occupied()
         error = None
         if self._main.done() and not self._main.cancelled():
             error = self._main.exception()
@@ -207,6 +214,11 @@ class QueueHandle(Generic[J]):
         """Take entries again."""
         self._consumer.slot_freed()
 
+    def _occupied(self) -> str | None:
+        if self._worker.stuck < self._concurrency:
+            return None
+        return "every slot has a handler that did not end at its timeout: restart it"
+
     def _settled(self) -> None:
         self._consumer.slot_freed()
         self._shared.solo.look()
@@ -254,9 +266,16 @@ class QueueHandle(Generic[J]):
 
     def _let_go(self, delivery: Delivery) -> None:
         """Leave it to whoever takes it over: its handler still runs."""
-        self._holder.held.pop(delivery.entry_id, None)
-        text = "did not end when cancelled; its lease runs out"
-        self._witnesses.say(logging.WARNING, "stuck", text, delivery)
+        self._abandoned([delivery])
+        if not delivery.stuck:
+            text = "did not end when cancelled; its lease runs out"
+            self._witnesses.say(logging.WARNING, "stuck", text, delivery)
+
+    def _abandoned(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if self._holder.held.get(delivery.entry_id) is delivery:
+                del self._holder.held[delivery.entry_id]
+        self._shared.solo.look()
 
     def _lost(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

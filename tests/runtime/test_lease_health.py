@@ -200,7 +200,9 @@ async def test_what_fails_for_one_queue_keeps_no_other(
     async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
         session = Session.join(queue.address)
         other = Stream(session.link, "broken", GROUP)
-        broken = Broken(other, "me", LEASE, lambda _: None, "handler")
+        broken = Broken(
+            other, "me", LEASE, lambda _: None, "handler", abandoned=lambda _: None
+        )
         SharedByWorkers.of(session).leases.watch(broken)
         queue.run()
         await queue.enqueue(email())

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from flowd import Context, DeadLetters, Queue
+from flowd import Claimer, Context, DeadLetters, Queue
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import pending
@@ -17,6 +17,7 @@ from tests.runtime.faults import Bench, email, events, policy, until
 
 GROUP = "senders"
 SHORT = 0.02
+LEASE = 0.4
 
 
 def _started(bench: Bench, number: int) -> bool:
@@ -195,3 +196,118 @@ async def test_the_handlers_own_timeout_is_its_own(
 
     assert attempts == [1, 2]
     assert events(caplog.records).count("retry") == 1
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_timeout_nobody_obeys_is_a_crash(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    threaded: bool,
+) -> None:
+    """It is said once, its slot stays taken, and another worker takes the job over."""
+    gate, stopped = threading.Event(), asyncio.Event()
+    cancelled: list[str] = []
+
+    def hang(job: Email) -> None:
+        assert gate.wait(20)
+
+    async def swallow(job: Email) -> None:
+        while not stopped.is_set():
+            try:
+                await stopped.wait()
+            except asyncio.CancelledError:
+                cancelled.append(job.to)
+                if len(cancelled) > 2:  # this test has failed, and has to end
+                    raise
+
+    other = Bench()
+    handler = hang if threaded else swallow
+    rules = policy(stream, timeout=SHORT, lease=LEASE)
+    async with (
+        Queue(Email, handler, url=redis_url, policy=rules, concurrency=1) as queue,
+        Queue(Email, other, url=redis_url, policy=rules) as another,
+    ):
+        handle = queue.run()
+        await queue.enqueue(email())
+        await until(lambda: handle.failing)
+        assert str(handle.failing).startswith("every slot has a handler")
+        await queue.enqueue(email("next"))
+        await until(lambda: pending(raw, stream, GROUP)[0].consumer != handle.consumer)
+        (held,) = pending(raw, stream, GROUP)
+        assert (held.consumer, held.deliveries) == (f"{handle.consumer}:stuck", 1)
+
+        another.run()
+        await until(lambda: sorted(other.done) == ["a", "next"])
+        gate.set()
+        stopped.set()
+        await until(lambda: handle.failing is None)
+        await queue.drain()
+
+    by_name = dict(zip(other.started, other.contexts, strict=True))
+    assert by_name["a"].deliveries == 2
+    assert by_name["a"].attempt == 1
+    assert cancelled == ([] if threaded else ["a", "a"])
+    (said,) = [each for each in caplog.records if vars(each).get("event") == "stuck"]
+    assert said.getMessage().endswith(
+        "has not ended one lease (0.4 s) after its timeout of 0.02 s; it keeps its slot,"
+        " and its lease runs out"
+    )
+    assert "0.4" not in said.msg
+    assert events(caplog.records).count("retry") == 0
+
+
+async def test_a_handler_that_obeys_the_second_cancellation_timed_out(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its job is still held, so the attempt is a failure and no crash."""
+    contexts: list[Context] = []
+
+    async def obey_twice(job: Email, ctx: Context) -> None:
+        contexts.append(ctx)
+        if ctx.attempt == 1:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    rules = policy(stream, timeout=SHORT, lease=LEASE)
+    async with Queue(Email, obey_twice, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await queue.drain()
+
+    assert [(each.attempt, each.deliveries) for each in contexts] == [(1, 1), (2, 2)]
+    said = events(caplog.records)
+    assert (said.count("stuck"), said.count("retry"), said.count("lost")) == (1, 1, 0)
+
+
+async def test_a_handler_that_never_ends_is_dead_lettered(
+    redis_url: str, stream: str
+) -> None:
+    """Each of its runs is a crash, and so many crashes are the end."""
+    gate = asyncio.Event()
+    started: list[int] = []
+
+    async def swallow(job: Email, ctx: Context) -> None:
+        started.append(ctx.deliveries)
+        with suppress(asyncio.CancelledError):
+            await gate.wait()
+        with suppress(asyncio.CancelledError):
+            await gate.wait()
+        await gate.wait()
+
+    rules = policy(stream, timeout=SHORT, lease=LEASE)
+    claimer = Claimer(max_crashes=1)
+    async with Queue(
+        Email, swallow, url=redis_url, policy=rules, claimer=claimer
+    ) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await queue.drain()
+        gate.set()
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        (letter,) = [each async for each in dead.list()]
+
+    assert started == [1, 2]
+    assert letter.reason == "crashed"
