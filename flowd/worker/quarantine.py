@@ -5,10 +5,15 @@ long they look as guilty. So a job that two workers have died of, or seem to, wa
 nothing else of its process runs, and nothing else begins before it has ended.
 
 Both have a bound, or one long job would stop suspects, and one long suspect the process:
-the first that waits starts after one lease at the latest, beside whatever still runs by
-then; so the k-th starts within k leases. A suspect that has run for ten leases keeps
-nothing from beginning any more. Each is delivered once: what waits is held and renewed,
-and not counted as a delivery until it starts.
+after one lease a suspect starts beside jobs that still run. A suspect that runs keeps
+everything from beginning for ten leases, other suspects as well: one that kills would
+else count a death for each that is longer than a lease. So the k-th suspect starts within
+1 + 10 (k - 1) leases. Each is delivered once: what waits is held and renewed, and not
+counted as a delivery until it starts.
+
+Who has more crashes starts first, so that jobs which were hit before run after the one
+that kills. Where they have the same number, the order turns around with each crash: a
+job so long that the one that kills starts beside it is hit once by it, and not each time.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from typing import Final, Protocol
 
 from flowd.broker.outage import RECONNECT
 from flowd.errors import FatalError, GroupMissing, ServerError
-from flowd.model.delivery import Delivery
+from flowd.model.delivery import Delivery, order
 from flowd.worker.lease import Holder
 
 __all__ = ["Solo"]
@@ -95,7 +100,7 @@ class Solo:
     def admit(
         self, delivery: Delivery, holder: Holder, start: Callable[[Delivery], None]
     ) -> None:
-        """Start a suspect as soon as nothing else is held, or after its lease.
+        """Start a suspect as soon as nothing else is held, or within its bound.
 
         Args:
             delivery: held, and not started. Another object takes its place meanwhile.
@@ -105,6 +110,8 @@ class Solo:
         if not self._waiting:
             self._until = time.monotonic() + holder.lease
         self._waiting.append(_Suspect(delivery, holder, start))
+        self._waiting.sort(key=_turn)
+        self._changed.set()
         for queue in self._queues:
             queue.make_room()
         # Not yet: what came in the same answer is held in a moment, and waited for.
@@ -162,10 +169,7 @@ class Solo:
                 await self._recount(fresh, counted=False)
                 return
             if not ready:
-                self._changed.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._until - time.monotonic()):
-                        await self._changed.wait()
+                await self._change()
                 return
             await self._recount([first], counted=True)
         if first not in self._waiting:
@@ -178,10 +182,19 @@ class Solo:
         )
         first.start(first.delivery)
 
+    async def _change(self) -> None:
+        """Return when the first that waits may start, perhaps."""
+        self._changed.clear()
+        # While a suspect runs, its end or that of its ten leases is the next change.
+        seconds = None if self._alone else self._until - time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
     def _may_start(self) -> bool:
         waiting = {each.delivery for each in self._waiting}
         others = set(self._held()) - waiting - self._tolerated
-        if others and time.monotonic() < self._until:
+        if self._alone or (others and time.monotonic() < self._until):
             return False
         self._tolerated |= others
         return True
@@ -250,3 +263,11 @@ class Solo:
             else:
                 new.held_since = time.monotonic()
                 holder.held[new.entry_id] = new
+
+
+def _turn(suspect: _Suspect) -> tuple[int, tuple[int, int]]:
+    """A key that sorts suspects as they start."""
+    delivery = suspect.delivery
+    crashes = delivery.crashes + (not delivery.counted)
+    ms, seq = order(delivery.entry_id)
+    return -crashes, (ms, seq) if crashes % 2 == 0 else (-ms, -seq)

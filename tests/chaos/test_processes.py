@@ -162,7 +162,7 @@ async def test_a_job_that_kills_is_convicted_alone(
             assert worker.wait(timeout=20) == -signal.SIGKILL
         crew.hire()
         until(lambda: crew.settled("dead_letter"))
-        until(lambda: raw("XLEN", stream) == 0)
+        until(lambda: len(crew.settled("done")) == len(others))
 
         assert crew.settled("dead_letter") == [killer]
         assert sorted(crew.settled("done")) == sorted(others)
@@ -170,6 +170,24 @@ async def test_a_job_that_kills_is_convicted_alone(
             (letter,) = [each async for each in letters.list()]
         assert (letter.reason, letter.attempts, letter.deliveries) == ("crashed", 0, 4)
         assert letter.job == Email(to="killer", subject="kill")
+
+
+async def test_a_job_that_kills_convicts_no_long_job_with_it(
+    redis_url: str, raw: Raw, stream: str, tmp_path: Path
+) -> None:
+    """Jobs longer than a lease, older and newer, are done; it alone is a dead letter."""
+    crashes = 3
+    with Crew(redis_url, stream, tmp_path, lease=0.5, max_crashes=crashes) as crew:
+        jobs = [("old", "slow"), ("killer", "kill"), ("new", "slow")]
+        old, killer, new = await _enqueue(redis_url, stream, *jobs)
+        for _ in range(crashes + 1):
+            worker = crew.hire()
+            assert worker.wait(timeout=20) == -signal.SIGKILL
+        crew.hire()
+        until(lambda: len(crew.settled("done")) == 2)
+
+        assert crew.settled("dead_letter") == [killer]
+        assert sorted(crew.settled("done")) == sorted([old, new])
 
 
 async def test_a_producer_needs_no_worker(redis_url: str, raw: Raw) -> None:

@@ -9,10 +9,10 @@ from typing import Final
 
 import pytest
 
-from flowd import Queue
-from flowd.broker.commands import Addition, Requeue
+from flowd import OutcomeUnknown, Queue
+from flowd.broker.commands import Addition, Bury, Requeue
 from flowd.broker.connection import Link
-from flowd.broker.scripts import TEND
+from flowd.broker.scripts import SETTLE, TEND
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery, Entry
@@ -157,6 +157,33 @@ async def test_a_lost_promotion_is_one_promotion(
 
     assert bench.done == ["a"]
     assert bench.contexts[0].deliveries == 1
+
+
+@pytest.mark.parametrize("end", ["ack", "requeue", "delay", "bury"])
+async def test_a_settle_is_complete_before_its_answer(
+    redis_url: str, raw: Raw, stream: str, end: str
+) -> None:
+    """A worker that dies while the answer is on its way leaves the job in one place."""
+    async with _jobs(redis_url, stream, 1) as (link, queue, entries):
+        delivery = Delivery(entries[0], 0.0)
+        acks = [delivery] if end == "ack" else []
+        others: dict[str, Requeue | Bury] = {
+            "requeue": Requeue(delivery, 0.0, {}),
+            "delay": Requeue(delivery, LEASE, {}),
+            "bury": Bury(delivery, [b"_error", b"why"]),
+        }
+        moved = [others[end]] if end in others else []
+        raw("SCRIPT", "LOAD", SETTLE.source)
+        async with proxy_to(redis_url) as proxy:
+            dying = Link(Address.of(proxy.url))
+            proxy.lose(SETTLE.sha.encode())
+            with pytest.raises(OutcomeUnknown):
+                await queue.over(dying).settle("a", acks, moved)
+            await dying.aclose()
+        left = await look(link, queue.keys, GROUP)
+        places = (len(left.entries), len(left.delayed), len(left.dead))
+        assert places == (end == "requeue", end == "delay", end == "bury")
+        assert not left.held
 
 
 async def test_a_worker_takes_none_of_its_thousands(

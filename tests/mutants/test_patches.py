@@ -14,6 +14,12 @@ def test_there_are_enough() -> None:
     assert len(mutants()) >= 12
 
 
+def test_a_number_is_one_mutants() -> None:
+    """Mutants are chosen by their numbers, so no two may have the same."""
+    numbers = [mutant.name.partition("-")[0] for mutant in mutants()]
+    assert len(set(numbers)) == len(numbers)
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git applies the patches")
 @pytest.mark.parametrize("mutant", mutants(), ids=lambda mutant: mutant.name)
 def test_a_patch_fits(mutant: Mutant) -> None:

@@ -206,17 +206,24 @@ async def test_twenty_workers_stay_balanced(redis_url: str, stream: str) -> None
 
 
 async def test_an_idle_worker_hears_of_the_next_job(
-    redis_url: str, stream: str
+    redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Reads that ran out empty, again and again, are no fault."""
+    names = [str(number) for number in range(5)]
     bench = Bench()
+
+    async def idle() -> None:
+        before = raw.calls("xreadgroup")
+        await until(lambda: raw.calls("xreadgroup") >= before + 5)
+
     async with Queue(Email, bench, url=redis_url, stream=stream, block=0.001) as queue:
         queue.run()
-        await asyncio.sleep(0.04)
-        await queue.enqueue(email())
-        await queue.drain()
+        for name in names:
+            await idle()
+            await queue.enqueue(email(name))
+            await until(lambda: bench.done[-1:] == [name])  # noqa: B023 - awaited here
 
-    assert bench.done == ["a"]
+    assert bench.done == names
 
 
 @pytest.mark.parametrize(

@@ -195,11 +195,11 @@ async def test_a_suspect_starts_after_its_lease_at_the_latest(
         await stage.queue.drain()
 
 
-async def test_suspects_start_one_lease_apart_at_the_latest(
+async def test_suspects_start_ten_leases_apart_at_the_latest(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Jobs that never end, and suspects that never end, stop no suspect behind them."""
-    async with staged(redis_url, stream, lease=0.2) as stage:
+    async with staged(redis_url, stream, lease=0.1) as stage:
         names = ("one", "two", "three")
         await enqueue(stage, *names)
         abandon(raw, stream, 2)
@@ -210,6 +210,59 @@ async def test_suspects_start_one_lease_apart_at_the_latest(
         stage.end("long", *names)
         await stage.queue.drain()
         assert stage.begun == ["long", *names]
+
+
+async def test_a_suspect_longer_than_its_lease_runs_without_another(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The next one begins when it has ended; would that kill, the first counted it."""
+    lease, story = 0.2, list[str]()
+
+    async def play(email: Email) -> None:
+        story.append(f"{email.to} begins")
+        if email.to == "long":
+            await asyncio.sleep(4 * lease)
+        story.append(f"{email.to} ends")
+
+    policy = replace(Email.SPEC.policy, stream=stream, claim_after=lease)
+    async with Queue(Email, play, url=redis_url, policy=policy) as queue:
+        for name in ("long", "next"):
+            await queue.enqueue(Email(to=name, subject=""))
+        abandon(raw, stream, 2)
+        queue.run()
+        await queue.drain()
+
+    assert story == ["long begins", "long ends", "next begins", "next ends"]
+
+
+async def test_suspects_with_more_crashes_start_first(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """What was hit by a death before runs after the one that is more likely to kill."""
+    async with staged(redis_url, stream) as stage:
+        await enqueue(stage, "two", "three", "four")
+        raw("XREADGROUP", "GROUP", "senders", "ghost", "STREAMS", stream, ">")
+        for crashes, (entry_id, _) in enumerate(raw.entries(stream), 2):
+            lost = ("IDLE", int(LEASE * 1000) + 1, "RETRYCOUNT", crashes)
+            raw("XCLAIM", stream, "senders", "ghost", 0, entry_id, *lost)
+        stage.end("two", "three", "four")
+        stage.queue.run()
+        await stage.queue.drain()
+        assert stage.begun == ["four", "three", "two"]
+
+
+@pytest.mark.parametrize(("crashes", "first"), [(2, "old"), (3, "new"), (4, "old")])
+async def test_suspects_with_equal_crashes_change_places(
+    redis_url: str, raw: Raw, stream: str, crashes: int, first: str
+) -> None:
+    """A job that ran beside one that kills runs after that one the next time."""
+    async with staged(redis_url, stream) as stage:
+        await enqueue(stage, "old", "new")
+        abandon(raw, stream, crashes)
+        stage.end("old", "new")
+        stage.queue.run()
+        await stage.queue.drain()
+        assert stage.begun[0] == first
 
 
 async def test_a_suspect_that_does_not_end_stops_no_worker(
