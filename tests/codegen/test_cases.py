@@ -23,8 +23,9 @@ from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.diagnostics.report import Code
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources
-from flowd_codegen.python.layout import blacken
+from flowd_codegen.python.layout import KEPT, blacken
 from flowd_codegen.python.render import render
+from tests.house.sources import ROOT
 
 _CASES: Final = Path(__file__).parent / "cases"
 _BROKEN: Final = sorted(path.parent for path in _CASES.glob("*/error.txt"))
@@ -135,14 +136,68 @@ def test_black_has_nothing_to_do(path: Path) -> None:
     assert blacken(text) == text
 
 
+def _ruff(folder: Path, *arguments: str | Path) -> str:
+    """What it prints of its findings, run in a folder; empty where there is none."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout if done.returncode else ""
+
+
+def test_ruff_has_nothing_to_say_of_a_generated_module(tmp_path: Path) -> None:
+    """Not with every rule, and not with a layout of the project's own."""
+    modules = [*_MODULES, *sorted((ROOT / "tests/runtime/jobs").glob("*.py"))]
+    generated = [path for path in modules if "_migrations" not in path.name]
+    settings = tmp_path / "ruff.toml"
+    settings.write_text("line-length = 60\nformat.quote-style = 'single'\n")
+    # PGH004 is against the comment itself.
+    every = ("--select=ALL", "--ignore=PGH004")
+    for strict in (["--isolated"], ["--config", settings]):
+        assert not _ruff(tmp_path, "check", "--no-cache", *strict, *every, *generated)
+        assert not _ruff(
+            tmp_path, "format", "--no-cache", *strict, "--check", *generated
+        )
+    rules = "--select=E,F,I,UP,B"
+    assert not _ruff(tmp_path, "check", "--no-cache", "--isolated", rules, *modules)
+    assert not _ruff(
+        tmp_path, "format", "--no-cache", "--isolated", "--check", *modules
+    )
+
+
+def test_ruff_agrees_with_what_it_is_kept_from(tmp_path: Path) -> None:
+    """Only what no layout can shorten needs the comment."""
+    odd: dict[str, set[str]] = {}
+    for path in _MODULES:
+        bare = tmp_path / path.relative_to(_CASES)
+        bare.parent.mkdir(parents=True, exist_ok=True)
+        bare.write_text(path.read_text("utf-8").replace(KEPT, "", 1), encoding="utf-8")
+    found = _ruff(
+        tmp_path,
+        *("check", "--no-cache", "--isolated", "--select=E,F,I,UP,B"),
+        *("--output-format=json", tmp_path),
+    )
+    for finding in json.loads(found):
+        case = Path(finding["filename"]).relative_to(tmp_path).parts[0]
+        odd.setdefault(case, set()).add(finding["code"])
+    assert odd == {"wide": {"E501"}}
+    shown = _ruff(tmp_path, "format", "--no-cache", "--isolated", "--check", tmp_path)
+    assert {*re.findall(r"(\w+)/expected/", shown)} == {"wide"}
+
+
 def test_a_generated_module_imports_only_what_it_needs() -> None:
-    """It imports the standard library, flowd in one line, mappers and its siblings."""
+    """It imports the standard library, flowd, mappers and its siblings, each once."""
     for path in _MODULES:
         nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
         imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
         assert not any(isinstance(node, ast.Import) for node in nodes)
         absolute = [node.module or "" for node in imports if node.level == 0]
-        assert absolute.count("flowd") <= 1
+        names = [(node.module, alias.name) for node in imports for alias in node.names]
+        assert len({*names}) == len(names)
         packages = {name.partition(".")[0] for name in absolute}
         assert packages - {"flowd", "cases"} <= sys.stdlib_module_names
         used = {node.id for node in nodes if isinstance(node, ast.Name)}

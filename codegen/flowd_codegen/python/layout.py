@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from flowd_codegen.extra import need, year_of
 from flowd_codegen.python.source import WIDTH
 
-__all__ = ["Layouter", "blacken", "layouter"]
+__all__ = ["KEPT", "Layouter", "blacken", "layouter"]
+
+KEPT: Final = "# ruff: noqa\n# fmt: off\n"
+"""Below the first line: no rule or line length of a project's own makes a tool complain of
+the file, or lay it out in a way that the next run undoes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,4 +42,7 @@ def blacken(source: str) -> str:
     # Most runs change no file, and black takes longer to import than they last.
     import black  # noqa: PLC0415
 
-    return black.format_str(source, mode=black.Mode(line_length=WIDTH))
+    first, _, rest = source.partition("\n")
+    above = f"{first}\n{KEPT}" if rest.startswith(KEPT) else ""
+    code = source.removeprefix(above)
+    return above + black.format_str(code, mode=black.Mode(line_length=WIDTH))

@@ -118,16 +118,24 @@ class Imports:
         for module in sorted({module for module, _ in self._names}):
             kind = 2 if module.startswith(".") else int(module not in _STDLIB)
             names = {name: to for (at, name), to in self._names.items() if at == module}
-            groups[kind].append(_statement(module, names))
+            groups[kind] += _statements(module, names)
         return [group for group in groups if group]
 
 
-def _statement(module: str, names: Mapping[str, str]) -> str:
-    parts = (
-        name if name == names[name] else f"{name} as {names[name]}"
-        for name in sorted(names, key=_order)
-    )
-    return f"from {module} import {', '.join(parts)}"
+def _statements(module: str, names: Mapping[str, str]) -> list[str]:
+    """One for all that keep their names, and one for each that does not, as sorters do."""
+    ordered = sorted(names, key=_order)
+    parts = [[name] for name in ordered if names[name] != name]
+    if kept := [name for name in ordered if names[name] == name]:
+        parts.append(kept)
+    return [
+        f"from {module} import {', '.join(_renamed(name, names[name]) for name in part)}"
+        for part in sorted(parts, key=lambda part: _order(part[0]))
+    ]
+
+
+def _renamed(name: str, to: str) -> str:
+    return name if name == to else f"{name} as {to}"
 
 
 def _order(name: str) -> tuple[bool, bool, str]:

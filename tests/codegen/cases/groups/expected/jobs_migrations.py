@@ -1,7 +1,7 @@
 """Migrations of the jobs of `jobs.toml`: written once by flowd-gen, and yours since.
 
-Each function takes a job of an older version, as it was queued, and makes one of the next
-version of it.
+Each function takes a job of an older version, as it was queued, and makes one of the
+next version of it.
 """
 
 from __future__ import annotations
