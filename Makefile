@@ -12,7 +12,7 @@ PAIRS  ?= 100000
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format alerts chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec build clean
+.PHONY: help setup demo test test-matrix check format alerts chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -29,6 +29,7 @@ help:
 	@echo 'make bench-quick  flowd beside raw redis-py, in the same minute'
 	@echo 'make bench        flowd beside all the others, half an hour; ROUNDS=5 PEERS=a,b SIZE=small'
 	@echo 'make bench-scale  a million jobs, twenty workers, 64 queues; SIZE=small'
+	@echo 'make docs         the documentation site, in dist/docs'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
 
 setup: $(VENV)/ready
@@ -91,6 +92,12 @@ test-rust: setup
 fuzz: setup
 	@FLOWD_FUZZ_PAIRS=$(PAIRS) $(PY) -m pytest -q -s -o faulthandler_timeout=0 \
 	  tests/evolution/test_random.py
+
+# A link or a name that leads nowhere is an error.
+docs: setup
+	@rm -rf dist/docs
+	@$(PY) -m sphinx -q -W --keep-going -b html docs dist/docs
+	@echo 'open dist/docs/index.html'
 
 build: setup
 	@bash .ci/wheel

@@ -37,7 +37,7 @@ class Middleware(Protocol):
 
     It is given to `Queue(..., middleware=[...])` or `Producer(..., middleware=[...])`; the
     first in the list is the outermost. One object may serve many queues. A method that is
-    not overridden costs nothing.
+    not overridden costs nothing::
 
         class Timed(Middleware):
             async def handle(self, job: Job, ctx: Context, run: Run) -> object:

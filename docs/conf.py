@@ -1,0 +1,57 @@
+"""The documentation site: `make docs`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "flowd"
+author = "the authors of flowd"
+copyright = "2026, the authors of flowd"  # noqa: A001 - the name that Sphinx reads
+version = release = version_of("flowd-jobs")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+source_suffix = {".md": "markdown"}
+root_doc = "index"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 4
+
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+default_role = "code"
+html_theme = "furo"
+html_title = "flowd"
+html_show_sourcelink = False
+copybutton_exclude = ".linenos, .gp"
+
+# Pages that are included, under the names that they have on the site. Links between files
+# also work where the repository is read as it is.
+_INCLUDED: Final = {
+    "](../README.md": "](/index.md",
+    "](../schemas/README.md": "](/reference/schemas.md",
+    "](../CHANGELOG.md": "](/changelog.md",
+}
+
+
+def _link(_: Sphinx, __: str, source: list[str]) -> None:
+    for written, shown in _INCLUDED.items():
+        source[0] = source[0].replace(written, shown)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", _link)
