@@ -30,7 +30,7 @@ from flowd.model.keys import QUEUES, Keys
 from flowd.model.letter import LETTER_FIELDS
 from flowd.model.timing import FOREVER
 
-__all__ = ["PATIENCE", "STUCK", "Stream", "registered"]
+__all__ = ["PATIENCE", "STUCK", "Stream", "registered", "written"]
 
 PATIENCE: Final = 30.0
 """Seconds to wait for whole jobs, which may be large, and the way to them long."""
@@ -188,16 +188,7 @@ class Stream:
         for delivery in acks:
             args += (delivery.entry_id, delivery.count)
         for other in others:
-            rest: list[Argument] = []
-            match other:
-                case Requeue(delivery, delay, envelope):
-                    verb = "requeue"
-                    rest += (_ms(delay), delivery.job_id)
-                    rest += chain.from_iterable(envelope.items())
-                case Bury(delivery, letter):
-                    verb = "dead"
-                    rest += letter
-            args += (verb, delivery.entry_id, delivery.count, len(rest), *rest)
+            args += written(other)
         keys = [*self._delayed, self.keys.dead, self.keys.receipts]
         if forget_progress:
             keys.append(self.keys.progress)
@@ -367,6 +358,24 @@ async def registered(link: Link) -> list[Stream]:
 def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Runs of up to `size` items (`itertools.batched` comes with Python 3.12)."""
     return (items[at : at + size] for at in range(0, len(items), size))
+
+
+def written(move: Requeue | Bury) -> list[Argument]:
+    """What `settle` sends for an entry that moves.
+
+    Raises:
+        Exception: it holds what cannot be sent.
+    """
+    rest: list[Argument] = []
+    match move:
+        case Requeue(delivery, delay, envelope):
+            verb = "requeue"
+            rest += (_ms(delay), delivery.job_id)
+            rest += chain.from_iterable(envelope.items())
+        case Bury(delivery, letter):
+            verb = "dead"
+            rest += letter
+    return [verb, delivery.entry_id, delivery.count, len(rest), *rest]
 
 
 def _ms(seconds: float) -> int:

@@ -14,12 +14,16 @@ from flowd.errors.option import wait
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
 from flowd.model.job import Job
-from flowd.model.policy import Policy
+from flowd.model.policy import Backoff, Policy
 from flowd.worker.failure import UNTELLABLE, Failure, describe, leaves, signal_in
 
-__all__ = ["Endings"]
+__all__ = ["UNWRITABLE", "Endings"]
 
 _CAUSES: Final = 100
+_PLAIN: Final = Backoff()
+
+UNWRITABLE: Final = "the handler failed, and what it raised cannot be sent to Redis"
+"""The text of a failure that cannot be written down."""
 
 _UNREADABLE: Final = "the entry cannot be read as a job, and the error cannot be shown"
 
@@ -45,7 +49,7 @@ class Endings:
         except KeyboardInterrupt:
             raise
         except BaseException:  # out of the error's own methods
-            return self._again(delivery, UNTELLABLE)
+            return self.again(delivery, UNTELLABLE)
 
     def _classified(
         self, error: BaseException, delivery: Delivery
@@ -90,14 +94,24 @@ class Endings:
         if delivery.attempt > self._policy.max_retries:
             return self._bury("failed", failure)
         if after is None:
-            after = self._policy.backoff.delay(delivery.attempt)
+            after = self._backoff(delivery)
         return outcome.Retry(after, failure.text, failure.shown)
 
-    def _again(self, delivery: Delivery, text: str) -> outcome.Outcome:
+    def again(self, delivery: Delivery, text: str) -> outcome.Outcome:
         """A failure of which there is nothing but this text."""
         if delivery.attempt > self._policy.max_retries:
             return outcome.DeadLetter("failed", text)
-        return outcome.Retry(self._policy.backoff.delay(delivery.attempt), text)
+        return outcome.Retry(self._backoff(delivery), text)
+
+    def _backoff(self, delivery: Delivery) -> float:
+        try:
+            after = self._policy.backoff.delay(delivery.attempt)
+            good = after >= 0.0
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a class of the user's own
+            good, after = False, 0.0
+        return after if good else _PLAIN.delay(delivery.attempt)
 
     def undecodable(
         self, error: BaseException, delivery: Delivery

@@ -21,7 +21,7 @@ from flowd.model.delivery import ENVELOPE, Delivery
 from flowd.model.event import Witnesses
 from flowd.model.job import MOST_BYTES, Job, decode, weight
 from flowd.model.policy import Policy
-from flowd.worker.ending import Endings
+from flowd.worker.ending import UNWRITABLE, Endings
 from flowd.worker.handler import BoundHandler, finished
 
 __all__ = ["Worker", "read_job"]
@@ -105,6 +105,10 @@ class Worker(Generic[J]):
         except BaseException as error:  # as in `_attempt`
             return self._endings.undecodable(error, delivery)
         return outcome.Release(after)
+
+    def unwritable(self, delivery: Delivery) -> outcome.Outcome:
+        """How a delivery ends whose ending cannot be written down: as a failure."""
+        return self._endings.again(delivery, UNWRITABLE)
 
     def must_be_alone(self, delivery: Delivery) -> bool:
         """Whether workers seem to die of this delivery, and it is to run once more."""

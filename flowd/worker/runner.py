@@ -113,6 +113,7 @@ class QueueHandle(Generic[J]):
             settled=self._settled,
             requeued=self.due_in,
             buried=self._announcer.announce,
+            unwritable=self._worker.unwritable,
         )
         self._tail = Tail(
             session.link, self._stream.keys.tail, self.consumer, witnesses

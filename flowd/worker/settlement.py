@@ -18,7 +18,7 @@ from typing import Final, assert_never
 
 from flowd.broker.commands import Bury, Requeue, Settled
 from flowd.broker.outage import RECONNECT, Outage
-from flowd.broker.stream import Stream
+from flowd.broker.stream import Stream, written
 from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
@@ -48,6 +48,7 @@ class Settlement:
         settled: Callable[[], None],
         requeued: Callable[[float], None],
         buried: Callable[[Delivery, outcome.DeadLetter, bytes], None],
+        unwritable: Callable[[Delivery], outcome.Outcome],
     ) -> None:
         self._stream = stream
         self._holder = holder
@@ -58,6 +59,7 @@ class Settlement:
         self._on_settled = settled
         self._requeued = requeued
         self._buried = buried
+        self._unwritable = unwritable
         self._apart = Apart(holder.apart, self._again)
         self._batches = 0
         self._ready: list[Ending] = []
@@ -83,11 +85,11 @@ class Settlement:
         try:
             while True:
                 await self._wake.wait()
-                batch = self._next_batch()
+                batch, moves = self._writable(self._next_batch())
                 if not self._ready:
                     self._wake.clear()
                 self._under_way = len(batch)
-                results = await self._answer(batch)
+                results = await self._answer(batch, moves) if batch else ()
                 self._under_way = 0
                 self._conclude(batch, results)
         finally:
@@ -115,13 +117,49 @@ class Settlement:
                 return batch[:number]
         return batch
 
-    async def _answer(self, batch: Sequence[Ending]) -> Sequence[Settled]:
+    def _writable(
+        self, batch: Sequence[Ending]
+    ) -> tuple[list[Ending], list[Requeue | Bury]]:
+        """What is sent for a batch; what cannot be written down fails alone."""
+        acks = [ending for ending in batch if isinstance(ending[1], outcome.Ack)]
+        others: list[tuple[Ending, Requeue | Bury]] = []
+        for delivery, end in batch[len(acks) :]:
+            try:
+                others.append(((delivery, end), self._move(delivery, end)))
+            except Exception:  # any of them, or no ending of this queue is settled
+                self._replace(delivery, others)
+        others.sort(key=lambda other: _order(other[0]))
+        return (
+            [*acks, *(ending for ending, _ in others)],
+            [move for _, move in others],
+        )
+
+    def _replace(
+        self, delivery: Delivery, others: list[tuple[Ending, Requeue | Bury]]
+    ) -> None:
+        """Let a delivery fail whose ending cannot be written down."""
+        try:
+            end = self._unwritable(delivery)
+            others.append(((delivery, end), self._move(delivery, end)))
+        except Exception:
+            # Released with nothing but its id: the lease thread leaves it to others.
+            delivery.stuck, delivery.stuck_at = True, 0.0
+            self._say(
+                logging.WARNING,
+                "stuck",
+                "%s cannot be settled, and is left to its lease",
+                filled=("entry",),
+                entry=bytes.decode(delivery.entry_id),
+            )
+
+    async def _answer(
+        self, batch: Sequence[Ending], others: Sequence[Requeue | Bury]
+    ) -> Sequence[Settled]:
         """Send a batch until it is answered; a result for each.
 
         It is sent again as it was, so that the server can tell what the first did.
         """
         acks = [delivery for delivery, end in batch if isinstance(end, outcome.Ack)]
-        others = [self._move(*ending) for ending in batch[len(acks) :]]
         stream = self._stream.keys.stream
         self._batches += 1
         failures = 0
@@ -157,12 +195,23 @@ class Settlement:
         self._tell_done = self._witnesses.care(logging.INFO)
         fatal: FatalError | None = None
         for (delivery, end), result in zip(batch, results, strict=True):
-            if isinstance(result, FatalError):
-                fatal = result
-            elif isinstance(result, ServerError):
-                self._refused(delivery, end, result)
-            else:
-                self._settled(delivery, end, result)
+            try:
+                if isinstance(result, FatalError):
+                    fatal = result
+                elif isinstance(result, ServerError):
+                    self._refused(delivery, end, result)
+                else:
+                    self._settled(delivery, end, result)
+            except Exception as error:  # it is settled, and the others are told
+                text = "is settled; to tell of it failed: %s"
+                self._say(
+                    logging.ERROR,
+                    "callback_failed",
+                    text,
+                    delivery,
+                    filled=("error",),
+                    error=type(error).__name__,
+                )
         if not self._apart:
             self._outage.end("moving", self._stream.keys.stream)
         if not len(self):
@@ -172,6 +221,11 @@ class Settlement:
             raise fatal
 
     def _move(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
+        move = self._move_of(delivery, end)
+        written(move)  # while what it raises concerns no other
+        return move
+
+    def _move_of(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
         match end:
             case outcome.Retry(after, error):
                 envelope = delivery.next_envelope(failed=True, error=error)

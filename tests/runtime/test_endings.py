@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import wraps
@@ -11,11 +13,22 @@ from typing import Any, ClassVar, Self
 
 import pytest
 
-from flowd import Claimer, DeadLetters, JobSpec, Letter, Queue, Reject, Retry, Snooze
+from flowd import (
+    Backoff,
+    Claimer,
+    Context,
+    DeadLetters,
+    JobSpec,
+    Letter,
+    Queue,
+    Reject,
+    Retry,
+    Snooze,
+)
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import pending
-from tests.runtime.faults import email, policy, until
+from tests.runtime.faults import email, events, policy, until
 
 GROUP = "senders"
 
@@ -529,3 +542,106 @@ def test_options_of_a_wrong_kind_are_refused_where_they_are_given(
     for value in values:
         with pytest.raises(ValueError, match=f"^{name} is "):
             build(name, value)
+
+
+class Unsendable(str):
+    """A text that cannot become bytes."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        raise ArithmeticError(encoding, errors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endless(Backoff):
+    """Computes a wait that is no number."""
+
+    def delay(self, failures: int) -> float:
+        return math.nan * failures
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+async def test_an_ending_that_cannot_be_written_fails_alone(
+    redis_url: str, stream: str, max_retries: int
+) -> None:
+    """The text is a constant one, and what ended with it is settled."""
+    gate = asyncio.Event()
+    started: list[str] = []
+
+    async def handle(job: Email) -> None:
+        started.append(job.to)
+        await gate.wait()
+        if job.to == "bad":
+            raise Reject(Unsendable("why"))
+        if job.to == "fails":
+            raise ValueError("no")
+
+    names = ["bad", "done", "fails"]
+    rules = policy(stream, max_retries=max_retries)
+    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+        await queue.enqueue_bulk([email(name) for name in names])
+        queue.run()
+        await until(lambda: len(started) == 3)
+        gate.set()
+        await queue.drain()
+    async with DeadLetters(Email, redis_url, stream=stream, group=GROUP) as dead:
+        letters = {each.fields[b"to"]: each async for each in dead.list()}
+
+    text = "the handler failed, and what it raised cannot be sent to Redis"
+    assert {name: each.error for name, each in letters.items()} == {
+        b"bad": text,
+        b"fails": "ValueError: no",
+    }
+    assert letters[b"bad"].attempts == max_retries + 1
+    assert started.count("done") == 1
+
+
+async def test_a_delivery_whose_failure_cannot_be_written_is_left_to_others(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is released as a crash, and the queue goes on."""
+    done: list[str] = []
+
+    async def handle(job: Email, ctx: Context) -> None:
+        if job.to == "bad" and ctx.deliveries == 1:
+            delivery: Any = getattr(ctx, "_delivery")  # noqa: B009 - not for users
+            delivery.fields = {}
+            delivery.entry_id = Unfit(delivery.entry_id)
+            raise ValueError
+        done.append(job.to)
+
+    rules = policy(stream, lease=0.4)
+    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+        await queue.enqueue_bulk([email("bad"), email("next")])
+        queue.run()
+        await queue.drain()
+
+    assert sorted(done) == ["bad", "next"]
+    assert events(caplog.records).count("stuck") == 1
+
+
+class Unfit(bytes):
+    """An entry id of which no job id can be made."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise ArithmeticError(encoding, errors)
+
+
+async def test_a_backoff_that_computes_no_wait_is_replaced(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The failed job waits as the default backoff says."""
+
+    async def fail(job: Email) -> None:
+        raise ValueError(job.to)
+
+    rules = replace(policy(stream), backoff=Endless())
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await until(lambda: raw("ZCARD", f"{{{stream}}}:delayed") == 1)
+        assert queue.failing is None
