@@ -143,7 +143,7 @@ ALERTS: Final = (
 def rules() -> str:
     """The rules as YAML."""
     lines = [
-        "# Written by `python -m flowd.metrics`; see docs/operations.md.",
+        "# Written by `python -m flowd.metrics`; see docs/monitoring.md.",
         "groups:",
         "  - name: flowd",
         "    rules:",

@@ -41,7 +41,7 @@ EventName: TypeAlias = Literal[
     "stuck",
     "takeover",
 ]
-"""What may happen; docs/operations.md says what each means and what to do about it."""
+"""What may happen; docs/monitoring.md says what each means and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

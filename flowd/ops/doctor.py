@@ -72,7 +72,7 @@ async def _as_far_as_allowed(
         if not link.connections:
             raise  # nobody was let in
         if isinstance(error, AccessDenied):
-            advice = "grant what docs/operations.md lists for an admin"
+            advice = "grant what docs/security.md lists for an admin"
             return [Finding("note", check, f"cannot be seen: {error}", advice)]
         return [Finding("wrong", check, f"cannot be seen: {error}", "mend that first")]
 

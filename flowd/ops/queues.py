@@ -32,7 +32,7 @@ async def judge_queue(look: Look, now: float, lease: float) -> list[Finding]:
     try:
         await queue.judge()
     except AccessDenied as error:
-        advice = "grant what docs/operations.md lists for an admin"
+        advice = "grant what docs/security.md lists for an admin"
         queue.say("note", f"cannot be seen: {error}", advice)
     except WrongKeyType:
         for key in await look.foreign_keys():

@@ -1,6 +1,6 @@
 """What the user that is logged in may do, for each role that flowd knows.
 
-The roles are those of `docs/operations.md`; a test compares the two.
+The roles are those of `docs/security.md`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _judge(user: str, missing: Missing) -> Finding:
         if lacks and (not may or len(lacks) <= _NEARLY)
     ]
     if nearly:
-        advice = "grant what docs/operations.md lists for its role"
+        advice = "grant what docs/security.md lists for its role"
         return Finding("warn", "rights", "; ".join([said, *nearly]), advice)
     return Finding("ok", "rights", said)
 

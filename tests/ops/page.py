@@ -1,4 +1,4 @@
-"""The rights that the page on operations lists, and users that have them."""
+"""The rights that the page on security lists, and users that have them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ __all__ = [
     "url_of",
 ]
 
-OPERATIONS: Final = (ROOT / "docs/operations.md").read_text("utf-8")
+_PAGES: Final = ("security", "incidents", "monitoring")
+
+OPERATIONS: Final = "\n".join(
+    (ROOT / f"docs/{page}.md").read_text("utf-8") for page in _PAGES
+)
+"""The pages for those who run flowd, as one text."""
 
 ROLES: Final = ("producer", "worker", "admin")
 

@@ -1,4 +1,4 @@
-"""The rights that the page on operations lists are enough, and no more than needed."""
+"""The rights that the page on security lists are enough, and no more than needed."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ async def test_the_rights_of_a_role(
     found = await finding(url_of(own_server, role), "rights")
     assert found.level == "warn"
     assert f"to {may} it lacks +xadd" in found.text
-    assert "docs/operations.md" in found.advice
+    assert "docs/security.md" in found.advice
 
 
 async def test_a_user_of_categories(own_server: Server, raw: Raw) -> None:
