@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
+from flowd.log import log
 from flowd.worker.signals import NUMBERS, Stoppable
 
 __all__ = ["Leaving", "leave"]
@@ -22,8 +23,6 @@ __all__ = ["Leaving", "leave"]
 _THREADS: Final = 2.0
 _HOOKS: Final = 3.0
 _POLL: Final = 0.05
-
-_log: Final = logging.getLogger("flowd")
 
 
 class Leaving:
@@ -74,7 +73,8 @@ def _leave_threads(code: int) -> None:
         if not _left():
             return
     left = _left()
-    _log.warning(
+    log(
+        logging.WARNING,
         "the process ends without %d threads that still run (%s): a thread cannot be"
         " cancelled",
         len(left),

@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from flowd.cli.load import UsageError
+from flowd.log import log
 from flowd.metrics import Metrics, exposition
 from flowd.metrics.http import Endpoint, Page
 from flowd.model.job import Job
@@ -18,8 +19,6 @@ from flowd.model.text import printable
 from flowd.queue import Queue
 
 __all__ = ["listening"]
-
-_log: Final = logging.getLogger("flowd")
 
 _MOST: Final = 1_000
 
@@ -65,7 +64,7 @@ async def listening(
             endpoint = await stack.enter_async_context(Endpoint(pages, host, port))
         except OSError as error:
             raise UsageError(f"--metrics-port {port}: {error.strerror}") from None
-        _log.info("shows metrics at %s/metrics", endpoint.url)
+        log(logging.INFO, "shows metrics at %s/metrics", endpoint.url)
         yield
 
 

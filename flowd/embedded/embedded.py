@@ -17,6 +17,7 @@ from flowd.embedded.lock import FileLock
 from flowd.embedded.probe import listens, retire
 from flowd.embedded.process import Server
 from flowd.errors import FatalError, Unreachable, WrongAddress
+from flowd.log import log
 
 __all__ = ["is_embedded", "open_embedded"]
 
@@ -25,8 +26,6 @@ _RECORD: Final = "socket"
 _JOIN_PATIENCE: Final = 10.0
 _POLL: Final = 0.005
 _AGAIN: Final = 0.5
-
-_log = logging.getLogger(__name__)
 
 
 def is_embedded(url: str) -> bool:
@@ -83,16 +82,19 @@ class _Embedded:
             return self.inherited
         if self.thrown is None:
             self.thrown = self.exits.enter_context(Server("--appendonly", "no"))
-            _log.info("serving throw-away jobs; for development and tests")
+            log(logging.INFO, "serving throw-away jobs; for development and tests")
         elif not listens(self.thrown.socket):
-            _log.warning("the throw-away server died and its jobs with it; a new one")
+            log(
+                logging.WARNING,
+                "the throw-away server died and its jobs with it; a new one",
+            )
             self.thrown.restart()
         return self.thrown.socket
 
     def keep(self, folder: Path) -> str:
         if server := self.kept.get(folder):
             if not listens(server.socket):
-                _log.warning("the server of %s died; starting it again", folder)
+                log(logging.WARNING, "the server of %s died; starting it again", folder)
                 server.restart()
             return server.socket
         deadline = time.monotonic() + _JOIN_PATIENCE
@@ -123,7 +125,11 @@ class _Embedded:
             server = undo.enter_context(Server(*options, folder=folder))
             (folder / _RECORD).write_text(server.socket)
             self.exits.enter_context(undo.pop_all())
-        _log.info("serving %s; for development and programs on one machine", folder)
+        log(
+            logging.INFO,
+            "serving %s; for development and programs on one machine",
+            folder,
+        )
         self.kept[folder] = server
         Thread(
             target=self._revive,
@@ -145,11 +151,11 @@ class _Embedded:
             time.sleep(_AGAIN)  # a server that dies at once must not keep a CPU busy
 
     def _restart(self, folder: Path, server: Server) -> None:
-        _log.warning("the server of %s died; starting it again", folder)
+        log(logging.WARNING, "the server of %s died; starting it again", folder)
         try:
             server.restart()
         except FatalError as error:
-            _log.error("it does not start: %s", error)
+            log(logging.ERROR, "it does not start: %s", error)
 
     def close(self) -> None:
         with self.guard:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from traceback import format_exc
-from types import TracebackType
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from flowd.log import Raised, is_wanted, log
 from flowd.model.delivery import Delivery
 from flowd.model.text import printable
 
 __all__ = ["Event", "EventName", "Listener", "Witnesses"]
-
-_log: Final = logging.getLogger("flowd")
 
 EventName: TypeAlias = Literal[
     "callback_failed",
@@ -115,7 +112,7 @@ class Witnesses:
 
     def care(self, level: int) -> bool:
         """Whether anybody is told of what is as grave as this."""
-        return bool(self._listening) or _is_wanted(level)
+        return bool(self._listening) or is_wanted(level)
 
     def say(
         self,
@@ -170,16 +167,9 @@ class Witnesses:
                 _write(_failed(event, listener))
 
 
-def _is_wanted(level: int) -> bool:
-    # `dictConfig` disables every logger that was there before it, by default. Who wants
-    # no line sets the logger's level.
-    _log.disabled = False
-    return _log.isEnabledFor(level)
-
-
 def _write(event: Event) -> None:
     """The listener that is always there: one line in the log."""
-    if not _is_wanted(event.level):
+    if not is_wanted(event.level):
         return
     extra: dict[str, object] = {"event": event.name, **event.details}
     if event.stream:
@@ -187,14 +177,7 @@ def _write(event: Event) -> None:
     if event.job_id:
         extra |= {"job_id": event.job_id, "attempt": event.attempt}
     template, arguments = _message(event)
-    try:
-        _log.log(
-            event.level, template, *arguments, exc_info=_raised(event), extra=extra
-        )
-    except KeyboardInterrupt:
-        raise
-    except BaseException as fault:  # a filter, a record factory, a field of its own
-        _write_plainly(event, fault)
+    log(event.level, template, *arguments, raised=_raised(event), extra=extra)
 
 
 def _message(event: Event) -> tuple[str, tuple[object, ...]]:
@@ -209,22 +192,10 @@ def _message(event: Event) -> tuple[str, tuple[object, ...]]:
     return "%s%s", (event, below)
 
 
-def _raised(
-    event: Event,
-) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
+def _raised(event: Event) -> Raised:
     # Not the error itself, which `logging` would ask whether it is true.
     error = event.exception
     return None if error is None else (type(error), error, error.__traceback__)
-
-
-def _write_plainly(event: Event, fault: BaseException) -> None:
-    """Where the application's logging raises, as Python writes without any set-up."""
-    if event.level < logging.WARNING or logging.lastResort is None:
-        return
-    text = f"{event} (logging raised {type(fault).__name__})"
-    record = logging.LogRecord("flowd", event.level, "", 0, text, None, None)
-    with contextlib.suppress(Exception):
-        logging.lastResort.handle(record)
 
 
 def _failed(event: Event, listener: Listener) -> Event:

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Final, Protocol, TypeAlias
 
 from flowd.errors.option import wait
+from flowd.log import log
 
 __all__ = ["NUMBERS", "Stoppable", "until_stopped"]
 
@@ -28,8 +29,6 @@ NUMBERS: Final = (signal.SIGTERM, signal.SIGINT)
 """The signals that begin a shutdown."""
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
-
-_log: Final = logging.getLogger("flowd")
 
 
 class Stoppable(Protocol):
@@ -61,8 +60,9 @@ async def until_stopped(running: Stoppable, grace: float | None) -> None:
         received += 1
         name = number.name
         what = "finishing running jobs" if received == 1 else "handing jobs back now"
-        _log.info("%s: %s", name, what, extra={"event": "signal", "signal": name})
         running.stop(grace if received == 1 else 0.0)
+        extra = {"event": "signal", "signal": name}
+        log(logging.INFO, "%s: %s", name, what, extra=extra)
 
     if threading.current_thread() is not threading.main_thread():
         await running.wait()

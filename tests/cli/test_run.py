@@ -513,3 +513,36 @@ async def test_broken_code_is_waited_for(flowd: Program, redis_url: str) -> None
         running.until("version ONE ran a")
         running.signal(signal.SIGINT)
         assert running.end() == 0
+
+
+FALSE_LOGGING = """
+import logging, sys, threading
+from flowd import Queue
+from jobs.email import Email
+
+class Broken(Exception):
+    pass
+
+def refuse(*args, **options):
+    raise Broken
+
+async def send(email):
+    threading.Thread(target=threading.Event().wait, args=(60,)).start()
+    print("sent", file=sys.stderr, flush=True)
+
+queue = Queue(Email, send)
+logging.setLogRecordFactory(refuse)
+"""
+
+
+async def test_logging_that_raises_hides_no_exit_code(
+    flowd: Program, redis_url: str
+) -> None:
+    """A signal, the metrics page and a thread that runs on are logged, or not; it ends."""
+    flowd.write("false_logging.py", FALSE_LOGGING)
+    with flowd.start("run", "false_logging:queue", "--metrics-port", "0") as running:
+        await enqueue(redis_url, "a")
+        running.until("sent")
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+    assert any("(logging raised Broken)" in line for line in running.lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.house.sources import ROOT, RUNTIME
+from tests.house.sources import ROOT, RUNTIME, modules
 
 
 def test_every_room_is_in_the_table() -> None:
@@ -36,3 +36,13 @@ def test_every_path_on_the_pages_exists() -> None:
             assert (ROOT / path).exists(), f"{page.name} names {path}"
         for path in linked:
             assert (page.parent / path).exists(), f"{page.name} links to {path}"
+
+
+def test_there_is_one_way_to_the_log() -> None:
+    """No module but `flowd/log.py` has a logger, except for the handler's own."""
+    having = {
+        str(path.relative_to(RUNTIME))
+        for path in modules(RUNTIME)
+        if "getLogger" in path.read_text("utf-8")
+    }
+    assert having == {"log.py", "model/context.py"}
