@@ -14,9 +14,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from flowd.cli import completion, dlq, doctor, jobs, run, stats, tail
+from flowd.cli import completion, dlq, doctor, jobs, preflight, run, stats, tail
 from flowd.cli.load import UsageError
-from flowd.cli.show import complain
+from flowd.cli.output import complain
 from flowd.errors import (
     DecodeError,
     EncodeError,
@@ -37,6 +37,7 @@ examples:
   flowd dlq list --newer 1h             what died lately, and why
   flowd dlq redrive --all --error TimeoutError --rate 50/s
   flowd doctor                          what is wrong with the server, and what to do
+  flowd preflight jobs                  may this release be deployed: is all readable?
 
 The server is --url, or the environment variable FLOWD_URL, which other users of the
 machine do not see.
@@ -118,5 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     jobs.add(commands)
     dlq.add(commands)
     doctor.add(commands)
+    preflight.add(commands)
     completion.add(commands, parser)
     return parser

@@ -19,8 +19,8 @@ from flowd.cli.letters import (
 )
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, count, pair, rate
+from flowd.cli.output import field_texts, print_details, print_json, progress
 from flowd.cli.redrive import purge, redrive
-from flowd.cli.show import field_texts, print_details, print_json, progress
 from flowd.cli.target import add_target
 from flowd.model.text import printable
 

@@ -20,7 +20,7 @@ from flowd.cli.options import (
     pair,
     seconds,
 )
-from flowd.cli.show import (
+from flowd.cli.output import (
     complain,
     field_texts,
     fields_as_json,

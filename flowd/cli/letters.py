@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from flowd.cli.options import count, pair, seconds
-from flowd.cli.show import fields_as_json, object_of
+from flowd.cli.output import fields_as_json, object_of
 from flowd.cli.target import Target, opened
 from flowd.deadletter import DeadLetters
 from flowd.errors import LetterNotFound

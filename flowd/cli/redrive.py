@@ -10,12 +10,12 @@ from typing import TypeAlias
 
 from flowd.cli.letters import Request, letter_line
 from flowd.cli.load import UsageError
-from flowd.cli.show import print_json, progress
+from flowd.cli.output import print_json, progress
 from flowd.cli.target import mended
 from flowd.errors import DecodeError, FlowdError, ServerError
 from flowd.model.job import Job
 from flowd.model.letter import Letter
-from flowd.model.text import printable
+from flowd.model.text import count_of, printable
 from flowd.ops.letters import move
 
 __all__ = ["purge", "redrive"]
@@ -76,13 +76,15 @@ async def _each(request: Request, step: Step, name: str, what: str) -> int:
     except BaseException as error:
         # Also a Ctrl-C: whoever goes on from here has to know how far it got.
         if (moved or isinstance(error, asyncio.CancelledError)) and not dry:
-            print(f"{_jobs(moved)} {what} before it broke off", file=sys.stderr)
+            print(
+                f"{count_of(moved, 'job')} {what} before it broke off", file=sys.stderr
+            )
         _print_refused(refused)
         raise
     if as_json:
         print_json({f"would_be_{name}" if dry else name: moved})
     else:
-        print(f"{_jobs(moved)} {'would be ' if dry else ''}{what}")
+        print(f"{count_of(moved, 'job')} {'would be ' if dry else ''}{what}")
     return _print_refused(refused)
 
 
@@ -173,7 +175,3 @@ async def _typed() -> str:
     if not line:
         print(file=sys.stderr)
     return line
-
-
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count:,} jobs"

@@ -11,7 +11,7 @@ from flowd.broker.session import Session
 from flowd.broker.url import Address
 from flowd.cli.jobs import progress_of
 from flowd.cli.options import Commands, add_command, add_lease, add_server, seconds
-from flowd.cli.show import (
+from flowd.cli.output import (
     Block,
     Table,
     as_json,

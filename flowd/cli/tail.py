@@ -9,7 +9,7 @@ from typing import Final
 
 from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command
-from flowd.cli.show import as_json, complain, print_json
+from flowd.cli.output import as_json, complain, print_json
 from flowd.cli.target import add_target, opened
 from flowd.model.text import printable
 from flowd.ops.tail import Told, follow

@@ -1,10 +1,10 @@
-"""Show text that somebody else wrote: one line, and nothing a terminal obeys."""
+"""Text for people: counts, and what others wrote, which moves no cursor."""
 
 from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["printable"]
+__all__ = ["count_of", "printable"]
 
 _OBEYED = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
@@ -22,3 +22,8 @@ def printable(text: str, most: int = 500) -> str:
         )
         for ch in shown
     )
+
+
+def count_of(count: int, noun: str) -> str:
+    """So many things: `1 job`, `2,000 jobs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

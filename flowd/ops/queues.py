@@ -7,6 +7,7 @@ import shlex
 from typing import Final
 
 from flowd.errors import AccessDenied, WrongKeyType
+from flowd.model.text import count_of
 from flowd.ops.finding import Finding, Level
 from flowd.ops.look import Look
 from flowd.worker.consumer import LEASES_TO_DEATH
@@ -66,7 +67,7 @@ class _Queue:
             alive = await self._look_at_workers(sizes.waiting)
         elif sizes.waiting or sizes.delayed:
             count = sizes.waiting + sizes.delayed
-            jobs = f"{_jobs(count)} wait{'s' if count == 1 else ''}"
+            jobs = f"{count_of(count, 'job')} wait{'s' if count == 1 else ''}"
             text = f"{jobs}, no worker ever started, or its group is gone"
             self.say("wrong", text, "start a worker, which sets it up")
         overdue = 0.0 if first_due is None else self._now - first_due
@@ -100,14 +101,14 @@ class _Queue:
         abandoned = [each for each in silences if each > self._dead_after]
         # What the group will never get is in the stream, and is no job that waits.
         if waiting and not alive and await self._look.waiting(1, most=1):
-            text = f"no worker reads what waits: {_jobs(waiting)}"
+            text = f"no worker reads what waits: {count_of(waiting, 'job')}"
             self.say("wrong", text, "start one")
         if abandoned:
             more = " or more" if len(silences) == _LOOKED_AT else ""
             self.say(
                 "wrong",
                 f"abandoned for up to {max(abandoned):,.0f} s, and nobody takes over:"
-                f" {_jobs(len(abandoned))}{more}",
+                f" {count_of(len(abandoned), 'job')}{more}",
                 "start a worker that has a Claimer, or give --lease if it is longer",
             )
         if leftover:
@@ -118,7 +119,3 @@ class _Queue:
                 " before 7.2, and running workers forget them",
             )
         return alive
-
-
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count:,} jobs"

@@ -17,7 +17,7 @@ import pytest
 
 from flowd import Queue
 from flowd.cli import main
-from flowd.cli.show import Table, print_blocks, span
+from flowd.cli.output import Table, print_blocks, span
 from jobs.email import Email
 from tests.cli.program import LIMIT, Program
 from tests.raw import Raw
@@ -178,7 +178,7 @@ def test_without_the_extra_tables_are_plain_text(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a terminal too: columns that fit, numbers under each other, text of others safe."""
-    monkeypatch.setattr("flowd.cli.show.find_spec", missing)
+    monkeypatch.setattr("flowd.cli.output.find_spec", missing)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     rows = [["a", "1,000"], ["long\x1b[2J", "2"]]
     print_blocks([Table(["name", "n"], rows, {"n"}), "and\x07 a line"])
@@ -363,7 +363,7 @@ def test_a_missing_extra_is_named(
             "jobs enqueue",
         ),
         *("dlq", "dlq list", "dlq show", "dlq export", "dlq redrive", "dlq purge"),
-        *("run", "doctor", "completion"),
+        *("run", "doctor", "preflight", "completion"),
     ],
 )
 def test_help_has_examples(capsys: pytest.CaptureFixture[str], words: str) -> None:

@@ -52,9 +52,6 @@ _ELSEWHERE: Final = {
     Code.RUST_KEY,
     Code.RUST_NAME,
     Code.RUST_TYPE,
-    Code.UNREADABLE,
-    Code.NEWER_VERSION,
-    Code.UNDECODABLE_BEFORE,
 }
 """Shown in tests of their own: git has no place for these, or they are of no schema."""
 

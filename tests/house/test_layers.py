@@ -18,16 +18,6 @@ def test_imports_run_one_way() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_only_one_command_of_the_generator_asks_a_server() -> None:
-    """What reads queues is loaded for `live` alone."""
-    program = (
-        "import sys; from flowd_codegen.cli import run;"
-        "code = run(['validate', 'schemas']);"
-        "sys.exit(code or 'flowd.ops' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
-
-
 def test_a_worker_loads_nothing_of_the_generator() -> None:
     """Importing flowd and generated jobs loads no library of the generator."""
     program = (

@@ -9,9 +9,9 @@ from contextlib import aclosing
 
 import pytest
 
+from flowd.ops.decode_check import DecodeCheck
 from flowd.ops.everything import Page, Place, everything
 from flowd.ops.look import PAGE
-from flowd.ops.trial import Trial
 from jobs.email import Email
 from tests.ops.many import STREAM, fill
 from tests.ops.test_jobs import looking
@@ -184,13 +184,13 @@ async def test_memory_does_not_grow_with_the_queue(redis_url: str, raw: Raw) -> 
 
 
 async def most_memory(url: str) -> int:
-    """How many bytes a trial takes at its height."""
+    """How many bytes a check takes at its height."""
     gc.collect()
-    trial = Trial(Email)
+    check = DecodeCheck(Email)
     async with looking(url, STREAM) as look:
         tracemalloc.start(1)
         try:
-            await trial.run(look)
+            await check.run(look)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -203,13 +203,13 @@ async def test_as_many_reasons_are_kept_as_a_person_reads(
     for number in range(2, 202):
         raw("XADD", STREAM, "*", "to", "x", "_v", number)
     raw("XADD", STREAM, "*", "to", "x", "_attempt", "many")
-    trial = Trial(Email, samples=3)
+    check = DecodeCheck(Email, samples=3)
     async with looking(redis_url, STREAM) as look:
-        await trial.run(look)
-    assert trial.counts == {("stream", "newer"): 200, ("stream", "unreadable"): 1}
-    assert len(trial.misfits) == 52
-    others = trial.misfits["newer", "Email", "_v", "other reasons"]
+        await check.run(look)
+    assert check.counts == {("stream", "newer"): 200, ("stream", "unreadable"): 1}
+    assert len(check.failures) == 52
+    others = check.failures["newer", "Email", "_v", "other reasons"]
     assert others.places == {"stream": 150}
     assert len(others.samples) == 3
-    (one,) = trial.misfits["unreadable", "entry", "_attempt", "other reasons"].samples
+    (one,) = check.failures["unreadable", "entry", "_attempt", "other reasons"].samples
     assert one.detail == "got b'many'"

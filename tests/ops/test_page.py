@@ -17,7 +17,7 @@ from typing import Final, get_args
 import pytest
 
 from flowd.cli import main
-from flowd.cli.show import as_json
+from flowd.cli.output import as_json
 from flowd.model.event import EventName
 from flowd.ops.tail import Told
 from tests.house.sources import ROOT, RUNTIME, modules
@@ -146,6 +146,7 @@ def shell(line: str, url: str, folder: Path, *, ok: bool = True) -> None:
 
 _MORE: Final = {
     "jobs enqueue": ("jobs.email:Email", "to=a", "subject=b"),
+    "preflight": ("jobs.email",),
     "dlq redrive": ("--all",),
     "dlq purge": ("--all", "--yes"),
 }

@@ -26,19 +26,11 @@ from flowd_codegen.cli.command import ended
 __all__ = ["run"]
 
 
-def _live(arguments: Sequence[str]) -> int:
-    # It loads what asks a server, which no other command needs.
-    from flowd_codegen.cli import live  # noqa: PLC0415
-
-    return live.run(arguments)
-
-
 _COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
     "catalogue": (catalogue.run, "describe the jobs in Markdown"),
     "diff": (diff.run, "say what a change of the schemas breaks"),
     "init": (init.run, "write a first schema, handler and test"),
     "json-schema": (json_schema.run, "give the schema language to an editor"),
-    "live": (_live, "say which jobs in the queues these schemas could not read"),
     "lock": (lock.run, "write what is on the wire into one file, for review"),
     "rust": (rust.run, "generate the Rust structs of the jobs"),
     "validate": (validate.run, "check the schemas and write nothing"),

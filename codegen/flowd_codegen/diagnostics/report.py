@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Code(StrEnum):
-    """E1 structure, E2 types, E3 values, E4 names and files, E5 Rust; W warnings; words: `live`."""
+    """E1 structure, E2 types, E3 values, E4 names and files, E5 Rust; W warnings."""
 
     SYNTAX = "E101"
     UNKNOWN_KEY = "E102"
@@ -100,9 +100,6 @@ class Code(StrEnum):
     STUB = "W104"
     SLOW_PATTERN = "W105"
     PATTERN_UNBOUNDED = "W106"
-    UNREADABLE = "UNREADABLE"
-    NEWER_VERSION = "NEWER_VERSION"
-    UNDECODABLE_BEFORE = "UNDECODABLE_BEFORE"
 
 
 Severity: TypeAlias = Literal["error", "breaking", "warning", "note"]

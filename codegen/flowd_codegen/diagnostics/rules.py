@@ -222,7 +222,7 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "an older version is not read any more",
         "fails",
         "ok",
-        "keep it in the schema until `flowd-gen live` finds no message of it",
+        "keep it in the schema until `flowd preflight` finds no message of it",
     ),
     Rule.QUEUE_STREAM_CHANGED: Recipe(
         "a job's stream is another",

@@ -1,4 +1,4 @@
-"""What `flowd-gen live` finds in queues, and how it says so."""
+"""What `flowd preflight` finds in queues, and how it says so."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 
 from flowd import Queue
 from jobs.email import Email
-from tests.live.queue import DEAD, STREAM, add, live, table, write
+from tests.preflight.queue import DEAD, STREAM, add, line_of, preflight, table, write
 from tests.raw import Raw
 from tests.runtime.letters import bury, raw_letters
 
 
-def test_schemas_that_read_everything_may_be_shipped(
+def test_classes_that_read_everything_may_be_deployed(
     filled: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit 0, the numbers of each place, and the letter that was no job before."""
     write()
-    assert live(filled) == 0
+    assert preflight(filled) == 0
     printed = capsys.readouterr()
     assert table(printed.out) == {
         "stream": (3, 3, 0, 0, 0),
@@ -40,14 +40,14 @@ def test_schemas_that_read_everything_may_be_shipped(
 def test_what_would_fail_is_named_with_its_place_and_reason(
     filled: str, raw: Raw, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1; each field and reason at its line of the schema, with counts and ids."""
+    """Exit 1; each field and reason at its line of the class, with counts and ids."""
     write('priority = "u8"')
     wrong = add(raw, "to", "x", "subject", "y", "priority", "256")
-    assert live(filled, "--ids", "2") == 1
+    assert preflight(filled, "--ids", "2") == 1
     out = capsys.readouterr().out
-    first, second = out.split("schemas/email.toml:")[1:3]
+    first, second = out.split("shop/email.py:")[1:3]
     assert first.startswith(
-        "3:1: breaking[UNREADABLE]: Email.priority: 6 jobs cannot be read: required"
+        f"{line_of('priority: int')}: breaking[UNREADABLE]: Email.priority: 6 jobs cannot be read: required"
         " field is missing\n"
     )
     assert "= in emails: stream 3, delayed 2, dead letters 1\n" in first
@@ -71,7 +71,7 @@ def test_letters_that_were_no_jobs_do_not_count(
     """They are told: as before, readable by now, or not written by flowd."""
     add(raw, "to", "x", to=DEAD)
     write('sender = "str?"', 'to = "str?"', 'subject = "str?"')
-    assert live(filled) == 0
+    assert preflight(filled) == 0
     out = capsys.readouterr().out
     assert "Email: 1 job died because nothing could read them, and can be" in out
     assert "`flowd dlq redrive` them, after the deploy" in out
@@ -84,19 +84,17 @@ def test_json_has_an_object_for_each_finding_and_each_place(
 ) -> None:
     """And nothing else, so that a program reads every line."""
     write('priority = "u8"')
-    assert live(filled, "--format", "json", "--ids", "1") == 1
+    assert preflight(filled, "--json", "--ids", "1") == 1
     printed = capsys.readouterr()
     found, before, *places = map(json.loads, printed.out.splitlines())
     (sample,) = found.pop("samples")
     assert found.pop("notes")
     assert found == {
-        "path": "schemas/email.toml",
-        "line": 3,
-        "column": 1,
+        "path": "shop/email.py",
+        "line": line_of("priority: int"),
         "severity": "breaking",
         "code": "UNREADABLE",
         "message": "Email.priority: 6 jobs cannot be read: required field is missing",
-        "label": "",
         "job": "Email",
         "stream": "emails",
         "field": "priority",
@@ -126,11 +124,12 @@ def test_github_puts_findings_beside_their_lines(
 ) -> None:
     """What breaks is an error there, the rest a notice."""
     write('priority = "u8"')
-    assert live(filled, "--format", "github") == 1
+    assert preflight(filled, "--github") == 1
     lines = capsys.readouterr().out.splitlines()
+    place = "file=shop/email.py,line"
     assert [line.partition("::Email")[0] for line in lines] == [
-        "::error file=schemas/email.toml,line=3,col=1,title=UNREADABLE",
-        "::notice file=schemas/email.toml,line=3,col=1,title=UNDECODABLE_BEFORE",
+        f"::error {place}={line_of('priority: int')},title=UNREADABLE",
+        f"::notice {place}={line_of('priority: int')},title=UNDECODABLE_BEFORE",
     ]
 
 
@@ -141,7 +140,7 @@ def test_a_job_of_a_newer_version_waits(
     write()
     add(raw, "to", "x", "subject", "y")
     newer = add(raw, "recipient", "x", "_v", 2)
-    assert live(redis_url) == 0
+    assert preflight(redis_url) == 0
     out = capsys.readouterr().out
     assert "note[NEWER_VERSION]: Email._v: 1 job will wait for newer workers" in out
     assert f"  = stream {newer}\n" in out
@@ -158,7 +157,7 @@ def test_jobs_above_the_limits_are_told(
     good = ("to", "x", "subject", "y")
     add(raw, *good, *many_fields(1_100))
     add(raw, *good, "more", b"x" * 300_000)
-    assert live(redis_url) == 1
+    assert preflight(redis_url) == 1
     out = capsys.readouterr().out
     assert "Email: 1 job cannot be read: the entry has 1102 fields; a job" in out
     assert "Email: 1 job cannot be read: the entry has more than 262144 bytes" in out
@@ -190,7 +189,7 @@ def test_a_worker_does_what_was_said(
         extra = ("_attempt", "x") if number % 8 == 7 else ("extra", number)
         subject = ("subject", b"\xff" if number % 5 == 4 else b"y")
         add(raw, "to", number, *extra, *(subject if number % 3 else ()))
-    assert live(redis_url, "--format", "json") == 1
+    assert preflight(redis_url, "--json") == 1
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     run: list[Email] = []
     asyncio.run(_work(redis_url, run))
@@ -214,12 +213,12 @@ def test_a_limit_looks_at_the_first_of_each_place(
 ) -> None:
     """And the answer says that it is about them."""
     write('priority = "u8"')
-    assert live(filled, "--limit", "1", "--ids", "0") == 1
+    assert preflight(filled, "--limit", "1", "--ids", "0") == 1
     out = capsys.readouterr().out
     assert table(out) == {
         "stream": (1, 0, 0, 1, 0),
         "delayed": (1, 0, 0, 1, 0),
         "dead letters": (1, 0, 0, 0, 1),
     }
-    assert "= in emails: stream 1, delayed 1\nschemas" in out
+    assert "= in emails: stream 1, delayed 1\nshop" in out
     assert "no: 2 jobs of the first 1 of each place cannot be read" in out

@@ -1,18 +1,33 @@
-"""What the tests of `flowd-gen live` share: a schema to change, and a queue to look into."""
+"""What the tests of `flowd preflight` share: classes to change, and a queue to read."""
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from flowd import Producer
+from flowd.cli import main
 from flowd_codegen.cli import run
 from tests.raw import Raw
 from tests.runtime.expire import die_with
 from tests.runtime.faults import email
 from tests.runtime.letters import bury, raw_letters
 
-__all__ = ["DEAD", "GROUP", "STREAM", "add", "fill", "live", "table", "write"]
+__all__ = [
+    "DEAD",
+    "GROUP",
+    "STREAM",
+    "add",
+    "fill",
+    "forget",
+    "line_of",
+    "preflight",
+    "table",
+    "write",
+]
 
 STREAM, GROUP = "emails", "senders"
 DEAD = "{emails}:senders:dlq"
@@ -28,18 +43,36 @@ group = "senders"
 """
 
 
-def write(*fields: str, text: str = EMAIL) -> None:
-    """Write the schema, with more fields; a name that is there is declared anew."""
+def write(*fields: str, text: str = EMAIL, folder: str = "shop") -> None:
+    """Generate the package `shop`, with more fields; a name that is there is anew."""
     for field in fields:
         name, _, kind = field.partition(" = ")
         text = re.sub(rf"^{name} = .*\n", "", text, flags=re.MULTILINE)
         text = text.replace("fields]\n", f"fields]\n{name} = {kind}\n")
     Path("schemas/email.toml").write_text(text)
+    with redirect_stdout(None), redirect_stderr(None):
+        assert run(["schemas", "-o", folder]) == 0
 
 
-def live(url: str, *options: str) -> int:
+def preflight(url: str, *options: str) -> int:
     """Run the command."""
-    return run(["live", "schemas", "--url", url, *options])
+    forget(Path.cwd())
+    return main(["preflight", "shop", "--url", url, *options])
+
+
+def forget(folder: Path) -> None:
+    """Let modules of this folder be imported anew."""
+    for name, module in [*sys.modules.items()]:
+        file: object = getattr(module, "__file__", None)
+        if isinstance(file, str) and Path(file).is_relative_to(folder):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def line_of(text: str, file: str = "shop/email.py") -> int:
+    """The first line of a generated file that begins with a text."""
+    lines = Path(file).read_text().splitlines()
+    return next(n for n, line in enumerate(lines, 1) if line.strip().startswith(text))
 
 
 def add(raw: Raw, *pairs: str | bytes | int, to: str = STREAM) -> str:

@@ -1,4 +1,4 @@
-"""Try a job class on all that a queue holds: what would it read, and what not, and why.
+"""Decode everything that a queue holds with a job class: what would it read, and why not.
 
 Nothing is run and nothing is written. However many jobs there are, what is kept of them
 is a few samples for each reason.
@@ -10,7 +10,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Final, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 from flowd.errors import DecodeError, NewerVersion
 from flowd.model.delivery import Delivery, Entry
@@ -19,18 +20,21 @@ from flowd.ops.everything import Found, Page, Place, everything
 from flowd.ops.look import Look
 from flowd.worker.executor import read_job
 
-__all__ = ["Fate", "Misfit", "Sample", "Trial"]
+__all__ = ["DecodeCheck", "DecodeFailure", "DecodeStatus", "Sample"]
 
-Fate: TypeAlias = Literal["readable", "newer", "unreadable", "mended", "dead"]
-"""What a class makes of a job: reads it, leaves it to a newer class, or cannot read it.
-Of a dead letter that was undecodable before: can read it now, or cannot either."""
+DecodeStatus: TypeAlias = Literal[
+    "readable", "unreadable", "newer", "dead_unreadable", "dead_readable"
+]
+"""What a class makes of a job: reads it, cannot read it, or leaves it to a newer class.
+A dead letter that was undecodable when it died cannot be read either, or can be now."""
 
 _AT_ONCE: Final = 25
 _REASONS: Final = 50
 
 
-class Sample(NamedTuple):
-    """One job of a misfit."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One job of a failure."""
 
     place: Place
     id: str
@@ -38,11 +42,11 @@ class Sample(NamedTuple):
     """What was found, as an error says it; empty where that says nothing."""
 
 
-class Misfit:
+class DecodeFailure:
     """Jobs that are not read, all for the same reason.
 
     Attributes:
-        fate: which of the three that are not read.
+        status: which of those that are not read.
         job: the name of the class that refused it, which may be of an older version.
         field: the wire name; empty when the entry as a whole is at fault.
         reason: what is wrong.
@@ -50,8 +54,8 @@ class Misfit:
         samples: the first ones.
     """
 
-    def __init__(self, fate: Fate, job: str, field: str, reason: str) -> None:
-        self.fate: Fate = fate
+    def __init__(self, status: DecodeStatus, job: str, field: str, reason: str) -> None:
+        self.status: DecodeStatus = status
         self.job = job
         self.field = field
         self.reason = reason
@@ -59,22 +63,22 @@ class Misfit:
         self.samples: list[Sample] = []
 
 
-class Trial:
-    """A class, and what became of the jobs that it was tried on.
+class DecodeCheck:
+    """A class, and which jobs it can decode.
 
     Args:
-        job_class: reads them as a worker would.
+        job_class: decodes them as a worker would.
         samples: how many jobs are named for each reason.
 
     Attributes:
-        counts: how many jobs of each place had which fate.
-        misfits: those that are not read; fate, class, field and reason are the key.
+        counts: how many jobs of each place have which status.
+        failures: those that are not read; status, class, field and reason are the key.
     """
 
     def __init__(self, job_class: type[Job], *, samples: int = 5) -> None:
         self.job_class = job_class
-        self.counts: Counter[tuple[Place, Fate]] = Counter()
-        self.misfits: dict[tuple[Fate, str, str, str], Misfit] = {}
+        self.counts: Counter[tuple[Place, DecodeStatus]] = Counter()
+        self.failures: dict[tuple[DecodeStatus, str, str, str], DecodeFailure] = {}
         self._samples = samples
 
     async def run(
@@ -82,14 +86,14 @@ class Trial:
         look: Look,
         *,
         limit: int = 0,
-        told: Callable[[int], object] = lambda _: None,
+        on_progress: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Try the class on all that a queue holds.
+        """Decode all that a queue holds.
 
         Args:
             look: the queue.
             limit: how many of each place, at most; 0: all.
-            told: called with how many more were looked at.
+            on_progress: called with how many more were decoded.
 
         Raises:
             ServerError: as `Link.call`.
@@ -97,50 +101,50 @@ class Trial:
         async with aclosing(everything(look, limit=limit)) as pages:
             async for page in pages:
                 await self._take(page)
-                told(len(page.found))
+                on_progress(len(page.found))
 
     async def _take(self, page: Page) -> None:
         for index, found in enumerate(page.found):
             if not index % _AT_ONCE:
                 await asyncio.sleep(0)  # the next page is on its way
-            self._judge(page.place, found)
+            status, error = self._decode(found)
+            self.counts[page.place, status] += 1
+            if error is not None:
+                self._keep(status, page.place, found, error)
 
-    def _judge(self, place: Place, found: Found) -> None:
-        fate, error = self._try(found)
-        self.counts[place, fate] += 1
-        if error is not None:
-            self._keep(fate, place, found, error)
-
-    def _try(self, found: Found) -> tuple[Fate, DecodeError | None]:
+    def _decode(self, found: Found) -> tuple[DecodeStatus, DecodeError | None]:
         name = self.job_class.SPEC.name
         if found.reason == "unknown":
             text = "the dead letter was not written by flowd"
-            return "dead", DecodeError(name, "", text)
+            return "dead_unreadable", DecodeError(name, "", text)
         before = found.reason == "undecodable"
         entry = Entry(found.id, 1, found.fields, found.size)
         try:
             read_job(self.job_class, Delivery(entry, 0.0))
         except NewerVersion as error:
-            return "dead" if before else "newer", error
+            return "dead_unreadable" if before else "newer", error
         except DecodeError as error:
-            return "dead" if before else "unreadable", error
+            return "dead_unreadable" if before else "unreadable", error
         except SystemExit:  # a mapper's, which would end a worker as well
             text = "a mapper ended the program with SystemExit"
-            return "dead" if before else "unreadable", DecodeError(name, "", text)
-        return "mended" if before else "readable", None
+            failed = DecodeError(name, "", text)
+            return "dead_unreadable" if before else "unreadable", failed
+        return "dead_readable" if before else "readable", None
 
-    def _keep(self, fate: Fate, place: Place, found: Found, error: DecodeError) -> None:
+    def _keep(
+        self, status: DecodeStatus, place: Place, found: Found, error: DecodeError
+    ) -> None:
         # What is in brackets differs from job to job.
         reason, bracket, rest = error.reason.partition(" (")
-        key = (fate, error.job, error.field, reason)
-        if key not in self.misfits and len(self.misfits) >= _REASONS:
-            key = (fate, error.job, error.field, "other reasons")
-        if key not in self.misfits:
-            self.misfits[key] = Misfit(*key)
-        misfit = self.misfits[key]
-        misfit.places[place] += 1
-        if len(misfit.samples) < self._samples:
+        key = (status, error.job, error.field, reason)
+        if key not in self.failures and len(self.failures) >= _REASONS:
+            key = (status, error.job, error.field, "other reasons")
+        if key not in self.failures:
+            self.failures[key] = DecodeFailure(*key)
+        failure = self.failures[key]
+        failure.places[place] += 1
+        if len(failure.samples) < self._samples:
             value = "" if error.value is None else f"got {error.value}"
             detail = f"{(bracket + rest).lstrip()} {value}".strip()
             text = found.id.decode("utf-8", "backslashreplace")
-            misfit.samples.append(Sample(place, text, detail))
+            failure.samples.append(Sample(place, text, detail))

@@ -1,4 +1,4 @@
-"""`flowd-gen live` reads jobs of older versions through the user's migrations."""
+"""`flowd preflight` reads jobs of older versions through the user's migrations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowd_codegen.cli import run
-from tests.live.queue import STREAM, add, live, table, write
+from tests.preflight.queue import STREAM, add, line_of, preflight, table, write
 from tests.raw import Raw
 
 SCHEMA = """\
@@ -37,8 +37,7 @@ def email_v1_to_v2(old: EmailV1) -> EmailV2:
 def versions(redis_url: str, raw: Raw) -> str:
     """Where a server is with jobs of versions 1, 2 and 3, readable and not."""
     write(text=SCHEMA)
-    Path("jobs").mkdir()
-    Path("jobs/email_migrations.py").write_text(MIGRATIONS)
+    Path("shop/email_migrations.py").write_text(MIGRATIONS)
     add(raw, "to", "a", "size", 1)
     add(raw, "to", "a", "size", 1, "_v", 1)
     add(raw, "tos", '["a"]', "_v", 2)
@@ -50,12 +49,11 @@ def test_older_jobs_are_migrated(
     versions: str, raw: Raw, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a worker would; those of a newer version wait."""
-    assert live(versions, "-o", "jobs") == 0
+    assert preflight(versions) == 0
     out = capsys.readouterr().out
     assert table(out) == {"stream": (4, 3, 1, 0, 0)}
     assert "of version 3, and this class reads up to 2" in out
     assert raw("XLEN", STREAM) == 4
-    assert [path.name for path in Path("jobs").iterdir()] == ["email_migrations.py"]
 
 
 def test_an_older_job_that_cannot_be_read_is_at_its_version(
@@ -65,12 +63,12 @@ def test_an_older_job_that_cannot_be_read_is_at_its_version(
     add(raw, "to", "a", "size", 256)
     add(raw, "to", "", "size", 1)
     add(raw, "tos", "a", "_v", 2)
-    assert live(versions, "-o", "jobs") == 1
+    assert preflight(versions) == 1
     out = capsys.readouterr().out
     assert table(out) == {"stream": (7, 3, 1, 3, 0)}
-    said = "email.toml:{}: breaking[UNREADABLE]: {}: 1 job cannot be read: {}"
-    assert said.format("7:1", "EmailV1.size", "not in 0..255") in out
-    assert said.format("4:1", "Email.tos", "expected ") in out
+    said = "email.py:{}: breaking[UNREADABLE]: {}: 1 job cannot be read: {}"
+    assert said.format(line_of("size: int"), "EmailV1.size", "not in 0..255") in out
+    assert said.format(line_of("tos: list"), "Email.tos", "expected ") in out
     migrated = "version 1 cannot become 2: ValueError: to nobody"
     assert f"1 job cannot be read: {migrated}" in out
 
@@ -78,16 +76,11 @@ def test_an_older_job_that_cannot_be_read_is_at_its_version(
 def test_migrations_must_be_there(
     versions: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 2 where their folder is not named, or where they are not in it."""
-    assert live(versions) == 2
-    assert capsys.readouterr().err == (
-        "error: jobs are migrated by email_migrations.py: say with -o which folder it is"
-        " in\n"
-    )
-    assert live(versions, "-o", "elsewhere") == 2
-    assert capsys.readouterr().err == (
-        "error: elsewhere/email_migrations.py is not there: flowd-gen SRC -o OUT begins"
-        " it, you write it\n"
+    """Exit 2 where the generated module misses them."""
+    Path("shop/email_migrations.py").unlink()
+    assert preflight(versions) == 2
+    assert (
+        "cannot import name 'email_migrations' from 'shop'" in capsys.readouterr().err
     )
 
 
@@ -95,20 +88,18 @@ def test_migrations_that_are_no_python_are_named(
     versions: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit 2, as for a mapper."""
-    Path("jobs/email_migrations.py").write_bytes(b"x = '\xff'\n")
-    assert live(versions, "-o", "jobs") == 2
-    assert "email.toml names in your code cannot be imported: SyntaxError" in (
-        capsys.readouterr().err
-    )
+    Path("shop/email_migrations.py").write_bytes(b"x = '\xff'\n")
+    assert preflight(versions) == 2
+    assert "flowd: shop cannot be imported: SyntaxError" in capsys.readouterr().err
 
 
 def test_a_migration_that_is_not_written_reads_nothing(
     versions: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A deploy with a stub in it would dead-letter what is queued."""
-    Path("jobs/email_migrations.py").unlink()
-    assert run(["schemas", "-o", "jobs"]) == 0
-    assert live(versions, "-o", "jobs") == 1
+    Path("shop/email_migrations.py").unlink()
+    assert run(["schemas", "-o", "shop"]) == 0
+    assert preflight(versions) == 1
     out = capsys.readouterr().out
     assert "NotImplementedError: write email_v1_to_v2" in out
     assert table(out) == {"stream": (4, 1, 1, 2, 0)}

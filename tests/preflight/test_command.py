@@ -1,4 +1,4 @@
-"""`flowd-gen live` as a command: nothing written or betrayed, and how it exits."""
+"""`flowd preflight` as a command: nothing written or betrayed, and how it exits."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from flowd.cli import main
 from flowd.embedded import Server
-from flowd_codegen.cli import run
-from tests.live.queue import STREAM, add, fill, live, table, write
+from tests.preflight.queue import STREAM, add, fill, preflight, table, write
 from tests.raw import Raw
 from tests.runtime.proxy import proxy_to
 
@@ -36,7 +37,7 @@ def test_nothing_is_written(
         raw("ACL", "SETUSER", "reader", "on", ">word", "~*", "+@all", "-@write")
         before = raw.info("rdb_changes_since_last_save")
         raw("CONFIG", "RESETSTAT")
-        assert live(f"unix://reader:word@{own_server.socket}") == 0
+        assert preflight(f"unix://reader:word@{own_server.socket}") == 0
         stats = raw("INFO", "commandstats")
         assert isinstance(stats, bytes)
         assert set(re.findall(r"cmdstat_([\w|]+):", stats.decode())) <= READING
@@ -50,21 +51,24 @@ def test_secrets_are_not_shown(
     """Neither the value nor, in any format, the password of the server."""
     write('to = { type = "str", max_len = 3, secret = true }')
     add(raw, "to", "hunter2", "subject", "y")
-    for form in ("text", "json", "github"):
-        assert live(redis_url, "--format", form) == 1
+    for form in ((), ("--json",), ("--github",)):
+        assert preflight(redis_url, *form) == 1
         printed = capsys.readouterr()
         assert "<secret>" in printed.out
         assert "hunter2" not in printed.out + printed.err
-    assert live("redis://me:hunter2@localhost:1") == 3
+    assert preflight("redis://me:hunter2@localhost:1") == 3
     assert "hunter2" not in capsys.readouterr().err
 
 
 EVIL = "\x1b[2J\x07\u202e\n::error::"
 
 
-@pytest.mark.parametrize("form", ["text", "json", "github"])
+@pytest.mark.parametrize("form", [(), ("--json",), ("--github",)])
 def test_text_of_others_is_harmless(
-    redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str], form: str
+    redis_url: str,
+    raw: Raw,
+    capsys: pytest.CaptureFixture[str],
+    form: tuple[str, ...],
 ) -> None:
     """Names, values, ids and patterns move no cursor and end no line."""
     write(r'to = { type = "str", pattern = "\u202e+" }')
@@ -72,7 +76,7 @@ def test_text_of_others_is_harmless(
     add(raw, EVIL, "x")
     raw("ZADD", "{emails}:delayed", 1, EVIL)
     raw("HSET", "{emails}:delayed:jobs", EVIL, b"\x92\xa2to\xa1x")
-    assert live(redis_url, "--format", form) == 1
+    assert preflight(redis_url, *form) == 1
     out = capsys.readouterr().out
     assert not {"\x1b", "\x07", "\u202e"} & set(out)
     assert not any(line.startswith("::error::") for line in out.splitlines())
@@ -82,9 +86,9 @@ def test_text_of_others_is_harmless(
 @pytest.mark.parametrize(
     ("url", "code", "said"),
     [
-        ("redis://localhost:1", 3, "error: cannot reach redis://localhost:1"),
+        ("redis://localhost:1", 3, "flowd: cannot reach redis://localhost:1"),
         ("http://localhost", 2, "must start with redis://"),
-        ("", 2, "error: url is None; give url=… or redis=…, or set FLOWD_URL"),
+        ("", 2, "flowd: url is None; give url=… or redis=…, or set FLOWD_URL"),
     ],
 )
 def test_a_server_that_cannot_be_asked_is_no_answer(
@@ -97,7 +101,7 @@ def test_a_server_that_cannot_be_asked_is_no_answer(
     """Neither yes nor no: 3 if it is the server, 2 if it is the usage."""
     monkeypatch.delenv("FLOWD_URL", raising=False)
     write()
-    assert live(url) == code
+    assert preflight(url) == code
     printed = capsys.readouterr()
     assert printed.out == ""
     assert said in printed.err
@@ -111,11 +115,11 @@ async def test_a_connection_that_is_lost_is_no_answer(
     write()
     async with proxy_to(filled) as proxy:
         proxy.lose(asked)
-        assert await asyncio.to_thread(live, proxy.url) == 3
+        assert await asyncio.to_thread(preflight, proxy.url) == 3
         assert proxy.lost == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("error: the answer of unix:")
+    assert printed.err.startswith("flowd: the answer of unix:")
 
 
 def test_an_app_dir_that_is_no_folder_is_wrong_usage(
@@ -123,8 +127,8 @@ def test_an_app_dir_that_is_no_folder_is_wrong_usage(
 ) -> None:
     """Exit 2, before a server is asked."""
     write()
-    assert live("redis://localhost:1", "--app-dir", "src") == 2
-    assert capsys.readouterr().err == "error: --app-dir 'src' is not a folder\n"
+    assert preflight("redis://localhost:1", "--app-dir", "src") == 2
+    assert capsys.readouterr().err == "flowd: --app-dir 'src' is not a folder\n"
 
 
 def test_a_key_of_another_type_names_its_queue(
@@ -133,8 +137,8 @@ def test_a_key_of_another_type_names_its_queue(
     """Exit 3: this is not flowd's stream."""
     write()
     raw("SET", STREAM, "x")
-    assert live(redis_url) == 3
-    assert "error: the queue emails: a key is not flowd's" in capsys.readouterr().err
+    assert preflight(redis_url) == 3
+    assert "flowd: the queue emails: a key is not flowd's" in capsys.readouterr().err
 
 
 def test_where_nothing_is_the_answer_says_so(
@@ -142,39 +146,67 @@ def test_where_nothing_is_the_answer_says_so(
 ) -> None:
     """It may be the wrong server; exit 0, as nothing would fail."""
     write()
-    assert live(redis_url) == 0
+    assert preflight(redis_url) == 0
     assert capsys.readouterr().out == (
         f"yes, but nothing is there: is {redis_url} the right server and database?\n"
     )
 
 
-def test_faults_of_a_schema_come_first(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shop", "shop has no class that flowd-gen wrote"),
+        ("shop.email", "there is no module 'shop.email' in"),
+        ("shop.plain", "shop.plain has no class that flowd-gen wrote"),
+        ("missing", "there is no module 'missing' in"),
+        ("shop:Email", "'shop:Email' must be a package or module, as in app.jobs"),
+        ("shop/email.py", "'shop/email.py' must be a package or module"),
+    ],
+)
+def test_name_without_job_classes_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:
-    """Exit 2, as of every command; no server is asked."""
-    write('to = "string"')
-    assert live("redis://localhost:1") == 2
-    assert "error[E201]" in capsys.readouterr().err
+    """Exit 2; no server is asked."""
+    Path("shop").mkdir()
+    Path("shop/__init__.py").touch()
+    Path("shop/plain.py").write_text("class Email: SPEC = None\n")
+    assert main(["preflight", name, "--url", "redis://localhost:1"]) == 2
+    assert capsys.readouterr().err.startswith(f"flowd: {said}")
+
+
+def test_package_is_searched_for_generated_modules_only(
+    filled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The user's other modules are not imported: one may start a program."""
+    write(folder="shop/inner/jobs")
+    for name in ("shop", "shop/inner", "shop/other"):
+        Path(name).mkdir(exist_ok=True)
+        Path(name, "__init__.py").touch()
+    for name in ("shop/main.py", "shop/inner/main.py", "shop/other/__init__.py"):
+        Path(name).write_text("raise SystemExit(0)\n")
+    for package in ("shop", "shop.inner", "shop.inner.jobs", "shop.inner.jobs.email"):
+        assert main(["preflight", package, "--url", filled]) == 0
+        assert table(capsys.readouterr().out)["stream"] == (3, 3, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("schemas", "--limit", "-1"), ("schemas", "--ids", "x")]
+    "words", [(), ("shop", "--limit", "-1"), ("shop", "--ids", "x")]
 )
 def test_wrong_usage_exits_with_2(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The usage is shown."""
     with pytest.raises(SystemExit) as caught:
-        run(["live", *words])
+        main(["preflight", *words])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: flowd-gen live SRC ")
+    assert capsys.readouterr().err.startswith("usage: flowd preflight ")
 
 
 def test_a_terminal_gets_a_bar(filled: str) -> None:
     """On standard error, and nothing of it on standard output."""
     write()
     here, there = pty.openpty()
-    words = [sys.executable, "-m", "flowd_codegen", "live", "schemas", "--url", filled]
+    words = [sys.executable, "-m", "flowd", "preflight", "shop", "--url", filled]
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100"}
     done = subprocess.run(
         words, env=environment, stdout=subprocess.PIPE, stderr=there, check=True
@@ -191,11 +223,11 @@ def test_what_is_no_terminal_gets_a_line_now_and_then(
     filled: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log of a deploy shows that it moves."""
-    monkeypatch.setattr("flowd_codegen.cli.counter._EVERY", 0.0)
+    monkeypatch.setattr("flowd.cli.output._LINE_EVERY", 0.0)
     write()
-    assert live(filled) == 0
+    assert preflight(filled) == 0
     assert capsys.readouterr().err.splitlines() == [
-        "3 of about 7 jobs",
-        "5 of about 7 jobs",
-        "7 of about 7 jobs",
+        "decoding: 3 of about 7 jobs",
+        "decoding: 5 of about 7 jobs",
+        "decoding: 7 of about 7 jobs",
     ]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.queue import fill
+from tests.preflight.queue import fill, forget
 from tests.raw import Raw
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test stands beside a folder for schemas."""
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test stands beside a folder for schemas, and leaves no module behind."""
     (tmp_path / "schemas").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    yield
+    forget(tmp_path)
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
-"""`flowd-gen live` imports and runs the mappers that a schema names."""
+"""`flowd preflight` imports and runs the mappers that generated classes use."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.live.queue import add, live, table, write
+from tests.preflight.queue import add, line_of, preflight, table, write
 from tests.raw import Raw
 
 TAGS = """[mapper.tags]
@@ -37,25 +36,22 @@ def test_mappers_are_imported_and_run(
     redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the current folder; what they raise is the reason."""
-    mappers("live_mappers", "return text.split(',') if text else 1 / 0")
+    mappers("preflight_mappers", "return text.split(',') if text else 1 / 0")
     add(raw, "to", "x", "subject", "a,b")
     add(raw, "to", "x", "subject", "")
-    path, modules = list(sys.path), {*sys.modules}
-    assert live(redis_url) == 1
+    assert preflight(redis_url) == 1
     out = capsys.readouterr().out
     assert "Email.subject: 1 job cannot be read: ZeroDivisionError: division" in out
     assert table(out) == {"stream": (2, 1, 0, 1, 0)}
-    assert sys.path == path
-    assert {*sys.modules} - modules == {"live_mappers"}
 
 
 def test_a_mapper_that_ends_the_program_does_not_end_this_one(
     redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An exit code of its own would answer the question; its words may be a secret."""
-    mappers("live_exit", "sys.exit(text)")
+    mappers("preflight_exit", "sys.exit(text)")
     add(raw, "to", "x", "subject", "hunter2")
-    assert live(redis_url) == 1
+    assert preflight(redis_url) == 1
     out = capsys.readouterr().out
     assert "Email: 1 job cannot be read: a mapper ended the program" in out
     assert "hunter2" not in out
@@ -65,36 +61,36 @@ def test_mappers_may_be_in_another_folder(
     redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--app-dir` says in which; without it the answer is how to give it."""
-    mappers("live_elsewhere", "return [text]", "src")
+    mappers("preflight_elsewhere", "return [text]", "src")
     add(raw, "to", "x", "subject", "a")
-    assert live(redis_url) == 2
+    assert preflight(redis_url) == 2
     assert capsys.readouterr().err == (
-        "error: what email.toml names in your code cannot be imported:"
-        " ModuleNotFoundError: No module named 'live_elsewhere'\n"
-        "error: --app-dir says which folder your modules are in"
-        f" (now {Path.cwd()})\n"
+        "flowd: shop cannot be imported: ModuleNotFoundError: No module named"
+        f" 'preflight_elsewhere' ({Path.cwd()}/shop/email.py:{line_of('from preflight_')});"
+        f" --app-dir names the folder of your modules (now {Path.cwd()})\n"
     )
-    assert live(redis_url, "--app-dir", "src") == 0
+    Path("shop").rename("src/shop")
+    assert preflight(redis_url, "--app-dir", "src") == 0
 
 
 @pytest.mark.parametrize(
     ("code", "said"),
     [
         ("raise ValueError('no \\x1b[2J')", "ValueError: no \\x1b[2J ({}:1)"),
-        ("def ser(:", "SyntaxError: invalid syntax (live_broken.py, line 1)"),
+        ("def ser(:", "SyntaxError: invalid syntax (preflight_broken.py, line 1)"),
         ("raise SystemExit(0)", "SystemExit: 0 ({}:1)"),
-        ("ser = str", "ImportError: cannot import name 'de' from 'live_broken' ({})"),
+        (
+            "ser = str",
+            "ImportError: cannot import name 'de' from 'preflight_broken' ({})",
+        ),
     ],
 )
 def test_a_module_that_fails_is_named_with_its_line(
     redis_url: str, capsys: pytest.CaptureFixture[str], code: str, said: str
 ) -> None:
     """Exit 2: nothing was asked of the server."""
-    write(text=TAGS.format(module="live_broken"))
-    Path("live_broken.py").write_text(code)
-    try:
-        assert live(redis_url) == 2
-    finally:
-        sys.modules.pop("live_broken", None)
-    where = Path("live_broken.py").resolve()
+    write(text=TAGS.format(module="preflight_broken"))
+    Path("preflight_broken.py").write_text(code)
+    assert preflight(redis_url) == 2
+    where = Path("preflight_broken.py").resolve()
     assert said.format(where) in capsys.readouterr().err.splitlines()[0]

@@ -1,7 +1,7 @@
 """How commands show things: tables, JSON, progress, and text of others made harmless.
 
 On a terminal, and with the extra `cli`, tables and progress are drawn by rich; else
-tables are aligned text, and there is no progress. What is not a terminal gets plain text.
+tables are aligned text, and progress is a line now and then where a command asks for it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
-from typing import Final, TextIO, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias, TypeGuard
 
 from flowd.model.text import printable
 
+if TYPE_CHECKING:
+    from rich.console import Group
+
 __all__ = [
+    "Advance",
     "Block",
     "Table",
     "as_json",
@@ -39,6 +44,8 @@ __all__ = [
 
 _SHORT: Final = 40
 _LONG: Final = 10_000
+_LINE_EVERY: Final = 5.0
+_ALARMING: Final = {"expired": "red", "silent": "yellow", "working": "green"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,14 @@ Block: TypeAlias = Table | str
 """A table, or a line of text."""
 
 
+class Advance(Protocol):
+    """Called with how many more things were done."""
+
+    def __call__(self, count: int = 1, /) -> object:
+        """Count them."""
+        ...
+
+
 def complain(what: object) -> None:
     """Print one line on standard error."""
     print(f"flowd: {printable(str(what))}", file=sys.stderr, flush=True)
@@ -63,9 +78,9 @@ def complain(what: object) -> None:
 def print_blocks(blocks: Sequence[Block]) -> None:
     """Print tables and lines, with an empty line before each table but the first."""
     if _is_drawn(sys.stdout):
-        from flowd.cli import drawn  # noqa: PLC0415 - rich may not be installed
+        from rich.console import Console  # noqa: PLC0415 - rich may not be installed
 
-        drawn.print_blocks(blocks)
+        Console().print(_drawn(blocks))
         return
     for index, block in enumerate(blocks):
         if isinstance(block, str):
@@ -80,27 +95,49 @@ def print_blocks(blocks: Sequence[Block]) -> None:
 def screen() -> Generator[Callable[[Sequence[Block]], None]]:
     """A function that shows blocks instead of those before; below them, if not drawn."""
     if _is_drawn(sys.stdout):
-        from flowd.cli import drawn  # noqa: PLC0415 - rich may not be installed
+        from rich.live import Live  # noqa: PLC0415 - rich may not be installed
 
-        with drawn.screen() as show:
-            yield show
+        with Live(auto_refresh=False, vertical_overflow="crop") as live:
+            yield lambda blocks: live.update(_drawn(blocks), refresh=True)
     else:
         yield _append
 
 
 @contextmanager
-def progress(what: str, total: int) -> Generator[Callable[[], object]]:
-    """A function to call for each of `total` things done, which moves a bar.
+def progress(what: str, total: int, *, lines: bool = False) -> Generator[Advance]:
+    """A function to call with how many more of `total` things were done: it moves a bar.
 
     The bar is on standard error, so that what is printed can go elsewhere.
+
+    Args:
+        what: is done, in a word.
+        total: how many there are, about.
+        lines: print a line every five seconds where no bar can be drawn.
     """
     if _is_drawn(sys.stderr):
-        from flowd.cli import drawn  # noqa: PLC0415 - rich may not be installed
-
-        with drawn.progress(what, total) as advance:
+        with _bar(what, total) as advance:
             yield advance
+    elif lines:
+        yield _Lines(what, total)
     else:
-        yield lambda: None
+        yield lambda _=1, /: None
+
+
+class _Lines:
+    """A line now and then, for a log."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._next = time.monotonic() + _LINE_EVERY
+
+    def __call__(self, count: int = 1, /) -> None:
+        self._done += count
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + _LINE_EVERY
+            line = f"{self._what}: {self._done:,} of about {self._total:,} jobs"
+            print(line, file=sys.stderr, flush=True)
 
 
 def print_json(value: object, *, indent: bool = False) -> None:
@@ -239,3 +276,57 @@ def _print_table(table: Table) -> None:
             for name, text, width in zip(table.head, row, widths, strict=True)
         )
         print("  ".join(cells).rstrip())
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Generator[Advance]:
+    import rich.progress  # noqa: PLC0415 - rich may not be installed
+    from rich.console import Console  # noqa: PLC0415
+
+    bar = rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        # Lines that are printed meanwhile keep their length, as all others do.
+        console=Console(stderr=True, soft_wrap=True),
+        transient=True,
+        # Else rich would send to the terminal what is printed into a file.
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    task = bar.add_task(what, total=total)
+
+    def advance(count: int = 1, /) -> None:
+        bar.start()
+        bar.advance(task, count)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+def _drawn(blocks: Sequence[Block]) -> Group:
+    """Tables and lines as rich draws them; text of others is never markup."""
+    import rich.table  # noqa: PLC0415 - rich may not be installed
+    from rich.console import Group  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn: list[Text | rich.table.Table] = []
+    for block in blocks:
+        if isinstance(block, str):
+            drawn.append(Text(printable(block)))
+            continue
+        table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+        for name in block.head:
+            table.add_column(
+                name,
+                justify="right" if name in block.right else "left",
+                overflow="fold",
+            )
+        for row in block.rows:
+            table.add_row(
+                *(Text(printable(cell), _ALARMING.get(cell, "")) for cell in row)
+            )
+        drawn += [Text(), table] if drawn else [table]
+    return Group(*drawn)
