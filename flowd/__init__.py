@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from flowd.producer import Producer
     from flowd.queue import Queue
     from flowd.sync import SyncProducer
-    from flowd.worker.runner import QueueHandle
+    from flowd.worker.handle import QueueHandle
 
 __all__ = [
     "AccessDenied",
@@ -146,7 +146,7 @@ _HOMES: Final = {
     "Queue": "queue",
     "QueueFull": "errors",
     "QueueGroup": "group",
-    "QueueHandle": "worker.runner",
+    "QueueHandle": "worker.handle",
     "Reject": "errors",
     "Retry": "errors",
     "Run": "model.middleware",

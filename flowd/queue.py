@@ -22,7 +22,7 @@ from flowd.errors import (
     StreamShared,
     Unreachable,
 )
-from flowd.errors.option import count, instance, seconds, text, wait
+from flowd.errors.option import instance, wait
 from flowd.model.claimer import Claimer
 from flowd.model.item import KEY_TTL, Item
 from flowd.model.job import Job, spec_of
@@ -31,8 +31,9 @@ from flowd.model.middleware import Middleware, Stack
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
 from flowd.producer import Sender
-from flowd.worker.handler import BoundHandler, Handler
-from flowd.worker.runner import QueueHandle
+from flowd.worker.handle import QueueHandle
+from flowd.worker.handler import Handler
+from flowd.worker.options import QueueOptions
 from flowd.worker.signals import until_stopped
 
 __all__ = ["Queue"]
@@ -100,42 +101,34 @@ class Queue(Generic[J]):
         connect_timeout: float = 5.0,
         middleware: Iterable[Middleware] = (),
     ) -> None:
-        count("concurrency", concurrency, least=1)
-        seconds("block", block, most=60.0)
-        if consumer is not None:
-            text("consumer", consumer)
-        spec = spec_of(job_class)
-        policy = spec.policy if policy is None else policy
+        if policy is None:
+            policy = spec_of(job_class).policy
         instance("policy", policy, Policy, "must be a Policy")
-        if claimer is not None:
-            instance("claimer", claimer, Claimer, "must be a Claimer, or None")
-        if on_dead_letter is not None and not callable(on_dead_letter):
-            rule = "must be a function of (letter)"
-            raise OptionError("on_dead_letter", on_dead_letter, rule)
-        self._policy = dataclasses.replace(
-            policy,
-            stream=policy.stream if stream is None else stream,
-            group=policy.group if group is None else group,
-            starting_id=policy.starting_id if starting_id is None else starting_id,
+        self._options = QueueOptions(
+            job_class=job_class,
+            handler=handler,
+            policy=dataclasses.replace(
+                policy,
+                stream=policy.stream if stream is None else stream,
+                group=policy.group if group is None else group,
+                starting_id=policy.starting_id if starting_id is None else starting_id,
+            ),
+            consumer=consumer,
+            concurrency=concurrency,
+            block=block,
+            claimer=claimer,
+            on_dead_letter=on_dead_letter,
+            stack=Stack(middleware),
         )
-        BoundHandler(handler, job_class, self._policy.stream, 0.0)
         self._address = Address.of(url, redis)
-        self._job_class = job_class
-        self._handler: Handler[J] = handler
-        self._consumer = consumer
-        self._concurrency = concurrency
-        self._block = block
-        self._claimer = claimer
-        self._on_dead_letter = on_dead_letter
         self._connect_timeout = wait("connect_timeout", connect_timeout)
-        self._stack = Stack(middleware)
         self._membership = Membership(self._address)
         self._handle: QueueHandle[J] | None = None
 
     @property
     def policy(self) -> Policy:
         """The rules in force: the schema's, where no argument replaced them."""
-        return self._policy
+        return self._options.policy
 
     @property
     def address(self) -> Address:
@@ -145,7 +138,7 @@ class Queue(Generic[J]):
     @property
     def middleware(self) -> tuple[Middleware, ...]:
         """What runs around its jobs, the outermost first."""
-        return self._stack.middleware
+        return self._options.stack.middleware
 
     def add_middleware(self, middleware: Middleware) -> None:
         """Let one more run around all that the queue has.
@@ -156,10 +149,12 @@ class Queue(Generic[J]):
         if self._handle is not None and not self._handle.ended:
             rule = "it must be added before the queue runs"
             raise OptionError("middleware", middleware, rule)
-        before, self._stack = self._stack, Stack((middleware, *self._stack.middleware))
+        before = self._options.stack
+        after = Stack((middleware, *before.middleware))
+        self._options = dataclasses.replace(self._options, stack=after)
         for session in self._membership.joined():
             session.witnesses.dismiss(before.listeners)
-            session.witnesses.admit(self._stack.listeners)
+            session.witnesses.admit(after.listeners)
 
     @property
     def failing(self) -> str | None:
@@ -168,7 +163,7 @@ class Queue(Generic[J]):
         It takes no jobs, or does not settle them, or does not renew their leases.
         """
         for session in self._membership.joined():
-            if why := session.outage.of(self._policy.stream):
+            if why := session.outage.of(self._options.policy.stream):
                 return why
         return "it does not run yet" if self._handle is None else self._handle.failing
 
@@ -195,7 +190,7 @@ class Queue(Generic[J]):
                 )
         finally:
             self._handle = None
-            await self._membership.leave(self._stack.listeners)
+            await self._membership.leave(self._options.stack.listeners)
 
     async def init(self) -> None:
         """Create stream and group (XGROUP CREATE MKSTREAM); fine if they are there.
@@ -212,7 +207,7 @@ class Queue(Generic[J]):
             await self._patiently(
                 "setting up",
                 lambda: asyncio.gather(
-                    stream.init(self._policy.starting_id), stream.register()
+                    stream.init(self._options.policy.starting_id), stream.register()
                 ),
             )
         except StreamShared:
@@ -228,20 +223,11 @@ class Queue(Generic[J]):
             OptionError: the queue runs already.
         """
         if self._handle is not None and not self._handle.ended:
-            raise OptionError("run", self._policy.stream, "this queue runs already")
+            raise OptionError(
+                "run", self._options.policy.stream, "this queue runs already"
+            )
         session, _ = self._open()
-        self._handle = QueueHandle(
-            session,
-            self._job_class,
-            self._handler,
-            self._policy,
-            consumer=self._consumer,
-            concurrency=self._concurrency,
-            block=self._block,
-            claimer=self._claimer,
-            on_dead_letter=self._on_dead_letter,
-            stack=self._stack,
-        )
+        self._handle = QueueHandle(session, self._options)
         return self._handle
 
     async def run_until_stopped(self, grace: float | None = 25.0) -> None:
@@ -298,8 +284,10 @@ class Queue(Generic[J]):
         return await self._sender().send_all(jobs, durable)
 
     def _open(self) -> tuple[Session, Stream]:
-        session = self._membership.here(self._stack.listeners)
-        stream = Stream(session.link, self._policy.stream, self._policy.group)
+        session = self._membership.here(self._options.stack.listeners)
+        stream = Stream(
+            session.link, self._options.policy.stream, self._options.policy.group
+        )
         return session, stream
 
     def _here(self) -> QueueHandle[J] | None:
@@ -318,24 +306,24 @@ class Queue(Generic[J]):
                 try:
                     answer = await ask()
                 except (Unreachable, OutcomeUnknown, NotReady) as error:
-                    session.outage.begin(what, self._policy.stream, error)
+                    session.outage.begin(what, self._options.policy.stream, error)
                     failures += 1
                     await asyncio.sleep(RECONNECT.delay(failures))
                 else:
-                    session.outage.end(what, self._policy.stream)
+                    session.outage.end(what, self._options.policy.stream)
                     return answer
         finally:
             # A caller that gives up must not keep an outage from ending.
-            session.outage.forget(self._policy.stream, what)
+            session.outage.forget(self._options.policy.stream, what)
 
     def _sender(self) -> Sender:
         session, stream = self._open()
 
         def place(job: Job) -> Stream:
             given: object = job
-            if not isinstance(given, self._job_class):
+            if not isinstance(given, self._options.job_class):
                 rule = (
-                    f"this queue is of {self._job_class.__name__}; enqueue it with a"
+                    f"this queue is of {self._options.job_class.__name__}; enqueue it with a"
                     " Producer, or with a queue of its own class"
                 )
                 raise OptionError("job", type(given).__name__, rule)
@@ -346,6 +334,6 @@ class Queue(Generic[J]):
             session,
             place,
             self._connect_timeout,
-            around=self._stack.enqueue,
+            around=self._options.stack.enqueue,
             delayed=None if handle is None else handle.due_in,
         )

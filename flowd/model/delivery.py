@@ -96,7 +96,7 @@ class Delivery:
         self.deadline: float | None = None
         """When the attempt has taken too long (`time.monotonic`)."""
 
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[object] | None = None
         self.in_thread = False
         """Whether a thread is at work on it, which nothing can end."""
 

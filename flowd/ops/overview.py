@@ -13,7 +13,7 @@ from flowd.broker.stream import STUCK, registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.jobs import JobView, job_view
 from flowd.ops.look import ConsumerRow, Look, server_time
-from flowd.worker.consumer import LEASES_TO_DEATH
+from flowd.worker.maintenance import LEASES_TO_DEATH
 
 __all__ = ["ConsumerView", "LeaseState", "QueueView", "overview", "queue_view"]
 

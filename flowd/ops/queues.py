@@ -10,7 +10,7 @@ from flowd.errors import AccessDenied, WrongKeyType
 from flowd.model.text import count_of
 from flowd.ops.finding import Finding, Level
 from flowd.ops.look import Look
-from flowd.worker.consumer import LEASES_TO_DEATH
+from flowd.worker.maintenance import LEASES_TO_DEATH
 
 __all__ = ["judge_queue"]
 

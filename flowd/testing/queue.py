@@ -25,8 +25,10 @@ from flowd.model.timing import Seconds
 from flowd.testing.clock import FakeClock
 from flowd.testing.memory import Memory
 from flowd.testing.recorded import Recorded
-from flowd.worker.executor import Worker
-from flowd.worker.handler import BoundHandler, Handler
+from flowd.worker.executor import Executor
+from flowd.worker.handler import Handler
+from flowd.worker.in_flight import InFlight
+from flowd.worker.options import QueueOptions
 
 __all__ = ["MemoryQueue"]
 
@@ -74,19 +76,15 @@ class MemoryQueue(Recorded, Generic[J]):
         self.dead: list[Letter[J]] = []
         """What was given up."""
 
-        self._job_class = job_class
-        self._policy = policy or job_class.SPEC.policy
-        stack = Stack(middleware)
-        self._around = stack.enqueue
-        self._handler = BoundHandler(
-            handler,
-            job_class,
-            self._policy.stream,
-            self._policy.claim_after,
-            around=stack.handle,
+        self._options = QueueOptions(
+            job_class=job_class,
+            handler=handler,
+            policy=policy or job_class.SPEC.policy,
+            claimer=None,
+            on_dead_letter=on_dead_letter,
+            stack=Stack(middleware),
         )
-        self._on_dead_letter = on_dead_letter
-        self._stream = self.memory.stream(self._policy.stream)
+        self._stream = self.memory.stream(self._options.policy.stream)
 
     def __len__(self) -> int:
         """How many jobs wait, delayed ones included."""
@@ -95,7 +93,7 @@ class MemoryQueue(Recorded, Generic[J]):
     @property
     def enqueued(self) -> list[J]:
         """Every job that was enqueued, as a worker sees it, in order."""
-        return self.jobs(self._job_class)
+        return self.jobs(self._options.job_class)
 
     async def enqueue(
         self,
@@ -128,15 +126,17 @@ class MemoryQueue(Recorded, Generic[J]):
         items: Iterable[Item[Job]],
         send: Callable[[Iterable[Item[Job]]], Awaitable[list[str]]],
     ) -> list[str]:
-        if self._around is None:
+        if self._options.stack.enqueue is None:
             return await send(items)
-        return await self._around(self._policy.stream, items, send)
+        return await self._options.stack.enqueue(
+            self._options.policy.stream, items, send
+        )
 
     async def _add(self, items: Iterable[Item[Job]]) -> list[str]:
-        return [self.memory.add(each, self._policy.stream) for each in items]
+        return [self.memory.add(each, self._options.policy.stream) for each in items]
 
     async def _add_all(self, items: Iterable[Item[Job]]) -> list[str]:
-        return self.memory.add_all(items, self._policy.stream)
+        return self.memory.add_all(items, self._options.policy.stream)
 
     async def run_due(self) -> int:
         """Run every job that is due by the clock; returns how many attempts it took."""
@@ -162,33 +162,30 @@ class MemoryQueue(Recorded, Generic[J]):
             await self.run_due()
 
     async def _run(self, entry: Entry) -> None:
-        ends: asyncio.Queue[outcome.Outcome] = asyncio.Queue()
-        worker = Worker(
-            self._job_class,
-            self._handler,
-            self._policy,
-            lease=self._policy.claim_after,
-            max_crashes=None,
-            ended=lambda _, end: ends.put_nowait(end or outcome.Release()),
-            witnesses=Witnesses(self._policy.stream, self._policy.group),
-        )
+        stream, group = self._options.policy.stream, self._options.policy.group
+        in_flight = InFlight(1)
+        executor = Executor(self._options, in_flight, Witnesses(stream, group))
         delivery = Delivery(entry, time.monotonic())
-        worker.start(delivery)
+        in_flight.handler_started(delivery)
+        task = asyncio.get_running_loop().create_task(executor.execute(delivery))
+        delivery.task = task
         try:
-            end = await ends.get()
+            end = await asyncio.shield(task)
         except asyncio.CancelledError:
-            # As a shutdown does: the handler is cancelled, and its job handed back.
-            worker.cancel_all()
-            await self._settle(delivery, await ends.get())
+            # As a shutdown does: the handler is cancelled, and its job released.
+            executor.cancel_all()
+            await asyncio.wait([task])
+            end = executor.not_begun(delivery) if task.cancelled() else task.result()
+            await self._settle(delivery, end or outcome.Release())
             raise
         finally:
-            worker.close()
-        await self._settle(delivery, end)
+            executor.close()
+        await self._settle(delivery, end or outcome.Release())
 
     async def _settle(self, delivery: Delivery, end: outcome.Outcome) -> None:
         match end:
             case outcome.Ack():
-                self.done.append(self._job_class.from_fields(delivery.fields))
+                self.done.append(self._options.job_class.from_fields(delivery.fields))
             case outcome.Retry(after, error):
                 envelope = delivery.next_envelope(failed=True, error=error)
                 self._requeue(delivery, after, envelope)
@@ -206,9 +203,11 @@ class MemoryQueue(Recorded, Generic[J]):
     async def _bury(self, delivery: Delivery, end: outcome.DeadLetter) -> None:
         own = letter_fields(delivery, end, "memory")
         flat = [*chain.from_iterable(delivery.fields.items()), *own]
-        letter = read_letter(self._stream.new_id().encode(), flat, self._job_class)
+        letter = read_letter(
+            self._stream.new_id().encode(), flat, self._options.job_class
+        )
         self.dead.append(letter)
-        if self._on_dead_letter is not None:
-            result = self._on_dead_letter(letter)
+        if self._options.on_dead_letter is not None:
+            result = self._options.on_dead_letter(letter)
             if inspect.isawaitable(result):
                 await result

@@ -14,8 +14,6 @@ from flowd.wire.fields import (
     filled,
     first_key,
     matching,
-    new,
-    setters,
     sized,
 )
 from flowd.wire.numbers import (
@@ -196,12 +194,10 @@ __all__ = [
     "items_of",
     "list_of",
     "matching",
-    "new",
     "one_of",
     "open_enum_of",
     "optional",
     "record_of",
-    "setters",
     "sized",
     "union_of",
 ]

@@ -17,14 +17,12 @@ from flowd.model.job import Job
 from flowd.model.policy import Backoff, Policy
 from flowd.worker.failure import UNTELLABLE, Failure, describe, leaves, signal_in
 
-__all__ = ["UNWRITABLE", "Endings"]
+__all__ = ["Endings"]
 
 _CAUSES: Final = 100
 _PLAIN: Final = Backoff()
 
-UNWRITABLE: Final = "the handler failed, and what it raised cannot be sent to Redis"
-"""The text of a failure that cannot be written down."""
-
+_UNWRITABLE: Final = "the handler failed, and what it raised cannot be sent to Redis"
 _UNREADABLE: Final = "the entry cannot be read as a job, and the error cannot be shown"
 
 
@@ -49,7 +47,7 @@ class Endings:
         except KeyboardInterrupt:
             raise
         except BaseException:  # out of the error's own methods
-            return self.again(delivery, UNTELLABLE)
+            return self._again(delivery, UNTELLABLE)
 
     def _classified(
         self, error: BaseException, delivery: Delivery
@@ -97,7 +95,7 @@ class Endings:
             after = self._backoff(delivery)
         return outcome.Retry(after, failure.text, failure.shown)
 
-    def again(self, delivery: Delivery, text: str) -> outcome.Outcome:
+    def _again(self, delivery: Delivery, text: str) -> outcome.Outcome:
         """A failure of which there is nothing but this text."""
         if delivery.attempt > self._policy.max_retries:
             return outcome.DeadLetter("failed", text)
@@ -112,6 +110,10 @@ class Endings:
         except BaseException:  # a class of the user's own
             good, after = False, 0.0
         return after if good else _PLAIN.delay(delivery.attempt)
+
+    def unwritable(self, delivery: Delivery) -> outcome.Outcome:
+        """How a delivery ends whose ending cannot be written down: as a failure."""
+        return self._again(delivery, _UNWRITABLE)
 
     def undecodable(
         self, error: BaseException, delivery: Delivery

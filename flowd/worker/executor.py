@@ -1,30 +1,29 @@
 """Run deliveries: decode, call the handler, say how it ended.
 
-Path: consumer -> here -> settlement.
+Path: runner -> here -> settlement.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import math
 import random
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd.errors import DecodeError, NewerVersion
 from flowd.model import outcome
+from flowd.model.context import Report
 from flowd.model.delivery import ENVELOPE, Delivery
 from flowd.model.event import Witnesses
 from flowd.model.job import MOST_BYTES, Job, decode, weight
-from flowd.model.policy import Policy
-from flowd.worker.ending import UNWRITABLE, Endings
+from flowd.worker.ending import Endings
 from flowd.worker.handler import BoundHandler, finished
+from flowd.worker.in_flight import InFlight
+from flowd.worker.options import QueueOptions
 
-__all__ = ["Worker", "read_job"]
+__all__ = ["Executor", "read_job"]
 
 J = TypeVar("J", bound=Job)
 
@@ -33,139 +32,65 @@ _NEWER_WAIT: Final = 5.0
 _ENVELOPE_BYTES: Final = 4_096
 
 
-class Worker(Generic[J]):
-    """Runs the handler for each delivery, in a task of its own."""
+class Executor(Generic[J]):
+    """Runs the handler of one queue, for one delivery at a time in each task.
+
+    Args:
+        options: of the queue.
+        in_flight: what runs.
+        witnesses: where events go.
+        report: takes note of how far a job is; None: nothing does.
+    """
 
     def __init__(
         self,
-        job_class: type[J],
-        handler: BoundHandler[J],
-        policy: Policy,
-        *,
-        lease: float,
-        max_crashes: int | None,
-        ended: Callable[[Delivery, outcome.Outcome | None], None],
+        options: QueueOptions[J],
+        in_flight: InFlight,
         witnesses: Witnesses,
+        report: Report | None = None,
     ) -> None:
-        self._job_class = job_class
-        self._handler = handler
-        self._policy = policy
-        self._endings = Endings(job_class, policy, own=__file__)
-        self._lease = lease
-        self._max_crashes = max_crashes
-        self._ended = ended
+        policy = options.policy
+        self._job_class = options.job_class
+        self._handler = BoundHandler(
+            options.handler,
+            policy.stream,
+            options.lease,
+            report=report,
+            around=options.stack.handle,
+        )
+        self.endings = Endings(options.job_class, policy, own=__file__)
+        """Makes outcomes of errors."""
+
+        self._timeout = policy.timeout
+        self._lease = options.lease
+        self._max_crashes = options.max_crashes
+        self._in_flight = in_flight
         self._witnesses = witnesses
-        # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
-        self._context = contextvars.copy_context()
-        self._running: dict[Delivery, None] = {}
         self._too_new_seen: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def __len__(self) -> int:
-        """How many handlers are running."""
-        return len(self._running)
-
-    @property
-    def takeovers(self) -> int:
-        """How many of them were taken over from another consumer."""
-        return sum(delivery.count > 1 for delivery in self._running)
 
     @property
     def stuck(self) -> int:
         """How many did not end though they were cancelled at their timeout."""
-        return sum(delivery.stuck for delivery in self._running)
+        return sum(delivery.stuck for delivery in self._in_flight.running)
 
-    def start(self, delivery: Delivery) -> None:
-        """Run a delivery; `ended` is told how it ended, None if that is not known."""
-        self._running[delivery] = None
-        self._idle.clear()
-        if self._policy.timeout is not None:
-            delivery.deadline = time.monotonic() + self._policy.timeout
+    async def execute(self, delivery: Delivery) -> outcome.Outcome | None:
+        """Run a delivery; returns how it ended, None if its lease is to run out.
+
+        It raises nothing but what ends the process, whatever the handler raises.
+        """
+        if self._timeout is not None:
+            delivery.deadline = time.monotonic() + self._timeout
             self._watch(delivery.deadline)
-        # Not begun at once (`eager_start`): the caller reads on first.
-        delivery.task = asyncio.Task(
-            self._run(delivery),
-            loop=asyncio.get_running_loop(),
-            context=self._context.copy(),
-        )
-        delivery.task.add_done_callback(partial(self._task_done, delivery))
-
-    def hand_back(self, delivery: Delivery, after: float = 0.0) -> outcome.Outcome:
-        """How a delivery ends that is not to be started, or not for some seconds."""
         try:
-            # Its counters go back with it; and what is no job is nobody's to run.
-            self._decode(delivery)
-        except NewerVersion:
-            pass
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # as in `_attempt`
-            return self._endings.undecodable(error, delivery)
-        return outcome.Release(after)
-
-    def unwritable(self, delivery: Delivery) -> outcome.Outcome:
-        """How a delivery ends whose ending cannot be written down: as a failure."""
-        return self._endings.again(delivery, UNWRITABLE)
-
-    def must_be_alone(self, delivery: Delivery) -> bool:
-        """Whether workers seem to die of this delivery, and it is to run once more."""
-        return delivery.is_suspect and not self._is_spent(delivery)
-
-    def cancel(self, delivery: Delivery, why: Literal["lost", "shutdown"]) -> bool:
-        """Cancel a handler; False if it is not running."""
-        if delivery not in self._running or delivery.task is None:
-            return False
-        if delivery.cancelled != "timeout" or why == "lost" or delivery.in_thread:
-            delivery.cancelled = why  # else the timeout remains the failure
-        delivery.unwinding = delivery.task.cancelling() > 0
-        delivery.task.cancel()
-        return True
-
-    def cancel_all(self) -> None:
-        """Cancel every handler, because the process ends."""
-        for delivery in list(self._running):
-            self.cancel(delivery, "shutdown")
-
-    def close(self) -> list[Delivery]:
-        """Stop timing; returns the deliveries that would not end."""
-        if self._timer is not None:
-            self._timer.cancel()
-        return list(self._running)
-
-    async def idle(self) -> None:
-        """Return when no handler is running."""
-        await self._idle.wait()
-
-    async def _run(self, delivery: Delivery) -> None:
-        end: outcome.Outcome | None = None
-        try:
-            end = await self._attempt(delivery)
-        finally:
-            self._finish(delivery, end)
-
-    def _finish(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
-        delivery.stuck_at = None
-        del self._running[delivery]
-        if not self._running:
-            self._idle.set()
-        self._ended(delivery, end)
-
-    def _task_done(self, delivery: Delivery, _: asyncio.Task[None]) -> None:
-        if delivery in self._running:  # cancelled before its first step
-            self._finish(delivery, self._endings.of(asyncio.CancelledError(), delivery))
-
-    async def _attempt(self, delivery: Delivery) -> outcome.Outcome | None:
-        try:
-            job = self._decode(delivery)
+            job = read_job(self._job_class, delivery)
         except NewerVersion as error:
             return self._too_new(error)
         except KeyboardInterrupt:
             raise  # the process is ending
         except BaseException as error:  # a class written by hand may raise anything
-            return self._endings.undecodable(error, delivery)
+            return self.endings.undecodable(error, delivery)
         if self._is_spent(delivery):
             return outcome.DeadLetter(
                 "crashed",
@@ -181,8 +106,51 @@ class Worker(Generic[J]):
             # By its type: `isinstance` may ask the error, which may raise.
             if issubclass(type(error), GeneratorExit) and not _is_running(delivery):
                 raise  # the loop is gone, and Python takes the coroutine down
-            return self._endings.of(error, delivery)
+            return self.endings.of(error, delivery)
+        finally:
+            delivery.stuck_at = None
         return outcome.Ack()
+
+    def not_begun(self, delivery: Delivery) -> outcome.Outcome | None:
+        """How a delivery ends whose task was cancelled before its first step."""
+        return self.endings.of(asyncio.CancelledError(), delivery)
+
+    def release(self, delivery: Delivery, after: float = 0.0) -> outcome.Outcome:
+        """How a delivery ends that is not to be started, or not for some seconds."""
+        try:
+            # Its counters go back with it; and what is no job is nobody's to run.
+            read_job(self._job_class, delivery)
+        except NewerVersion:
+            pass
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as in `execute`
+            return self.endings.undecodable(error, delivery)
+        return outcome.Release(after)
+
+    def needs_quarantine(self, delivery: Delivery) -> bool:
+        """Whether workers seem to die of this delivery, and it is to run once more."""
+        return delivery.is_suspect and not self._is_spent(delivery)
+
+    def cancel(self, delivery: Delivery, why: Literal["lost", "shutdown"]) -> bool:
+        """Cancel a handler; False if it is not running."""
+        if delivery not in self._in_flight.running or delivery.task is None:
+            return False
+        if delivery.cancelled != "timeout" or why == "lost" or delivery.in_thread:
+            delivery.cancelled = why  # else the timeout remains the failure
+        delivery.unwinding = delivery.task.cancelling() > 0
+        delivery.task.cancel()
+        return True
+
+    def cancel_all(self) -> None:
+        """Cancel every handler, because the process ends."""
+        for delivery in list(self._in_flight.running):
+            self.cancel(delivery, "shutdown")
+
+    def close(self) -> None:
+        """Stop timing."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _too_new(self, error: NewerVersion) -> outcome.Release:
         """Leave a job to workers with newer classes, which a deploy is about to bring."""
@@ -202,9 +170,6 @@ class Worker(Generic[J]):
     def _is_spent(self, delivery: Delivery) -> bool:
         return self._max_crashes is not None and delivery.crashes > self._max_crashes
 
-    def _decode(self, delivery: Delivery) -> J:
-        return read_job(self._job_class, delivery)
-
     def _watch(self, until: float) -> None:
         """Look for what takes too long then: one timer for all."""
         if until >= self._timer_at:
@@ -220,7 +185,7 @@ class Worker(Generic[J]):
         """Cancel what has taken too long, in order of its start."""
         self._timer, self._timer_at = None, math.inf
         now = time.monotonic()
-        for delivery in list(self._running):
+        for delivery in list(self._in_flight.running):
             if delivery.stuck or delivery.cancelled not in ("", "timeout"):
                 continue
             if delivery.stuck_at is not None:
@@ -251,7 +216,7 @@ class Worker(Generic[J]):
             delivery,
             filled=("lease", "timeout"),
             lease=self._lease,
-            timeout=self._policy.timeout,
+            timeout=self._timeout,
         )
         if not delivery.in_thread and delivery.task is not None:
             delivery.task.cancel()

@@ -17,7 +17,7 @@ from flowd.model.job import Job, spec_of
 from flowd.model.middleware import Around
 from flowd.worker.annotations import check_arguments
 
-__all__ = ["BoundHandler", "Handler", "finished", "name_of"]
+__all__ = ["BoundHandler", "Handler", "check_handler", "finished", "name_of"]
 
 J = TypeVar("J", bound=Job)
 
@@ -27,49 +27,56 @@ Handler: TypeAlias = Callable[[J], object] | Callable[[J, Context], object]
 _Call: TypeAlias = Callable[[J, Delivery], object]
 
 
-class BoundHandler(Generic[J]):
-    """A handler, looked at once: does it take the context, does it need a thread.
-
-    Args:
-        handler: the user's.
-        job_class: of the jobs that it gets; its annotations must allow it.
-        stream: for the context.
-        lease: likewise, in seconds.
-        report: likewise; None where nobody asks how far a job is.
-        around: what runs around it; None costs nothing.
+def check_handler(handler: Handler[J], job_class: type[J]) -> None:
+    """Check that a handler can run the jobs of a class.
 
     Raises:
         OptionError: it can be called neither with `(job)` nor with `(job, ctx)`, or is
             a generator function, or is annotated with other classes.
+        FormatError: `flowd-gen` did not write the class.
+    """
+    if _is_generator(handler):
+        raise OptionError(
+            "handler", handler, "must not have a `yield`: to call it runs nothing"
+        )
+    takes_context = _takes_context(handler)
+    if not takes_context and not _takes_job(handler):
+        raise OptionError(
+            "handler",
+            handler,
+            "must be a function of (job) or of (job, ctx)",
+        )
+    wanted = Context if takes_context else None
+    check_arguments(handler, job_class, spec_of(job_class).fields, wanted)
+
+
+class BoundHandler(Generic[J]):
+    """A handler that `check_handler` accepted, and the context of its queue.
+
+    Args:
+        handler: the user's.
+        stream: for the context.
+        lease: likewise, in seconds.
+        report: likewise; None where nobody asks how far a job is.
+        around: the middleware that runs around it; None costs nothing.
     """
 
     def __init__(
         self,
         handler: Handler[J],
-        job_class: type[J],
         stream: str,
         lease: float,
         *,
         report: Report | None = None,
         around: Around | None = None,
     ) -> None:
-        if _is_generator(handler):
-            raise OptionError(
-                "handler", handler, "must not have a `yield`: to call it runs nothing"
-            )
         context = partial(Context, stream=stream, lease=lease, report=report)
+        call: _Call[J]
         if _takes_context(handler):
             given, call = handler, _with_context(handler, context)
-        elif _takes_job(handler):
-            given, call = _ignoring_context(handler), _without_context(handler)
         else:
-            raise OptionError(
-                "handler",
-                handler,
-                "must be a function of (job) or of (job, ctx)",
-            )
-        wanted = Context if given is handler else None
-        check_arguments(handler, job_class, spec_of(job_class).fields, wanted)
+            assert _takes_job(handler), "check_handler has accepted it"
+            given, call = _ignoring_context(handler), _without_context(handler)
         self.begin: Callable[[J, Delivery], Awaitable[object]]
         """Begin a run; awaiting it brings the handler to its end."""
 

@@ -15,15 +15,15 @@ from typing import Final
 
 from flowd.broker.connection import Link
 from flowd.broker.outage import RECONNECT, Outage
-from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import GroupMissing, ServerError
 from flowd.model.delivery import Delivery
 from flowd.model.event import Witnesses
 from flowd.model.text import printable
 from flowd.worker.loop_monitor import LoopWatch
+from flowd.worker.running_queue import RunningQueue
 
-__all__ = ["RENEWALS", "Holder", "LeaseKeeper"]
+__all__ = ["RENEWALS", "LeaseKeeper", "QueueLeases"]
 
 RENEWALS: Final = 4
 """Renewals per lease: one that fails still leaves time for two more."""
@@ -32,43 +32,14 @@ _WATCH: Final = 0.5
 _RENEWING: Final = "renewing leases"
 
 
-class Holder:
-    """The deliveries that one queue of this process holds.
+class QueueLeases:
+    """The leases of what one queue has in flight."""
 
-    Args:
-        lost: told, in the event loop, which of them are somebody else's now.
-        handler: the name of what runs them.
-        abandoned: told, in the event loop, which stuck ones it holds no more.
-    """
-
-    def __init__(
-        self,
-        stream: Stream,
-        consumer: str,
-        lease: float,
-        lost: Callable[[Sequence[Delivery]], None],
-        handler: str,
-        *,
-        abandoned: Callable[[Sequence[Delivery]], None],
-    ) -> None:
-        self.stream = stream
-        self.consumer = consumer
-        self.lease = lease
-        self.handler = handler
-        self.held: dict[bytes, Delivery] = {}
-        """By entry id: running, or ended and not settled yet."""
-
-        self.apart: set[Delivery] = set()
-        """Those of them that have ended and that the server refuses to settle for now."""
-
-        self.has_progress = False
-        """Whether it may be written somewhere how far one of them is."""
-
+    def __init__(self, queue: RunningQueue) -> None:
+        self.queue = queue
         self.failing = False
         """Whether the last renewal failed; the keeper's thread notes it."""
 
-        self._lost = lost
-        self._abandoned = abandoned
         self._loop = asyncio.get_running_loop()
 
     async def renew(self, link: Link, loop_seen: float) -> None:
@@ -82,13 +53,13 @@ class Holder:
             ServerError: as `Link.call`.
         """
         now = time.monotonic()
-        hung = now - loop_seen > self.lease
+        hung = now - loop_seen > self.queue.lease
         deliveries: list[Delivery] = []
         stuck: list[Delivery] = []
-        for delivery in list(self.held.values()):
+        for delivery in list(self.queue.in_flight.held.values()):
             if delivery.stuck and delivery.stuck_at is not None:
                 # Cancelled once more, it may end yet: then it is settled.
-                if now > delivery.stuck_at + self.lease / RENEWALS:
+                if now > delivery.stuck_at + self.queue.lease / RENEWALS:
                     stuck.append(delivery)
             elif not (hung and self._overdue(delivery, now)):
                 deliveries.append(delivery)
@@ -99,8 +70,8 @@ class Holder:
                 await link.call("TIME")  # whether it would work again
             return
         try:
-            lost = await self.stream.over(link).renew(
-                self.consumer, [(d.entry_id, d.count) for d in deliveries]
+            lost = await self.queue.stream.over(link).renew(
+                self.queue.consumer, [(d.entry_id, d.count) for d in deliveries]
             )
         except GroupMissing:
             lost = [d.entry_id for d in deliveries]
@@ -110,19 +81,21 @@ class Holder:
             if delivery.entry_id not in ids:
                 delivery.held_since = now
         if gone:
-            self._loop.call_soon_threadsafe(self._lost, gone)
+            self._loop.call_soon_threadsafe(self.queue.lost, gone)
 
     async def _abandon(self, link: Link, stuck: Sequence[Delivery]) -> None:
         """Leave deliveries whose handlers do not end to other workers."""
         with suppress(GroupMissing):
-            await self.stream.over(link).abandon(
-                self.consumer, [(d.entry_id, d.count) for d in stuck]
+            await self.queue.stream.over(link).abandon(
+                self.queue.consumer, [(d.entry_id, d.count) for d in stuck]
             )
-        self._loop.call_soon_threadsafe(self._abandoned, stuck)
+        self._loop.call_soon_threadsafe(self.queue.abandoned, stuck)
 
     def _overdue(self, delivery: Delivery, now: float) -> bool:
         """A hung process must not hold a job for ever that has a time limit."""
-        return delivery.deadline is not None and now > delivery.deadline + self.lease
+        return (
+            delivery.deadline is not None and now > delivery.deadline + self.queue.lease
+        )
 
 
 class LeaseKeeper:
@@ -136,9 +109,7 @@ class LeaseKeeper:
         self._address = address
         self._witnesses = witnesses
         self._outage = outage
-        self.holders: list[Holder] = []
-        """Of every queue that runs."""
-
+        self._queues: list[QueueLeases] = []
         self._wake = threading.Event()
         self._failures = 0
         self._deaths = 0
@@ -146,19 +117,19 @@ class LeaseKeeper:
         self._restart: asyncio.TimerHandle | None = None
         self._loop_watch: LoopWatch | None = None
 
-    def watch(self, holder: Holder) -> None:
+    def watch(self, leases: QueueLeases) -> None:
         """Renew for this queue from now on."""
-        self.holders.append(holder)
+        self._queues.append(leases)
         if self._loop_watch is None:
             self._loop_watch = LoopWatch(self._describe, self._witnesses)
             self._loop_watch.start()
             self._begin(self._loop_watch)
         self._wake.set()
 
-    async def unwatch(self, holder: Holder) -> None:
+    async def unwatch(self, leases: QueueLeases) -> None:
         """Renew no longer; the thread ends with its last queue."""
-        self.holders.remove(holder)
-        if self.holders or self._loop_watch is None:
+        self._queues.remove(leases)
+        if self._queues or self._loop_watch is None:
             return
         self._loop_watch.stop()
         self._loop_watch = None
@@ -198,9 +169,9 @@ class LeaseKeeper:
             return
         self._deaths += 1
         error = ServerError(f"the thread that renews them has died: {ended.result()}")
-        for holder in self.holders:
-            self._outage.begin(_RENEWING, holder.stream.keys.stream, error)
-            holder.failing = True
+        for leases in self._queues:
+            self._outage.begin(_RENEWING, leases.queue.stream.keys.stream, error)
+            leases.failing = True
         self._restart = asyncio.get_running_loop().call_later(
             RECONNECT.delay(self._deaths), self._begin, self._loop_watch
         )
@@ -248,45 +219,48 @@ class LeaseKeeper:
 
         What fails for one queue, the server's fault or not, keeps none of the others.
         """
-        holders = list(self.holders)
+        queues = list(self._queues)
         results = await asyncio.gather(
-            *(holder.renew(link, loop_seen) for holder in holders),
+            *(leases.renew(link, loop_seen) for leases in queues),
             return_exceptions=True,
         )
         failed = False
-        for holder, result in zip(holders, results, strict=True):
+        for leases, result in zip(queues, results, strict=True):
             if isinstance(result, Exception):
-                failed = holder.failing = True
+                failed = leases.failing = True
                 known = isinstance(result, ServerError)
                 error = result if known else ServerError(_described(result))
-                _tell(loop, self._fails, holder, error)
+                _tell(loop, self._fails, leases, error)
             elif result is not None:
                 raise result
-            elif holder.failing:
-                holder.failing = False
-                _tell(loop, self._works, holder)
+            elif leases.failing:
+                leases.failing = False
+                _tell(loop, self._works, leases)
         return failed
 
-    def _fails(self, holder: Holder, error: ServerError) -> None:
+    def _fails(self, leases: QueueLeases, error: ServerError) -> None:
         """Note, in the event loop, that a queue's leases are not renewed."""
-        if holder in self.holders:
-            self._outage.begin(_RENEWING, holder.stream.keys.stream, error)
+        if leases in self._queues:
+            self._outage.begin(_RENEWING, leases.queue.stream.keys.stream, error)
 
-    def _works(self, holder: Holder) -> None:
+    def _works(self, leases: QueueLeases) -> None:
         """Note, in the event loop, that they are."""
         self._deaths = 0
-        if holder in self.holders:
-            self._outage.end(_RENEWING, holder.stream.keys.stream)
+        if leases in self._queues:
+            self._outage.end(_RENEWING, leases.queue.stream.keys.stream)
 
     def _interval(self) -> float:
-        return min([h.lease for h in list(self.holders)], default=0.0) / RENEWALS
+        return (
+            min([each.queue.lease for each in list(self._queues)], default=0.0)
+            / RENEWALS
+        )
 
     def _describe(self, task: asyncio.Task[object] | None) -> str | None:
         """The handler and the job that a task runs; in the thread."""
-        for holder in list(self.holders):
-            for delivery in list(holder.held.values()):
+        for leases in list(self._queues):
+            for delivery in list(leases.queue.in_flight.held.values()):
                 if delivery.task is not None and delivery.task is task:
-                    return f"{holder.handler} ({printable(delivery.job_id)})"
+                    return f"{leases.queue.handler} ({printable(delivery.job_id)})"
         return None
 
 

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from flowd.broker import scripts
-from flowd.broker.connection import Argument, Link
+from flowd.broker.connection import Argument
 from flowd.broker.replies import number
+from flowd.broker.stream import Stream
 from flowd.errors import FatalError, ServerError
 from flowd.model.delivery import Delivery, span
 from flowd.model.event import Witnesses
-from flowd.worker.lease import Holder
+from flowd.worker.in_flight import InFlight
 
 __all__ = ["ProgressBoard"]
 
@@ -27,10 +28,16 @@ _AT_ONCE: Final = 500
 class ProgressBoard:
     """What the handlers of one queue say; costs nothing until one of them does."""
 
-    def __init__(self, link: Link, holder: Holder, witnesses: Witnesses) -> None:
-        self._link = link
-        self._holder = holder
+    def __init__(
+        self, stream: Stream, consumer: str, in_flight: InFlight, witnesses: Witnesses
+    ) -> None:
+        self._stream = stream
+        self._consumer = consumer
+        self._in_flight = in_flight
         self._witnesses = witnesses
+        self.is_written = False
+        """Whether it may be written somewhere how far a job is that is held here."""
+
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._unsaid: dict[Delivery, tuple[str, bytes]] = {}
@@ -63,7 +70,7 @@ class ProgressBoard:
     def _note(self, delivery: Delivery, said: tuple[str, bytes]) -> None:
         if self._refused:
             return
-        self._holder.has_progress = True
+        self.is_written = True
         self._unsaid[delivery] = said
         if self._saying is None:
             # Of whichever handler is the first to speak, it inherits nothing.
@@ -87,17 +94,17 @@ class ProgressBoard:
         self._saying = None
 
     async def _write(self, unsaid: Mapping[Delivery, tuple[str, bytes]]) -> None:
-        stream, consumer = self._holder.stream, self._holder.consumer
+        stream = self._stream
         held = [
             (delivery, said)
             for delivery, said in unsaid.items()
-            if self._holder.held.get(delivery.entry_id) is delivery
+            if self._in_flight.holds(delivery)
         ]
         keys = [stream.keys.stream, stream.keys.progress]
         for at in range(0, len(held), _AT_ONCE):
             some = held[at : at + _AT_ONCE]
             first, last = span(delivery.entry_id for delivery, _ in some)
-            args: list[Argument] = [stream.group, consumer, first, last]
+            args: list[Argument] = [stream.group, self._consumer, first, last]
             for delivery, said in some:
                 args += (delivery.entry_id, delivery.count, *said)
-            await scripts.PROGRESS.run(self._link, keys, args, number)
+            await scripts.PROGRESS.run(stream.link, keys, args, number)

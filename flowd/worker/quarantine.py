@@ -21,14 +21,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 from flowd.broker.outage import RECONNECT
 from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.model.delivery import Delivery, order
-from flowd.worker.lease import Holder
+from flowd.worker.running_queue import RunningQueue
 
 __all__ = ["Solo"]
 
@@ -36,39 +36,19 @@ _LEASES_ALONE: Final = 10
 _LAST_ANSWER: Final = 2.0
 
 
-class _Queue(Protocol):
-    """A queue that makes room for a suspect of another one."""
-
-    def make_room(self) -> None:
-        """Take no more entries until `go_on`."""
-        ...
-
-    def go_on(self) -> None:
-        """Take entries again."""
-        ...
-
-
 class _Suspect:
     """One that waits."""
 
-    def __init__(
-        self, delivery: Delivery, holder: Holder, start: Callable[[Delivery], None]
-    ) -> None:
+    def __init__(self, delivery: Delivery, queue: RunningQueue) -> None:
         self.delivery = delivery
-        self.holder = holder
-        self.start = start
+        self.queue = queue
 
 
 class Solo:
-    """The suspects of a process, for whom all its queues make room.
+    """The suspects of a process, for whom all its queues make room."""
 
-    Args:
-        holders: of every queue that runs; they change while this lives.
-    """
-
-    def __init__(self, holders: Sequence[Holder]) -> None:
-        self._holders = holders
-        self._queues: list[_Queue] = []
+    def __init__(self) -> None:
+        self._queues: list[RunningQueue] = []
         self._waiting: list[_Suspect] = []
         self._alone: dict[Delivery, asyncio.TimerHandle] = {}
         """Those that run, until ten leases are over."""
@@ -86,34 +66,31 @@ class Solo:
         """Whether a suspect waits or runs: nothing else may begin."""
         return bool(self._waiting or self._alone)
 
-    def join(self, queue: _Queue) -> None:
+    def join(self, queue: RunningQueue) -> None:
         """A queue runs from now on."""
         self._queues.append(queue)
 
-    def part(self, queue: _Queue) -> None:
+    def part(self, queue: RunningQueue) -> None:
         """A queue has ended."""
         self._queues.remove(queue)
         if not self._queues and self._task is not None:
             self._task.cancel()
         self.look()
 
-    def admit(
-        self, delivery: Delivery, holder: Holder, start: Callable[[Delivery], None]
-    ) -> None:
+    def admit(self, delivery: Delivery, queue: RunningQueue) -> None:
         """Start a suspect as soon as nothing else is held, or within its bound.
 
         Args:
             delivery: held, and not started. Another object takes its place meanwhile.
-            holder: what holds it.
-            start: starts what took its place.
+            queue: what holds it, and starts what took its place.
         """
         if not self._waiting:
-            self._until = time.monotonic() + holder.lease
-        self._waiting.append(_Suspect(delivery, holder, start))
+            self._until = time.monotonic() + queue.lease
+        self._waiting.append(_Suspect(delivery, queue))
         self._waiting.sort(key=_turn)
         self._changed.set()
-        for queue in self._queues:
-            queue.make_room()
+        for each in self._queues:
+            each.make_room()
         # Not yet: what came in the same answer is held in a moment, and waited for.
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(
@@ -140,15 +117,15 @@ class Solo:
                 return True
         return False
 
-    async def withdraw_all(self, holder: Holder) -> list[Delivery]:
+    async def withdraw_all(self, queue: RunningQueue) -> list[Delivery]:
         """Start none of a queue any more; returns those that waited and are held."""
         if self._recounting is not None:
             await asyncio.wait([self._recounting], timeout=_LAST_ANSWER)
-        waiting = [each.delivery for each in self._waiting if each.holder is holder]
+        waiting = [each.delivery for each in self._waiting if each.queue is queue]
         return [
             each
             for each in waiting
-            if self.withdraw(each) and holder.held.get(each.entry_id) is each
+            if self.withdraw(each) and queue.in_flight.holds(each)
         ]
 
     async def _admit_waiting(self) -> None:
@@ -176,11 +153,11 @@ class Solo:
             return  # withdrawn or lost meanwhile
         self._waiting.remove(first)
         if self._waiting:
-            self._until = time.monotonic() + self._waiting[0].holder.lease
+            self._until = time.monotonic() + self._waiting[0].queue.lease
         self._alone[first.delivery] = asyncio.get_running_loop().call_later(
-            _LEASES_ALONE * first.holder.lease, self._end_quarantine, first.delivery
+            _LEASES_ALONE * first.queue.lease, self._end_quarantine, first.delivery
         )
-        first.start(first.delivery)
+        first.queue.start(first.delivery)
 
     async def _change(self) -> None:
         """Return when the first that waits may start, perhaps."""
@@ -202,9 +179,9 @@ class Solo:
     def _held(self) -> Iterable[Delivery]:
         return (
             each
-            for holder in self._holders
-            for each in holder.held.values()
-            if each not in holder.apart
+            for queue in self._queues
+            for each in queue.in_flight.held.values()
+            if each not in queue.in_flight.refused
         )
 
     def _end_quarantine(self, delivery: Delivery) -> None:
@@ -223,21 +200,20 @@ class Solo:
         """Let deliveries count or not; those that are lost do not wait any more."""
         self._recounting = asyncio.get_running_loop().create_future()
         try:
-            for holder in {each.holder: None for each in suspects}:
-                mine = [each for each in suspects if each.holder is holder]
-                await self._recount_in(holder, mine, counted)
+            for queue in {each.queue: None for each in suspects}:
+                mine = [each for each in suspects if each.queue is queue]
+                await self._recount_in(queue, mine, counted)
         finally:
             self._recounting.set_result(None)
             self._recounting = None
 
     async def _recount_in(
-        self, holder: Holder, suspects: Sequence[_Suspect], counted: bool
+        self, queue: RunningQueue, suspects: Sequence[_Suspect], counted: bool
     ) -> None:
         changes = [(each, each.delivery.recounted(counted)) for each in suspects]
         for each, _ in changes:
             # A renewal would not know which count it has.
-            if holder.held.get(each.delivery.entry_id) is each.delivery:
-                del holder.held[each.delivery.entry_id]
+            queue.in_flight.remove(each.delivery)
         counts = [
             (each.delivery.entry_id, each.delivery.count, new.count)
             for each, new in changes
@@ -246,7 +222,7 @@ class Solo:
         lost: set[bytes] = set()
         while any(each in self._waiting for each in suspects):
             try:
-                lost = set(await holder.stream.recount(holder.consumer, counts))
+                lost = set(await queue.stream.recount(queue.consumer, counts))
                 break
             except (FatalError, GroupMissing):  # the queue's own loops meet it as well
                 lost = {entry_id for entry_id, _, _ in counts}
@@ -262,7 +238,7 @@ class Solo:
                 self._waiting.remove(each)
             else:
                 new.held_since = time.monotonic()
-                holder.held[new.entry_id] = new
+                queue.in_flight.add(new)
 
 
 def _turn(suspect: _Suspect) -> tuple[int, tuple[int, int]]:

@@ -15,6 +15,7 @@ from flowd.model import outcome
 from flowd.model.delivery import Delivery
 from flowd.model.job import weight
 from flowd.model.policy import Backoff
+from flowd.worker.in_flight import InFlight
 
 __all__ = ["Apart", "Ending"]
 
@@ -31,14 +32,14 @@ class Apart:
     One of them asks from time to time, ever more slowly; once it is accepted, all do.
 
     Args:
-        apart: where they are marked, for those who ask what the process still runs.
+        in_flight: where they are marked, so that nobody waits for them.
         again: settles endings that may be accepted by now.
     """
 
     def __init__(
-        self, apart: set[Delivery], again: Callable[[Sequence[Ending]], None]
+        self, in_flight: InFlight, again: Callable[[Sequence[Ending]], None]
     ) -> None:
-        self._marked = apart
+        self._in_flight = in_flight
         self._again = again
         self._endings: dict[Delivery, outcome.Outcome] = {}
         self._asking: set[Delivery] = set()
@@ -58,7 +59,7 @@ class Apart:
             if len(self) >= _MOST or self._bytes + size > _MOST_BYTES:
                 return False
             self._bytes += size
-            self._marked.add(delivery)
+            self._in_flight.mark_refused(delivery)
         # At the end: one that is refused for a reason of its own stops no other.
         self._endings[delivery] = end
         if self._timer is None:
@@ -71,7 +72,6 @@ class Apart:
         """An ending was settled; if it was held here, others may be accepted as well."""
         if self._endings.pop(delivery, None) is not None:
             self._asking.discard(delivery)
-            self._marked.discard(delivery)
             self._bytes -= weight(delivery.fields)
             self._refusals = 0
             self.ask_all()

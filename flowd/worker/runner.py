@@ -1,303 +1,321 @@
-"""A queue that runs: its loops, how they start, and how they end.
+"""Run a queue: read → admit → execute → settle.
+
+One loop reads new entries and maintains the queue. Each entry becomes a delivery, which is
+held, and runs in a task of its own; how it ended goes to the settlement, which is one task.
 
 Shutdown, in order: read no more, let handlers end, cancel the rest, settle what ended,
-hand back what did not, stop renewing, forget the consumer.
+release what did not, stop renewing, forget the consumer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd.broker.connection import Link
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
-from flowd.errors import DecodeError, ServerError
-from flowd.errors.option import wait
+from flowd.errors import DecodeError, FatalError, ServerError
 from flowd.model import outcome
-from flowd.model.claimer import Claimer
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import Witnesses
 from flowd.model.job import Job
-from flowd.model.letter import Letter
-from flowd.model.middleware import Stack
-from flowd.model.policy import Policy
 from flowd.worker.consumer import Consumer
 from flowd.worker.dead_letter_callback import Announcer
 from flowd.worker.event_feed import Tail
-from flowd.worker.executor import Worker
-from flowd.worker.handler import BoundHandler, Handler, name_of
-from flowd.worker.lease import Holder
+from flowd.worker.executor import Executor
+from flowd.worker.handler import name_of
+from flowd.worker.in_flight import InFlight
+from flowd.worker.lease import QueueLeases
+from flowd.worker.maintenance import Maintenance, Round
+from flowd.worker.options import QueueOptions
+from flowd.worker.outages import LoopOutages
 from flowd.worker.progress import ProgressBoard
 from flowd.worker.settlement import Settlement
 from flowd.worker.shared import SharedByWorkers
+from flowd.worker.shutdown import Shutdown, within
 
-__all__ = ["QueueHandle"]
+__all__ = ["Runner"]
 
 J = TypeVar("J", bound=Job)
 
-_CANCELLING: Final = 1.0
 _SETTLING: Final = 2.0
 
 
-class QueueHandle(Generic[J]):
-    """What `Queue.run` returns: the running queue."""
+class Runner(Generic[J]):
+    """The table of contents of a running queue."""
 
-    def __init__(
-        self,
-        session: Session,
-        job_class: type[J],
-        handler: Handler[J],
-        policy: Policy,
-        *,
-        consumer: str | None,
-        concurrency: int,
-        block: float,
-        claimer: Claimer | None,
-        on_dead_letter: Callable[[Letter[J]], object] | None,
-        stack: Stack,
-    ) -> None:
+    def __init__(self, session: Session, options: QueueOptions[J]) -> None:
+        policy = options.policy
+        # Unique for each run: the fence tells deliveries apart by consumer and count.
+        prefix = options.consumer or f"{socket.gethostname()}-{os.getpid()}"
+        self.consumer = f"{prefix}-{uuid.uuid4().hex[:8]}"
+        self.stream = Stream(session.link, policy.stream, policy.group)
+        self.lease = options.lease
+        self.handler = name_of(options.handler)
+        self.in_flight = InFlight(options.concurrency)
+        self._options = options
         self._session = session
         self._shared = SharedByWorkers.of(session)
-        self._concurrency = concurrency
-        # Unique for each run: the fence tells deliveries apart by consumer and count.
-        prefix = consumer or f"{socket.gethostname()}-{os.getpid()}"
-        self.consumer = f"{prefix}-{uuid.uuid4().hex[:8]}"
-        """The name under which this run takes entries."""
-
-        lease = policy.claim_after
-        if claimer is not None and claimer.min_idle is not None:
-            lease = claimer.min_idle
-        self._stream = Stream(session.link, policy.stream, policy.group)
-        self._reader = Link(session.address, name="flowd-reader")
         self._witnesses = witnesses = Witnesses(policy.stream, policy.group)
-        witnesses.admit(stack.listeners)
-        self._announcer = Announcer(on_dead_letter, job_class, self.consumer, witnesses)
-        self._holder = Holder(
-            self._stream,
-            self.consumer,
-            lease,
-            self._lost,
-            name_of(handler),
-            abandoned=self._abandoned,
+        witnesses.admit(options.stack.listeners)
+        self._callback = Announcer(
+            options.on_dead_letter, options.job_class, self.consumer, witnesses
         )
-        self._board = ProgressBoard(session.link, self._holder, witnesses)
-        self._worker = Worker(
-            job_class,
-            BoundHandler(
-                handler,
-                job_class,
-                policy.stream,
-                lease,
-                report=self._board.report,
-                around=stack.handle,
-            ),
-            policy,
-            lease=lease,
-            max_crashes=claimer.max_crashes if claimer is not None else None,
-            ended=self._ended,
-            witnesses=witnesses,
+        self._progress = ProgressBoard(
+            self.stream, self.consumer, self.in_flight, witnesses
+        )
+        self._tail = Tail(session.link, self.stream.keys.tail, self.consumer, witnesses)
+        self._fetcher = Consumer(
+            self.stream,
+            Link(session.address, name="flowd-reader"),
+            self.consumer,
+            concurrency=options.concurrency,
+            block=options.block,
+        )
+        self._maintenance = Maintenance(
+            self.stream,
+            self._fetcher,
+            self.in_flight,
+            self._tail,
+            witnesses,
+            lease=self.lease,
+            block=options.block,
+            claimer=options.claimer,
+        )
+        self._outages = LoopOutages(
+            self.stream, session.outage, witnesses, self._maintenance
+        )
+        self._executor = Executor(
+            options, self.in_flight, witnesses, self._progress.report
         )
         self._settlement = Settlement(
-            self._stream,
-            self._holder,
+            self.stream,
+            self.consumer,
+            self.in_flight,
             session.outage,
             witnesses,
-            settled=self._settled,
-            requeued=self.due_in,
-            buried=self._announcer.announce,
-            unwritable=self._worker.unwritable,
+            progress=self._progress,
+            maintenance=self._maintenance,
+            quarantine=self._shared.solo,
+            callback=self._callback,
+            endings=self._executor.endings,
         )
-        self._tail = Tail(
-            session.link, self._stream.keys.tail, self.consumer, witnesses
-        )
-        self._consumer = Consumer(
-            self._stream,
-            self._reader,
-            self._holder,
-            session.outage,
-            witnesses,
-            block=block,
-            concurrency=concurrency,
-            claimer=claimer,
-            slots=self._slots,
-            takeovers=lambda: self._worker.takeovers,
-            start=self._start,
-            failed=self._shared.leases.renew_soon,
-            listened=self._tail.listened,
-        )
-        self._process = os.getpid()
-        self._stopping = asyncio.Event()
-        self._drain_until: float | None = None
-        self._hurry = asyncio.Event()
-        self._main = asyncio.get_running_loop().create_task(
-            self._run(), name=f"flowd {policy.stream}"
-        )
+        self._leases = QueueLeases(self)
+        # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
+        self._context = contextvars.copy_context()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._shutdown = Shutdown()
 
-    @property
-    def ended(self) -> bool:
-        """Whether the queue has ended, with its loop as well, or runs in a parent."""
-        return (
-            self._main.done()
-            or self._main.get_loop().is_closed()
-            or self._process != os.getpid()
-        )
+    # The path of a job.
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """Where it runs."""
-        return self._main.get_loop()
-
-    @property
-    def failing(self) -> str | None:
-        """What of it fails, or why it has ended; None if it works and goes on."""
-        if not self._stopping.is_set() and not self._main.done():
-            fails = self._session.outage.of(self._stream.keys.stream)
-            return fails or self._occupied()
-        error = None
-        if self._main.done() and not self._main.cancelled():
-            error = self._main.exception()
-        if error is not None:
-            return f"it has ended: {error}"
-        return "it has ended" if self._main.done() else "it is being shut down"
-
-    async def shutdown(self, grace: float | None = 25.0) -> None:
-        """Stop reading, let handlers end, hand back the rest, and return.
-
-        Safe to call again: a shorter `grace` takes effect at once.
-
-        Args:
-            grace: seconds for running handlers; None waits for ever.
+    async def _read_and_maintain(self) -> None:
+        """Read, and maintain between two reads, until the queue stops.
 
         Raises:
-            FatalError: what ended the queue before.
+            FatalError: the server refuses, and will until its settings change.
         """
-        self.stop(grace)
-        await self.wait()
+        while not self._shutdown.requested.is_set():
+            free = self._free_slots()
+            room = self._maintenance.room(free)
+            if room <= 0:
+                # Nothing is claimed, so nothing would say that it works again.
+                self._outages.recovered("taking over")
+            if this := self._maintenance.due(free, room):
+                await self._step(this.what, self._maintain(this))
+            elif free > 0:
+                await self._step("reading", self._read(free, room))
+            else:
+                await self._wait_for_slot()
 
-    def stop(self, grace: float | None = 25.0) -> None:
-        """Begin the shutdown and return at once; `wait` for its end.
+    async def _read(self, free: int, room: int) -> None:
+        wait = self._maintenance.wait(room)
+        entries = await self._fetcher.fetch(free, wait)
+        self._maintenance.has_read()
+        for entry in entries:
+            self._admit(entry)
 
-        Raises:
-            OptionError: `grace` is no time in seconds.
-        """
-        if grace is not None:
-            until = time.monotonic() + wait("grace", grace)
-            if self._drain_until is None or until < self._drain_until:
-                self._drain_until = until
-        self._hurry.set()
-        self._stopping.set()
+    async def _maintain(self, this: Round) -> None:
+        for entry in await self._maintenance.run(this):
+            self._admit(entry)
+        await self._maintenance.look_around(this)
 
-    async def wait(self) -> None:
-        """Return when the queue has ended.
-
-        Raises:
-            FatalError: Redis refused, and would have until somebody changed something.
-        """
-        await asyncio.shield(self._main)
-
-    def due_in(self, delay: float) -> None:
-        """A job of this queue will be due in so many seconds; look then."""
-        self._consumer.due_in(delay)
-
-    def make_room(self) -> None:
-        """Take no more entries: a suspect of this process is to run alone."""
-        self._consumer.interrupt()
-
-    def go_on(self) -> None:
-        """Take entries again."""
-        self._consumer.slot_freed()
-
-    def _occupied(self) -> str | None:
-        if self._worker.stuck < self._concurrency:
-            return None
-        return "every slot has a handler that did not end at its timeout: restart it"
-
-    def _settled(self) -> None:
-        self._consumer.slot_freed()
-        self._shared.solo.look()
-
-    def _slots(self) -> int:
-        """Free slots; none while the server takes no endings, or they would pile up."""
-        if self._shared.solo.busy or len(self._settlement) >= 2 * self._concurrency:
-            return 0
-        return self._concurrency - len(self._worker)
-
-    def _start(self, entry: Entry) -> None:
+    def _admit(self, entry: Entry) -> None:
+        """Hold an entry, and start it unless something keeps it from starting here."""
         delivery = Delivery(entry, time.monotonic())
-        former = self._holder.held.get(entry.id)
+        former = self.in_flight.held.get(entry.id)
         if former is not None:
-            # The entry went elsewhere and came back before anybody told us.
-            self._lost([former])
-        self._holder.held[entry.id] = delivery
+            # The entry went elsewhere and came back before the renewal noticed.
+            self.lost([former])
+        self.in_flight.add(delivery)
         if delivery.count > 1:
-            # Who ran it before may have said how far it was.
-            self._holder.has_progress = True
-            with suppress(DecodeError):  # which it dies of in a moment
-                delivery.read_envelope()
-            text = f"was taken over; it was handed out {delivery.count} times"
-            self._witnesses.say(logging.INFO, "takeover", text, delivery)
-        solo = self._shared.solo
-        if self._stopping.is_set():
-            self._settlement.add(delivery, self._worker.hand_back(delivery))
-        elif self._worker.must_be_alone(delivery):
-            solo.admit(delivery, self._holder, self._worker.start)
-        elif solo.busy:
-            self._settlement.add(delivery, self._worker.hand_back(delivery))
+            self._taken_over(delivery)
+        quarantine = self._shared.solo
+        if self._shutdown.requested.is_set():
+            self._settlement.submit(delivery, self._executor.release(delivery))
+        elif self._executor.needs_quarantine(delivery):
+            quarantine.admit(delivery, self)
+        elif quarantine.busy:
+            self._settlement.submit(delivery, self._executor.release(delivery))
         else:
-            self._worker.start(delivery)
+            self.start(delivery)
 
-    def _ended(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
-        # Once its lease is lost, a delivery is somebody else's to settle.
-        if self._holder.held.get(delivery.entry_id) is delivery:
+    def start(self, delivery: Delivery) -> None:
+        """Run a delivery that is held, in a task of its own."""
+        self.in_flight.handler_started(delivery)
+        # Not begun at once (`eager_start`): the caller reads on first.
+        delivery.task = task = asyncio.Task(
+            self._process(delivery),
+            loop=asyncio.get_running_loop(),
+            context=self._context.copy(),
+        )
+        task.add_done_callback(partial(self._task_done, delivery))
+
+    async def _process(self, delivery: Delivery) -> None:
+        end = await self._executor.execute(delivery)
+        self._handler_done(delivery, end)
+
+    def _handler_done(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
+        self.in_flight.handler_done(delivery)
+        # Once its lease is lost, a delivery is another worker's to settle.
+        if self.in_flight.holds(delivery):
             if end is not None:
-                self._settlement.add(delivery, end)
+                self._settlement.submit(delivery, end)
             elif delivery.in_thread:
                 self._let_go(delivery)
             else:
-                del self._holder.held[delivery.entry_id]
-        self._settled()
-
-    def _let_go(self, delivery: Delivery) -> None:
-        """Leave it to whoever takes it over: its handler still runs."""
-        self._abandoned([delivery])
-        if not delivery.stuck:
-            text = "did not end when cancelled; its lease runs out"
-            self._witnesses.say(logging.WARNING, "stuck", text, delivery)
-
-    def _abandoned(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            if self._holder.held.get(delivery.entry_id) is delivery:
-                del self._holder.held[delivery.entry_id]
+                self.in_flight.remove(delivery)
         self._shared.solo.look()
 
-    def _lost(self, deliveries: Sequence[Delivery]) -> None:
+    def _task_done(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+        """The task has ended before its handler could: cancelled, or with the process."""
+        if delivery in self.in_flight.running:
+            end = self._executor.not_begun(delivery) if task.cancelled() else None
+            self._handler_done(delivery, end)
+
+    # What keeps it from going straight on.
+
+    def _free_slots(self) -> int:
+        """Free slots; none while the server takes no settles, or they would pile up."""
+        most = 2 * self._options.concurrency
+        if self._shared.solo.busy or len(self._settlement) >= most:
+            return 0
+        return self.in_flight.free_slots
+
+    async def _wait_for_slot(self) -> None:
+        """Wait for a slot, or until there is something to maintain."""
+        if self._alarm is None:
+            # One that rings too early is harmless, so it is never set anew.
+            wait = self._maintenance.next - time.monotonic()
+            self._alarm = asyncio.get_running_loop().call_later(wait, self._ring)
+        await self.in_flight.wait_for_slot()
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.in_flight.slot_may_be_free()
+
+    async def _step(self, what: str, step: Awaitable[None]) -> None:
+        """Take one step; after a failure, wait the longer the more there were."""
+        try:
+            await step
+        except FatalError:
+            raise
+        except ServerError as error:
+            self._shared.leases.renew_soon()
+            await asyncio.sleep(await self._outages.failed(what, error))
+        else:
+            self._outages.succeeded(what)
+
+    def _taken_over(self, delivery: Delivery) -> None:
+        # The consumer before may have written how far the job was.
+        self._progress.is_written = True
+        with suppress(DecodeError):  # it will be dead-lettered for this
+            delivery.read_envelope()
+        text = f"was taken over; it was handed out {delivery.count} times"
+        self._witnesses.say(logging.INFO, "takeover", text, delivery)
+
+    def due_in(self, delay: float) -> None:
+        """A job of this queue will be due in so many seconds; look then."""
+        self._maintenance.due_in(delay)
+
+    def make_room(self) -> None:
+        """Take no more entries: a suspect of this process is to run alone."""
+        self._fetcher.interrupt()
+
+    def go_on(self) -> None:
+        """Take entries again."""
+        self.in_flight.slot_may_be_free()
+
+    def lost(self, deliveries: Sequence[Delivery]) -> None:
+        """Cancel the handlers of deliveries whose leases belong to other workers now."""
         for delivery in deliveries:
-            if self._holder.held.get(delivery.entry_id) is not delivery or not (
-                self._worker.cancel(delivery, "lost")
+            if not self.in_flight.holds(delivery) or not (
+                self._executor.cancel(delivery, "lost")
                 or self._shared.solo.withdraw(delivery)
             ):
                 continue  # settled meanwhile, or about to be: the fence decides
-            del self._holder.held[delivery.entry_id]
+            self.in_flight.remove(delivery)
             self._shared.solo.look()
             text = "lost its lease; its handler is cancelled"
             self._witnesses.say(logging.WARNING, "lease_lost", text, delivery)
 
-    async def _run(self) -> None:
+    def abandoned(self, deliveries: Sequence[Delivery]) -> None:
+        """Hold no longer what other workers take over, though its handler runs on."""
+        for delivery in deliveries:
+            self.in_flight.remove(delivery)
+        self._shared.solo.look()
+
+    def _let_go(self, delivery: Delivery) -> None:
+        """Leave it to the worker that takes it over: its handler still runs."""
+        self.abandoned([delivery])
+        if not delivery.stuck:
+            text = "did not end when cancelled; its lease runs out"
+            self._witnesses.say(logging.WARNING, "stuck", text, delivery)
+
+    # The beginning and the end of the queue.
+
+    @property
+    def failing(self) -> str | None:
+        """What of it fails; None if it works and goes on."""
+        if self._shutdown.requested.is_set():
+            return "it is being shut down"
+        if fails := self._session.outage.of(self.stream.keys.stream):
+            return fails
+        if self._executor.stuck < self._options.concurrency:
+            return None
+        return "every slot has a handler that did not end at its timeout: restart it"
+
+    def stop(self, grace: float | None) -> None:
+        """Begin the shutdown; a shorter `grace` than before takes effect at once.
+
+        Raises:
+            OptionError: `grace` is no time in seconds.
+        """
+        self._shutdown.request(grace)
+
+    async def run(self) -> None:
+        """Run the queue until it is stopped, and end it.
+
+        Raises:
+            FatalError: the server refuses, and will until its settings change.
+        """
         loop = asyncio.get_running_loop()
-        self._shared.leases.watch(self._holder)
+        self._shared.leases.watch(self._leases)
         self._shared.solo.join(self)
         settling = loop.create_task(self._settlement.run())
-        reading = loop.create_task(self._consumer.run())
-        stopping = loop.create_task(self._stopping.wait())
-        self._say("started", f"runs up to {self._concurrency} jobs as {self.consumer}")
+        reading = loop.create_task(self._read_and_maintain())
+        stopping = loop.create_task(self._shutdown.requested.wait())
+        concurrency = self._options.concurrency
+        self._say("started", f"runs up to {concurrency} jobs as {self.consumer}")
         try:
             await asyncio.wait(
                 [settling, reading, stopping], return_when=asyncio.FIRST_COMPLETED
@@ -305,23 +323,26 @@ class QueueHandle(Generic[J]):
             for ended in (settling, reading):
                 if ended.done():
                     # What Redis refuses for good cannot be settled either.
-                    self.stop(grace=0.0)
-            self._consumer.stop()
+                    self._shutdown.request(0.0)
+            self.in_flight.slot_may_be_free()
+            self._fetcher.interrupt()
             await asyncio.wait([reading])
-            for delivery in await self._shared.solo.withdraw_all(self._holder):
-                self._settlement.add(delivery, self._worker.hand_back(delivery))
+            for delivery in await self._shared.solo.withdraw_all(self):
+                self._settlement.submit(delivery, self._executor.release(delivery))
             await self._drain()
-            await self._within(_SETTLING, self._settlement.flushed(), settling)
-            await self._within(_SETTLING, self._announcer.finish())
+            await within(_SETTLING, self._settlement.flushed(), settling)
+            await within(_SETTLING, self._callback.finish())
         finally:
             for task in (settling, reading, stopping):
                 task.cancel()
             await asyncio.wait([settling, reading, stopping])
-            self._board.close()
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._progress.close()
             self._tail.close()
-            await self._shared.leases.unwatch(self._holder)
+            await self._shared.leases.unwatch(self._leases)
             self._shared.solo.part(self)
-            self._session.outage.forget(self._stream.keys.stream)
+            self._session.outage.forget(self.stream.keys.stream)
             await self._leave()
             self._say("ended", "has ended")
         for ended in (settling, reading):
@@ -333,40 +354,17 @@ class QueueHandle(Generic[J]):
 
     async def _drain(self) -> None:
         """Let handlers end until the grace is over, then cancel them."""
-        idle = asyncio.ensure_future(self._worker.idle())
-        while not idle.done():
-            self._hurry.clear()
-            left = None
-            if self._drain_until is not None:
-                left = self._drain_until - time.monotonic()
-                if left <= 0:
-                    break
-            hurry = asyncio.ensure_future(self._hurry.wait())
-            await asyncio.wait(
-                [idle, hurry], timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
-            hurry.cancel()
-        self._worker.cancel_all()
-        await asyncio.wait([idle], timeout=_CANCELLING)
-        idle.cancel()
-        for delivery in self._worker.close():
+        await self._shutdown.drained(self.in_flight)
+        self._executor.cancel_all()
+        await self._shutdown.cancelled(self.in_flight)
+        self._executor.close()
+        for delivery in list(self.in_flight.running):
             self._let_go(delivery)
-
-    async def _within(
-        self,
-        seconds: float,
-        done: Awaitable[None],
-        unless: asyncio.Task[None] | None = None,
-    ) -> None:
-        waiting = asyncio.ensure_future(done)
-        tasks = [waiting] if unless is None else [waiting, unless]
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
 
     async def _leave(self) -> None:
         try:
-            await self._stream.leave(self.consumer)
+            await self.stream.leave(self.consumer)
         except ServerError:
             pass  # then another worker finds it idle and owning nothing
         finally:
-            await self._reader.aclose()
+            await self._fetcher.aclose()

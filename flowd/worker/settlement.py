@@ -1,6 +1,6 @@
 """End deliveries: every outcome becomes one step inside Redis, many in one round trip.
 
-Path: worker -> here -> stream.
+Path: executor -> here -> stream.
 
 What is ready is sent as soon as the flush before it has returned: at once when there is
 little to do, in large batches under load. Until the server has answered, a delivery is
@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
-from typing import Final, assert_never
+from collections.abc import Sequence
+from typing import Final, Generic, TypeVar, assert_never
 
 from flowd.broker.commands import Bury, Requeue, Settled
 from flowd.broker.outage import RECONNECT, Outage
@@ -23,44 +23,55 @@ from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
 from flowd.model.event import Witnesses
-from flowd.model.job import weight
+from flowd.model.job import Job, weight
 from flowd.model.letter import letter_fields
-from flowd.worker.lease import Holder
+from flowd.worker.dead_letter_callback import Announcer
+from flowd.worker.ending import Endings
+from flowd.worker.in_flight import InFlight
+from flowd.worker.maintenance import Maintenance
+from flowd.worker.progress import ProgressBoard
+from flowd.worker.quarantine import Solo
 from flowd.worker.refused import Apart, Ending
 
 __all__ = ["Ending", "Settlement"]
+
+J = TypeVar("J", bound=Job)
 
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 1_000_000
 _LATER: Final = 60.0
 
 
-class Settlement:
+class Settlement(Generic[J]):
     """Settles the deliveries of one queue."""
 
     def __init__(
         self,
         stream: Stream,
-        holder: Holder,
+        consumer: str,
+        in_flight: InFlight,
         outage: Outage,
         witnesses: Witnesses,
         *,
-        settled: Callable[[], None],
-        requeued: Callable[[float], None],
-        buried: Callable[[Delivery, outcome.DeadLetter, bytes], None],
-        unwritable: Callable[[Delivery], outcome.Outcome],
+        progress: ProgressBoard,
+        maintenance: Maintenance,
+        quarantine: Solo,
+        callback: Announcer[J],
+        endings: Endings,
     ) -> None:
         self._stream = stream
-        self._holder = holder
+        self._consumer = consumer
+        self._in_flight = in_flight
+        self._progress = progress
+        self._maintenance = maintenance
+        self._quarantine = quarantine
+        self._callback = callback
+        self._endings = endings
         self._outage = outage
         self._witnesses = witnesses
         self._say = witnesses.say
         self._tell_done = True
-        self._on_settled = settled
-        self._requeued = requeued
-        self._buried = buried
-        self._unwritable = unwritable
-        self._apart = Apart(holder.apart, self._again)
+        self._apart = Apart(in_flight, self._again)
         self._batches = 0
         self._ready: list[Ending] = []
         self._under_way = 0
@@ -71,7 +82,7 @@ class Settlement:
         """How many endings are not settled yet, without those that are held apart."""
         return len(self._ready) + self._under_way
 
-    def add(self, delivery: Delivery, end: outcome.Outcome) -> None:
+    def submit(self, delivery: Delivery, end: outcome.Outcome) -> None:
         """Settle this delivery soon."""
         self._ready.append((delivery, end))
         self._wake.set()
@@ -139,7 +150,7 @@ class Settlement:
     ) -> None:
         """Let a delivery fail whose ending cannot be written down."""
         try:
-            end = self._unwritable(delivery)
+            end = self._endings.unwritable(delivery)
             others.append(((delivery, end), self._move(delivery, end)))
         except Exception:
             # Released with nothing but its id: the lease thread leaves it to others.
@@ -166,12 +177,12 @@ class Settlement:
         while True:
             try:
                 results = await self._stream.settle(
-                    self._holder.consumer,
+                    self._consumer,
                     acks,
                     others,
                     batch=self._batches,
                     repeated=failures > 0,
-                    forget_progress=self._holder.has_progress,
+                    forget_progress=self._progress.is_written,
                 )
             except FatalError:
                 raise
@@ -216,7 +227,8 @@ class Settlement:
             self._outage.end("moving", self._stream.keys.stream)
         if not len(self):
             self._idle.set()
-        self._on_settled()
+        self._in_flight.slot_may_be_free()
+        self._quarantine.look()
         if fatal is not None:
             raise fatal
 
@@ -233,9 +245,7 @@ class Settlement:
             case outcome.Release(after, _):
                 return Requeue(delivery, after, delivery.next_envelope(failed=False))
             case outcome.DeadLetter():
-                return Bury(
-                    delivery, letter_fields(delivery, end, self._holder.consumer)
-                )
+                return Bury(delivery, letter_fields(delivery, end, self._consumer))
             case outcome.Ack():
                 raise AssertionError("acks travel apart")
             case _:
@@ -251,17 +261,16 @@ class Settlement:
         if isinstance(end, outcome.DeadLetter) and end.reason != "undecodable":
             # It takes no more room in the delayed set than it has in the stream.
             wait = _LATER * random.uniform(0.5, 1.5)
-            self.add(delivery, outcome.Release(wait, "no room for its dead letter"))
+            self.submit(delivery, outcome.Release(wait, "no room for its dead letter"))
         else:
-            self._holder.held.pop(delivery.entry_id, None)
+            self._in_flight.remove(delivery)
             text = f"cannot be settled, and is left to its lease: {error}"
             self._say(logging.WARNING, "stuck", text, delivery)
 
     def _settled(
         self, delivery: Delivery, end: outcome.Outcome, result: int | bytes
     ) -> None:
-        if self._holder.held.get(delivery.entry_id) is delivery:
-            del self._holder.held[delivery.entry_id]
+        self._in_flight.remove(delivery)
         if self._apart:
             self._apart.accepted(delivery)
         if result == 0:
@@ -294,11 +303,11 @@ class Settlement:
                     error=error,
                     after=after,
                 )
-                self._requeued(after)
+                self._maintenance.due_in(after)
             case outcome.Release(after, reason):
                 text = f"handed back: {reason}" if reason else "handed back"
                 self._say(logging.INFO, "release", text, delivery, after=after)
-                self._requeued(after)
+                self._maintenance.due_in(after)
             case outcome.DeadLetter(reason, error, _, exception):
                 self._say(
                     logging.ERROR,
@@ -311,7 +320,7 @@ class Settlement:
                     reason=reason,
                 )
                 assert isinstance(result, bytes)
-                self._buried(delivery, end, result)
+                self._callback.announce(delivery, end, result)
             case _:
                 assert_never(end)
 

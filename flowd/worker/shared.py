@@ -17,7 +17,7 @@ class SharedByWorkers:
 
     def __init__(self, session: Session) -> None:
         self.leases = LeaseKeeper(session.address, session.witnesses, session.outage)
-        self.solo = Solo(self.leases.holders)
+        self.solo = Solo()
 
     @classmethod
     def of(cls, session: Session) -> SharedByWorkers:

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from flowd import Queue
-from flowd.worker.runner import QueueHandle
+from flowd.worker.handle import QueueHandle
 from jobs.email import Email
 from tests.runtime.faults import RECOVERY, Bench, email, events, outages, policy, until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -14,7 +14,9 @@ from flowd.broker.connection import Link
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.embedded import Server
-from flowd.worker.lease import Holder
+from flowd.model.delivery import Delivery
+from flowd.worker.in_flight import InFlight
+from flowd.worker.lease import QueueLeases
 from flowd.worker.shared import SharedByWorkers
 from jobs.email import Email
 from tests.raw import Raw
@@ -183,7 +185,23 @@ def lease_threads() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "flowd-lease"]
 
 
-class Broken(Holder):
+class Other:
+    """A queue that runs in the same process."""
+
+    consumer, lease, handler = "me", LEASE, "handler"
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.in_flight = InFlight(1)
+
+    def start(self, delivery: Delivery) -> None: ...
+    def make_room(self) -> None: ...
+    def go_on(self) -> None: ...
+    def lost(self, deliveries: Sequence[Delivery]) -> None: ...
+    def abandoned(self, deliveries: Sequence[Delivery]) -> None: ...
+
+
+class Broken(QueueLeases):
     """A queue whose renewal raises what is no error of the server's."""
 
     async def renew(self, link: Link, loop_seen: float) -> None:
@@ -199,10 +217,7 @@ async def test_what_fails_for_one_queue_keeps_no_other(
     rules = policy(stream, lease=LEASE)
     async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
         session = Session.join(queue.address)
-        other = Stream(session.link, "broken", GROUP)
-        broken = Broken(
-            other, "me", LEASE, lambda _: None, "handler", abandoned=lambda _: None
-        )
+        broken = Broken(Other(Stream(session.link, "broken", GROUP)))
         SharedByWorkers.of(session).leases.watch(broken)
         queue.run()
         await queue.enqueue(email())

@@ -43,7 +43,6 @@ _USED: Final = frozenset(
         "fields",
         "items",
         "key",
-        "made",
         "self",
         "value",
         "SPEC",
@@ -72,7 +71,6 @@ class ClassPlan:
 
     Attributes:
         spec: empty for a record.
-        setters: the statement behind the class that binds them, empty without a field.
         start: the dict that a job's fields are put into.
         version: a job's first statement when reading, if it has more than one version.
         second_name: of a job that has older versions.
@@ -82,7 +80,7 @@ class ClassPlan:
     doc: str
     spec: str
     fields: tuple[FieldPlan, ...]
-    setters: str
+    build: str
     constants: tuple[str, ...]
     start: str = "{}"
     version: str = ""
@@ -153,7 +151,6 @@ def _words(module: Module, spell: Speller) -> dict[str, str]:
     if module.records or module.jobs:
         words["final"] = spell.imports.name("typing", "final")
         words["dataclass"] = spell.imports.name("dataclasses", "dataclass")
-        words["new"] = spell.wire("new")
     if module.jobs:
         words["mapping"] = spell.imports.name("collections.abc", "Mapping")
     if module.records:
@@ -185,8 +182,7 @@ def _member_doc(enum: Enum, member: str) -> str:
 
 def _record(record: Record, spell: Speller) -> ClassPlan:
     fields = tuple(plan_record_field(f, record.name, spell) for f in record.fields)
-    doc = _doc(record, "Written as a JSON object.")
-    return _class(record, doc, "", fields, spell)
+    return _class(record, _doc(record, "Written as a JSON object."), "", fields)
 
 
 def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
@@ -203,7 +199,7 @@ def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
             )
         fields = tuple(plan_job_field(field, each.name, spell) for field in each.fields)
         spec = _spec(each, secrets, spell)
-        plan = _class(each, _doc(each, otherwise), spec, fields, spell)
+        plan = _class(each, _doc(each, otherwise), spec, fields)
         if each.version is not None and each.version > 1:
             plan = replace(
                 plan,
@@ -227,22 +223,15 @@ def _other_versions(step: Step | None, migrations: str) -> str:
 
 
 def _class(
-    owner: Job | Record,
-    doc: str,
-    spec: str,
-    fields: tuple[FieldPlan, ...],
-    spell: Speller,
+    owner: Job | Record, doc: str, spec: str, fields: tuple[FieldPlan, ...]
 ) -> ClassPlan:
-    setters = ""
-    if fields:
-        targets = bracket("(", (field.setter for field in fields))
-        setters = f"{targets} = {spell.wire('setters')}({owner.name})"
+    arguments = tuple(field.argument for field in fields)
     return ClassPlan(
         name=owner.name,
         doc=doc,
         spec=spec,
         fields=fields,
-        setters=setters,
+        build=f"return {bracket('cls(', arguments)}",
         constants=tuple(line for field in fields for line in field.constants),
     )
 

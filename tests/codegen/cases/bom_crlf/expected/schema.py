@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from flowd import JobSpec, Policy, wire
+from flowd import JobSpec, Policy
 
 __all__ = ["Email"]
 
@@ -39,7 +39,6 @@ class Email:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -47,16 +46,11 @@ class Email:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"to"
         try:
-            _to: str = fields[key].decode()
+            _to = fields[key].decode()
+            return cls(to=_to)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
-        else:
-            made = wire.new(cls)
-            _set_email_to(made, _to)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-(_set_email_to,) = wire.setters(Email)
-# flowd-gen: black 26 8c2b157c8d64ce6a
+# flowd-gen: black 26 e8eda5625ef39d79

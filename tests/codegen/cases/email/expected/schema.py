@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from flowd import JobSpec, Policy, wire
+from flowd import JobSpec, Policy
 
 __all__ = ["Email"]
 
@@ -44,7 +44,6 @@ class Email:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -52,22 +51,15 @@ class Email:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"to"
         try:
-            _to: str = fields[key].decode()
+            _to = fields[key].decode()
             key = b"subject"
-            _subject: str = fields[key].decode()
+            _subject = fields[key].decode()
             key = b"body"
-            _body: str | None = fields[key].decode() if key in fields else None
+            _body = fields[key].decode() if key in fields else None
+            return cls(to=_to, subject=_subject, body=_body)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
-        else:
-            made = wire.new(cls)
-            _set_email_to(made, _to)
-            _set_email_subject(made, _subject)
-            _set_email_body(made, _body)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-_set_email_to, _set_email_subject, _set_email_body = wire.setters(Email)
-# flowd-gen: black 26 3f7e900c646550bc
+# flowd-gen: black 26 f634a594ae5683cc

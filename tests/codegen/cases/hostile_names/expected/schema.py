@@ -76,7 +76,6 @@ class Mapping:
             return items
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -85,38 +84,25 @@ class Mapping:
         items = wire_.items_of(value)
         key: str = "items"
         try:
-            _items: str = wire_.STR.load(items[key])
+            _items = wire_.STR.load(items[key])
             key = "self"
-            _self: str = wire_.STR.load(items[key])
+            _self = wire_.STR.load(items[key])
             key = "cls"
-            _cls: str | None = (
-                wire_.STR.load(items[key]) if items.get(key) is not None else None
-            )
+            _cls = wire_.STR.load(items[key]) if items.get(key) is not None else None
             key = "to_json"
-            _to_json_: str = wire_.STR.load(items[key])
+            _to_json_ = wire_.STR.load(items[key])
             key = "from_json"
-            _from_json_: str = wire_.STR.load(items[key])
+            _from_json_ = wire_.STR.load(items[key])
+            return cls(
+                items=_items,
+                self=_self,
+                cls=_cls,
+                to_json_=_to_json_,
+                from_json_=_from_json_,
+            )
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
-        else:
-            made = wire_.new(cls)
-            _set_mapping_items(made, _items)
-            _set_mapping_self(made, _self)
-            _set_mapping_cls(made, _cls)
-            _set_mapping_to_json(made, _to_json_)
-            _set_mapping_from_json(made, _from_json_)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
-
-
-(
-    _set_mapping_items,
-    _set_mapping_self,
-    _set_mapping_cls,
-    _set_mapping_to_json,
-    _set_mapping_from_json,
-) = wire_.setters(Mapping)
 
 
 @final_
@@ -135,7 +121,6 @@ class UUID:
             return items
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -144,18 +129,11 @@ class UUID:
         items = wire_.items_of(value)
         key: str = "uuid"
         try:
-            _uuid: UUID_ = wire_.UUID.load(items[key])
+            _uuid = wire_.UUID.load(items[key])
+            return cls(uuid=_uuid)
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
-        else:
-            made = wire_.new(cls)
-            _set_uuid_uuid(made, _uuid)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
-
-
-(_set_uuid_uuid,) = wire_.setters(UUID)
 
 
 @final_
@@ -176,7 +154,6 @@ class Decimal:
             return items
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -185,20 +162,13 @@ class Decimal:
         items = wire_.items_of(value)
         key: str = "decimal"
         try:
-            _decimal: Decimal_ | None = (
+            _decimal = (
                 wire_.DECIMAL.load(items[key]) if items.get(key) is not None else None
             )
+            return cls(decimal=_decimal)
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
-        else:
-            made = wire_.new(cls)
-            _set_decimal_decimal(made, _decimal)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
-
-
-(_set_decimal_decimal,) = wire_.setters(Decimal)
 
 
 _POLICY_INT: Final_ = wire_.list_of(wire_.INT)
@@ -373,7 +343,6 @@ class Policy:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -381,166 +350,123 @@ class Policy:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"class"
         try:
-            _class_: str = fields[key].decode()
+            _class_ = fields[key].decode()
             key = b"def"
-            _def_: str = fields[key].decode()
+            _def_ = fields[key].decode()
             key = b"lambda"
-            _lambda_: str | None = fields[key].decode() if key in fields else None
+            _lambda_ = fields[key].decode() if key in fields else None
             key = b"match"
-            _match: str = fields[key].decode()
+            _match = fields[key].decode()
             key = b"type"
-            _type: str = fields[key].decode()
+            _type = fields[key].decode()
             key = b"print"
-            _print: str = fields[key].decode()
+            _print = fields[key].decode()
             key = b"str"
-            _str_: str = fields[key].decode()
+            _str_ = fields[key].decode()
             key = b"int"
-            _int_: list[int] = wire_.decode_json(fields[key], _POLICY_INT)
+            _int_ = wire_.decode_json(fields[key], _POLICY_INT)
             key = b"float"
-            _float_: float = wire_.decode_float(fields[key]) if key in fields else 1.5
+            _float_ = wire_.decode_float(fields[key]) if key in fields else 1.5
             key = b"bool"
-            _bool_: bool = wire_.decode_bool(fields[key]) if key in fields else True
+            _bool_ = wire_.decode_bool(fields[key]) if key in fields else True
             key = b"bytes"
-            _bytes_: bytes | None = (
-                wire_.decode_base64(fields[key]) if key in fields else None
-            )
+            _bytes_ = wire_.decode_base64(fields[key]) if key in fields else None
             key = b"list"
-            _list_: list[str] = (
+            _list_ = (
                 wire_.decode_json(fields[key], _POLICY_LIST)
                 if key in fields
                 else list[str]()
             )
             key = b"dict"
-            _dict_: dict[str, str] = (
+            _dict_ = (
                 wire_.decode_json(fields[key], _POLICY_DICT)
                 if key in fields
                 else dict[str, str]()
             )
             key = b"date"
-            _date: date_ = wire_.decode_date(fields[key])
+            _date = wire_.decode_date(fields[key])
             key = b"datetime"
-            _datetime: datetime_ = wire_.decode_datetime(fields[key])
+            _datetime = wire_.decode_datetime(fields[key])
             key = b"timedelta"
-            _timedelta: timedelta_ = wire_.decode_duration(fields[key])
+            _timedelta = wire_.decode_duration(fields[key])
             key = b"to_fields"
-            _to_fields_: str = fields[key].decode()
+            _to_fields_ = fields[key].decode()
             key = b"from_fields"
-            _from_fields_: str = fields[key].decode()
+            _from_fields_ = fields[key].decode()
             key = b"fields"
-            _fields: str = fields[key].decode()
+            _fields = fields[key].decode()
             key = b"field"
-            _field: str = fields[key].decode()
+            _field = fields[key].decode()
             key = b"dataclass"
-            _dataclass: str = fields[key].decode()
+            _dataclass = fields[key].decode()
             key = b"final"
-            _final: str = fields[key].decode()
+            _final = fields[key].decode()
             key = b"classmethod"
-            _classmethod_: str = fields[key].decode()
+            _classmethod_ = fields[key].decode()
             key = b"self"
-            _self: str = fields[key].decode()
+            _self = fields[key].decode()
             key = b"cls"
-            _cls: str = fields[key].decode()
+            _cls = fields[key].decode()
             key = b"wire"
-            _wire: str = fields[key].decode()
+            _wire = fields[key].decode()
             key = b"error"
-            _error: str = fields[key].decode()
+            _error = fields[key].decode()
             key = b"failure"
-            _failure: str = fields[key].decode()
+            _failure = fields[key].decode()
             key = b"key"
-            _key: str = fields[key].decode()
+            _key = fields[key].decode()
             key = b"value"
-            _value: Enum = wire_.decode_enum(fields[key], Enum)
+            _value = wire_.decode_enum(fields[key], Enum)
             key = b"object"
-            _object: Mapping = wire_.decode_json(fields[key], _POLICY_OBJECT)
+            _object = wire_.decode_json(fields[key], _POLICY_OBJECT)
             key = b"uuid"
-            _uuid: UUID = wire_.decode_json(fields[key], _POLICY_UUID)
+            _uuid = wire_.decode_json(fields[key], _POLICY_UUID)
             key = b"decimal"
-            _decimal: list[Decimal] = wire_.decode_json(fields[key], _POLICY_DECIMAL)
+            _decimal = wire_.decode_json(fields[key], _POLICY_DECIMAL)
             key = b"spec"
-            _spec: str = fields[key].decode()
+            _spec = fields[key].decode()
             key = b"x"
-            _x: int = wire_.decode_u8(fields[key])
+            _x = wire_.decode_u8(fields[key])
+            return cls(
+                class_=_class_,
+                def_=_def_,
+                lambda_=_lambda_,
+                match=_match,
+                type=_type,
+                print=_print,
+                str_=_str_,
+                int_=_int_,
+                float_=_float_,
+                bool_=_bool_,
+                bytes_=_bytes_,
+                list_=_list_,
+                dict_=_dict_,
+                date=_date,
+                datetime=_datetime,
+                timedelta=_timedelta,
+                to_fields_=_to_fields_,
+                from_fields_=_from_fields_,
+                fields=_fields,
+                field=_field,
+                dataclass=_dataclass,
+                final=_final,
+                classmethod_=_classmethod_,
+                self=_self,
+                cls=_cls,
+                wire=_wire,
+                error=_error,
+                failure=_failure,
+                key=_key,
+                value=_value,
+                object=_object,
+                uuid=_uuid,
+                decimal=_decimal,
+                spec=_spec,
+                x=_x,
+            )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
-        else:
-            made = wire_.new(cls)
-            _set_policy_class(made, _class_)
-            _set_policy_def(made, _def_)
-            _set_policy_lambda(made, _lambda_)
-            _set_policy_match(made, _match)
-            _set_policy_type(made, _type)
-            _set_policy_print(made, _print)
-            _set_policy_str(made, _str_)
-            _set_policy_int(made, _int_)
-            _set_policy_float(made, _float_)
-            _set_policy_bool(made, _bool_)
-            _set_policy_bytes(made, _bytes_)
-            _set_policy_list(made, _list_)
-            _set_policy_dict(made, _dict_)
-            _set_policy_date(made, _date)
-            _set_policy_datetime(made, _datetime)
-            _set_policy_timedelta(made, _timedelta)
-            _set_policy_to_fields(made, _to_fields_)
-            _set_policy_from_fields(made, _from_fields_)
-            _set_policy_fields(made, _fields)
-            _set_policy_field(made, _field)
-            _set_policy_dataclass(made, _dataclass)
-            _set_policy_final(made, _final)
-            _set_policy_classmethod(made, _classmethod_)
-            _set_policy_self(made, _self)
-            _set_policy_cls(made, _cls)
-            _set_policy_wire(made, _wire)
-            _set_policy_error(made, _error)
-            _set_policy_failure(made, _failure)
-            _set_policy_key(made, _key)
-            _set_policy_value(made, _value)
-            _set_policy_object(made, _object)
-            _set_policy_uuid(made, _uuid)
-            _set_policy_decimal(made, _decimal)
-            _set_policy_spec(made, _spec)
-            _set_policy_x(made, _x)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
-
-
-(
-    _set_policy_class,
-    _set_policy_def,
-    _set_policy_lambda,
-    _set_policy_match,
-    _set_policy_type,
-    _set_policy_print,
-    _set_policy_str,
-    _set_policy_int,
-    _set_policy_float,
-    _set_policy_bool,
-    _set_policy_bytes,
-    _set_policy_list,
-    _set_policy_dict,
-    _set_policy_date,
-    _set_policy_datetime,
-    _set_policy_timedelta,
-    _set_policy_to_fields,
-    _set_policy_from_fields,
-    _set_policy_fields,
-    _set_policy_field,
-    _set_policy_dataclass,
-    _set_policy_final,
-    _set_policy_classmethod,
-    _set_policy_self,
-    _set_policy_cls,
-    _set_policy_wire,
-    _set_policy_error,
-    _set_policy_failure,
-    _set_policy_key,
-    _set_policy_value,
-    _set_policy_object,
-    _set_policy_uuid,
-    _set_policy_decimal,
-    _set_policy_spec,
-    _set_policy_x,
-) = wire_.setters(Policy)
 
 
 @final_
@@ -676,7 +602,6 @@ class ValueError:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -684,16 +609,11 @@ class ValueError:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"e"
         try:
-            _e: str = fields[key].decode()
+            _e = fields[key].decode()
+            return cls(e=_e)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
-        else:
-            made = wire_.new(cls)
-            _set_value_error_e(made, _e)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-(_set_value_error_e,) = wire_.setters(ValueError)
-# flowd-gen: black 26 961da09628c48c80
+# flowd-gen: black 26 b1bd115f20a763fc

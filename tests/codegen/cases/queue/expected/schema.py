@@ -45,7 +45,6 @@ class Everything:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -53,18 +52,11 @@ class Everything:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"n"
         try:
-            _n: int = wire.decode_u8(fields[key])
+            _n = wire.decode_u8(fields[key])
+            return cls(n=_n)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
-        else:
-            made = wire.new(cls)
-            _set_everything_n(made, _n)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
-
-
-(_set_everything_n,) = wire.setters(Everything)
 
 
 @final
@@ -90,7 +82,6 @@ class SomeThings:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -98,18 +89,11 @@ class SomeThings:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"n"
         try:
-            _n: int = wire.decode_u8(fields[key])
+            _n = wire.decode_u8(fields[key])
+            return cls(n=_n)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
-        else:
-            made = wire.new(cls)
-            _set_some_things_n(made, _n)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
-
-
-(_set_some_things_n,) = wire.setters(SomeThings)
 
 
 @final
@@ -135,7 +119,6 @@ class HTTPPing:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -143,16 +126,11 @@ class HTTPPing:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"n"
         try:
-            _n: int = wire.decode_u8(fields[key])
+            _n = wire.decode_u8(fields[key])
+            return cls(n=_n)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
-        else:
-            made = wire.new(cls)
-            _set_http_ping_n(made, _n)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-(_set_http_ping_n,) = wire.setters(HTTPPing)
-# flowd-gen: black 26 d34af2d79a9e1037
+# flowd-gen: black 26 3381509070d0c557

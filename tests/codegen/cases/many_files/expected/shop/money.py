@@ -40,7 +40,6 @@ class Money:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -49,19 +48,13 @@ class Money:
         items = wire.items_of(value)
         key: str = "amount"
         try:
-            _amount: Decimal = wire.DECIMAL.load(items[key])
+            _amount = wire.DECIMAL.load(items[key])
             key = "currency"
-            _currency: Literal["EUR", "SAR"] = _MONEY_CURRENCY_JSON.load(items[key])
+            _currency = _MONEY_CURRENCY_JSON.load(items[key])
+            return cls(amount=_amount, currency=_currency)
         except Exception as error:
             failure = wire.inside(f".{key}", error)
-        else:
-            made = wire.new(cls)
-            _set_money_amount(made, _amount)
-            _set_money_currency(made, _currency)
-            return made
-        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-_set_money_amount, _set_money_currency = wire.setters(Money)
-# flowd-gen: black 26 8878d4121dd56f23
+# flowd-gen: black 26 e19350d1b7d05fb3

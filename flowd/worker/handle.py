@@ -1,0 +1,86 @@
+"""What `Queue.run` returns: the running queue, from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Generic, TypeVar
+
+from flowd.broker.session import Session
+from flowd.model.job import Job
+from flowd.worker.options import QueueOptions
+from flowd.worker.runner import Runner
+
+__all__ = ["QueueHandle"]
+
+J = TypeVar("J", bound=Job)
+
+
+class QueueHandle(Generic[J]):
+    """What `Queue.run` returns: the running queue."""
+
+    def __init__(self, session: Session, options: QueueOptions[J]) -> None:
+        self._runner = Runner(session, options)
+        self.consumer = self._runner.consumer
+        """The name under which this run takes entries."""
+
+        self._process = os.getpid()
+        self._main = asyncio.get_running_loop().create_task(
+            self._runner.run(), name=f"flowd {options.policy.stream}"
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether the queue has ended, with its loop as well, or runs in a parent."""
+        return (
+            self._main.done()
+            or self._main.get_loop().is_closed()
+            or self._process != os.getpid()
+        )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where it runs."""
+        return self._main.get_loop()
+
+    @property
+    def failing(self) -> str | None:
+        """What of it fails, or why it has ended; None if it works and goes on."""
+        if not self._main.done():
+            return self._runner.failing
+        error = None if self._main.cancelled() else self._main.exception()
+        return "it has ended" if error is None else f"it has ended: {error}"
+
+    async def shutdown(self, grace: float | None = 25.0) -> None:
+        """Stop reading, let handlers end, hand back the rest, and return.
+
+        Safe to call again: a shorter `grace` takes effect at once.
+
+        Args:
+            grace: seconds for running handlers; None waits for ever.
+
+        Raises:
+            FatalError: what ended the queue before.
+        """
+        self.stop(grace)
+        await self.wait()
+
+    def stop(self, grace: float | None = 25.0) -> None:
+        """Begin the shutdown and return at once; `wait` for its end.
+
+        Raises:
+            OptionError: `grace` is no time in seconds.
+        """
+        self._runner.stop(grace)
+
+    async def wait(self) -> None:
+        """Return when the queue has ended.
+
+        Raises:
+            FatalError: Redis refused, and would have until somebody changed something.
+        """
+        await asyncio.shield(self._main)
+
+    def due_in(self, delay: float) -> None:
+        """A job of this queue will be due in so many seconds; look then."""
+        self._runner.due_in(delay)

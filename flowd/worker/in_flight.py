@@ -1,0 +1,105 @@
+"""What one queue of this process holds: the only place that changes it.
+
+A delivery is held from the moment it is admitted until the server has settled it, or its
+lease is lost. From the start of its handler to the end it takes one of the queue's slots.
+The two are independent: a handler that has ended frees its slot before the delivery is
+settled, and one whose lease was lost keeps its slot until it ends.
+
+The event loop changes it. The lease thread reads `held`, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+from flowd.model.delivery import Delivery
+
+__all__ = ["InFlight"]
+
+
+class InFlight:
+    """The deliveries of one queue: which are held, and which handlers run.
+
+    Args:
+        concurrency: how many handlers may run at once.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._held: dict[bytes, Delivery] = {}
+        self._running: dict[Delivery, None] = {}
+        self._refused: set[Delivery] = set()
+        self._freed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def held(self) -> Mapping[bytes, Delivery]:
+        """By entry id: what runs, waits for its turn, or has ended and is not settled."""
+        return self._held
+
+    @property
+    def running(self) -> Collection[Delivery]:
+        """What has a slot, in the order in which the handlers were started."""
+        return self._running.keys()
+
+    @property
+    def refused(self) -> Collection[Delivery]:
+        """What has ended and is held, and the server refuses to settle for now."""
+        return self._refused
+
+    @property
+    def free_slots(self) -> int:
+        """How many more handlers may start."""
+        return self._concurrency - len(self._running)
+
+    @property
+    def takeovers(self) -> int:
+        """How many of those that run were taken over from another consumer."""
+        return sum(delivery.count > 1 for delivery in self._running)
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether this very delivery is held; its entry may be held as a later one."""
+        return self._held.get(delivery.entry_id) is delivery
+
+    def add(self, delivery: Delivery) -> None:
+        """Hold a delivery: from now on its lease is renewed."""
+        self._held[delivery.entry_id] = delivery
+
+    def handler_started(self, delivery: Delivery) -> None:
+        """Take a slot for it."""
+        self._running[delivery] = None
+        self._idle.clear()
+
+    def handler_done(self, delivery: Delivery) -> None:
+        """Free its slot; its lease is kept until it is removed."""
+        del self._running[delivery]
+        if not self._running:
+            self._idle.set()
+        self._freed.set()
+
+    def remove(self, delivery: Delivery) -> bool:
+        """Hold it no longer; False if it was not held any more."""
+        self._refused.discard(delivery)
+        if not self.holds(delivery):
+            return False
+        del self._held[delivery.entry_id]
+        return True
+
+    def mark_refused(self, delivery: Delivery) -> None:
+        """The server refuses to settle it for now: it stays held, and nobody waits for it."""
+        self._refused.add(delivery)
+
+    def slot_may_be_free(self) -> None:
+        """Let `wait_for_slot` return, for a reason that is not a handler's end."""
+        self._freed.set()
+
+    async def wait_for_slot(self) -> None:
+        """Return after the next handler's end, or the next `slot_may_be_free`."""
+        self._freed.clear()
+        await self._freed.wait()
+
+    async def idle(self) -> None:
+        """Return when no handler runs."""
+        await self._idle.wait()

@@ -1,0 +1,216 @@
+"""Maintain a queue: promote due jobs, claim expired leases, forget dead consumers.
+
+One script promotes and claims. This module decides when it runs, how much it may take,
+and what the answer means for the next time. The runner's loop calls it between two reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final, NamedTuple
+
+from flowd.broker.outage import RECONNECT
+from flowd.broker.stream import Stream
+from flowd.model.claimer import Claimer
+from flowd.model.delivery import Entry
+from flowd.model.event import Witnesses
+from flowd.worker.consumer import Consumer
+from flowd.worker.event_feed import Tail
+from flowd.worker.in_flight import InFlight
+from flowd.worker.lease import RENEWALS
+from flowd.worker.server_clock import ServerClock
+
+__all__ = ["LEASES_TO_DEATH", "Maintenance", "Round"]
+
+_POLL: Final = 2.0
+_SOONEST: Final = 0.01
+LEASES_TO_DEATH: Final = 10
+"""After so many without a sign of life a consumer counts as dead."""
+
+
+class Round(NamedTuple):
+    """What one run of the maintenance may take."""
+
+    orphans: int
+    """How many of this consumer's own orphaned entries."""
+
+    claims: int
+    """How many deliveries whose lease has expired; not while orphans are taken."""
+
+    @property
+    def what(self) -> str:
+        """What it is called when it fails: an answer to the one ends no outage of the other."""
+        return "taking over" if self.claims and not self.orphans else "tending"
+
+
+class Maintenance:
+    """Keeps the times at which one queue is maintained, and does it.
+
+    Args:
+        stream: of the queue.
+        consumer: gets what is claimed; its read makes way for what is due.
+        in_flight: what is held under its name.
+        tail: learns how many clients follow the queue.
+        witnesses: where events go.
+        lease: seconds.
+        block: the longest time one read waits, in seconds.
+        claimer: None: nothing is claimed.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        consumer: Consumer,
+        in_flight: InFlight,
+        tail: Tail,
+        witnesses: Witnesses,
+        *,
+        lease: float,
+        block: float,
+        claimer: Claimer | None,
+    ) -> None:
+        self._stream = stream
+        self._consumer = consumer
+        self._in_flight = in_flight
+        self._tail = tail
+        self._witnesses = witnesses
+        self._clock = ServerClock(stream, lease, witnesses)
+        self._lease = lease
+        self._claimer = claimer
+        self._silence = max(LEASES_TO_DEATH * lease, 2 * block)
+        self._cursor: bytes = b"0-0"
+        self._orphans = False
+        """Whether Redis may hold entries for this consumer that it does not run."""
+
+        self._promoting = False
+        self._claiming = False
+        self._found_entries = False
+        self._next = 0.0
+        # Leases went on running while the server was away, so the other workers get
+        # the time to renew theirs before the first claim.
+        self._next_claim = self._after_renewal()
+        self._next_reap = 0.0
+
+    @property
+    def next(self) -> float:
+        """When it is due the next time, apart from claims (`time.monotonic`)."""
+        return self._next
+
+    def room(self, free: int) -> int:
+        """How many of the free slots may go to claimed deliveries."""
+        if self._claimer is None:
+            return 0
+        if self._claimer.concurrency is None:
+            return free
+        return min(free, self._claimer.concurrency - self._in_flight.takeovers)
+
+    def due(self, free: int, room: int) -> Round | None:
+        """What there is to do now; None if nothing is.
+
+        Args:
+            free: how many slots are free.
+            room: how many of them may go to claimed deliveries.
+        """
+        now = time.monotonic()
+        claims = room if now >= self._next_claim else 0
+        if claims > 0 or now >= self._next or (self._orphans and free > 0):
+            return Round(free if self._orphans else 0, max(claims, 0))
+        return None
+
+    def wait(self, room: int) -> float:
+        """How long a read may wait for entries, in seconds; 0: there are some."""
+        if self._found_entries:
+            return 0.0
+        until = min(self._next, self._next_claim) if room > 0 else self._next
+        return max(until - time.monotonic(), _SOONEST)
+
+    def due_in(self, delay: float) -> None:
+        """A delayed job is due in so many seconds: promote it then."""
+        due = time.monotonic() + delay
+        if due < self._next:
+            self._next = due
+            self._consumer.interrupt(after=due)
+
+    def has_read(self) -> None:
+        """New entries were read, so what waits here has its turn."""
+        self._found_entries = False
+        if self._promoting:
+            self._next = 0.0
+        if self._claiming:
+            self._next_claim = 0.0
+
+    def has_failed(self) -> None:
+        """A read or a run has failed: entries may have come in an answer that was lost."""
+        self._orphans = True
+        self.claim_later()
+
+    def claim_later(self) -> None:
+        """Claim nothing before the other workers could renew their leases."""
+        self._next_claim = self._after_renewal()
+
+    async def run(self, this: Round) -> list[Entry]:
+        """Promote, and claim or take own orphaned entries.
+
+        Returns:
+            Entries that this consumer holds now, and has to run.
+
+        Raises:
+            ServerError: as `Stream.tend`.
+        """
+        claims = 0 if this.orphans else this.claims
+        tended = await self._stream.tend(
+            self._consumer.name,
+            lease=self._lease,
+            takeovers=claims,
+            cursor=self._cursor,
+            stranded=this.orphans,
+            running=self._in_flight.held,
+        )
+        self._tail.listened(tended.listeners)
+        if this.orphans:
+            # As many as there was room for, or as large as one answer may be: look again.
+            self._orphans = bool(tended.taken)
+        self._orphans |= tended.unsorted
+        self._cursor = tended.cursor
+        now = time.monotonic()
+        self._claiming = tended.next_lease == 0 and bool(tended.taken)
+        if claims and self._claimer is not None:
+            wait = max(tended.next_lease, _SOONEST)
+            self._next_claim = now + min(self._claimer.interval, wait)
+        self._found_entries |= tended.promoted > 0 or self._claiming
+        self._promoting = tended.next_due == 0
+        due = _POLL if tended.next_due is None else min(tended.next_due, _POLL)
+        self._next = now + max(due, _SOONEST)
+        return tended.taken
+
+    async def look_around(self, this: Round) -> None:
+        """Forget dead consumers, and compare the clocks; seldom.
+
+        Raises:
+            ServerError: as `Stream.reap`.
+        """
+        if this.claims and not this.orphans and time.monotonic() >= self._next_reap:
+            await self._reap()
+        await self._clock.look()
+
+    async def _reap(self) -> None:
+        """Forget consumers of processes that died.
+
+        Redis 6.2 sees no life in one that waits for an entry. It is created again with
+        the next one.
+        """
+        self._next_reap = time.monotonic() + self._silence
+        if reaped := await self._stream.reap(self._silence):
+            self._witnesses.say(
+                logging.INFO,
+                "reaped",
+                f"forgets {reaped} consumers that own nothing and were silent for"
+                f" {self._silence:.0f} s",
+                consumers=reaped,
+            )
+
+    def _after_renewal(self) -> float:
+        # Who asks a server that was away does so again after RECONNECT.max at the latest.
+        wait = max(self._lease / RENEWALS, 2 * RECONNECT.max)
+        return time.monotonic() + wait

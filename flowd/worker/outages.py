@@ -1,0 +1,79 @@
+"""What the loop of a queue does when the server fails: report, set up again, wait."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from flowd.broker.outage import RECONNECT, Outage
+from flowd.broker.stream import Stream
+from flowd.errors import FatalError, GroupMissing, ServerError
+from flowd.model.event import Witnesses
+from flowd.worker.maintenance import Maintenance
+
+__all__ = ["LoopOutages"]
+
+
+class LoopOutages:
+    """Counts the failures of each kind of step of one queue's loop."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        outage: Outage,
+        witnesses: Witnesses,
+        maintenance: Maintenance,
+    ) -> None:
+        self._stream = stream
+        self._outage = outage
+        self._witnesses = witnesses
+        self._maintenance = maintenance
+        self._failures: Counter[str] = Counter()
+
+    async def failed(self, what: str, error: ServerError) -> float:
+        """Report that a step has failed, and set the group up again if that is why.
+
+        Returns:
+            How long to wait before the next step, in seconds.
+
+        Raises:
+            FatalError: the server refuses, and will until its settings change.
+        """
+        self._failures[what] += 1
+        self._outage.begin(what, self._stream.keys.stream, error)
+        self._maintenance.has_failed()
+        if isinstance(error, GroupMissing):
+            await self._recreate_group()
+        return RECONNECT.delay(self._failures[what])
+
+    def succeeded(self, what: str) -> None:
+        """Report that a step works again, if it did not."""
+        if self.recovered(what):
+            # What is read or maintained is set up, by whichever worker.
+            self._outage.end("setting up", self._stream.keys.stream)
+            self._maintenance.claim_later()
+
+    def recovered(self, what: str) -> bool:
+        """End its outage; returns whether there was one."""
+        failed = self._failures.pop(what, 0) > 0
+        if failed:
+            self._outage.end(what, self._stream.keys.stream)
+        return failed
+
+    async def _recreate_group(self) -> None:
+        """Set the group up again at 0, so that nothing is passed over."""
+        try:
+            await self._stream.init("0")
+            await self._stream.register()
+        except FatalError:
+            raise
+        except ServerError as error:
+            self._outage.begin("setting up", self._stream.keys.stream, error)
+            return
+        self._outage.end("setting up", self._stream.keys.stream)
+        self._witnesses.say(
+            logging.WARNING,
+            "group_recreated",
+            f"group {self._stream.group} was gone and is set up again; jobs that were"
+            " in the stream may be lost with it",
+        )
