@@ -14,15 +14,16 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import redis.asyncio
 
 from flowd.broker.durability import Durable
-from flowd.errors import BulkError, OutcomeUnknown, Unreachable
+from flowd.errors import BulkError, OutcomeUnknown, ServerError, Unreachable
 from flowd.model.item import KEY_TTL, Item
 from flowd.model.job import Job
 from flowd.model.middleware import Middleware
@@ -35,13 +36,15 @@ R = TypeVar("R")
 
 _AT_ONCE: Final = 5_000
 _PATIENCE: Final = 2.0
+_STORED: Final = "flowd: the {} jobs before these are stored."
 
 
 class SyncProducer:
     """A `Producer` whose methods wait, instead of being awaited; also as `with`.
 
     Make one for the whole process, where its settings are, and use it in any thread. It
-    connects at the first call and closes when the program ends. A forked child, as of a
+    connects at the first call and closes when the program ends. If its thread dies, the
+    next call starts another. A forked child, as of a
     server that forks its workers, has a connection of its own. Where an event loop runs,
     a call works, but holds up that loop: use `Producer` there.
 
@@ -131,12 +134,19 @@ class SyncProducer:
                 raise BulkError(stored, error.unknown, error.cause) from error.cause
             except OutcomeUnknown as error:
                 raise BulkError(ids, len(some), error) from error
+            except Exception as error:
+                if not ids and not isinstance(error, ServerError):
+                    raise  # an argument that cannot be
+                raise BulkError(ids, 0, error) from error
+            except BaseException as error:
+                error.add_note(_STORED.format(len(ids)))
+                raise
         return ids
 
     def _wait(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> R:
         answer = self._background.ask(ask)
         try:
-            return answer.result()
+            return answer.result().value
         except CancelledError:
             raise OutcomeUnknown("the producer was closed before an answer") from None
         except BaseException as error:
@@ -147,6 +157,25 @@ class SyncProducer:
                     " stored; under a key= it is safe to enqueue again."
                 )
             raise
+
+
+class _Answer(Generic[R]):
+    """What a call returned, or raised of what would end the thread (`SystemExit`)."""
+
+    def __init__(self, result: R | None, raised: BaseException | None = None) -> None:
+        self._result = result
+        self._raised = raised
+
+    @property
+    def value(self) -> R:
+        """The result.
+
+        Raises:
+            BaseException: what was raised instead.
+        """
+        if self._raised is not None:
+            raise self._raised
+        return cast("R", self._result)
 
 
 class _Background:
@@ -164,9 +193,13 @@ class _Background:
         weakref.finalize(self, _end_all, self._threads)
         _backgrounds.add(self)
 
-    def ask(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> Future[R]:
-        """Begin a call, from any thread."""
+    def ask(
+        self, ask: Callable[[Producer], Coroutine[object, object, R]]
+    ) -> Future[_Answer[R]]:
+        """Begin a call, from any thread; in a new one, if the last has died."""
         with self._lock:
+            if self._threads and self._threads[0].over:
+                self._threads.clear()
             if not self._threads:
                 self._threads.append(_Thread(self._make()))
             return self._threads[0].ask(ask)
@@ -193,6 +226,11 @@ class _Thread:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
+        self._ending = False
+        self.over = False
+        """Whether the thread takes no call any more."""
+
+        self._calls: dict[Future[_Answer[Any]], Coroutine[object, object, object]] = {}
         self._selector = selectors.DefaultSelector()
         self._loop = asyncio.SelectorEventLoop(self._selector)
         self._thread = threading.Thread(
@@ -205,13 +243,27 @@ class _Thread:
             self._loop.close()
             raise Unreachable(f"nothing was sent: {error}") from error
 
-    def ask(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> Future[R]:
-        """Begin a call."""
-        return asyncio.run_coroutine_threadsafe(ask(self._producer), self._loop)
+    def ask(
+        self, ask: Callable[[Producer], Coroutine[object, object, R]]
+    ) -> Future[_Answer[R]]:
+        """Begin a call; it is cancelled if the thread ends before."""
+        call = _caught(ask, self._producer)
+        try:
+            answer = asyncio.run_coroutine_threadsafe(call, self._loop)
+        except RuntimeError as error:  # it has ended just now
+            call.close()
+            raise Unreachable(f"nothing was sent: {error}") from error
+        self._calls[answer] = call
+        answer.add_done_callback(lambda done: self._calls.pop(done, None))
+        if self.over:
+            answer.cancel()
+        return answer
 
     def end(self) -> None:
         """Cancel what waits, close the connection and end the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._ending = True
+        with suppress(RuntimeError):  # the thread has died, and its loop is closed
+            self._loop.call_soon_threadsafe(self._loop.stop)
         # The garbage collector may call this anywhere, also in the thread itself.
         if threading.current_thread() is not self._thread:
             self._thread.join(_PATIENCE)
@@ -230,8 +282,19 @@ class _Thread:
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.get_loop().run_forever()
-            runner.run(self._close())
+            try:
+                while not self._ending:
+                    # What a task of a middleware raises ends neither thread nor calls.
+                    with suppress(SystemExit, KeyboardInterrupt):
+                        runner.get_loop().run_forever()
+            finally:
+                self.over = True
+                try:
+                    runner.run(self._close())
+                finally:
+                    for answer, call in tuple(self._calls.items()):
+                        answer.cancel()
+                        call.close()
 
     async def _close(self) -> None:
         calls = asyncio.all_tasks() - {asyncio.current_task()}
@@ -239,6 +302,15 @@ class _Thread:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         await self._producer.aclose()
+
+
+async def _caught(
+    ask: Callable[[Producer], Coroutine[object, object, R]], producer: Producer
+) -> _Answer[R]:
+    try:
+        return _Answer(await ask(producer))
+    except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end its loop
+        return _Answer(None, error)
 
 
 async def _send(
@@ -253,6 +325,9 @@ def _read(jobs: Iterator[Job | Item[Job]], ids: Sequence[str]) -> list[Job | Ite
         return list(islice(jobs, _AT_ONCE))
     except Exception as error:
         raise BulkError(ids, 0, error) from error
+    except BaseException as error:
+        error.add_note(_STORED.format(len(ids)))
+        raise
 
 
 _backgrounds: Final[weakref.WeakSet[_Background]] = weakref.WeakSet()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import redis
@@ -20,6 +22,8 @@ from flowd import (
     BulkError,
     EncodeError,
     Item,
+    Job,
+    Middleware,
     OptionError,
     OutcomeUnknown,
     SyncProducer,
@@ -379,3 +383,116 @@ def test_a_program_may_enqueue_at_its_exit(redis_url: str, raw: Raw, when: str) 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert raw("XLEN", "emails") == 2
+
+
+class Exits(Middleware):
+    """Raises what would end an event loop, in the call or in a task of its own."""
+
+    def __init__(self, error: BaseException, *, in_task: bool) -> None:
+        self.error: BaseException | None = error
+        self.in_task = in_task
+
+    async def enqueue(
+        self,
+        stream: str,
+        items: Iterable[Item[Job]],
+        send: Callable[[Iterable[Item[Job]]], Awaitable[list[str]]],
+    ) -> list[str]:
+        """Fail once."""
+        error, self.error = self.error, None
+        if error is not None:
+            if self.in_task:
+                await asyncio.create_task(_raise(error))
+            raise error
+        return await send(items)
+
+
+async def _raise(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("in_task", [False, True])
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_middleware_that_exits_is_the_callers(
+    redis_url: str, raw: Raw, error: BaseException, in_task: bool
+) -> None:
+    """The caller gets it, other calls go on, and the thread is the same."""
+    exits = Exits(error, in_task=in_task)
+    with SyncProducer(redis_url, middleware=[exits]) as producer:
+        with pytest.raises(type(error)) as raised:
+            producer.enqueue(email())
+        assert raised.value is error
+        (thread,) = [t for t in threading.enumerate() if t.name == "flowd-producer"]
+        producer.enqueue(email())
+        assert thread.is_alive()
+    assert raw("XLEN", "emails") == 1
+
+
+def test_an_iterable_that_exits_says_what_is_stored(redis_url: str, raw: Raw) -> None:
+    """What it raises comes through, with a note, and the producer goes on."""
+
+    def exits() -> Iterator[Email]:
+        for _ in range(5_000):
+            yield email()
+        raise SystemExit(3)
+
+    with SyncProducer(redis_url) as producer:
+        with pytest.raises(SystemExit) as raised:
+            producer.enqueue_bulk(exits())
+        assert raised.value.__notes__ == [
+            "flowd: the 5000 jobs before these are stored."
+        ]
+        producer.enqueue(email())
+    assert raw("XLEN", "emails") == 5_001
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_made_anew(redis_url: str, raw: Raw) -> None:
+    """The next call starts another; so does a bulk, which goes on."""
+
+    def dies() -> Iterator[Email]:
+        for _ in range(5_000):
+            yield email()
+        die()
+        yield email()
+
+    def die() -> None:
+        (thread,) = [t for t in threading.enumerate() if t.name == "flowd-producer"]
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(MemoryError)
+        )
+        with suppress(OutcomeUnknown, Unreachable, MemoryError):
+            producer.enqueue(email())  # the loop wakes up, and dies
+        wait_until(lambda: not thread.is_alive())
+
+    with SyncProducer(redis_url) as producer:
+        producer.enqueue(email())
+        die()
+        producer.enqueue(email("next"))
+        ids = producer.enqueue_bulk(dies())
+    assert len(ids) == 5_001
+    assert b"next" in [fields[b"to"] for _, fields in raw.entries("emails")]
+
+
+def test_a_bulk_that_cannot_be_sent_on_says_what_is_stored(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started any more, what was stored before is told."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def closes() -> Iterator[Email]:
+        for _ in range(5_000):
+            yield email()
+        producer.close()
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        yield email()
+
+    with SyncProducer(redis_url) as producer:
+        with pytest.raises(BulkError, match="5000 jobs are stored; then: ") as raised:
+            producer.enqueue_bulk(closes())
+        assert isinstance(raised.value.cause, Unreachable)
+        assert (len(raised.value.ids), raised.value.unknown) == (5_000, 0)
+        with pytest.raises(BulkError, match="0 jobs are stored"):
+            producer.enqueue_bulk([email()])
