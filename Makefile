@@ -12,7 +12,7 @@ PAIRS  ?= 100000
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format alerts chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
+.PHONY: help setup demo test test-matrix check format chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -20,7 +20,6 @@ help:
 	@echo 'make test-matrix  the tests on every server there is, on uvloop, over TCP and TLS'
 	@echo 'make check        black, ruff, mypy, pyright and the house tests'
 	@echo 'make format       let black and ruff mend what they can'
-	@echo 'make alerts       write docs/alerts.yml from the table of metrics'
 	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
 	@echo 'make soak         ten minutes of work in one process; nothing in it may grow'
 	@echo 'make mutants      put deliberate bugs into copies; the tests must catch every one'
@@ -70,9 +69,6 @@ check: setup
 format: setup
 	@$(PY) -m black -q .
 	@$(PY) -m ruff check -q --fix .
-
-alerts: setup
-	@$(PY) -m flowd.metrics > docs/alerts.yml
 
 chaos: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/

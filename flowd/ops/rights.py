@@ -73,13 +73,13 @@ async def judge_rights(link: Link) -> Finding:
     """
     try:
         user = await link.call("ACL", "WHOAMI", read=replies.text)
-        missing = await _dry_run(link, user) or await _read_rules(link, user)
+        missing = await _dry_run(link, user)
     except AccessDenied as error:
         text = f"cannot tell what this user may do: {error}"
-        advice = "it takes +acl|whoami +acl|dryrun, on Redis 6.2 +acl"
+        advice = "it takes +acl|whoami +acl|dryrun"
         return Finding("note", "rights", text, advice)
     if missing is None:
-        text = f"cannot tell what user {user} may do: the server does not explain it"
+        text = f"cannot tell what user {user} may do: Redis explains it from 7.0 on"
         return Finding("note", "rights", text)
     return _judge(user, missing)
 
@@ -118,37 +118,6 @@ async def _dry_run(link: Link, user: str) -> Missing | None:
             if b" to run the " in answer
         }
     )
-
-
-async def _read_rules(link: Link, user: str) -> Missing | None:
-    """Read the user's rules, for Redis 6.2; None if there are none to read."""
-    words = await link.call("ACL", "GETUSER", user, read=_rules)
-    if not words:
-        return None
-    categories = [word[1:] for word in words if word[1] == "@" and word[2:] != "all"]
-    commands_of = replies.items(replies.data)
-    answers = await asyncio.gather(
-        *(link.call("ACL", "CAT", each[1:], read=commands_of) for each in categories)
-    )
-    members = dict(zip(categories, answers, strict=True))
-
-    def granted(name: str) -> bool:
-        # The last word about a command counts.
-        command = name.partition("|")[0]
-        about = {"@all", name, command}
-        for category, commands in members.items():
-            if command.encode() in commands:
-                about.add(category)
-        return [word[0] for word in words if word[1:] in about][-1:] == ["+"]
-
-    every = {command for role in ROLES.values() for command in role}
-    return _missing({command for command in every if not granted(right(command))})
-
-
-def _rules(reply: object) -> list[str]:
-    """The words about commands in what the server says of a user; nil without one."""
-    said = {} if reply is None else replies.named(reply)
-    return replies.text(said.get(b"commands", b"")).split()
 
 
 def _missing(refused: set[str]) -> Missing:

@@ -17,12 +17,7 @@ __all__ = ["Facts", "judge", "read_facts"]
 
 _SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write")
 _FULL: Final = 0.9
-
-# CVE-2025-49844: the first patch of each series without it.
-_LUA_MENDED: Final[Mapping[str, Mapping[tuple[int, int], int]]] = {
-    "Redis": {(6, 2): 20, (7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2},
-    "Valkey": {(7, 2): 11, (8, 0): 6, (8, 1): 4},
-}
+_OLDEST: Final = {"Redis": (6, 2), "Valkey": (8, 0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +69,15 @@ async def _setting(link: Link, name: str) -> str | None:
 def _version(facts: Facts) -> Finding:
     kind = "Valkey" if "valkey_version" in facts.info else "Redis"
     text = facts.info.get(f"{kind.lower()}_version", "")
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
-    if not found:
-        return Finding(
-            "note", "version", f"the server does not say its version: {text}"
-        )
-    major, minor, patch = map(int, found.groups())
-    series, said = (major, minor), f"{kind} {text}"
-    oldest = (8, 0) if kind == "Valkey" else (6, 2)
-    if series < oldest:
+    said = f"{kind} {text}"
+    if not (found := re.match(r"(\d+)\.(\d+)", text)):
+        unknown = f"the server does not say its version: {text}"
+        return Finding("note", "version", unknown)
+    oldest = _OLDEST[kind]
+    if (int(found[1]), int(found[2])) < oldest:
         needed = "{}.{}".format(*oldest)
-        return Finding(
-            "wrong", "version", f"{said} is too old", f"use {kind} {needed} or later"
-        )
-    mended = _LUA_MENDED[kind]
-    if series <= max(mended) and not (series in mended and patch >= mended[series]):
-        return Finding(
-            "warn",
-            "version",
-            f"{said} lets whoever may run scripts take over the server"
-            " (CVE-2025-49844), unless your distribution has mended it",
-            "update it",
-        )
+        older = f"{said} is older than {needed}, the oldest that flowd supports"
+        return Finding("wrong", "version", older, f"use {kind} {needed} or later")
     return Finding("ok", "version", said)
 
 

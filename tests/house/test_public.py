@@ -1,0 +1,60 @@
+"""What flowd promises to keep: every public name, in one list."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+import pytest
+
+PUBLIC: Final = {
+    "flowd": """
+        AccessDenied Backoff BulkError Claimer Context DeadLetters DecodeError
+        Durable EncodeError Event FatalError FlowdError FormatError GroupHandle
+        GroupMissing IdNotIncreasing Item Job JobSpec Letter LetterNotFound
+        Middleware NewerVersion NotDurable NotReady OptionError OutcomeUnknown
+        PayloadTooLarge Policy Producer Queue QueueFull QueueGroup QueueHandle
+        Reject Retry Run Send ServerError Snooze StreamShared SyncProducer
+        Unreachable WrongAddress WrongKeyType wire
+    """,
+    "flowd.testing": """
+        FakeClock Memory MemoryQueue RecordingProducer RecordingSyncProducer
+        debug_map from_text round_trip
+    """,
+    "flowd.wire": """
+        BASE64 BOOL DATE DATETIME DECIMAL DURATION FLOAT HEX I8 I16 I32 I64 INT JSON
+        STR U8 U16 U32 U64 UNIX_MS UUID CodecError Json Shape bounded decode_base64
+        decode_bool decode_bool01 decode_date decode_datetime decode_decimal
+        decode_duration decode_enum decode_float decode_hex decode_i8 decode_i16
+        decode_i32 decode_i64 decode_int decode_json decode_one_of decode_open_enum
+        decode_raw decode_u8 decode_u16 decode_u32 decode_u64 decode_unix_ms
+        decode_uuid dict_of encode_base64 encode_bool encode_bool01 encode_date
+        encode_datetime encode_decimal encode_duration encode_enum encode_float
+        encode_hex encode_i8 encode_i16 encode_i32 encode_i64 encode_int encode_json
+        encode_one_of encode_open_enum encode_raw encode_u8 encode_u16 encode_u32
+        encode_u64 encode_unix_ms encode_uuid enum_of filled first_key inside
+        items_of list_of matching one_of open_enum_of optional record_of sized
+        union_of
+    """,
+    "flowd.metrics": """
+        Metrics exposition
+    """,
+    "flowd.tracing": """
+        Tracing
+    """,
+}
+"""By module. A name that is removed or renamed breaks users: CHANGELOG.md says so."""
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_are_those_of_the_list(module: str) -> None:
+    """A new name is a promise, and one that is gone is a breaking change."""
+    names: list[str] = import_module(module).__all__
+    assert names == PUBLIC[module].split()
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_can_be_imported(module: str) -> None:
+    """Each is there."""
+    for name in PUBLIC[module].split():
+        assert hasattr(import_module(module), name)
