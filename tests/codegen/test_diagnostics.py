@@ -117,20 +117,30 @@ def test_more_than_1000_fields_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "column"),
     [
-        "a = " + "[" * 3000 + "]" * 3000,
-        "a = " + "[" * 100 + "]" * 100,
-        ".".join("a" * 200) + " = 1",
-        "a = " + "9" * 5000,
-        "a = 0x" + "f" * 5000,
+        ("a = " + "[" * 3000 + "]" * 3000, 3004),
+        ("a = " + "[" * 100 + "]" * 100, 104),
+        ("a = { b = '[[[', c = " + "[" * 100 + "]" * 100 + " }", 121),
+        (".".join("a" * 200) + " = 1", 1),
+        ("b = 1\na = " + "9" * 5000, 5),
+        ("b = 1\na = 0x" + "f" * 5000, 5),
     ],
-    ids=["deep arrays", "deeper than the limit", "deep keys", "digits", "hex digits"],
+    ids=[
+        "deep arrays",
+        "deeper than the limit",
+        "in a table",
+        "deep keys",
+        "digits",
+        "hex",
+    ],
 )
-def test_a_document_beyond_all_measure_is_refused(text: str) -> None:
-    """What would exhaust a later step ends here, as a fault."""
+def test_a_document_beyond_all_measure_is_refused(text: str, column: int) -> None:
+    """What would exhaust a later step ends here, as a fault at its place."""
     (fault,) = _errors(text).faults
     assert fault.code == Code.SYNTAX
+    assert fault.position == (text.count("\n") + 1, column)
+    assert fault.label
 
 
 def test_a_part_of_a_string_is_shown_only_where_it_is_written() -> None:

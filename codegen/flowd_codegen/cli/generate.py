@@ -34,6 +34,9 @@ __all__ = ["run"]
 _WORD: Final = re.compile(r"[a-z][a-z_-]*")
 
 
+_VALIDATE: Final = ("check", "lint", "verify", "test")
+
+
 class _Options(Options):
     """What argparse fills in."""
 
@@ -64,6 +67,8 @@ def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:
     second = arguments[1:2] and not arguments[1].startswith("-")
     if "-o" in arguments and not second:
         return ""  # a folder that is not there, which is said in the usual words
+    if word in _VALIDATE:
+        return f"no command `{word}`: did you mean `validate`, or --check with -o?"
     if near := get_close_matches(word, commands, n=1, cutoff=0.75):
         return f"no command `{word}`: did you mean `{near[0]}`?"
     if word.startswith(("gen", "build", "compile")):

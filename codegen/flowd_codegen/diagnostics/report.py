@@ -245,6 +245,13 @@ class Report:
         self.faults.append(Fault(code, place, message, label, notes, also))
 
 
+def _once(faults: Iterable[Fault]) -> Iterable[Fault]:
+    found: dict[tuple[Code | Rule, Place, str], Fault] = {}
+    for fault in faults:
+        found.setdefault((fault.code, fault.place, fault.message), fault)
+    return found.values()
+
+
 class SchemaErrors(Portable):
     """The schemas are invalid; `str()` shows the first 50 faults.
 
@@ -253,8 +260,9 @@ class SchemaErrors(Portable):
     """
 
     def __init__(self, faults: Iterable[Fault]) -> None:
+        # A table that is read twice has its faults once.
         self.faults = tuple(
-            sorted(faults, key=lambda fault: (fault.path, fault.position))
+            sorted(_once(faults), key=lambda fault: (fault.path, fault.position))
         )
         super().__init__(f"{len(self.faults)} faults in the schemas")
 

@@ -10,12 +10,21 @@ from typing import Final
 __all__ = ["nearest", "respelt"]
 
 _LONGEST: Final = 100
+_ALIKE: Final = 0.82
 
 _KEYS: Final = {
     "alias": "aliases",
     "choices": "one_of",
     "claimafter": "claim_after",
     "codec": "encoding",
+    "from": "deserialize",
+    "to": "serialize",
+    "dump": "serialize",
+    "load": "deserialize",
+    "encode": "serialize",
+    "decode": "deserialize",
+    "encoder": "serialize",
+    "decoder": "deserialize",
     "comment": "doc",
     "consumer_group": "group",
     "default_factory": "factory",
@@ -87,6 +96,20 @@ _SCALARS: Final = {
     "text": "str",
     "timedelta": "duration",
     "timestamp": "datetime",
+    "timestamptz": "datetime",
+    "bigint": "i64",
+    "bigserial": "i64",
+    "bytea": "bytes",
+    "jsonb": "json",
+    "money": "decimal",
+    "real": "float",
+    "serial": "i32",
+    "smallint": "i16",
+    "sint32": "i32",
+    "sint64": "i64",
+    "fixed32": "u32",
+    "fixed64": "u64",
+    "tinyint": "i8",
     "u128": "int",
     "uint": "u64",
     "uint16": "u16",
@@ -121,8 +144,44 @@ _WORD: Final = re.compile(r"(?<![\w.:])([A-Za-z][\w-]*)(?![\w.:-])(\s*\[)?")
 _OPTIONAL: Final = re.compile(r"(?:typing\.)?Option(?:al)?\[([^\[\]]+)\]")
 _OPTIONAL_WHOLE: Final = re.compile(r"(?:typing\.)?Option(?:al)?\[(.+)\]")
 _UNION: Final = re.compile(r"(?:typing\.)?Union\[([^\[\]]+)\]")
-_OR_NONE: Final = re.compile(r"\s*\|\s*(?:None|null)$")
+_OR_NONE: Final = re.compile(r"(?:\s*\||\s+or)\s*(?:None|null)$")
+_NONE_OR: Final = re.compile(r"^(?:None|null)\s*\|\s*(.+)$")
+_LABELLED: Final = re.compile(r"^(repeated|optional|required)\s+(\w+)$")
+_QUESTION: Final = re.compile(r"^\?(\w[\w\[\], ]*)$")
+_ITEMS: Final = re.compile(r"^\[([\w ]+)\]$")
+_EVEN: Final = re.compile(r"\b[Tt]uple\[([^\[\],]+),\s*\.\.\.\]")
+_SIZE: Final = re.compile(
+    r"^((?:dec|decimal|numeric|number|int|integer|float|double))\s*\(\d+(?:\s*,\s*\d+)?\)$",
+    re.IGNORECASE,
+)
+_UNSIGNED: Final = re.compile(
+    r"^(?:(?:un)?signed (?:int(?:eger)?)|int(?:eger)? unsigned)$"
+)
+_ZONE: Final = re.compile(r"^timestamp with(?:out)? time zone$", re.IGNORECASE)
+_MODULE: Final = re.compile(
+    r"(?<![\w.:])(?:typing|datetime|uuid|decimal|builtins|collections\.abc|google\.protobuf|t|dt)\."
+)
 _ARRAY: Final = re.compile(r"([\w.:]+)\[\]")
+
+
+def _labelled(match: re.Match[str]) -> str:
+    """A field of protobuf: `repeated string`."""
+    label, kind = match[1], match[2]
+    return {"repeated": f"list[{kind}]", "optional": f"{kind}?"}.get(label, kind)
+
+
+_FORMS: Final = (
+    (_MODULE, ""),
+    (_EVEN, r"list[\1]"),
+    (_NONE_OR, r"\1?"),
+    (_LABELLED, _labelled),
+    (_QUESTION, r"\1?"),
+    (_ITEMS, r"list[\1]"),
+    (_SIZE, r"\1"),
+    (_UNSIGNED, "u32"),
+    (_ZONE, "datetime"),
+)
+"""Forms of a type in other languages, and what is read instead."""
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
@@ -147,6 +206,8 @@ def respelt(text: str, scalars: Collection[str], names: Collection[str]) -> str 
         return _scalar(found, scalars) or found
 
     spelling = text.strip().replace("<", "[").replace(">", "]")
+    for pattern, other in _FORMS:
+        spelling = pattern.sub(other, spelling)
     spelling = _UNION.sub(lambda found: found[1].replace(",", " |"), spelling)
     spelling = spelling.translate(_NO_PARENTHESES)
     spelling = _OR_NONE.sub("?", spelling)
@@ -177,5 +238,8 @@ def _nearest(
     words = own | {other: name for other, name in synonyms.items() if name in own}
     if plain in words:
         return words[plain]
-    near = get_close_matches(plain, words, n=1, cutoff=cutoff)
-    return words[near[0]] if near else None
+    # What is only like another tool's word is hardly meant.
+    for some, least in ((own, cutoff), (words, max(cutoff, _ALIKE))):
+        if near := get_close_matches(plain, some, n=1, cutoff=least):
+            return words[near[0]]
+    return None

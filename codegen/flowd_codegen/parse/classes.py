@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from flowd_codegen.diagnostics.foreign import JOB_WORDS
 from flowd_codegen.diagnostics.location import Place
 from flowd_codegen.diagnostics.report import Code, quoted, visible
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.diagnostics.suggest import nearest
 from flowd_codegen.model.describe import with_deprecation
-from flowd_codegen.model.naming import check_name, member_name, version_name
+from flowd_codegen.model.naming import (
+    MEMBER_NAME,
+    check_name,
+    member_name,
+    version_name,
+)
 from flowd_codegen.model.schema import Enum, Job, Record
 from flowd_codegen.parse.fields import IN_JOB, IN_RECORD, WireKeys
 from flowd_codegen.parse.groups import all_fields
 from flowd_codegen.parse.queue import QUEUE_OPTIONS, parse_queue
 from flowd_codegen.parse.scope import Scope
-from flowd_codegen.parse.table import Table, kind_of
+from flowd_codegen.parse.table import Table
 from flowd_codegen.parse.versions import older_versions, parse_version, version_keys
 
 __all__ = [
@@ -50,13 +56,15 @@ JOB_OPTIONS: Final = (
 
 def parse_enum(name: str, table: Table) -> Enum:
     """Read an enum; faults are reported."""
-    table.refuse_others(ENUM_OPTIONS, "enum option")
+    members_beside = [key for key in table.values if MEMBER_NAME.fullmatch(key)]
+    if "values" in table.values or not members_beside:
+        table.refuse_others(ENUM_OPTIONS, "enum option")
     reserved = {text: place for place, text in table.texts("reserved")}
     members: dict[str, Place] = {}
     texts: dict[str, Place] = {}
     found: list[tuple[str, str]] = []
     docs: dict[str, str] = {}
-    for member, text, place in _values(table, docs):
+    for member, text, place in _values(name, table, docs):
         if first := texts.get(text):
             message = f"{quoted(text)} is a value already"
             table.report(Code.ENUM_VALUES, place, message, also=(first, "first here"))
@@ -114,7 +122,9 @@ def _unknown(table: Table, members: Mapping[str, Place]) -> str:
     return unknown
 
 
-def _values(table: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Place]]:
+def _values(
+    name: str, table: Table, docs: dict[str, str]
+) -> Iterator[tuple[str, str, Place]]:
     """Give member, wire text and place of each value; `docs` takes what is said of it."""
     match table.values.get("values"):
         case None:
@@ -122,7 +132,11 @@ def _values(table: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Plac
                 Code.MISSING_KEY,
                 table.place.key(),
                 "an enum needs `values`",
-                'write it like `values = ["email", "sms"]`',
+                (
+                    f'write `[enum.{visible(name)}.values]`, and `NAME = "text"` below it'
+                    if any(MEMBER_NAME.fullmatch(key) for key in table.values)
+                    else 'write it like `values = ["email", "sms"]`'
+                ),
             )
         case list() | dict() as value if not value:
             message = "an enum needs at least one value"
@@ -132,11 +146,15 @@ def _values(table: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Plac
         case dict():
             yield from _named(table.table("values"), docs)
         case value:
-            table.wrong_kind("values", value, "an array or a table of strings")
+            wanted = "an array or a table of strings"
+            table.wrong_kind("values", value, wanted, '["red", "green"]')
+
+
+_NUMBERS: Final = 'name them: `values = { NAME = "1" }`; numbers have `one_of = [1, 2]`'
 
 
 def _listed(table: Table) -> Iterator[tuple[str, str, Place]]:
-    for place, text in table.texts("values"):
+    for place, text in table.texts("values", _NUMBERS):
         if member := member_name(text):
             yield member, text, place
         else:
@@ -149,6 +167,7 @@ def _listed(table: Table) -> Iterator[tuple[str, str, Place]]:
 
 
 def _named(values: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Place]]:
+    wrong = False
     for member, text in values.values.items():
         place = values.at(member)
         named = check_name(member, "member", place.key(), values.report)
@@ -166,14 +185,18 @@ def _named(values: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Plac
             elif named and said is not None:
                 yield member, said, place
         elif not isinstance(text, str):
-            message = f"`{member}` must be a string, not {kind_of(text)}"
-            values.report(Code.WRONG_KIND, place, message)
+            if not wrong:
+                values.wrong_kind(member, text, "a string", f'"{text}"')
+            wrong = True
         elif named:
             yield member, text, place
 
 
 _ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
-_REFUSED: Final = dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE)
+_REFUSED: Final = {
+    **{word: (Code.UNKNOWN_KEY, advice) for word, advice in JOB_WORDS.items()},
+    **dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE),
+}
 
 
 def parse_record(name: str, table: Table, scope: Scope) -> Record:
@@ -198,7 +221,7 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
     known = (*JOB_OPTIONS, *version_keys(table).values())
     table.refuse_others(known, "job option", _REFUSED, advice)
     keys = WireKeys(table)
-    policy = parse_queue(name, table.table("queue"))
+    policy = parse_queue(name, table.table("queue", '{ stream = "emails" }'))
     version, oldest = parse_version(table)
     older = tuple(
         Job(

@@ -62,9 +62,14 @@ def parse_constraints(options: Table, found: Type) -> Constraints:
     sized = isinstance(inner, ListOf | DictOf) or (
         isinstance(inner, Scalar) and inner.name in ("str", "bytes")
     )
-    _refuse(options, ("min", "max"), "numbers", fits=numeric)
-    _refuse(options, ("min_len", "max_len"), "str, bytes, list and dict", fits=sized)
-    _refuse(options, ("pattern",), "str", fits=text)
+    for key, other in zip(RANGE, LENGTHS, strict=True):
+        advice = f"write `{other}`, the length" if sized else "it is for numbers"
+        _refuse(options, key, advice, fits=numeric)
+        length_advice = (
+            f"write `{key}`" if numeric else "it is for str, bytes, list and dict"
+        )
+        _refuse(options, other, length_advice, fits=sized)
+    _refuse(options, "pattern", "it is for str", fits=text)
     low, high = (_bound(options, key, inner) if numeric else None for key in RANGE)
     fewest, most = (_length(options, key) if sized else None for key in LENGTHS)
     _refuse_crossed(options, RANGE, low, high)
@@ -72,15 +77,14 @@ def parse_constraints(options: Table, found: Type) -> Constraints:
     return Constraints(low, high, fewest, most, _pattern(options) if text else None)
 
 
-def _refuse(options: Table, keys: tuple[str, ...], kinds: str, *, fits: bool) -> None:
-    for key in keys:
-        if not fits and key in options.values:
-            options.report(
-                Code.CONSTRAINT_MISFIT,
-                options.at(key).key(),
-                f"`{key}` does not fit this type",
-                f"it is for {kinds}",
-            )
+def _refuse(options: Table, key: str, advice: str, *, fits: bool) -> None:
+    if not fits and key in options.values:
+        options.report(
+            Code.CONSTRAINT_MISFIT,
+            options.at(key).key(),
+            f"`{key}` does not fit this type",
+            advice,
+        )
 
 
 def _bound(options: Table, key: str, inner: Type) -> int | float | None:

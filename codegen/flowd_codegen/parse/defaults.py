@@ -33,7 +33,7 @@ from flowd_codegen.model.schema import (
 from flowd_codegen.parse.backtracking import matches
 from flowd_codegen.parse.queue import read_duration
 from flowd_codegen.parse.scope import Scope
-from flowd_codegen.parse.table import Table, Toml, kind_of
+from flowd_codegen.parse.table import Table, Toml, example_of, kind_of
 
 __all__ = ["check_defaults"]
 
@@ -205,6 +205,8 @@ class _Judge:
     def member(self, value: Toml, name: str, place: Place) -> object:
         enum = self.scope.enums.get(name)
         if not isinstance(value, str):
+            if enum is None:
+                return value  # what is wrong with the enum is reported there
             raise _wrong(value, f"a value of `{name}`", place)
         texts = [text for _, text in enum.members] if enum else []
         if texts and value not in texts:
@@ -277,11 +279,21 @@ _TEXTS: Final[dict[str, Callable[[bytes], bytes]]] = {
 }
 
 
+_COMPUTED: Final = "what is computed has a `factory`"
+_LIKE: Final = {
+    "uuid": f"write all of its digits; {_COMPUTED}",
+    "bytes": "write base64, or give the field an `encoding`",
+    "datetime": f"write it like `2026-01-31T12:00:00Z`; {_COMPUTED}",
+    "date": f"write it like `2026-01-31`; {_COMPUTED}",
+    "duration": 'write it like `"30s"`',
+}
+
+
 def _text(value: str, name: str, place: Place) -> str:
     try:
         return _TEXTS[name](value.encode()).decode()
     except wire.CodecError as error:
-        raise _Misfit(place, str(error)) from error
+        raise _Misfit(place, str(error), _LIKE[name]) from error
 
 
 def _in_base64(value: Toml, field: Field, place: Place) -> Toml:
@@ -315,7 +327,11 @@ def _literal(choice: str | int) -> str:
 
 
 def _wrong(value: Toml, wanted: str, place: Place) -> _Misfit:
-    return _Misfit(place, f"it is {kind_of(value)}, not {wanted}")
+    text = example_of(value, wanted)
+    if wanted == "a string" and isinstance(value, int | float):
+        text = f'"{value}"'
+    message = f"it is {kind_of(value)}, not {wanted}"
+    return _Misfit(place, message, f"write {quoted(text)}" if text else "")
 
 
 def _broken_bound(value: object, field: Field) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
+from flowd_codegen.diagnostics.foreign import OPTIONS
 from flowd_codegen.diagnostics.location import Place
 from flowd_codegen.diagnostics.report import Code, quoted
 from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
@@ -64,6 +65,7 @@ _REFUSED: Final = {
     "required": (Code.UNKNOWN_KEY, "a field is required unless its type ends in `?`"),
     "serialize": _SIDE,
     "deserialize": _SIDE,
+    **{word: (Code.UNKNOWN_KEY, advice) for word, advice in OPTIONS.items()},
 }
 IN_JOB: Final[Encodings] = {
     "bool": ("text", "01"),
@@ -95,7 +97,7 @@ def parse_fields(
         encodings: those that a type may have there.
         others: the attributes that it has beside its own.
     """
-    table = owner.table("fields")
+    table = owner.table("fields", '{ to = "str" }')
     count = len(table.values) + len(others)
     if count > MOST_FIELDS:
         table.report(

@@ -22,7 +22,7 @@ from flowd_codegen.model.schema import (
     base,
 )
 from flowd_codegen.parse.scope import Scope
-from flowd_codegen.parse.table import Table
+from flowd_codegen.parse.table import EXTRA, Table
 
 __all__ = ["SIDES", "field_mapper", "parse_mapper", "read_function", "split_reference"]
 
@@ -68,7 +68,8 @@ def read_function(table: Table, key: str) -> Function | None:
 def parse_mapper(table: Table) -> Mapper:
     """Read a pair of functions; at least one must be there."""
     table.refuse_others(SIDES, "mapper option")
-    if not any(side in table.values for side in SIDES):
+    # A side that is misspelt is reported already.
+    if not any(not EXTRA.match(key) for key in table.values):
         table.report(
             Code.MISSING_KEY,
             table.place.key(),
@@ -112,11 +113,14 @@ def _mapper(options: Table, scope: Scope) -> tuple[Mapper | None, bool]:
             if scope.complete:
                 names = sorted(filter(FIELD_NAME.fullmatch, scope.mappers))
                 near = nearest(value, names)
+                label = "declare `[mapper.…]`"
+                if split_reference(value):
+                    label = f'write `mapper = {{ serialize = "{value}", … }}`'
                 options.report(
                     Code.UNKNOWN_MAPPER,
                     options.at("mapper"),
                     f"unknown mapper {quoted(value)}",
-                    f"did you mean `{near}`?" if near else "declare `[mapper.…]`",
+                    f"did you mean `{near}`?" if near else label,
                     f"mappers in scope: {', '.join(names[:20]) or 'none'}",
                 )
             return None, False

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
+from flowd_codegen.diagnostics.foreign import TOP_WORDS
 from flowd_codegen.diagnostics.location import Place, Source
 from flowd_codegen.diagnostics.report import (
     Code,
@@ -45,6 +46,9 @@ TOP_KEYS: Final = (
     *("job", "removed"),
 )
 """The keys at the top of a schema file."""
+
+_TOP: Final = {word: (Code.UNKNOWN_KEY, advice) for word, advice in TOP_WORDS.items()}
+_HEADER: Final = "a job is declared as `[job.Email.fields]`"
 
 LANGUAGE: Final = 1
 """The version of the schema language."""
@@ -148,7 +152,7 @@ class _File:
 def _declare(file: _File, scope: Scope) -> None:
     """Take up the names of a file, and read what fields will ask for."""
     root = file.root
-    root.refuse_others(TOP_KEYS, "top-level key")
+    root.refuse_others(TOP_KEYS, "top-level key", _TOP, _HEADER)
     root.text("doc")
     if root.integer("flowd") not in (None, LANGUAGE):
         root.report(
@@ -159,7 +163,7 @@ def _declare(file: _File, scope: Scope) -> None:
         )
     file.removed = parse_removed(root)
     for kind in _CLASSES:
-        for name, table in root.tables(kind):
+        for name, table in root.tables(kind, scope.broken):
             file.declared.append((kind, name, table))
             check_name(name, kind, table.place.key(), root.report)
             _take(kind, name, table, scope)

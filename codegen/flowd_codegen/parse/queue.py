@@ -7,6 +7,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from flowd.errors import OptionError
 from flowd.model.policy import Backoff, Policy
+from flowd_codegen.diagnostics.foreign import QUEUE_WORDS
 from flowd_codegen.diagnostics.location import Place
 from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.model.duration import DURATION, UNITS
@@ -110,6 +111,7 @@ _DEPLOYMENT: Final = (
     "it belongs to a deployment: pass it to `Queue(…)`",
 )
 _REFUSED: Final = {
+    **{word: (Code.UNKNOWN_KEY, advice) for word, advice in QUEUE_WORDS.items()},
     "unique": (Code.NOT_YET, "remove it"),
     "dedupe": (Code.NOT_YET, "it will be spelt `unique`; remove it"),
     "maxlen": (Code.REFUSED_KEY, "trimming a stream deletes jobs that have not run"),

@@ -64,6 +64,7 @@ class Scope:
         groups: what became of them; their defaults are not checked at first.
         mappers: a name space of their own, with the place of each.
         used_mappers: names that some field asked for.
+        broken: names whose declarations are no tables, which is reported there.
         complete: False when a file could not be parsed, so that a name that is not
             here is no fault.
     """
@@ -78,6 +79,7 @@ class Scope:
         default_factory=dict[str, tuple[Mapper, Place]]
     )
     used_mappers: set[str] = field(default_factory=set[str])
+    broken: set[str] = field(default_factory=set[str])
     complete: bool = True
 
     def types(self) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -13,8 +12,9 @@ from typing import Final
 import tomli
 
 from flowd_codegen.diagnostics.location import Place, Source, Span
-from flowd_codegen.diagnostics.report import Code, Fault, Report, visible
-from flowd_codegen.parse.table import Table, Toml, written
+from flowd_codegen.diagnostics.report import Code, Fault, Report
+from flowd_codegen.parse.syntax import deepest, longest_number, report_syntax
+from flowd_codegen.parse.table import Table, Toml
 
 __all__ = ["Sources", "load", "read"]
 
@@ -22,9 +22,8 @@ _SUFFIX: Final = ".toml"
 _LARGEST: Final = 4 * 1024 * 1024
 _DEEPEST: Final = 64
 _WIDEST: Final = 4096
-
-_BARE_TEXT: Final = re.compile(r"[^\W\d][\w.:\[\], -]*\??")
-_KEY: Final = re.compile(r"[\w.\"'-]+\s*=")
+_TOO_DEEP: Final = f"arrays and tables nest at most {_DEEPEST} deep"
+_TOO_WIDE: Final = f"an integer has at most {_WIDEST:,} bits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,57 +145,27 @@ def load(source: Source, report: Report) -> Table | None:
     try:
         values = tomli.loads(source.text)
     except tomli.TOMLDecodeError as error:
-        _report_syntax(error.msg, error.pos, source, report)
+        report_syntax(error.msg, error.pos, source, report)
         return None
     except RecursionError:
-        report(Code.SYNTAX, root, "arrays and tables nest too deeply")
+        _report_excess(_TOO_DEEP, source, report)
         return None
-    except ValueError as error:
+    except ValueError:
         # An integer of thousands of digits: tomli lets Python's own error through.
-        report(Code.SYNTAX, root, f"a value cannot be read: {error}")
+        _report_excess(_TOO_WIDE, source, report)
         return None
     if excess := _excess(values):
-        report(Code.SYNTAX, root, excess)
+        _report_excess(excess, source, report)
         return None
     return Table(values, root, report)
 
 
-def _report_syntax(reason: str, at: int, source: Source, report: Report) -> None:
-    text = source.text
-    # At a line's end there is nothing to see: its last character is meant.
-    while at > 0 and (at >= len(text) or text[at] == "\n"):
-        at -= 1
-    span = Span(at, at + 1)
-    start = text.rfind("\n", 0, at) + 1
-    first: tuple[Place, str] | None = None
-    label = ""
-    match reason:
-        case "Invalid value" if bare := _BARE_TEXT.match(text, at):
-            label = f"text stands in quotes: `{written(bare[0].strip())}`"
-        case "Illegal character '\\n'" | "Unterminated string":
-            reason, label = "a string is not closed", "its last quote is missing"
-        case "Cannot overwrite a value":
-            reason, label = "a key is given twice", "remove one"
-            key = _KEY.match(text, start)
-            if key:
-                span = Span(start, start + len(key[0].rstrip(" =")))
-                first = _first(source, key[0], start)
-        case _ if reason.startswith("Cannot declare"):
-            reason, label = "a table is declared twice", "put both into one"
-            span = Span(start, at + 1)
-            first = _first(source, text[start : at + 1], start)
-        case _:
-            pass
-    message = f"not TOML: {visible(reason[0].lower() + reason[1:])}"
-    report(Code.SYNTAX, Place(source, exact=span), message, label, also=first)
-
-
-def _first(source: Source, line: str, before: int) -> tuple[Place, str] | None:
-    """Where a line began in the same way, as a key or header given twice does."""
-    at = source.text.rfind(f"\n{line}", 0, before) + 1
-    if at == 0 and not source.text.startswith(line):
-        return None
-    return Place(source, exact=Span(at, at + len(line.rstrip(" =")))), "first here"
+def _report_excess(excess: str, source: Source, report: Report) -> None:
+    find, label = {
+        _TOO_DEEP: (deepest, "use a `[record.…]`, or declare the tables one by one"),
+        _TOO_WIDE: (longest_number, "write it as a string"),
+    }[excess]
+    report(Code.SYNTAX, Place(source, exact=find(source.text)), excess, label)
 
 
 def _excess(values: dict[str, Toml]) -> str | None:
@@ -210,8 +179,8 @@ def _excess(values: dict[str, Toml]) -> str | None:
             elif isinstance(value, list):
                 below += value
             elif isinstance(value, int) and value.bit_length() > _WIDEST:
-                return f"an integer has at most {_WIDEST:,} bits"
+                return _TOO_WIDE
         if not below:
             return None
         level = below
-    return f"arrays and tables nest at most {_DEEPEST} deep"
+    return _TOO_DEEP

@@ -14,7 +14,7 @@ from flowd_codegen.diagnostics.location import Place
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 from flowd_codegen.diagnostics.suggest import nearest
 
-__all__ = ["EXTRA", "Table", "Toml", "kind_of", "written"]
+__all__ = ["EXTRA", "Table", "Toml", "example_of", "kind_of", "written"]
 
 Toml: TypeAlias = (
     "str | int | float | bool | datetime | date | time | list[Toml] | dict[str, Toml]"
@@ -23,6 +23,13 @@ Toml: TypeAlias = (
 
 EXTRA: Final = re.compile(r"x-[a-z0-9-]+\Z")
 """Keys of the user's own, in every table that has options."""
+
+_BELOW: Final = {
+    "enum": ' and `values = ["red", "green"]` below it',
+    "record": " and its `fields` below it",
+    "job": " and its `fields` below it",
+    "mapper": " and `serialize`, `deserialize` below it",
+}
 
 _T = TypeVar("_T", str, int, bool)
 
@@ -97,8 +104,13 @@ class Table:
             self.wrong_kind(key, value, "a number")
         return None
 
-    def texts(self, key: str) -> list[tuple[Place, str]]:
-        """An array of strings, each with its place; what is no string is reported."""
+    def texts(self, key: str, label: str = "") -> list[tuple[Place, str]]:
+        """An array of strings, each with its place; what is no string is reported once.
+
+        Args:
+            key: of the array.
+            label: what to write instead of something else.
+        """
         values = self.values.get(key)
         if values is None:
             return []
@@ -106,16 +118,17 @@ class Table:
             self.wrong_kind(key, values, "an array of strings")
             return []
         found: list[tuple[Place, str]] = []
+        wrong: tuple[Place, Toml] | None = None
         for index, value in enumerate(values):
             place = self.at(key).child(index)
             if isinstance(value, str):
                 found.append((place, value))
             else:
-                self.report(
-                    Code.WRONG_KIND,
-                    place,
-                    f"`{key}` must hold strings, not {kind_of(value)}",
-                )
+                wrong = wrong or (place, value)
+        if wrong:
+            place, value = wrong
+            message = f"`{key}` must hold strings, not {kind_of(value)}"
+            self.report(Code.WRONG_KIND, place, message, label or "put it in quotes")
         return found
 
     def text_or_flag(self, key: str) -> str | bool:
@@ -145,18 +158,27 @@ class Table:
                 self.wrong_kind(key, value, "a JSON value")
         return found
 
-    def tables(self, key: str) -> Iterator[tuple[str, Table]]:
-        """The tables in a table, by name, as in `[job.Email]`, `[job.Crawl]`."""
+    def tables(
+        self, key: str, broken: set[str] | None = None
+    ) -> Iterator[tuple[str, Table]]:
+        """The tables in a table, by name, as in `[job.Email]`, `[job.Crawl]`.
+
+        Args:
+            key: the table.
+            broken: takes the names of what is no table.
+        """
         named = self.table(key)
         for name, value in named.values.items():
             if isinstance(value, dict):
                 yield name, Table(value, named.at(name), self.report)
             else:
+                if broken is not None:
+                    broken.add(name)
                 self.report(
                     Code.WRONG_KIND,
                     named.at(name),
                     f"{key} {quoted(name)} must be a table, not {kind_of(value)}",
-                    f"write `[{key}.{visible(name)}]`",
+                    f"write `[{key}.{visible(name)}]`{_BELOW.get(key, '')}",
                 )
 
     def refuse_others(
@@ -195,7 +217,7 @@ class Table:
 
     def wrong_kind(self, key: str, value: Toml, wanted: str, example: str = "") -> None:
         """Report a value of another kind; shows the key with the right one if it can."""
-        text = example or _respelt(value, wanted)
+        text = example or example_of(value, wanted)
         self.report(
             Code.WRONG_KIND,
             self.at(key),
@@ -213,14 +235,33 @@ class Table:
         return None
 
 
-def _respelt(value: Toml, wanted: str) -> str:
-    """The value in the right clothes, where only those are wrong: 3 for `"3"`."""
+_EXAMPLES: Final = {
+    "a string": '"…"',
+    "an integer": "1",
+    "a number": "1.5",
+    "a boolean": "true",
+    "an array": '["…"]',
+    "an array of strings": '["…"]',
+    "a table": "{ … }",
+    "a date": "2026-01-31",
+    "a date and time with an offset": "2026-01-31T12:00:00Z",
+}
+
+
+def example_of(value: Toml, wanted: str) -> str:
+    """What to write: the value itself, where only its clothes are wrong, as 3 for `"3"`."""
     match wanted, value:
         case "an integer" | "a number", str() if value.lstrip("-").isdecimal():
             return value
-        case "a boolean", str() if value in ("true", "false"):
-            return value
+        case "a boolean", str() if value.lower() in ("true", "false"):
+            return value.lower()
+        case "a boolean", 0 | 1:
+            return "true" if value else "false"
         case "an array of strings", str():
             return f"[{written(value)}]"
+        case "an array", str():
+            return f"[{written(value)}]"
+        case 'a string such as `"9.90"`', float():
+            return f'"{value}"'
         case _:
-            return ""
+            return _EXAMPLES.get(wanted, "")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final, NoReturn
 
+from flowd_codegen.diagnostics.foreign import type_advice
 from flowd_codegen.diagnostics.location import Place
-from flowd_codegen.diagnostics.report import Code, Report, quoted
+from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted
 from flowd_codegen.diagnostics.suggest import nearest, respelt
 from flowd_codegen.model.naming import CLASS_NAME
 from flowd_codegen.model.scalars import INTEGERS, TAG
@@ -60,11 +61,21 @@ def parse_type(text: str, place: Place, scope: Scope, report: Report) -> Type | 
             message = f"unknown type {quoted(text)}" if broken else first.message
             label = f"flowd spells this `{spelling}`"
             report(Code.UNKNOWN_TYPE, place, message, label)
+        elif (label := type_advice(plain)) and _is_foreign(plain, trial.faults):
+            report(Code.UNKNOWN_TYPE, place, f"unknown type {quoted(text)}", label)
         else:
             # Once the text stops being a type, what came before is a guess.
             broken = trial.faults[-1].code == Code.TYPE_SYNTAX
             report.faults += trial.faults[-1:] if broken else trial.faults
     return found
+
+
+def _is_foreign(plain: str, faults: list[Fault]) -> bool:
+    """Whether nothing is wrong but words that flowd does not have."""
+    if plain in ("list", "dict"):
+        return False
+    known = (Code.JOB_AS_TYPE, Code.REFERENCE)
+    return not any(fault.code in known for fault in faults)
 
 
 class _Unreadable(Exception):
@@ -117,7 +128,7 @@ class _TypeReader:
             case "list":
                 self.expect("[", "`list` needs the type of its items", "list[str]")
                 item = self.type(depth + 1)
-                self.expect("]", "`]` is missing")
+                self.expect("]", "`]` is missing", f"{self.text[: self.at]}]")
                 return ListOf(item) if item else None
             case "dict":
                 return self.dict(depth)
@@ -162,7 +173,7 @@ class _TypeReader:
             self.fail("keys of a dict are `str`", len(key), "JSON has no others")
         self.expect(",", "`dict` needs the type of its values", example)
         value = self.type(depth + 1)
-        self.expect("]", "`]` is missing")
+        self.expect("]", "`]` is missing", f"{self.text[: self.at]}]")
         return DictOf(value) if value else None
 
     def named(self, word: str, start: int) -> Type | None:
@@ -194,7 +205,9 @@ class _TypeReader:
                 return None
 
     def unknown(self, word: str, start: int) -> None:
-        if not self.scope.complete and CLASS_NAME.fullmatch(word):
+        if word in self.scope.broken or (
+            not self.scope.complete and CLASS_NAME.fullmatch(word)
+        ):
             return
         place = self.place.within(start, start + len(word))
         inside = "" if self.text.strip(" ?") == word else f" in {quoted(self.text)}"
@@ -227,6 +240,7 @@ class _TypeReader:
                     else "a type is missing"
                 ),
                 1,
+                "write one, as `str`",
             )
         self.at = found.end()
         return found[0]
