@@ -212,3 +212,87 @@ def test_every_file_is_used() -> None:
         "A worker with a database",
         "A transactional outbox",
     ]
+
+
+SECRETS: Final = """
+[job.Login.fields]
+token = { type = "str", secret = true }
+
+[job.Login.queue]
+stream      = "logins"
+group       = "users"
+max_retries = 0
+"""
+
+
+def test_sentry(folder: Folder) -> None:
+    """Jobs that fail alike are one issue, others another, and no secret is sent."""
+    program = """
+import asyncio, json
+from dataclasses import replace
+
+from sentry_sdk.transport import Transport
+
+import tracking
+from flowd import Queue
+from jobs.email import Email
+from jobs.login import Login
+
+sent = []
+
+class Memory(Transport):
+    def capture_envelope(self, envelope):
+        sent.extend(e for e in [envelope.get_event()] if e is not None)
+
+async def send(email):
+    if email.to.startswith("refused"):
+        raise ConnectionRefusedError(f"no route to {email.to}")
+    raise LookupError(f"{email.to} is unknown")
+
+async def log_in(login):
+    token = login.token
+    raise PermissionError(f"{token} has ended")
+
+async def main():
+    rules = replace(Email.SPEC.policy, max_retries=1, backoff=replace(
+        Email.SPEC.policy.backoff, kind="fixed", base=0.001))
+    async with Queue(Email, send, policy=rules) as queue, Queue(Login, log_in) as users:
+        await queue.enqueue_bulk(
+            Email(to=f"{kind}{n}", subject="s") for kind in ("refused", "lost") for n in (1, 2)
+        )
+        await users.enqueue_bulk(Login(token=f"hidden-{n}") for n in (1, 2))
+        queue.run(); users.run()
+        await queue.drain(); await users.drain()
+
+tracking.start(dsn="https://key@localhost/1", transport=Memory)
+asyncio.run(main())
+
+def issue(event):
+    error = event["exception"]["values"][-1]
+    frames = error.get("stacktrace", {}).get("frames", ())
+    place = [(f["function"], f["lineno"]) for f in frames]
+    return str((event.get("fingerprint"), event["logentry"]["message"], error["type"], place))
+
+issues = {}
+for event in sent:
+    issues.setdefault(issue(event), []).append(event)
+found = sorted(
+    (e[0]["tags"]["event"], e[0]["exception"]["values"][-1]["type"], len(e))
+    for e in issues.values()
+)
+assert found == [
+    ("dead_letter", "ConnectionRefusedError", 2),
+    ("dead_letter", "LookupError", 2),
+    ("dead_letter", "PermissionError", 2),
+    ("retry", "ConnectionRefusedError", 2),
+    ("retry", "LookupError", 2),
+], found
+for event in sent:
+    error = event["exception"]["values"][-1]
+    if error["type"] != "PermissionError":
+        assert error["stacktrace"]["frames"][-1]["function"] == "send"
+assert "hidden-" not in json.dumps(sent, default=repr)
+"""
+    folder.write({"schemas/login.toml": SECRETS})
+    folder.run("flowd-gen schemas/ -o jobs/")
+    follow(folder, "Sentry", program)
