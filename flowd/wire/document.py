@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from flowd.wire.refusal import CodecError
+from flowd.wire.refusal import NESTED, CodecError
 
 __all__ = ["DEEPEST", "Json", "finite", "with_text_keys"]
 
@@ -18,10 +18,10 @@ else:
     Json = Any
 """Any JSON value."""
 
-DEEPEST: Final = 128
-"""How deep arrays and objects may be in each other, as in Rust's serde."""
+DEEPEST: Final = 127
+"""How deep arrays and objects may be in each other: as deep as Rust's serde reads them."""
 
-_TOO_DEEP: Final = f"nested too deeply, or in a circle: more than {DEEPEST} levels"
+_TOO_DEEP: Final = f"{NESTED}: more than {DEEPEST} levels"
 _CONTAINERS: Final = (list, dict)
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
@@ -33,7 +33,7 @@ def with_text_keys(value: Json) -> Json:
     and of `{1: "a", "1": "b"}` only one value would be.
     """
     try:
-        _check_keys(value, DEEPEST)
+        _check_keys(value, DEEPEST - 1)
     except TypeError:
         raise CodecError("expected a string for every key") from None
     return value
@@ -61,7 +61,7 @@ def finite(value: Json) -> Json:
     That is a number beyond every double, which Python reads as infinity, and nesting.
     """
     if type(value) is float or type(value) in _CONTAINERS:
-        _check_numbers(value, DEEPEST)
+        _check_numbers(value, DEEPEST - 1)
     return value
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
-__all__ = ["MISSING", "CodecError", "inside", "instance", "misfit"]
+__all__ = ["MISSING", "NESTED", "CodecError", "inside", "instance", "misfit"]
 
 T = TypeVar("T")
 
 MISSING: Final = "required key is missing"
 """The refusal of an object without a key that it needs."""
+
+NESTED: Final = "nested too deeply, or in a circle"
+"""The refusal of what Python cannot follow to its end."""
 
 _JSON_KINDS: Final[dict[type, str]] = {
     type(None): "null",
@@ -49,6 +52,8 @@ def inside(step: str, error: Exception) -> CodecError:
         return error
     if isinstance(error, KeyError) and error.args == (step[1:],):
         return CodecError(MISSING, step)
+    if isinstance(error, RecursionError):
+        return CodecError(NESTED, step)
     refusal = CodecError(f"refused with {type(error).__name__}", step)
     refusal.__cause__ = error
     return refusal

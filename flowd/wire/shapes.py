@@ -17,7 +17,7 @@ from typing import Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 from flowd.wire import numbers, text, times
 from flowd.wire.document import Json, finite, with_text_keys
-from flowd.wire.refusal import MISSING, CodecError, inside, misfit
+from flowd.wire.refusal import MISSING, NESTED, CodecError, inside, misfit
 
 __all__ = [
     "BASE64",
@@ -97,7 +97,7 @@ def encode_json(value: T, shape: Shape[T]) -> bytes:
     except ValueError:
         raise CodecError("NaN and infinity are not JSON") from None
     except RecursionError:
-        raise CodecError("nested too deeply, or in a circle") from None
+        raise CodecError(NESTED) from None
 
 
 def decode_json(raw: bytes, shape: Shape[T]) -> T:
@@ -107,8 +107,10 @@ def decode_json(raw: bytes, shape: Shape[T]) -> T:
         value = _read(document)
     except CodecError:
         raise
-    except (ValueError, RecursionError):
-        # Among them numbers of thousands of digits, and nesting beyond all measure.
+    except RecursionError:
+        raise CodecError(NESTED) from None
+    except ValueError:
+        # Among them numbers of thousands of digits.
         raise CodecError("expected JSON") from None
     if b"\\" in raw and (b"\\ud" in raw or b"\\uD" in raw):
         # Only an escape can name half of a pair; what is read must be writable again.

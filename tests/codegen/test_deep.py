@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
 
+from flowd.errors import DecodeError, EncodeError
 from flowd_codegen.cli import run
+from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.source import Sources
+from flowd_codegen.python.render import render
 
 
 def _write(folder: Path, count: int, *fields: str) -> None:
@@ -81,3 +87,27 @@ def test_a_long_circle_is_told_in_a_few_words(
     said = capsys.readouterr().err
     assert "circular" in said
     assert len(said.splitlines()[0]) < 400
+
+
+def test_records_deeper_than_python_goes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DecodeError and an EncodeError, whichever part of Python gives up."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    _write(Path("deep"), 600, "NEXT")
+    schema = parse(
+        Sources((Source("deep.toml", "deep.toml", Path("deep/deep.toml").read_text()),))
+    )
+    text, _ = render(schema).values()
+    Path("bottomless.py").write_text(text)
+    module = importlib.import_module("bottomless")
+    for depth in (900, 1_500, 100_000):
+        raw = '{"a":' * depth + "{}" + "}" * depth
+        with pytest.raises(DecodeError, match=r"J\.r"):
+            module.J.from_fields({b"r": raw.encode()})
+    record = module.R600(x="")
+    for number in reversed(range(600)):
+        record = getattr(module, f"R{number}")(a=record)
+    with pytest.raises(EncodeError, match="nested too deeply"):
+        module.J(r=record).to_fields()

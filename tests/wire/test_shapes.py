@@ -175,6 +175,34 @@ def test_json_that_holds_itself_is_refused() -> None:
         wire.encode_json(circle, wire.JSON)
 
 
+_DEEP: Final = {
+    "arrays": lambda depth: "[" * depth + "]" * depth,
+    "objects": lambda depth: '{"a":' * (depth - 1) + "{" + "}" * depth,
+    "escapes": lambda depth: '["\\ud83d\\ude00",' * (depth - 1) + "[" + "]" * depth,
+}
+
+
+@pytest.mark.parametrize("kind", _DEEP)
+def test_json_is_read_and_written_as_deep_as_rust_reads_it(kind: str) -> None:
+    """127 levels, both ways; beyond every limit of Python too it is a CodecError."""
+    deepest = _DEEP[kind](127).encode()
+    value = wire.decode_json(deepest, wire.JSON)
+    assert wire.decode_json(wire.encode_json(value, wire.JSON), wire.JSON) == value
+    with pytest.raises(wire.CodecError, match="nested too deeply"):
+        wire.encode_json([value], wire.JSON)
+    for depth in (128, 900, 100_000):
+        with pytest.raises(wire.CodecError, match="nested too deeply"):
+            wire.decode_json(_DEEP[kind](depth).encode(), wire.JSON)
+
+
+@pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"a":' * 100_000, b"[{" * 100_000])
+def test_a_deep_document_is_refused_for_every_shape(raw: bytes) -> None:
+    """Closed or not, where no more than a list of texts is expected."""
+    for shape in (_SHAPES["STR"], wire.list_of(_SHAPES["STR"])):
+        with pytest.raises(wire.CodecError):
+            wire.decode_json(raw, shape)
+
+
 @given(_JSON)
 def test_json_of_text_keys_is_read_as_it_was(value: wire.Json) -> None:
     """Whatever JSON can hold survives."""
