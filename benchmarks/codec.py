@@ -161,7 +161,7 @@ def _decoders(mail: type[_Mail]) -> dict[str, Callable[[], object]]:
 
     return {
         "generated": lambda: mail.from_fields(_ENTRY),
-        "the same, errors unexplained": unchecked,
+        "the keyword constructor, errors unexplained": unchecked,
         "__new__ and slot descriptors, errors unexplained": descriptors,
         "__new__ and object.__setattr__, errors unexplained": setattr_,
         "the entry as text first, nothing checked": text_first,

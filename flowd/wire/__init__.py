@@ -14,6 +14,8 @@ from flowd.wire.fields import (
     filled,
     first_key,
     matching,
+    new,
+    setters,
     sized,
 )
 from flowd.wire.numbers import (
@@ -194,10 +196,12 @@ __all__ = [
     "items_of",
     "list_of",
     "matching",
+    "new",
     "one_of",
     "open_enum_of",
     "optional",
     "record_of",
+    "setters",
     "sized",
     "union_of",
 ]

@@ -187,18 +187,21 @@ def test_ruff_agrees_with_what_it_is_kept_from(tmp_path: Path) -> None:
 
 
 def test_a_generated_module_imports_only_what_it_needs() -> None:
-    """It imports the standard library, flowd, mappers and its siblings, each once."""
+    """The standard library, flowd, mappers and its siblings, each once; and `re`."""
     for path in _MODULES:
         nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
         imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
-        assert not any(isinstance(node, ast.Import) for node in nodes)
+        modules = [node for node in nodes if isinstance(node, ast.Import)]
+        assert {name.name for node in modules for name in node.names} <= {"re"}
         absolute = [node.module or "" for node in imports if node.level == 0]
         names = [(node.module, alias.name) for node in imports for alias in node.names]
         assert len({*names}) == len(names)
         packages = {name.partition(".")[0] for name in absolute}
         assert packages - {"flowd", "cases"} <= sys.stdlib_module_names
         used = {node.id for node in nodes if isinstance(node, ast.Name)}
-        given = {alias.asname or alias.name for node in imports for alias in node.names}
+        aliases = [alias for node in imports for alias in node.names]
+        aliases += [alias for node in modules for alias in node.names]
+        given = {alias.asname or alias.name for alias in aliases}
         assert given - used <= {"annotations"}, path
 
 

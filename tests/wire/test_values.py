@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 from enum import StrEnum
@@ -185,6 +187,7 @@ def test_lengths_hold_at_their_ends() -> None:
 def test_a_pattern_matches_the_whole_text() -> None:
     """Neither a part nor a line end more is a match."""
     assert wire.matching("ab1", r"[a-z]+\d") == "ab1"
+    assert wire.matching("ab1", re.compile(r"[a-z]+\d")) == "ab1"
     for text in ("ab1\n", "xab12", ""):
         with pytest.raises(wire.CodecError, match=r"does not match \[a-z\]"):
             wire.matching(text, r"[a-z]+\d")
@@ -220,3 +223,18 @@ def test_the_unknown_member_is_never_written() -> None:
         wire.encode_open_enum(_Method.OTHER, _Method.OTHER)
     with pytest.raises(wire.CodecError, match="OTHER is only read"):
         wire.open_enum_of(_Method.OTHER).dump(_Method.OTHER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    first: str
+    second: int = 0
+
+
+def test_setters_build_what_the_constructor_does() -> None:
+    """They are in the order of the fields."""
+    set_first, set_second = wire.setters(_Pair)
+    made = wire.new(_Pair)
+    set_first(made, "a")
+    set_second(made, 2)
+    assert made == _Pair(first="a", second=2)

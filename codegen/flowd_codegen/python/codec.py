@@ -24,6 +24,7 @@ class Codec(ABC):
         spell: of the module.
         field: the field.
         constant: the name of its JSON shape or table of choices, empty without one.
+        pattern: the name of its compiled pattern, empty without one.
         mapping: the local that is written to and read from.
         present: the condition under which an optional field is not None.
     """
@@ -31,6 +32,7 @@ class Codec(ABC):
     spell: Speller
     field: Field
     constant: str
+    pattern: str
 
     mapping: ClassVar[str]
     present: ClassVar[str]
@@ -85,8 +87,8 @@ class Codec(ABC):
             )
             if given:
                 value = bracket(f"{self.spell.wire(function)}(", (value, *given))
-        if field.pattern is not None:
-            arguments = (value, text_literal(field.pattern))
+        if self.pattern:
+            arguments = (value, self.pattern)
             value = bracket(f"{self.spell.wire('matching')}(", arguments)
         return value
 

@@ -43,6 +43,7 @@ _USED: Final = frozenset(
         "fields",
         "items",
         "key",
+        "made",
         "self",
         "value",
         "SPEC",
@@ -71,6 +72,7 @@ class ClassPlan:
 
     Attributes:
         spec: empty for a record.
+        setters: the statement behind the class that binds them, empty without a field.
         start: the dict that a job's fields are put into.
         version: a job's first statement when reading, if it has more than one version.
         second_name: of a job that has older versions.
@@ -80,7 +82,7 @@ class ClassPlan:
     doc: str
     spec: str
     fields: tuple[FieldPlan, ...]
-    build: str
+    setters: str
     constants: tuple[str, ...]
     start: str = "{}"
     version: str = ""
@@ -151,6 +153,7 @@ def _words(module: Module, spell: Speller) -> dict[str, str]:
     if module.records or module.jobs:
         words["final"] = spell.imports.name("typing", "final")
         words["dataclass"] = spell.imports.name("dataclasses", "dataclass")
+        words["new"] = spell.wire("new")
     if module.jobs:
         words["mapping"] = spell.imports.name("collections.abc", "Mapping")
     if module.records:
@@ -182,7 +185,8 @@ def _member_doc(enum: Enum, member: str) -> str:
 
 def _record(record: Record, spell: Speller) -> ClassPlan:
     fields = tuple(plan_record_field(f, record.name, spell) for f in record.fields)
-    return _class(record, _doc(record, "Written as a JSON object."), "", fields)
+    doc = _doc(record, "Written as a JSON object.")
+    return _class(record, doc, "", fields, spell)
 
 
 def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
@@ -199,7 +203,7 @@ def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
             )
         fields = tuple(plan_job_field(field, each.name, spell) for field in each.fields)
         spec = _spec(each, secrets, spell)
-        plan = _class(each, _doc(each, otherwise), spec, fields)
+        plan = _class(each, _doc(each, otherwise), spec, fields, spell)
         if each.version is not None and each.version > 1:
             plan = replace(
                 plan,
@@ -223,15 +227,22 @@ def _other_versions(step: Step | None, migrations: str) -> str:
 
 
 def _class(
-    owner: Job | Record, doc: str, spec: str, fields: tuple[FieldPlan, ...]
+    owner: Job | Record,
+    doc: str,
+    spec: str,
+    fields: tuple[FieldPlan, ...],
+    spell: Speller,
 ) -> ClassPlan:
-    arguments = tuple(field.argument for field in fields)
+    setters = ""
+    if fields:
+        targets = bracket("(", (field.setter for field in fields))
+        setters = f"{targets} = {spell.wire('setters')}({owner.name})"
     return ClassPlan(
         name=owner.name,
         doc=doc,
         spec=spec,
         fields=fields,
-        build=f"return {bracket('cls(', arguments)}",
+        setters=setters,
         constants=tuple(line for field in fields for line in field.constants),
     )
 

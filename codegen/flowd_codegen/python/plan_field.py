@@ -24,7 +24,7 @@ from flowd_codegen.model.schema import (
     unions_in,
 )
 from flowd_codegen.python.codec import Codec, EntryCodec, JsonCodec
-from flowd_codegen.python.source import bracket, docstring
+from flowd_codegen.python.source import bracket, docstring, text_literal
 from flowd_codegen.python.types import (
     Speller,
     choice_key,
@@ -50,7 +50,8 @@ class FieldPlan:
         key: the wire name as a literal.
         find: the literal, or with aliases the call that finds which one is there.
         write, read: the statement of each method.
-        argument: for the call that builds the object.
+        setter: the name of what sets the attribute of a new object.
+        fill: the statement that does.
         constants: what the module needs in front of the class.
     """
 
@@ -60,7 +61,8 @@ class FieldPlan:
     find: str
     write: str
     read: str
-    argument: str
+    setter: str
+    fill: str
     constants: tuple[str, ...]
 
 
@@ -68,7 +70,7 @@ def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
     """A field of a job: one field of a stream entry, absent for None."""
     named = _Constants(field, owner, spell)
     constant = named.table() or named.shape(_CONTAINERS)
-    codec = EntryCodec(spell, field, constant)
+    codec = EntryCodec(spell, field, constant, named.pattern())
     attribute = f"self.{field.attribute}"
     write = codec.writing(base(field.type), attribute)
     written = f"fields[key] = {write}"
@@ -80,7 +82,8 @@ def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
 def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
     """A field of a record: one key of a JSON object, null for None."""
     named = _Constants(field, owner, spell)
-    codec = JsonCodec(spell, field, named.shape((EnumRef, OneOf, *_CONTAINERS)))
+    constant = named.shape((EnumRef, OneOf, *_CONTAINERS))
+    codec = JsonCodec(spell, field, constant, named.pattern())
     attribute = f"self.{field.attribute}"
     write = codec.writing(base(field.type), attribute)
     if isinstance(field.type, Optional):
@@ -89,7 +92,7 @@ def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
 
 
 class _Constants:
-    """The module's constants for one field: a table of choices, a JSON shape."""
+    """The module's constants for one field: choices, a JSON shape, a pattern, a setter."""
 
     def __init__(self, field: Field, owner: str, spell: Speller) -> None:
         mapper = field.mapper
@@ -99,7 +102,10 @@ class _Constants:
         self.choices = ""
         self._spell = spell
         self._encoding: Encoding | None = field.encoding
-        self._name = f"_{snake_case(owner)}_{field.name}".upper()
+        self._pattern = field.pattern
+        place = f"{snake_case(owner)}_{field.name}"
+        self._name = f"_{place}".upper()
+        self.setter = spell.imports.reserve(f"_set_{place}")
 
     def table(self) -> str:
         """The table of a `one_of`, from wire text to value; returns its name."""
@@ -133,6 +139,14 @@ class _Constants:
             f"{self._name}_JSON" if self.choices else self._name, shape
         )
 
+    def pattern(self) -> str:
+        """The compiled pattern; returns its name."""
+        if self._pattern is None:
+            return ""
+        compiler = self._spell.imports.name("", "re.compile")
+        pattern = bracket(f"{compiler}(", (text_literal(self._pattern),))
+        return self._constant(f"{self._name}_PATTERN", pattern)
+
     def _constant(self, name: str, value: str, kind: str = "") -> str:
         name = self._spell.imports.reserve(name)
         final = self._spell.imports.name("typing", "Final")
@@ -154,7 +168,8 @@ def _plan(codec: Codec, written: str, named: _Constants) -> FieldPlan:
         find=find,
         write=written,
         read=_read(codec, named.choices),
-        argument=f"{field.attribute}=_{field.attribute}",
+        setter=named.setter,
+        fill=f"{named.setter}(made, _{field.attribute})",
         constants=tuple(named.lines),
     )
 
@@ -162,7 +177,8 @@ def _plan(codec: Codec, written: str, named: _Constants) -> FieldPlan:
 def _read(codec: Codec, choices: str) -> str:
     field, spell = codec.field, codec.spell
     mapped = field.mapper is not None and field.mapper.deserialize is not None
-    target = f"_{field.attribute}"
+    # What the user's own functions return is checked against it.
+    target = f"_{field.attribute}: {spell.annotation(field.type)}"
     raw = f"{codec.mapping}[key]"
     present = f"key in {codec.mapping}"
     missing: str | None = None
@@ -177,9 +193,6 @@ def _read(codec: Codec, choices: str) -> str:
             missing = f"{choices}[{choice_key(value)}]"
         case _, Value(value):
             missing = expression(field.type, value, spell)
-            if is_container(value) and value:
-                # Such a literal alone may be taken for a narrower type.
-                target += f": {spell.annotation(field.type)}"
         case _, Factory(function):
             missing = f"{spell.function(function)}()"
         case _:

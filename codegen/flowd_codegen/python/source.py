@@ -82,7 +82,16 @@ def bracket(head: str, arguments: Iterable[str], *, spread: bool = False) -> str
 
 
 _STDLIB: Final = frozenset(
-    ("collections.abc", "dataclasses", "datetime", "decimal", "enum", "typing", "uuid")
+    (
+        "",
+        "collections.abc",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "typing",
+        "uuid",
+    )
 )
 
 
@@ -96,7 +105,8 @@ class Imports:
     def name(self, module: str, path: str) -> str:
         """Import the first part of `path` from `module`; return what to write for it.
 
-        A sibling module is given with dots in front.
+        A sibling module is given with dots in front. With no `module`, a module of the
+        standard library is imported itself.
         """
         first, dot, rest = path.partition(".")
         known = self._names.get((module, first))
@@ -128,8 +138,9 @@ def _statements(module: str, names: Mapping[str, str]) -> list[str]:
     parts = [[name] for name in ordered if names[name] != name]
     if kept := [name for name in ordered if names[name] == name]:
         parts.append(kept)
+    start = f"from {module} import" if module else "import"
     return [
-        f"from {module} import {', '.join(_renamed(name, names[name]) for name in part)}"
+        f"{start} {', '.join(_renamed(name, names[name]) for name in part)}"
         for part in sorted(parts, key=lambda part: _order(part[0]))
     ]
 

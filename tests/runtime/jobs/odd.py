@@ -63,6 +63,7 @@ class Login:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -70,13 +71,21 @@ class Login:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"user"
         try:
-            _user = fields[key].decode()
+            _user: str = fields[key].decode()
             key = wire.first_key(fields, b"password", b"pass")
-            _password = fields[key].decode()
-            return cls(user=_user, password=_password)
+            _password: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_login_user(made, _user)
+            _set_login_password(made, _password)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_login_user, _set_login_password = wire.setters(Login)
 
 
 @final
@@ -106,6 +115,7 @@ class Blob:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -113,13 +123,19 @@ class Blob:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"data"
         try:
-            _data = wire.decode_raw(fields[key])
+            _data: bytes = wire.decode_raw(fields[key])
             key = b"note"
-            _note = fields[key].decode() if key in fields else None
-            return cls(data=_data, note=_note)
+            _note: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_blob_data(made, _data)
+            _set_blob_note(made, _note)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 ada75937fd2d5c47
+_set_blob_data, _set_blob_note = wire.setters(Blob)
+# flowd-gen: black 26 3565387a2b054351

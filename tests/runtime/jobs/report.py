@@ -53,6 +53,7 @@ class Page:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -61,13 +62,23 @@ class Page:
         items = wire.items_of(value)
         key: str = "title"
         try:
-            _title = wire.STR.load(items[key]) if items.get(key) is not None else None
+            _title: str | None = (
+                wire.STR.load(items[key]) if items.get(key) is not None else None
+            )
             key = "lines"
-            _lines = wire.U32.load(items[key])
-            return cls(title=_title, lines=_lines)
+            _lines: int = wire.U32.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_page_title(made, _title)
+            _set_page_lines(made, _lines)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_page_title, _set_page_lines = wire.setters(Page)
 
 
 @final
@@ -97,6 +108,7 @@ class ReportV1:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -104,13 +116,21 @@ class ReportV1:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"customer"
         try:
-            _customer = fields[key].decode()
+            _customer: str = fields[key].decode()
             key = wire.first_key(fields, b"at", b"when")
-            _at = wire.decode_unix_ms(fields[key])
-            return cls(customer=_customer, at=_at)
+            _at: datetime = wire.decode_unix_ms(fields[key])
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_report_v1_customer(made, _customer)
+            _set_report_v1_at(made, _at)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_report_v1_customer, _set_report_v1_at = wire.setters(ReportV1)
 
 
 @final
@@ -147,6 +167,7 @@ class ReportV2:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -158,19 +179,34 @@ class ReportV2:
             )
         key: bytes = b"customer"
         try:
-            _customer = wire.decode_u32(fields[key])
+            _customer: int = wire.decode_u32(fields[key])
             key = b"day"
-            _day = wire.decode_date(fields[key])
+            _day: date = wire.decode_date(fields[key])
             key = b"format"
-            _format = (
+            _format: Format = (
                 wire.decode_enum(fields[key], Format) if key in fields else Format.PDF
             )
             key = b"password"
-            _password = fields[key].decode()
-            return cls(customer=_customer, day=_day, format=_format, password=_password)
+            _password: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_report_v2_customer(made, _customer)
+            _set_report_v2_day(made, _day)
+            _set_report_v2_format(made, _format)
+            _set_report_v2_password(made, _password)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(
+    _set_report_v2_customer,
+    _set_report_v2_day,
+    _set_report_v2_format,
+    _set_report_v2_password,
+) = wire.setters(ReportV2)
 
 
 _REPORT_DAYS: Final = wire.list_of(wire.DATE)
@@ -216,6 +252,7 @@ class Report:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -227,29 +264,40 @@ class Report:
             )
         key: bytes = b"customer"
         try:
-            _customer = wire.decode_u32(fields[key])
+            _customer: int = wire.decode_u32(fields[key])
             key = b"days"
-            _days = wire.decode_json(fields[key], _REPORT_DAYS)
+            _days: list[date] = wire.decode_json(fields[key], _REPORT_DAYS)
             key = b"formats"
-            _formats = wire.decode_json(fields[key], _REPORT_FORMATS)
+            _formats: list[Format] = wire.decode_json(fields[key], _REPORT_FORMATS)
             key = b"pages"
-            _pages = (
+            _pages: list[Page] = (
                 wire.decode_json(fields[key], _REPORT_PAGES)
                 if key in fields
                 else list[Page]()
             )
             key = b"token"
-            _token = fields[key].decode() if key in fields else None
-            return cls(
-                customer=_customer,
-                days=_days,
-                formats=_formats,
-                pages=_pages,
-                token=_token,
-            )
+            _token: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_report_customer(made, _customer)
+            _set_report_days(made, _days)
+            _set_report_formats(made, _formats)
+            _set_report_pages(made, _pages)
+            _set_report_token(made, _token)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(
+    _set_report_customer,
+    _set_report_days,
+    _set_report_formats,
+    _set_report_pages,
+    _set_report_token,
+) = wire.setters(Report)
 
 
 ReportV3 = Report
@@ -280,6 +328,7 @@ class NoteV1:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -287,11 +336,18 @@ class NoteV1:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"text"
         try:
-            _text = fields[key].decode()
-            return cls(text=_text)
+            _text: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_note_v1_text(made, _text)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_note_v1_text,) = wire.setters(NoteV1)
 
 
 _NOTE_LINES: Final = wire.list_of(wire.STR)
@@ -323,6 +379,7 @@ class Note:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -334,11 +391,20 @@ class Note:
             )
         key: bytes = b"lines"
         try:
-            _lines = wire.sized(wire.decode_json(fields[key], _NOTE_LINES), min_len=1)
-            return cls(lines=_lines)
+            _lines: list[str] = wire.sized(
+                wire.decode_json(fields[key], _NOTE_LINES), min_len=1
+            )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_note_lines(made, _lines)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_note_lines,) = wire.setters(Note)
 
 
 NoteV3 = Note
@@ -370,6 +436,7 @@ class Forgetful:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -378,14 +445,21 @@ class Forgetful:
         cls.SPEC.version_of(fields)  # refuses what is older, and newer
         key: bytes = b"text"
         try:
-            _text = fields[key].decode()
-            return cls(text=_text)
+            _text: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_forgetful_text(made, _text)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_forgetful_text,) = wire.setters(Forgetful)
 
 
 # The migrations import these classes, so they must be there first.
 from . import report_migrations  # noqa: E402
 
-# flowd-gen: black 26 89de373797ffdde8
+# flowd-gen: black 26 8979cf389d9873f9

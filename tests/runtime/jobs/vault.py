@@ -34,6 +34,7 @@ class Account:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -42,13 +43,21 @@ class Account:
         items = wire.items_of(value)
         key: str = "user"
         try:
-            _user = wire.STR.load(items[key])
+            _user: str = wire.STR.load(items[key])
             key = "password"
-            _password = wire.STR.load(items[key])
-            return cls(user=_user, password=_password)
+            _password: str = wire.STR.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_account_user(made, _user)
+            _set_account_password(made, _password)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_account_user, _set_account_password = wire.setters(Account)
 
 
 _VAULT_LIST: Final = wire.list_of(wire.STR)
@@ -126,6 +135,7 @@ class Vault:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -133,49 +143,64 @@ class Vault:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"open"
         try:
-            _open = fields[key].decode()
+            _open: str = fields[key].decode()
             key = wire.first_key(fields, b"token", b"old")
-            _token = fields[key].decode()
+            _token: str = fields[key].decode()
             key = b"maybe"
-            _maybe = fields[key].decode() if key in fields else None
+            _maybe: str | None = fields[key].decode() if key in fields else None
             key = b"list"
-            _list_ = (
+            _list_: list[str] = (
                 wire.decode_json(fields[key], _VAULT_LIST)
                 if key in fields
                 else list[str]()
             )
             key = b"blob"
-            _blob = (
+            _blob: bytes = (
                 wire.decode_base64(fields[key]) if key in fields else b"\x00\x00\x00"
             )
             key = b"number"
-            _number = wire.decode_u64(fields[key]) if key in fields else 0
+            _number: int = wire.decode_u64(fields[key]) if key in fields else 0
             key = b"mapped"
-            _mapped = turned(fields[key].decode()) if key in fields else ""
+            _mapped: str = turned(fields[key].decode()) if key in fields else ""
             key = b"login"
-            _login = (
+            _login: Account | None = (
                 wire.decode_json(fields[key], _VAULT_LOGIN) if key in fields else None
             )
             key = b"logins"
-            _logins = (
+            _logins: dict[str, list[Account]] = (
                 wire.decode_json(fields[key], _VAULT_LOGINS)
                 if key in fields
                 else dict[str, list[Account]]()
             )
-            return cls(
-                open=_open,
-                token=_token,
-                maybe=_maybe,
-                list_=_list_,
-                blob=_blob,
-                number=_number,
-                mapped=_mapped,
-                login=_login,
-                logins=_logins,
-            )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_vault_open(made, _open)
+            _set_vault_token(made, _token)
+            _set_vault_maybe(made, _maybe)
+            _set_vault_list(made, _list_)
+            _set_vault_blob(made, _blob)
+            _set_vault_number(made, _number)
+            _set_vault_mapped(made, _mapped)
+            _set_vault_login(made, _login)
+            _set_vault_logins(made, _logins)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(
+    _set_vault_open,
+    _set_vault_token,
+    _set_vault_maybe,
+    _set_vault_list,
+    _set_vault_blob,
+    _set_vault_number,
+    _set_vault_mapped,
+    _set_vault_login,
+    _set_vault_logins,
+) = wire.setters(Vault)
 
 
 @final
@@ -205,6 +230,7 @@ class Broken:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -212,13 +238,19 @@ class Broken:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"open"
         try:
-            _open = fields[key].decode()
+            _open: str = fields[key].decode()
             key = b"token"
-            _token = refused(fields[key].decode())
-            return cls(open=_open, token=_token)
+            _token: str = refused(fields[key].decode())
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_broken_open(made, _open)
+            _set_broken_token(made, _token)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 e87420d5debc7f79
+_set_broken_open, _set_broken_token = wire.setters(Broken)
+# flowd-gen: black 26 3d9153ba683db436

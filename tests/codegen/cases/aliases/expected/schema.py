@@ -48,6 +48,7 @@ class Aliases:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -56,17 +57,27 @@ class Aliases:
         key: bytes = b"to"
         try:
             key = wire.first_key(fields, b"to", b"recipient", b"rcpt")
-            _to = fields[key].decode()
+            _to: str = fields[key].decode()
             key = wire.first_key(fields, b"r#type", b"type")
-            _kind = fields[key].decode() if key in fields else None
+            _kind: str | None = fields[key].decode() if key in fields else None
             key = wire.first_key(fields, b"size", b"length")
-            _size = wire.decode_u8(fields[key]) if key in fields else 1
+            _size: int = wire.decode_u8(fields[key]) if key in fields else 1
             key = wire.first_key(fields, b"token", b"old-token")
-            _secret = fields[key].decode()
-            return cls(to=_to, kind=_kind, size=_size, secret=_secret)
+            _secret: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_aliases_to(made, _to)
+            _set_aliases_kind(made, _kind)
+            _set_aliases_size(made, _size)
+            _set_aliases_secret(made, _secret)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 b75aede3e1835bfe
+_set_aliases_to, _set_aliases_kind, _set_aliases_size, _set_aliases_secret = (
+    wire.setters(Aliases)
+)
+# flowd-gen: black 26 47281594a1d8ed66

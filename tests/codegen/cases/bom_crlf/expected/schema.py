@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from flowd import JobSpec, Policy
+from flowd import JobSpec, Policy, wire
 
 __all__ = ["Email"]
 
@@ -39,6 +39,7 @@ class Email:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -46,11 +47,16 @@ class Email:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"to"
         try:
-            _to = fields[key].decode()
-            return cls(to=_to)
+            _to: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_email_to(made, _to)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 e8eda5625ef39d79
+(_set_email_to,) = wire.setters(Email)
+# flowd-gen: black 26 8c2b157c8d64ce6a

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,6 +17,7 @@ from flowd import JobSpec, Policy, wire
 __all__ = ["Constraints"]
 
 
+_CONSTRAINTS_CODE_PATTERN: Final = re.compile("[A-Z]{2}\\d+")
 _CONSTRAINTS_TAGS: Final = wire.list_of(wire.STR)
 _CONSTRAINTS_LABELS: Final = wire.dict_of(wire.STR)
 
@@ -78,7 +80,7 @@ class Constraints:
             fields[key] = wire.sized(self.to, min_len=3, max_len=320).encode()
             key = b"code"
             fields[key] = wire.matching(
-                wire.sized(self.code, max_len=12), "[A-Z]{2}\\d+"
+                wire.sized(self.code, max_len=12), _CONSTRAINTS_CODE_PATTERN
             ).encode()
             key = b"note"
             if self.note is not None:
@@ -98,6 +100,7 @@ class Constraints:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -105,39 +108,41 @@ class Constraints:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"priority"
         try:
-            _priority = (
+            _priority: int = (
                 wire.bounded(wire.decode_u8(fields[key]), max=9) if key in fields else 5
             )
             key = b"offset"
-            _offset = wire.bounded(wire.decode_int(fields[key]), min=-10)
+            _offset: int = wire.bounded(wire.decode_int(fields[key]), min=-10)
             key = b"ratio"
-            _ratio = wire.bounded(wire.decode_float(fields[key]), min=0.0, max=1.0)
+            _ratio: float = wire.bounded(
+                wire.decode_float(fields[key]), min=0.0, max=1.0
+            )
             key = b"price"
-            _price = wire.bounded(wire.decode_decimal(fields[key]), min=0)
+            _price: Decimal = wire.bounded(wire.decode_decimal(fields[key]), min=0)
             key = b"rate"
-            _rate = (
+            _rate: Decimal = (
                 wire.bounded(wire.decode_decimal(fields[key]), min=0.1, max=99.3)
                 if key in fields
                 else Decimal("99.3")
             )
             key = b"to"
-            _to = wire.sized(fields[key].decode(), min_len=3, max_len=320)
+            _to: str = wire.sized(fields[key].decode(), min_len=3, max_len=320)
             key = b"code"
-            _code = wire.matching(
-                wire.sized(fields[key].decode(), max_len=12), "[A-Z]{2}\\d+"
+            _code: str = wire.matching(
+                wire.sized(fields[key].decode(), max_len=12), _CONSTRAINTS_CODE_PATTERN
             )
             key = b"note"
-            _note = (
+            _note: str | None = (
                 wire.sized(fields[key].decode(), max_len=10) if key in fields else None
             )
             key = b"blob"
-            _blob = wire.sized(wire.decode_base64(fields[key]), max_len=16)
+            _blob: bytes = wire.sized(wire.decode_base64(fields[key]), max_len=16)
             key = b"tags"
-            _tags = wire.sized(
+            _tags: list[str] = wire.sized(
                 wire.decode_json(fields[key], _CONSTRAINTS_TAGS), min_len=1, max_len=5
             )
             key = b"labels"
-            _labels = (
+            _labels: dict[str, str] = (
                 wire.sized(
                     wire.decode_json(fields[key], _CONSTRAINTS_LABELS), max_len=3
                 )
@@ -145,24 +150,40 @@ class Constraints:
                 else dict[str, str]()
             )
             key = b"mapped"
-            _mapped = wire.sized(de_tags(fields[key].decode()), max_len=2)
-            return cls(
-                priority=_priority,
-                offset=_offset,
-                ratio=_ratio,
-                price=_price,
-                rate=_rate,
-                to=_to,
-                code=_code,
-                note=_note,
-                blob=_blob,
-                tags=_tags,
-                labels=_labels,
-                mapped=_mapped,
-            )
+            _mapped: list[str] = wire.sized(de_tags(fields[key].decode()), max_len=2)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_constraints_priority(made, _priority)
+            _set_constraints_offset(made, _offset)
+            _set_constraints_ratio(made, _ratio)
+            _set_constraints_price(made, _price)
+            _set_constraints_rate(made, _rate)
+            _set_constraints_to(made, _to)
+            _set_constraints_code(made, _code)
+            _set_constraints_note(made, _note)
+            _set_constraints_blob(made, _blob)
+            _set_constraints_tags(made, _tags)
+            _set_constraints_labels(made, _labels)
+            _set_constraints_mapped(made, _mapped)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 5da3767e4c9f0b9f
+(
+    _set_constraints_priority,
+    _set_constraints_offset,
+    _set_constraints_ratio,
+    _set_constraints_price,
+    _set_constraints_rate,
+    _set_constraints_to,
+    _set_constraints_code,
+    _set_constraints_note,
+    _set_constraints_blob,
+    _set_constraints_tags,
+    _set_constraints_labels,
+    _set_constraints_mapped,
+) = wire.setters(Constraints)
+# flowd-gen: black 26 3decb30acdbaf1fd

@@ -110,6 +110,7 @@ class Containers:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -117,52 +118,72 @@ class Containers:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"names"
         try:
-            _names = wire.decode_json(fields[key], _CONTAINERS_NAMES)
+            _names: list[str] = wire.decode_json(fields[key], _CONTAINERS_NAMES)
             key = b"numbers"
-            _numbers = wire.decode_json(fields[key], _CONTAINERS_NUMBERS)
+            _numbers: list[int] = wire.decode_json(fields[key], _CONTAINERS_NUMBERS)
             key = b"grid"
-            _grid = wire.decode_json(fields[key], _CONTAINERS_GRID)
+            _grid: list[list[int]] = wire.decode_json(fields[key], _CONTAINERS_GRID)
             key = b"labels"
-            _labels = wire.decode_json(fields[key], _CONTAINERS_LABELS)
+            _labels: dict[str, str] = wire.decode_json(fields[key], _CONTAINERS_LABELS)
             key = b"tree"
-            _tree = wire.decode_json(fields[key], _CONTAINERS_TREE)
-            key = b"ids"
-            _ids = wire.decode_json(fields[key], _CONTAINERS_IDS)
-            key = b"times"
-            _times = wire.decode_json(fields[key], _CONTAINERS_TIMES)
-            key = b"blobs"
-            _blobs = wire.decode_json(fields[key], _CONTAINERS_BLOBS)
-            key = b"amounts"
-            _amounts = wire.decode_json(fields[key], _CONTAINERS_AMOUNTS)
-            key = b"waits"
-            _waits = wire.decode_json(fields[key], _CONTAINERS_WAITS)
-            key = b"days"
-            _days = wire.decode_json(fields[key], _CONTAINERS_DAYS)
-            key = b"flags"
-            _flags = wire.decode_json(fields[key], _CONTAINERS_FLAGS)
-            key = b"holes"
-            _holes = wire.decode_json(fields[key], _CONTAINERS_HOLES)
-            key = b"rest"
-            _rest = wire.decode_json(fields[key], _CONTAINERS_REST)
-            return cls(
-                names=_names,
-                numbers=_numbers,
-                grid=_grid,
-                labels=_labels,
-                tree=_tree,
-                ids=_ids,
-                times=_times,
-                blobs=_blobs,
-                amounts=_amounts,
-                waits=_waits,
-                days=_days,
-                flags=_flags,
-                holes=_holes,
-                rest=_rest,
+            _tree: dict[str, list[float]] = wire.decode_json(
+                fields[key], _CONTAINERS_TREE
             )
+            key = b"ids"
+            _ids: list[UUID] = wire.decode_json(fields[key], _CONTAINERS_IDS)
+            key = b"times"
+            _times: list[datetime] = wire.decode_json(fields[key], _CONTAINERS_TIMES)
+            key = b"blobs"
+            _blobs: dict[str, bytes] = wire.decode_json(fields[key], _CONTAINERS_BLOBS)
+            key = b"amounts"
+            _amounts: list[Decimal] = wire.decode_json(fields[key], _CONTAINERS_AMOUNTS)
+            key = b"waits"
+            _waits: list[timedelta] = wire.decode_json(fields[key], _CONTAINERS_WAITS)
+            key = b"days"
+            _days: dict[str, date] = wire.decode_json(fields[key], _CONTAINERS_DAYS)
+            key = b"flags"
+            _flags: list[bool] = wire.decode_json(fields[key], _CONTAINERS_FLAGS)
+            key = b"holes"
+            _holes: list[str | None] = wire.decode_json(fields[key], _CONTAINERS_HOLES)
+            key = b"rest"
+            _rest: list[wire.Json] = wire.decode_json(fields[key], _CONTAINERS_REST)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_containers_names(made, _names)
+            _set_containers_numbers(made, _numbers)
+            _set_containers_grid(made, _grid)
+            _set_containers_labels(made, _labels)
+            _set_containers_tree(made, _tree)
+            _set_containers_ids(made, _ids)
+            _set_containers_times(made, _times)
+            _set_containers_blobs(made, _blobs)
+            _set_containers_amounts(made, _amounts)
+            _set_containers_waits(made, _waits)
+            _set_containers_days(made, _days)
+            _set_containers_flags(made, _flags)
+            _set_containers_holes(made, _holes)
+            _set_containers_rest(made, _rest)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 31d0fd6c3d97bcc5
+(
+    _set_containers_names,
+    _set_containers_numbers,
+    _set_containers_grid,
+    _set_containers_labels,
+    _set_containers_tree,
+    _set_containers_ids,
+    _set_containers_times,
+    _set_containers_blobs,
+    _set_containers_amounts,
+    _set_containers_waits,
+    _set_containers_days,
+    _set_containers_flags,
+    _set_containers_holes,
+    _set_containers_rest,
+) = wire.setters(Containers)
+# flowd-gen: black 26 72a92c72f983b228

@@ -48,6 +48,7 @@ class Crawl:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -55,19 +56,27 @@ class Crawl:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"url"
         try:
-            _url = fields[key].decode()
+            _url: str = fields[key].decode()
             key = b"priority"
-            _priority = wire.decode_u32(fields[key])
+            _priority: int = wire.decode_u32(fields[key])
             key = b"tags"
-            _tags = de_tags(fields[key].decode())
+            _tags: list[str] = de_tags(fields[key].decode())
             key = b"assigned_to"
-            _assigned_to = fields[key].decode() if key in fields else None
-            return cls(
-                url=_url, priority=_priority, tags=_tags, assigned_to=_assigned_to
-            )
+            _assigned_to: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_crawl_url(made, _url)
+            _set_crawl_priority(made, _priority)
+            _set_crawl_tags(made, _tags)
+            _set_crawl_assigned_to(made, _assigned_to)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 52ce76428a1c7a76
+_set_crawl_url, _set_crawl_priority, _set_crawl_tags, _set_crawl_assigned_to = (
+    wire.setters(Crawl)
+)
+# flowd-gen: black 26 ff9827f918952c7b

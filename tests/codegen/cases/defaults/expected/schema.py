@@ -51,6 +51,7 @@ class Point:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -59,15 +60,26 @@ class Point:
         items = wire.items_of(value)
         key: str = "x"
         try:
-            _x = wire.I32.load(items[key]) if key in items else 0
+            _x: int = wire.I32.load(items[key]) if key in items else 0
             key = "y"
-            _y = wire.I32.load(items[key]) if key in items else 0
+            _y: int = wire.I32.load(items[key]) if key in items else 0
             key = "tags"
-            _tags = _POINT_TAGS.load(items[key]) if key in items else list[str]()
-            return cls(x=_x, y=_y, tags=_tags)
+            _tags: list[str] = (
+                _POINT_TAGS.load(items[key]) if key in items else list[str]()
+            )
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_point_x(made, _x)
+            _set_point_y(made, _y)
+            _set_point_tags(made, _tags)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_point_x, _set_point_y, _set_point_tags = wire.setters(Point)
 
 
 _DEFAULTS_CHOICE: Final[dict[bytes, Literal["en", "de"]]] = {b"en": "en", b"de": "de"}
@@ -196,6 +208,7 @@ class Defaults:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -203,61 +216,65 @@ class Defaults:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"text"
         try:
-            _text = fields[key].decode() if key in fields else 'it\'s "fine"'
+            _text: str = fields[key].decode() if key in fields else 'it\'s "fine"'
             key = b"blob"
-            _blob = wire.decode_base64(fields[key]) if key in fields else b"hello"
+            _blob: bytes = (
+                wire.decode_base64(fields[key]) if key in fields else b"hello"
+            )
             key = b"flag"
-            _flag = wire.decode_bool(fields[key]) if key in fields else False
+            _flag: bool = wire.decode_bool(fields[key]) if key in fields else False
             key = b"ratio"
-            _ratio = wire.decode_float(fields[key]) if key in fields else 1.0
+            _ratio: float = wire.decode_float(fields[key]) if key in fields else 1.0
             key = b"amount"
-            _amount = (
+            _amount: Decimal = (
                 wire.decode_decimal(fields[key]) if key in fields else Decimal("9.90")
             )
             key = b"id"
-            _id = (
+            _id: UUID = (
                 wire.decode_uuid(fields[key])
                 if key in fields
                 else UUID("01234567-89ab-cdef-0123-456789abcdef")
             )
             key = b"at"
-            _at = (
+            _at: datetime = (
                 wire.decode_datetime(fields[key])
                 if key in fields
                 else datetime.fromisoformat("2026-01-31T12:00:00+00:00")
             )
             key = b"day"
-            _day = wire.decode_date(fields[key]) if key in fields else date(2026, 1, 31)
+            _day: date = (
+                wire.decode_date(fields[key]) if key in fields else date(2026, 1, 31)
+            )
             key = b"wait"
-            _wait = (
+            _wait: timedelta = (
                 wire.decode_duration(fields[key])
                 if key in fields
                 else timedelta(seconds=90)
             )
             key = b"pause"
-            _pause = (
+            _pause: timedelta = (
                 wire.decode_duration(fields[key])
                 if key in fields
                 else timedelta(milliseconds=250)
             )
             key = b"anything"
-            _anything = wire.decode_json(
+            _anything: wire.Json = wire.decode_json(
                 fields.get(key, b'{"deep":[1,"two",{"three":3.5}]}'), wire.JSON
             )
             key = b"number"
-            _number = wire.decode_u8(fields[key]) if key in fields else 5
+            _number: int = wire.decode_u8(fields[key]) if key in fields else 5
             key = b"colour"
-            _colour = (
+            _colour: Colour = (
                 wire.decode_enum(fields[key], Colour) if key in fields else Colour.GREEN
             )
             key = b"choice"
-            _choice = (
+            _choice: Literal["en", "de"] = (
                 wire.decode_one_of(fields[key], _DEFAULTS_CHOICE)
                 if key in fields
                 else _DEFAULTS_CHOICE[b"en"]
             )
             key = b"level"
-            _level = (
+            _level: Literal[1, 2] = (
                 wire.decode_one_of(fields[key], _DEFAULTS_LEVEL)
                 if key in fields
                 else _DEFAULTS_LEVEL[b"2"]
@@ -269,13 +286,13 @@ class Defaults:
                 else Point(x=1, tags=["a"])
             )
             key = b"origin"
-            _origin = (
+            _origin: Point = (
                 wire.decode_json(fields[key], _DEFAULTS_ORIGIN)
                 if key in fields
                 else Point()
             )
             key = b"names"
-            _names = (
+            _names: list[str] = (
                 wire.decode_json(fields[key], _DEFAULTS_NAMES)
                 if key in fields
                 else list[str]()
@@ -287,7 +304,7 @@ class Defaults:
                 else [1, 2]
             )
             key = b"labels"
-            _labels = (
+            _labels: dict[str, str] = (
                 wire.decode_json(fields[key], _DEFAULTS_LABELS)
                 if key in fields
                 else dict[str, str]()
@@ -299,7 +316,7 @@ class Defaults:
                 else {"sky": Colour.RED}
             )
             key = b"made"
-            _made = (
+            _made: list[str] = (
                 wire.decode_json(fields[key], _DEFAULTS_MADE)
                 if key in fields
                 else make()
@@ -308,34 +325,61 @@ class Defaults:
             _mapped: list[str] = (
                 split(fields[key].decode()) if key in fields else ["a", "b"]
             )
-            return cls(
-                text=_text,
-                blob=_blob,
-                flag=_flag,
-                ratio=_ratio,
-                amount=_amount,
-                id=_id,
-                at=_at,
-                day=_day,
-                wait=_wait,
-                pause=_pause,
-                anything=_anything,
-                number=_number,
-                colour=_colour,
-                choice=_choice,
-                level=_level,
-                point=_point,
-                origin=_origin,
-                names=_names,
-                sizes=_sizes,
-                labels=_labels,
-                colours=_colours,
-                made=_made,
-                mapped=_mapped,
-            )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_defaults_text(made, _text)
+            _set_defaults_blob(made, _blob)
+            _set_defaults_flag(made, _flag)
+            _set_defaults_ratio(made, _ratio)
+            _set_defaults_amount(made, _amount)
+            _set_defaults_id(made, _id)
+            _set_defaults_at(made, _at)
+            _set_defaults_day(made, _day)
+            _set_defaults_wait(made, _wait)
+            _set_defaults_pause(made, _pause)
+            _set_defaults_anything(made, _anything)
+            _set_defaults_number(made, _number)
+            _set_defaults_colour(made, _colour)
+            _set_defaults_choice(made, _choice)
+            _set_defaults_level(made, _level)
+            _set_defaults_point(made, _point)
+            _set_defaults_origin(made, _origin)
+            _set_defaults_names(made, _names)
+            _set_defaults_sizes(made, _sizes)
+            _set_defaults_labels(made, _labels)
+            _set_defaults_colours(made, _colours)
+            _set_defaults_made(made, _made)
+            _set_defaults_mapped(made, _mapped)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 2363154f2d59c02f
+(
+    _set_defaults_text,
+    _set_defaults_blob,
+    _set_defaults_flag,
+    _set_defaults_ratio,
+    _set_defaults_amount,
+    _set_defaults_id,
+    _set_defaults_at,
+    _set_defaults_day,
+    _set_defaults_wait,
+    _set_defaults_pause,
+    _set_defaults_anything,
+    _set_defaults_number,
+    _set_defaults_colour,
+    _set_defaults_choice,
+    _set_defaults_level,
+    _set_defaults_point,
+    _set_defaults_origin,
+    _set_defaults_names,
+    _set_defaults_sizes,
+    _set_defaults_labels,
+    _set_defaults_colours,
+    _set_defaults_made,
+    _set_defaults_mapped,
+) = wire.setters(Defaults)
+# flowd-gen: black 26 d1a5e31fbab307b4

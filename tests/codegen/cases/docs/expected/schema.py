@@ -53,6 +53,7 @@ class Part:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -61,13 +62,21 @@ class Part:
         items = wire.items_of(value)
         key: str = "size"
         try:
-            _size = wire.U8.load(items[key])
+            _size: int = wire.U8.load(items[key])
             key = "name"
-            _name = wire.STR.load(items[key])
-            return cls(size=_size, name=_name)
+            _name: str = wire.STR.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_part_size(made, _size)
+            _set_part_name(made, _name)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_part_size, _set_part_name = wire.setters(Part)
 
 
 @final
@@ -126,6 +135,7 @@ class Docs:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -133,19 +143,30 @@ class Docs:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"id"
         try:
-            _id = wire.decode_u8(fields[key])
+            _id: int = wire.decode_u8(fields[key])
             key = b"plain"
-            _plain = fields[key].decode()
+            _plain: str = fields[key].decode()
             key = b"named"
-            _named = fields[key].decode()
+            _named: str = fields[key].decode()
             key = b"old_id"
-            _old_id = fields[key].decode() if key in fields else None
+            _old_id: str | None = fields[key].decode() if key in fields else None
             key = b"gone"
-            _gone = fields[key].decode() if key in fields else None
-            return cls(id=_id, plain=_plain, named=_named, old_id=_old_id, gone=_gone)
+            _gone: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_docs_id(made, _id)
+            _set_docs_plain(made, _plain)
+            _set_docs_named(made, _named)
+            _set_docs_old_id(made, _old_id)
+            _set_docs_gone(made, _gone)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 caa24e3c45566d1d
+_set_docs_id, _set_docs_plain, _set_docs_named, _set_docs_old_id, _set_docs_gone = (
+    wire.setters(Docs)
+)
+# flowd-gen: black 26 22f51e2429640206

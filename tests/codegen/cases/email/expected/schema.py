@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from flowd import JobSpec, Policy
+from flowd import JobSpec, Policy, wire
 
 __all__ = ["Email"]
 
@@ -44,6 +44,7 @@ class Email:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -51,15 +52,22 @@ class Email:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"to"
         try:
-            _to = fields[key].decode()
+            _to: str = fields[key].decode()
             key = b"subject"
-            _subject = fields[key].decode()
+            _subject: str = fields[key].decode()
             key = b"body"
-            _body = fields[key].decode() if key in fields else None
-            return cls(to=_to, subject=_subject, body=_body)
+            _body: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_email_to(made, _to)
+            _set_email_subject(made, _subject)
+            _set_email_body(made, _body)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 f634a594ae5683cc
+_set_email_to, _set_email_subject, _set_email_body = wire.setters(Email)
+# flowd-gen: black 26 3f7e900c646550bc

@@ -60,6 +60,7 @@ class Encodings:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -67,38 +68,52 @@ class Encodings:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"plain"
         try:
-            _plain = wire.decode_bool(fields[key])
+            _plain: bool = wire.decode_bool(fields[key])
             key = b"digit"
-            _digit = wire.decode_bool(fields[key])
+            _digit: bool = wire.decode_bool(fields[key])
             key = b"base64"
-            _base64 = wire.decode_base64(fields[key])
+            _base64: bytes = wire.decode_base64(fields[key])
             key = b"hex"
-            _hex = wire.decode_hex(fields[key]) if key in fields else b"\xff\x00"
+            _hex: bytes = wire.decode_hex(fields[key]) if key in fields else b"\xff\x00"
             key = b"raw"
-            _raw = wire.decode_raw(fields[key])
+            _raw: bytes = wire.decode_raw(fields[key])
             key = b"iso"
-            _iso = wire.decode_datetime(fields[key])
+            _iso: datetime = wire.decode_datetime(fields[key])
             key = b"ms"
-            _ms = (
+            _ms: datetime = (
                 wire.decode_unix_ms(fields[key])
                 if key in fields
                 else datetime.fromisoformat("1970-01-01T00:00:01+00:00")
             )
             key = b"maybe"
-            _maybe = wire.decode_raw(fields[key]) if key in fields else None
-            return cls(
-                plain=_plain,
-                digit=_digit,
-                base64=_base64,
-                hex=_hex,
-                raw=_raw,
-                iso=_iso,
-                ms=_ms,
-                maybe=_maybe,
+            _maybe: bytes | None = (
+                wire.decode_raw(fields[key]) if key in fields else None
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_encodings_plain(made, _plain)
+            _set_encodings_digit(made, _digit)
+            _set_encodings_base64(made, _base64)
+            _set_encodings_hex(made, _hex)
+            _set_encodings_raw(made, _raw)
+            _set_encodings_iso(made, _iso)
+            _set_encodings_ms(made, _ms)
+            _set_encodings_maybe(made, _maybe)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 a8740a74cb8d3ebb
+(
+    _set_encodings_plain,
+    _set_encodings_digit,
+    _set_encodings_base64,
+    _set_encodings_hex,
+    _set_encodings_raw,
+    _set_encodings_iso,
+    _set_encodings_ms,
+    _set_encodings_maybe,
+) = wire.setters(Encodings)
+# flowd-gen: black 26 95c318061f94a8c0

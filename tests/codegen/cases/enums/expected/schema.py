@@ -69,6 +69,7 @@ class Enums:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -76,19 +77,29 @@ class Enums:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"channel"
         try:
-            _channel = wire.decode_enum(fields[key], Channel)
+            _channel: Channel = wire.decode_enum(fields[key], Channel)
             key = b"channels"
-            _channels = wire.decode_json(fields[key], _ENUMS_CHANNELS)
+            _channels: list[Channel] = wire.decode_json(fields[key], _ENUMS_CHANNELS)
             key = b"size"
-            _size = wire.decode_enum(fields[key], Size) if key in fields else Size.SMALL
-            key = b"by_name"
-            _by_name = wire.decode_json(fields[key], _ENUMS_BY_NAME)
-            return cls(
-                channel=_channel, channels=_channels, size=_size, by_name=_by_name
+            _size: Size = (
+                wire.decode_enum(fields[key], Size) if key in fields else Size.SMALL
             )
+            key = b"by_name"
+            _by_name: dict[str, Size] = wire.decode_json(fields[key], _ENUMS_BY_NAME)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_enums_channel(made, _channel)
+            _set_enums_channels(made, _channels)
+            _set_enums_size(made, _size)
+            _set_enums_by_name(made, _by_name)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 41eade83d1d9a389
+_set_enums_channel, _set_enums_channels, _set_enums_size, _set_enums_by_name = (
+    wire.setters(Enums)
+)
+# flowd-gen: black 26 5c92de947aca622b

@@ -30,6 +30,7 @@ class Part:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -38,11 +39,18 @@ class Part:
         items = wire.items_of(value)
         key: str = "n"
         try:
-            _n = wire.U8.load(items[key])
-            return cls(n=_n)
+            _n: int = wire.U8.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_part_n(made, _n)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_part_n,) = wire.setters(Part)
 
 
 _SHIP_PART: Final = wire.record_of(Part)
@@ -76,6 +84,7 @@ class Ship:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -83,11 +92,16 @@ class Ship:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"part"
         try:
-            _part = wire.decode_json(fields[key], _SHIP_PART)
-            return cls(part=_part)
+            _part: Part = wire.decode_json(fields[key], _SHIP_PART)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_ship_part(made, _part)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 d1f578ba9ddacacf
+(_set_ship_part,) = wire.setters(Ship)
+# flowd-gen: black 26 7a1b90d8a01325dd

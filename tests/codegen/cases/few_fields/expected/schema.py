@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from flowd import JobSpec, Policy
+from flowd import JobSpec, Policy, wire
 
 __all__ = ["Nothing", "OnlyOptional"]
 
@@ -60,6 +60,7 @@ class OnlyOptional:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -67,11 +68,16 @@ class OnlyOptional:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"note"
         try:
-            _note = fields[key].decode() if key in fields else None
-            return cls(note=_note)
+            _note: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_only_optional_note(made, _note)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 a3af1a9ddd1f674d
+(_set_only_optional_note,) = wire.setters(OnlyOptional)
+# flowd-gen: black 26 2e543612c4fd62b3

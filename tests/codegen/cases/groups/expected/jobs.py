@@ -40,6 +40,7 @@ class Point:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -48,15 +49,26 @@ class Point:
         items = wire.items_of(value)
         key: str = "by"
         try:
-            _by = wire.STR.load(items[key]) if key in items else "nobody"
+            _by: str = wire.STR.load(items[key]) if key in items else "nobody"
             key = "at"
-            _at = wire.UNIX_MS.load(items[key]) if items.get(key) is not None else None
+            _at: datetime | None = (
+                wire.UNIX_MS.load(items[key]) if items.get(key) is not None else None
+            )
             key = "x"
-            _x = wire.I32.load(items[key])
-            return cls(by=_by, at=_at, x=_x)
+            _x: int = wire.I32.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_point_by(made, _by)
+            _set_point_at(made, _at)
+            _set_point_x(made, _x)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_point_by, _set_point_at, _set_point_x = wire.setters(Point)
 
 
 _MOVE_POINT: Final = wire.record_of(Point)
@@ -123,6 +135,7 @@ class Move:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -130,33 +143,48 @@ class Move:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"tenant"
         try:
-            _tenant = wire.sized(fields[key].decode(), min_len=1)
+            _tenant: str = wire.sized(fields[key].decode(), min_len=1)
             key = b"urgent"
-            _urgent = wire.decode_bool(fields[key]) if key in fields else False
+            _urgent: bool = wire.decode_bool(fields[key]) if key in fields else False
             key = wire.first_key(fields, b"trace_id", b"tid")
-            _trace = fields[key].decode() if key in fields else None
+            _trace: str | None = fields[key].decode() if key in fields else None
             key = b"point"
-            _point = (
+            _point: Point | None = (
                 wire.decode_json(fields[key], _MOVE_POINT) if key in fields else None
             )
             key = b"by"
-            _by = fields[key].decode() if key in fields else "nobody"
+            _by: str = fields[key].decode() if key in fields else "nobody"
             key = b"at"
-            _at = wire.decode_unix_ms(fields[key]) if key in fields else None
-            key = b"to"
-            _to = wire.decode_json(fields[key], _MOVE_TO)
-            return cls(
-                tenant=_tenant,
-                urgent=_urgent,
-                trace=_trace,
-                point=_point,
-                by=_by,
-                at=_at,
-                to=_to,
+            _at: datetime | None = (
+                wire.decode_unix_ms(fields[key]) if key in fields else None
             )
+            key = b"to"
+            _to: Point = wire.decode_json(fields[key], _MOVE_TO)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_move_tenant(made, _tenant)
+            _set_move_urgent(made, _urgent)
+            _set_move_trace(made, _trace)
+            _set_move_point(made, _point)
+            _set_move_by(made, _by)
+            _set_move_at(made, _at)
+            _set_move_to(made, _to)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(
+    _set_move_tenant,
+    _set_move_urgent,
+    _set_move_trace,
+    _set_move_point,
+    _set_move_by,
+    _set_move_at,
+    _set_move_to,
+) = wire.setters(Move)
 
 
 @final
@@ -195,6 +223,7 @@ class StopV1:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -202,15 +231,26 @@ class StopV1:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"by"
         try:
-            _by = fields[key].decode() if key in fields else "nobody"
+            _by: str = fields[key].decode() if key in fields else "nobody"
             key = b"at"
-            _at = wire.decode_unix_ms(fields[key]) if key in fields else None
+            _at: datetime | None = (
+                wire.decode_unix_ms(fields[key]) if key in fields else None
+            )
             key = b"why"
-            _why = fields[key].decode() if key in fields else None
-            return cls(by=_by, at=_at, why=_why)
+            _why: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_stop_v1_by(made, _by)
+            _set_stop_v1_at(made, _at)
+            _set_stop_v1_why(made, _why)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_stop_v1_by, _set_stop_v1_at, _set_stop_v1_why = wire.setters(StopV1)
 
 
 @final
@@ -249,6 +289,7 @@ class Stop:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -260,13 +301,21 @@ class Stop:
             )
         key: bytes = b"tenant"
         try:
-            _tenant = wire.sized(fields[key].decode(), min_len=1)
+            _tenant: str = wire.sized(fields[key].decode(), min_len=1)
             key = b"urgent"
-            _urgent = wire.decode_bool(fields[key]) if key in fields else False
-            return cls(tenant=_tenant, urgent=_urgent)
+            _urgent: bool = wire.decode_bool(fields[key]) if key in fields else False
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_stop_tenant(made, _tenant)
+            _set_stop_urgent(made, _urgent)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_stop_tenant, _set_stop_urgent = wire.setters(Stop)
 
 
 StopV2 = Stop
@@ -276,4 +325,4 @@ StopV2 = Stop
 # The migrations import these classes, so they must be there first.
 from . import jobs_migrations  # noqa: E402
 
-# flowd-gen: black 26 aab8391ce608de74
+# flowd-gen: black 26 fdb1294524428d20

@@ -76,6 +76,7 @@ class Mapping:
             return items
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -84,25 +85,38 @@ class Mapping:
         items = wire_.items_of(value)
         key: str = "items"
         try:
-            _items = wire_.STR.load(items[key])
+            _items: str = wire_.STR.load(items[key])
             key = "self"
-            _self = wire_.STR.load(items[key])
+            _self: str = wire_.STR.load(items[key])
             key = "cls"
-            _cls = wire_.STR.load(items[key]) if items.get(key) is not None else None
-            key = "to_json"
-            _to_json_ = wire_.STR.load(items[key])
-            key = "from_json"
-            _from_json_ = wire_.STR.load(items[key])
-            return cls(
-                items=_items,
-                self=_self,
-                cls=_cls,
-                to_json_=_to_json_,
-                from_json_=_from_json_,
+            _cls: str | None = (
+                wire_.STR.load(items[key]) if items.get(key) is not None else None
             )
+            key = "to_json"
+            _to_json_: str = wire_.STR.load(items[key])
+            key = "from_json"
+            _from_json_: str = wire_.STR.load(items[key])
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
+        else:
+            made = wire_.new(cls)
+            _set_mapping_items(made, _items)
+            _set_mapping_self(made, _self)
+            _set_mapping_cls(made, _cls)
+            _set_mapping_to_json(made, _to_json_)
+            _set_mapping_from_json(made, _from_json_)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(
+    _set_mapping_items,
+    _set_mapping_self,
+    _set_mapping_cls,
+    _set_mapping_to_json,
+    _set_mapping_from_json,
+) = wire_.setters(Mapping)
 
 
 @final_
@@ -121,6 +135,7 @@ class UUID:
             return items
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -129,11 +144,18 @@ class UUID:
         items = wire_.items_of(value)
         key: str = "uuid"
         try:
-            _uuid = wire_.UUID.load(items[key])
-            return cls(uuid=_uuid)
+            _uuid: UUID_ = wire_.UUID.load(items[key])
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
+        else:
+            made = wire_.new(cls)
+            _set_uuid_uuid(made, _uuid)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_uuid_uuid,) = wire_.setters(UUID)
 
 
 @final_
@@ -154,6 +176,7 @@ class Decimal:
             return items
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -162,13 +185,20 @@ class Decimal:
         items = wire_.items_of(value)
         key: str = "decimal"
         try:
-            _decimal = (
+            _decimal: Decimal_ | None = (
                 wire_.DECIMAL.load(items[key]) if items.get(key) is not None else None
             )
-            return cls(decimal=_decimal)
         except Exception as error:
             failure = wire_.inside(f".{key}", error)
+        else:
+            made = wire_.new(cls)
+            _set_decimal_decimal(made, _decimal)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_decimal_decimal,) = wire_.setters(Decimal)
 
 
 _POLICY_INT: Final_ = wire_.list_of(wire_.INT)
@@ -343,6 +373,7 @@ class Policy:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -350,123 +381,166 @@ class Policy:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"class"
         try:
-            _class_ = fields[key].decode()
+            _class_: str = fields[key].decode()
             key = b"def"
-            _def_ = fields[key].decode()
+            _def_: str = fields[key].decode()
             key = b"lambda"
-            _lambda_ = fields[key].decode() if key in fields else None
+            _lambda_: str | None = fields[key].decode() if key in fields else None
             key = b"match"
-            _match = fields[key].decode()
+            _match: str = fields[key].decode()
             key = b"type"
-            _type = fields[key].decode()
+            _type: str = fields[key].decode()
             key = b"print"
-            _print = fields[key].decode()
+            _print: str = fields[key].decode()
             key = b"str"
-            _str_ = fields[key].decode()
+            _str_: str = fields[key].decode()
             key = b"int"
-            _int_ = wire_.decode_json(fields[key], _POLICY_INT)
+            _int_: list[int] = wire_.decode_json(fields[key], _POLICY_INT)
             key = b"float"
-            _float_ = wire_.decode_float(fields[key]) if key in fields else 1.5
+            _float_: float = wire_.decode_float(fields[key]) if key in fields else 1.5
             key = b"bool"
-            _bool_ = wire_.decode_bool(fields[key]) if key in fields else True
+            _bool_: bool = wire_.decode_bool(fields[key]) if key in fields else True
             key = b"bytes"
-            _bytes_ = wire_.decode_base64(fields[key]) if key in fields else None
+            _bytes_: bytes | None = (
+                wire_.decode_base64(fields[key]) if key in fields else None
+            )
             key = b"list"
-            _list_ = (
+            _list_: list[str] = (
                 wire_.decode_json(fields[key], _POLICY_LIST)
                 if key in fields
                 else list[str]()
             )
             key = b"dict"
-            _dict_ = (
+            _dict_: dict[str, str] = (
                 wire_.decode_json(fields[key], _POLICY_DICT)
                 if key in fields
                 else dict[str, str]()
             )
             key = b"date"
-            _date = wire_.decode_date(fields[key])
+            _date: date_ = wire_.decode_date(fields[key])
             key = b"datetime"
-            _datetime = wire_.decode_datetime(fields[key])
+            _datetime: datetime_ = wire_.decode_datetime(fields[key])
             key = b"timedelta"
-            _timedelta = wire_.decode_duration(fields[key])
+            _timedelta: timedelta_ = wire_.decode_duration(fields[key])
             key = b"to_fields"
-            _to_fields_ = fields[key].decode()
+            _to_fields_: str = fields[key].decode()
             key = b"from_fields"
-            _from_fields_ = fields[key].decode()
+            _from_fields_: str = fields[key].decode()
             key = b"fields"
-            _fields = fields[key].decode()
+            _fields: str = fields[key].decode()
             key = b"field"
-            _field = fields[key].decode()
+            _field: str = fields[key].decode()
             key = b"dataclass"
-            _dataclass = fields[key].decode()
+            _dataclass: str = fields[key].decode()
             key = b"final"
-            _final = fields[key].decode()
+            _final: str = fields[key].decode()
             key = b"classmethod"
-            _classmethod_ = fields[key].decode()
+            _classmethod_: str = fields[key].decode()
             key = b"self"
-            _self = fields[key].decode()
+            _self: str = fields[key].decode()
             key = b"cls"
-            _cls = fields[key].decode()
+            _cls: str = fields[key].decode()
             key = b"wire"
-            _wire = fields[key].decode()
+            _wire: str = fields[key].decode()
             key = b"error"
-            _error = fields[key].decode()
+            _error: str = fields[key].decode()
             key = b"failure"
-            _failure = fields[key].decode()
+            _failure: str = fields[key].decode()
             key = b"key"
-            _key = fields[key].decode()
+            _key: str = fields[key].decode()
             key = b"value"
-            _value = wire_.decode_enum(fields[key], Enum)
+            _value: Enum = wire_.decode_enum(fields[key], Enum)
             key = b"object"
-            _object = wire_.decode_json(fields[key], _POLICY_OBJECT)
+            _object: Mapping = wire_.decode_json(fields[key], _POLICY_OBJECT)
             key = b"uuid"
-            _uuid = wire_.decode_json(fields[key], _POLICY_UUID)
+            _uuid: UUID = wire_.decode_json(fields[key], _POLICY_UUID)
             key = b"decimal"
-            _decimal = wire_.decode_json(fields[key], _POLICY_DECIMAL)
+            _decimal: list[Decimal] = wire_.decode_json(fields[key], _POLICY_DECIMAL)
             key = b"spec"
-            _spec = fields[key].decode()
+            _spec: str = fields[key].decode()
             key = b"x"
-            _x = wire_.decode_u8(fields[key])
-            return cls(
-                class_=_class_,
-                def_=_def_,
-                lambda_=_lambda_,
-                match=_match,
-                type=_type,
-                print=_print,
-                str_=_str_,
-                int_=_int_,
-                float_=_float_,
-                bool_=_bool_,
-                bytes_=_bytes_,
-                list_=_list_,
-                dict_=_dict_,
-                date=_date,
-                datetime=_datetime,
-                timedelta=_timedelta,
-                to_fields_=_to_fields_,
-                from_fields_=_from_fields_,
-                fields=_fields,
-                field=_field,
-                dataclass=_dataclass,
-                final=_final,
-                classmethod_=_classmethod_,
-                self=_self,
-                cls=_cls,
-                wire=_wire,
-                error=_error,
-                failure=_failure,
-                key=_key,
-                value=_value,
-                object=_object,
-                uuid=_uuid,
-                decimal=_decimal,
-                spec=_spec,
-                x=_x,
-            )
+            _x: int = wire_.decode_u8(fields[key])
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire_.new(cls)
+            _set_policy_class(made, _class_)
+            _set_policy_def(made, _def_)
+            _set_policy_lambda(made, _lambda_)
+            _set_policy_match(made, _match)
+            _set_policy_type(made, _type)
+            _set_policy_print(made, _print)
+            _set_policy_str(made, _str_)
+            _set_policy_int(made, _int_)
+            _set_policy_float(made, _float_)
+            _set_policy_bool(made, _bool_)
+            _set_policy_bytes(made, _bytes_)
+            _set_policy_list(made, _list_)
+            _set_policy_dict(made, _dict_)
+            _set_policy_date(made, _date)
+            _set_policy_datetime(made, _datetime)
+            _set_policy_timedelta(made, _timedelta)
+            _set_policy_to_fields(made, _to_fields_)
+            _set_policy_from_fields(made, _from_fields_)
+            _set_policy_fields(made, _fields)
+            _set_policy_field(made, _field)
+            _set_policy_dataclass(made, _dataclass)
+            _set_policy_final(made, _final)
+            _set_policy_classmethod(made, _classmethod_)
+            _set_policy_self(made, _self)
+            _set_policy_cls(made, _cls)
+            _set_policy_wire(made, _wire)
+            _set_policy_error(made, _error)
+            _set_policy_failure(made, _failure)
+            _set_policy_key(made, _key)
+            _set_policy_value(made, _value)
+            _set_policy_object(made, _object)
+            _set_policy_uuid(made, _uuid)
+            _set_policy_decimal(made, _decimal)
+            _set_policy_spec(made, _spec)
+            _set_policy_x(made, _x)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(
+    _set_policy_class,
+    _set_policy_def,
+    _set_policy_lambda,
+    _set_policy_match,
+    _set_policy_type,
+    _set_policy_print,
+    _set_policy_str,
+    _set_policy_int,
+    _set_policy_float,
+    _set_policy_bool,
+    _set_policy_bytes,
+    _set_policy_list,
+    _set_policy_dict,
+    _set_policy_date,
+    _set_policy_datetime,
+    _set_policy_timedelta,
+    _set_policy_to_fields,
+    _set_policy_from_fields,
+    _set_policy_fields,
+    _set_policy_field,
+    _set_policy_dataclass,
+    _set_policy_final,
+    _set_policy_classmethod,
+    _set_policy_self,
+    _set_policy_cls,
+    _set_policy_wire,
+    _set_policy_error,
+    _set_policy_failure,
+    _set_policy_key,
+    _set_policy_value,
+    _set_policy_object,
+    _set_policy_uuid,
+    _set_policy_decimal,
+    _set_policy_spec,
+    _set_policy_x,
+) = wire_.setters(Policy)
 
 
 @final_
@@ -602,6 +676,7 @@ class ValueError:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -609,11 +684,16 @@ class ValueError:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"e"
         try:
-            _e = fields[key].decode()
-            return cls(e=_e)
+            _e: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire_.new(cls)
+            _set_value_error_e(made, _e)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 b1bd115f20a763fc
+(_set_value_error_e,) = wire_.setters(ValueError)
+# flowd-gen: black 26 961da09628c48c80

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,6 +48,7 @@ class Note:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -55,11 +57,18 @@ class Note:
         items = wire.items_of(value)
         key: str = "text"
         try:
-            _text = wire.STR.load(items[key]) if key in items else '"""\\'
-            return cls(text=_text)
+            _text: str = wire.STR.load(items[key]) if key in items else '"""\\'
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_note_text(made, _text)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_note_text,) = wire.setters(Note)
 
 
 _HOSTILE_CHOICE: Final[dict[bytes, Literal["", '"', "\\", "\n", "é"]]] = {
@@ -69,6 +78,7 @@ _HOSTILE_CHOICE: Final[dict[bytes, Literal["", '"', "\\", "\n", "é"]]] = {
     b"\n": "\n",
     b"\xc3\xa9": "é",
 }
+_HOSTILE_PATTERN_PATTERN: Final = re.compile("[\"'\\\\]{0,3}\\d*")
 _HOSTILE_NOTES: Final = wire.list_of(wire.record_of(Note))
 _HOSTILE_MAP: Final = wire.dict_of(wire.STR)
 
@@ -138,7 +148,7 @@ class Hostile:
             key = b"choice"
             fields[key] = wire.encode_one_of(self.choice, _HOSTILE_CHOICE)
             key = b"pattern"
-            fields[key] = wire.matching(self.pattern, "[\"'\\\\]{0,3}\\d*").encode()
+            fields[key] = wire.matching(self.pattern, _HOSTILE_PATTERN_PATTERN).encode()
             key = b"mark"
             fields[key] = wire.encode_enum(self.mark, Mark)
             key = b"notes"
@@ -150,6 +160,7 @@ class Hostile:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -157,15 +168,19 @@ class Hostile:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"quotes"
         try:
-            _quotes = fields[key].decode() if key in fields else "\"'\"\"\"'''"
+            _quotes: str = fields[key].decode() if key in fields else "\"'\"\"\"'''"
             key = b"slashes"
-            _slashes = fields[key].decode() if key in fields else "C:\\new\\x\\u0041\\"
+            _slashes: str = (
+                fields[key].decode() if key in fields else "C:\\new\\x\\u0041\\"
+            )
             key = b"controls"
-            _controls = (
+            _controls: str = (
                 fields[key].decode() if key in fields else "\x00\x07\x1b\x7f\x85\u2028"
             )
             key = b"braces"
-            _braces = fields[key].decode() if key in fields else "{{ x }} {% y %} {z}"
+            _braces: str = (
+                fields[key].decode() if key in fields else "{{ x }} {% y %} {z}"
+            )
             key = wire.first_key(
                 fields,
                 b'it\'s {{ "a" }} \\ key',
@@ -173,21 +188,23 @@ class Hostile:
                 b"gr\xc3\xb6\xc3\x9fe",
                 b"`",
             )
-            _key = fields[key].decode()
+            _key: str = fields[key].decode()
             key = b"choice"
-            _choice = (
+            _choice: Literal["", '"', "\\", "\n", "é"] = (
                 wire.decode_one_of(fields[key], _HOSTILE_CHOICE)
                 if key in fields
                 else _HOSTILE_CHOICE[b"\n"]
             )
             key = b"pattern"
-            _pattern = (
-                wire.matching(fields[key].decode(), "[\"'\\\\]{0,3}\\d*")
+            _pattern: str = (
+                wire.matching(fields[key].decode(), _HOSTILE_PATTERN_PATTERN)
                 if key in fields
                 else '"1'
             )
             key = b"mark"
-            _mark = wire.decode_enum(fields[key], Mark) if key in fields else Mark.BIDI
+            _mark: Mark = (
+                wire.decode_enum(fields[key], Mark) if key in fields else Mark.BIDI
+            )
             key = b"notes"
             _notes: list[Note] = (
                 wire.decode_json(fields[key], _HOSTILE_NOTES)
@@ -201,25 +218,40 @@ class Hostile:
                 else {'"\\\x00': "'"}
             )
             key = b"any"
-            _any = wire.decode_json(
+            _any: wire.Json = wire.decode_json(
                 fields.get(key, b'{"a":[1,1.5,true,"\xe2\x80\xa8"]}'), wire.JSON
-            )
-            return cls(
-                quotes=_quotes,
-                slashes=_slashes,
-                controls=_controls,
-                braces=_braces,
-                key=_key,
-                choice=_choice,
-                pattern=_pattern,
-                mark=_mark,
-                notes=_notes,
-                map=_map,
-                any=_any,
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_hostile_quotes(made, _quotes)
+            _set_hostile_slashes(made, _slashes)
+            _set_hostile_controls(made, _controls)
+            _set_hostile_braces(made, _braces)
+            _set_hostile_key(made, _key)
+            _set_hostile_choice(made, _choice)
+            _set_hostile_pattern(made, _pattern)
+            _set_hostile_mark(made, _mark)
+            _set_hostile_notes(made, _notes)
+            _set_hostile_map(made, _map)
+            _set_hostile_any(made, _any)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 0103588ff66c5e02
+(
+    _set_hostile_quotes,
+    _set_hostile_slashes,
+    _set_hostile_controls,
+    _set_hostile_braces,
+    _set_hostile_key,
+    _set_hostile_choice,
+    _set_hostile_pattern,
+    _set_hostile_mark,
+    _set_hostile_notes,
+    _set_hostile_map,
+    _set_hostile_any,
+) = wire.setters(Hostile)
+# flowd-gen: black 26 5a99c32fbcbd3427

@@ -45,6 +45,7 @@ class Stop:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -53,13 +54,25 @@ class Stop:
         items = wire.items_of(value)
         key: str = "at"
         try:
-            _at = Point.parse(wire.STR.load(items[key])) if items.get(key) else None
+            _at: Point | None = (
+                Point.parse(wire.STR.load(items[key])) if items.get(key) else None
+            )
             key = "via"
-            _via = parse_all(wire.STR.load(items[key])) if items.get(key) else None
-            return cls(at=_at, via=_via)
+            _via: list[Point] | None = (
+                parse_all(wire.STR.load(items[key])) if items.get(key) else None
+            )
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_stop_at(made, _at)
+            _set_stop_via(made, _via)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_stop_at, _set_stop_via = wire.setters(Stop)
 
 
 _MAPPERS_STOP: Final = wire.record_of(Stop)
@@ -139,6 +152,7 @@ class Mappers:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -146,48 +160,70 @@ class Mappers:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"where"
         try:
-            _where = Point.parse(fields[key].decode())
+            _where: Point = Point.parse(fields[key].decode())
             key = b"maybe"
-            _maybe = Point.parse(fields[key].decode()) if fields.get(key) else None
-            key = b"path"
-            _path = parse_all(fields[key].decode())
-            key = b"start"
-            _start = Point.parse(fields[key].decode()) if key in fields else Point()
-            key = b"shout"
-            _shout = fields[key].decode()
-            key = b"level"
-            _level = read_level(fields[key].decode())
-            key = b"key"
-            _key = key_(fields[key].decode())
-            key = b"upper"
-            _upper = fields[key].decode()
-            key = b"via"
-            _via = parse_all(fields[key].decode()) if fields.get(key) else None
-            key = b"name"
-            _name = key_(fields[key].decode()) if fields.get(key) else None
-            key = b"shouted"
-            _shouted = fields[key].decode() if key in fields else None
-            key = b"stop"
-            _stop = (
-                wire.decode_json(fields[key], _MAPPERS_STOP) if key in fields else None
+            _maybe: Point | None = (
+                Point.parse(fields[key].decode()) if fields.get(key) else None
             )
-            return cls(
-                where=_where,
-                maybe=_maybe,
-                path=_path,
-                start=_start,
-                shout=_shout,
-                level=_level,
-                key=_key,
-                upper=_upper,
-                via=_via,
-                name=_name,
-                shouted=_shouted,
-                stop=_stop,
+            key = b"path"
+            _path: list[Point] = parse_all(fields[key].decode())
+            key = b"start"
+            _start: Point = (
+                Point.parse(fields[key].decode()) if key in fields else Point()
+            )
+            key = b"shout"
+            _shout: str = fields[key].decode()
+            key = b"level"
+            _level: int = read_level(fields[key].decode())
+            key = b"key"
+            _key: str = key_(fields[key].decode())
+            key = b"upper"
+            _upper: str = fields[key].decode()
+            key = b"via"
+            _via: list[Point] | None = (
+                parse_all(fields[key].decode()) if fields.get(key) else None
+            )
+            key = b"name"
+            _name: str | None = key_(fields[key].decode()) if fields.get(key) else None
+            key = b"shouted"
+            _shouted: str | None = fields[key].decode() if key in fields else None
+            key = b"stop"
+            _stop: Stop | None = (
+                wire.decode_json(fields[key], _MAPPERS_STOP) if key in fields else None
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_mappers_where(made, _where)
+            _set_mappers_maybe(made, _maybe)
+            _set_mappers_path(made, _path)
+            _set_mappers_start(made, _start)
+            _set_mappers_shout(made, _shout)
+            _set_mappers_level(made, _level)
+            _set_mappers_key(made, _key)
+            _set_mappers_upper(made, _upper)
+            _set_mappers_via(made, _via)
+            _set_mappers_name(made, _name)
+            _set_mappers_shouted(made, _shouted)
+            _set_mappers_stop(made, _stop)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 95dc4466a32f73be
+(
+    _set_mappers_where,
+    _set_mappers_maybe,
+    _set_mappers_path,
+    _set_mappers_start,
+    _set_mappers_shout,
+    _set_mappers_level,
+    _set_mappers_key,
+    _set_mappers_upper,
+    _set_mappers_via,
+    _set_mappers_name,
+    _set_mappers_shouted,
+    _set_mappers_stop,
+) = wire.setters(Mappers)
+# flowd-gen: black 26 e2b49f48d4f0ded2

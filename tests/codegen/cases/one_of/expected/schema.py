@@ -39,6 +39,7 @@ class Setting:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -47,17 +48,25 @@ class Setting:
         items = wire.items_of(value)
         key: str = "locale"
         try:
-            _locale = _SETTING_LOCALE_JSON.load(items[key])
+            _locale: Literal["en", "de"] = _SETTING_LOCALE_JSON.load(items[key])
             key = "level"
-            _level = (
+            _level: Literal[1, 2, 3] = (
                 _SETTING_LEVEL_JSON.load(items[key])
                 if key in items
                 else _SETTING_LEVEL[b"1"]
             )
-            return cls(locale=_locale, level=_level)
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_setting_locale(made, _locale)
+            _set_setting_level(made, _level)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_setting_locale, _set_setting_level = wire.setters(Setting)
 
 
 _ONE_OF_LOCALE: Final[dict[bytes, Literal["en", "de", "ar"]]] = {
@@ -119,6 +128,7 @@ class OneOf:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -126,43 +136,56 @@ class OneOf:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"locale"
         try:
-            _locale = wire.decode_one_of(fields[key], _ONE_OF_LOCALE)
+            _locale: Literal["en", "de", "ar"] = wire.decode_one_of(
+                fields[key], _ONE_OF_LOCALE
+            )
             key = b"level"
-            _level = wire.decode_one_of(fields[key], _ONE_OF_LEVEL)
+            _level: Literal[-1, 0, 1] = wire.decode_one_of(fields[key], _ONE_OF_LEVEL)
             key = b"fallback"
-            _fallback = (
+            _fallback: Literal["en", "de", "ar"] = (
                 wire.decode_one_of(fields[key], _ONE_OF_FALLBACK)
                 if key in fields
                 else _ONE_OF_FALLBACK[b"en"]
             )
             key = b"step"
-            _step = (
+            _step: Literal[10, 20] = (
                 wire.decode_one_of(fields[key], _ONE_OF_STEP)
                 if key in fields
                 else _ONE_OF_STEP[b"20"]
             )
             key = b"maybe"
-            _maybe = (
+            _maybe: Literal["yes", "no"] | None = (
                 wire.decode_one_of(fields[key], _ONE_OF_MAYBE)
                 if key in fields
                 else None
             )
             key = b"word"
-            _word = wire.decode_one_of(fields[key], _ONE_OF_WORD)
+            _word: Literal[1, 2] = wire.decode_one_of(fields[key], _ONE_OF_WORD)
             key = b"settings"
-            _settings = wire.decode_json(fields[key], _ONE_OF_SETTINGS)
-            return cls(
-                locale=_locale,
-                level=_level,
-                fallback=_fallback,
-                step=_step,
-                maybe=_maybe,
-                word=_word,
-                settings=_settings,
-            )
+            _settings: list[Setting] = wire.decode_json(fields[key], _ONE_OF_SETTINGS)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_one_of_locale(made, _locale)
+            _set_one_of_level(made, _level)
+            _set_one_of_fallback(made, _fallback)
+            _set_one_of_step(made, _step)
+            _set_one_of_maybe(made, _maybe)
+            _set_one_of_word(made, _word)
+            _set_one_of_settings(made, _settings)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 26a04db878d0f32a
+(
+    _set_one_of_locale,
+    _set_one_of_level,
+    _set_one_of_fallback,
+    _set_one_of_step,
+    _set_one_of_maybe,
+    _set_one_of_word,
+    _set_one_of_settings,
+) = wire.setters(OneOf)
+# flowd-gen: black 26 0719fe482ac1f150

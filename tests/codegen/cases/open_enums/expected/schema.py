@@ -64,6 +64,7 @@ class Part:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -72,15 +73,25 @@ class Part:
         items = wire.items_of(value)
         key: str = "method"
         try:
-            _method = _PART_METHOD.load(items[key]) if key in items else Method.CARD
+            _method: Method = (
+                _PART_METHOD.load(items[key]) if key in items else Method.CARD
+            )
             key = "level"
-            _level = (
+            _level: Level | None = (
                 _PART_LEVEL.load(items[key]) if items.get(key) is not None else None
             )
-            return cls(method=_method, level=_level)
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_part_method(made, _method)
+            _set_part_level(made, _level)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_part_method, _set_part_level = wire.setters(Part)
 
 
 _PAY_TRIED: Final = wire.list_of(wire.optional(wire.open_enum_of(Method.OTHER)))
@@ -123,6 +134,7 @@ class Pay:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -130,15 +142,15 @@ class Pay:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"method"
         try:
-            _method = wire.decode_open_enum(fields[key], Method.OTHER)
+            _method: Method = wire.decode_open_enum(fields[key], Method.OTHER)
             key = b"level"
-            _level = (
+            _level: Level = (
                 wire.decode_open_enum(fields[key], Level.ANY)
                 if key in fields
                 else Level.HIGH
             )
             key = b"tried"
-            _tried = (
+            _tried: list[Method | None] = (
                 wire.decode_json(fields[key], _PAY_TRIED)
                 if key in fields
                 else list[Method | None]()
@@ -150,13 +162,22 @@ class Pay:
                 else {"a": Level.LOW}
             )
             key = b"part"
-            _part = wire.decode_json(fields[key], _PAY_PART)
-            return cls(
-                method=_method, level=_level, tried=_tried, by_name=_by_name, part=_part
-            )
+            _part: Part = wire.decode_json(fields[key], _PAY_PART)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_pay_method(made, _method)
+            _set_pay_level(made, _level)
+            _set_pay_tried(made, _tried)
+            _set_pay_by_name(made, _by_name)
+            _set_pay_part(made, _part)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 dff7140514361b51
+_set_pay_method, _set_pay_level, _set_pay_tried, _set_pay_by_name, _set_pay_part = (
+    wire.setters(Pay)
+)
+# flowd-gen: black 26 4ec329367635381a

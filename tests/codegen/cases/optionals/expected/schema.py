@@ -44,6 +44,7 @@ class Point:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -52,13 +53,23 @@ class Point:
         items = wire.items_of(value)
         key: str = "x"
         try:
-            _x = wire.I32.load(items[key])
+            _x: int = wire.I32.load(items[key])
             key = "label"
-            _label = wire.STR.load(items[key]) if items.get(key) is not None else None
-            return cls(x=_x, label=_label)
+            _label: str | None = (
+                wire.STR.load(items[key]) if items.get(key) is not None else None
+            )
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_point_x(made, _x)
+            _set_point_label(made, _label)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_point_x, _set_point_label = wire.setters(Point)
 
 
 _OPTIONALS_POINT: Final = wire.record_of(Point)
@@ -172,6 +183,7 @@ class Optionals:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -179,79 +191,116 @@ class Optionals:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"text"
         try:
-            _text = fields[key].decode() if key in fields else None
+            _text: str | None = fields[key].decode() if key in fields else None
             key = b"blob"
-            _blob = wire.decode_base64(fields[key]) if key in fields else None
+            _blob: bytes | None = (
+                wire.decode_base64(fields[key]) if key in fields else None
+            )
             key = b"flag"
-            _flag = wire.decode_bool(fields[key]) if key in fields else None
+            _flag: bool | None = (
+                wire.decode_bool(fields[key]) if key in fields else None
+            )
             key = b"ratio"
-            _ratio = wire.decode_float(fields[key]) if key in fields else None
+            _ratio: float | None = (
+                wire.decode_float(fields[key]) if key in fields else None
+            )
             key = b"amount"
-            _amount = wire.decode_decimal(fields[key]) if key in fields else None
+            _amount: Decimal | None = (
+                wire.decode_decimal(fields[key]) if key in fields else None
+            )
             key = b"id"
-            _id = wire.decode_uuid(fields[key]) if key in fields else None
+            _id: UUID | None = wire.decode_uuid(fields[key]) if key in fields else None
             key = b"at"
-            _at = wire.decode_datetime(fields[key]) if key in fields else None
+            _at: datetime | None = (
+                wire.decode_datetime(fields[key]) if key in fields else None
+            )
             key = b"day"
-            _day = wire.decode_date(fields[key]) if key in fields else None
+            _day: date | None = wire.decode_date(fields[key]) if key in fields else None
             key = b"wait"
-            _wait = wire.decode_duration(fields[key]) if key in fields else None
+            _wait: timedelta | None = (
+                wire.decode_duration(fields[key]) if key in fields else None
+            )
             key = b"anything"
-            _anything = (
+            _anything: wire.Json = (
                 wire.decode_json(fields[key], wire.JSON) if key in fields else None
             )
             key = b"number"
-            _number = wire.decode_u16(fields[key]) if key in fields else None
+            _number: int | None = (
+                wire.decode_u16(fields[key]) if key in fields else None
+            )
             key = b"colour"
-            _colour = wire.decode_enum(fields[key], Colour) if key in fields else None
+            _colour: Colour | None = (
+                wire.decode_enum(fields[key], Colour) if key in fields else None
+            )
             key = b"point"
-            _point = (
+            _point: Point | None = (
                 wire.decode_json(fields[key], _OPTIONALS_POINT)
                 if key in fields
                 else None
             )
             key = b"names"
-            _names = (
+            _names: list[str] | None = (
                 wire.decode_json(fields[key], _OPTIONALS_NAMES)
                 if key in fields
                 else None
             )
             key = b"holes"
-            _holes = wire.decode_json(fields[key], _OPTIONALS_HOLES)
+            _holes: list[str | None] = wire.decode_json(fields[key], _OPTIONALS_HOLES)
             key = b"scores"
-            _scores = (
+            _scores: dict[str, float | None] | None = (
                 wire.decode_json(fields[key], _OPTIONALS_SCORES)
                 if key in fields
                 else None
             )
             key = b"blanks"
-            _blanks = (
+            _blanks: list[wire.Json] = (
                 wire.decode_json(fields[key], _OPTIONALS_BLANKS)
                 if key in fields
                 else list[wire.Json]()
             )
-            return cls(
-                text=_text,
-                blob=_blob,
-                flag=_flag,
-                ratio=_ratio,
-                amount=_amount,
-                id=_id,
-                at=_at,
-                day=_day,
-                wait=_wait,
-                anything=_anything,
-                number=_number,
-                colour=_colour,
-                point=_point,
-                names=_names,
-                holes=_holes,
-                scores=_scores,
-                blanks=_blanks,
-            )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_optionals_text(made, _text)
+            _set_optionals_blob(made, _blob)
+            _set_optionals_flag(made, _flag)
+            _set_optionals_ratio(made, _ratio)
+            _set_optionals_amount(made, _amount)
+            _set_optionals_id(made, _id)
+            _set_optionals_at(made, _at)
+            _set_optionals_day(made, _day)
+            _set_optionals_wait(made, _wait)
+            _set_optionals_anything(made, _anything)
+            _set_optionals_number(made, _number)
+            _set_optionals_colour(made, _colour)
+            _set_optionals_point(made, _point)
+            _set_optionals_names(made, _names)
+            _set_optionals_holes(made, _holes)
+            _set_optionals_scores(made, _scores)
+            _set_optionals_blanks(made, _blanks)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 90d6cdf370f4bce7
+(
+    _set_optionals_text,
+    _set_optionals_blob,
+    _set_optionals_flag,
+    _set_optionals_ratio,
+    _set_optionals_amount,
+    _set_optionals_id,
+    _set_optionals_at,
+    _set_optionals_day,
+    _set_optionals_wait,
+    _set_optionals_anything,
+    _set_optionals_number,
+    _set_optionals_colour,
+    _set_optionals_point,
+    _set_optionals_names,
+    _set_optionals_holes,
+    _set_optionals_scores,
+    _set_optionals_blanks,
+) = wire.setters(Optionals)
+# flowd-gen: black 26 75c4b6b3e1d38524

@@ -45,6 +45,7 @@ class Everything:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -52,11 +53,18 @@ class Everything:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"n"
         try:
-            _n = wire.decode_u8(fields[key])
-            return cls(n=_n)
+            _n: int = wire.decode_u8(fields[key])
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_everything_n(made, _n)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_everything_n,) = wire.setters(Everything)
 
 
 @final
@@ -82,6 +90,7 @@ class SomeThings:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -89,11 +98,18 @@ class SomeThings:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"n"
         try:
-            _n = wire.decode_u8(fields[key])
-            return cls(n=_n)
+            _n: int = wire.decode_u8(fields[key])
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_some_things_n(made, _n)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_some_things_n,) = wire.setters(SomeThings)
 
 
 @final
@@ -119,6 +135,7 @@ class HTTPPing:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -126,11 +143,16 @@ class HTTPPing:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"n"
         try:
-            _n = wire.decode_u8(fields[key])
-            return cls(n=_n)
+            _n: int = wire.decode_u8(fields[key])
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_http_ping_n(made, _n)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 3381509070d0c557
+(_set_http_ping_n,) = wire.setters(HTTPPing)
+# flowd-gen: black 26 d34af2d79a9e1037

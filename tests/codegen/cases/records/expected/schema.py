@@ -63,6 +63,7 @@ class Attachment:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -71,35 +72,52 @@ class Attachment:
         items = wire.items_of(value)
         key: str = "name"
         try:
-            _name = wire.sized(wire.STR.load(items[key]), max_len=255)
+            _name: str = wire.sized(wire.STR.load(items[key]), max_len=255)
             key = "size"
-            _size = wire.U64.load(items[key])
+            _size: int = wire.U64.load(items[key])
             key = "sha256"
-            _sha256 = wire.HEX.load(items[key]) if items.get(key) is not None else None
+            _sha256: bytes | None = (
+                wire.HEX.load(items[key]) if items.get(key) is not None else None
+            )
             key = "kind"
-            _kind = _ATTACHMENT_KIND.load(items[key]) if key in items else Kind.FILE
+            _kind: Kind = (
+                _ATTACHMENT_KIND.load(items[key]) if key in items else Kind.FILE
+            )
             key = "at"
-            _at = wire.UNIX_MS.load(items[key])
+            _at: datetime = wire.UNIX_MS.load(items[key])
             key = "lang"
-            _lang = (
+            _lang: Literal["en", "de"] = (
                 _ATTACHMENT_LANG_JSON.load(items[key])
                 if key in items
                 else _ATTACHMENT_LANG[b"en"]
             )
             key = "tags"
-            _tags = split(wire.STR.load(items[key]))
-            return cls(
-                name=_name,
-                size=_size,
-                sha256=_sha256,
-                kind=_kind,
-                at=_at,
-                lang=_lang,
-                tags=_tags,
-            )
+            _tags: list[str] = split(wire.STR.load(items[key]))
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_attachment_name(made, _name)
+            _set_attachment_size(made, _size)
+            _set_attachment_sha256(made, _sha256)
+            _set_attachment_kind(made, _kind)
+            _set_attachment_at(made, _at)
+            _set_attachment_lang(made, _lang)
+            _set_attachment_tags(made, _tags)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(
+    _set_attachment_name,
+    _set_attachment_size,
+    _set_attachment_sha256,
+    _set_attachment_kind,
+    _set_attachment_at,
+    _set_attachment_lang,
+    _set_attachment_tags,
+) = wire.setters(Attachment)
 
 
 _MESSAGE_ATTACHMENTS: Final = wire.list_of(wire.record_of(Attachment))
@@ -139,6 +157,7 @@ class Message:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -148,31 +167,42 @@ class Message:
         key: str = "text"
         try:
             key = wire.first_key(items, "text", "body")
-            _text = wire.STR.load(items[key])
+            _text: str = wire.STR.load(items[key])
             key = "Score"
-            _score = wire.bounded(wire.I8.load(items[key]), min=-5, max=5)
+            _score: int = wire.bounded(wire.I8.load(items[key]), min=-5, max=5)
             key = "attachments"
-            _attachments = _MESSAGE_ATTACHMENTS.load(items[key])
+            _attachments: list[Attachment] = _MESSAGE_ATTACHMENTS.load(items[key])
             key = "first"
-            _first = (
+            _first: Attachment | None = (
                 _MESSAGE_FIRST.load(items[key]) if items.get(key) is not None else None
             )
             key = "by_name"
-            _by_name = (
+            _by_name: dict[str, Attachment] = (
                 _MESSAGE_BY_NAME.load(items[key])
                 if key in items
                 else dict[str, Attachment]()
             )
-            return cls(
-                text=_text,
-                score=_score,
-                attachments=_attachments,
-                first=_first,
-                by_name=_by_name,
-            )
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_message_text(made, _text)
+            _set_message_score(made, _score)
+            _set_message_attachments(made, _attachments)
+            _set_message_first(made, _first)
+            _set_message_by_name(made, _by_name)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(
+    _set_message_text,
+    _set_message_score,
+    _set_message_attachments,
+    _set_message_first,
+    _set_message_by_name,
+) = wire.setters(Message)
 
 
 @final
@@ -225,6 +255,7 @@ class Records:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -232,15 +263,22 @@ class Records:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"message"
         try:
-            _message = wire.decode_json(fields[key], _RECORDS_MESSAGE)
+            _message: Message = wire.decode_json(fields[key], _RECORDS_MESSAGE)
             key = b"history"
-            _history = wire.decode_json(fields[key], _RECORDS_HISTORY)
+            _history: list[Message] = wire.decode_json(fields[key], _RECORDS_HISTORY)
             key = b"nothing"
-            _nothing = wire.decode_json(fields[key], _RECORDS_NOTHING)
-            return cls(message=_message, history=_history, nothing=_nothing)
+            _nothing: Empty = wire.decode_json(fields[key], _RECORDS_NOTHING)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_records_message(made, _message)
+            _set_records_history(made, _history)
+            _set_records_nothing(made, _nothing)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 1157befa1aedf0ff
+_set_records_message, _set_records_history, _set_records_nothing = wire.setters(Records)
+# flowd-gen: black 26 9d19a693d80425f8

@@ -114,6 +114,7 @@ class Scalars:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -121,67 +122,90 @@ class Scalars:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"text"
         try:
-            _text = fields[key].decode()
+            _text: str = fields[key].decode()
             key = b"blob"
-            _blob = wire.decode_base64(fields[key])
+            _blob: bytes = wire.decode_base64(fields[key])
             key = b"flag"
-            _flag = wire.decode_bool(fields[key])
+            _flag: bool = wire.decode_bool(fields[key])
             key = b"ratio"
-            _ratio = wire.decode_float(fields[key])
+            _ratio: float = wire.decode_float(fields[key])
             key = b"amount"
-            _amount = wire.decode_decimal(fields[key])
+            _amount: Decimal = wire.decode_decimal(fields[key])
             key = b"id"
-            _id = wire.decode_uuid(fields[key])
+            _id: UUID = wire.decode_uuid(fields[key])
             key = b"at"
-            _at = wire.decode_datetime(fields[key])
+            _at: datetime = wire.decode_datetime(fields[key])
             key = b"day"
-            _day = wire.decode_date(fields[key])
+            _day: date = wire.decode_date(fields[key])
             key = b"wait"
-            _wait = wire.decode_duration(fields[key])
+            _wait: timedelta = wire.decode_duration(fields[key])
             key = b"anything"
-            _anything = wire.decode_json(fields[key], wire.JSON)
+            _anything: wire.Json = wire.decode_json(fields[key], wire.JSON)
             key = b"number"
-            _number = wire.decode_int(fields[key])
+            _number: int = wire.decode_int(fields[key])
             key = b"a8"
-            _a8 = wire.decode_u8(fields[key])
+            _a8: int = wire.decode_u8(fields[key])
             key = b"a16"
-            _a16 = wire.decode_u16(fields[key])
+            _a16: int = wire.decode_u16(fields[key])
             key = b"a32"
-            _a32 = wire.decode_u32(fields[key])
+            _a32: int = wire.decode_u32(fields[key])
             key = b"a64"
-            _a64 = wire.decode_u64(fields[key])
+            _a64: int = wire.decode_u64(fields[key])
             key = b"b8"
-            _b8 = wire.decode_i8(fields[key])
+            _b8: int = wire.decode_i8(fields[key])
             key = b"b16"
-            _b16 = wire.decode_i16(fields[key])
+            _b16: int = wire.decode_i16(fields[key])
             key = b"b32"
-            _b32 = wire.decode_i32(fields[key])
+            _b32: int = wire.decode_i32(fields[key])
             key = b"b64"
-            _b64 = wire.decode_i64(fields[key])
-            return cls(
-                text=_text,
-                blob=_blob,
-                flag=_flag,
-                ratio=_ratio,
-                amount=_amount,
-                id=_id,
-                at=_at,
-                day=_day,
-                wait=_wait,
-                anything=_anything,
-                number=_number,
-                a8=_a8,
-                a16=_a16,
-                a32=_a32,
-                a64=_a64,
-                b8=_b8,
-                b16=_b16,
-                b32=_b32,
-                b64=_b64,
-            )
+            _b64: int = wire.decode_i64(fields[key])
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_scalars_text(made, _text)
+            _set_scalars_blob(made, _blob)
+            _set_scalars_flag(made, _flag)
+            _set_scalars_ratio(made, _ratio)
+            _set_scalars_amount(made, _amount)
+            _set_scalars_id(made, _id)
+            _set_scalars_at(made, _at)
+            _set_scalars_day(made, _day)
+            _set_scalars_wait(made, _wait)
+            _set_scalars_anything(made, _anything)
+            _set_scalars_number(made, _number)
+            _set_scalars_a8(made, _a8)
+            _set_scalars_a16(made, _a16)
+            _set_scalars_a32(made, _a32)
+            _set_scalars_a64(made, _a64)
+            _set_scalars_b8(made, _b8)
+            _set_scalars_b16(made, _b16)
+            _set_scalars_b32(made, _b32)
+            _set_scalars_b64(made, _b64)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 2acc231b63e20e3e
+(
+    _set_scalars_text,
+    _set_scalars_blob,
+    _set_scalars_flag,
+    _set_scalars_ratio,
+    _set_scalars_amount,
+    _set_scalars_id,
+    _set_scalars_at,
+    _set_scalars_day,
+    _set_scalars_wait,
+    _set_scalars_anything,
+    _set_scalars_number,
+    _set_scalars_a8,
+    _set_scalars_a16,
+    _set_scalars_a32,
+    _set_scalars_a64,
+    _set_scalars_b8,
+    _set_scalars_b16,
+    _set_scalars_b32,
+    _set_scalars_b64,
+) = wire.setters(Scalars)
+# flowd-gen: black 26 92c2102bfdd81015

@@ -33,6 +33,7 @@ class Login:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -41,13 +42,21 @@ class Login:
         items = wire.items_of(value)
         key: str = "user"
         try:
-            _user = wire.STR.load(items[key])
+            _user: str = wire.STR.load(items[key])
             key = "password"
-            _password = wire.STR.load(items[key])
-            return cls(user=_user, password=_password)
+            _password: str = wire.STR.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_login_user(made, _user)
+            _set_login_password(made, _password)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_login_user, _set_login_password = wire.setters(Login)
 
 
 _SECRETS_KEYS: Final = wire.list_of(wire.STR)
@@ -98,6 +107,7 @@ class Secrets:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -105,35 +115,46 @@ class Secrets:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"token"
         try:
-            _token = wire.sized(fields[key].decode(), min_len=4)
+            _token: str = wire.sized(fields[key].decode(), min_len=4)
             key = b"pin"
-            _pin = wire.decode_u16(fields[key]) if key in fields else 0
+            _pin: int = wire.decode_u16(fields[key]) if key in fields else 0
             key = b"hint"
-            _hint = fields[key].decode() if key in fields else None
+            _hint: str | None = fields[key].decode() if key in fields else None
             key = b"keys"
-            _keys = (
+            _keys: list[str] = (
                 wire.decode_json(fields[key], _SECRETS_KEYS)
                 if key in fields
                 else list[str]()
             )
             key = b"login"
-            _login = wire.decode_json(fields[key], _SECRETS_LOGIN)
+            _login: Login = wire.decode_json(fields[key], _SECRETS_LOGIN)
             key = b"logins"
-            _logins = wire.decode_json(fields[key], _SECRETS_LOGINS)
+            _logins: list[Login | None] = wire.decode_json(fields[key], _SECRETS_LOGINS)
             key = b"open"
-            _open = fields[key].decode()
-            return cls(
-                token=_token,
-                pin=_pin,
-                hint=_hint,
-                keys=_keys,
-                login=_login,
-                logins=_logins,
-                open=_open,
-            )
+            _open: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_secrets_token(made, _token)
+            _set_secrets_pin(made, _pin)
+            _set_secrets_hint(made, _hint)
+            _set_secrets_keys(made, _keys)
+            _set_secrets_login(made, _login)
+            _set_secrets_logins(made, _logins)
+            _set_secrets_open(made, _open)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 a44925945b2164ce
+(
+    _set_secrets_token,
+    _set_secrets_pin,
+    _set_secrets_hint,
+    _set_secrets_keys,
+    _set_secrets_login,
+    _set_secrets_logins,
+    _set_secrets_open,
+) = wire.setters(Secrets)
+# flowd-gen: black 26 d6a0a2e1aed948c0

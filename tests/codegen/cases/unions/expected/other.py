@@ -45,6 +45,7 @@ class Refund:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -52,11 +53,16 @@ class Refund:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"payment"
         try:
-            _payment = wire.decode_json(fields[key], _REFUND_PAYMENT)
-            return cls(payment=_payment)
+            _payment: Cash | Card = wire.decode_json(fields[key], _REFUND_PAYMENT)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_refund_payment(made, _payment)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 433111ba9c2d7691
+(_set_refund_payment,) = wire.setters(Refund)
+# flowd-gen: black 26 9cef640885a2d2d9

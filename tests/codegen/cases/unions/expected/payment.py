@@ -45,6 +45,7 @@ class Card:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -53,13 +54,23 @@ class Card:
         items = wire.items_of(value)
         key: str = "number"
         try:
-            _number = wire.STR.load(items[key])
+            _number: str = wire.STR.load(items[key])
             key = "scheme"
-            _scheme = _CARD_SCHEME.load(items[key]) if key in items else Scheme.VISA
-            return cls(number=_number, scheme=_scheme)
+            _scheme: Scheme = (
+                _CARD_SCHEME.load(items[key]) if key in items else Scheme.VISA
+            )
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_card_number(made, _number)
+            _set_card_scheme(made, _scheme)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_card_number, _set_card_scheme = wire.setters(Card)
 
 
 @final
@@ -81,6 +92,7 @@ class Sepa:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -89,15 +101,23 @@ class Sepa:
         items = wire.items_of(value)
         key: str = "iban"
         try:
-            _iban = wire.sized(wire.STR.load(items[key]), min_len=15, max_len=34)
+            _iban: str = wire.sized(wire.STR.load(items[key]), min_len=15, max_len=34)
             key = "due"
-            _due = (
+            _due: timedelta | None = (
                 wire.DURATION.load(items[key]) if items.get(key) is not None else None
             )
-            return cls(iban=_iban, due=_due)
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_sepa_iban(made, _iban)
+            _set_sepa_due(made, _due)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_sepa_iban, _set_sepa_due = wire.setters(Sepa)
 
 
 @final
@@ -144,6 +164,7 @@ class Order:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -152,13 +173,23 @@ class Order:
         items = wire.items_of(value)
         key: str = "paid"
         try:
-            _paid = _ORDER_PAID.load(items[key])
+            _paid: Card | Sepa | Cash = _ORDER_PAID.load(items[key])
             key = "also"
-            _also = _ORDER_ALSO.load(items[key]) if items.get(key) is not None else None
-            return cls(paid=_paid, also=_also)
+            _also: list[Sepa | Cash | None] | None = (
+                _ORDER_ALSO.load(items[key]) if items.get(key) is not None else None
+            )
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_order_paid(made, _paid)
+            _set_order_also(made, _also)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_order_paid, _set_order_also = wire.setters(Order)
 
 
 _CHARGE_PAYMENT: Final[wire.Shape[Card | Sepa]] = wire.union_of(
@@ -230,6 +261,7 @@ class Charge:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -237,9 +269,9 @@ class Charge:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"payment"
         try:
-            _payment = wire.decode_json(fields[key], _CHARGE_PAYMENT)
+            _payment: Card | Sepa = wire.decode_json(fields[key], _CHARGE_PAYMENT)
             key = b"fallback"
-            _fallback = (
+            _fallback: Sepa | Cash | None = (
                 wire.decode_json(fields[key], _CHARGE_FALLBACK)
                 if key in fields
                 else None
@@ -251,7 +283,7 @@ class Charge:
                 else [Sepa(iban="DE02120300000000202051", due=timedelta(seconds=2))]
             )
             key = b"named"
-            _named = (
+            _named: dict[str, Sepa | Cash] = (
                 wire.decode_json(fields[key], _CHARGE_NAMED)
                 if key in fields
                 else dict[str, Sepa | Cash]()
@@ -263,18 +295,28 @@ class Charge:
                 else Cash()
             )
             key = b"order"
-            _order = wire.decode_json(fields[key], _CHARGE_ORDER)
-            return cls(
-                payment=_payment,
-                fallback=_fallback,
-                tried=_tried,
-                named=_named,
-                usual=_usual,
-                order=_order,
-            )
+            _order: Order = wire.decode_json(fields[key], _CHARGE_ORDER)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_charge_payment(made, _payment)
+            _set_charge_fallback(made, _fallback)
+            _set_charge_tried(made, _tried)
+            _set_charge_named(made, _named)
+            _set_charge_usual(made, _usual)
+            _set_charge_order(made, _order)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 692d177b5104968f
+(
+    _set_charge_payment,
+    _set_charge_fallback,
+    _set_charge_tried,
+    _set_charge_named,
+    _set_charge_usual,
+    _set_charge_order,
+) = wire.setters(Charge)
+# flowd-gen: black 26 6cdfdc8e2a3b2853

@@ -53,6 +53,7 @@ class Link:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -61,11 +62,18 @@ class Link:
         items = wire.items_of(value)
         key: str = "to"
         try:
-            _to = wire.STR.load(items[key])
-            return cls(to=_to)
+            _to: str = wire.STR.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_link_to(made, _to)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_link_to,) = wire.setters(Link)
 
 
 _CRAWL_V1_RETRY: Final[dict[bytes, Literal[1, 2]]] = {b"1": 1, b"2": 2}
@@ -102,6 +110,7 @@ class CrawlV1:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -110,19 +119,28 @@ class CrawlV1:
         key: bytes = b"url"
         try:
             key = wire.first_key(fields, b"url", b"uri")
-            _address = fields[key].decode()
+            _address: str = fields[key].decode()
             key = b"depth"
-            _depth = wire.decode_u8(fields[key]) if key in fields else 3
+            _depth: int = wire.decode_u8(fields[key]) if key in fields else 3
             key = b"retry"
-            _retry = (
+            _retry: Literal[1, 2] = (
                 wire.decode_one_of(fields[key], _CRAWL_V1_RETRY)
                 if key in fields
                 else _CRAWL_V1_RETRY[b"1"]
             )
-            return cls(address=_address, depth=_depth, retry=_retry)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_crawl_v1_address(made, _address)
+            _set_crawl_v1_depth(made, _depth)
+            _set_crawl_v1_retry(made, _retry)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_crawl_v1_address, _set_crawl_v1_depth, _set_crawl_v1_retry = wire.setters(CrawlV1)
 
 
 _CRAWL_V2_LINKS: Final = wire.list_of(wire.record_of(Link))
@@ -159,6 +177,7 @@ class CrawlV2:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -170,19 +189,30 @@ class CrawlV2:
             )
         key: bytes = b"url"
         try:
-            _url = fields[key].decode()
+            _url: str = fields[key].decode()
             key = b"kind"
-            _kind = wire.decode_enum(fields[key], Kind) if key in fields else Kind.PAGE
+            _kind: Kind = (
+                wire.decode_enum(fields[key], Kind) if key in fields else Kind.PAGE
+            )
             key = b"links"
             _links: list[Link] = (
                 wire.decode_json(fields[key], _CRAWL_V2_LINKS)
                 if key in fields
                 else [Link(to="a")]
             )
-            return cls(url=_url, kind=_kind, links=_links)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_crawl_v2_url(made, _url)
+            _set_crawl_v2_kind(made, _kind)
+            _set_crawl_v2_links(made, _links)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_crawl_v2_url, _set_crawl_v2_kind, _set_crawl_v2_links = wire.setters(CrawlV2)
 
 
 @final
@@ -210,6 +240,7 @@ class CrawlV4:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -221,11 +252,18 @@ class CrawlV4:
             )
         key: bytes = b"tags"
         try:
-            _tags = de_tags(fields[key].decode())
-            return cls(tags=_tags)
+            _tags: list[str] = de_tags(fields[key].decode())
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_crawl_v4_tags(made, _tags)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_crawl_v4_tags,) = wire.setters(CrawlV4)
 
 
 @final
@@ -293,6 +331,7 @@ class Crawl:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -304,15 +343,28 @@ class Crawl:
             )
         key: bytes = b"urls"
         try:
-            _urls = wire.sized(wire.decode_json(fields[key], _CRAWL_URLS), min_len=1)
+            _urls: list[str] = wire.sized(
+                wire.decode_json(fields[key], _CRAWL_URLS), min_len=1
+            )
             key = b"kind"
-            _kind = wire.decode_enum(fields[key], Kind) if key in fields else None
+            _kind: Kind | None = (
+                wire.decode_enum(fields[key], Kind) if key in fields else None
+            )
             key = b"token"
-            _token = fields[key].decode()
-            return cls(urls=_urls, kind=_kind, token=_token)
+            _token: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_crawl_urls(made, _urls)
+            _set_crawl_kind(made, _kind)
+            _set_crawl_token(made, _token)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_crawl_urls, _set_crawl_kind, _set_crawl_token = wire.setters(Crawl)
 
 
 CrawlV6 = Crawl
@@ -344,6 +396,7 @@ class Latest:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -352,11 +405,18 @@ class Latest:
         cls.SPEC.version_of(fields)  # refuses what is older, and newer
         key: bytes = b"crawl_migrations"
         try:
-            _crawl_migrations = fields[key].decode()
-            return cls(crawl_migrations=_crawl_migrations)
+            _crawl_migrations: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_latest_crawl_migrations(made, _crawl_migrations)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_latest_crawl_migrations,) = wire.setters(Latest)
 
 
 @final
@@ -384,6 +444,7 @@ class MiddleV3:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -392,11 +453,18 @@ class MiddleV3:
         cls.SPEC.version_of(fields)  # refuses what is older, and newer
         key: bytes = b"schema_migrations"
         try:
-            _schema_migrations = fields[key].decode()
-            return cls(schema_migrations=_schema_migrations)
+            _schema_migrations: str = fields[key].decode()
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_middle_v3_schema_migrations(made, _schema_migrations)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_middle_v3_schema_migrations,) = wire.setters(MiddleV3)
 
 
 @final
@@ -425,6 +493,7 @@ class Middle:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -436,11 +505,18 @@ class Middle:
             )
         key: bytes = b"a"
         try:
-            _a = fields[key].decode() if key in fields else None
-            return cls(a=_a)
+            _a: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_middle_a(made, _a)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+(_set_middle_a,) = wire.setters(Middle)
 
 
 MiddleV4 = Middle
@@ -473,4 +549,4 @@ class Only:
 # The migrations import these classes, so they must be there first.
 from . import schema_migrations as schema_migrations_  # noqa: E402
 
-# flowd-gen: black 26 2eb1c69ac5a3d453
+# flowd-gen: black 26 981d2163c04ca749

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +18,11 @@ from flowd import JobSpec, Policy, wire
 __all__ = ["AJobWithARatherLongNameThatMakesLinesLong"]
 
 
+_A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_A_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_PATTERN: (
+    Final
+) = re.compile(
+    "[a-z][a-z0-9_-]*[a-z0-9]"
+)
 _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_ANOTHER_FIELD_WITH_A_RATHER_LONG_NAME_INDEED: (
     Final
 ) = wire.dict_of(
@@ -90,7 +96,7 @@ class AJobWithARatherLongNameThatMakesLinesLong:
                 wire.sized(
                     self.a_field_with_a_rather_long_name_indeed, min_len=1, max_len=100
                 ),
-                "[a-z][a-z0-9_-]*[a-z0-9]",
+                _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_A_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_PATTERN,
             ).encode()
             key = b"another_field_with_a_rather_long_name_indeed"
             fields[key] = wire.encode_json(
@@ -123,6 +129,7 @@ class AJobWithARatherLongNameThatMakesLinesLong:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -132,9 +139,9 @@ class AJobWithARatherLongNameThatMakesLinesLong:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"a_field_with_a_rather_long_name_indeed"
         try:
-            _a_field_with_a_rather_long_name_indeed = wire.matching(
+            _a_field_with_a_rather_long_name_indeed: str = wire.matching(
                 wire.sized(fields[key].decode(), min_len=1, max_len=100),
-                "[a-z][a-z0-9_-]*[a-z0-9]",
+                _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_A_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_PATTERN,
             )
             key = b"another_field_with_a_rather_long_name_indeed"
             _another_field_with_a_rather_long_name_indeed: dict[
@@ -156,11 +163,11 @@ class AJobWithARatherLongNameThatMakesLinesLong:
                 b"an_alias_with_a_rather_long_name_indeed",
                 b"another_alias_with_a_rather_long_name",
             )
-            _the_third_field_with_a_rather_long_name_indeed = (
+            _the_third_field_with_a_rather_long_name_indeed: UUID | None = (
                 wire.decode_uuid(fields[key]) if key in fields else None
             )
             key = b"the_fourth_field_with_a_rather_long_name_indeed"
-            _the_fourth_field_with_a_rather_long_name_indeed = (
+            _the_fourth_field_with_a_rather_long_name_indeed: Decimal = (
                 wire.bounded(wire.decode_decimal(fields[key]), min=0.25, max=1000.75)
                 if key in fields
                 else Decimal("1.50")
@@ -170,27 +177,54 @@ class AJobWithARatherLongNameThatMakesLinesLong:
                 de_tags(fields[key].decode()) if key in fields else ["a", "b"]
             )
             key = b"the_sixth_field_with_a_rather_long_name_indeed"
-            _the_sixth_field_with_a_rather_long_name_indeed = (
+            _the_sixth_field_with_a_rather_long_name_indeed: str = (
                 fields[key].decode()
                 if key in fields
                 else "a rather long text that a line of eighty-eight characters cannot hold at all, whatever is done"
             )
             key = b"many"
-            _many = wire.decode_one_of(
+            _many: Literal[
+                "a rather long choice",
+                "another rather long choice",
+                "the third and the last one",
+            ] = wire.decode_one_of(
                 fields[key], _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_MANY
-            )
-            return cls(
-                a_field_with_a_rather_long_name_indeed=_a_field_with_a_rather_long_name_indeed,
-                another_field_with_a_rather_long_name_indeed=_another_field_with_a_rather_long_name_indeed,
-                the_third_field_with_a_rather_long_name_indeed=_the_third_field_with_a_rather_long_name_indeed,
-                the_fourth_field_with_a_rather_long_name_indeed=_the_fourth_field_with_a_rather_long_name_indeed,
-                the_fifth_field_with_a_rather_long_name_indeed=_the_fifth_field_with_a_rather_long_name_indeed,
-                the_sixth_field_with_a_rather_long_name_indeed=_the_sixth_field_with_a_rather_long_name_indeed,
-                many=_many,
             )
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_a_job_with_a_rather_long_name_that_makes_lines_long_a_field_with_a_rather_long_name_indeed(
+                made, _a_field_with_a_rather_long_name_indeed
+            )
+            _set_a_job_with_a_rather_long_name_that_makes_lines_long_another_field_with_a_rather_long_name_indeed(
+                made, _another_field_with_a_rather_long_name_indeed
+            )
+            _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_third_field_with_a_rather_long_name_indeed(
+                made, _the_third_field_with_a_rather_long_name_indeed
+            )
+            _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_fourth_field_with_a_rather_long_name_indeed(
+                made, _the_fourth_field_with_a_rather_long_name_indeed
+            )
+            _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_fifth_field_with_a_rather_long_name_indeed(
+                made, _the_fifth_field_with_a_rather_long_name_indeed
+            )
+            _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_sixth_field_with_a_rather_long_name_indeed(
+                made, _the_sixth_field_with_a_rather_long_name_indeed
+            )
+            _set_a_job_with_a_rather_long_name_that_makes_lines_long_many(made, _many)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 18d70599c8509cd9
+(
+    _set_a_job_with_a_rather_long_name_that_makes_lines_long_a_field_with_a_rather_long_name_indeed,
+    _set_a_job_with_a_rather_long_name_that_makes_lines_long_another_field_with_a_rather_long_name_indeed,
+    _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_third_field_with_a_rather_long_name_indeed,
+    _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_fourth_field_with_a_rather_long_name_indeed,
+    _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_fifth_field_with_a_rather_long_name_indeed,
+    _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_sixth_field_with_a_rather_long_name_indeed,
+    _set_a_job_with_a_rather_long_name_that_makes_lines_long_many,
+) = wire.setters(AJobWithARatherLongNameThatMakesLinesLong)
+# flowd-gen: black 26 960b50be250c1819

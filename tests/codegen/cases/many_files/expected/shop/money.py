@@ -40,6 +40,7 @@ class Money:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -48,13 +49,19 @@ class Money:
         items = wire.items_of(value)
         key: str = "amount"
         try:
-            _amount = wire.DECIMAL.load(items[key])
+            _amount: Decimal = wire.DECIMAL.load(items[key])
             key = "currency"
-            _currency = _MONEY_CURRENCY_JSON.load(items[key])
-            return cls(amount=_amount, currency=_currency)
+            _currency: Literal["EUR", "SAR"] = _MONEY_CURRENCY_JSON.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_money_amount(made, _amount)
+            _set_money_currency(made, _currency)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 e19350d1b7d05fb3
+_set_money_amount, _set_money_currency = wire.setters(Money)
+# flowd-gen: black 26 8878d4121dd56f23

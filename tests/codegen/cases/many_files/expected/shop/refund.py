@@ -47,6 +47,7 @@ class Refund:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -54,13 +55,19 @@ class Refund:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"total"
         try:
-            _total = wire.decode_json(fields[key], _REFUND_TOTAL)
+            _total: Money = wire.decode_json(fields[key], _REFUND_TOTAL)
             key = b"lines"
-            _lines = wire.decode_json(fields[key], _REFUND_LINES)
-            return cls(total=_total, lines=_lines)
+            _lines: list[Line] = wire.decode_json(fields[key], _REFUND_LINES)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_refund_total(made, _total)
+            _set_refund_lines(made, _lines)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 8f563b7611f8dded
+_set_refund_total, _set_refund_lines = wire.setters(Refund)
+# flowd-gen: black 26 383cbb362cd7359d

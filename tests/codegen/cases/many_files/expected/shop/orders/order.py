@@ -40,6 +40,7 @@ class Line:
             return items
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -48,13 +49,21 @@ class Line:
         items = wire.items_of(value)
         key: str = "price"
         try:
-            _price = _LINE_PRICE.load(items[key])
+            _price: Money = _LINE_PRICE.load(items[key])
             key = "channel"
-            _channel = _LINE_CHANNEL.load(items[key])
-            return cls(price=_price, channel=_channel)
+            _channel: Channel = _LINE_CHANNEL.load(items[key])
         except Exception as error:
             failure = wire.inside(f".{key}", error)
+        else:
+            made = wire.new(cls)
+            _set_line_price(made, _price)
+            _set_line_channel(made, _channel)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
+
+
+_set_line_price, _set_line_channel = wire.setters(Line)
 
 
 _ORDER_LINES: Final = wire.list_of(wire.record_of(Line))
@@ -90,6 +99,7 @@ class Order:
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
     @classmethod
@@ -97,17 +107,24 @@ class Order:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
         key: bytes = b"lines"
         try:
-            _lines = wire.decode_json(fields[key], _ORDER_LINES)
+            _lines: list[Line] = wire.decode_json(fields[key], _ORDER_LINES)
             key = b"total"
-            _total = wire.decode_json(fields[key], _ORDER_TOTAL)
+            _total: Money = wire.decode_json(fields[key], _ORDER_TOTAL)
             key = b"channel"
-            _channel = (
+            _channel: Channel = (
                 wire.decode_enum(fields[key], Channel) if key in fields else Channel.SMS
             )
-            return cls(lines=_lines, total=_total, channel=_channel)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_order_lines(made, _lines)
+            _set_order_total(made, _total)
+            _set_order_channel(made, _channel)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-# flowd-gen: black 26 0990031186bc2dcd
+_set_order_lines, _set_order_total, _set_order_channel = wire.setters(Order)
+# flowd-gen: black 26 f824efe18ea233dc
