@@ -33,7 +33,7 @@ PUBLIC: Final = {
         encode_hex encode_i8 encode_i16 encode_i32 encode_i64 encode_int encode_json
         encode_one_of encode_open_enum encode_raw encode_u8 encode_u16 encode_u32
         encode_u64 encode_unix_ms encode_uuid enum_of filled first_key inside
-        items_of list_of matching one_of open_enum_of optional record_of sized
+        items_of list_of matching new one_of open_enum_of optional record_of setters sized
         union_of
     """,
     "flowd.metrics": """
