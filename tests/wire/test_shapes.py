@@ -198,9 +198,10 @@ def test_json_is_read_and_written_as_deep_as_rust_reads_it(kind: str) -> None:
 @pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"a":' * 100_000, b"[{" * 100_000])
 def test_a_deep_document_is_refused_for_every_shape(raw: bytes) -> None:
     """Closed or not, where no more than a list of texts is expected."""
-    for shape in (_SHAPES["STR"], wire.list_of(_SHAPES["STR"])):
-        with pytest.raises(wire.CodecError):
-            wire.decode_json(raw, shape)
+    with pytest.raises(wire.CodecError):
+        wire.decode_json(raw, _SHAPES["STR"])
+    with pytest.raises(wire.CodecError):
+        wire.decode_json(raw, wire.list_of(_SHAPES["STR"]))
 
 
 @given(_JSON)
