@@ -14,7 +14,8 @@ from flowd import Producer
 from flowd.embedded import Server
 from tests.cli.program import Program, Running
 from tests.health.asking import Answer, get
-from tests.runtime.faults import email
+from tests.raw import Raw
+from tests.runtime.faults import email, until
 
 WORKERS = """
 import asyncio, time
@@ -153,3 +154,101 @@ def test_metrics_that_would_not_be_shown_are_refused(
     done = worker("run", f"several:{name}", *HERE)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "give the same to all" in done.err
+
+
+LEASES = """
+import asyncio, ctypes, threading
+from dataclasses import replace
+from flowd import Queue
+from jobs.email import Email
+
+start = threading.Thread.start
+
+def refuse(thread):
+    if thread.name == "flowd-lease":
+        raise RuntimeError("can't start new thread")
+    start(thread)
+
+async def send(email, ctx):
+    match email.to:
+        case "slow":
+            await asyncio.sleep(60)
+        case "kill":
+            threading.Thread.start = refuse
+            (lease,) = [t for t in threading.enumerate() if t.name == "flowd-lease"]
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(lease.ident), ctypes.py_object(MemoryError))
+        case "mend":
+            threading.Thread.start = start
+        case "stuck":
+            while not ended.is_set():
+                try:
+                    await ended.wait()
+                except asyncio.CancelledError:
+                    if ctx.cancelled == "shutdown":
+                        raise
+
+ended = asyncio.Event()
+rules = replace(Email.SPEC.policy, claim_after=1.0)
+queue = Queue(Email, send, policy=rules)
+narrow = Queue(Email, send, policy=replace(rules, timeout=0.1), concurrency=1)
+"""
+
+
+def lease_connections(raw: Raw) -> list[str]:
+    """The ids of the connections that renew."""
+    clients = raw("CLIENT", "LIST")
+    assert isinstance(clients, bytes)
+    lines = [line.split() for line in clients.decode().splitlines()]
+    return [each[0][3:] for each in lines if "name=flowd-lease" in each]
+
+
+async def test_it_is_not_ready_while_the_lease_connection_fails(
+    worker: Program, own_server: Server
+) -> None:
+    """Though everything else works: its jobs may be started elsewhere too."""
+    worker.write("workers.py", LEASES)
+    with Raw(own_server.url) as raw, worker.start("run", "workers:queue", *HERE) as run:
+        url = url_of(run)
+        async with Producer(own_server.url) as producer:
+            await producer.enqueue(email("slow"))
+        await ready(url, 200)
+        await until(lambda: lease_connections(raw))
+        most = raw.setting("maxclients")
+        raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
+        for each in lease_connections(raw):
+            raw("CLIENT", "KILL", "ID", each)
+        failing = await ready(url, 503)
+        raw("CONFIG", "SET", "maxclients", most)
+        await ready(url, 200)
+    assert failing.body.startswith("emails: renewing leases fails: ")
+
+
+async def test_it_is_not_ready_while_the_lease_thread_is_dead(
+    worker: Program, own_server: Server
+) -> None:
+    """Until another could be started."""
+    worker.write("workers.py", LEASES)
+    async with Producer(own_server.url) as producer:
+        with worker.start("run", "workers:queue", *HERE) as run:
+            url = url_of(run)
+            await ready(url, 200)
+            await producer.enqueue(email("kill"))
+            failing = await ready(url, 503)
+            await producer.enqueue_bulk([email("mend"), email("slow")])
+            await ready(url, 200)
+    assert "the thread that renews them has died" in failing.body
+
+
+async def test_it_is_not_ready_while_every_slot_is_stuck(
+    worker: Program, own_server: Server
+) -> None:
+    """It reads no job any more, and only its end frees the slots."""
+    worker.write("workers.py", LEASES)
+    async with Producer(own_server.url) as producer:
+        with worker.start("run", "workers:narrow", *HERE) as run:
+            url = url_of(run)
+            await ready(url, 200)
+            await producer.enqueue(email("stuck"))
+            failing = await ready(url, 503)
+    assert failing.body.startswith("emails: every slot has a handler that did not end")
