@@ -9,6 +9,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
               2>/dev/null && echo $(name))))
 JOBS   ?= 2
 PAIRS  ?= 100000
+# What is tried over every transport.
+CONNECTED := tests/runtime tests/faults tests/cli tests/ops
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -54,8 +56,10 @@ test-matrix: setup
 	FLOWD_TEST_SERVER=redis62 $(PY) -m pytest -q -n $(JOBS)
 	FLOWD_TEST_SERVER=path    $(PY) -m pytest -q -n $(JOBS)
 	FLOWD_TEST_LOOP=uvloop    $(PY) -m pytest -q -n $(JOBS)
-	FLOWD_TEST_TRANSPORT=tcp  $(PY) -m pytest -q -n $(JOBS) tests/runtime tests/faults
-	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PY) -m pytest -q -n $(JOBS) tests/runtime tests/faults
+	FLOWD_TEST_TRANSPORT=tcp  $(PY) -m pytest -q -n $(JOBS) $(CONNECTED)
+	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PY) -m pytest -q -n $(JOBS) $(CONNECTED)
+	FLOWD_TEST_LOOP=uvloop FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls \
+	  $(PY) -m pytest -q -n $(JOBS) tests/runtime tests/faults
 
 # The examples import what is generated.
 check: setup

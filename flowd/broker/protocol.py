@@ -96,6 +96,7 @@ class Exchange(asyncio.BufferedProtocol):
         self._heard = 0.0
         self._written = 0
         self._gone_out = 0
+        self._moved = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self.why = "the server closed the connection"
         """Why it is closed, once it is."""
@@ -150,7 +151,7 @@ class Exchange(asyncio.BufferedProtocol):
             carried = len(call.packed) / _SLOWEST
             call.due = due = max(due, now + call.timeout) + carried
         self._sent.extend(calls)
-        self._watch(self._sent[0].due)
+        self._watch(min(self._sent[0].due, now + self._sent[0].timeout))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
         """As `asyncio.BufferedProtocol`."""
@@ -215,21 +216,25 @@ class Exchange(asyncio.BufferedProtocol):
         if self._heard + call.timeout > call.due:
             # A large answer over a slow line is not late while more of it comes.
             call.due, call.late = self._heard + call.timeout, False
-        if call.due <= self._loop.time():
-            if self._goes_out():
-                call.due, call.late = self._loop.time() + call.timeout, False
-            elif call.late:
+        now = self._loop.time()
+        waiting = self._waiting_to_leave(now)
+        if waiting and self._moved == now:
+            # An answer has its time from when the request has left.
+            call.due, call.late = max(call.due, now + call.timeout), False
+        elif call.due <= now or (waiting and self._moved + call.timeout <= now):
+            if call.late:
                 self.close("no answer in time")
                 return
-            else:
-                # Let the answer in that came while a handler kept the loop from looking.
-                call.late = True
-                call.due = self._loop.time() + _GRACE
-        self._watch(call.due)
+            # Let the answer in that came while a handler kept the loop from looking.
+            call.late = True
+            call.due = now + _GRACE
+        self._watch(min(call.due, now + call.timeout) if waiting else call.due)
 
-    def _goes_out(self) -> bool:
-        """Whether requests still wait here to be sent, and fewer bytes than before."""
+    def _waiting_to_leave(self, now: float) -> int:
+        """The bytes that nobody takes yet; notes the moment if they became fewer."""
         transport = self._transport
         waiting = transport.get_write_buffer_size() if transport is not None else 0
         before, self._gone_out = self._gone_out, self._written - waiting
-        return waiting > 0 and self._gone_out > before
+        if self._gone_out > before:
+            self._moved = now
+        return waiting

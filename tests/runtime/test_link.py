@@ -208,3 +208,16 @@ async def test_a_large_request_over_a_slow_line_is_stored(
         await link.aclose()
 
     assert raw("STRLEN", stream) == 250_000
+
+
+async def test_a_large_request_that_nobody_takes_is_lost(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A slow line has time for each byte; one on which none leaves has no more of it."""
+    async with proxy_to(redis_url) as proxy:
+        link = Link(Address.of(proxy.url))
+        await link.call("PING")
+        proxy.rate = 20.0  # bytes a second: what has been read is passed on for an hour
+        with pytest.raises(OutcomeUnknown, match="no answer in time"):
+            await link.call("SET", stream, "x" * 20_000_000, timeout=0.3)
+        await link.aclose()
