@@ -38,8 +38,8 @@ _ENTRY: Final = {
     b"urgent": b"true",
     b"score": b"0.25",
 }
-_ROUNDS: Final = 9
-_CALLS: Final = 20_000
+_ROUNDS: Final = 300
+_CALLS: Final = 300
 
 _Fields: TypeAlias = Mapping[bytes, bytes]
 
