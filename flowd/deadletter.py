@@ -15,7 +15,7 @@ from flowd.broker.commands import addition_of
 from flowd.broker.session import Membership
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
-from flowd.errors import LetterNotFound, OptionError, ServerError
+from flowd.errors import LetterNotFound, OptionError, OutcomeUnknown, ServerError
 from flowd.model.item import Item
 from flowd.model.job import Job, spec_of
 from flowd.model.keys import clash
@@ -155,16 +155,22 @@ class DeadLetters(Generic[J]):
 
         Raises:
             StreamShared: another group reads the stream.
+            OutcomeUnknown: an answer was lost; it says how many are certainly back,
+                and how many more may be. Repeating is safe.
             ServerError: one was refused, or the server cannot be asked; those before
-                it are back in the stream.
+                it are back in the stream, and a note says how many.
         """
         moved = 0
         async for page in self._pages(where):
             batch = [(letter.id, letter.job_id) for letter in page]
-            for result in await self._stream().redrive(batch):
+            try:
+                results = await self._stream().redrive(batch)
+            except ServerError as error:
+                raise _broken_off(error, moved, len(batch), "back") from None
+            moved += sum(result is True for result in results)
+            for result in results:
                 if isinstance(result, ServerError):
-                    raise result
-                moved += result
+                    raise _broken_off(result, moved, 0, "back")
         return moved
 
     async def purge(self, letter: str | Letter[J]) -> None:
@@ -185,11 +191,19 @@ class DeadLetters(Generic[J]):
         """Delete all letters for good, or those that `where` picks; returns how many.
 
         Raises:
-            ServerError: the server cannot be asked.
+            OutcomeUnknown: an answer was lost; it says how many are certainly deleted,
+                and how many more may be. Repeating is safe.
+            ServerError: the server cannot be asked; a note says how many were deleted.
         """
         purged = 0
         async for page in self._pages(where):
-            purged += sum(await asyncio.gather(*map(self._purge, page)))
+            asked = map(self._purge, page)
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            purged += sum(result is True for result in results)
+            failed = [each for each in results if isinstance(each, BaseException)]
+            unknown = [each for each in failed if isinstance(each, OutcomeUnknown)]
+            for error in unknown or failed:
+                raise _broken_off(error, purged, len(unknown), "deleted") from None
         return purged
 
     async def _pages(
@@ -251,6 +265,18 @@ async def pages(
     while found := await stream.letters(first, end, most):
         first = f"({found[-1][0].decode()}"
         yield [read_letter(*each, job_class) for each in found]
+
+
+def _broken_off(
+    error: BaseException, done: int, unknown: int, what: str
+) -> BaseException:
+    """Why a walk over letters ended, with what it has done."""
+    if isinstance(error, OutcomeUnknown):
+        return OutcomeUnknown(
+            f"at least {done} are {what}, and up to {unknown} more may be: {error}"
+        )
+    error.add_note(f"flowd: {done} are {what}.")
+    return error
 
 
 def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:

@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import hiredis
@@ -213,7 +213,7 @@ async def _greet(exchange: Exchange, login: Sequence[tuple[Argument, ...]]) -> i
     asked = [Call(pack(command), 1, TIMEOUT, okay) for command in login]
     asked.append(Call(pack(("CLIENT", "ID")), 1, TIMEOUT, number))
     # Operators see it from Redis 7.2 on; others say that they do not know the command.
-    about = (("LIB-NAME", "flowd"), ("LIB-VER", _version()))
+    about = (("LIB-NAME", "flowd"), *(("LIB-VER", known) for known in _versions()))
     asked += [Call(pack(("CLIENT", "SETINFO", *each)), 1, TIMEOUT) for each in about]
     if not exchange.usable:
         raise ConnectionError(exchange.why)
@@ -232,8 +232,12 @@ async def _greet(exchange: Exchange, login: Sequence[tuple[Argument, ...]]) -> i
 
 
 @cache
-def _version() -> str:
-    return version("flowd-jobs")
+def _versions() -> Sequence[str]:
+    """The version of flowd; none where it was copied and not installed."""
+    try:
+        return [version("flowd-jobs")]
+    except PackageNotFoundError:
+        return []
 
 
 def _or_refusal(read: Reader[T]) -> Reader[T | ServerError]:

@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from flowd.cli import completion, dlq, doctor, jobs, preflight, run, stats, tail
 from flowd.cli.load import UsageError
@@ -109,9 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--version", action="version", version=f"flowd {version('flowd-jobs')}"
-    )
+    parser.add_argument("--version", action="version", version=f"flowd {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     run.add(commands)
     stats.add(commands)
@@ -122,3 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     preflight.add(commands)
     completion.add(commands, parser)
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("flowd-jobs")
+    except PackageNotFoundError:
+        return "unknown: it was copied and not installed"

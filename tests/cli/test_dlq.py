@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+from dataclasses import replace
 from datetime import date
 from itertools import chain
 
@@ -385,3 +386,23 @@ async def test_what_a_file_holds_is_purged_and_nothing_else(
         done = flowd(*purge, name)
         assert (done.code, f"cannot read {name}: " in done.err) == (2, True)
     assert names(flowd) == ["bert"]
+
+
+async def test_an_error_in_a_group_is_found(flowd: Program, redis_url: str) -> None:
+    """By the kind of any leaf, however many and however long they are."""
+
+    async def fail(job: Email) -> None:
+        leaves: list[Exception] = [ValueError(f"{n} {job.to * 500}") for n in range(9)]
+        late = ExceptionGroup("later", [TimeoutError("too late")])
+        raise ExceptionGroup("several", [*leaves, late] if job.to == "late" else leaves)
+
+    rules = replace(Email.SPEC.policy, max_retries=0)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        await queue.enqueue_bulk(
+            [Email(to=name, subject="hi") for name in ("late", "b")]
+        )
+        queue.run()
+        await queue.drain()
+
+    found = flowd("dlq", "export", "--raw", "--error", "TimeoutError").out.splitlines()
+    assert [json.loads(line)["fields"]["to"] for line in found] == ["late"]

@@ -13,6 +13,7 @@ from flowd import (
     EncodeError,
     Letter,
     LetterNotFound,
+    OutcomeUnknown,
     PayloadTooLarge,
     Queue,
     ServerError,
@@ -20,10 +21,12 @@ from flowd import (
 from flowd.broker.connection import Link
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy
 from tests.runtime.letters import GROUP, bury, letters, raw_letters
+from tests.runtime.proxy import proxy_to
 
 
 async def test_a_redriven_job_starts_afresh(redis_url: str, stream: str) -> None:
@@ -310,3 +313,47 @@ async def test_a_key_that_is_no_text_holds_up_no_purge(
         assert await dead.purge_all() == 1
 
     assert not raw_letters(raw, stream)
+
+
+async def test_a_redrive_that_loses_an_answer_says_at_least(
+    server: Server, stream: str
+) -> None:
+    """What is certainly back is counted, and so is what may be."""
+    await bury(server.url, stream, *(email(str(number)) for number in range(150)))
+    async with proxy_to(server.url) as proxy:
+        asked: list[str] = []
+
+        def later(letter: Letter[Email]) -> bool:
+            asked.append(letter.id)
+            if len(asked) == 101:
+                proxy.lose(b"EVAL")
+            return True
+
+        async with DeadLetters(Email, proxy.url, stream=stream) as dead:
+            with pytest.raises(OutcomeUnknown) as raised:
+                await dead.redrive_all(later)
+    assert str(raised.value).startswith(
+        "at least 100 are back, and up to 50 more may be: "
+    )
+
+
+async def test_a_purge_that_loses_an_answer_says_at_least(
+    server: Server, stream: str
+) -> None:
+    """What is certainly deleted is counted, and so is what may be."""
+    await bury(server.url, stream, *(email(str(number)) for number in range(150)))
+    async with proxy_to(server.url) as proxy:
+        asked: list[str] = []
+
+        def later(letter: Letter[Email]) -> bool:
+            asked.append(letter.id)
+            if len(asked) == 101:
+                proxy.lose(b"EVAL")
+            return True
+
+        async with DeadLetters(Email, proxy.url, stream=stream) as dead:
+            with pytest.raises(OutcomeUnknown) as raised:
+                await dead.purge_all(later)
+    assert str(raised.value).startswith(
+        "at least 100 are deleted, and up to 50 more may"
+    )
