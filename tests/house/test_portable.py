@@ -56,6 +56,7 @@ _GIVEN: dict[object, object] = {
     list[str]: ["one", "two"],
     Exception: Awkward(1, 2),
     Iterable[Fault]: [_FAULT],
+    Place: _FAULT.place,
 }
 """An argument for each annotation; a new error may need one more."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Final, TypeAlias
 
-from flowd_codegen.model.pattern import Machine, NoAnswer, Ranges, has
+from flowd_codegen.model.machine import Machine, NoAnswer, Ranges, has
 
 __all__ = ["explodes", "is_unbounded", "matches"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -31,13 +31,18 @@ from flowd_codegen.model.schema import (
     base,
 )
 from flowd_codegen.parse.backtracking import matches
+from flowd_codegen.parse.default_texts import (
+    TEXTS,
+    Misfit,
+    decimal_text,
+    in_base64,
+    own_text,
+)
 from flowd_codegen.parse.queue import read_duration
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table, Toml, example_of, kind_of
 
 __all__ = ["check_defaults"]
-
-_LONGEST_DECIMAL: Final = 1000
 
 
 def check_defaults(
@@ -68,15 +73,6 @@ def check_defaults(
     return tuple(checked)
 
 
-class _Misfit(Exception):
-    """The value is not of the type."""
-
-    def __init__(self, place: Place, message: str, label: str = "") -> None:
-        super().__init__(message)
-        self.place = place
-        self.label = label
-
-
 class _Judge:
     def __init__(self, scope: Scope, report: Report) -> None:
         self.scope = scope
@@ -85,8 +81,8 @@ class _Judge:
     def field(self, value: Toml, field: Field, place: Place) -> object:
         """The value in its final form; what it is after a reported fault is no matter."""
         try:
-            found = self.value(_in_base64(value, field, place), field.type, place)
-        except _Misfit as misfit:
+            found = self.value(in_base64(value, field, place), field.type, place)
+        except Misfit as misfit:
             message = f"the default does not fit: {misfit}"
             self.report(Code.DEFAULT_MISFIT, misfit.place, message, misfit.label)
             return value
@@ -137,11 +133,11 @@ class _Judge:
                 # In Python True equals 1.
                 if isinstance(value, bool) or value not in choices:
                     label = f"choose from {', '.join(map(_literal, choices[:20]))}"
-                    raise _Misfit(place, "it is none of `one_of`", label)
+                    raise Misfit(place, "it is none of `one_of`", label)
                 return value
             case External():
                 label = 'write `factory = "module:function"` instead'
-                raise _Misfit(place, "TOML cannot spell a class of your own", label)
+                raise Misfit(place, "TOML cannot spell a class of your own", label)
 
     def scalar(self, value: Toml, name: str, place: Place) -> object:
         match name, value:
@@ -154,18 +150,18 @@ class _Judge:
             case "decimal", int() if not isinstance(value, bool):
                 return str(value)
             case "decimal", str():
-                return _decimal(value, place)
+                return decimal_text(value, place)
             case "datetime", datetime() if value.tzinfo:
                 return wire.encode_datetime(value).decode()
             case "datetime", datetime():
                 label = f"write `{value.isoformat()}Z` for UTC"
-                raise _Misfit(place, "it has no offset", label)
+                raise Misfit(place, "it has no offset", label)
             case "date", date() if not isinstance(value, datetime):
                 return wire.encode_date(value).decode()
             case "duration", _:
                 # A text that is no duration is reported as one, in the usual words.
                 milliseconds = read_duration(value, place, self.report)
-                return _text(str(milliseconds or 0), name, place)
+                return own_text(str(milliseconds or 0), name, place)
             case "json", _:
                 return self.json(value, place)
             case _, int() if not isinstance(value, bool):
@@ -173,10 +169,10 @@ class _Judge:
                 if name not in ("int", *INTEGERS):
                     raise _wrong(value, _WANTED[name], place)
                 if not low <= value <= high:
-                    raise _Misfit(place, f"it is not in {low} to {high}")
+                    raise Misfit(place, f"it is not in {low} to {high}")
                 return value
-            case _, str() if name in _TEXTS:
-                return _text(value, name, place)
+            case _, str() if name in TEXTS:
+                return own_text(value, name, place)
             case _:
                 raise _wrong(value, _WANTED.get(name, "an integer"), place)
 
@@ -199,7 +195,7 @@ class _Judge:
     def finite(self, value: float, place: Place) -> float:
         # An integer may be beyond every float.
         if not abs(value) <= sys.float_info.max:
-            raise _Misfit(place, "it is not finite", "use `factory` for such a number")
+            raise Misfit(place, "it is not finite", "use `factory` for such a number")
         return float(value)
 
     def member(self, value: Toml, name: str, place: Place) -> object:
@@ -216,10 +212,10 @@ class _Judge:
                 if near
                 else f"choose from {', '.join(map(_literal, texts[:20]))}"
             )
-            raise _Misfit(place, f"{quoted(value)} is no value of `{name}`", label)
+            raise Misfit(place, f"{quoted(value)} is no value of `{name}`", label)
         if enum and (enum.unknown, value) in enum.members:
             message = f"{quoted(value)} stands for what `{name}` does not know"
-            raise _Misfit(place, message, "it is only read, never written")
+            raise Misfit(place, message, "it is only read, never written")
         return value
 
     def union(self, value: Toml, union: UnionOf, place: Place) -> object:
@@ -230,10 +226,10 @@ class _Judge:
         label = f"choose from {', '.join(map(_literal, [*members][:20]))}"
         if tag is None:
             message = f"it has no {quoted(union.tag)}, which says what it is"
-            raise _Misfit(place, message, label)
+            raise Misfit(place, message, label)
         if not isinstance(tag, str) or tag not in members:
             message = f"its {quoted(union.tag)} is none of the union's"
-            raise _Misfit(place.child(union.tag), message, label)
+            raise Misfit(place.child(union.tag), message, label)
         fields = {key: one for key, one in value.items() if key != union.tag}
         return {union.tag: tag, **self.record(fields, members[tag], place)}
 
@@ -247,11 +243,11 @@ class _Judge:
                 near = nearest(key, fields)
                 label = f"did you mean `{near}`?" if near else ""
                 message = f"`{name}` has no field {quoted(key)}"
-                raise _Misfit(place.child(key).key(), message, label)
+                raise Misfit(place.child(key).key(), message, label)
         for field in fields.values():
             optional = isinstance(field.type, Optional)
             if field.name not in value and not optional and field.default is None:
-                raise _Misfit(place, f"`{name}` needs `{field.name}`")
+                raise Misfit(place, f"`{name}` needs `{field.name}`")
         return {
             key: self.field(one, fields[key], place.child(key))
             for key, one in value.items()
@@ -270,68 +266,17 @@ _WANTED: Final = {
     "date": "a date",
 }
 
-_TEXTS: Final[dict[str, Callable[[bytes], bytes]]] = {
-    "uuid": lambda raw: wire.encode_uuid(wire.decode_uuid(raw)),
-    "bytes": lambda raw: wire.encode_base64(wire.decode_base64(raw)),
-    "datetime": lambda raw: wire.encode_datetime(wire.decode_datetime(raw)),
-    "date": lambda raw: wire.encode_date(wire.decode_date(raw)),
-    "duration": lambda raw: wire.encode_duration(wire.decode_duration(raw)),
-}
-
-
-_COMPUTED: Final = "what is computed has a `factory`"
-_LIKE: Final = {
-    "uuid": f"write all of its digits; {_COMPUTED}",
-    "bytes": "write base64, or give the field an `encoding`",
-    "datetime": f"write it like `2026-01-31T12:00:00Z`; {_COMPUTED}",
-    "date": f"write it like `2026-01-31`; {_COMPUTED}",
-    "duration": 'write it like `"30s"`',
-}
-
-
-def _text(value: str, name: str, place: Place) -> str:
-    try:
-        return _TEXTS[name](value.encode()).decode()
-    except wire.CodecError as error:
-        raise _Misfit(place, str(error), _LIKE[name]) from error
-
-
-def _in_base64(value: Toml, field: Field, place: Place) -> Toml:
-    """A default of bytes as the model has it; it is written as the field's own text."""
-    if base(field.type) != Scalar("bytes") or not isinstance(value, str):
-        return value
-    try:
-        match field.encoding:
-            case "hex":
-                return wire.encode_base64(wire.decode_hex(value.encode())).decode()
-            case "raw":
-                return wire.encode_base64(value.encode()).decode()
-            case _:
-                return value
-    except wire.CodecError as error:
-        raise _Misfit(place, str(error)) from error
-
-
-def _decimal(value: str, place: Place) -> str:
-    try:
-        number = wire.decode_decimal(value.encode())
-    except wire.CodecError as error:
-        raise _Misfit(place, str(error), 'write it like `"9.90"`') from error
-    if abs(number.adjusted()) > _LONGEST_DECIMAL:
-        raise _Misfit(place, f"more than {_LONGEST_DECIMAL} digits")
-    return wire.encode_decimal(number).decode()
-
 
 def _literal(choice: str | int) -> str:
     return quoted(choice) if isinstance(choice, str) else str(choice)
 
 
-def _wrong(value: Toml, wanted: str, place: Place) -> _Misfit:
+def _wrong(value: Toml, wanted: str, place: Place) -> Misfit:
     text = example_of(value, wanted)
     if wanted == "a string" and isinstance(value, int | float):
         text = f'"{value}"'
     message = f"it is {kind_of(value)}, not {wanted}"
-    return _Misfit(place, message, f"write {quoted(text)}" if text else "")
+    return Misfit(place, message, f"write {quoted(text)}" if text else "")
 
 
 def _broken_bound(value: object, field: Field) -> str | None:
