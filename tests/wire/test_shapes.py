@@ -175,7 +175,7 @@ def test_json_that_holds_itself_is_refused() -> None:
         wire.encode_json(circle, wire.JSON)
 
 
-_DEEP: Final = {
+_DEEP: Final[dict[str, Callable[[int], str]]] = {
     "arrays": lambda depth: "[" * depth + "]" * depth,
     "objects": lambda depth: '{"a":' * (depth - 1) + "{" + "}" * depth,
     "escapes": lambda depth: '["\\ud83d\\ude00",' * (depth - 1) + "[" + "]" * depth,
