@@ -18,8 +18,10 @@ import redis.asyncio
 
 from flowd.broker.commands import Addition, addition_of
 from flowd.broker.connection import Link
-from flowd.broker.durability import Durable, check_durable
-from flowd.broker.retry import insist, repeats_of
+from flowd.broker.durability import Durability, Durable, check_durable
+from flowd.broker.extension import EnqueueCall, EnqueueExtension
+from flowd.broker.idempotency import Idempotency
+from flowd.broker.retry import insist
 from flowd.broker.session import Membership, Session
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -45,6 +47,7 @@ BATCH_JOBS: Final = 500
 """How many jobs go in one round trip, at most."""
 
 _BATCH_BYTES: Final = 1_000_000
+_IDEMPOTENCY: Final = Idempotency()
 
 
 class Sender:
@@ -176,18 +179,16 @@ class Sender:
     async def _enqueue(
         self, stream: Stream, additions: Sequence[Addition], durable: Durable | bool
     ) -> list[str | ServerError]:
-        proof = Durable() if durable is True else durable
-        patience = self._connect_timeout + (proof.within if proof else 0.0)
-        repeats = repeats_of(additions, patience)
+        extensions: list[EnqueueExtension] = [_IDEMPOTENCY]
+        if durable:
+            proof = Durable() if durable is True else durable
+            extensions.insert(0, Durability(self._prover, proof))
+        call = EnqueueCall(stream=stream, jobs=additions, lasts=self._connect_timeout)
+        for extension in extensions:
+            call = extension.on_enqueue(call)
         try:
             return await insist(
-                lambda: (
-                    self._prover.enqueue(stream, additions, proof, repeats)
-                    if proof
-                    else stream.enqueue(additions, repeats)
-                ),
-                self._connect_timeout,
-                repeatable=all(addition.key is not None for addition in additions),
+                call.send, self._connect_timeout, repeatable=call.repeatable
             )
         finally:
             if self._delayed is not None and (

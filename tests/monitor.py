@@ -17,6 +17,8 @@ _LINE: Final = re.compile(rb'[\d.]+ \[\d+ (?P<client>[^"]*)\] "(?P<command>[^"]*
 _ROWS: Final = re.compile(rb'"XPENDING" (?:"[^"]*" ){4}"(\d+)"')
 """XPENDING key group first last COUNT, as in the fence."""
 
+_SCRIPT: Final = re.compile(rb'"EVALSHA" "([0-9a-f]{40})"')
+
 
 class Monitor:
     """Watches a server with MONITOR: between two calls of `sent`, nothing is missed.
@@ -64,6 +66,14 @@ class Monitor:
             if found["client"] != b"lua":
                 commands[found["command"].decode().upper()] += 1
         return commands
+
+    def scripts(self) -> set[str]:
+        """The hashes of the scripts that were run since the last call."""
+        return {
+            found[1].decode()
+            for line in self._seen()
+            if (found := _SCRIPT.search(line)) is not None
+        }
 
     def _seen(self) -> Iterator[bytes]:
         """What the server has seen since the last call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from flowd.errors import PayloadTooLarge, ServerError
 from flowd.model.delivery import Delivery, Entry
@@ -13,10 +13,8 @@ from flowd.model.job import MOST_BYTES, Job, weight
 from flowd.model.timing import due_at
 
 __all__ = [
-    "ONCE",
     "Addition",
     "Bury",
-    "Repeats",
     "Requeue",
     "Settled",
     "Tended",
@@ -58,23 +56,6 @@ class Addition(NamedTuple):
         return self.delay > 0 or self.due > 0
 
 
-class Repeats(NamedTuple):
-    """How a call finds again what an earlier try of its own has stored.
-
-    A key may be remembered for less time than the tries of one call take.
-    """
-
-    token: str
-    """Of the call; the same in each of its tries. Empty: its keys are enough."""
-
-    hold: float
-    """Seconds for which the receipt of the call is kept."""
-
-
-ONCE: Final = Repeats("", 0.0)
-"""A call without a receipt."""
-
-
 class Requeue(NamedTuple):
     """Put an entry back, `delay` seconds from now, with a new envelope."""
 
@@ -102,11 +83,11 @@ class Tended(NamedTuple):
     """Seconds until another consumer's lease may run out."""
 
     taken: list[Entry]
-    listeners: int
-    """How many follow what happens in the queue."""
-
     unsorted: bool
     """Whether own entries lost their lease: what runs of them has to be said first."""
+
+    answers: list[int]
+    """One of each part, in order."""
 
 
 Settled: TypeAlias = int | bytes | ServerError

@@ -8,22 +8,21 @@ second proof finds nothing left to wait for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from flowd.broker.commands import ONCE, Addition, Repeats
 from flowd.broker.connection import Link
+from flowd.broker.extension import EnqueueCall
 from flowd.broker.refusals import CommandUnknown
 from flowd.broker.replies import numbers
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import NotDurable, OptionError, OutcomeUnknown, ServerError
 from flowd.errors.option import count, flag
-from flowd.model.timing import seconds
+from flowd.model.timing import milliseconds, seconds
 
-__all__ = ["Durable", "Prover", "check_durable"]
+__all__ = ["Durability", "Durable", "Prover", "check_durable"]
 
 _MARGIN: Final = 1.0
 _MOST_REPLICAS: Final = 1_000
@@ -69,7 +68,7 @@ def check_durable(durable: object) -> None:
 
 
 class Prover:
-    """Enqueues and waits for the proof, over a connection of its own."""
+    """Asks for proofs, over a connection of its own that carries durable jobs."""
 
     def __init__(self, address: Address) -> None:
         self._link = Link(address, name="flowd-durable")
@@ -83,29 +82,13 @@ class Prover:
         """The same stream over the connection of durable jobs."""
         return stream.over(self._link)
 
-    async def enqueue(
-        self,
-        stream: Stream,
-        jobs: Sequence[Addition],
-        durable: Durable,
-        repeats: Repeats = ONCE,
-    ) -> list[str | ServerError]:
-        """As `Stream.enqueue`, with the proof for those that were stored.
+    async def check(self, durable: Durable) -> None:
+        """Ask for a proof of nothing, before a job is stored that cannot have one.
 
         Raises:
-            NotDurable: the server can prove nothing, or has not done so in time.
-            OutcomeUnknown: the connection was lost before the proof.
-            ServerError: as `Stream.enqueue`.
+            NotDurable: the server can prove nothing.
+            ServerError: as `Link.call`.
         """
-        await self._check(durable)
-        results = await self.over(stream).enqueue(jobs, repeats)
-        stored = [result for result in results if isinstance(result, str)]
-        if stored:
-            await self._prove(stored, durable, self._link.connections)
-        return results
-
-    async def _check(self, durable: Durable) -> None:
-        """Ask for a proof of nothing, before a job is stored that cannot have one."""
         if not durable.fsync or self._able_on == self._link.connections:
             return
         try:
@@ -122,7 +105,14 @@ class Prover:
             ) from error
         self._able_on = self._link.connections
 
-    async def _prove(self, ids: Sequence[str], durable: Durable, carrier: int) -> None:
+    async def prove(self, ids: Sequence[str], durable: Durable) -> None:
+        """Wait for the proof of jobs that were stored just now.
+
+        Raises:
+            NotDurable: the server has not proved it in time.
+            OutcomeUnknown: the connection was lost before the proof.
+        """
+        carrier = self._link.connections
         try:
             synced, replicas = await self._ask(durable)
         except ServerError as error:
@@ -141,13 +131,43 @@ class Prover:
 
     async def _ask(self, durable: Durable) -> tuple[int, int]:
         """What is proved: on this disk (0 or 1), and by how many replicas."""
-        ms = math.ceil(durable.within * 1000)
+        ms = milliseconds(durable.within)
         wait = ("WAITAOF", 1) if durable.fsync else ("WAIT",)
         return await self._link.call(
             *(*wait, durable.replicas, ms),
             read=_proved,
             timeout=durable.within + _MARGIN,
         )
+
+
+class Durability:
+    """Hooks into *enqueue* where a proof was asked for.
+
+    Args:
+        prover: carries the jobs, and asks for the proof.
+        durable: what has to be proved.
+    """
+
+    def __init__(self, prover: Prover, durable: Durable) -> None:
+        self._prover = prover
+        self._durable = durable
+
+    def on_enqueue(self, call: EnqueueCall) -> EnqueueCall:
+        """Send over the connection that is asked for the proof, and wait for it."""
+        return replace(
+            call,
+            stream=self._prover.over(call.stream),
+            lasts=call.lasts + self._durable.within,
+            confirmation=self,
+        )
+
+    async def check(self) -> None:
+        """As `Prover.check`."""
+        await self._prover.check(self._durable)
+
+    async def confirm(self, stored: Sequence[str]) -> None:
+        """As `Prover.prove`."""
+        await self._prover.prove(stored, self._durable)
 
 
 def _proved(reply: object) -> tuple[int, int]:

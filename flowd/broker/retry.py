@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from flowd.broker.commands import ONCE, Addition, Repeats
+from flowd.broker.idempotency import RECEIPT
 from flowd.broker.outage import RECONNECT
 from flowd.errors import (
     NotDurable,
@@ -19,12 +18,9 @@ from flowd.errors import (
     Unreachable,
 )
 
-__all__ = ["insist", "repeats_of"]
+__all__ = ["insist"]
 
 R = TypeVar("R")
-
-_RECEIPT: Final = 60.0
-"""Seconds that a receipt outlives the tries of its call: a request may be on its way."""
 
 
 async def insist(
@@ -57,16 +53,8 @@ async def insist(
             if time.monotonic() + wait > until:
                 raise _worst(lost, error) from error
         await asyncio.sleep(wait)
-        if lost is not None and time.monotonic() > until + _RECEIPT / 2:
+        if lost is not None and time.monotonic() > until + RECEIPT / 2:
             raise lost  # the process stood still: the server may have forgotten
-
-
-def repeats_of(additions: Sequence[Addition], patience: float) -> Repeats:
-    """A receipt where a key is remembered for less time than the tries may take."""
-    hold = patience + _RECEIPT
-    if any(each.key is not None and each.key_ttl < hold for each in additions):
-        return Repeats(uuid.uuid4().hex, hold)
-    return ONCE
 
 
 def _passes(error: ServerError) -> bool:

@@ -33,20 +33,27 @@ def moved(reply: object) -> bool:
     return reply is not None and bool(replies.data(reply))
 
 
-def tended(reply: object) -> Tended:
-    """What tending a queue brought."""
-    promoted, next_due, cursor, next_lease, *rest = replies.array(reply)
-    entries, listeners, unsorted = rest
-    due = replies.number(next_due)
-    return Tended(
-        replies.number(promoted),
-        None if due < 0 else due / 1000,
-        replies.data(cursor),
-        replies.number(next_lease) / 1000,
-        [_taken_over(each) for each in replies.array(entries)],
-        replies.number(listeners),
-        replies.number(unsorted) == 1,
-    )
+def tended(parts: int) -> replies.Reader[Tended]:
+    """What tending a queue brought, and the answer of each of so many parts."""
+
+    def read(reply: object) -> Tended:
+        every = replies.array(reply)
+        promoted, next_due, cursor, next_lease, entries, unsorted = every[:6]
+        due = replies.number(next_due)
+        found = Tended(
+            replies.number(promoted),
+            None if due < 0 else due / 1000,
+            replies.data(cursor),
+            replies.number(next_lease) / 1000,
+            [_taken_over(each) for each in replies.array(entries)],
+            replies.number(unsorted) == 1,
+            [replies.number(each) for each in every[6:]],
+        )
+        if len(found.answers) != parts:
+            raise replies.unlike(f"{6 + parts} items", reply)
+        return found
+
+    return read
 
 
 def _taken_over(reply: object) -> Entry:

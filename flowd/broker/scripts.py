@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Final, TypeVar
+from itertools import chain
+from typing import Final, NamedTuple, TypeVar
 
 from flowd.broker import replies
 from flowd.broker.connection import TIMEOUT, Argument, Link
@@ -27,29 +29,60 @@ __all__ = [
     "RENEW",
     "SETTLE",
     "TEND",
+    "Part",
     "Script",
     "results",
 ]
 
 T = TypeVar("T")
 
+_SEAM: Final = re.compile(r"^ *--@ (\w+)\n", re.MULTILINE)
+
+
+class Part(NamedTuple):
+    """What a capability adds to a script: a file of `lua/parts/`, and what it is given.
+
+    Its sections take the place of the lines `--@ NAME` of the script. They see the script's
+    locals. In `begin` they remove their own KEYS and ARGV, which are behind the script's.
+    """
+
+    name: str
+    keys: Sequence[str] = ()
+    args: Sequence[Argument] = ()
+
 
 class Script:
-    """One file of `lua/`, behind the preludes it needs.
+    """One file of `lua/`, behind the preludes it needs, with the parts of capabilities.
 
     A script that is run often is asked for by its hash; one that is run once in a
     process is sent whole, which saves the round trip of asking in vain.
     """
 
-    def __init__(self, name: str, *preludes: str, often: bool = True) -> None:
-        folder = resources.files("flowd.broker") / "lua"
-        parts = [(folder / f"{part}.lua").read_text("utf-8") for part in preludes]
-        parts.append((folder / f"{name}.lua").read_text("utf-8"))
+    def __init__(
+        self,
+        name: str,
+        *preludes: str,
+        often: bool = True,
+        parts: tuple[str, ...] = (),
+    ) -> None:
         self.name = name
+        self._preludes = preludes
         self._often = often
-        self.source = "\n".join(parts)
+        self._assembled: dict[tuple[str, ...], Script] = {}
+        texts = [_text(each) for each in preludes]
+        texts.append(_assembled(_text(name), parts))
+        self.source = "\n".join(texts)
         # Redis knows a script by this hash; it protects nothing.
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def with_parts(self, parts: Sequence[Part]) -> Script:
+        """The script with the text of these parts."""
+        names = tuple(part.name for part in parts)
+        script = self._assembled.get(names)
+        if script is None:
+            script = Script(self.name, *self._preludes, often=self._often, parts=names)
+            self._assembled[names] = script
+        return script
 
     async def run(
         self,
@@ -57,6 +90,7 @@ class Script:
         keys: Sequence[str],
         args: Iterable[Argument],
         read: replies.Reader[T],
+        parts: Sequence[Part] = (),
         *,
         patience: float = TIMEOUT,
     ) -> T:
@@ -65,6 +99,11 @@ class Script:
         Raises:
             ServerError: as `Link.call`.
         """
+        if parts:
+            keys = [*keys, *chain.from_iterable(part.keys for part in parts)]
+            args = [*args, *chain.from_iterable(part.args for part in parts)]
+            script = self.with_parts(parts)
+            return await script.run(link, keys, args, read, patience=patience)
         call = (len(keys), *keys, *args)
         if self._often:
             try:
@@ -74,6 +113,27 @@ class Script:
             except ScriptMissing:
                 pass  # the server is new, or was restarted
         return await link.call("EVAL", self.source, *call, read=read, timeout=patience)
+
+
+def _text(name: str) -> str:
+    file = resources.files("flowd.broker") / "lua" / f"{name}.lua"
+    return file.read_text("utf-8")
+
+
+def _assembled(core: str, parts: Iterable[str]) -> str:
+    """A script whose seams are filled with the sections of parts, or are left out."""
+    sections: dict[str, list[str]] = {}
+    for part in parts:
+        _, *texts = _SEAM.split(_text(f"parts/{part}"))
+        for seam, text in zip(texts[::2], texts[1::2], strict=True):
+            # The last part's arguments are at the end, so they are removed first.
+            at = 0 if seam == "begin" else len(sections.get(seam, ()))
+            sections.setdefault(seam, []).insert(at, text.strip("\n"))
+    seams = set(_SEAM.findall(core))
+    assert sections.keys() <= seams, f"no such seam: {sections.keys() - seams}"
+    return _SEAM.sub(
+        lambda found: "".join(f"{text}\n" for text in sections.get(found[1], ())), core
+    )
 
 
 def results(

@@ -7,7 +7,6 @@ said by the reader that is passed with it.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeVar
@@ -15,20 +14,19 @@ from typing import Final, TypeVar
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.commands import (
-    ONCE,
     Addition,
     Bury,
-    Repeats,
     Requeue,
     Settled,
     Tended,
 )
 from flowd.broker.connection import TIMEOUT, Argument, Link
+from flowd.broker.scripts import Part
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
 from flowd.model.delivery import Delivery, Entry, order, span
 from flowd.model.keys import QUEUES, Keys
 from flowd.model.letter import LETTER_FIELDS
-from flowd.model.timing import FOREVER
+from flowd.model.timing import milliseconds
 
 __all__ = ["PATIENCE", "STUCK", "Stream", "registered", "written"]
 
@@ -92,34 +90,26 @@ class Stream:
         )
 
     async def enqueue(
-        self, jobs: Sequence[Addition], repeats: Repeats = ONCE
+        self, jobs: Sequence[Addition], parts: Sequence[Part] = ()
     ) -> list[str | ServerError]:
         """Add jobs in one step; for each its id, up to the first that is refused.
 
         Args:
             jobs: what to add.
-            repeats: of the call, which may ask for the same again.
+            parts: of capabilities that are concerned.
 
         Raises:
             ServerError: as `Link.call`; then nothing is known of any of them.
         """
-        if all(job.is_plain for job in jobs):
+        if not parts and all(job.is_plain for job in jobs):
             return await self._append(jobs)
-        keys: list[str] = list(self._delayed)
-        if repeats.token:
-            keys.append(self.keys.receipt(repeats.token))
-        args: list[Argument] = [len(keys) if repeats.token else 0, _ms(repeats.hold)]
+        args: list[Argument] = []
         for job in jobs:
-            index = 0
-            if job.key is not None:
-                keys.append(self.keys.idempotency(job.key))
-                index = len(keys)
-            args += (job.id, _ms(job.delay), _ms(job.due), job.job_id)
-            args += (index, _ms(job.key_ttl))
-            args.append(2 * len(job.fields))
+            args += (job.id, milliseconds(job.delay), milliseconds(job.due))
+            args += (job.job_id, 2 * len(job.fields))
             args += chain.from_iterable(job.fields.items())
         added = scripts.results(answers.added, most=len(jobs))
-        return await scripts.ENQUEUE.run(self._link, keys, args, added)
+        return await scripts.ENQUEUE.run(self._link, self._delayed, args, added, parts)
 
     async def _append(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
         """Add all or none; without a script, which costs the server as much again."""
@@ -147,7 +137,7 @@ class Stream:
         wait: tuple[Argument, ...] = ()
         timeout = TIMEOUT
         if block is not None:
-            wait, timeout = ("BLOCK", max(1, _ms(block))), block + _READ_MARGIN
+            wait, timeout = ("BLOCK", max(1, milliseconds(block))), block + _READ_MARGIN
         return await self._link.call(
             *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),
             *(*wait, "STREAMS", self.keys.stream, ">"),
@@ -169,13 +159,13 @@ class Stream:
         *,
         batch: int = 0,
         repeated: bool = False,
-        forget_progress: bool = False,
+        parts: Sequence[Part] = (),
     ) -> list[Settled]:
         """End deliveries in one step; one result for each, acks first.
 
-        What was reported of their progress ends with them, if told to forget it. Among
-        `others` dead letters come first: a full server refuses only a first write. The
-        results of `batch`, the consumer's last, come again if it is `repeated`.
+        Among `others` dead letters come first: a full server refuses only a first write.
+        The results of `batch`, the consumer's last, come again if it is `repeated`.
+        Capabilities do their `parts` in the same step.
 
         Raises:
             StreamShared: another group reads the stream; nothing was settled.
@@ -190,15 +180,18 @@ class Stream:
         for other in others:
             args += written(other)
         keys = [*self._delayed, self.keys.dead, self.keys.receipts]
-        if forget_progress:
-            keys.append(self.keys.progress)
         settled = scripts.results(answers.settled, exactly=len(every))
-        return await scripts.SETTLE.run(self._link, keys, args, settled)
+        return await scripts.SETTLE.run(self._link, keys, args, settled, parts)
 
     async def renew(
-        self, consumer: str, held: Sequence[tuple[bytes, int]]
+        self,
+        consumer: str,
+        held: Sequence[tuple[bytes, int]],
+        parts: Sequence[Part] = (),
     ) -> list[bytes]:
         """Renew leases of (entry id, delivery count); returns the ids that are lost.
+
+        Capabilities do their `parts` in the same step.
 
         Raises:
             ServerError: as `Link.call`.
@@ -206,17 +199,19 @@ class Stream:
         # Side by side, so that the range of a batch holds little else.
         ordered = sorted(held, key=lambda each: order(each[0]))
         batches = _batched(ordered, _RENEWED_AT_ONCE)
-        lost = await asyncio.gather(*(self._renew(consumer, b) for b in batches))
+        lost = await asyncio.gather(
+            *(self._renew(consumer, each, parts) for each in batches)
+        )
         return [*chain.from_iterable(lost)]
 
     async def _renew(
-        self, consumer: str, held: Sequence[tuple[bytes, int]]
+        self, consumer: str, held: Sequence[tuple[bytes, int]], parts: Sequence[Part]
     ) -> list[bytes]:
         args: list[Argument] = [self.group, consumer, held[0][0], held[-1][0]]
         for entry_id, count in held:
             args += (entry_id, count)
         return await scripts.RENEW.run(
-            self._link, [self.keys.stream], args, answers.ids
+            self._link, [self.keys.stream], args, answers.ids, parts
         )
 
     async def recount(
@@ -252,6 +247,7 @@ class Stream:
         cursor: bytes,
         stranded: int = 0,
         running: Iterable[bytes] = (),
+        parts: Sequence[Part] = (),
     ) -> Tended:
         """Promote due jobs and take over up to `takeovers` abandoned entries.
 
@@ -259,15 +255,22 @@ class Stream:
         handed out in an answer that never came. With `stranded` above 0, which says how
         many, they are taken, and what runs with a lost lease is renewed. Without it
         nothing is taken over while an own entry has lost its lease (`Tended.unsorted`).
+        Capabilities do their `parts` in the same step.
 
         Raises:
             ServerError: as `Link.call`; entries may have been handed to this consumer.
         """
-        args: list[Argument] = [self.group, consumer, _ms(lease), _PROMOTED_AT_ONCE]
-        args += (takeovers, cursor, stranded, self.keys.tail)
+        args: list[Argument] = [
+            self.group,
+            consumer,
+            milliseconds(lease),
+            _PROMOTED_AT_ONCE,
+        ]
+        args += (takeovers, cursor, stranded)
         if stranded:
             args += running
-        return await scripts.TEND.run(self._link, self._delayed, args, answers.tended)
+        read = answers.tended(len(parts))
+        return await scripts.TEND.run(self._link, self._delayed, args, read, parts)
 
     async def leave(self, consumer: str) -> bool:
         """Forget a consumer; False if it owns entries or is not there."""
@@ -277,7 +280,7 @@ class Stream:
 
     async def reap(self, silence: float) -> int:
         """Forget consumers that own nothing and were silent for so many seconds."""
-        args: list[Argument] = [self.group, _ms(silence), ""]
+        args: list[Argument] = [self.group, milliseconds(silence), ""]
         keys = [self.keys.stream, self.keys.receipts]
         return await scripts.LEAVE.run(self._link, keys, args, replies.number)
 
@@ -370,17 +373,9 @@ def written(move: Requeue | Bury) -> list[Argument]:
     match move:
         case Requeue(delivery, delay, envelope):
             verb = "requeue"
-            rest += (_ms(delay), delivery.job_id)
+            rest += (milliseconds(delay), delivery.job_id)
             rest += chain.from_iterable(envelope.items())
         case Bury(delivery, letter):
             verb = "dead"
             rest += letter
     return [verb, delivery.entry_id, delivery.count, len(rest), *rest]
-
-
-def _ms(seconds: float) -> int:
-    """Milliseconds, rounded up: a wait is never cut to nothing.
-
-    One without an end is cut to some thousand years, which Redis can count.
-    """
-    return math.ceil(min(seconds, FOREVER) * 1000)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 from flowd.errors import OptionError
 from flowd.errors.option import FOREVER
 from flowd.errors.option import wait as seconds
 
-__all__ = ["FOREVER", "Seconds", "due_at", "seconds"]
+__all__ = ["FOREVER", "Seconds", "due_at", "milliseconds", "seconds"]
 
 Seconds = float | timedelta
 """A span of time: seconds as `float` or `int`, or a `timedelta`."""
@@ -30,3 +31,11 @@ def due_at(option: str, value: object) -> float:
             raise OptionError(option, type(value).__name__, rule) from error
     rule = "must be a datetime with a time zone, as datetime.now(UTC)"
     raise OptionError(option, value, rule)
+
+
+def milliseconds(span: float) -> int:
+    """Seconds as milliseconds, rounded up: a wait is never cut to nothing.
+
+    One without an end is cut to some thousand years, which Redis can count.
+    """
+    return math.ceil(min(span, FOREVER) * 1000)

@@ -11,6 +11,7 @@ import json
 from typing import Final
 
 from flowd.broker.connection import Link
+from flowd.broker.scripts import Part
 from flowd.model.event import Event, Witnesses
 
 __all__ = ["Tail"]
@@ -22,7 +23,7 @@ _LONGEST: Final = 500
 class Tail:
     """Publishes the events of one queue, those of one turn together.
 
-    It is no part of the path: nobody waits for it, and what cannot be told is left out.
+    Hooks into *maintain*. It is no part of the path: nobody waits for it, and what cannot be told is left out.
 
     Args:
         link: which is used for it.
@@ -44,9 +45,13 @@ class Tail:
         self._busy = False
         self._closed = False
 
-    def listened(self, listeners: int) -> None:
+    def maintain_part(self) -> Part:
+        """Ask how many clients follow the queue."""
+        return Part("maintain_event_feed", args=(self._channel,))
+
+    def maintained(self, answer: int) -> None:
         """So many follow the queue now."""
-        followed = listeners > 0 and not self._closed
+        followed = answer > 0 and not self._closed
         if followed and not self._followed:
             self._witnesses.admit([self._happened])
         elif self._followed and not followed:
@@ -56,7 +61,7 @@ class Tail:
     def close(self) -> None:
         """Tell what waits, and then nothing more."""
         self._closed = True
-        self.listened(0)
+        self.maintained(0)
         if self._lines:
             self._publish()
 
@@ -94,7 +99,7 @@ class Tail:
         self._busy = False
         if told.cancelled() or told.exception() is not None:
             # The next tending says whether anybody still follows.
-            self.listened(0)
+            self.maintained(0)
             self._lines.clear()
         elif self._lines:
             self._busy = True

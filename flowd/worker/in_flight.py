@@ -30,6 +30,9 @@ class InFlight:
         self._held: dict[bytes, Delivery] = {}
         self._running: dict[Delivery, None] = {}
         self._refused: set[Delivery] = set()
+        self.has_claimed = False
+        """Whether one of them was ever taken over from another consumer."""
+
         self._freed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -66,6 +69,8 @@ class InFlight:
     def add(self, delivery: Delivery) -> None:
         """Hold a delivery: from now on its lease is renewed."""
         self._held[delivery.entry_id] = delivery
+        if delivery.count > 1:
+            self.has_claimed = True
 
     def handler_started(self, delivery: Delivery) -> None:
         """Take a slot for it."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from flowd.broker.connection import Link
+from flowd.broker.extension import parts_of
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.url import Address
 from flowd.errors import GroupMissing, ServerError
@@ -71,7 +72,9 @@ class QueueLeases:
             return
         try:
             lost = await self.queue.stream.over(link).renew(
-                self.queue.consumer, [(d.entry_id, d.count) for d in deliveries]
+                self.queue.consumer,
+                [(d.entry_id, d.count) for d in deliveries],
+                parts_of(each.renew_part() for each in self.queue.on_renew),
             )
         except GroupMissing:
             lost = [d.entry_id for d in deliveries]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from flowd.broker.extension import MaintainExtension
 from flowd.broker.outage import RECONNECT
 from flowd.broker.stream import Stream
 from flowd.model.claimer import Claimer
 from flowd.model.delivery import Entry
 from flowd.model.event import Witnesses
 from flowd.worker.consumer import Consumer
-from flowd.worker.event_feed import Tail
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import RENEWALS
 from flowd.worker.server_clock import ServerClock
@@ -51,7 +52,7 @@ class Maintenance:
         stream: of the queue.
         consumer: gets what is claimed; its read makes way for what is due.
         in_flight: what is held under its name.
-        tail: learns how many clients follow the queue.
+        extensions: what else is done in the same step.
         witnesses: where events go.
         lease: seconds.
         block: the longest time one read waits, in seconds.
@@ -63,7 +64,7 @@ class Maintenance:
         stream: Stream,
         consumer: Consumer,
         in_flight: InFlight,
-        tail: Tail,
+        extensions: Sequence[MaintainExtension],
         witnesses: Witnesses,
         *,
         lease: float,
@@ -73,7 +74,7 @@ class Maintenance:
         self._stream = stream
         self._consumer = consumer
         self._in_flight = in_flight
-        self._tail = tail
+        self._extensions = extensions
         self._witnesses = witnesses
         self._clock = ServerClock(stream, lease, witnesses)
         self._lease = lease
@@ -166,8 +167,10 @@ class Maintenance:
             cursor=self._cursor,
             stranded=this.orphans,
             running=self._in_flight.held,
+            parts=[each.maintain_part() for each in self._extensions],
         )
-        self._tail.listened(tended.listeners)
+        for extension, answer in zip(self._extensions, tended.answers, strict=True):
+            extension.maintained(answer)
         if this.orphans:
             # As many as there was room for, or as large as one answer may be: look again.
             self._orphans = bool(tended.taken)

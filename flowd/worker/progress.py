@@ -12,6 +12,7 @@ from typing import Final
 from flowd.broker import scripts
 from flowd.broker.connection import Argument
 from flowd.broker.replies import number
+from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import FatalError, ServerError
 from flowd.model.delivery import Delivery, span
@@ -26,7 +27,10 @@ _AT_ONCE: Final = 500
 
 
 class ProgressBoard:
-    """What the handlers of one queue say; costs nothing until one of them does."""
+    """What the handlers of one queue say; costs nothing until one of them does.
+
+    Hooks into *settle* and *renew*.
+    """
 
     def __init__(
         self, stream: Stream, consumer: str, in_flight: InFlight, witnesses: Witnesses
@@ -35,9 +39,7 @@ class ProgressBoard:
         self._consumer = consumer
         self._in_flight = in_flight
         self._witnesses = witnesses
-        self.is_written = False
-        """Whether it may be written somewhere how far a job is that is held here."""
-
+        self._said = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._unsaid: dict[Delivery, tuple[str, bytes]] = {}
@@ -61,6 +63,20 @@ class ProgressBoard:
         else:
             self._loop.call_soon_threadsafe(self._note, delivery, said)
 
+    def settle_part(self) -> Part | None:
+        """Forget what was said of jobs that end."""
+        return self._part("settle_progress")
+
+    def renew_part(self) -> Part | None:
+        """Keep what was said of jobs that run."""
+        return self._part("renew_progress")
+
+    def _part(self, name: str) -> Part | None:
+        # What was claimed may have been written of by the consumer before.
+        if self._said or self._in_flight.has_claimed:
+            return Part(name, keys=(self._stream.keys.progress,))
+        return None
+
     def close(self) -> None:
         """Say nothing more."""
         self._refused = True
@@ -70,7 +86,7 @@ class ProgressBoard:
     def _note(self, delivery: Delivery, said: tuple[str, bytes]) -> None:
         if self._refused:
             return
-        self.is_written = True
+        self._said = True
         self._unsaid[delivery] = said
         if self._saying is None:
             # Of whichever handler is the first to speak, it inherits nothing.

@@ -86,7 +86,7 @@ class Runner(Generic[J]):
             self.stream,
             self._fetcher,
             self.in_flight,
-            self._tail,
+            (self._tail,),
             witnesses,
             lease=self.lease,
             block=options.block,
@@ -104,12 +104,13 @@ class Runner(Generic[J]):
             self.in_flight,
             session.outage,
             witnesses,
-            progress=self._progress,
+            extensions=(self._progress,),
             maintenance=self._maintenance,
             quarantine=self._shared.solo,
             callback=self._callback,
             endings=self._executor.endings,
         )
+        self.on_renew = (self._progress,)
         self._leases = QueueLeases(self)
         # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
         self._context = contextvars.copy_context()
@@ -236,8 +237,6 @@ class Runner(Generic[J]):
             self._outages.succeeded(what)
 
     def _taken_over(self, delivery: Delivery) -> None:
-        # The consumer before may have written how far the job was.
-        self._progress.is_written = True
         with suppress(DecodeError):  # it will be dead-lettered for this
             delivery.read_envelope()
         text = f"was taken over; it was handed out {delivery.count} times"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from flowd.broker.extension import RenewExtension
 from flowd.broker.stream import Stream
 from flowd.model.delivery import Delivery
 from flowd.worker.in_flight import InFlight
@@ -38,6 +39,11 @@ class RunningQueue(Protocol):
     @property
     def in_flight(self) -> InFlight:
         """What it holds."""
+        ...
+
+    @property
+    def on_renew(self) -> Sequence[RenewExtension]:
+        """What else is done when its leases are renewed."""
         ...
 
     def start(self, delivery: Delivery) -> None:

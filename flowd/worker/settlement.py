@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, TypeVar, assert_never
 
 from flowd.broker.commands import Bury, Requeue, Settled
+from flowd.broker.extension import SettleExtension, parts_of
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.stream import Stream, written
 from flowd.errors import FatalError, GroupMissing, ServerError
@@ -29,7 +30,6 @@ from flowd.worker.dead_letter_callback import Announcer
 from flowd.worker.ending import Endings
 from flowd.worker.in_flight import InFlight
 from flowd.worker.maintenance import Maintenance
-from flowd.worker.progress import ProgressBoard
 from flowd.worker.quarantine import Solo
 from flowd.worker.refused import Apart, Ending
 
@@ -53,7 +53,7 @@ class Settlement(Generic[J]):
         outage: Outage,
         witnesses: Witnesses,
         *,
-        progress: ProgressBoard,
+        extensions: Sequence[SettleExtension],
         maintenance: Maintenance,
         quarantine: Solo,
         callback: Announcer[J],
@@ -62,7 +62,7 @@ class Settlement(Generic[J]):
         self._stream = stream
         self._consumer = consumer
         self._in_flight = in_flight
-        self._progress = progress
+        self._extensions = extensions
         self._maintenance = maintenance
         self._quarantine = quarantine
         self._callback = callback
@@ -182,7 +182,7 @@ class Settlement(Generic[J]):
                     others,
                     batch=self._batches,
                     repeated=failures > 0,
-                    forget_progress=self._progress.is_written,
+                    parts=parts_of(each.settle_part() for each in self._extensions),
                 )
             except FatalError:
                 raise

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from flowd.broker.scripts import SETTLE, TEND
+from flowd.broker.scripts import SETTLE
 from flowd.embedded import Server
 from tests.faults.trial import trial
 from tests.raw import Raw
 from tests.runtime.faults import until
 from tests.runtime.proxy import proxy_to
+from tests.scripts import MAINTAIN
 
 
 async def test_connections_that_are_killed(
@@ -38,7 +39,7 @@ async def test_clients_that_are_paused(
 
 @pytest.mark.parametrize(
     "asked",
-    [b"XREADGROUP", SETTLE.sha.encode(), TEND.sha.encode()],
+    [b"XREADGROUP", SETTLE.sha.encode(), MAINTAIN.sha.encode()],
     ids=["read", "settle", "tend"],
 )
 async def test_half_an_answer(
@@ -62,7 +63,7 @@ async def test_half_an_answer(
 
 
 @pytest.mark.parametrize(
-    "asked", [SETTLE.sha.encode(), TEND.sha.encode()], ids=["settle", "tend"]
+    "asked", [SETTLE.sha.encode(), MAINTAIN.sha.encode()], ids=["settle", "tend"]
 )
 async def test_an_answer_that_never_comes(
     redis_url: str,

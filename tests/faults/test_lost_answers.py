@@ -20,7 +20,7 @@ from flowd import (
     Snooze,
 )
 from flowd.broker.connection import Link
-from flowd.broker.scripts import REDRIVE, RENEW, SETTLE, TEND
+from flowd.broker.scripts import REDRIVE, RENEW, SETTLE
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery
@@ -30,6 +30,7 @@ from tests.raw import Raw
 from tests.runtime.expire import pending, steal
 from tests.runtime.faults import Bench, email, events, policy, until
 from tests.runtime.proxy import proxy_to
+from tests.scripts import MAINTAIN
 
 
 async def test_a_lost_promotion_is_made_once(
@@ -44,7 +45,7 @@ async def test_a_lost_promotion_is_made_once(
         queue.run()
         await queue.enqueue(email("before"))
         await queue.drain()
-        proxy.lose(TEND.sha.encode())
+        proxy.lose(MAINTAIN.sha.encode())
         await queue.enqueue(email("delayed"), delay=0.001)
         await queue.drain()
         assert proxy.lost == 1

@@ -24,6 +24,8 @@ from hypothesis.stateful import (
 from flowd import StreamShared
 from flowd.broker.commands import Requeue
 from flowd.broker.connection import Link
+from flowd.broker.extension import EnqueueCall
+from flowd.broker.idempotency import Idempotency
 from flowd.broker.stream import Stream
 from flowd.errors import IdNotIncreasing, ServerError
 from flowd.model.delivery import Delivery, Entry
@@ -85,7 +87,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(batch=st.lists(plans, min_size=1, max_size=3))
     def enqueue(self, batch: Sequence[Plan]) -> None:
         additions = [addition(next(self.numbers), plan) for plan in batch]
-        answers = self.ask(self.real.enqueue(additions))
+        call = EnqueueCall(stream=self.real, jobs=additions, lasts=0.0)
+        answers = self.ask(Idempotency().on_enqueue(call).send())
         self.model.enqueued(additions, answers)
 
     @rule(entry_id=anywhere | too_low)

@@ -12,7 +12,7 @@ import pytest
 from flowd import OutcomeUnknown, Queue
 from flowd.broker.commands import Addition, Bury, Requeue
 from flowd.broker.connection import Link
-from flowd.broker.scripts import SETTLE, TEND
+from flowd.broker.scripts import SETTLE
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery, Entry
@@ -22,6 +22,7 @@ from tests.monitor import Monitor
 from tests.raw import Raw
 from tests.runtime.faults import Bench, email, policy
 from tests.runtime.proxy import proxy_to
+from tests.scripts import MAINTAIN
 
 GROUP: Final = "g"
 LEASE: Final = 1000.0
@@ -148,9 +149,9 @@ async def test_a_lost_promotion_is_one_promotion(
         proxy_to(redis_url) as proxy,
         Queue(Email, bench, url=proxy.url, policy=policy(stream)) as queue,
     ):
-        raw("SCRIPT", "LOAD", TEND.source)
+        raw("SCRIPT", "LOAD", MAINTAIN.source)
         await queue.enqueue(email(), delay=0.001)
-        proxy.lose(TEND.sha.encode())
+        proxy.lose(MAINTAIN.sha.encode())
         queue.run()
         await queue.drain()
         assert proxy.lost == 1

@@ -189,6 +189,7 @@ class Other:
     """A queue that runs in the same process."""
 
     consumer, lease, handler = "me", LEASE, "handler"
+    on_renew = ()
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream

@@ -8,13 +8,13 @@ import logging
 import pytest
 
 from flowd import Claimer, Queue
-from flowd.broker.scripts import TEND
 from flowd.embedded import Server
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import pending
 from tests.runtime.faults import Bench, email, events, policy, until
 from tests.runtime.proxy import proxy_to
+from tests.scripts import MAINTAIN
 
 GROUP = "senders"
 
@@ -220,7 +220,7 @@ async def test_a_worker_without_a_slot_takes_nothing_over_and_does_not_fail(
         queue.run()
         # So often it is asked only once it takes over.
         await until(lambda: raw.calls("evalsha") > 10)
-        proxy.lose(TEND.sha.encode())
+        proxy.lose(MAINTAIN.sha.encode())
         await until(lambda: proxy.lost)
         raw("XADD", stream, "*", "to", "a", "subject", "hi")
         await until(lambda: bench.started)

@@ -21,6 +21,7 @@ from tests.raw import Raw
 from tests.runtime.expire import pending
 from tests.runtime.faults import Bench, email, policy, until
 from tests.runtime.proxy import proxy_to
+from tests.scripts import KEYED_ENQUEUE
 
 GROUP = "senders"
 
@@ -54,7 +55,7 @@ async def test_with_a_key_it_is_repeated(redis_url: str, raw: Raw, stream: str) 
         proxy_to(redis_url) as proxy,
         Queue(Email, Bench(), url=proxy.url, policy=policy(stream)) as queue,
     ):
-        proxy.lose(_known(raw, ENQUEUE))
+        proxy.lose(_known(raw, KEYED_ENQUEUE))
         job_id = await queue.enqueue(email(), key="order-7")
         assert proxy.lost == 1
 
@@ -84,7 +85,7 @@ async def test_a_batch_says_what_is_certain(
         proxy_to(redis_url) as proxy,
         Queue(Email, Bench(), url=proxy.url, policy=policy(stream)) as queue,
     ):
-        sha = _known(raw, ENQUEUE)
+        sha = _known(raw, KEYED_ENQUEUE)
 
         def jobs() -> list[Email | Item[Email]]:
             return [email(str(number)) for number in range(501)]

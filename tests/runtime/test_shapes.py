@@ -12,6 +12,9 @@ import pytest
 from flowd import OutcomeUnknown, Queue, ServerError
 from flowd.broker.commands import Addition, Bury
 from flowd.broker.connection import Link
+from flowd.broker.extension import EnqueueCall
+from flowd.broker.idempotency import Idempotency
+from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream, registered
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery, Entry
@@ -28,14 +31,28 @@ _LETTERS: Final = (("1-1", "1-1"), ("1-2", "1-2"))
 
 Ask = Callable[[Stream, Look], Awaitable[object]]
 
+
+def keyed(stream: Stream) -> EnqueueCall:
+    """A call that stores two jobs under one key."""
+    call = EnqueueCall(stream=stream, jobs=[_KEYED, _KEYED], lasts=0.0)
+    return Idempotency().on_enqueue(call)
+
+
 ASKED: Final[dict[str, Ask]] = {
     "init": lambda stream, _: stream.init("0"),
     "add": lambda stream, _: stream.add(_FIELDS),
     "enqueue plain": lambda stream, _: stream.enqueue([_PLAIN, _PLAIN]),
-    "enqueue keyed": lambda stream, _: stream.enqueue([_KEYED, _KEYED]),
+    "enqueue keyed": lambda stream, _: keyed(stream).send(),
     "read": lambda stream, _: stream.read("me", 5),
     "settle": lambda stream, _: stream.settle("me", [_HELD], [Bury(_HELD, [])]),
     "renew": lambda stream, _: stream.renew("me", [(b"1-1", 1)]),
+    "tend with a part": lambda stream, _: stream.tend(
+        "me",
+        lease=9,
+        takeovers=5,
+        cursor=b"0-0",
+        parts=[Part("maintain_event_feed", args=["channel"])],
+    ),
     "tend": lambda stream, _: stream.tend("me", lease=9, takeovers=5, cursor=b"0-0"),
     "leave": lambda stream, _: stream.leave("me"),
     "reap": lambda stream, _: stream.reap(9.0),

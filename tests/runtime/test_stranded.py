@@ -7,12 +7,12 @@ import logging
 import pytest
 
 from flowd import Claimer, Queue
-from flowd.broker.scripts import TEND
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import die_with, pending
 from tests.runtime.faults import Bench, email, events, policy, until
 from tests.runtime.proxy import proxy_to
+from tests.scripts import MAINTAIN
 
 GROUP = "senders"
 
@@ -81,10 +81,10 @@ async def test_a_lost_takeover_is_made_good(
             claimer=Claimer(interval=0.05),
         ) as queue,
     ):
-        raw("SCRIPT", "LOAD", TEND.source)
+        raw("SCRIPT", "LOAD", MAINTAIN.source)
         await queue.enqueue(email())
         die_with(raw, stream, GROUP, jobs=1)
-        proxy.lose(TEND.sha.encode() + b"\r\n$1\r\n3")
+        proxy.lose(MAINTAIN.sha.encode() + b"\r\n$1\r\n3")
         queue.run()
         await queue.drain()
         assert proxy.lost == 1

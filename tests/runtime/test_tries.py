@@ -18,19 +18,19 @@ from flowd import (
     Unreachable,
 )
 from flowd.broker.retry import insist
-from flowd.broker.scripts import ENQUEUE
 from flowd.errors import AccessDenied, NotReady, ServerError
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.faults import email, until
 from tests.runtime.proxy import Proxy, proxy_to
+from tests.scripts import KEYED_ENQUEUE
 
 
 async def lose_then_cut(proxy: Proxy, raw: Raw) -> None:
     """Lose the answer to the next enqueue with a script, and then the server."""
-    raw("SCRIPT", "LOAD", ENQUEUE.source)
+    raw("SCRIPT", "LOAD", KEYED_ENQUEUE.source)
     proxy.lost = 0
-    proxy.lose(ENQUEUE.sha.encode(), hang=True)  # until the server is gone
+    proxy.lose(KEYED_ENQUEUE.sha.encode(), hang=True)  # until the server is gone
     await until(lambda: proxy.lost)
     proxy.cut()
 
@@ -119,20 +119,20 @@ async def test_tries_end_with_the_worst_that_may_be_true(
 
 async def test_a_short_key_survives_its_own_repeat(redis_url: str, raw: Raw) -> None:
     """A repeat finds its job, though the key has run out; another call does not."""
-    raw("SCRIPT", "LOAD", ENQUEUE.source)
+    raw("SCRIPT", "LOAD", KEYED_ENQUEUE.source)
     async with (
         proxy_to(redis_url) as proxy,
         Producer(proxy.url, connect_timeout=1.0) as producer,
     ):
-        proxy.lose(ENQUEUE.sha.encode())
+        proxy.lose(KEYED_ENQUEUE.sha.encode())
         job_id = await producer.enqueue(email("once"), key="k", key_ttl=0.001)
         assert [entry for entry, _ in raw.entries("emails")] == [job_id]
 
-        proxy.lose(ENQUEUE.sha.encode())
+        proxy.lose(KEYED_ENQUEUE.sha.encode())
         later = await producer.enqueue(email(), key="d", key_ttl=0.001, delay=60.0)
         assert raw("ZRANGE", "{emails}:delayed", 0, -1) == [later.encode()]
 
-        proxy.lose(ENQUEUE.sha.encode())
+        proxy.lose(KEYED_ENQUEUE.sha.encode())
         items = [Item(email(f"{n}"), key=f"{n}", key_ttl=0.001) for n in range(5)]
         ids = await producer.enqueue_bulk(items)
         assert [entry for entry, _ in raw.entries("emails")] == [job_id, *ids]

@@ -6,6 +6,7 @@
 --
 -- One step, because XCLAIM steals: renewing without looking would take a job back from
 -- the worker that took it over. JUSTID resets the idle time and leaves the count.
+--@ begin
 local n = (#ARGV - 4) / 2
 local held = fence(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], n)
 local ours, lost = {}, {}
@@ -20,6 +21,7 @@ if #ours > 0 then
   local args = { KEYS[1], ARGV[1], ARGV[2], 0, unpack(ours) }
   args[#args + 1] = 'JUSTID'
   redis.call('XCLAIM', unpack(args))
+  --@ renewed
 end
 refuse_as_replica(KEYS[1], ARGV[1])
 return lost

@@ -1,7 +1,6 @@
 -- End deliveries: acknowledge, requeue or dead-letter, each only while it is ours.
 --
 -- KEYS  stream  delayed  delayed jobs  dead letters  receipts
---       progress, if any is to be forgotten
 -- ARGV  group  consumer  batch  1 if the batch was sent before, else 0
 --       first id  last id  number of items  number of acks  (id count)...
 --       then for each other item, dead letters first: verb id count n argument * n
@@ -23,8 +22,9 @@
 -- The receipt is for the caller that lost the answer: it asks again with the same batch
 -- and gets the same results, instead of 0 for all that it settled itself.
 local stream, delayed, bodies, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local receipts, progress = KEYS[5], KEYS[6]
+local receipts = KEYS[5]
 local group, consumer, batch = ARGV[1], ARGV[2], ARGV[3]
+--@ begin
 local refused = other_group(stream, group)
 if refused then return refused end
 if ARGV[4] == '1' then
@@ -128,7 +128,7 @@ for from = 1, #done, 1000 do
   local to = math.min(from + 999, #done)
   redis.call('XACK', stream, group, unpack(done, from, to))
   redis.call('XDEL', stream, unpack(done, from, to))
-  if progress then redis.call('HDEL', progress, unpack(done, from, to)) end
+  --@ settled
 end
 redis.call('HSET', receipts, consumer, cmsgpack.pack({ batch, results }))
 redis.call('PEXPIRE', receipts, 300000)

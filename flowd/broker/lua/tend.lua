@@ -2,10 +2,10 @@
 --
 -- KEYS  stream  delayed  delayed jobs
 -- ARGV  group  consumer  lease in ms  promotions at most  takeovers at most  cursor
---       own entries to take at most  channel of the tail  id that this consumer runs...
+--       own entries to take at most  id that this consumer runs...
 -- Returns { promoted, ms until the next is due or -1, cursor, ms until the next lease
---   may run out, { { id, count, fields }... }, listeners, 1 if entries of this consumer
---   have to be sorted out first } where the entries are this consumer's now.
+--   may run out, { { id, count, fields }... }, 1 if entries of this consumer have to be
+--   sorted out first } where the entries are this consumer's now.
 --
 -- One step each, because a job must never be in two places or in none, and an entry
 -- must reach the caller with the very count that fences it.
@@ -15,6 +15,7 @@
 -- no more than it may run, and those of one lost answer.
 local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
+--@ begin
 local refused = other_group(stream, group)
 if refused then return refused end
 
@@ -58,7 +59,7 @@ end
 local own = tonumber(ARGV[7])
 if own > 0 then
   local running, from = {}, '-'
-  for i = 9, #ARGV do running[ARGV[i]] = true end
+  for i = 8, #ARGV do running[ARGV[i]] = true end
   wanted = own
   while from and room() do
     local rows = redis.call('XPENDING', stream, group, from, '+', 1000, consumer)
@@ -114,7 +115,7 @@ if takeovers > 0 then
     next_lease = math.min(next_lease, 1000) -- too many to ask: look again soon
   end
 end
--- Without the right to ask, nobody listens.
-local listeners = redis.pcall('PUBSUB', 'NUMSUB', ARGV[8])[2] or 0
+local reply = { promoted, next_due, cursor, next_lease, taken, unsorted }
+--@ reply
 refuse_as_replica(stream, group)
-return { promoted, next_due, cursor, next_lease, taken, listeners, unsorted }
+return reply

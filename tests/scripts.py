@@ -1,0 +1,16 @@
+"""The scripts with the parts that workers and producers run them with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flowd.broker import scripts
+from flowd.broker.scripts import Part, Script
+
+__all__ = ["KEYED_ENQUEUE", "MAINTAIN"]
+
+KEYED_ENQUEUE: Final[Script] = scripts.ENQUEUE.with_parts([Part("enqueue_idempotency")])
+"""What stores jobs with idempotency keys."""
+
+MAINTAIN: Final[Script] = scripts.TEND.with_parts([Part("maintain_event_feed")])
+"""What every worker runs every few seconds."""
