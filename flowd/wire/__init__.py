@@ -15,8 +15,10 @@ from flowd.wire.fields import (
     first_key,
     matching,
     new,
+    placed,
     setters,
     sized,
+    within,
 )
 from flowd.wire.numbers import (
     decode_decimal,
@@ -69,6 +71,7 @@ from flowd.wire.shapes import (
     UNIX_MS,
     UUID,
     Shape,
+    checked,
     decode_json,
     dict_of,
     encode_json,
@@ -138,6 +141,7 @@ __all__ = [
     "Json",
     "Shape",
     "bounded",
+    "checked",
     "decode_base64",
     "decode_bool",
     "decode_bool01",
@@ -200,8 +204,10 @@ __all__ = [
     "one_of",
     "open_enum_of",
     "optional",
+    "placed",
     "record_of",
     "setters",
     "sized",
     "union_of",
+    "within",
 ]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sized
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
-from flowd.wire.refusal import CodecError
+from flowd.wire.refusal import CodecError, misfit
 
 __all__ = [
     "bounded",
@@ -19,12 +20,15 @@ __all__ = [
     "first_key",
     "matching",
     "new",
+    "placed",
     "setters",
     "sized",
+    "within",
 ]
 
 K = TypeVar("K", bytes, str)
 N = TypeVar("N", bound=int | float | Decimal)
+C = TypeVar("C", Decimal, datetime, date, timedelta)
 S = TypeVar("S", bound=Sized)
 T = TypeVar("T")
 
@@ -42,26 +46,76 @@ def bounded(
     *,
     min: float | None = None,  # noqa: A002 - the schema's own word
     max: float | None = None,  # noqa: A002 - the schema's own word
+    above: float | None = None,
+    below: float | None = None,
 ) -> N:
-    """Refuse a number below `min` or above `max`; NaN is outside of every bound."""
+    """Refuse a number below `min`, above `max`, not above `above` or not below `below`.
+
+    NaN is outside of every bound.
+    """
     if isinstance(value, Decimal):
-        # The double that holds a bound is only next to what the schema spells.
-        below = min is not None and not value >= _spelt(min)
-        above = max is not None and not value <= _spelt(max)
-    else:
-        below = min is not None and not value >= min
-        above = max is not None and not value <= max
-    if below:
+        # Modules that an earlier flowd-gen wrote give decimals, which `within` takes now.
+        low, high = _spelt(min), _spelt(max)
+        within(Decimal(value), min=low, max=high)
+        return value
+    if min is not None and not value >= min:
         raise CodecError(f"below {min}")
-    if above:
+    if max is not None and not value <= max:
         raise CodecError(f"above {max}")
+    if above is not None and not value > above:
+        raise CodecError(f"not above {above}")
+    if below is not None and not value < below:
+        raise CodecError(f"not below {below}")
     return value
 
 
 @lru_cache(maxsize=1024)
-def _spelt(bound: float) -> Decimal:
-    """The decimal that the schema spells, made once for each bound."""
-    return Decimal(str(bound))
+def _spelt(bound: float | None) -> Decimal | None:
+    """The decimal that the schema spells; the double that holds it is only next to it."""
+    return None if bound is None else Decimal(str(bound))
+
+
+def within(
+    value: C,
+    *,
+    min: C | None = None,  # noqa: A002 - the schema's own word
+    max: C | None = None,  # noqa: A002 - the schema's own word
+    above: C | None = None,
+    below: C | None = None,
+) -> C:
+    """The same for a decimal, date, datetime or duration."""
+    try:
+        if min is not None and not value >= min:
+            raise CodecError(f"below {min}")
+        if max is not None and not value <= max:
+            raise CodecError(f"above {max}")
+        if above is not None and not value > above:
+            raise CodecError(f"not above {above}")
+        if below is not None and not value < below:
+            raise CodecError(f"not below {below}")
+    except TypeError:
+        pass
+    else:
+        return value
+    for bound in (min, max, above, below):
+        if isinstance(value, datetime) and isinstance(bound, datetime):
+            raise CodecError("expected a datetime with a time zone")
+        if bound is not None:
+            raise misfit(f"a {type(bound).__name__}", value)
+    return value
+
+
+def placed(value: Decimal, places: int) -> Decimal:
+    """Refuse a decimal with more digits behind the point, zeros at its end aside."""
+    _, digits, exponent = value.as_tuple()
+    # NaN and the infinities have none, and are refused when they are written.
+    if (
+        isinstance(exponent, int)
+        and -exponent > places
+        and any(digits[places + exponent :])
+    ):
+        raise CodecError(f"more than {places} decimal places")
+    return value
 
 
 def filled(written: T) -> T:

@@ -42,6 +42,7 @@ __all__ = [
     "UNIX_MS",
     "UUID",
     "Shape",
+    "checked",
     "decode_json",
     "dict_of",
     "encode_json",
@@ -155,6 +156,13 @@ def dict_of(item: Shape[T]) -> Shape[dict[str, T]]:
         return dict(zip(keys, _each(item.dump, value.values()), strict=True))
 
     return Shape(load, dump)
+
+
+def checked(item: Shape[T], check: Callable[[T], T]) -> Shape[T]:
+    """What `item` is, if `check` does not refuse it."""
+    return Shape(
+        lambda value: check(item.load(value)), lambda value: item.dump(check(value))
+    )
 
 
 def optional(item: Shape[T]) -> Shape[T | None]:

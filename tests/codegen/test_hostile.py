@@ -102,11 +102,13 @@ part = {{ type = "{record}", default = {{}} }}
 parts = {{ type = "list[{record}?]", default = [{{}}] }}
 kinds = {{ type = "dict[str, {enum}]", default = {{ x = "a" }} }}
 choice = {{ one_of = ["x"], default = "x" }}
-price = {{ type = "decimal", default = "1.5", min = 1 }}
+price = {{ type = "decimal", default = "1.5", min = 1, below = "9.5", places = 2 }}
+many = {{ type = "list[str]", default = ["a"], items = {{ max_len = 9, pattern = "a" }} }}
+few = {{ type = "dict[str, str]", default = {{ x = "a" }}, values = {{ one_of = ["a"] }} }}
 id = {{ type = "uuid", default = "2f1c4d5e-0000-4000-8000-000000000000" }}
-at = {{ type = "datetime", default = 2026-01-31T12:00:00Z }}
-day = {{ type = "date", default = 2026-01-31 }}
-time = {{ type = "duration", default = "1s" }}
+at = {{ type = "datetime", default = 2026-01-31T12:00:00Z, min = 2020-01-31T12:00:00Z }}
+day = {{ type = "date", default = 2026-01-31, above = 2020-01-31 }}
+time = {{ type = "duration", default = "1s", max = "1h" }}
 data = {{ type = "json", default = {{ x = [1] }} }}
 raw = {{ type = "bytes", default = "" }}
 flag = {{ type = "bool", default = true }}

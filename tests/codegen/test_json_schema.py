@@ -55,6 +55,8 @@ _UNSEEN: Final = {
     Code.UNKNOWN_TYPE: "a type in capital letters may be a name declared elsewhere",
     Code.TYPE_SYNTAX: "a pattern does not count brackets",
     Code.MAPPER_NEEDED: "the mapper's sides are declared elsewhere",
+    Code.CONSTRAINT_MISFIT: "what the items of a list are is a part of a text",
+    Code.ONE_OF: "what the items of a list are is a part of a text",
     Code.UNION: "what its members are, and their tags and fields, is said elsewhere",
     Code.GROUP: "what a group has, and what it includes, is said elsewhere",
     Code.DEFAULT_MISFIT: "an enum's or record's values are declared elsewhere",

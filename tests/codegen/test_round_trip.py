@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Final, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +19,11 @@ from hypothesis import strategies as st
 
 import flowd
 from flowd import DecodeError
+from flowd_codegen.model.bounds import End, broken, ends, in_model, is_ranged, native
 from flowd_codegen.model.scalars import INTEGERS
 from flowd_codegen.model.schema import (
+    ANY,
+    Bounds,
     DictOf,
     EnumRef,
     External,
@@ -54,6 +58,10 @@ _ZONES: Final = st.integers(-24 * 60 + 1, 24 * 60 - 1).map(
     lambda minutes: timezone(timedelta(minutes=minutes))
 )
 _WHOLE_MS: Final = timedelta(milliseconds=1)
+_DAY: Final = timedelta(days=1)
+# Two days from either end: no offset leads out of the years there are.
+_FIRST: Final = datetime(1, 1, 3)  # noqa: DTZ001 - the zone is drawn with it
+_LAST: Final = datetime(9999, 12, 29)  # noqa: DTZ001 - the zone is drawn with it
 _JSON: Final[_Values] = st.recursive(
     st.none()
     | st.booleans()
@@ -67,14 +75,6 @@ _JSON: Final[_Values] = st.recursive(
 _PLAIN: Final[Mapping[str, _Values]] = {
     "bool": st.booleans(),
     "uuid": st.uuids(),
-    "datetime": st.datetimes(
-        # Two days from either end: no offset leads out of the years there are.
-        datetime(1, 1, 3),  # noqa: DTZ001 - the zone is drawn beside it
-        datetime(9999, 12, 29),  # noqa: DTZ001 - the zone is drawn beside it
-        timezones=_ZONES,
-    ),
-    "date": st.dates(),
-    "duration": st.timedeltas().map(lambda value: value // _WHOLE_MS * _WHOLE_MS),
     "json": _JSON,
 }
 
@@ -151,17 +151,17 @@ class _Case:
         return self._type(field.type, field, in_json=isinstance(owner, Record))
 
     def _type(
-        self, kind: Type, field: Field | None = None, *, in_json: bool = True
+        self, kind: Type, bounds: Bounds = ANY, *, in_json: bool = True
     ) -> _Values:
-        most = field.max_len if field else 5
-        fewest = (field.min_len or 0) if field else 0
+        most = bounds.max_len if bounds is not ANY else 5
+        fewest = bounds.min_len or 0
         match kind:
-            case Scalar(name):
-                return _scalar(name, field, in_json=in_json)
-            case ListOf(item):
-                return st.lists(self._type(item), min_size=fewest, max_size=most)
-            case DictOf(value):
-                values = self._type(value)
+            case Scalar():
+                return _scalar(kind, bounds, in_json=in_json)
+            case ListOf(item, each):
+                return st.lists(self._type(item, each), min_size=fewest, max_size=most)
+            case DictOf(value, each):
+                values = self._type(value, each)
                 return st.dictionaries(
                     st.text(), values, min_size=fewest, max_size=most
                 )
@@ -177,40 +177,65 @@ class _Case:
             case OneOf(values):
                 return st.sampled_from(values)
             case Optional(item):
-                return st.none() | self._type(item, field, in_json=in_json)
+                return st.none() | self._type(item, bounds, in_json=in_json)
             case External():
                 raise AssertionError(f"{self.name}: give EXAMPLES of {kind.name}")
 
 
-def _scalar(name: str, field: Field | None, *, in_json: bool) -> _Values:
-    low, high = (field.min, field.max) if field else (None, None)
-    fewest = (field.min_len or 0) if field else 0
-    most = field.max_len if field else None
-    match name:
-        case "str" if field and field.pattern is not None:
-            texts = st.from_regex(field.pattern, fullmatch=True)
+def _scalar(kind: Scalar, bounds: Bounds, *, in_json: bool) -> _Values:
+    encoding = bounds.encoding if isinstance(bounds, Field) else None
+    fewest, most = bounds.min_len or 0, bounds.max_len
+    match kind.name:
+        case "str" if bounds.pattern is not None:
+            texts = st.from_regex(bounds.pattern, fullmatch=True)
             return texts.filter(lambda text: most is None or len(text) <= most)
         case "str":
             return st.text(min_size=fewest, max_size=most)
         case "bytes":
             return st.binary(min_size=fewest, max_size=most)
+        case _ if is_ranged(kind):
+            values = _ranged(kind, bounds, in_json=in_json)
+            values = values.map(_cut) if encoding == "unix_ms" else values
+            return values.filter(
+                lambda value: broken(value, kind, bounds, encoding) is None
+            )
+        case name:
+            return _PLAIN[name]
+
+
+def _ranged(kind: Scalar, bounds: Bounds, *, in_json: bool) -> _Values:
+    """Values between the ends, those of open ones too."""
+    low, high = (
+        None if math.isinf(at) else _native(kind, at) for at, _ in ends(kind, bounds)
+    )
+    match kind.name:
         case "float":
             # JSON has no infinity, and what equals nothing cannot be compared.
             infinite = not in_json and low is None and high is None
             return st.floats(low, high, allow_nan=False, allow_infinity=infinite)
         case "decimal":
-            ends = (None if end is None else str(end) for end in (low, high))
-            return st.decimals(*ends, allow_nan=False, allow_infinity=False)
-        case "datetime" if field and field.encoding == "unix_ms":
-            return _PLAIN["datetime"].map(_cut)
-        case _ if name in _PLAIN:
-            return _PLAIN[name]
-        case _:
+            return st.decimals(
+                low, high, allow_nan=False, allow_infinity=False, places=bounds.places
+            )
+        case "datetime":
+            start = _FIRST if low is None else low.replace(tzinfo=None) - _DAY
+            stop = _LAST if high is None else high.replace(tzinfo=None) + _DAY
+            return st.datetimes(start, stop, timezones=_ZONES)
+        case "date":
+            return st.dates(low or date.min, high or date.max)
+        case "duration":
+            spans = st.timedeltas(low or timedelta.min, high or timedelta.max)
+            return spans.map(lambda value: value // _WHOLE_MS * _WHOLE_MS)
+        case name:
             least, largest = INTEGERS.get(name, (None, None))
             return st.integers(
-                least if low is None else int(low),
-                largest if high is None else int(high),
+                least if low is None else low, largest if high is None else high
             )
+
+
+def _native(kind: Scalar, at: End) -> Any:
+    model = in_model(kind, at)
+    return native(kind, model if isinstance(model, int | float) else str(model))
 
 
 def _cut(value: object) -> object:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from datetime import UTC, date, datetime
 from random import Random
 from typing import Final, TypeAlias
 
@@ -129,16 +130,65 @@ def _type(rng: Random, names: tuple[str, ...], depth: int = 0) -> str:
     return rng.choice(_SCALARS)
 
 
+_LIMITS: Final = (
+    *("min", "max", "above", "below", "places", "min_len", "max_len"),
+    *("pattern", "encoding", "items", "values"),
+)
+_ENDS: Final[dict[str, tuple[Toml, ...]]] = {
+    **dict.fromkeys(("int", *INTEGERS), (0, 1, 2, 3, 100, 1000)),
+    "float": (0, 0.5, 1, 2, 100),
+    "decimal": (0, "0.1", 0.5, "1.500", 2, "100.001"),
+    "duration": ("0s", "1s", "1500ms", "2s"),
+    "date": (date(2020, 1, 1), date(2026, 1, 31), "2026-02-01"),
+    "datetime": (
+        datetime(2020, 1, 1, tzinfo=UTC),
+        datetime(2026, 1, 31, 12, tzinfo=UTC),
+        "2026-01-31T12:00:00.001+00:00",
+    ),
+}
+
+
+def _ends(rng: Random, options: Form, known: Sequence[Toml]) -> None:
+    """One end, or both; each may be outside itself."""
+    low, high = sorted(rng.choices(range(len(known)), k=2))
+    if rng.random() < 0.7:
+        options[rng.choice(("min", "above"))] = known[low]
+    if rng.random() < 0.7:
+        options[rng.choice(("max", "below"))] = known[high]
+
+
+def _limit_items(rng: Random, options: Form, kind: str) -> None:
+    """What the items of a list or dict keep to, now and then."""
+    key, start = ("items", "list[") if kind[:1] == "l" else ("values", "dict[str, ")
+    inner = kind.removeprefix(start).removesuffix("]").removesuffix("?")
+    if inner == kind or rng.random() < 0.4:
+        return
+    if inner == "str" and rng.random() < 0.3:
+        options[key] = {"one_of": [*rng.sample(_TEXTS, rng.randint(1, 3))]}
+        return
+    if inner in ("int", *INTEGERS) and rng.random() < 0.3:
+        options[key] = {"one_of": [*rng.sample(_CHOICES, rng.randint(1, 3))]}
+        return
+    item: Form = {"type": inner}
+    _limit(rng, item)
+    for option in ("type", "encoding"):
+        item.pop(option, None)
+    if item:
+        options[key] = item
+
+
 def _limit(rng: Random, field: Form) -> None:
     """Add, change or drop limits and encoding; some that do not fit are refused."""
     kind = str(field["type"]).removesuffix("?")
-    for option in ("min", "max", "min_len", "max_len", "pattern", "encoding"):
+    for option in _LIMITS:
         field.pop(option, None)
+    _limit_items(rng, field, kind)
     if rng.random() < 0.4:
         return
-    if kind in _NUMBERS:
-        low, high = sorted(rng.choices((0, 1, 2, 3, 100, 1000), k=2))
-        field |= rng.choice(({"min": low}, {"max": high}, {"min": low, "max": high}))
+    if kind in _ENDS and (kind not in _ENCODINGS or rng.random() < 0.5):
+        _ends(rng, field, _ENDS[kind])
+        if kind == "decimal" and rng.random() < 0.5:
+            field["places"] = rng.choice((0, 1, 2))
     elif kind in _ENCODINGS and rng.random() < 0.5:
         field["encoding"] = rng.choice(_ENCODINGS[kind])
     elif kind in ("str", "bytes") or "[" in kind:

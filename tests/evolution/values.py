@@ -8,11 +8,14 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
 from random import Random
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+from flowd_codegen.model.bounds import End, broken, ends, in_model, is_ranged, native
 from flowd_codegen.model.scalars import INTEGERS
 from flowd_codegen.model.schema import (
+    ANY,
+    Bounds,
     DictOf,
     EnumRef,
     External,
@@ -32,15 +35,22 @@ __all__ = ["Maker"]
 
 _FLOATS: Final = (0.0, -0.0, 0.5, 2.0, 2.5, 1e300, -1e300, math.nan, math.inf)
 _INTEGERS: Final = (0, 1, 2, 3, 255, 256, -1, 2**53 + 1, 10**30, 10**400)
-_OTHERS: Final[Mapping[str, tuple[object, ...]]] = {
-    "bool": (True, False),
-    "uuid": (UUID(int=7),),
+_USUAL: Final[Mapping[str, tuple[Any, ...]]] = {
+    "float": _FLOATS,
+    "decimal": tuple(map(Decimal, ("1.50", "0", "-7", "1E+3", "0.001"))),
     "datetime": (
         datetime(2026, 1, 31, 12, tzinfo=UTC),
         datetime(1, 1, 2, tzinfo=timezone(timedelta(minutes=-90))),
     ),
     "date": (date(2026, 1, 31), date.min),
-    "duration": (timedelta(seconds=1.5), timedelta(), timedelta(days=-3)),
+    "duration": (
+        *(timedelta(seconds=1.5), timedelta(), timedelta(days=-3)),
+        timedelta(milliseconds=1001),
+    ),
+}
+_OTHERS: Final[Mapping[str, tuple[object, ...]]] = {
+    "bool": (True, False),
+    "uuid": (UUID(int=7),),
     "json": (None, 1, "x", [None], {"a": 0.5}),
 }
 
@@ -74,18 +84,19 @@ class Maker:
         return made
 
     def _value(
-        self, kind: Type, field: Field | None = None, *, in_json: bool = True
+        self, kind: Type, bounds: Bounds = ANY, *, in_json: bool = True
     ) -> object:
         rng = self._rng
         match kind:
             case Optional(item):
                 if rng.random() < 0.4:
                     return None
-                return self._value(item, field, in_json=in_json)
-            case ListOf(item):
-                return [self._value(item) for _ in range(self._length(field))]
-            case DictOf(item):
-                return {str(n): self._value(item) for n in range(self._length(field))}
+                return self._value(item, bounds, in_json=in_json)
+            case ListOf(item, each):
+                return [self._value(item, each) for _ in range(self._length(bounds))]
+            case DictOf(item, each):
+                count = self._length(bounds)
+                return {str(n): self._value(item, each) for n in range(count)}
             case EnumRef(name):
                 members = self._names[name]
                 assert isinstance(members, type)
@@ -98,45 +109,44 @@ class Maker:
                 return self.instance(self._records[name])
             case OneOf(values):
                 return rng.choice(values)
+            case Scalar("str"):
+                length = self._length(bounds)
+                plain = bounds.pattern is None
+                return rng.choice(("a", "é", "\n", "1") if plain else ("a",)) * length
+            case Scalar("bytes"):
+                length = self._length(bounds)
+                return b"\xff~"[:length] + b"x" * (length - 2)
+            case Scalar() if is_ranged(kind):
+                return self._ranged(kind, bounds, in_json=in_json)
             case Scalar(name):
-                return self._scalar(name, field, in_json=in_json)
+                return rng.choice(_OTHERS[name])
             case External():
                 raise AssertionError(kind)
 
-    def _scalar(self, name: str, field: Field | None, *, in_json: bool) -> object:
-        rng = self._rng
-        low, high = INTEGERS.get(name, (-math.inf, math.inf))
-        if field:
-            low = low if field.min is None else max(low, field.min)
-            high = high if field.max is None else min(high, field.max)
-        bounds = [bound for bound in (low, high) if math.isfinite(bound)]
-        match name:
-            case "str":
-                length = self._length(field)
-                plain = field is None or field.pattern is None
-                return rng.choice(("a", "é", "\n", "1") if plain else ("a",)) * length
-            case "bytes":
-                return b"\xff~"[: self._length(field)] + b"x" * (
-                    self._length(field) - 2
-                )
-            case "float":
-                floats = [*map(float, bounds), *_FLOATS]
-                if in_json:
-                    floats = [one for one in floats if math.isfinite(one)]
-                # Within no bounds, NaN is a number too.
-                fits = [one for one in floats if low <= one <= high or not bounds]
-                return rng.choice(fits)
-            case "decimal":
-                decimals = [*map(str, bounds), "1.50", "0", "-7", "1E+3", "0.001"]
-                found = [Decimal(one) for one in decimals]
-                return rng.choice([one for one in found if low <= one <= high])
-            case _ if name in _OTHERS:
-                return rng.choice(_OTHERS[name])
-            case _:
-                integers = [*map(int, bounds), *_INTEGERS]
-                return rng.choice([one for one in integers if low <= one <= high])
+    def _ranged(self, kind: Scalar, bounds: Bounds, *, in_json: bool) -> object:
+        """A value at an end, or a usual one; within the bounds where one is."""
+        least, most = INTEGERS.get(kind.name, (-math.inf, math.inf))
+        encoding = bounds.encoding if isinstance(bounds, Field) else None
+        begin, end = ends(kind, bounds, encoding)
+        given = [
+            _native(kind, at)
+            for at in (least, most, begin[0], end[0])
+            if math.isfinite(at)
+        ]
+        found = [*given, *_USUAL.get(kind.name, _INTEGERS)]
+        if in_json and kind.name == "float":
+            found = [one for one in found if math.isfinite(one)]
+        if kind.name in INTEGERS:
+            found = [one for one in found if least <= one <= most]
+        inside = [one for one in found if not broken(one, kind, bounds, encoding)]
+        return self._rng.choice(inside or found)
 
-    def _length(self, field: Field | None) -> int:
-        least = (field.min_len or 0) if field else 0
-        most = least + 2 if field is None or field.max_len is None else field.max_len
+    def _length(self, bounds: Bounds) -> int:
+        least = bounds.min_len or 0
+        most = least + 2 if bounds.max_len is None else bounds.max_len
         return self._rng.choice((least, most, self._rng.randint(least, most)))
+
+
+def _native(kind: Scalar, at: End) -> Any:
+    model = in_model(kind, at)
+    return native(kind, model if isinstance(model, int | float) else str(model))

@@ -23,7 +23,7 @@ PUBLIC: Final = {
     """,
     "flowd.wire": """
         BASE64 BOOL DATE DATETIME DECIMAL DURATION FLOAT HEX I8 I16 I32 I64 INT JSON
-        STR U8 U16 U32 U64 UNIX_MS UUID CodecError Json Shape bounded decode_base64
+        STR U8 U16 U32 U64 UNIX_MS UUID CodecError Json Shape bounded checked decode_base64
         decode_bool decode_bool01 decode_date decode_datetime decode_decimal
         decode_duration decode_enum decode_float decode_hex decode_i8 decode_i16
         decode_i32 decode_i64 decode_int decode_json decode_one_of decode_open_enum
@@ -33,8 +33,8 @@ PUBLIC: Final = {
         encode_hex encode_i8 encode_i16 encode_i32 encode_i64 encode_int encode_json
         encode_one_of encode_open_enum encode_raw encode_u8 encode_u16 encode_u32
         encode_u64 encode_unix_ms encode_uuid enum_of filled first_key inside
-        items_of list_of matching new one_of open_enum_of optional record_of setters sized
-        union_of
+        items_of list_of matching new one_of open_enum_of optional placed record_of setters
+        sized union_of within
     """,
     "flowd.metrics": """
         Metrics exposition

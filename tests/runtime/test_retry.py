@@ -225,6 +225,26 @@ def test_rules_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        *("", "-", "1-", "-1", "1-2-3", " 1", "1\n", "$0", "1.5", "+1"),
+        *("\u0661\u0662", "1-\u0661", "\u00b2"),
+        *("9" * 23, "18446744073709551616", f"1-{2**64}"),
+    ],
+)
+def test_a_starting_id_that_redis_refuses_is_refused(wrong: str) -> None:
+    """Digits of ASCII alone, and two numbers of 64 bits at most, make an entry's id."""
+    with pytest.raises(OptionError, match="starting_id"):
+        Policy(stream="s", starting_id=wrong)
+
+
+@pytest.mark.parametrize("right", ["0", "$", "1-2", f"{2**64 - 1}-{2**64 - 1}"])
+def test_a_starting_id_of_redis_is_taken(right: str) -> None:
+    """The ends of what Redis knows are among them."""
+    assert Policy(stream="s", starting_id=right).starting_id == right
+
+
+@pytest.mark.parametrize(
     "wrong", [{"kind": "cubic"}, {"base": 0.0}, {"max": float("inf")}]
 )
 def test_a_backoff_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import Final
@@ -157,6 +157,64 @@ def test_bounds_hold_at_their_ends() -> None:
     for bound in ({"min": 0.0}, {"max": 0.0}):
         with pytest.raises(wire.CodecError):
             wire.bounded(math.nan, **bound)
+
+
+def test_ends_that_are_outside_hold() -> None:
+    """`above` and `below` are no allowed values themselves; NaN is outside of both."""
+    assert wire.bounded(2, above=1, below=3) == 2
+    with pytest.raises(wire.CodecError, match=r"^not above 1$"):
+        wire.bounded(1, above=1)
+    with pytest.raises(wire.CodecError, match=r"^not below 1$"):
+        wire.bounded(1.0, below=1)
+    for bound in ({"above": 0.0}, {"below": 0.0}):
+        with pytest.raises(wire.CodecError):
+            wire.bounded(math.nan, **bound)
+
+
+def test_times_and_decimals_keep_to_their_bounds() -> None:
+    """A refusal names the bound; a value of another kind is refused as one."""
+    day, noon = date(2026, 1, 31), datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert wire.within(day, min=day, max=day) == day
+    assert wire.within(Decimal("0.1"), max=Decimal("0.1")) == Decimal("0.1")
+    with pytest.raises(wire.CodecError, match=r"^not above 2026-01-31$"):
+        wire.within(day, above=day)
+    with pytest.raises(wire.CodecError, match=r"^above 0:00:01$"):
+        wire.within(timedelta(seconds=2), max=timedelta(seconds=1))
+    with pytest.raises(wire.CodecError, match=r"^below 2026-01-31 12:00:00\+00:00$"):
+        wire.within(noon - timedelta(seconds=1), min=noon)
+    with pytest.raises(
+        wire.CodecError, match=r"^expected a datetime with a time zone$"
+    ):
+        wire.within(noon.replace(tzinfo=None), below=noon)
+    with pytest.raises(wire.CodecError, match=r"^expected a date, not datetime$"):
+        wire.within(noon, below=day)
+
+
+@pytest.mark.parametrize("text", ["1.25", "1.2500", "-1.25", "1E+3", "0.00", "125"])
+def test_zeros_behind_the_last_place_are_none(text: str) -> None:
+    """`places` counts the digits that say something."""
+    assert wire.placed(Decimal(text), 2) == Decimal(text)
+
+
+@pytest.mark.parametrize("text", ["1.255", "1.2501", "0.001", "1E-3"])
+def test_a_digit_behind_the_last_place_is_refused(text: str) -> None:
+    """However it is spelt."""
+    with pytest.raises(wire.CodecError, match=r"^more than 2 decimal places$"):
+        wire.placed(Decimal(text), 2)
+
+
+def test_items_are_judged_both_ways() -> None:
+    """What an item is refused for is said with its place."""
+    shape = wire.list_of(
+        wire.checked(wire.STR, lambda text: wire.sized(text, max_len=1))
+    )
+    assert wire.decode_json(b'["a"]', shape) == ["a"]
+    for work in (
+        lambda: wire.decode_json(b'["a","bb"]', shape),
+        lambda: wire.encode_json(["a", "bb"], shape),
+    ):
+        with pytest.raises(wire.CodecError, match=r"^at \[1\]: longer than 1$"):
+            work()
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

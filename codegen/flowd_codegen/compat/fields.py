@@ -13,6 +13,7 @@ from flowd_codegen.compat.types import type_findings
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import field_form
 from flowd_codegen.model.schema import Field, Job, Record
+from flowd_codegen.model.walk import bare
 
 __all__ = ["field_findings", "paired"]
 
@@ -48,7 +49,7 @@ def paired(old: Job | Record, new: Job | Record) -> dict[str, Field]:
                 take(field, next((one for one in left if matches(one, field)), None))
     added = [field for field in new.fields if field.name not in found]
     gone = [field for field in left if field.key not in new.reserved]
-    if len(added) == len(gone) == 1 and added[0].type == gone[0].type:
+    if len(added) == len(gone) == 1 and bare(added[0].type) == bare(gone[0].type):
         # One came and one went: it was renamed, unless its key is reserved now.
         take(added[0], gone[0])
     return found

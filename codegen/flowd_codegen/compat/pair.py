@@ -19,6 +19,7 @@ from flowd_codegen.compat.finding import Finding
 from flowd_codegen.compat.readability import MISREAD, UNKNOWN, Direction
 from flowd_codegen.diagnostics.rules import Aspect, Rule
 from flowd_codegen.model.schema import Field, Job, Optional, Record, base
+from flowd_codegen.model.walk import bare
 
 __all__ = ["Breaks", "Owners", "Way", "is_optional"]
 
@@ -101,7 +102,7 @@ class Way:
     def taken(self, written: Field, read: Field) -> Breaks:
         """What becomes of a value that is read as another field."""
         refusal = self.values.refusal(written, read)
-        if refusal is None or base(written.type) == base(read.type):
+        if refusal is None or bare(base(written.type)) == bare(base(read.type)):
             return {self.aspect: MISREAD}
         return self._broken(written.key, refusal)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Final, Self, TypeAlias
@@ -20,6 +20,7 @@ from flowd_codegen.compat.same_text import json_of, texts_of
 from flowd_codegen.model.limits import Limits
 from flowd_codegen.model.scalars import ENCODINGS, SCALARS
 from flowd_codegen.model.schema import (
+    Bounds,
     DictOf,
     Enum,
     EnumRef,
@@ -120,7 +121,7 @@ class Direction:
         None, the value, is another matter.
         """
         kind, other = base(old.type), base(new.type)
-        have, want = Limits.of(kind, old), Limits.of(other, new)
+        have, want = Limits.of_field(kind, old), Limits.of_field(other, new)
         if old.mapper != new.mapper or (new.mapper and kind != other):
             return CodecError(UNKNOWN)
         if new.mapper:
@@ -146,8 +147,11 @@ class Direction:
         self, old: Type, new: Type, have: Limits, want: Limits, *, in_json: bool
     ) -> CodecError | None:
         match old, new:
-            case (ListOf(inner), ListOf(other)) | (DictOf(inner), DictOf(other)):
-                refused = self._item(inner, other)
+            case (ListOf(inner, each), ListOf(other, every)) | (
+                DictOf(inner, each),
+                DictOf(other, every),
+            ):
+                refused = self._item(inner, other, each, every)
                 return wire.inside("[0]", refused) if refused else want.refusal(have)
             case (RecordRef(), RecordRef()):
                 return None
@@ -180,11 +184,14 @@ class Direction:
             else None
         )
 
-    def _item(self, old: Type, new: Type) -> CodecError | None:
+    def _item(
+        self, old: Type, new: Type, each: Bounds, every: Bounds
+    ) -> CodecError | None:
         if isinstance(old, Optional) and (refused := self._null(new)):
             return refused
-        inside = replace(self, in_json=True)
-        return inside.types(base(old), base(new))
+        kind, other = base(old), base(new)
+        have, want = Limits.of(kind, each), Limits.of(other, every)
+        return self._refusal(kind, other, have, want, in_json=True)
 
     def _strays(
         self, old: Type, new: Type, have: Limits, want: Limits, *, in_json: bool

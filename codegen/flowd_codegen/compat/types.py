@@ -8,8 +8,9 @@ from typing import Final, TypeAlias
 
 from flowd_codegen.compat.finding import Finding
 from flowd_codegen.compat.pair import Breaks, Owners
-from flowd_codegen.compat.readability import choices_of
+from flowd_codegen.compat.readability import MISREAD, choices_of
 from flowd_codegen.diagnostics.rules import Rule
+from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.canonical import field_form
 from flowd_codegen.model.limits import Limits
 from flowd_codegen.model.scalars import SCALARS
@@ -24,6 +25,7 @@ from flowd_codegen.model.schema import (
     UnionOf,
     base,
 )
+from flowd_codegen.model.walk import bare
 
 __all__ = ["choice_verdicts", "type_findings"]
 
@@ -31,7 +33,7 @@ _Verdict: TypeAlias = tuple[Rule, str, Breaks]
 
 _VALUES: Final = (
     *("type", "tag", "one_of", "mapper", "encoding"),
-    *("min", "max", "min_len", "max_len", "pattern"),
+    *(*RANGE, "places", *LENGTHS, "pattern", "items", "values"),
 )
 """The options that say what a field holds."""
 
@@ -67,7 +69,10 @@ def _verdicts(owners: Owners, old: Field, new: Field) -> Iterator[_Verdict]:
     kind, other = base(old.type), base(new.type)
     choices = choices_of(kind, owners.before.enums)
     others = choices_of(other, owners.after.enums)
-    encodings = Limits.of(kind, old).encoding, Limits.of(other, new).encoding
+    encodings = (
+        Limits.of_field(kind, old).encoding,
+        Limits.of_field(other, new).encoding,
+    )
     unions = _unions(kind, other)
     retagged = unions is not None and unions[0].tag != unions[1].tag
     if (
@@ -81,8 +86,9 @@ def _verdicts(owners: Owners, old: Field, new: Field) -> Iterator[_Verdict]:
         if kind != other or isinstance(kind, OneOf):
             yield from choice_verdicts(choices, others, messages, workers)
     elif unions:
+        yield from _tags_taken(owners, *unions)
         yield from _union_verdicts(*unions, messages, workers)
-    elif kind != other and messages and workers:
+    elif bare(kind) != bare(other) and messages and workers:
         yield Rule.FIELD_TYPE_CHANGED, "has another type", messages | workers
     else:
         if messages:
@@ -110,6 +116,21 @@ def _unions(old: Type, new: Type) -> tuple[UnionOf, UnionOf] | None:
             return _unions(inner, other)
         case _:
             return None
+
+
+def _tags_taken(owners: Owners, old: UnionOf, new: UnionOf) -> Iterator[_Verdict]:
+    """Each tag that one record had and another has.
+
+    A name that both schemas know means the same in both; else the record was renamed.
+    """
+    members = dict(new.members)
+    for tag, name in old.members:
+        other = members.get(tag, name)
+        known = other in owners.before.records or name in owners.after.records
+        if other != name and known:
+            what = f"reads {_listed([tag])} as {other}, which was {name}"
+            breaks: Breaks = {"messages": MISREAD, "workers": MISREAD}
+            yield Rule.UNION_TAG_TAKEN, what, breaks
 
 
 def _union_verdicts(

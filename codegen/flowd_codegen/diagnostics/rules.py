@@ -48,6 +48,7 @@ class Rule(StrEnum):
     ENUM_VALUE_TAKEN = "ENUM_VALUE_TAKEN"
     UNION_MEMBER_ADDED = "UNION_MEMBER_ADDED"
     UNION_MEMBER_REMOVED = "UNION_MEMBER_REMOVED"
+    UNION_TAG_TAKEN = "UNION_TAG_TAKEN"
     RESERVED_REUSED = "RESERVED_REUSED"
     RESERVED_REMOVED = "RESERVED_REMOVED"
     JOB_REMOVED = "JOB_REMOVED"
@@ -193,6 +194,12 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "fails on that tag",
         "ok",
         "let producers stop sending it, drain the stream, then remove it; a renamed record keeps its tag with `tag`",
+    ),
+    Rule.UNION_TAG_TAKEN: Recipe(
+        "a record has the tag that another record of the union had",
+        "misread",
+        "misread",
+        "keep each record's `tag`; a record that means something else needs a tag of its own",
     ),
     Rule.RESERVED_REUSED: Recipe(
         "a key, value or stream that was reserved is in use again",

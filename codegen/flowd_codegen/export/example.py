@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -10,8 +11,11 @@ from typing import Final, TypeVar
 from flowd import wire
 from flowd.model.job import SECRET
 from flowd.wire import Json, Shape
+from flowd_codegen.model.bounds import End, counted, ends, in_model, is_ranged, native
 from flowd_codegen.model.scalars import INTEGERS, SCALARS
 from flowd_codegen.model.schema import (
+    ANY,
+    Bounds,
     DictOf,
     Encoding,
     EnumRef,
@@ -54,7 +58,6 @@ _SAMPLES: Final[dict[str, object]] = {
 }
 """One value of each type, in the form of `schema.Value`."""
 
-_N = TypeVar("_N", int, float, Decimal)
 _T = TypeVar("_T")
 
 
@@ -153,24 +156,26 @@ class Examples:
         """The default, or a value within the limits."""
         if isinstance(field.default, Value):
             return field.default.value
-        kind = base(field.type)
-        value = self._any(kind)
-        match kind, value:
-            case Scalar("decimal"), str():
-                return str(_between(Decimal(value), field))
-            case Scalar("bytes"), _:
-                return wire.encode_base64(bytes(_sized([*_BYTES], field))).decode()
-            case Scalar("str"), str():
-                return "".join(_sized([*value], field))
-            case Scalar(), int() | float():
-                return _between(value, field)
-            case ListOf(item), _:
-                return _sized([self._any(item)], field)
-            case DictOf(item), _:
-                values = enumerate(_sized([self._any(item)], field), 1)
-                return {f"key{number}": one for number, one in values}
+        return self._within(base(field.type), field, field.encoding)
+
+    def _within(
+        self, kind: Type, bounds: Bounds, encoding: Encoding | None = None
+    ) -> object:
+        """A value of a type within bounds; of a pattern nothing is known."""
+        match kind:
+            case Scalar("bytes"):
+                return wire.encode_base64(bytes(_sized([*_BYTES], bounds))).decode()
+            case Scalar("str"):
+                return "".join(_sized([*str(self._any(kind))], bounds))
+            case Scalar() if is_ranged(kind):
+                return _between(self._any(kind), kind, bounds, encoding)
+            case ListOf(item, each):
+                return _sized([self._within(base(item), each)], bounds)
+            case DictOf(item, each):
+                values = _sized([self._within(base(item), each)], bounds)
+                return {f"key{number}": one for number, one in enumerate(values, 1)}
             case _:
-                return value
+                return self._any(kind)
 
     def _any(self, kind: Type) -> object:
         match kind:
@@ -178,10 +183,8 @@ class Examples:
                 return _SAMPLES[name]
             case Optional(item):
                 return self._any(item)
-            case ListOf(item):
-                return [self._any(item)]
-            case DictOf(item):
-                return {"key1": self._any(item)}
+            case ListOf() | DictOf():
+                return self._within(kind, ANY)
             case EnumRef(name):
                 enum = self._declared.enums[name]
                 return next(text for one, text in enum.members if one != enum.unknown)
@@ -207,17 +210,32 @@ def _stand_in(field: Field) -> str:
     return ""
 
 
-def _between(value: _N, field: Field) -> _N | int | float:
-    if field.min is not None and value < field.min:
-        return field.min
-    if field.max is not None and value > field.max:
-        return field.max
-    return value
+def _between(
+    value: object, kind: Type, bounds: Bounds, encoding: Encoding | None
+) -> object:
+    """The value, or one beside the end that it is beyond, as the model has it."""
+    (low, low_open), (high, high_open) = ends(kind, bounds, encoding)
+    given = value if isinstance(value, int | float) else str(value)
+    at = counted(native(kind, given))
+    if bounds.places is not None:
+        at = round(Decimal(str(at)), bounds.places)
+    if at < low or (low_open and at == low):
+        at = low if not low_open else _beside(low, high, 1)
+    elif at > high or (high_open and at == high):
+        at = high if not high_open else _beside(high, low, -1)
+    return in_model(kind, at)
 
 
-def _sized(items: list[_T], field: Field) -> list[_T]:
+def _beside(end: End, other: End, step: int) -> End:
+    """A number next to an end that is outside, on the side where the other is."""
+    if not math.isfinite(other):
+        return end + step
+    return (Decimal(str(end)) + Decimal(str(other))) / 2
+
+
+def _sized(items: list[_T], bounds: Bounds) -> list[_T]:
     """The items, repeated or cut to the length that is allowed."""
-    fewest, most = field.min_len or 0, field.max_len
+    fewest, most = bounds.min_len or 0, bounds.max_len
     repeated = items * max(1, -(-fewest // len(items)))
     return repeated[: max(fewest, len(items))][:most]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from flowd.wire import Json
+from flowd_codegen.model.bounds import LENGTHS, NUMBERS, RANGE, TIMES
 from flowd_codegen.model.duration import DURATION
 from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.parse.constraints import LENGTHS, RANGE
 
 __all__ = ["encoding_rules", "field_rules"]
 
-_NUMBERS: Final = (*INTEGERS, "int", "float", "decimal")
+_RANGED: Final = (*NUMBERS, *TIMES, "decimal")
 _CONTAINERS: Final = (r"list\s*\[.*", r"dict\s*\[.*")
 _LISTS, _DICTS = _CONTAINERS
 # Some validators lose the place of what plain `false` refuses.
@@ -40,23 +40,45 @@ _DEFAULTS: Final[dict[str, Json]] = {
     _LISTS: {"type": "array"},
     _DICTS: {"type": "object"},
 }
+_ENDS: Final[dict[str, Json]] = {
+    **_WHOLE,
+    "float": _DEFAULTS["float"],
+    "decimal": {"type": ["string", "number"]},
+    **{name: _DEFAULTS[name] for name in TIMES},
+}
+_EITHER: Final = (("min", "above"), ("max", "below"))
 
 
 def field_rules() -> list[Json]:
     """Rules for the table of any field."""
     choices: Json = {"required": ["one_of"]}
     return [
-        _rule(choices, _never(*RANGE, *LENGTHS, "pattern", "encoding", "tag")),
+        _rule(
+            choices,
+            _never(
+                *RANGE,
+                *LENGTHS,
+                "pattern",
+                "encoding",
+                "tag",
+                "places",
+                "items",
+                "values",
+            ),
+        ),
         _rule(_spelt(r"\?\s*$"), _never("default", "factory")),
         _rule(_spelt(":"), {"required": ["mapper"], **_never("default")}),
-        _rule(_other_than(*_NUMBERS), _never(*RANGE)),
+        _rule(_other_than(*_RANGED), _never(*RANGE)),
+        _rule(_other_than("decimal"), _never("places")),
+        _rule(_other_than(_LISTS), _never("items")),
+        _rule(_other_than(_DICTS), _never("values")),
+        *(_rule({"required": [*pair]}, _never(pair[1])) for pair in _EITHER),
         _rule(_other_than("str", "bytes", *_CONTAINERS), _never(*LENGTHS)),
         _rule(_other_than("str"), _never("pattern")),
         _rule(_other_than(r"[^|]*\|.*"), _never("tag")),
         _rule(_other_than(*_CHOICES), _only({"one_of": {"items": _NOTHING}})),
         *_typed("default", _DEFAULTS),
-        *_typed("min", _WHOLE),
-        *_typed("max", _WHOLE),
+        *(rule for end in RANGE for rule in _typed(end, _ENDS)),
         *_typed("one_of", {name: {"items": one} for name, one in _CHOICES.items()}),
     ]
 

@@ -30,6 +30,7 @@ from flowd_codegen.parse.classes import (
 )
 from flowd_codegen.parse.fields import FIELD_OPTIONS, IN_JOB, IN_RECORD, MOST_FIELDS
 from flowd_codegen.parse.groups import GROUP_OPTIONS
+from flowd_codegen.parse.items import ITEM_OPTIONS
 from flowd_codegen.parse.mappers import SIDES
 from flowd_codegen.parse.parser import LANGUAGE, TOP_KEYS
 from flowd_codegen.parse.types import SCALARS
@@ -88,6 +89,7 @@ def json_schema() -> dict[str, Json]:
                 "not": {"required": ["default", "factory"]},
                 "allOf": field_rules(),
             },
+            "items": table("What items keep to.", ITEM_OPTIONS, _limits()),
             "job_field": _field(IN_JOB),
             "record_field": _field(IN_RECORD),
             "queue": queue(),
@@ -294,9 +296,9 @@ def _type() -> dict[str, Json]:
 
 
 def _options() -> dict[str, Rules]:
-    length: dict[str, Json] = {"type": "integer", "minimum": 0}
     return {
         **_about("field"),
+        **_limits(),
         "type": ref("type", "The field's type; may be left out beside `one_of`."),
         "tag": _tag(
             "The key that tells the records of a union apart; `type` without it."
@@ -320,6 +322,18 @@ def _options() -> dict[str, Rules]:
             "anyOf": [{"type": "string"}, ref("mapper")],
         },
         "encoding": text("Another text for `bool`, `bytes` or `datetime`."),
+        "secret": {
+            "description": "Keeps the value out of `repr`, logs, errors and terminals.",
+            "type": "boolean",
+        },
+    }
+
+
+def _limits() -> dict[str, Rules]:
+    """What a value of a field, or of an item, keeps to."""
+    length: dict[str, Json] = {"type": "integer", "minimum": 0}
+    end: dict[str, Json] = {"type": ["number", "string"]}
+    return {
         "one_of": {
             "description": "The strings or integers that are allowed.",
             "type": "array",
@@ -330,13 +344,17 @@ def _options() -> dict[str, Rules]:
                 {"items": {"type": "integer"}},
             ],
         },
-        "min": {"description": "The smallest number allowed.", "type": "number"},
-        "max": {"description": "The largest number allowed.", "type": "number"},
+        "min": {"description": "The smallest value allowed.", **end},
+        "max": {"description": "The largest value allowed.", **end},
+        "above": {"description": "All values are larger than this.", **end},
+        "below": {"description": "All values are smaller than this.", **end},
+        "places": {
+            "description": "Most digits of a decimal behind the point.",
+            **length,
+        },
         "min_len": {"description": "The fewest characters, bytes or items.", **length},
         "max_len": {"description": "The most characters, bytes or items.", **length},
         "pattern": text("A Python regular expression that matches the whole text."),
-        "secret": {
-            "description": "Keeps the value out of `repr`, logs, errors and terminals.",
-            "type": "boolean",
-        },
+        "items": ref("items", "What each item of a list keeps to."),
+        "values": ref("items", "What each value of a dict keeps to."),
     }

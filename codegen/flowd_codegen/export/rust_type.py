@@ -7,7 +7,8 @@ from typing import Final
 
 from flowd_codegen.model.canonical import type_text
 from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.model.schema import EnumRef, Field, OneOf, Scalar, base, unions_in
+from flowd_codegen.model.schema import EnumRef, Field, OneOf, Scalar, base
+from flowd_codegen.model.walk import unions_in
 
 __all__ = ["RustType", "rust_type"]
 

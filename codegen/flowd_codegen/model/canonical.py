@@ -6,15 +6,18 @@ are sorted, and docs are left out.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol, TypeAlias, TypeVar
 
 from flowd import wire
 from flowd.model.policy import Policy
+from flowd_codegen.model.bounds import RANGE
 from flowd_codegen.model.duration import duration_text
 from flowd_codegen.model.scalars import TAG
 from flowd_codegen.model.schema import (
+    Bounds,
     DictOf,
     Enum,
     EnumRef,
@@ -37,8 +40,8 @@ from flowd_codegen.model.schema import (
     base,
     is_list,
     is_table,
-    unions_in,
 )
+from flowd_codegen.model.walk import unions_in
 
 __all__ = ["Form", "field_form", "policy_form", "schema_form", "type_text"]
 
@@ -151,13 +154,38 @@ def field_form(field: Field, records: _Records = MappingProxyType({})) -> Form:
             deserialize=mapper.deserialize and _function(mapper.deserialize),
         ),
         encoding=field.encoding,
-        min=field.min,
-        max=field.max,
-        min_len=field.min_len,
-        max_len=field.max_len,
-        pattern=field.pattern,
+        **_bounds(kind, field),
+        **_items(kind),
         secret=field.secret or None,
     )
+
+
+def _bounds(kind: Type, bounds: Bounds) -> Form:
+    """What a value keeps to, as options."""
+    given = {
+        option.name: getattr(bounds, option.name)
+        for option in dataclasses.fields(Bounds)
+    }
+    if kind == Scalar("duration"):
+        for name in RANGE:
+            if given[name] is not None:
+                given[name] = duration_text(int(given[name]))
+    return _given(**given)
+
+
+def _items(kind: Type) -> Form:
+    """What the items of a list or dict keep to."""
+    match kind:
+        case ListOf(item, each) | DictOf(item, each):
+            inner = base(item)
+            form = _given(
+                one_of=[*inner.values] if isinstance(inner, OneOf) else None,
+                **_bounds(inner, each),
+                **_items(inner),
+            )
+            return {"items" if isinstance(kind, ListOf) else "values": form}
+        case _:
+            return {}
 
 
 def type_text(kind: Type) -> str:

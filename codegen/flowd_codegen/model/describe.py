@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 from flowd.model.policy import Backoff, Policy
 from flowd_codegen.model.duration import duration_text
-from flowd_codegen.model.schema import Field, OneOf, base
+from flowd_codegen.model.schema import (
+    Bounds,
+    DictOf,
+    Field,
+    ListOf,
+    OneOf,
+    Scalar,
+    Type,
+    base,
+)
 
 __all__ = ["limits", "policy_lines", "with_deprecation"]
 
@@ -16,19 +25,39 @@ def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
 
     The texts are the schema's own, or made of them; whoever prints them escapes them.
     """
-    kind = base(field.type)
+    yield from _limits(base(field.type), field)
+
+
+def _limits(kind: Type, bounds: Bounds) -> Iterator[tuple[str, tuple[str, ...]]]:
     if isinstance(kind, OneOf):
         yield "one of", tuple(map(str, kind.values))
+    for word, bound in (
+        ("at least", bounds.min),
+        ("at most", bounds.max),
+        ("more than", bounds.above),
+        ("less than", bounds.below),
+    ):
+        if bound is not None:
+            spelt = kind == Scalar("duration")
+            yield word, (duration_text(int(bound)) if spelt else str(bound),)
     for word, limit in (
-        ("at least", field.min),
-        ("at most", field.max),
-        ("length at least", field.min_len),
-        ("length at most", field.max_len),
+        ("digits behind the point at most", bounds.places),
+        ("length at least", bounds.min_len),
+        ("length at most", bounds.max_len),
     ):
         if limit is not None:
             yield word, (str(limit),)
-    if field.pattern is not None:
-        yield "matches", (field.pattern,)
+    if bounds.pattern is not None:
+        yield "matches", (bounds.pattern,)
+    match kind:
+        case ListOf(item, each):
+            inside = "each item"
+        case DictOf(item, each):
+            inside = "each value"
+        case _:
+            return
+    for word, texts in _limits(base(item), each):
+        yield f"{inside} {word}", texts
 
 
 def policy_lines(policy: Policy) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 __all__ = [
+    "ANY",
+    "Bound",
+    "Bounds",
     "DictOf",
     "EnumRef",
     "External",
@@ -18,8 +20,6 @@ __all__ = [
     "Type",
     "UnionOf",
     "base",
-    "names_in",
-    "unions_in",
 ]
 
 
@@ -32,18 +32,49 @@ class Scalar:
     name: str
 
 
+Bound: TypeAlias = int | float | str
+"""A number, or the wire text of a decimal, date, datetime (RFC 3339) or duration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What the values of a field, or the items of a list or dict, keep to; None aside."""
+
+    min: Bound | None = None
+    max: Bound | None = None
+    above: Bound | None = None
+    """As `min`, which the value itself may not be; never beside `min`."""
+
+    below: Bound | None = None
+    """The same of `max`."""
+
+    places: int | None = None
+    """Most digits of a decimal behind the point, but for zeros at its end."""
+
+    min_len: int | None = None
+    max_len: int | None = None
+    pattern: str | None = None
+    """A Python regular expression that compiles; the whole text must match."""
+
+
+ANY: Final = Bounds()
+"""No bounds."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """`list[item]`, JSON on the wire."""
+    """`list[item]`, JSON on the wire; each item that is not None keeps to `each`."""
 
     item: Type
+    each: Bounds = ANY
 
 
 @dataclass(frozen=True, slots=True)
 class DictOf:
-    """`dict[str, value]`, JSON on the wire."""
+    """`dict[str, value]`, JSON on the wire; each value that is not None as in a list."""
 
     value: Type
+    each: Bounds = ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,27 +142,3 @@ Type: TypeAlias = (
 def base(kind: Type) -> Type:
     """The type without its `?`."""
     return kind.item if isinstance(kind, Optional) else kind
-
-
-def names_in(kind: Type) -> Iterator[str]:
-    """The enums and records that a type mentions."""
-    match kind:
-        case EnumRef(name) | RecordRef(name):
-            yield name
-        case UnionOf(members):
-            yield from (name for _, name in members)
-        case ListOf(item) | DictOf(item) | Optional(item):
-            yield from names_in(item)
-        case _:
-            pass
-
-
-def unions_in(kind: Type) -> Iterator[UnionOf]:
-    """The unions that a type is made of."""
-    match kind:
-        case UnionOf():
-            yield kind
-        case ListOf(item) | DictOf(item) | Optional(item):
-            yield from unions_in(item)
-        case _:
-            pass

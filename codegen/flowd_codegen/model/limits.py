@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sized
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 from flowd import wire
 from flowd.wire import CodecError
+from flowd_codegen.model.bounds import End, broken, ends, ranges
 from flowd_codegen.model.pattern import takes_all
 from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.model.schema import Encoding, Field, OneOf, Scalar, Type
+from flowd_codegen.model.schema import ANY, Bounds, Encoding, Field, OneOf, Scalar, Type
 
 __all__ = ["Limits"]
 
 _HUGE: Final = 1.7e308
 _EXACT: Final = 2**53
+_STR: Final = Scalar("str")
 _NUMBERS: Final = ("int", "float", "decimal")
 _OWN: Final = ("text", "base64", "rfc3339")
 """The encodings that a type has when its field names none."""
@@ -25,7 +25,7 @@ _OWN: Final = ("text", "base64", "rfc3339")
 _ANY: Final = r"(?:.|\n)*"
 """What matches every text."""
 
-_NONE: Final = ("", -math.inf, math.inf)
+_NONE: Final[tuple[str, End, End]] = ("", -math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +36,56 @@ class Limits:
         number: `int` for every integer type, `float`, `decimal`; empty for no number.
         low: the smallest number; `-inf` when there is none.
         high: the largest.
+        low_open: `low` itself is outside; only of floats and decimals.
+        high_open: the same of `high`.
         min_len: fewest characters, bytes or items.
         max_len: most of them.
+        places: most digits behind the point.
         pattern: what the whole text matches.
         encoding: of the field, None for the type's own.
+        kind: the type.
+        bounds: of the field or item, as declared.
     """
 
     number: str = ""
-    low: float = -math.inf
-    high: float = math.inf
+    low: End = -math.inf
+    high: End = math.inf
+    low_open: bool = False
+    high_open: bool = False
     min_len: int = 0
     max_len: float = math.inf
+    places: float = math.inf
     pattern: str | None = None
     encoding: Encoding | None = None
+    kind: Type = _STR
+    bounds: Bounds = ANY
 
     @classmethod
-    def of(cls, kind: Type, field: Field | None = None) -> Limits:
-        """The limits of a type, of a field or of an item inside JSON."""
+    def of(
+        cls, kind: Type, bounds: Bounds = ANY, encoding: Encoding | None = None
+    ) -> Limits:
+        """The limits of a type, and those of a field or an item of it."""
         number, low, high = _numbers(kind)
-        if field is None:
-            return cls(number, low, high)
+        (least, low_open), (most, high_open) = ends(kind, bounds, encoding)
         return cls(
             number,
-            low if field.min is None else max(low, field.min),
-            high if field.max is None else min(high, field.max),
-            field.min_len or 0,
-            math.inf if field.max_len is None else field.max_len,
-            field.pattern,
-            None if field.encoding in _OWN else field.encoding,
+            max(low, least),
+            min(high, most),
+            low_open and least >= low,
+            high_open and most <= high,
+            bounds.min_len or 0,
+            math.inf if bounds.max_len is None else bounds.max_len,
+            math.inf if bounds.places is None else bounds.places,
+            bounds.pattern,
+            None if encoding in _OWN else encoding,
+            kind,
+            bounds,
         )
+
+    @classmethod
+    def of_field(cls, kind: Type, field: Field) -> Limits:
+        """The limits of the type of a field, `?` aside, with those of the field."""
+        return cls.of(kind, field, field.encoding)
 
     def check(self, value: object) -> None:
         """Judge a value as a generated class does.
@@ -72,23 +93,19 @@ class Limits:
         Raises:
             CodecError: it is outside.
         """
-        if isinstance(value, int | float | Decimal):
-            # Without a bound NaN is a number too.
-            low = self.low if self.low > -math.inf else None
-            high = self.high if self.high < math.inf else None
-            wire.bounded(value, min=low, max=high)
-        if isinstance(value, Sized):
-            most = int(self.max_len) if self.max_len < math.inf else None
-            wire.sized(value, min_len=self.min_len, max_len=most)
+        if against := broken(value, self.kind, self.bounds, self.encoding):
+            raise against[1]
         if isinstance(value, str) and self.pattern is not None:
             wire.matching(value, self.pattern)
 
     def refusal(self, other: Limits) -> CodecError | None:
         """Why not all values of the same type that keep to `other` keep to these."""
-        if other.low < self.low:
-            return CodecError(f"below {self.low}")
-        if other.high > self.high:
-            return CodecError(f"above {self.high}")
+        if other._begins < self._begins:
+            return CodecError(self._words("min", "above"))
+        if other._ends > self._ends:
+            return CodecError(self._words("max", "below"))
+        if other.places > self.places:
+            return CodecError(f"more than {self.places} decimal places")
         if other.min_len < self.min_len:
             return CodecError(f"shorter than {self.min_len}")
         if other.max_len > self.max_len:
@@ -113,13 +130,31 @@ class Limits:
     def strays(self, other: Limits) -> list[wire.Json]:
         """Numbers under `other` that are outside of these, examples as JSON has them."""
         found: list[wire.Json] = []
-        if other.low < self.low:
+        if other._begins < self._begins:
             found.append(self._outside(other.low, -1))
-        if other.high > self.high:
+        if other._ends > self._ends:
             found.append(self._outside(other.high, 1))
+        if other.number == "decimal" and other.places > self.places:
+            found.append(f"0.{'0' * int(self.places)}1")
         return found
 
-    def _outside(self, wish: float, sign: int) -> wire.Json:
+    @property
+    def _begins(self) -> tuple[End, bool]:
+        return self.low, self.low_open
+
+    @property
+    def _ends(self) -> tuple[End, bool]:
+        return self.high, not self.high_open
+
+    def _words(self, closed: str, open_: str) -> str:
+        """What a value outside of one end is refused with."""
+        words = {"min": "below", "max": "above", "above": "not above"}
+        for option, bound in ranges(self.kind, self.bounds, self.encoding):
+            if option in (closed, open_):
+                return f"{words.get(option, 'not below')} {bound}"
+        return f"{words[closed]} {self.low if closed == 'min' else self.high}"
+
+    def _outside(self, wish: End, sign: int) -> wire.Json:
         match self.number:
             case "int":
                 edge = self.low if sign < 0 else self.high
@@ -130,7 +165,7 @@ class Limits:
                 return f"{sign}e400"
 
 
-def _numbers(kind: Type) -> tuple[str, float, float]:
+def _numbers(kind: Type) -> tuple[str, End, End]:
     match kind:
         case Scalar(name) if name in INTEGERS:
             return ("int", *INTEGERS[name])

@@ -1,7 +1,8 @@
 """The model: what a directory of schema files says, checked and resolved.
 
-The types that fields may have are in `kinds`. Everything here is frozen and knows no file, no TOML and no Python source. `parse`
-builds it, `plan` turns it into modules; nothing else is between them.
+The types that fields may have are in `kinds`. Everything here is frozen and knows no file,
+no TOML and no Python source. `parse` builds it, `plan` turns it into modules; nothing else
+is between them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Literal, TypeAlias, TypeGuard
 
 from flowd.model.policy import Policy
 from flowd_codegen.model.kinds import (
+    ANY,
+    Bound,
+    Bounds,
     DictOf,
     EnumRef,
     External,
@@ -23,11 +27,12 @@ from flowd_codegen.model.kinds import (
     Type,
     UnionOf,
     base,
-    names_in,
-    unions_in,
 )
 
 __all__ = [
+    "ANY",
+    "Bound",
+    "Bounds",
     "DictOf",
     "Encoding",
     "Enum",
@@ -54,8 +59,6 @@ __all__ = [
     "base",
     "is_list",
     "is_table",
-    "names_in",
-    "unions_in",
 ]
 
 
@@ -108,8 +111,8 @@ class Factory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """One field of a job or a record."""
+class Field(Bounds):
+    """One field of a job or a record, and the bounds of its values."""
 
     name: str
     """As declared."""
@@ -127,13 +130,6 @@ class Field:
     encoding: Encoding | None
     """The declared encoding; None means the type's own. In a record never `text`, `01`
     or `raw`; never beside a mapper with both sides."""
-
-    min: int | float | None = None
-    max: int | float | None = None
-    min_len: int | None = None
-    max_len: int | None = None
-    pattern: str | None = None
-    """A Python regular expression that compiles; the whole text must match."""
 
     secret: bool = False
     """Kept out of `repr`, logs and errors. An entry's field that holds a record with a

@@ -1,4 +1,4 @@
-"""Constraints: `min max min_len max_len pattern one_of`, checked against the type."""
+"""Constraints: bounds, lengths, patterns and choices, checked against the type."""
 
 from __future__ import annotations
 
@@ -6,14 +6,28 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
+from flowd_codegen.diagnostics.location import Place
 from flowd_codegen.diagnostics.report import Code, Fault
+from flowd_codegen.model.bounds import (
+    LAST,
+    LENGTHS,
+    RANGE,
+    TIMES,
+    ends,
+    is_ranged,
+    native,
+)
 from flowd_codegen.model.scalars import INTEGERS
 from flowd_codegen.model.schema import (
+    Bound,
+    Bounds,
     DictOf,
+    Encoding,
     Field,
     ListOf,
     OneOf,
@@ -23,58 +37,56 @@ from flowd_codegen.model.schema import (
     base,
 )
 from flowd_codegen.parse.backtracking import explodes, is_unbounded
+from flowd_codegen.parse.scalars import Misfit, read_scalar
 from flowd_codegen.parse.table import Table
 
 __all__ = [
-    "LENGTHS",
-    "RANGE",
-    "Constraints",
     "parse_constraints",
     "parse_one_of",
     "slow_patterns",
 ]
 
-RANGE: Final = ("min", "max")
-"""The bounds of a number."""
-
-LENGTHS: Final = ("min_len", "max_len")
-"""The bounds of a size."""
+_SIZED: Final = ("str", "bytes")
+_AS_LENGTH: Final = {"min": "min_len", "max": "max_len"}
+_EXCLUSIVE: Final = (("min", "above"), ("max", "below"))
 
 
-@dataclass(frozen=True, slots=True)
-class Constraints:
-    """What a value of a field must keep to; None means no bound."""
+def parse_constraints(
+    options: Table, found: Type, encoding: Encoding | None = None
+) -> Bounds:
+    """Read the constraints of a field or item; those that do not fit are reported.
 
-    min: int | float | None = None
-    max: int | float | None = None
-    min_len: int | None = None
-    max_len: int | None = None
-    pattern: str | None = None
-
-
-def parse_constraints(options: Table, found: Type) -> Constraints:
-    """Read a field's constraints; those that do not fit its type are reported."""
+    Args:
+        options: of the field, or of its `items` or `values`.
+        found: its type.
+        encoding: of the field.
+    """
     inner = base(found)
-    numeric = isinstance(inner, Scalar) and (
-        inner.name in INTEGERS or inner.name in ("int", "float", "decimal")
-    )
-    text = isinstance(inner, Scalar) and inner.name == "str"
+    ranged = is_ranged(inner)
+    text, decimal = inner == Scalar("str"), inner == Scalar("decimal")
     sized = isinstance(inner, ListOf | DictOf) or (
-        isinstance(inner, Scalar) and inner.name in ("str", "bytes")
+        isinstance(inner, Scalar) and inner.name in _SIZED
     )
-    for key, other in zip(RANGE, LENGTHS, strict=True):
-        advice = f"write `{other}`, the length" if sized else "it is for numbers"
-        _refuse(options, key, advice, fits=numeric)
-        length_advice = (
-            f"write `{key}`" if numeric else "it is for str, bytes, list and dict"
-        )
-        _refuse(options, other, length_advice, fits=sized)
+    for key in RANGE:
+        advice = f"it is for numbers, {', '.join(TIMES)}"
+        if sized and key in _AS_LENGTH:
+            advice = f"write `{_AS_LENGTH[key]}`, the length"
+        _refuse(options, key, advice, fits=ranged)
+    for key, length in _AS_LENGTH.items():
+        advice = f"write `{key}`" if ranged else "it is for str, bytes, list and dict"
+        _refuse(options, length, advice, fits=sized)
+    _refuse(options, "places", "it is for decimal", fits=decimal)
     _refuse(options, "pattern", "it is for str", fits=text)
-    low, high = (_bound(options, key, inner) if numeric else None for key in RANGE)
     fewest, most = (_length(options, key) if sized else None for key in LENGTHS)
-    _refuse_crossed(options, RANGE, low, high)
-    _refuse_crossed(options, LENGTHS, fewest, most)
-    return Constraints(low, high, fewest, most, _pattern(options) if text else None)
+    if fewest is not None and most is not None and fewest > most:
+        _refuse_crossed(options, LENGTHS)
+    bounds = Bounds(
+        places=_length(options, "places") if decimal else None,
+        min_len=fewest,
+        max_len=most,
+        pattern=_pattern(options) if text else None,
+    )
+    return _ranged(options, inner, bounds, encoding) if ranged else bounds
 
 
 def _refuse(options: Table, key: str, advice: str, *, fits: bool) -> None:
@@ -87,8 +99,50 @@ def _refuse(options: Table, key: str, advice: str, *, fits: bool) -> None:
         )
 
 
-def _bound(options: Table, key: str, inner: Type) -> int | float | None:
+def _ranged(
+    options: Table, inner: Type, bounds: Bounds, encoding: Encoding | None
+) -> Bounds:
+    """The bounds with a smallest and a largest value."""
+    for closed, open_ in _EXCLUSIVE:
+        if closed in options.values and open_ in options.values:
+            options.report(
+                Code.CONSTRAINT_IMPOSSIBLE,
+                options.at(open_).key(),
+                f"`{closed}` and `{open_}` exclude each other",
+                "keep one",
+                also=(options.at(closed).key(), "the other one"),
+            )
+            return bounds
+    before = len(options.report.faults)
+    low, high, above, below = (_bound(options, key, inner, encoding) for key in RANGE)
+    bounds = replace(bounds, min=low, max=high, above=above, below=below)
+    if len(options.report.faults) > before:
+        return bounds
+    try:
+        start, stop = ends(inner, bounds, encoding)
+    except OverflowError:
+        _impossible(options, "above", "no value is above `above`", "leave it out")
+        return bounds
     name = inner.name if isinstance(inner, Scalar) else ""
+    least, most = INTEGERS.get(name, (-math.inf, LAST.get(name, math.inf)))
+    begin, end = max(start[0], least), min(stop[0], most)
+    if begin > end or (begin == end and (start[1] or stop[1])):
+        keys = [
+            key for key in ("min", "above", "max", "below") if key in options.values
+        ]
+        _refuse_crossed(options, keys)
+    return bounds
+
+
+def _bound(
+    options: Table, key: str, inner: Type, encoding: Encoding | None
+) -> Bound | None:
+    name = inner.name if isinstance(inner, Scalar) else ""
+    value = options.values.get(key)
+    if name in TIMES and value is not None:
+        return _moment(options, key, name, encoding)
+    if name == "decimal" and isinstance(value, str):
+        return _scalar(options, key, name)
     if name in ("float", "decimal"):
         bound = options.number(key)
         # An integer may be beyond every float.
@@ -107,28 +161,50 @@ def _bound(options: Table, key: str, inner: Type) -> int | float | None:
     return number
 
 
+def _moment(
+    options: Table, key: str, name: str, encoding: Encoding | None
+) -> Bound | None:
+    """A bound of a date, datetime or duration."""
+    bound = _scalar(options, key, name)
+    if bound is not None and encoding == "unix_ms":
+        at = native(Scalar(name), bound)
+        if isinstance(at, datetime) and at.microsecond % 1000:
+            message = f"`{key}` is finer than the milliseconds of `unix_ms`"
+            _impossible(options, key, message, "leave out what is behind them")
+            return None
+    return bound
+
+
+def _scalar(options: Table, key: str, name: str) -> str | None:
+    place = options.at(key)
+    before = len(options.report.faults)
+    try:
+        bound = read_scalar(options.values[key], name, place, options.report)
+    except Misfit as misfit:
+        message = f"`{key}` does not fit: {misfit}"
+        options.report(Code.CONSTRAINT_MISFIT, misfit.place, message, misfit.label)
+        return None
+    return None if len(options.report.faults) > before else str(bound)
+
+
 def _length(options: Table, key: str) -> int | None:
     length = options.integer(key)
     if length is not None and length < 0:
-        _impossible(options, key, f"`{key}` is below 0", "a length is 0 or more")
+        label = "there may be 0 or more" if key == "places" else "a length is 0 or more"
+        _impossible(options, key, f"`{key}` is below 0", label)
         return None
     return length
 
 
-def _refuse_crossed(
-    options: Table,
-    keys: tuple[str, str],
-    low: float | None,
-    high: float | None,
-) -> None:
-    if low is not None and high is not None and low > high:
-        lower, upper = keys
-        options.report(
-            Code.CONSTRAINT_IMPOSSIBLE,
-            options.at(lower),
-            f"`{lower}` is above `{upper}`, so no value fits",
-            also=(options.at(upper), f"`{upper}` is here"),
-        )
+def _refuse_crossed(options: Table, keys: Sequence[str]) -> None:
+    lower, *upper = keys
+    other = f"`{upper[0]}`" if upper else "all values of the type"
+    options.report(
+        Code.CONSTRAINT_IMPOSSIBLE,
+        options.at(lower),
+        f"`{lower}` is above {other}, so no value fits",
+        also=(options.at(upper[0]), f"`{upper[0]}` is here") if upper else None,
+    )
 
 
 def _impossible(options: Table, key: str, message: str, label: str) -> None:
@@ -219,20 +295,37 @@ def slow_patterns(fields: Iterable[Field], table: Table, group: str) -> Iterator
         group: of which the table is, empty for none.
     """
     for field in fields:
-        if field.pattern is None or field.group != group:
-            continue
-        place = table.at(field.name).child("pattern")
-        if explodes(field.pattern):
-            message = "this pattern may take twice as long with each further character"
-            label = "it reads the same text in two ways, again and again"
-            note = "all jobs of a worker wait for it; make each repeat end where the next begins"
-            code = Code.SLOW_PATTERN
-        elif field.max_len is None and is_unbounded(field.pattern):
-            message = "a pattern for texts of any length, without `max_len`"
-            label = "add `max_len`: all jobs of a worker wait while it is matched"
-            note = ""
-            code = Code.PATTERN_UNBOUNDED
-        else:
-            continue
-        notes = (note,) if note else ()
-        yield Fault(code, place, message, label, notes, severity="warning")
+        if field.group == group:
+            yield from _slow(field, table.at(field.name))
+            yield from _slow_items(field.type, table.at(field.name))
+
+
+def _slow_items(kind: Type, place: Place) -> Iterator[Fault]:
+    match base(kind):
+        case ListOf(item, each):
+            inside = place.child("items")
+        case DictOf(item, each):
+            inside = place.child("values")
+        case _:
+            return
+    yield from _slow(each, inside)
+    yield from _slow_items(item, inside)
+
+
+def _slow(bounds: Bounds, place: Place) -> Iterator[Fault]:
+    if bounds.pattern is None:
+        return
+    note = ""
+    if explodes(bounds.pattern):
+        message = "this pattern may take twice as long with each further character"
+        label = "it reads the same text in two ways, again and again"
+        note = "all jobs of a worker wait for it; make each repeat end where the next begins"
+        code = Code.SLOW_PATTERN
+    elif bounds.max_len is None and is_unbounded(bounds.pattern):
+        message = "a pattern for texts of any length, without `max_len`"
+        label = "add `max_len`: all jobs of a worker wait while it is matched"
+        code = Code.PATTERN_UNBOUNDED
+    else:
+        return
+    notes = (note,) if note else ()
+    yield Fault(code, place.child("pattern"), message, label, notes, severity="warning")

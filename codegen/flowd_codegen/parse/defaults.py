@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Sized
 from dataclasses import replace
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Final
 
 from flowd import wire
 from flowd_codegen.diagnostics.location import Place
 from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.diagnostics.suggest import nearest
-from flowd_codegen.model.scalars import INTEGERS
+from flowd_codegen.model.bounds import broken, is_ranged, native
 from flowd_codegen.model.schema import (
+    Bounds,
     DictOf,
+    Encoding,
     EnumRef,
     External,
     Field,
@@ -31,16 +27,9 @@ from flowd_codegen.model.schema import (
     base,
 )
 from flowd_codegen.parse.backtracking import matches
-from flowd_codegen.parse.default_texts import (
-    TEXTS,
-    Misfit,
-    decimal_text,
-    in_base64,
-    own_text,
-)
-from flowd_codegen.parse.queue import read_duration
+from flowd_codegen.parse.scalars import Misfit, read_scalar, wrong
 from flowd_codegen.parse.scope import Scope
-from flowd_codegen.parse.table import Table, Toml, example_of, kind_of
+from flowd_codegen.parse.table import Table, Toml
 
 __all__ = ["check_defaults"]
 
@@ -81,17 +70,27 @@ class _Judge:
     def field(self, value: Toml, field: Field, place: Place) -> object:
         """The value in its final form; what it is after a reported fault is no matter."""
         try:
-            found = self.value(in_base64(value, field, place), field.type, place)
+            found = self.value(_in_base64(value, field, place), field.type, place)
         except Misfit as misfit:
             message = f"the default does not fit: {misfit}"
             self.report(Code.DEFAULT_MISFIT, misfit.place, message, misfit.label)
             return value
-        if broken := _broken_bound(found, field):
-            message = f"the default is against `{broken}` of its own field"
-            self.report(Code.DEFAULT_OUT_OF_BOUNDS, place, message)
-        elif isinstance(found, str) and field.pattern is not None:
-            self.pattern(field.pattern, found, place)
+        self.bounds(found, base(field.type), field, place, field.encoding)
         return found
+
+    def bounds(
+        self,
+        value: object,
+        kind: Type,
+        bounds: Bounds,
+        place: Place,
+        encoding: Encoding | None = None,
+    ) -> None:
+        if against := broken(_native(kind, value), kind, bounds, encoding):
+            message = f"the default is against `{against[0]}` of its own field"
+            self.report(Code.DEFAULT_OUT_OF_BOUNDS, place, message)
+        elif isinstance(value, str) and bounds.pattern is not None:
+            self.pattern(bounds.pattern, value, place)
 
     def pattern(self, pattern: str, default: str, place: Place) -> None:
         match matches(pattern, default):
@@ -106,21 +105,21 @@ class _Judge:
     def value(self, value: Toml, found: Type, place: Place) -> object:
         match found:
             case Scalar(name):
-                return self.scalar(value, name, place)
+                return read_scalar(value, name, place, self.report)
             case Optional(item):
                 return self.value(value, item, place)
-            case ListOf(item):
+            case ListOf(item, each):
                 if not isinstance(value, list):
-                    raise _wrong(value, "an array", place)
+                    raise wrong(value, "an array", place)
                 return [
-                    self.value(one, item, place.child(index))
+                    self.item(one, item, each, place.child(index))
                     for index, one in enumerate(value)
                 ]
-            case DictOf(item):
+            case DictOf(item, each):
                 if not isinstance(value, dict):
-                    raise _wrong(value, "a table", place)
+                    raise wrong(value, "a table", place)
                 return {
-                    key: self.value(one, item, place.child(key))
+                    key: self.item(one, item, each, place.child(key))
                     for key, one in value.items()
                 }
             case EnumRef(name):
@@ -139,71 +138,17 @@ class _Judge:
                 label = 'write `factory = "module:function"` instead'
                 raise Misfit(place, "TOML cannot spell a class of your own", label)
 
-    def scalar(self, value: Toml, name: str, place: Place) -> object:
-        match name, value:
-            case "str", str():
-                return value
-            case "bool", bool():
-                return value
-            case "float", int() | float() if not isinstance(value, bool):
-                return self.finite(value, place)
-            case "decimal", int() if not isinstance(value, bool):
-                return str(value)
-            case "decimal", str():
-                return decimal_text(value, place)
-            case "datetime", datetime() if value.tzinfo:
-                return wire.encode_datetime(value).decode()
-            case "datetime", datetime():
-                label = f"write `{value.isoformat()}Z` for UTC"
-                raise Misfit(place, "it has no offset", label)
-            case "date", date() if not isinstance(value, datetime):
-                return wire.encode_date(value).decode()
-            case "duration", _:
-                # A text that is no duration is reported as one, in the usual words.
-                milliseconds = read_duration(value, place, self.report)
-                return own_text(str(milliseconds or 0), name, place)
-            case "json", _:
-                return self.json(value, place)
-            case _, int() if not isinstance(value, bool):
-                low, high = INTEGERS.get(name, (-math.inf, math.inf))
-                if name not in ("int", *INTEGERS):
-                    raise _wrong(value, _WANTED[name], place)
-                if not low <= value <= high:
-                    raise Misfit(place, f"it is not in {low} to {high}")
-                return value
-            case _, str() if name in TEXTS:
-                return own_text(value, name, place)
-            case _:
-                raise _wrong(value, _WANTED.get(name, "an integer"), place)
-
-    def json(self, value: Toml, place: Place) -> object:
-        match value:
-            case list():
-                for index, one in enumerate(value):
-                    self.json(one, place.child(index))
-            case dict():
-                for key, one in value.items():
-                    self.json(one, place.child(key))
-            case float():
-                self.finite(value, place)
-            case str() | int():
-                pass
-            case _:
-                raise _wrong(value, "a JSON value", place)
-        return value
-
-    def finite(self, value: float, place: Place) -> float:
-        # An integer may be beyond every float.
-        if not abs(value) <= sys.float_info.max:
-            raise Misfit(place, "it is not finite", "use `factory` for such a number")
-        return float(value)
+    def item(self, value: Toml, kind: Type, each: Bounds, place: Place) -> object:
+        found = self.value(value, kind, place)
+        self.bounds(found, base(kind), each, place)
+        return found
 
     def member(self, value: Toml, name: str, place: Place) -> object:
         enum = self.scope.enums.get(name)
         if not isinstance(value, str):
             if enum is None:
                 return value  # what is wrong with the enum is reported there
-            raise _wrong(value, f"a value of `{name}`", place)
+            raise wrong(value, f"a value of `{name}`", place)
         texts = [text for _, text in enum.members] if enum else []
         if texts and value not in texts:
             near = nearest(value, texts)
@@ -220,7 +165,7 @@ class _Judge:
 
     def union(self, value: Toml, union: UnionOf, place: Place) -> object:
         if not isinstance(value, dict):
-            raise _wrong(value, "a table", place)
+            raise wrong(value, "a table", place)
         members = dict(union.members)
         tag = value.get(union.tag)
         label = f"choose from {', '.join(map(_literal, [*members][:20]))}"
@@ -235,7 +180,7 @@ class _Judge:
 
     def record(self, value: Toml, name: str, place: Place) -> dict[str, object]:
         if not isinstance(value, dict):
-            raise _wrong(value, f"a table of `{name}`", place)
+            raise wrong(value, f"a table of `{name}`", place)
         record = self.scope.records.get(name)
         fields = {field.name: field for field in record.fields} if record else {}
         for key in value:
@@ -255,47 +200,32 @@ class _Judge:
         }
 
 
-_WANTED: Final = {
-    "str": "a string",
-    "bool": "a boolean",
-    "float": "a number",
-    "decimal": 'a string such as `"9.90"`',
-    "uuid": "a string",
-    "bytes": "a string of base64",
-    "datetime": "a date and time with an offset",
-    "date": "a date",
-}
+def _in_base64(value: Toml, field: Field, place: Place) -> Toml:
+    """A default of bytes as the model has it; it is written as the field's own text."""
+    if base(field.type) != Scalar("bytes") or not isinstance(value, str):
+        return value
+    try:
+        match field.encoding:
+            case "hex":
+                return wire.encode_base64(wire.decode_hex(value.encode())).decode()
+            case "raw":
+                return wire.encode_base64(value.encode()).decode()
+            case _:
+                return value
+    except wire.CodecError as error:
+        raise Misfit(place, str(error)) from error
 
 
 def _literal(choice: str | int) -> str:
     return quoted(choice) if isinstance(choice, str) else str(choice)
 
 
-def _wrong(value: Toml, wanted: str, place: Place) -> Misfit:
-    text = example_of(value, wanted)
-    if wanted == "a string" and isinstance(value, int | float):
-        text = f'"{value}"'
-    message = f"it is {kind_of(value)}, not {wanted}"
-    return Misfit(place, message, f"write {quoted(text)}" if text else "")
-
-
-def _broken_bound(value: object, field: Field) -> str | None:
-    """The name of a constraint that the value breaks."""
-    inner = base(field.type)
-    if isinstance(inner, Scalar) and isinstance(value, str):
-        if inner.name == "decimal":
-            value = Decimal(value)
-        elif inner.name == "bytes":
-            value = wire.decode_base64(value.encode())
-    if isinstance(value, int | float | Decimal):
-        for name, low, high in (("min", field.min, None), ("max", None, field.max)):
-            try:
-                wire.bounded(value, min=low, max=high)
-            except wire.CodecError:
-                return name
-    if isinstance(value, Sized):
-        if field.min_len is not None and len(value) < field.min_len:
-            return "min_len"
-        if field.max_len is not None and len(value) > field.max_len:
-            return "max_len"
-    return None
+def _native(kind: Type, value: object) -> object:
+    """A value in the model's form as Python has it."""
+    match kind, value:
+        case Scalar("bytes"), str():
+            return wire.decode_base64(value.encode())
+        case Scalar(name), str() if name != "str" and is_ranged(kind):
+            return native(kind, value)
+        case _:
+            return value

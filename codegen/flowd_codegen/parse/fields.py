@@ -5,12 +5,14 @@ A default is kept as written; `parse_default` judges it once every type is known
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from flowd_codegen.diagnostics.foreign import OPTIONS
 from flowd_codegen.diagnostics.location import Place
 from flowd_codegen.diagnostics.report import Code, quoted
+from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
 from flowd_codegen.model.schema import (
     Encoding,
@@ -24,6 +26,7 @@ from flowd_codegen.model.schema import (
     base,
 )
 from flowd_codegen.parse.constraints import parse_constraints, parse_one_of
+from flowd_codegen.parse.items import with_items
 from flowd_codegen.parse.mappers import field_mapper, read_function
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table, Toml
@@ -49,8 +52,8 @@ MOST_FIELDS: Final = 1000
 
 FIELD_OPTIONS: Final = (
     *("type", "tag", "default", "factory", "doc", "deprecated", "key", "aliases"),
-    *("mapper", "encoding", "one_of", "min", "max", "min_len", "max_len"),
-    *("pattern", "secret"),
+    *("mapper", "encoding", "one_of", *RANGE, "places", *LENGTHS),
+    *("pattern", "items", "values", "secret"),
 )
 """The keys of a field's table."""
 
@@ -153,7 +156,8 @@ def _field(
     if found is None:
         return None
     mapper = field_mapper(options, found, scope)
-    bounds = parse_constraints(options, found)
+    encoding = _encoding(options, found, mapper, encodings)
+    bounds = parse_constraints(options, found, encoding)
     return Field(
         name=name,
         attribute=attribute(name),
@@ -162,12 +166,8 @@ def _field(
         aliases=aliases,
         default=_default(options, found),
         mapper=mapper,
-        encoding=_encoding(options, found, mapper, encodings),
-        min=bounds.min,
-        max=bounds.max,
-        min_len=bounds.min_len,
-        max_len=bounds.max_len,
-        pattern=bounds.pattern,
+        encoding=encoding,
+        **{one.name: getattr(bounds, one.name) for one in dataclasses.fields(bounds)},
         secret=options.flag("secret"),
         doc=options.text("doc") or "",
         deprecated=options.text_or_flag("deprecated"),
@@ -176,7 +176,7 @@ def _field(
 
 def _type(options: Table, name: str, scope: Scope) -> Type | None:
     found = _spelt_type(options, name, scope)
-    return retagged(found, options) if found else None
+    return with_items(options, retagged(found, options)) if found else None
 
 
 def _spelt_type(options: Table, name: str, scope: Scope) -> Type | None:

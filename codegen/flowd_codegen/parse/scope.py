@@ -15,14 +15,8 @@ from typing import Final, Literal, TypeAlias
 from flowd_codegen.diagnostics.location import Place
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted, visible
 from flowd_codegen.model.naming import CLASS_NAME
-from flowd_codegen.model.schema import (
-    Enum,
-    Group,
-    Job,
-    Mapper,
-    Record,
-    names_in,
-)
+from flowd_codegen.model.schema import Enum, Group, Job, Mapper, Record
+from flowd_codegen.model.walk import names_in
 from flowd_codegen.parse.table import Table
 
 __all__ = [

@@ -16,8 +16,8 @@ from flowd_codegen.model.schema import (
     Record,
     Type,
     UnionOf,
-    unions_in,
 )
+from flowd_codegen.model.walk import unions_in
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from flowd_codegen.model.schema import EnumRef, Field, OneOf, Optional, Scalar, Type
+from flowd_codegen.python.checks import Calls, limited
 from flowd_codegen.python.source import bracket, bytes_literal, text_literal
 from flowd_codegen.python.types import Speller, expression, scalar
 
@@ -24,7 +25,7 @@ class Codec(ABC):
         spell: of the module.
         field: the field.
         constant: the name of its JSON shape or table of choices, empty without one.
-        pattern: the name of its compiled pattern, empty without one.
+        checks: what judges the value.
         mapping: the local that is written to and read from.
         present: the condition under which an optional field is not None.
     """
@@ -32,7 +33,7 @@ class Codec(ABC):
     spell: Speller
     field: Field
     constant: str
-    pattern: str
+    checks: Calls
 
     mapping: ClassVar[str]
     present: ClassVar[str]
@@ -55,7 +56,7 @@ class Codec(ABC):
 
     def writing(self, kind: Type, value: str) -> str:
         """Constraints, then the mapper, then the text."""
-        checked = self._limited(value)
+        checked = limited(value, self.checks)
         mapper = self.field.mapper
         if mapper and mapper.serialize:
             text = bracket(f"{self.spell.function(mapper.serialize)}(", (checked,))
@@ -70,27 +71,9 @@ class Codec(ABC):
         """The text, then the mapper, then constraints."""
         mapper = self.field.mapper.deserialize if self.field.mapper else None
         if mapper is None:
-            return self._limited(self.decode(kind, raw))
+            return limited(self.decode(kind, raw), self.checks)
         text = self.decode(_STR, raw)
-        return self._limited(bracket(f"{self.spell.function(mapper)}(", (text,)))
-
-    def _limited(self, value: str) -> str:
-        field = self.field
-        for function, limits in (
-            ("bounded", {"min": field.min, "max": field.max}),
-            ("sized", {"min_len": field.min_len, "max_len": field.max_len}),
-        ):
-            given = tuple(
-                f"{name}={limit!r}"
-                for name, limit in limits.items()
-                if limit is not None
-            )
-            if given:
-                value = bracket(f"{self.spell.wire(function)}(", (value, *given))
-        if self.pattern:
-            arguments = (value, self.pattern)
-            value = bracket(f"{self.spell.wire('matching')}(", arguments)
-        return value
+        return limited(bracket(f"{self.spell.function(mapper)}(", (text,)), self.checks)
 
 
 class EntryCodec(Codec):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from flowd_codegen.model.describe import with_deprecation
 from flowd_codegen.model.naming import snake_case
 from flowd_codegen.model.schema import (
     DictOf,
-    Encoding,
     EnumRef,
     Factory,
     Field,
@@ -21,10 +21,11 @@ from flowd_codegen.model.schema import (
     UnionOf,
     Value,
     base,
-    unions_in,
 )
+from flowd_codegen.model.walk import choices_in, unions_in
+from flowd_codegen.python.checks import Calls, Checks
 from flowd_codegen.python.codec import Codec, EntryCodec, JsonCodec
-from flowd_codegen.python.source import bracket, docstring, text_literal
+from flowd_codegen.python.source import bracket, docstring
 from flowd_codegen.python.types import (
     Speller,
     choice_key,
@@ -69,8 +70,9 @@ class FieldPlan:
 def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
     """A field of a job: one field of a stream entry, absent for None."""
     named = _Constants(field, owner, spell)
-    constant = named.table() or named.shape(_CONTAINERS)
-    codec = EntryCodec(spell, field, constant, named.pattern())
+    is_choice = isinstance(named.kind, OneOf)
+    constant = named.table() if is_choice else named.shape(_CONTAINERS)
+    codec = EntryCodec(spell, field, constant, named.checks())
     attribute = f"self.{field.attribute}"
     write = codec.writing(base(field.type), attribute)
     written = f"fields[key] = {write}"
@@ -82,8 +84,8 @@ def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
 def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
     """A field of a record: one key of a JSON object, null for None."""
     named = _Constants(field, owner, spell)
-    constant = named.shape((EnumRef, OneOf, *_CONTAINERS))
-    codec = JsonCodec(spell, field, constant, named.pattern())
+    shape = named.shape((EnumRef, OneOf, *_CONTAINERS))
+    codec = JsonCodec(spell, field, shape, named.checks())
     attribute = f"self.{field.attribute}"
     write = codec.writing(base(field.type), attribute)
     if isinstance(field.type, Optional):
@@ -92,7 +94,7 @@ def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
 
 
 class _Constants:
-    """The module's constants for one field: choices, a JSON shape, a pattern, a setter."""
+    """The module's constants for one field: choices, a JSON shape, bounds, a setter."""
 
     def __init__(self, field: Field, owner: str, spell: Speller) -> None:
         mapper = field.mapper
@@ -101,21 +103,27 @@ class _Constants:
         self.lines: list[str] = []
         self.choices = ""
         self._spell = spell
-        self._encoding: Encoding | None = field.encoding
-        self._pattern = field.pattern
+        self._field = field
         place = f"{snake_case(owner)}_{field.name}"
         self._name = f"_{place}".upper()
         self.setter = spell.imports.reserve(f"_set_{place}")
 
     def table(self) -> str:
         """The table of a `one_of`, from wire text to value; returns its name."""
-        if isinstance(self.kind, OneOf) and self.needed and not self.choices:
+        choices = choices_in(self.kind)
+        if choices and self.needed and not self.choices:
             pairs = [
-                f"{choice_key(value)}: {literal(value)}" for value in self.kind.values
+                f"{choice_key(value)}: {literal(value)}" for value in choices.values
             ]
-            kind = f"[dict[bytes, {self._spell.annotation(self.kind)}]]"
-            self.choices = self._constant(self._name, bracket("{", pairs), kind)
+            name = self._name if choices == self.kind else f"{self._name}_ITEM"
+            kind = f"[dict[bytes, {self._spell.annotation(choices)}]]"
+            self.choices = self._constant(name, bracket("{", pairs), kind)
         return self.choices
+
+    def checks(self) -> Calls:
+        """What judges the field's value; None aside."""
+        found = Checks(self._spell, partial(self._end, self._name))
+        return found.of(self.kind, self._field, self._field.encoding)
 
     def union(self) -> str:
         """The shape of the union in a type; returns its name."""
@@ -134,18 +142,14 @@ class _Constants:
         inner = self.union() or self.table()
         if isinstance(self.kind, UnionOf):
             return inner
-        shape = self._spell.shape(self.kind, self._encoding, inner)
-        return self._constant(
-            f"{self._name}_JSON" if self.choices else self._name, shape
-        )
+        items = Checks(self._spell, partial(self._end, f"{self._name}_ITEM"))
+        encoding = self._field.encoding
+        shape = self._spell.shape(self.kind, encoding, inner, items.item)
+        is_choice = isinstance(self.kind, OneOf)
+        return self._constant(f"{self._name}_JSON" if is_choice else self._name, shape)
 
-    def pattern(self) -> str:
-        """The compiled pattern; returns its name."""
-        if self._pattern is None:
-            return ""
-        compiler = self._spell.imports.name("", "re.compile")
-        pattern = bracket(f"{compiler}(", (text_literal(self._pattern),))
-        return self._constant(f"{self._name}_PATTERN", pattern)
+    def _end(self, name: str, option: str, value: str) -> str:
+        return self._constant(f"{name}_{option}", value)
 
     def _constant(self, name: str, value: str, kind: str = "") -> str:
         name = self._spell.imports.reserve(name)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
 from flowd import wire
+from flowd_codegen.model.bounds import Native
 from flowd_codegen.model.scalars import ENCODINGS, SCALARS, ScalarType
 from flowd_codegen.model.schema import (
+    Bounds,
     DictOf,
     Encoding,
     Enum,
@@ -24,10 +28,11 @@ from flowd_codegen.model.schema import (
     Schema,
     Type,
     UnionOf,
+    base,
     is_list,
     is_table,
-    names_in,
 )
+from flowd_codegen.model.walk import names_in
 from flowd_codegen.python.source import (
     Imports,
     bracket,
@@ -42,6 +47,7 @@ __all__ = [
     "expression",
     "is_container",
     "literal",
+    "native_expression",
     "scalar",
 ]
 
@@ -149,7 +155,11 @@ class Speller:
                 return f"{self.annotation(item)} | None"
 
     def shape(
-        self, kind: Type, encoding: Encoding | None = None, constant: str = ""
+        self,
+        kind: Type,
+        encoding: Encoding | None = None,
+        constant: str = "",
+        judged: Callable[[str, Type, Bounds], str] = lambda shape, *_: shape,
     ) -> str:
         """The type inside JSON.
 
@@ -157,16 +167,20 @@ class Speller:
             kind: the type.
             encoding: of the field, for a scalar that is no item of anything.
             constant: the name of what its `one_of` or union is, if it has one.
+            judged: the shape of an item with what judges it.
         """
         match kind:
             case Scalar("json") | Optional(Scalar("json")):
                 return self.wire("JSON")
             case Scalar(name):
                 return self.wire(scalar(name, encoding).shape)
-            case ListOf(item):
-                return self._shape_of("list_of", self.shape(item, None, constant))
-            case DictOf(value):
-                return self._shape_of("dict_of", self.shape(value, None, constant))
+            case ListOf(item, each) | DictOf(item, each):
+                inner = self.shape(base(item), None, constant, judged)
+                inner = judged(inner, base(item), each)
+                if isinstance(item, Optional) and item.item != Scalar("json"):
+                    inner = self._shape_of("optional", inner)
+                builder = "list_of" if isinstance(kind, ListOf) else "dict_of"
+                return self._shape_of(builder, inner)
             case EnumRef(name):
                 if unknown := self.unknown(name):
                     return self._shape_of("open_enum_of", unknown)
@@ -176,7 +190,8 @@ class Speller:
             case UnionOf():
                 return constant
             case Optional(item):
-                return self._shape_of("optional", self.shape(item, encoding, constant))
+                inner = self.shape(item, encoding, constant, judged)
+                return self._shape_of("optional", inner)
             case OneOf():
                 return self._shape_of("one_of", constant)
             case External():
@@ -257,6 +272,21 @@ def expression(kind: Type, value: object, spell: Speller) -> str:
             return _PARSED[name](str(value), spell)
         case _:
             return _plain(value)
+
+
+def native_expression(value: Native, spell: Speller) -> str:
+    """A bound as a Python expression."""
+    match value:
+        case datetime():
+            return _datetime(value.isoformat(), spell)
+        case date():
+            return _date(value.isoformat(), spell)
+        case timedelta():
+            return _duration(wire.encode_duration(value).decode(), spell)
+        case Decimal():
+            return _decimal(str(value), spell)
+        case _:
+            return repr(value)
 
 
 def _plain(value: object) -> str:

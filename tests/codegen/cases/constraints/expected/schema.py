@@ -17,6 +17,9 @@ from flowd import JobSpec, Policy, wire
 __all__ = ["Constraints"]
 
 
+_CONSTRAINTS_PRICE_MIN: Final = Decimal("0")
+_CONSTRAINTS_RATE_MIN: Final = Decimal("0.1")
+_CONSTRAINTS_RATE_MAX: Final = Decimal("99.3")
 _CONSTRAINTS_CODE_PATTERN: Final = re.compile("[A-Z]{2}\\d+")
 _CONSTRAINTS_TAGS: Final = wire.list_of(wire.STR)
 _CONSTRAINTS_LABELS: Final = wire.dict_of(wire.STR)
@@ -71,10 +74,14 @@ class Constraints:
             key = b"ratio"
             fields[key] = wire.encode_float(wire.bounded(self.ratio, min=0.0, max=1.0))
             key = b"price"
-            fields[key] = wire.encode_decimal(wire.bounded(self.price, min=0))
+            fields[key] = wire.encode_decimal(
+                wire.within(self.price, min=_CONSTRAINTS_PRICE_MIN)
+            )
             key = b"rate"
             fields[key] = wire.encode_decimal(
-                wire.bounded(self.rate, min=0.1, max=99.3)
+                wire.within(
+                    self.rate, min=_CONSTRAINTS_RATE_MIN, max=_CONSTRAINTS_RATE_MAX
+                )
             )
             key = b"to"
             fields[key] = wire.sized(self.to, min_len=3, max_len=320).encode()
@@ -118,10 +125,16 @@ class Constraints:
                 wire.decode_float(fields[key]), min=0.0, max=1.0
             )
             key = b"price"
-            _price: Decimal = wire.bounded(wire.decode_decimal(fields[key]), min=0)
+            _price: Decimal = wire.within(
+                wire.decode_decimal(fields[key]), min=_CONSTRAINTS_PRICE_MIN
+            )
             key = b"rate"
             _rate: Decimal = (
-                wire.bounded(wire.decode_decimal(fields[key]), min=0.1, max=99.3)
+                wire.within(
+                    wire.decode_decimal(fields[key]),
+                    min=_CONSTRAINTS_RATE_MIN,
+                    max=_CONSTRAINTS_RATE_MAX,
+                )
                 if key in fields
                 else Decimal("99.3")
             )
@@ -186,4 +199,4 @@ class Constraints:
     _set_constraints_labels,
     _set_constraints_mapped,
 ) = wire.setters(Constraints)
-# flowd-gen: black 26 3decb30acdbaf1fd
+# flowd-gen: black 26 e13cc6835175d957

@@ -28,6 +28,16 @@ _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_ANOTHER_FIELD_WITH_A_RATHER
 ) = wire.dict_of(
     wire.list_of(wire.dict_of(wire.list_of(wire.STR)))
 )
+_A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_THE_FOURTH_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_MIN: (
+    Final
+) = Decimal(
+    "0.25"
+)
+_A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_THE_FOURTH_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_MAX: (
+    Final
+) = Decimal(
+    "1000.75"
+)
 _A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_MANY: Final[
     dict[
         bytes,
@@ -110,10 +120,10 @@ class AJobWithARatherLongNameThatMakesLinesLong:
                 )
             key = b"the_fourth_field_with_a_rather_long_name_indeed"
             fields[key] = wire.encode_decimal(
-                wire.bounded(
+                wire.within(
                     self.the_fourth_field_with_a_rather_long_name_indeed,
-                    min=0.25,
-                    max=1000.75,
+                    min=_A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_THE_FOURTH_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_MIN,
+                    max=_A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_THE_FOURTH_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_MAX,
                 )
             )
             key = b"the_fifth_field_with_a_rather_long_name_indeed"
@@ -168,7 +178,11 @@ class AJobWithARatherLongNameThatMakesLinesLong:
             )
             key = b"the_fourth_field_with_a_rather_long_name_indeed"
             _the_fourth_field_with_a_rather_long_name_indeed: Decimal = (
-                wire.bounded(wire.decode_decimal(fields[key]), min=0.25, max=1000.75)
+                wire.within(
+                    wire.decode_decimal(fields[key]),
+                    min=_A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_THE_FOURTH_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_MIN,
+                    max=_A_JOB_WITH_A_RATHER_LONG_NAME_THAT_MAKES_LINES_LONG_THE_FOURTH_FIELD_WITH_A_RATHER_LONG_NAME_INDEED_MAX,
+                )
                 if key in fields
                 else Decimal("1.50")
             )
@@ -227,4 +241,4 @@ class AJobWithARatherLongNameThatMakesLinesLong:
     _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_sixth_field_with_a_rather_long_name_indeed,
     _set_a_job_with_a_rather_long_name_that_makes_lines_long_many,
 ) = wire.setters(AJobWithARatherLongNameThatMakesLinesLong)
-# flowd-gen: black 26 960b50be250c1819
+# flowd-gen: black 26 e9a705f9e613e76d
