@@ -184,11 +184,10 @@ class Address:
 
     def _make_context(self) -> ssl.SSLContext:
         settings = {k: v for k, v in self._settings.items() if k in _TLS_OPTIONS}
-        make: Callable[..., SSLConnection] = SSLConnection
-        get: object = methodcaller("get")(
-            make(**settings).ssl_context
-        )  # it has no types
-        return cast("ssl.SSLContext", get)
+        # redis-py has no types for it.
+        make = cast("Callable[..., SSLConnection]", SSLConnection)
+        made: object = methodcaller("get")(make(**settings).ssl_context)
+        return cast("ssl.SSLContext", made)
 
     async def connect(self, protocol: asyncio.BaseProtocol) -> None:
         """Connect a protocol that was made for it; starts an embedded server if needed.

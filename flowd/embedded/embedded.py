@@ -76,6 +76,8 @@ class _Embedded:
     """Where the throw-away server of the process that forked this one listens."""
     kept: dict[Path, Server] = field(default_factory=dict[Path, Server])
     exits: ExitStack = field(default_factory=ExitStack)
+    ending: bool = False
+    """Whether the program ends, which must not wait for another's server."""
 
     def throw_away(self) -> str:
         if self.inherited and listens(self.inherited):
@@ -102,7 +104,7 @@ class _Embedded:
             socket = _recorded(folder)
             if socket and listens(socket):
                 return socket
-            if time.monotonic() > deadline:
+            if self.ending or time.monotonic() > deadline:
                 raise Unreachable(
                     f"another process holds {folder / 'lock'}, but no server answers at "
                     f"{socket!r}; end that process, or use another folder (containers "
@@ -158,6 +160,7 @@ class _Embedded:
             log(logging.ERROR, "it does not start: %s", error)
 
     def close(self) -> None:
+        self.ending = True
         with self.guard:
             self.thrown = None
             self.kept.clear()

@@ -224,6 +224,7 @@ async def test_a_worker_survives_a_server_that_forgot(
     assert refused(guarded) <= INTRODUCTION
 
 
+@pytest.mark.limit(120.0)
 async def test_an_admin_may_administer(
     own_server: Server, guarded: Raw, tmp_path: Path
 ) -> None:
