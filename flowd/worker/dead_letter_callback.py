@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -15,7 +14,7 @@ from flowd.model.delivery import Delivery
 from flowd.model.event import Witnesses
 from flowd.model.job import Job
 from flowd.model.letter import Letter, letter_fields, read_letter
-from flowd.model.redaction import without_secrets
+from flowd.worker.failure import Failure
 
 __all__ = ["Announcer"]
 
@@ -65,12 +64,27 @@ class Announcer(Generic[J]):
             result = callback(letter)
             if inspect.isawaitable(result):
                 await result
-        except Exception:  # the letter is stored, so nothing is lost by this
-            text = traceback.format_exc().rstrip()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too, which would end the loop
+            if not _is_running(self._calls):
+                raise  # the loop is gone, and Python takes the coroutine down
+            # The letter is stored, so nothing is lost by this.
+            failure = Failure(error, self._job_class, letter.fields, own=(__file__,))
             self._witnesses.say(
                 logging.ERROR,
                 "callback_failed",
-                f"on_dead_letter failed for letter {letter.id}; the letter is kept",
-                traceback=without_secrets(text, self._job_class, letter.fields),
+                "on_dead_letter failed for letter %s, which is kept: %s",
+                filled=("letter", "error"),
+                exception=failure.shown,
                 letter=letter.id,
+                error=failure.text,
             )
+
+
+def _is_running(tasks: Container[asyncio.Task[None]]) -> bool:
+    """Whether the event loop is at work on one of the tasks just now."""
+    try:
+        return asyncio.current_task() in tasks
+    except RuntimeError:
+        return False

@@ -25,7 +25,8 @@ from tests.evolution.classes import classes
 from tests.evolution.forms import changed, form, model
 from tests.evolution.values import Maker
 
-_PAIRS: Final = int(os.environ.get("FLOWD_FUZZ_PAIRS", "2000"))
+# Hypothesis takes 0.1 s for one on a busy machine, and a test may take a minute.
+_PAIRS: Final = int(os.environ.get("FLOWD_FUZZ_PAIRS", "150"))
 _QUICK: Final = 5000
 """Above it chance is cheaper than to let Hypothesis choose, who then cannot simplify."""
 
@@ -39,7 +40,12 @@ def test_what_is_called_compatible_is_read() -> None:
     @settings(
         max_examples=_PAIRS,
         deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            # The language refuses most random changes, and that is not known before.
+            HealthCheck.filter_too_much,
+        ],
         print_blob=True,
     )
     @given(st.randoms(use_true_random=_PAIRS > _QUICK))

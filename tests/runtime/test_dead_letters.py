@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import CancelledError
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -181,14 +182,28 @@ async def test_the_callback_comes_after_the_letter(redis_url: str, stream: str) 
     assert letter == stored
 
 
+class Panic(BaseException):
+    """As an extension in Rust raises it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("no pager"), Panic(), SystemExit(3), GeneratorExit(), CancelledError()],
+    ids=repr,
+)
 @pytest.mark.parametrize("as_coroutine", [False, True])
 async def test_a_callback_that_fails_loses_nothing(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture, *, as_coroutine: bool
+    redis_url: str,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+    *,
+    as_coroutine: bool,
 ) -> None:
     """Its failure is one line in the log; the letter is kept and the worker goes on."""
 
     def fail(letter: Letter[Email]) -> None:
-        raise OSError("no pager")
+        raise error
 
     async def fail_later(letter: Letter[Email]) -> None:
         await asyncio.sleep(0)
@@ -202,8 +217,9 @@ async def test_a_callback_that_fails_loses_nothing(
         on_dead_letter=fail_later if as_coroutine else fail,
     ) as queue:
         await queue.enqueue_bulk([email("one"), email("two")])
-        queue.run()
+        handle = queue.run()
         await queue.drain()
+        assert not handle.ended
     kept = await letters(redis_url, stream)
 
     assert sorted(letter.fields[b"to"] for letter in kept) == [b"one", b"two"]

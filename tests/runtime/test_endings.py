@@ -374,22 +374,24 @@ async def test_an_error_before_the_shutdown_is_a_failure(
     redis_url: str, stream: str
 ) -> None:
     """A group that failed, and only waits for its other task to end, has failed."""
-    failed, ending = asyncio.Event(), asyncio.Event()
+    ending, cancelled, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def fail() -> None:
         await ending.wait()
-        failed.set()
         raise ValueError("before")
 
     async def slow_to_end() -> None:
         ending.set()
-        for _ in range(2):  # once for the group, once for the shutdown
-            try:
-                await asyncio.sleep(0.3)
-            except asyncio.CancelledError:
-                continue
+        try:
+            await end.wait()
+        except asyncio.CancelledError:  # by the group; the shutdown finds it at its end
+            cancelled.set()
+            await end.wait()
+
+    tasks: list[asyncio.Task[None] | None] = []
 
     async def handle(job: Email) -> None:
+        tasks.append(asyncio.current_task())
         async with asyncio.TaskGroup() as group:
             group.create_task(slow_to_end())
             group.create_task(fail())
@@ -398,10 +400,13 @@ async def test_an_error_before_the_shutdown_is_a_failure(
     async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
         await queue.enqueue(email())
         handler = queue.run()
-        await failed.wait()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        await handler.shutdown(grace=0.0)
+        await cancelled.wait()
+        assert tasks[0] is not None
+        before = tasks[0].cancelling()
+        handler.stop(grace=0.0)
+        await until(lambda: tasks[0] and tasks[0].cancelling() > before)
+        end.set()
+        await handler.wait()
 
     assert (await dead_letter(redis_url, stream)).error == "ValueError: before"
 

@@ -73,7 +73,8 @@ async def send(email):
         ended = await asyncio.to_thread(call, int(number))
     else:
         ended = call(int(number))
-    await asyncio.sleep(0.1)  # a signal that came to the parent would be seen now
+    # Both loops hear signals through a pipe: one for the parent is seen after a timer.
+    await asyncio.sleep(0.1)
     print(email.to, "ended with", ended, file=sys.stderr, flush=True)
 
 async def main():
@@ -101,6 +102,7 @@ class Program:
             [sys.executable, "-W", "ignore", *words],
             cwd=folder,
             env=os.environ | {"FLOWD_URL": url},
+            stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -112,8 +114,15 @@ class Program:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        for pipe in (self.process.stdin, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+    def go_on(self) -> None:
+        """Let a job that reads a line end."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
 
     async def until(self, text: str) -> str:
         """The next line with that text."""
@@ -170,7 +179,7 @@ def say(text):
 
 async def send(email):
     say(f"sends {email.to}")
-    await asyncio.sleep(0.3)
+    await asyncio.to_thread(sys.stdin.readline)
     say(f"sent {email.to}")
 
 async def main():
@@ -197,8 +206,9 @@ async def main():
         say("host stops")
         await asyncio.gather(*ends)
         say("queues ended")
+    stop.clear()
     signal.raise_signal(signal.SIGTERM)
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(stop.wait(), 20)
 """
 
 
@@ -218,6 +228,7 @@ async def test_a_host_hears_its_signals(
             program.process.send_signal(number)
             await program.until(f"host heard {int(number)}")
             await program.until("host stops")
+            program.go_on()
             await program.until("sent a")
         code = await program.end()
     said = "".join(program.lines)
@@ -260,7 +271,7 @@ def test_uvicorn_and_queues_end_together(
     pytest.importorskip("uvicorn")
     (tmp_path / "web.py").write_text(
         """
-import asyncio
+import asyncio, signal
 from contextlib import asynccontextmanager
 import uvicorn
 from flowd import Queue
@@ -271,9 +282,11 @@ async def send(email):
 
 @asynccontextmanager
 async def lifespan(scope):
+    former = signal.getsignal(signal.SIGTERM)
     async with Queue(Email, send) as queue:
         running = asyncio.ensure_future(queue.run_until_stopped())
-        await asyncio.sleep(0.2)
+        while signal.getsignal(signal.SIGTERM) == former:
+            await asyncio.sleep(0.01)
         print("up", flush=True)
         yield
         await running

@@ -221,7 +221,7 @@ async def test_a_suspect_longer_than_its_lease_runs_without_another(
     async def play(email: Email) -> None:
         story.append(f"{email.to} begins")
         if email.to == "long":
-            await asyncio.sleep(4 * lease)
+            await asyncio.sleep(4 * lease)  # a job that is longer than its lease
         story.append(f"{email.to} ends")
 
     policy = replace(Email.SPEC.policy, stream=stream, claim_after=lease)
@@ -305,7 +305,7 @@ async def test_suspects_start_under_a_steady_supply_of_long_jobs(
         async def turn_over() -> None:
             """End jobs after three leases, so that slots are free from time to time."""
             while True:
-                await asyncio.sleep(0.6)
+                await asyncio.sleep(0.6)  # how long the jobs are, not a wait for flowd
                 for stage in (one, two):
                     stage.end(*stage.begun)
 
