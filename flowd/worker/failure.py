@@ -162,8 +162,12 @@ def describe(error: BaseException) -> str:
             return _one(error)
         # The group's own words ("unhandled errors in a TaskGroup") say nothing.
         told = list(dict.fromkeys(_one(each) for each in leaves(error)))
-        more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
-        return "; ".join(text[:_ERROR] for text in told[:_TOLD]) + more
+        # All of it is looked for by operators, so none of it may be cut away later.
+        rest = dict.fromkeys(type(each).__name__ for each in leaves(error))
+        names = ", ".join(rest)[: _ERROR // 4]
+        more = f" and {len(told) - _TOLD} more; of {names}" if len(told) > _TOLD else ""
+        most = _ERROR * 2 // 3 // _TOLD
+        return "; ".join(text[:most] for text in told[:_TOLD]) + more
     except KeyboardInterrupt:
         raise
     except BaseException:
