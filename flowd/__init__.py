@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowd.errors import (
         AccessDenied,
         BulkError,
+        CommandRefused,
         DecodeError,
         EncodeError,
         FatalError,
@@ -68,6 +69,7 @@ __all__ = [
     "Backoff",
     "BulkError",
     "Claimer",
+    "CommandRefused",
     "Context",
     "DeadLetters",
     "DecodeError",
@@ -117,6 +119,7 @@ _HOMES: Final = {
     "Backoff": "model.policy",
     "BulkError": "errors",
     "Claimer": "model.claimer",
+    "CommandRefused": "errors",
     "Context": "model.context",
     "DeadLetters": "deadletter",
     "DecodeError": "errors",

@@ -19,7 +19,7 @@ import hiredis
 from flowd.broker.protocol import Call, Exchange
 from flowd.broker.replies import Reader, anything, items, number, okay
 from flowd.broker.url import Address
-from flowd.errors import OutcomeUnknown, ServerError, Unreachable
+from flowd.errors import CommandRefused, OutcomeUnknown, ServerError, Unreachable
 
 __all__ = ["TIMEOUT", "Argument", "Link", "log_in", "pack"]
 
@@ -32,8 +32,11 @@ TIMEOUT: Final = 2.0
 
 _CLOSED: Final = "it was closed here"
 
-# The stub of hiredis says that a command has one argument.
-pack: Final[Callable[[tuple[Argument, ...]], bytes]] = vars(hiredis)["pack_command"]
+# Its stub says that a command has one argument, and not what is returned.
+pack: Final = cast(
+    "Callable[[tuple[Argument, ...]], bytes]",
+    hiredis.pack_command,  # pyright: ignore[reportUnknownMemberType]
+)
 """A command as it is sent."""
 
 _MULTI: Final = pack(("MULTI",))
@@ -202,8 +205,8 @@ async def log_in(exchange: Exchange, address: Address, name: str) -> int:
     except BaseException as error:
         exchange.close(_CLOSED)
         # What the server refuses in words of no known meaning may pass.
-        if isinstance(error, Exception) and (
-            type(error) is ServerError or not isinstance(error, ServerError)
+        if isinstance(error, CommandRefused) or (
+            isinstance(error, Exception) and not isinstance(error, ServerError)
         ):
             raise _unreachable(address, error) from error
         raise

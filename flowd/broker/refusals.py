@@ -8,6 +8,7 @@ from typing import Final
 
 from flowd.errors import (
     AccessDenied,
+    CommandRefused,
     FatalError,
     GroupMissing,
     IdNotIncreasing,
@@ -18,7 +19,18 @@ from flowd.errors import (
     WrongKeyType,
 )
 
-__all__ = ["CommandUnknown", "ScriptMissing", "is_demotion", "refusal"]
+__all__ = [
+    "CommandUnknown",
+    "KeyMissing",
+    "ScriptMissing",
+    "is_demotion",
+    "may_not_run",
+    "refusal",
+]
+
+
+class KeyMissing(CommandRefused):
+    """What a command asks about is not there (`ERR no such key`)."""
 
 
 class ScriptMissing(ServerError):
@@ -59,6 +71,7 @@ _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
 
 # Those that have no code, or one that says too little; the first that fits counts.
 _PHRASES: Final[Sequence[tuple[str, type[ServerError], str]]] = (
+    ("no such key", KeyMissing, ""),
     ("UNBLOCKED the stream key no longer exists", GroupMissing, ""),
     ("AUTH <password> called without any password configured", AccessDenied, _LOGIN),
     ("DB index ", FatalError, "the URL names a database that is not there: "),
@@ -101,7 +114,7 @@ def refusal(answer: str) -> ServerError:
     for phrase, kind, meaning in _PHRASES:
         if said.removeprefix("ERR ").startswith(phrase):
             return kind(f"{meaning}{text}")
-    kind, meaning = _CODES.get(said.partition(" ")[0], (ServerError, ""))
+    kind, meaning = _CODES.get(said.partition(" ")[0], (CommandRefused, ""))
     return kind(f"{meaning}{text}")
 
 
@@ -114,6 +127,11 @@ def is_demotion(reply: object) -> bool:
         return False
     said = _bare(str(reply).removeprefix(_NOW)).removeprefix("ERR ")
     return said.startswith(_DEMOTED)
+
+
+def may_not_run(error: AccessDenied, command: str) -> bool:
+    """Whether it is the right to run this command that is missing."""
+    return f"'{command}'" in str(error)
 
 
 def _bare(text: str) -> str:

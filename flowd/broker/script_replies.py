@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowd.broker import replies
 from flowd.broker.commands import Tended
 from flowd.errors import OutcomeUnknown, ServerError
-from flowd.model.delivery import Entry
+from flowd.model.delivery import Entry, by_name
 
 __all__ = ["added", "ids", "moved", "pending", "settled", "taken", "tended", "time"]
 
@@ -62,9 +62,7 @@ def _taken_over(reply: object) -> Entry:
 
 
 def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
-    each = iter(flat)
-    fields = dict(zip(each, each, strict=True))
-    return Entry(entry_id, handed_out, fields, len(flat) // 2)
+    return Entry(entry_id, handed_out, by_name(flat), len(flat) // 2)
 
 
 def added(reply: object) -> str | ServerError:

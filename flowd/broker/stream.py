@@ -21,6 +21,7 @@ from flowd.broker.commands import (
     Tended,
 )
 from flowd.broker.connection import TIMEOUT, Argument, Link
+from flowd.broker.refusals import may_not_run
 from flowd.broker.scripts import Part
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
 from flowd.model.delivery import Delivery, Entry, order, span
@@ -120,7 +121,7 @@ class Stream:
                 replies.text,
             )
         except AccessDenied as error:
-            if "'multi'" not in str(error):
+            if not may_not_run(error, "multi"):
                 raise
             # Then each XADD was carried out by itself.
             raise OutcomeUnknown(f"not all or none: {error}") from error

@@ -8,8 +8,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from operator import methodcaller
-from typing import Final, Self, cast
+from typing import Final, Protocol, Self, cast
 from urllib.parse import urlsplit
 
 import redis.asyncio
@@ -76,6 +75,12 @@ _LENT: Final = re.compile(
     r"host|port|path|db|username|password|credential_provider|ssl_\w+"
     r"|socket_keepalive\w*"
 )
+
+
+class _MadeContext(Protocol):
+    """What redis-py makes of the options of TLS; its own class has no types."""
+
+    def get(self) -> ssl.SSLContext: ...
 
 
 class Address:
@@ -184,10 +189,9 @@ class Address:
 
     def _make_context(self) -> ssl.SSLContext:
         settings = {k: v for k, v in self._settings.items() if k in _TLS_OPTIONS}
-        # redis-py has no types for it.
         make = cast("Callable[..., SSLConnection]", SSLConnection)
-        made: object = methodcaller("get")(make(**settings).ssl_context)
-        return cast("ssl.SSLContext", made)
+        made = cast("_MadeContext", make(**settings).ssl_context)
+        return made.get()
 
     async def connect(self, protocol: asyncio.BaseProtocol) -> None:
         """Connect a protocol that was made for it; starts an embedded server if needed.

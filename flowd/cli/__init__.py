@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from flowd.cli import completion, dlq, doctor, jobs, preflight, run, stats, tail
 from flowd.cli.load import UsageError
-from flowd.cli.output import complain
+from flowd.cli.output import print_error
 from flowd.errors import (
     DecodeError,
     EncodeError,
@@ -97,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _say(what: object, code: int) -> int:
-    complain(what)
+    print_error(what)
     return code
 
 

@@ -21,11 +21,11 @@ from flowd.cli.options import (
     seconds,
 )
 from flowd.cli.output import (
-    complain,
     field_texts,
     fields_as_json,
     object_of,
     print_details,
+    print_error,
     print_json,
     progress,
     span,
@@ -187,7 +187,7 @@ async def _show(options: argparse.Namespace) -> int:
                 target.look, options.id, now, scan=options.scan, told=told
             )
     if job is None:
-        complain(_not_found(options, target))
+        print_error(_not_found(options, target))
         return 1
     if options.json:
         print_json(_as_json(job, target), indent=True)

@@ -29,13 +29,14 @@ __all__ = [
     "Block",
     "Table",
     "as_json",
-    "complain",
     "field_texts",
     "fields_as_json",
     "object_of",
     "print_blocks",
     "print_details",
+    "print_error",
     "print_json",
+    "print_note",
     "progress",
     "screen",
     "span",
@@ -70,9 +71,14 @@ class Advance(Protocol):
         ...
 
 
-def complain(what: object) -> None:
+def print_error(error: object) -> None:
+    """Print what went wrong: one line on standard error, as argparse does."""
+    print_note(f"error: {error}")
+
+
+def print_note(text: str) -> None:
     """Print one line on standard error."""
-    print(f"flowd: {printable(str(what))}", file=sys.stderr, flush=True)
+    print(f"flowd: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def print_blocks(blocks: Sequence[Block]) -> None:

@@ -12,7 +12,7 @@ from flowd.cli.letters import Request, letter_line
 from flowd.cli.load import UsageError
 from flowd.cli.output import print_json, progress
 from flowd.cli.target import mended
-from flowd.errors import DecodeError, FlowdError, ServerError
+from flowd.errors import CommandRefused, DecodeError, FlowdError, ServerError
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.model.text import count_of, printable
@@ -145,18 +145,17 @@ def _check_choice(request: Request) -> None:
 def _check_origin(letter: Letter[Job]) -> None:
     """Refuse what Redis would."""
     if letter.reason == "unknown":
-        raise ServerError(letter.error)
+        raise CommandRefused(letter.error)
     if b"_packed" in letter.fields:
-        raise ServerError("the entry has more than 1,000 fields")
+        raise CommandRefused("the entry has more than 1,000 fields")
 
 
 async def _confirm(request: Request) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("purging cannot be undone: confirm it with --yes")
     number = sum([1 async for _ in _chosen(request, int)])
-    letters = "1 dead letter" if number == 1 else f"{number:,} dead letters"
     place = printable(request.target.name)
-    question = f"Delete {letters} of {place} for good? [y/N] "
+    question = f"Delete {count_of(number, 'dead letter')} of {place} for good? [y/N] "
     print(question, end="", file=sys.stderr, flush=True)
     if (await _typed()).strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was deleted")

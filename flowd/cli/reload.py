@@ -12,7 +12,7 @@ from typing import Final
 
 from watchfiles import PythonFilter, watch
 
-from flowd.model.text import printable
+from flowd.cli.output import print_note
 
 __all__ = ["run_and_reload"]
 
@@ -50,8 +50,7 @@ def run_and_reload(words: Sequence[str], folder: Path) -> int:
     for changed in changes:
         if changed:
             names = ", ".join(sorted(Path(path).name for _, path in changed))
-            said = f"flowd: {printable(names)} changed, starting anew"
-            print(said, file=sys.stderr)
+            print_note(f"{names} changed, starting anew")
             worker.stop()
             worker.wait()
         # Not before somebody watches: a change meanwhile would go unseen.

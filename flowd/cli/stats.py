@@ -15,9 +15,9 @@ from flowd.cli.output import (
     Block,
     Table,
     as_json,
-    complain,
     object_of,
     print_blocks,
+    print_error,
     print_json,
     screen,
     span,
@@ -155,7 +155,7 @@ def _faults(seen: Seen) -> list[ServerError]:
 
 def _tell_faults(seen: Seen) -> int:
     for fault in _faults(seen):
-        complain(fault)
+        print_error(fault)
     return 3 if _faults(seen) else 0
 
 

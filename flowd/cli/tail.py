@@ -9,7 +9,7 @@ from typing import Final
 
 from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command
-from flowd.cli.output import as_json, complain, print_json
+from flowd.cli.output import as_json, print_json, print_note
 from flowd.cli.target import add_target, opened
 from flowd.model.text import printable
 from flowd.ops.tail import Told, follow
@@ -47,8 +47,8 @@ async def _follow(options: argparse.Namespace) -> int:
     """Print until somebody has seen enough."""
     async with opened(options) as target:
         name, channel = target.name, target.look.keys.tail
-    complain(f"follows {name}; workers begin to tell within about 2 s")
-    async with aclosing(follow(Address.of(options.url), channel, complain)) as events:
+    print_note(f"follows {name}; workers begin to tell within about 2 s")
+    async with aclosing(follow(Address.of(options.url), channel, print_note)) as events:
         async for told in events:
             if options.json:
                 print_json(as_json(told))

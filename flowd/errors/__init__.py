@@ -12,6 +12,7 @@ FlowdError
 ├── ServerError            Redis said no, or could not be asked
 │   ├── Unreachable        no connection; nothing was sent
 │   ├── OutcomeUnknown     sent, and the answer was lost
+│   ├── CommandRefused     a refusal of another kind, of this command alone
 │   ├── NotDurable         not proved to outlive the server
 │   ├── NotReady           loading, read-only, disk full …: it may pass
 │   │   └── QueueFull      Redis is out of memory; nothing was stored
@@ -42,6 +43,7 @@ from flowd.errors.portable import Portable
 __all__ = [
     "AccessDenied",
     "BulkError",
+    "CommandRefused",
     "DecodeError",
     "EncodeError",
     "FatalError",
@@ -163,6 +165,10 @@ class OutcomeUnknown(ServerError, ConnectionError):
 
     An `enqueue` with a `key` is repeated instead, which is safe.
     """
+
+
+class CommandRefused(ServerError):
+    """Redis refused one command, for a reason that no other class names."""
 
 
 class NotDurable(ServerError):

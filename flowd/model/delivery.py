@@ -33,6 +33,7 @@ __all__ = [
     "OWN",
     "Delivery",
     "Entry",
+    "by_name",
     "envelope_number",
     "moment",
     "number",
@@ -53,6 +54,12 @@ ENVELOPE: Final = len(OWN) + MOST_HEADERS
 _MOST_ERROR: Final = 500
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
+
+
+def by_name(flat: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Name, value, name, value as a dictionary; of a name that comes twice the last."""
+    each = iter(flat)
+    return dict(zip(each, each, strict=True))
 
 
 class Entry(NamedTuple):

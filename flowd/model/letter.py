@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from flowd.model import outcome
-from flowd.model.delivery import Delivery, moment, number
+from flowd.model.delivery import Delivery, by_name, moment, number
 from flowd.model.job import Job, decode
 
 __all__ = ["LETTER_FIELDS", "Letter", "letter_fields", "read_letter"]
@@ -106,7 +106,7 @@ def read_letter(
     values = flat[own + 1 :: 2]
     if tuple(flat[own::2]) != _NAMES:
         own, values = len(flat), _FOREIGN
-    fields = dict(zip(flat[0:own:2], flat[1:own:2], strict=True))
+    fields = by_name(flat[:own])
     job_id, reason, error, traceback, *_, consumer = (
         value.decode("utf-8", "backslashreplace") for value in values
     )

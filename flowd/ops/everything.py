@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from flowd.model.delivery import by_name
 from flowd.model.job import Job, weight
 from flowd.model.letter import Letter, read_letter
 from flowd.ops.look import PAGE, Look
@@ -133,8 +134,7 @@ class _Pace:
 
 
 def _entry(entry_id: bytes, flat: Sequence[bytes]) -> Found:
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    return Found(entry_id, fields, len(flat) // 2)
+    return Found(entry_id, by_name(flat), len(flat) // 2)
 
 
 def _letter(letter_id: bytes, flat: Sequence[bytes]) -> Found:

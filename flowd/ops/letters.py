@@ -19,11 +19,11 @@ from typing import Final
 from flowd.broker.stream import Stream
 from flowd.deadletter import PAGE, pages
 from flowd.errors import (
+    CommandRefused,
     DecodeError,
     EncodeError,
     FlowdError,
     LetterNotFound,
-    ServerError,
 )
 from flowd.model.delivery import moment
 from flowd.model.job import Job
@@ -184,4 +184,4 @@ async def _together(
 
 def _is_its_own(error: FlowdError) -> bool:
     """Whether one letter failed, and not what all of them need: a plain refusal."""
-    return type(error) is ServerError or isinstance(error, DecodeError | EncodeError)
+    return isinstance(error, CommandRefused | DecodeError | EncodeError)

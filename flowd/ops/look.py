@@ -13,8 +13,10 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import TIMEOUT, Argument, Link
+from flowd.broker.refusals import KeyMissing
 from flowd.broker.stream import PATIENCE, Stream
-from flowd.errors import GroupMissing, ServerError, WrongKeyType
+from flowd.errors import GroupMissing, WrongKeyType
+from flowd.model.delivery import by_name
 from flowd.model.keys import Keys
 
 __all__ = [
@@ -43,8 +45,6 @@ PAGE: Final = 100
 
 WHOLE: Final = 1 << 40
 """More bytes than any value has: none of it is cut off."""
-
-_NO_KEY: Final = "ERR no such key"
 
 
 class Progress(NamedTuple):
@@ -197,10 +197,8 @@ class Look:
             return await self.link.call(
                 "XINFO", "GROUPS", self.keys.stream, read=replies.items(_name)
             )
-        except ServerError as error:
-            if str(error) == _NO_KEY:
-                return []
-            raise
+        except KeyMissing:
+            return []
 
     async def foreign_keys(self) -> list[str]:
         """Those of the queue's keys that hold what flowd does not put there.
@@ -251,12 +249,8 @@ class Look:
                 *("XINFO", "CONSUMERS", self.keys.stream, self.group),
                 read=replies.items(_consumer),
             )
-        except GroupMissing:
+        except (GroupMissing, KeyMissing):
             return None
-        except ServerError as error:
-            if str(error) == _NO_KEY:
-                return None
-            raise
         return sorted(rows)
 
     async def _ask(self, most: int, *question: Argument) -> list[Row]:
@@ -304,11 +298,10 @@ def _row(reply: object) -> Row:
     state, entry_id, flat, due, consumer, silent, handed_out, said = replies.array(
         reply
     )
-    fields = replies.fields(flat)
     return Row(
         _STATES[replies.data(state)],
         replies.data(entry_id),
-        dict(zip(fields[::2], fields[1::2], strict=True)),
+        by_name(replies.fields(flat)),
         float(replies.data(due)) / 1000,
         replies.data(consumer),
         replies.number(silent) / 1000,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite
-from typing import Final, Generic, NoReturn, Protocol, Self, TypeVar
+from typing import Final, Generic, NoReturn, Protocol, Self, TypeVar, cast
 
 from flowd.wire import numbers, text, times
 from flowd.wire.document import Json, finite, with_text_keys
@@ -285,8 +285,10 @@ _ENCODER: Final = json.JSONEncoder(
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 _SURROGATE: Final = "half of a surrogate pair, which is no text"
 
-# Half of what `json` takes for a short value is the way to these two.
-_SCAN: Final[Callable[[str, int], tuple[Json, int]]] = vars(_DECODER)["scan_once"]
+# Half of what `json` takes for a short value is the way to these two. `scan_once` is an
+# attribute of every decoder since Python 3.0, and typeshed does not know it.
+_scan: object = getattr(_DECODER, "scan_once")  # noqa: B009
+_SCAN: Final = cast("Callable[[str, int], tuple[Json, int]]", _scan)
 
 
 def _read(document: str) -> Json:

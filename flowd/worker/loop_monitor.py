@@ -22,8 +22,10 @@ __all__ = ["LoopWatch"]
 _PULSE: Final = 0.25
 _LAG: Final = 1.0
 
-# Documented, in spite of its name; the frames of all threads by their number.
-_frames: Final[Callable[[], dict[int, FrameType]]] = vars(sys)["_current_frames"]
+# The frames of all threads by their number: documented, in spite of its name.
+_frames: Final[Callable[[], dict[int, FrameType]]] = (
+    sys._current_frames  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+)
 
 
 class LoopWatch:

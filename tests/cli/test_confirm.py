@@ -119,7 +119,10 @@ async def test_an_end_of_input_is_a_no(
         shown.until(ASKED)
         shown.type(CTRL_D)
         code, said = shown.end()
-    assert (code, said.split()) == (2, ["flowd:", "nothing", "was", "deleted"])
+    assert (code, said.split()) == (
+        2,
+        ["flowd:", "error:", "nothing", "was", "deleted"],
+    )
     assert raw("XLEN", DEAD) == 1
 
 

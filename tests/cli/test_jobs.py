@@ -73,6 +73,7 @@ async def test_as_json(flowd: Program, redis_url: str, raw: Raw) -> None:
     assert {*job} == {
         *("id", "state", "entry_id", "enqueued_at", "attempt", "deliveries", "age"),
         *("due_in", "consumer", "silent", "progress", "doing", "fields", "bytes"),
+        "error",
     }
     shown = json.loads(flowd("jobs", "show", job["id"], "--json", "--raw").out)
     assert shown | {"age": 0} == job | {"age": 0}
@@ -289,7 +290,7 @@ async def test_a_broken_queue_hides_no_other(
     done = flowd("stats")
     assert done.code == 3
     assert done.out.splitlines()[1].split()[:3] == ["emails", GROUP, "1"]
-    assert done.err.startswith("flowd: broken (workers): ")
+    assert done.err.startswith("flowd: error: broken (workers): ")
 
 
 async def test_the_queue_must_be_clear(flowd: Program, redis_url: str) -> None:

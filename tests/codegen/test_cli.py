@@ -129,7 +129,7 @@ def test_what_the_system_refuses_exits_with_3(
     """A place where no folder can be made is the system's fault, in one line."""
     assert run(["schemas", "-o", "schemas/email.toml/jobs"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: schemas/email.toml/jobs")
+    assert line.startswith("flowd-gen: error: schemas/email.toml/jobs")
     assert line.endswith("Not a directory")
 
 

@@ -196,7 +196,7 @@ def test_a_file_of_somebody_else_is_never_overwritten(
     Path("jobs/email.py").write_text("# mine\n")
     assert _generate() == 2
     assert capsys.readouterr().err == (
-        "error: jobs/email.py was not written by flowd-gen\n"
+        "flowd-gen: error: jobs/email.py was not written by flowd-gen\n"
         "move it away or give another -o; nothing was written\n"
     )
     assert _tree(Path("jobs")) == {"email.py": b"# mine\n"}
@@ -253,7 +253,7 @@ def test_no_temporary_file_is_left(
     before = _tree(Path("jobs"))
     assert _generate() == 3
     assert _tree(Path("jobs")) == before
-    assert capsys.readouterr().err.startswith("error: jobs/web")
+    assert capsys.readouterr().err.startswith("flowd-gen: error: jobs/web")
 
 
 def test_the_output_may_be_inside_the_schema_folder(schemas: Path) -> None:

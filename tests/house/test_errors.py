@@ -8,7 +8,7 @@ import re
 import pytest
 
 from flowd import errors
-from flowd.broker.refusals import CommandUnknown, is_demotion, refusal
+from flowd.broker.refusals import CommandUnknown, KeyMissing, is_demotion, refusal
 
 ANSWERS = [
     ("NOGROUP No such key 's' or consumer group 'g'", errors.GroupMissing),
@@ -23,9 +23,9 @@ ANSWERS = [
     ("BUSY Redis is busy running a script", errors.NotReady),
     ("OOM command not allowed when used memory > 'maxmemory'", errors.QueueFull),
     ("SHARED stream is also read by group x", errors.StreamShared),
-    ("BUSYGROUP Consumer Group name already exists", errors.ServerError),
+    ("BUSYGROUP Consumer Group name already exists", errors.CommandRefused),
     ("WRONGPASS invalid username-password pair.", errors.AccessDenied),
-    ("ERR max number of clients reached", errors.ServerError),
+    ("ERR max number of clients reached", errors.CommandRefused),
     (
         "EXECABORT Transaction discarded because of: READONLY You can't write",
         errors.NotReady,
@@ -39,7 +39,8 @@ ANSWERS = [
     ("ERR wrong number of arguments for 'xadd' command", errors.FatalError),
     ("ERR syntax error", errors.FatalError),
     ("ERR Unknown Redis command called from script", CommandUnknown),
-    ("ERR something else", errors.ServerError),
+    ("ERR something else", errors.CommandRefused),
+    ("ERR no such key", KeyMissing),
 ]
 
 
@@ -65,7 +66,7 @@ QUOTING = [
     ("SHARED stream is also read by group {}", errors.StreamShared),
     ("WRONGTYPE {}: Operation against a key", errors.WrongKeyType),
     ("ERR unknown command '{}', with args beginning with: '{}'", CommandUnknown),
-    ("ERR user_script:1: {} script: on @user_script:1.", errors.ServerError),
+    ("ERR user_script:1: {} script: on @user_script:1.", errors.CommandRefused),
 ]
 NAMES = [text.partition(" ")[0] for text, _ in ANSWERS] + ["DB index", "can't"]
 

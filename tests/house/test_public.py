@@ -9,7 +9,7 @@ import pytest
 
 PUBLIC: Final = {
     "flowd": """
-        AccessDenied Backoff BulkError Claimer Context DeadLetters DecodeError
+        AccessDenied Backoff BulkError Claimer CommandRefused Context DeadLetters DecodeError
         Durable EncodeError Event FatalError FlowdError FormatError GroupHandle
         GroupMissing IdNotIncreasing Item Job JobSpec Letter LetterNotFound
         Middleware NewerVersion NotDurable NotReady OptionError OutcomeUnknown

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 import pytest
 
 from flowd import (
+    CommandRefused,
     DecodeError,
     EncodeError,
     Job,
     Letter,
     LetterNotFound,
     OutcomeUnknown,
-    ServerError,
     Unreachable,
 )
 from flowd.ops.letters import Pick, move
@@ -125,7 +125,7 @@ async def test_a_failure_ends_it_behind_those_that_worked() -> None:
 async def test_a_letter_that_is_refused_keeps_no_other_back() -> None:
     """It is yielded with the reason, and all others are moved."""
     failures = {
-        "2": ServerError("not flowd's"),
+        "2": CommandRefused("not flowd's"),
         "7": EncodeError("Email", "to", "too large", "x"),
         "8": DecodeError("Email", "to", "missing"),
     }

@@ -86,9 +86,9 @@ def test_text_of_others_is_harmless(
 @pytest.mark.parametrize(
     ("url", "code", "said"),
     [
-        ("redis://localhost:1", 3, "flowd: cannot reach redis://localhost:1"),
+        ("redis://localhost:1", 3, "flowd: error: cannot reach redis://localhost:1"),
         ("http://localhost", 2, "must start with redis://"),
-        ("", 2, "flowd: url is None; give url=… or redis=…, or set FLOWD_URL"),
+        ("", 2, "flowd: error: url is None; give url=… or redis=…, or set FLOWD_URL"),
     ],
 )
 def test_a_server_that_cannot_be_asked_is_no_answer(
@@ -119,7 +119,7 @@ async def test_a_connection_that_is_lost_is_no_answer(
         assert proxy.lost == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("flowd: the answer of unix:")
+    assert printed.err.startswith("flowd: error: the answer of unix:")
 
 
 def test_an_app_dir_that_is_no_folder_is_wrong_usage(
@@ -128,7 +128,7 @@ def test_an_app_dir_that_is_no_folder_is_wrong_usage(
     """Exit 2, before a server is asked."""
     write()
     assert preflight("redis://localhost:1", "--app-dir", "src") == 2
-    assert capsys.readouterr().err == "flowd: --app-dir 'src' is not a folder\n"
+    assert capsys.readouterr().err == "flowd: error: --app-dir 'src' is not a folder\n"
 
 
 def test_a_key_of_another_type_names_its_queue(
@@ -138,7 +138,10 @@ def test_a_key_of_another_type_names_its_queue(
     write()
     raw("SET", STREAM, "x")
     assert preflight(redis_url) == 3
-    assert "flowd: the queue emails: a key is not flowd's" in capsys.readouterr().err
+    assert (
+        "flowd: error: the queue emails: a key is not flowd's"
+        in capsys.readouterr().err
+    )
 
 
 def test_where_nothing_is_the_answer_says_so(
@@ -171,7 +174,7 @@ def test_name_without_job_classes_is_wrong_usage(
     Path("shop/__init__.py").touch()
     Path("shop/plain.py").write_text("class Email: SPEC = None\n")
     assert main(["preflight", name, "--url", "redis://localhost:1"]) == 2
-    assert capsys.readouterr().err.startswith(f"flowd: {said}")
+    assert capsys.readouterr().err.startswith(f"flowd: error: {said}")
 
 
 def test_package_is_searched_for_generated_modules_only(

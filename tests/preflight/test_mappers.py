@@ -65,7 +65,7 @@ def test_mappers_may_be_in_another_folder(
     add(raw, "to", "x", "subject", "a")
     assert preflight(redis_url) == 2
     assert capsys.readouterr().err == (
-        "flowd: shop cannot be imported: ModuleNotFoundError: No module named"
+        "flowd: error: shop cannot be imported: ModuleNotFoundError: No module named"
         f" 'preflight_elsewhere' ({Path.cwd()}/shop/email.py:{line_of('from preflight_')});"
         f" --app-dir names the folder of your modules (now {Path.cwd()})\n"
     )

@@ -90,7 +90,9 @@ def test_migrations_that_are_no_python_are_named(
     """Exit 2, as for a mapper."""
     Path("shop/email_migrations.py").write_bytes(b"x = '\xff'\n")
     assert preflight(versions) == 2
-    assert "flowd: shop cannot be imported: SyntaxError" in capsys.readouterr().err
+    assert (
+        "flowd: error: shop cannot be imported: SyntaxError" in capsys.readouterr().err
+    )
 
 
 def test_a_migration_that_is_not_written_reads_nothing(

@@ -173,17 +173,21 @@ def ended(work: Callable[[], int], form: Format) -> int:
             report(errors.faults, form)
         return 2
     except ExtraMissing as error:
-        print(error, file=sys.stderr)
-        return 2
+        return _failed(error, 2)
     except ForeignFiles as error:
-        print(f"error: {error}", file=sys.stderr)
+        _failed(error, 2)
         print("move it away or give another -o; nothing was written", file=sys.stderr)
         return 2
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return 3
+        return _failed(f"{where}{error.strerror or error}", 3)
     except Exception:
         traceback.print_exc()
         print("this is a bug in flowd-gen, please report it", file=sys.stderr)
         return 3
+
+
+def _failed(error: object, code: int) -> int:
+    """Print what went wrong, as argparse does; returns the exit code."""
+    print(f"flowd-gen: error: {error}", file=sys.stderr)
+    return code
