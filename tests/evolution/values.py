@@ -133,7 +133,7 @@ class Maker:
             for at in (least, most, begin[0], end[0])
             if math.isfinite(at)
         ]
-        found = [*given, *_USUAL.get(kind.name, _INTEGERS)]
+        found: list[Any] = [*given, *_USUAL.get(kind.name, _INTEGERS)]
         if in_json and kind.name == "float":
             found = [one for one in found if math.isfinite(one)]
         if kind.name in INTEGERS:
