@@ -18,6 +18,7 @@ from flowd.model.job import Job, decode
 __all__ = ["LETTER_FIELDS", "Letter", "letter_fields", "read_letter"]
 
 J = TypeVar("J", bound=Job)
+J_co = TypeVar("J_co", bound=Job, covariant=True)
 
 _NAMES: Final = (
     b"_dlq_id",
@@ -40,7 +41,7 @@ _FOREIGN: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter(Generic[J]):
+class Letter(Generic[J_co]):
     """A job that will not run again by itself."""
 
     id: str
@@ -49,7 +50,7 @@ class Letter(Generic[J]):
     job_id: str
     """The job's id, as `enqueue` returned it."""
 
-    job: J | None
+    job: J_co | None
     """The job; None if the entry cannot be decoded."""
 
     fields: Mapping[bytes, bytes] = field(repr=False)
