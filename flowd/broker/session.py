@@ -52,7 +52,9 @@ class Session:
         """
         _forget_closed(_sessions)
         sessions = _sessions.setdefault(_loop(), {})
-        session = sessions.setdefault(address, cls(address))
+        session = sessions.get(address)
+        if session is None:
+            session = sessions[address] = cls(address)
         session.users += 1
         session.witnesses.admit(listeners)
         return session

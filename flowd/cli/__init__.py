@@ -1,4 +1,4 @@
-"""The command `flowd`: run queues, and look at and mend what they hold.
+"""The command `flowd`: run, inspect and repair queues.
 
 Exit codes: 0 fine, 1 what was asked for is not there or a check said no, 2 invalid usage,
 3 Redis refused or could not be reached, or a bug.
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 0  # whoever read the output has seen enough
-        return _say(f"the output is not whole: {error}", 3)
+        return _say(f"failed to write the output: {error}", 3)
     except Exception:
         traceback.print_exc()
         return 3
@@ -104,7 +104,7 @@ def _say(what: object, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flowd",
-        description="Run queues, and look at and mend what they hold.",
+        description="Run, inspect and repair queues.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

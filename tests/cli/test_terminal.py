@@ -254,7 +254,9 @@ async def test_a_full_disk(redis_url: str, words: str) -> None:
     """What cannot be printed is an error in one line, and not a traceback."""
     async with Queue(Email, Bench(), url=redis_url) as queue:
         await queue.enqueue(Email(to="anna", subject="x"))
-    said = "flowd: error: the output is not whole: [Errno 28] No space left on device\n"
+    said = (
+        "flowd: error: failed to write the output: [Errno 28] No space left on device\n"
+    )
     assert await in_shell(redis_url, f"{words} > /dev/full") == (3, said)
 
 

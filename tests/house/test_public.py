@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import Final
 
 import pytest
+
+from flowd import Producer, Queue, SyncProducer
+from flowd.testing import MemoryQueue, RecordingProducer, RecordingSyncProducer
 
 PUBLIC: Final = {
     "flowd": """
@@ -58,3 +62,20 @@ def test_public_names_can_be_imported(module: str) -> None:
     """Each is there."""
     for name in PUBLIC[module].split():
         assert hasattr(import_module(module), name)
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [Queue, SyncProducer, MemoryQueue, RecordingProducer, RecordingSyncProducer],
+)
+def test_enqueue_has_the_same_options_everywhere(owner: type) -> None:
+    """A test's double, and a queue, take what a producer takes, in the same order."""
+    for method in ("enqueue", "enqueue_bulk"):
+        theirs = inspect.signature(getattr(owner, method)).parameters
+        ours = inspect.signature(getattr(Producer, method)).parameters
+        assert [*theirs] == [*ours]
+        for name, each in theirs.items():
+            assert (each.kind, each.default) == (ours[name].kind, ours[name].default)
+            # A queue takes jobs of its class only.
+            if name not in ("job", "jobs"):
+                assert each.annotation == ours[name].annotation
