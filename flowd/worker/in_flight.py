@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from flowd.model.delivery import Delivery
 
@@ -30,27 +31,22 @@ class InFlight:
         self._held: dict[bytes, Delivery] = {}
         self._running: dict[Delivery, None] = {}
         self._refused: set[Delivery] = set()
+        # Views, not properties: they are asked for each job.
+        self.held: Final[Mapping[bytes, Delivery]] = self._held
+        """By entry id: what runs, waits for its turn, or has ended and is not settled."""
+
+        self.running: Final[Collection[Delivery]] = self._running.keys()
+        """What has a slot, in the order in which the handlers were started."""
+
+        self.refused: Final[Collection[Delivery]] = self._refused
+        """What has ended and is held, and the server refuses to settle for now."""
+
         self.has_claimed = False
         """Whether one of them was ever taken over from another consumer."""
 
         self._freed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-
-    @property
-    def held(self) -> Mapping[bytes, Delivery]:
-        """By entry id: what runs, waits for its turn, or has ended and is not settled."""
-        return self._held
-
-    @property
-    def running(self) -> Collection[Delivery]:
-        """What has a slot, in the order in which the handlers were started."""
-        return self._running.keys()
-
-    @property
-    def refused(self) -> Collection[Delivery]:
-        """What has ended and is held, and the server refuses to settle for now."""
-        return self._refused
 
     @property
     def free_slots(self) -> int:
@@ -74,8 +70,9 @@ class InFlight:
 
     def handler_started(self, delivery: Delivery) -> None:
         """Take a slot for it."""
+        if not self._running:
+            self._idle.clear()
         self._running[delivery] = None
-        self._idle.clear()
 
     def handler_done(self, delivery: Delivery) -> None:
         """Free its slot; its lease is kept until it is removed."""
@@ -86,8 +83,9 @@ class InFlight:
 
     def remove(self, delivery: Delivery) -> bool:
         """Hold it no longer; False if it was not held any more."""
-        self._refused.discard(delivery)
-        if not self.holds(delivery):
+        if self._refused:
+            self._refused.discard(delivery)
+        if self._held.get(delivery.entry_id) is not delivery:
             return False
         del self._held[delivery.entry_id]
         return True

@@ -66,6 +66,7 @@ class Runner(Generic[J]):
         self._options = options
         self._session = session
         self._shared = SharedByWorkers.of(session)
+        self._quarantine = self._shared.solo
         self._witnesses = witnesses = Witnesses(policy.stream, policy.group)
         witnesses.admit(options.stack.listeners)
         self._callback = Announcer(
@@ -106,7 +107,7 @@ class Runner(Generic[J]):
             witnesses,
             extensions=(self._progress,),
             maintenance=self._maintenance,
-            quarantine=self._shared.solo,
+            quarantine=self._quarantine,
             callback=self._callback,
             endings=self._executor.endings,
         )
@@ -160,12 +161,11 @@ class Runner(Generic[J]):
         self.in_flight.add(delivery)
         if delivery.count > 1:
             self._taken_over(delivery)
-        quarantine = self._shared.solo
         if self._shutdown.requested.is_set():
             self._settlement.submit(delivery, self._executor.release(delivery))
         elif self._executor.needs_quarantine(delivery):
-            quarantine.admit(delivery, self)
-        elif quarantine.busy:
+            self._quarantine.admit(delivery, self)
+        elif self._quarantine.busy:
             self._settlement.submit(delivery, self._executor.release(delivery))
         else:
             self.start(delivery)
@@ -195,7 +195,7 @@ class Runner(Generic[J]):
                 self._let_go(delivery)
             else:
                 self.in_flight.remove(delivery)
-        self._shared.solo.look()
+        self._quarantine.look()
 
     def _task_done(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         """The task has ended before its handler could: cancelled, or with the process."""
@@ -208,7 +208,7 @@ class Runner(Generic[J]):
     def _free_slots(self) -> int:
         """Free slots; none while the server takes no settles, or they would pile up."""
         most = 2 * self._options.concurrency
-        if self._shared.solo.busy or len(self._settlement) >= most:
+        if self._quarantine.busy or len(self._settlement) >= most:
             return 0
         return self.in_flight.free_slots
 
@@ -259,11 +259,11 @@ class Runner(Generic[J]):
         for delivery in deliveries:
             if not self.in_flight.holds(delivery) or not (
                 self._executor.cancel(delivery, "lost")
-                or self._shared.solo.withdraw(delivery)
+                or self._quarantine.withdraw(delivery)
             ):
                 continue  # settled meanwhile, or about to be: the fence decides
             self.in_flight.remove(delivery)
-            self._shared.solo.look()
+            self._quarantine.look()
             text = "lost its lease; its handler is cancelled"
             self._witnesses.say(logging.WARNING, "lease_lost", text, delivery)
 
@@ -271,7 +271,7 @@ class Runner(Generic[J]):
         """Hold no longer what other workers take over, though its handler runs on."""
         for delivery in deliveries:
             self.in_flight.remove(delivery)
-        self._shared.solo.look()
+        self._quarantine.look()
 
     def _let_go(self, delivery: Delivery) -> None:
         """Leave it to the worker that takes it over: its handler still runs."""
@@ -309,7 +309,7 @@ class Runner(Generic[J]):
         """
         loop = asyncio.get_running_loop()
         self._shared.leases.watch(self._leases)
-        self._shared.solo.join(self)
+        self._quarantine.join(self)
         settling = loop.create_task(self._settlement.run())
         reading = loop.create_task(self._read_and_maintain())
         stopping = loop.create_task(self._shutdown.requested.wait())
@@ -326,7 +326,7 @@ class Runner(Generic[J]):
             self.in_flight.slot_may_be_free()
             self._fetcher.interrupt()
             await asyncio.wait([reading])
-            for delivery in await self._shared.solo.withdraw_all(self):
+            for delivery in await self._quarantine.withdraw_all(self):
                 self._settlement.submit(delivery, self._executor.release(delivery))
             await self._drain()
             await within(_SETTLING, self._settlement.flushed(), settling)
@@ -340,7 +340,7 @@ class Runner(Generic[J]):
             self._progress.close()
             self._tail.close()
             await self._shared.leases.unwatch(self._leases)
-            self._shared.solo.part(self)
+            self._quarantine.part(self)
             self._session.outage.forget(self.stream.keys.stream)
             await self._leave()
             self._say("ended", "has ended")
