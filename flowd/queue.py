@@ -12,6 +12,7 @@ import redis.asyncio
 
 from flowd.broker.durability import Durable
 from flowd.broker.outage import RECONNECT
+from flowd.broker.sender import Sender
 from flowd.broker.session import Membership, Session
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -30,7 +31,6 @@ from flowd.model.letter import Letter
 from flowd.model.middleware import Middleware, Stack
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
-from flowd.producer import Sender
 from flowd.worker.handle import QueueHandle
 from flowd.worker.handler import Handler
 from flowd.worker.options import QueueOptions
@@ -319,21 +319,29 @@ class Queue(Generic[J]):
     def _sender(self) -> Sender:
         session, stream = self._open()
 
-        def place(job: Job) -> Stream:
-            given: object = job
-            if not isinstance(given, self._options.job_class):
-                rule = (
-                    f"this queue is of {self._options.job_class.__name__}; enqueue it with a"
-                    " Producer, or with a queue of its own class"
-                )
-                raise OptionError("job", type(given).__name__, rule)
-            return stream
-
-        handle = self._here()
         return Sender(
             session,
-            place,
+            _OwnStream(stream, self._options.job_class),
             self._connect_timeout,
             around=self._options.stack.enqueue,
-            delayed=None if handle is None else handle.due_in,
+            promoter=self._here(),
         )
+
+
+class _OwnStream:
+    """Where the jobs of one class go, and no others."""
+
+    def __init__(self, stream: Stream, job_class: type[Job]) -> None:
+        self._stream = stream
+        self._job_class = job_class
+
+    def stream_of(self, job: Job) -> Stream:
+        """The queue's; raises OptionError for jobs of another class."""
+        given: object = job
+        if not isinstance(given, self._job_class):
+            rule = (
+                f"this queue is of {self._job_class.__name__}; enqueue it with a"
+                " Producer, or with a queue of its own class"
+            )
+            raise OptionError("job", type(given).__name__, rule)
+        return self._stream

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from itertools import count, groupby, islice
 
 from flowd.broker.commands import addition_of
+from flowd.broker.sender import BATCH_JOBS
 from flowd.errors import (
     BulkError,
     IdNotIncreasing,
@@ -19,7 +20,6 @@ from flowd.errors import (
 from flowd.model.delivery import Entry
 from flowd.model.item import Item, items_of
 from flowd.model.job import Job, spec_of
-from flowd.producer import BATCH_JOBS
 from flowd.testing.clock import FakeClock
 
 __all__ = ["Memory", "MemoryStream"]
