@@ -52,6 +52,7 @@ def test_older_jobs_are_migrated(
     assert preflight(versions) == 0
     out = capsys.readouterr().out
     assert table(out) == {"stream": (4, 3, 1, 0, 0)}
+    assert "EmailV1" not in out, "an older class is no queue of its own"
     assert "of version 3, and this class reads up to 2" in out
     assert raw("XLEN", STREAM) == 4
 
