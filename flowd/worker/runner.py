@@ -72,10 +72,15 @@ class Runner(Generic[J]):
         self._callback = Announcer(
             options.on_dead_letter, options.job_class, self.consumer, witnesses
         )
+        # What is not core, each put on the seams that it hooks into.
         self._progress = ProgressBoard(
             self.stream, self.consumer, self.in_flight, witnesses
         )
         self._tail = Tail(session.link, self.stream.keys.tail, self.consumer, witnesses)
+        on_settle = (self._progress,)
+        on_maintain = (self._tail,)
+        self.on_renew = (self._progress,)
+        # The path.
         self._fetcher = Consumer(
             self.stream,
             Link(session.address, name="flowd-reader"),
@@ -87,7 +92,7 @@ class Runner(Generic[J]):
             self.stream,
             self._fetcher,
             self.in_flight,
-            (self._tail,),
+            on_maintain,
             witnesses,
             lease=self.lease,
             block=options.block,
@@ -105,13 +110,12 @@ class Runner(Generic[J]):
             self.in_flight,
             session.outage,
             witnesses,
-            extensions=(self._progress,),
+            extensions=on_settle,
             maintenance=self._maintenance,
             quarantine=self._quarantine,
             callback=self._callback,
             endings=self._executor.endings,
         )
-        self.on_renew = (self._progress,)
         self._leases = QueueLeases(self)
         # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
         self._context = contextvars.copy_context()
