@@ -47,11 +47,11 @@ _INCLUDED: Final = {
 }
 
 
-def _link(_: Sphinx, __: str, source: list[str]) -> None:
+def _connection(_: Sphinx, __: str, source: list[str]) -> None:
     for written, shown in _INCLUDED.items():
         source[0] = source[0].replace(written, shown)
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("source-read", _link)
+    app.connect("source-read", _connection)

@@ -11,8 +11,8 @@ from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
 
-from flowd.broker.commands import addition_of
-from flowd.broker.session import Membership
+from flowd.broker.commands import enqueue_command
+from flowd.broker.session import SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import LetterNotFound, OptionError, OutcomeUnknown, ServerError
@@ -71,7 +71,7 @@ class DeadLetters(Generic[J]):
         self._job_class = job_class
         self._place = (stream, group)
         self._address = Address.of(url, redis)
-        self._membership = Membership(self._address)
+        self._membership = SessionUser(self._address)
 
     async def __aenter__(self) -> Self:
         self._stream()
@@ -232,7 +232,7 @@ class DeadLetters(Generic[J]):
         return LetterNotFound(f"no dead letter {letter_id} of {stream} ({group})")
 
     def _stream(self) -> Stream:
-        return Stream(self._membership.here().link, *self._place)
+        return Stream(self._membership.here().connection, *self._place)
 
 
 async def pages(
@@ -284,7 +284,7 @@ def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:
 
     Of an entry of another version only flowd's own: the job takes the place of the rest.
     """
-    written = addition_of(Item(job)).fields
+    written = enqueue_command(Item(job)).fields
     same = written.get(b"_v", b"1") == fields.get(b"_v", b"1")
     known = {b"_v", *(name.encode() for name in type(job).SPEC.fields)}
     kept = {

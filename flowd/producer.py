@@ -12,15 +12,15 @@ from typing import Self
 
 import redis.asyncio
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.durability import Durable
 from flowd.broker.sender import Sender
-from flowd.broker.session import Membership, Session
+from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.item import KEY_TTL, Item
 from flowd.model.job import Job, spec_of
-from flowd.model.middleware import Middleware, Stack
+from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.timing import Seconds, seconds
 
 __all__ = ["Producer"]
@@ -46,9 +46,9 @@ class Producer:
         middleware: Iterable[Middleware] = (),
     ) -> None:
         self._address = Address.of(url, redis)
-        self._stack = Stack(middleware)
+        self._stack = MiddlewareChain(middleware)
         self._connect_timeout = seconds("connect_timeout", connect_timeout)
-        self._membership = Membership(self._address)
+        self._membership = SessionUser(self._address)
         self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
             weakref.WeakKeyDictionary()
         )
@@ -132,7 +132,7 @@ class Producer:
         if session not in self._senders:
             self._senders[session] = Sender(
                 session,
-                _Streams(session.link),
+                _Streams(session.connection),
                 self._connect_timeout,
                 around=self._stack.enqueue,
             )
@@ -142,8 +142,8 @@ class Producer:
 class _Streams:
     """Where jobs go by the rules of their class, over one link."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._streams: dict[tuple[str, str], Stream] = {}
 
     def stream_of(self, job: Job) -> Stream:
@@ -151,5 +151,5 @@ class _Streams:
         policy = spec_of(type(job)).policy
         place = (policy.stream, policy.group)
         if place not in self._streams:
-            self._streams[place] = Stream(self._link, *place)
+            self._streams[place] = Stream(self._connection, *place)
         return self._streams[place]

@@ -13,7 +13,7 @@ import redis.asyncio
 from flowd.broker.durability import Durable
 from flowd.broker.outage import RECONNECT
 from flowd.broker.sender import Sender
-from flowd.broker.session import Membership, Session
+from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import (
@@ -28,7 +28,7 @@ from flowd.model.claimer import Claimer
 from flowd.model.item import KEY_TTL, Item
 from flowd.model.job import Job, spec_of
 from flowd.model.letter import Letter
-from flowd.model.middleware import Middleware, Stack
+from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
 from flowd.worker.handle import QueueHandle
@@ -118,11 +118,11 @@ class Queue(Generic[J]):
             block=block,
             claimer=claimer,
             on_dead_letter=on_dead_letter,
-            stack=Stack(middleware),
+            stack=MiddlewareChain(middleware),
         )
         self._address = Address.of(url, redis)
         self._connect_timeout = wait("connect_timeout", connect_timeout)
-        self._membership = Membership(self._address)
+        self._membership = SessionUser(self._address)
         self._handle: QueueHandle[J] | None = None
 
     @property
@@ -150,11 +150,11 @@ class Queue(Generic[J]):
             rule = "it must be added before the queue runs"
             raise OptionError("middleware", middleware, rule)
         before = self._options.stack
-        after = Stack((middleware, *before.middleware))
+        after = MiddlewareChain((middleware, *before.middleware))
         self._options = dataclasses.replace(self._options, stack=after)
         for session in self._membership.joined():
-            session.witnesses.dismiss(before.listeners)
-            session.witnesses.admit(after.listeners)
+            session.events.unsubscribe(before.listeners)
+            session.events.subscribe(after.listeners)
 
     @property
     def failing(self) -> str | None:
@@ -163,7 +163,7 @@ class Queue(Generic[J]):
         It takes no jobs, or does not settle them, or does not renew their leases.
         """
         for session in self._membership.joined():
-            if why := session.outage.of(self._options.policy.stream):
+            if why := session.outage.reason(self._options.policy.stream):
                 return why
         return "it does not run yet" if self._handle is None else self._handle.failing
 
@@ -255,7 +255,7 @@ class Queue(Generic[J]):
             FatalError: what ended this queue, or would have.
         """
         _, stream = self._open()
-        while any(await self._patiently("draining", stream.left)):
+        while any(await self._patiently("draining", stream.remaining)):
             handle = self._here()
             if handle is not None and handle.ended:
                 await handle.wait()
@@ -286,7 +286,7 @@ class Queue(Generic[J]):
     def _open(self) -> tuple[Session, Stream]:
         session = self._membership.here(self._options.stack.listeners)
         stream = Stream(
-            session.link, self._options.policy.stream, self._options.policy.group
+            session.connection, self._options.policy.stream, self._options.policy.group
         )
         return session, stream
 
@@ -306,15 +306,17 @@ class Queue(Generic[J]):
                 try:
                     answer = await ask()
                 except (Unreachable, OutcomeUnknown, NotReady) as error:
-                    session.outage.begin(what, self._options.policy.stream, error)
+                    session.outage.report_failure(
+                        what, self._options.policy.stream, error
+                    )
                     failures += 1
                     await asyncio.sleep(RECONNECT.delay(failures))
                 else:
-                    session.outage.end(what, self._options.policy.stream)
+                    session.outage.report_recovery(what, self._options.policy.stream)
                     return answer
         finally:
             # A caller that gives up must not keep an outage from ending.
-            session.outage.forget(self._options.policy.stream, what)
+            session.outage.clear(self._options.policy.stream, what)
 
     def _sender(self) -> Sender:
         session, stream = self._open()

@@ -12,5 +12,5 @@ __all__ = ["KEYED_ENQUEUE", "MAINTAIN"]
 KEYED_ENQUEUE: Final[Script] = scripts.ENQUEUE.with_parts([Part("enqueue_idempotency")])
 """What stores jobs with idempotency keys."""
 
-MAINTAIN: Final[Script] = scripts.TEND.with_parts([Part("maintain_event_feed")])
+MAINTAIN: Final[Script] = scripts.MAINTAIN.with_parts([Part("maintain_event_feed")])
 """What every worker runs every few seconds."""

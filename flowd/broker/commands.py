@@ -9,20 +9,20 @@ from typing import NamedTuple, TypeAlias
 from flowd.errors import PayloadTooLarge, ServerError
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.item import Item
-from flowd.model.job import MOST_BYTES, Job, weight
+from flowd.model.job import MAX_JOB_BYTES, Job, payload_size
 from flowd.model.timing import due_at
 
 __all__ = [
-    "Addition",
-    "Bury",
+    "EnqueueCommand",
+    "Maintained",
+    "MoveToDeadLetter",
     "Requeue",
     "Settled",
-    "Tended",
-    "addition_of",
+    "enqueue_command",
 ]
 
 
-class Addition(NamedTuple):
+class EnqueueCommand(NamedTuple):
     """One job on its way into a stream."""
 
     fields: Mapping[bytes, bytes]
@@ -64,14 +64,14 @@ class Requeue(NamedTuple):
     envelope: Mapping[bytes, bytes]
 
 
-class Bury(NamedTuple):
+class MoveToDeadLetter(NamedTuple):
     """Move an entry to the dead letters, with the letter's fields behind its own."""
 
     delivery: Delivery
     letter: Sequence[bytes]
 
 
-class Tended(NamedTuple):
+class Maintained(NamedTuple):
     """What tending a queue brought."""
 
     promoted: int
@@ -82,7 +82,7 @@ class Tended(NamedTuple):
     next_lease: float
     """Seconds until another consumer's lease may run out."""
 
-    taken: list[Entry]
+    claimed: list[Entry]
     unsorted: bool
     """Whether own entries lost their lease: what runs of them has to be said first."""
 
@@ -94,10 +94,10 @@ Settled: TypeAlias = int | bytes | ServerError
 """1 settled, 0 not ours any more, 2 deleted by somebody, a letter's id, or a refusal."""
 
 
-def addition_of(job: Job | Item[Job]) -> Addition:
+def enqueue_command(job: Job | Item[Job]) -> EnqueueCommand:
     """A job as it goes into a stream; raises EncodeError or PayloadTooLarge."""
     if not isinstance(job, Item):
-        return Addition(*_encoded(job))
+        return EnqueueCommand(*_encoded(job))
     fields, size = _encoded(job.job)
     job_id, due = "", 0.0 if job.at is None else due_at("at", job.at)
     if job.delay or due:
@@ -108,19 +108,19 @@ def addition_of(job: Job | Item[Job]) -> Addition:
     for name, value in job.headers.items():
         fields[b"_" + name.encode()] = value.encode()
     own = (job.id, job.delay, job_id, job.key, job.key_ttl, due)
-    return Addition(fields, size, *own)
+    return EnqueueCommand(fields, size, *own)
 
 
 def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:
     """A job's fields, and how many bytes they have."""
     fields = job.to_fields()
-    size = weight(fields)
-    if size > MOST_BYTES:
+    size = payload_size(fields)
+    if size > MAX_JOB_BYTES:
         raise PayloadTooLarge(
             type(job).SPEC.name,
             max(fields, key=lambda name: len(fields[name])).decode(),
             size,
-            MOST_BYTES,
+            MAX_JOB_BYTES,
         )
     version = type(job).SPEC.version
     if version or not fields:

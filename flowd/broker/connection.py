@@ -1,7 +1,7 @@
 """A connection to one server that is made anew when it is lost.
 
-An `Exchange` writes and reads, and no client of redis-py: those repeat commands whose answer
-was lost, and an XADD that is repeated is a second job. A `Link` says which of the two
+An `RedisProtocol` writes and reads, and no client of redis-py: those repeat commands whose answer
+was lost, and an XADD that is repeated is a second job. A `Connection` says which of the two
 happened: `Unreachable` (nothing was sent) or `OutcomeUnknown`.
 """
 
@@ -16,12 +16,12 @@ from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import hiredis
 
-from flowd.broker.protocol import Call, Exchange
+from flowd.broker.protocol import Call, RedisProtocol
 from flowd.broker.replies import Reader, anything, items, number, okay
 from flowd.broker.url import Address
 from flowd.errors import CommandRefused, OutcomeUnknown, ServerError, Unreachable
 
-__all__ = ["TIMEOUT", "Argument", "Link", "log_in", "pack"]
+__all__ = ["TIMEOUT", "Argument", "Connection", "log_in", "pack"]
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ _MULTI: Final = pack(("MULTI",))
 _EXEC: Final = pack(("EXEC",))
 
 
-class Link:
+class Connection:
     """A connection that everything on one event loop may share.
 
     Calls made in one turn of the loop are sent together, in one write, whether or not
@@ -54,7 +54,7 @@ class Link:
     def __init__(self, address: Address, *, name: str = "flowd") -> None:
         self._address = address
         self._name = name
-        self._exchange: Exchange | None = None
+        self._protocol: RedisProtocol | None = None
         self._waiting: list[Call] = []
         self._connecting: asyncio.Task[None] | None = None
         self._closed = False
@@ -125,18 +125,22 @@ class Link:
         self._answer_waiting(_unreachable(self._address, ConnectionError(_CLOSED)))
 
     def _ask(self, call: Call) -> asyncio.Future[object]:
-        if self._exchange is not None and self._exchange.usable:
-            self._exchange.ask(call)
+        if self._protocol is not None and self._protocol.usable:
+            self._protocol.send(call)
         else:
             self._waiting.append(call)
             self._connect_soon()
         return call.reply
 
     def _gone(
-        self, exchange: Exchange, sent: Sequence[Call], ready: Sequence[Call], why: str
+        self,
+        protocol: RedisProtocol,
+        sent: Sequence[Call],
+        ready: Sequence[Call],
+        why: str,
     ) -> None:
-        if exchange is self._exchange:
-            self._exchange, self.client_id = None, 0
+        if protocol is self._protocol:
+            self._protocol, self.client_id = None, 0
         for call in sent:
             call.fail(OutcomeUnknown(f"the answer of {self._address} was lost: {why}"))
         if ready:
@@ -157,7 +161,7 @@ class Link:
             await asyncio.sleep(0)  # whoever asks in this turn shares what comes of it
             async with asyncio.timeout(max(call.timeout for call in self._waiting)):
                 self._drop()
-                self._exchange = await self._open()
+                self._protocol = await self._open()
         except ServerError as error:
             failed = error
         except TimeoutError as error:
@@ -170,24 +174,24 @@ class Link:
         """Send what waited for a connection, or let it fail without one."""
         calls, self._waiting = self._waiting, []
         for call in calls:
-            if self._exchange is None:
+            if self._protocol is None:
                 call.fail(failed)
             elif not call.reply.done():  # else nobody waits for it any more
-                self._exchange.ask(call)
+                self._protocol.send(call)
 
-    async def _open(self) -> Exchange:
-        exchange = Exchange(self._gone)
-        self.client_id = await log_in(exchange, self._address, self._name)
+    async def _open(self) -> RedisProtocol:
+        protocol = RedisProtocol(self._gone)
+        self.client_id = await log_in(protocol, self._address, self._name)
         self.connections += 1
-        return exchange
+        return protocol
 
     def _drop(self) -> None:
-        exchange, self._exchange, self.client_id = self._exchange, None, 0
-        if exchange is not None:
-            exchange.close(_CLOSED)
+        protocol, self._protocol, self.client_id = self._protocol, None, 0
+        if protocol is not None:
+            protocol.close(_CLOSED)
 
 
-async def log_in(exchange: Exchange, address: Address, name: str) -> int:
+async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
     """Connect a new exchange and log in, in one write; close it if that fails.
 
     Returns:
@@ -199,11 +203,11 @@ async def log_in(exchange: Exchange, address: Address, name: str) -> int:
         ServerError: the server refuses; the subclass says why.
     """
     try:
-        await address.connect(exchange)
+        await address.connect(protocol)
         login = [*await address.login(), ("CLIENT", "SETNAME", name)]
-        return await _greet(exchange, login)
+        return await _greet(protocol, login)
     except BaseException as error:
-        exchange.close(_CLOSED)
+        protocol.close(_CLOSED)
         # What the server refuses in words of no known meaning may pass.
         if isinstance(error, CommandRefused) or (
             isinstance(error, Exception) and not isinstance(error, ServerError)
@@ -212,24 +216,24 @@ async def log_in(exchange: Exchange, address: Address, name: str) -> int:
         raise
 
 
-async def _greet(exchange: Exchange, login: Sequence[tuple[Argument, ...]]) -> int:
+async def _greet(protocol: RedisProtocol, login: Sequence[tuple[Argument, ...]]) -> int:
     asked = [Call(pack(command), 1, TIMEOUT, okay) for command in login]
     asked.append(Call(pack(("CLIENT", "ID")), 1, TIMEOUT, number))
     # Operators see it from Redis 7.2 on; others say that they do not know the command.
     about = (("LIB-NAME", "flowd"), *(("LIB-VER", known) for known in _versions()))
     asked += [Call(pack(("CLIENT", "SETINFO", *each)), 1, TIMEOUT) for each in about]
-    if not exchange.usable:
-        raise ConnectionError(exchange.why)
+    if not protocol.usable:
+        raise ConnectionError(protocol.why)
     for call in asked:
-        exchange.ask(call)
-    exchange.flush()
+        protocol.send(call)
+    protocol.flush()
     replies = (call.reply for call in asked)
     answers = await asyncio.gather(*replies, return_exceptions=True)
     for answer in answers[: len(login)]:
         if isinstance(answer, ServerError) and not isinstance(answer, OutcomeUnknown):
             raise answer
-    if not exchange.usable:
-        raise ConnectionError(exchange.why)
+    if not protocol.usable:
+        raise ConnectionError(protocol.why)
     client_id = answers[len(login)]
     return client_id if isinstance(client_id, int) else 0
 

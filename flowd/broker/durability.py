@@ -12,17 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.refusals import CommandUnknown
 from flowd.broker.replies import numbers
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
-from flowd.errors import NotDurable, OptionError, OutcomeUnknown, ServerError
+from flowd.errors import (
+    CommandRefused,
+    NotDurable,
+    OptionError,
+    OutcomeUnknown,
+    ServerError,
+)
 from flowd.errors.option import count, flag
 from flowd.model.timing import milliseconds, seconds
 
-__all__ = ["Durability", "Durable", "Prover", "check_durable"]
+__all__ = ["Durability", "DurabilityChecker", "Durable", "check_durable"]
 
 _MARGIN: Final = 1.0
 _MOST_REPLICAS: Final = 1_000
@@ -43,18 +49,18 @@ class Durable:
     replicas: int = 0
     """How many replicas have to have it; on their disks if `fsync` is set."""
 
-    within: float = 5.0
+    timeout: float = 5.0
     """Seconds to wait for the proof."""
 
     def __post_init__(self) -> None:
         flag("fsync", self.fsync)
         least = 0 if self.fsync else 1  # something has to be proved
         count("replicas", self.replicas, least=least, most=_MOST_REPLICAS)
-        within = seconds("within", self.within, least=0.001)
-        if within > _LONGEST:
+        timeout = seconds("timeout", self.timeout, least=0.001)
+        if timeout > _LONGEST:
             rule = f"must be from 0.001 to {_LONGEST:g} (seconds)"
-            raise OptionError("within", self.within, rule)
-        object.__setattr__(self, "within", within)
+            raise OptionError("timeout", self.timeout, rule)
+        object.__setattr__(self, "timeout", timeout)
 
 
 def check_durable(durable: object) -> None:
@@ -67,35 +73,33 @@ def check_durable(durable: object) -> None:
         raise OptionError("durable", durable, "must be True, False or a Durable(...)")
 
 
-class Prover:
+class DurabilityChecker:
     """Asks for proofs, over a connection of its own that carries durable jobs."""
 
     def __init__(self, address: Address) -> None:
-        self._link = Link(address, name="flowd-durable")
+        self._connection = Connection(address, name="flowd-durable")
         self._able_on = -1
 
     async def aclose(self) -> None:
         """Close the connection."""
-        await self._link.aclose()
+        await self._connection.aclose()
 
     def over(self, stream: Stream) -> Stream:
         """The same stream over the connection of durable jobs."""
-        return stream.over(self._link)
+        return stream.over(self._connection)
 
     async def check(self, durable: Durable) -> None:
         """Ask for a proof of nothing, before a job is stored that cannot have one.
 
         Raises:
             NotDurable: the server can prove nothing.
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
-        if not durable.fsync or self._able_on == self._link.connections:
+        if not durable.fsync or self._able_on == self._connection.connections:
             return
         try:
-            await self._ask(Durable(within=0.001))
-        except ServerError as error:
-            if type(error) not in (ServerError, CommandUnknown):
-                raise
+            await self._ask(Durable(timeout=0.001))
+        except (CommandRefused, CommandUnknown) as error:
             why = str(error).rstrip(".")
             raise NotDurable(
                 f"nothing was stored, because the server cannot prove it: {why}; that"
@@ -103,7 +107,7 @@ class Prover:
                 " Durable(fsync=False, replicas=1)",
                 (),
             ) from error
-        self._able_on = self._link.connections
+        self._able_on = self._connection.connections
 
     async def prove(self, ids: Sequence[str], durable: Durable) -> None:
         """Wait for the proof of jobs that were stored just now.
@@ -112,18 +116,18 @@ class Prover:
             NotDurable: the server has not proved it in time.
             OutcomeUnknown: the connection was lost before the proof.
         """
-        carrier = self._link.connections
+        carrier = self._connection.connections
         try:
             synced, replicas = await self._ask(durable)
         except ServerError as error:
             raise OutcomeUnknown(f"stored, and then no proof came: {error}") from error
-        if self._link.connections != carrier:
+        if self._connection.connections != carrier:
             raise OutcomeUnknown("stored, and then the connection that did it was lost")
         if synced < durable.fsync or replicas < durable.replicas:
             stored = "the job is" if len(ids) == 1 else f"{len(ids)} jobs are"
             disk = "" if synced >= durable.fsync else ", not yet on the disk"
             raise NotDurable(
-                f"{stored} stored, but after {durable.within:g} s{disk} with"
+                f"{stored} stored, but after {durable.timeout:g} s{disk} with"
                 f" {replicas} of {durable.replicas} replicas; under the same key= it"
                 " is safe to enqueue again, which waits again",
                 ids,
@@ -131,12 +135,12 @@ class Prover:
 
     async def _ask(self, durable: Durable) -> tuple[int, int]:
         """What is proved: on this disk (0 or 1), and by how many replicas."""
-        ms = milliseconds(durable.within)
+        ms = milliseconds(durable.timeout)
         wait = ("WAITAOF", 1) if durable.fsync else ("WAIT",)
-        return await self._link.call(
+        return await self._connection.call(
             *(*wait, durable.replicas, ms),
             read=_proved,
-            timeout=durable.within + _MARGIN,
+            timeout=durable.timeout + _MARGIN,
         )
 
 
@@ -148,26 +152,26 @@ class Durability:
         durable: what has to be proved.
     """
 
-    def __init__(self, prover: Prover, durable: Durable) -> None:
-        self._prover = prover
+    def __init__(self, durability: DurabilityChecker, durable: Durable) -> None:
+        self._durability = durability
         self._durable = durable
 
     def on_enqueue(self, call: EnqueueCall) -> EnqueueCall:
         """Send over the connection that is asked for the proof, and wait for it."""
         return replace(
             call,
-            stream=self._prover.over(call.stream),
-            lasts=call.lasts + self._durable.within,
+            stream=self._durability.over(call.stream),
+            lasts=call.lasts + self._durable.timeout,
             confirmation=self,
         )
 
     async def check(self) -> None:
-        """As `Prover.check`."""
-        await self._prover.check(self._durable)
+        """As `DurabilityChecker.check`."""
+        await self._durability.check(self._durable)
 
     async def confirm(self, stored: Sequence[str]) -> None:
-        """As `Prover.prove`."""
-        await self._prover.prove(stored, self._durable)
+        """As `DurabilityChecker.prove`."""
+        await self._durability.prove(stored, self._durable)
 
 
 def _proved(reply: object) -> tuple[int, int]:

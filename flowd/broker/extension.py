@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from flowd.broker.commands import Addition
+from flowd.broker.commands import EnqueueCommand
 from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
@@ -65,7 +65,7 @@ class EnqueueCall:
     """One call that stores jobs of one stream; it may be sent several times."""
 
     stream: Stream
-    jobs: Sequence[Addition]
+    jobs: Sequence[EnqueueCommand]
     lasts: float
     """Seconds that its tries may take together."""
 

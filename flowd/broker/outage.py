@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from flowd.model.policy import Backoff
 
 __all__ = ["RECONNECT", "Outage"]
@@ -30,18 +30,18 @@ class Outage:
     def __init__(
         self,
         server: str,
-        witnesses: Witnesses,
+        events: EventBus,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server = server
-        self._witnesses = witnesses
+        self._events = events
         self._failing: dict[tuple[str, str], str] = {}
         self._clock = clock
         self._since = 0.0
         self._logged = 0.0
         self._reasons: set[str] = set()
 
-    def begin(self, what: str, stream: str, error: Exception) -> None:
+    def report_failure(self, what: str, stream: str, error: Exception) -> None:
         """`what` (reading, settling …) of a stream cannot go on because of `error`."""
         now, reason = self._clock(), str(error)
         quiet = now - self._logged
@@ -59,7 +59,7 @@ class Outage:
             self._reasons.clear()
         self._reasons.add(reason)
         self._logged = now
-        self._witnesses.say(
+        self._events.emit(
             logging.WARNING,
             "outage",
             f"{fails}, trying again: {reason} ({what})",
@@ -68,14 +68,14 @@ class Outage:
             error=reason,
         )
 
-    def end(self, what: str, stream: str) -> None:
+    def report_recovery(self, what: str, stream: str) -> None:
         """It goes on."""
         if (what, stream) not in self._failing:
             return
         del self._failing[what, stream]
         if not self._failing:
             lasted = self._clock() - self._since
-            self._witnesses.say(
+            self._events.emit(
                 logging.INFO,
                 "recovery",
                 f"{self._server} answers again after {lasted:.1f} s",
@@ -83,14 +83,14 @@ class Outage:
                 lasted=lasted,
             )
 
-    def of(self, stream: str) -> str | None:
+    def reason(self, stream: str) -> str | None:
         """What of a stream cannot go on, and why; None if all of it can."""
         for (what, failing), error in self._failing.items():
             if failing == stream:
                 return f"{what} fails: {error}"
         return None
 
-    def forget(self, stream: str, what: str | None = None) -> None:
+    def clear(self, stream: str, what: str | None = None) -> None:
         """Nobody waits for this stream any more, or not for this of it."""
         self._failing = {
             each: error

@@ -16,7 +16,7 @@ from flowd.broker.refusals import is_demotion, refusal
 from flowd.broker.replies import Reader, anything
 from flowd.errors import ServerError
 
-__all__ = ["Call", "Exchange"]
+__all__ = ["Call", "RedisProtocol"]
 
 _GRACE: Final = 0.05
 _MORE: Final = object()
@@ -72,7 +72,7 @@ class Call:
             self.reply.set_exception(error)
 
 
-class Exchange(asyncio.BufferedProtocol):
+class RedisProtocol(asyncio.BufferedProtocol):
     """What is asked on one connection, until it is closed; a protocol for one transport.
 
     Args:
@@ -82,7 +82,7 @@ class Exchange(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        gone: Callable[[Exchange, Sequence[Call], Sequence[Call], str], None],
+        gone: Callable[[RedisProtocol, Sequence[Call], Sequence[Call], str], None],
     ) -> None:
         self._gone = gone
         self._transport: asyncio.WriteTransport | None = None
@@ -111,7 +111,7 @@ class Exchange(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.WriteTransport", transport)
         self.usable = True
 
-    def ask(self, call: Call) -> None:
+    def send(self, call: Call) -> None:
         """Send with all else that is asked in this turn of the loop."""
         if not self._ready:
             self._loop.call_soon(self.flush)

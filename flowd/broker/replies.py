@@ -1,6 +1,6 @@
 """What an answer must look like: each reader checks the shape of one, and gives it a type.
 
-A `Link` reads every answer before it gives it to who asked. One that no reader
+A `Connection` reads every answer before it gives it to who asked. One that no reader
 takes is no answer: what comes behind it cannot be trusted either, so the connection is
 closed, and whether the command was carried out is unknown.
 """

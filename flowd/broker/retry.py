@@ -18,12 +18,12 @@ from flowd.errors import (
     Unreachable,
 )
 
-__all__ = ["insist"]
+__all__ = ["call_with_retry"]
 
 R = TypeVar("R")
 
 
-async def insist(
+async def call_with_retry(
     send: Callable[[], Awaitable[R]], patience: float, *, repeatable: bool = False
 ) -> R:
     """Send until it is answered, or until `patience` seconds are over.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from flowd.broker import replies
-from flowd.broker.commands import Tended
+from flowd.broker.commands import Maintained
 from flowd.errors import OutcomeUnknown, ServerError
 from flowd.model.delivery import Entry, by_name
 
-__all__ = ["added", "ids", "moved", "pending", "settled", "taken", "tended", "time"]
+__all__ = ["added", "ids", "maintained", "moved", "pending", "settled", "taken", "time"]
 
 
 def ids(reply: object) -> list[bytes]:
@@ -33,14 +33,14 @@ def moved(reply: object) -> bool:
     return reply is not None and bool(replies.data(reply))
 
 
-def tended(parts: int) -> replies.Reader[Tended]:
+def maintained(parts: int) -> replies.Reader[Maintained]:
     """What tending a queue brought, and the answer of each of so many parts."""
 
-    def read(reply: object) -> Tended:
+    def read(reply: object) -> Maintained:
         every = replies.array(reply)
         promoted, next_due, cursor, next_lease, entries, unsorted = every[:6]
         due = replies.number(next_due)
-        found = Tended(
+        found = Maintained(
             replies.number(promoted),
             None if due < 0 else due / 1000,
             replies.data(cursor),

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Final, NamedTuple, TypeVar
 
 from flowd.broker import replies
-from flowd.broker.connection import TIMEOUT, Argument, Link
+from flowd.broker.connection import TIMEOUT, Argument, Connection
 from flowd.broker.refusals import ScriptMissing, refusal
 from flowd.errors import ServerError
 
@@ -18,17 +18,17 @@ __all__ = [
     "ABANDON",
     "ENQUEUE",
     "EXPIRE",
+    "FORGET_CONSUMER",
     "INIT",
-    "LEAVE",
-    "LEFT",
-    "LOOK",
+    "MAINTAIN",
     "PROGRESS",
     "PURGE",
+    "QUERY",
     "RECOUNT",
     "REDRIVE",
+    "REMAINING",
     "RENEW",
     "SETTLE",
-    "TEND",
     "Part",
     "Script",
     "results",
@@ -86,7 +86,7 @@ class Script:
 
     async def run(
         self,
-        link: Link,
+        connection: Connection,
         keys: Sequence[str],
         args: Iterable[Argument],
         read: replies.Reader[T],
@@ -97,22 +97,24 @@ class Script:
         """Run the script; it has `patience` seconds for an answer that `read` takes.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         if parts:
             keys = [*keys, *chain.from_iterable(part.keys for part in parts)]
             args = [*args, *chain.from_iterable(part.args for part in parts)]
             script = self.with_parts(parts)
-            return await script.run(link, keys, args, read, patience=patience)
+            return await script.run(connection, keys, args, read, patience=patience)
         call = (len(keys), *keys, *args)
         if self._often:
             try:
-                return await link.call(
+                return await connection.call(
                     "EVALSHA", self.sha, *call, read=read, timeout=patience
                 )
             except ScriptMissing:
                 pass  # the server is new, or was restarted
-        return await link.call("EVAL", self.source, *call, read=read, timeout=patience)
+        return await connection.call(
+            "EVAL", self.source, *call, read=read, timeout=patience
+        )
 
 
 def _text(name: str) -> str:
@@ -165,9 +167,9 @@ def results(
 ENQUEUE: Final = Script("enqueue")
 EXPIRE: Final = Script("expire", "fence", often=False)
 INIT: Final = Script("init", "only_group", often=False)
-LEAVE: Final = Script("leave", often=False)
-LEFT: Final = Script("left", "fence")
-LOOK: Final = Script("look")
+FORGET_CONSUMER: Final = Script("forget_consumer", often=False)
+REMAINING: Final = Script("remaining", "fence")
+QUERY: Final = Script("query")
 PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")
 RECOUNT: Final = Script("recount", "fence", often=False)
@@ -175,4 +177,4 @@ ABANDON: Final = Script("abandon", "fence", often=False)
 REDRIVE: Final = Script("redrive", "only_group")
 RENEW: Final = Script("renew", "fence")
 SETTLE: Final = Script("settle", "fence", "only_group")
-TEND: Final = Script("tend", "fence", "only_group")
+MAINTAIN: Final = Script("maintain", "fence", "only_group")

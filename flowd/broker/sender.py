@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Protocol
 
-from flowd.broker.commands import Addition, addition_of
+from flowd.broker.commands import EnqueueCommand, enqueue_command
 from flowd.broker.durability import Durability, Durable, check_durable
 from flowd.broker.extension import EnqueueCall, EnqueueExtension
 from flowd.broker.idempotency import Idempotency
-from flowd.broker.retry import insist
+from flowd.broker.retry import call_with_retry
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.errors import (
@@ -31,7 +31,7 @@ from flowd.errors import (
 )
 from flowd.model.item import Item, items_of
 from flowd.model.job import Job
-from flowd.model.middleware import Sending
+from flowd.model.middleware import EnqueueMiddleware
 
 __all__ = ["BATCH_JOBS", "Promoter", "Sender", "Streams"]
 
@@ -80,14 +80,14 @@ class Sender:
         streams: Streams,
         connect_timeout: float,
         *,
-        around: Sending | None,
+        around: EnqueueMiddleware | None,
         promoter: Promoter | None = None,
     ) -> None:
         # Weak, because a producer remembers its sender for as long as there is a session.
         self._session = weakref.ref(session)
         self._around = around
         self._promoter = promoter
-        self._prover = session.prover
+        self._durability = session.durability
         self._streams = streams
         self._connect_timeout = connect_timeout
 
@@ -131,13 +131,13 @@ class Sender:
         return ids
 
     async def _send(self, item: Item[Job], durable: Durable | bool) -> str:
-        stream, addition = self._streams.stream_of(item.job), addition_of(item)
+        stream, command = self._streams.stream_of(item.job), enqueue_command(item)
         self._register(stream, durable)
-        if addition.key is None and not addition.waits and not durable:
-            return await insist(
-                lambda: stream.add(addition.fields, addition.id), self._connect_timeout
+        if command.key is None and not command.waits and not durable:
+            return await call_with_retry(
+                lambda: stream.add(command.fields, command.id), self._connect_timeout
             )
-        (result,) = await self._enqueue(stream, [addition], durable)
+        (result,) = await self._enqueue(stream, [command], durable)
         if isinstance(result, ServerError):
             raise result
         return result
@@ -145,7 +145,7 @@ class Sender:
     def _register(self, stream: Stream, durable: Durable | bool) -> None:
         session = self._session()
         if session is not None:
-            session.register_once(self._prover.over(stream) if durable else stream)
+            session.register_once(self._durability.over(stream) if durable else stream)
 
     async def _send_all(
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
@@ -175,7 +175,7 @@ class Sender:
     ) -> None:
         self._register(batch.stream, durable)
         try:
-            results = await self._enqueue(batch.stream, batch.additions, durable)
+            results = await self._enqueue(batch.stream, batch.commands, durable)
         except (Unreachable, NotReady):
             raise  # nothing was stored
         except NotDurable as error:
@@ -183,7 +183,7 @@ class Sender:
                 raise
             raise _Unknown(len(error.ids), error) from error
         except ServerError as error:
-            raise _Unknown(len(batch.additions), error) from error
+            raise _Unknown(len(batch.commands), error) from error
         for result in results:
             if isinstance(result, OutcomeUnknown):
                 raise _Unknown(1, result) from result
@@ -192,31 +192,34 @@ class Sender:
             ids.append(result)
 
     async def _enqueue(
-        self, stream: Stream, additions: Sequence[Addition], durable: Durable | bool
+        self,
+        stream: Stream,
+        commands: Sequence[EnqueueCommand],
+        durable: Durable | bool,
     ) -> list[str | ServerError]:
         extensions: list[EnqueueExtension] = [_IDEMPOTENCY]
         if durable:
             proof = Durable() if durable is True else durable
-            extensions.insert(0, Durability(self._prover, proof))
-        call = EnqueueCall(stream=stream, jobs=additions, lasts=self._connect_timeout)
+            extensions.insert(0, Durability(self._durability, proof))
+        call = EnqueueCall(stream=stream, jobs=commands, lasts=self._connect_timeout)
         for extension in extensions:
             call = extension.on_enqueue(call)
         try:
-            return await insist(
+            return await call_with_retry(
                 call.send, self._connect_timeout, repeatable=call.repeatable
             )
         finally:
             if self._promoter is not None and (
-                waits := [_wait(each) for each in additions if each.waits]
+                waits := [_wait(each) for each in commands if each.waits]
             ):
                 self._promoter.due_in(min(waits))
 
 
-def _wait(addition: Addition) -> float:
+def _wait(command: EnqueueCommand) -> float:
     """Seconds until a job is due, as far as this machine's clock tells."""
-    if addition.due:
-        return max(0.0, addition.due - time.time())
-    return addition.delay
+    if command.due:
+        return max(0.0, command.due - time.time())
+    return command.delay
 
 
 class _Unknown(Exception):
@@ -233,7 +236,7 @@ class _Batch:
     """Consecutive jobs of one stream, as many as go in one round trip."""
 
     stream: Stream
-    additions: list[Addition]
+    commands: list[EnqueueCommand]
 
 
 def _batches(jobs: Iterable[Job | Item[Job]], streams: Streams) -> Iterator[_Batch]:
@@ -241,17 +244,17 @@ def _batches(jobs: Iterable[Job | Item[Job]], streams: Streams) -> Iterator[_Bat
     size = 0
     for job in jobs:
         stream = streams.stream_of(job.job if isinstance(job, Item) else job)
-        addition = addition_of(job)
-        size += addition.size
+        command = enqueue_command(job)
+        size += command.size
         if batch is not None and (
             stream is not batch.stream
-            or len(batch.additions) == BATCH_JOBS
+            or len(batch.commands) == BATCH_JOBS
             or size > _BATCH_BYTES
         ):
             yield batch
             batch = None
         if batch is None:
-            batch, size = _Batch(stream, []), addition.size
-        batch.additions.append(addition)
+            batch, size = _Batch(stream, []), command.size
+        batch.commands.append(command)
     if batch is not None:
         yield batch

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from flowd.broker.connection import Link
-from flowd.broker.durability import Prover
+from flowd.broker.connection import Connection
+from flowd.broker.durability import DurabilityChecker
 from flowd.broker.outage import Outage
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import FatalError, OptionError
-from flowd.model.event import Listener, Witnesses
+from flowd.model.event import EventBus, Listener
 
-__all__ = ["Membership", "Session"]
+__all__ = ["Session", "SessionUser"]
 
 
 V = TypeVar("V")
@@ -32,12 +32,12 @@ class Session:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._loop = weakref.ref(asyncio.get_running_loop())
-        self.link = Link(address)
-        self.prover = Prover(address)
-        self.witnesses = Witnesses()
+        self.connection = Connection(address)
+        self.durability = DurabilityChecker(address)
+        self.events = EventBus()
         """Of what happens to the whole process."""
 
-        self.outage = Outage(str(address), self.witnesses)
+        self.outage = Outage(str(address), self.events)
         self.users = 0
         """How many joined and did not leave yet."""
 
@@ -45,7 +45,7 @@ class Session:
         self._registered: set[tuple[str, str]] = set()
 
     @classmethod
-    def join(cls, address: Address, listeners: Sequence[Listener] = ()) -> Session:
+    def acquire(cls, address: Address, listeners: Sequence[Listener] = ()) -> Session:
         """The running event loop's session with a server, opened by its first user.
 
         The listeners are told what happens to the whole process.
@@ -56,19 +56,19 @@ class Session:
         if session is None:
             session = sessions[address] = cls(address)
         session.users += 1
-        session.witnesses.admit(listeners)
+        session.events.subscribe(listeners)
         return session
 
-    async def leave(self, listeners: Sequence[Listener] = ()) -> None:
+    async def release(self, listeners: Sequence[Listener] = ()) -> None:
         """Be one user less, as one joined; the last one closes the connection."""
-        self.witnesses.dismiss(listeners)
+        self.events.unsubscribe(listeners)
         self.users -= 1
         if self.users == 0:
             loop = self._loop()
             if loop is not None:
                 _sessions.get(loop, {}).pop(self.address, None)
-            await self.link.aclose()
-            await self.prover.aclose()
+            await self.connection.aclose()
+            await self.durability.aclose()
 
     def register_once(self, stream: Stream) -> None:
         """List a queue for operators, with what is asked in this turn of the loop.
@@ -92,7 +92,7 @@ class Session:
             self._registered.discard(place)  # the next job tries again
 
 
-class Membership:
+class SessionUser:
     """A user's part in the sessions of all event loops that it is used on.
 
     Args:
@@ -120,7 +120,7 @@ class Membership:
         session = self._sessions.get(loop)
         if session is None:
             _forget_closed(self._sessions)
-            self._sessions[loop] = session = Session.join(self._address, listeners)
+            self._sessions[loop] = session = Session.acquire(self._address, listeners)
         if session.process != os.getpid():
             raise OptionError("event loop", "the parent's", _FORKED)
         return session
@@ -133,11 +133,11 @@ class Membership:
         for loop, session in sessions:
             if session is own or loop.is_closed() or session.process != os.getpid():
                 continue  # with its loop, a session has ended
-            coroutine = session.leave(listeners)
+            coroutine = session.release(listeners)
             with suppress(RuntimeError):  # it is being closed just now
                 asyncio.run_coroutine_threadsafe(coroutine, loop)
         if own is not None:
-            await own.leave(listeners)
+            await own.release(listeners)
 
 
 def _forget_closed(

@@ -14,24 +14,24 @@ from typing import Final, TypeVar
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.commands import (
-    Addition,
-    Bury,
+    EnqueueCommand,
+    Maintained,
+    MoveToDeadLetter,
     Requeue,
     Settled,
-    Tended,
 )
-from flowd.broker.connection import TIMEOUT, Argument, Link
+from flowd.broker.connection import TIMEOUT, Argument, Connection
 from flowd.broker.refusals import may_not_run
 from flowd.broker.scripts import Part
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
-from flowd.model.delivery import Delivery, Entry, order, span
+from flowd.model.delivery import Delivery, Entry, id_range, order
 from flowd.model.keys import QUEUES, Keys
 from flowd.model.letter import LETTER_FIELDS
 from flowd.model.timing import milliseconds
 
-__all__ = ["PATIENCE", "STUCK", "Stream", "registered", "written"]
+__all__ = ["BULK_READ_TIMEOUT", "STUCK", "Stream", "registered", "written"]
 
-PATIENCE: Final = 30.0
+BULK_READ_TIMEOUT: Final = 30.0
 """Seconds to wait for whole jobs, which may be large, and the way to them long."""
 
 STUCK: Final = ":stuck"
@@ -48,50 +48,56 @@ _NOTHING: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
 class Stream:
     """One stream, its group and its companions, over one link."""
 
-    def __init__(self, link: Link, stream: str, group: str) -> None:
+    def __init__(self, connection: Connection, stream: str, group: str) -> None:
         self.keys = Keys(stream, group)
         self.group = group
-        self._link = self.link = link  # public for modules with scripts of their own
+        self._connection = self.connection = connection
+        # public for modules with scripts of their own
         self._delayed = (self.keys.stream, self.keys.delayed, self.keys.bodies)
 
-    def over(self, link: Link) -> Stream:
+    def over(self, connection: Connection) -> Stream:
         """The same stream over another link."""
-        return Stream(link, self.keys.stream, self.group)
+        return Stream(connection, self.keys.stream, self.group)
 
     async def init(self, starting_id: str) -> bool:
         """Create stream and group; False if the group was there.
 
         Raises:
             StreamShared: another group reads the stream.
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         created = await scripts.INIT.run(
-            self._link, [self.keys.stream], [self.group, starting_id], replies.number
+            self._connection,
+            [self.keys.stream],
+            [self.group, starting_id],
+            replies.number,
         )
         return created == 1
 
     def register(self) -> asyncio.Future[object]:
         """Remember the queue for the commands that list queues; to be awaited or not."""
-        return self._link.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
+        return self._connection.call(
+            "SADD", QUEUES, f"{self.keys.stream}\n{self.group}"
+        )
 
     async def unregister(self) -> None:
         """Forget it again."""
-        await self._link.call("SREM", QUEUES, f"{self.keys.stream}\n{self.group}")
+        await self._connection.call("SREM", QUEUES, f"{self.keys.stream}\n{self.group}")
 
     async def add(self, fields: Mapping[bytes, bytes], entry_id: str = "*") -> str:
         """Append one entry; returns its id.
 
         Raises:
             IdNotIncreasing: `entry_id` is not above the stream's last.
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         pairs = chain.from_iterable(fields.items())
-        return await self._link.call(
+        return await self._connection.call(
             "XADD", self.keys.stream, entry_id, *pairs, read=replies.text
         )
 
     async def enqueue(
-        self, jobs: Sequence[Addition], parts: Sequence[Part] = ()
+        self, jobs: Sequence[EnqueueCommand], parts: Sequence[Part] = ()
     ) -> list[str | ServerError]:
         """Add jobs in one step; for each its id, up to the first that is refused.
 
@@ -100,7 +106,7 @@ class Stream:
             parts: of capabilities that are concerned.
 
         Raises:
-            ServerError: as `Link.call`; then nothing is known of any of them.
+            ServerError: as `Connection.call`; then nothing is known of any of them.
         """
         if not parts and all(job.is_plain for job in jobs):
             return await self._append(jobs)
@@ -110,13 +116,15 @@ class Stream:
             args += (job.job_id, 2 * len(job.fields))
             args += chain.from_iterable(job.fields.items())
         added = scripts.results(answers.added, most=len(jobs))
-        return await scripts.ENQUEUE.run(self._link, self._delayed, args, added, parts)
+        return await scripts.ENQUEUE.run(
+            self._connection, self._delayed, args, added, parts
+        )
 
-    async def _append(self, jobs: Sequence[Addition]) -> list[str | ServerError]:
+    async def _append(self, jobs: Sequence[EnqueueCommand]) -> list[str | ServerError]:
         """Add all or none; without a script, which costs the server as much again."""
         add: tuple[Argument, ...] = ("XADD", self.keys.stream, "*")
         try:
-            return await self._link.transact(
+            return await self._connection.transact(
                 [(*add, *chain.from_iterable(job.fields.items())) for job in jobs],
                 replies.text,
             )
@@ -133,30 +141,30 @@ class Stream:
 
         Raises:
             GroupMissing: there is no group, or it went away meanwhile.
-            ServerError: as `Link.call`; entries may have been handed to this consumer.
+            ServerError: as `Connection.call`; entries may have been handed to this consumer.
         """
         wait: tuple[Argument, ...] = ()
         timeout = TIMEOUT
         if block is not None:
             wait, timeout = ("BLOCK", max(1, milliseconds(block))), block + _READ_MARGIN
-        return await self._link.call(
+        return await self._connection.call(
             *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),
             *(*wait, "STREAMS", self.keys.stream, ">"),
             read=answers.taken,
             timeout=timeout,
         )
 
-    async def unblock(self, reader: Link) -> bool:
+    async def unblock(self, reader: Connection) -> bool:
         """End a blocked read at once; False if none was blocked."""
         if not reader.client_id:
             return False
-        return await self._link.call("CLIENT", "UNBLOCK", reader.client_id) == 1
+        return await self._connection.call("CLIENT", "UNBLOCK", reader.client_id) == 1
 
     async def settle(
         self,
         consumer: str,
         acks: Sequence[Delivery],
-        others: Sequence[Requeue | Bury],
+        others: Sequence[Requeue | MoveToDeadLetter],
         *,
         batch: int = 0,
         repeated: bool = False,
@@ -170,10 +178,10 @@ class Stream:
 
         Raises:
             StreamShared: another group reads the stream; nothing was settled.
-            ServerError: as `Link.call`. Repeating the call is safe.
+            ServerError: as `Connection.call`. Repeating the call is safe.
         """
         every = [*acks, *(other.delivery for other in others)]
-        first, last = span(each.entry_id for each in every)
+        first, last = id_range(each.entry_id for each in every)
         args: list[Argument] = [self.group, consumer, batch, int(repeated)]
         args += (first, last, len(every), len(acks))
         for delivery in acks:
@@ -182,7 +190,7 @@ class Stream:
             args += written(other)
         keys = [*self._delayed, self.keys.dead, self.keys.receipts]
         settled = scripts.results(answers.settled, exactly=len(every))
-        return await scripts.SETTLE.run(self._link, keys, args, settled, parts)
+        return await scripts.SETTLE.run(self._connection, keys, args, settled, parts)
 
     async def renew(
         self,
@@ -195,7 +203,7 @@ class Stream:
         Capabilities do their `parts` in the same step.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         # Side by side, so that the range of a batch holds little else.
         ordered = sorted(held, key=lambda each: order(each[0]))
@@ -212,7 +220,7 @@ class Stream:
         for entry_id, count in held:
             args += (entry_id, count)
         return await scripts.RENEW.run(
-            self._link, [self.keys.stream], args, answers.ids, parts
+            self._connection, [self.keys.stream], args, answers.ids, parts
         )
 
     async def recount(
@@ -221,45 +229,47 @@ class Stream:
         """Change counts: (entry id, delivery count, new count); returns lost ids.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         args: list[Argument] = [self.group, consumer]
         args += chain.from_iterable(held)
         return await scripts.RECOUNT.run(
-            self._link, [self.keys.stream], args, answers.ids
+            self._connection, [self.keys.stream], args, answers.ids
         )
 
     async def abandon(self, consumer: str, held: Sequence[tuple[bytes, int]]) -> None:
         """Let leases of (entry id, delivery count) run out, whatever else happens here.
 
         Raises:
-            ServerError: as `Link.call`. Repeating the call is safe.
+            ServerError: as `Connection.call`. Repeating the call is safe.
         """
         args: list[Argument] = [self.group, consumer, f"{consumer}{STUCK}"]
         args += chain.from_iterable(held)
-        await scripts.ABANDON.run(self._link, [self.keys.stream], args, answers.ids)
+        await scripts.ABANDON.run(
+            self._connection, [self.keys.stream], args, answers.ids
+        )
 
-    async def tend(
+    async def maintain(
         self,
         consumer: str,
         *,
         lease: float,
         takeovers: int,
         cursor: bytes,
-        stranded: int = 0,
+        orphans: int = 0,
         running: Iterable[bytes] = (),
         parts: Sequence[Part] = (),
-    ) -> Tended:
+    ) -> Maintained:
         """Promote due jobs and take over up to `takeovers` abandoned entries.
 
         Entries that Redis holds for this consumer and that are not `running` were
         handed out in an answer that never came. With `stranded` above 0, which says how
         many, they are taken, and what runs with a lost lease is renewed. Without it
-        nothing is taken over while an own entry has lost its lease (`Tended.unsorted`).
+        nothing is taken over while an own entry has lost its lease (`Maintained.unsorted`).
         Capabilities do their `parts` in the same step.
 
         Raises:
-            ServerError: as `Link.call`; entries may have been handed to this consumer.
+            ServerError: as `Connection.call`; entries may have been handed to this consumer.
         """
         args: list[Argument] = [
             self.group,
@@ -267,23 +277,27 @@ class Stream:
             milliseconds(lease),
             _PROMOTED_AT_ONCE,
         ]
-        args += (takeovers, cursor, stranded)
-        if stranded:
+        args += (takeovers, cursor, orphans)
+        if orphans:
             args += running
-        read = answers.tended(len(parts))
-        return await scripts.TEND.run(self._link, self._delayed, args, read, parts)
+        read = answers.maintained(len(parts))
+        return await scripts.MAINTAIN.run(
+            self._connection, self._delayed, args, read, parts
+        )
 
-    async def leave(self, consumer: str) -> bool:
+    async def forget_consumer(self, consumer: str) -> bool:
         """Forget a consumer; False if it owns entries or is not there."""
         args: list[Argument] = [self.group, 0, consumer]
         keys = [self.keys.stream, self.keys.receipts]
-        return await scripts.LEAVE.run(self._link, keys, args, replies.number) == 1
+        forget = scripts.FORGET_CONSUMER.run
+        return await forget(self._connection, keys, args, replies.number) == 1
 
     async def reap(self, silence: float) -> int:
         """Forget consumers that own nothing and were silent for so many seconds."""
         args: list[Argument] = [self.group, milliseconds(silence), ""]
         keys = [self.keys.stream, self.keys.receipts]
-        return await scripts.LEAVE.run(self._link, keys, args, replies.number)
+        forget = scripts.FORGET_CONSUMER.run
+        return await forget(self._connection, keys, args, replies.number)
 
     async def letters(
         self, first: str, last: str, count: int
@@ -292,15 +306,15 @@ class Stream:
 
         Each is its id and its fields as name, value, name, value …
         """
-        return await self._link.call(
+        return await self._connection.call(
             *("XRANGE", self.keys.dead, first, last, "COUNT", count),
             read=replies.entries,
-            timeout=PATIENCE,
+            timeout=BULK_READ_TIMEOUT,
         )
 
     async def last_letter(self) -> str:
         """The id of the newest dead letter; `0-0` without any."""
-        return await self._link.call(
+        return await self._connection.call(
             *("XREVRANGE", self.keys.dead, "+", "-", "COUNT", 1), read=replies.last_id
         )
 
@@ -316,7 +330,7 @@ class Stream:
 
         Raises:
             StreamShared: another group reads the stream; none was moved.
-            ServerError: as `Link.call`. Repeating the call is safe.
+            ServerError: as `Connection.call`. Repeating the call is safe.
         """
         args: list[Argument] = [self.group, LETTER_FIELDS]
         for letter_id, job_id in letters:
@@ -325,7 +339,7 @@ class Stream:
             args += chain.from_iterable((fields or {}).items())
         keys = [self.keys.stream, self.keys.dead]
         moved = scripts.results(answers.moved, exactly=len(letters))
-        return await scripts.REDRIVE.run(self._link, keys, args, moved)
+        return await scripts.REDRIVE.run(self._connection, keys, args, moved)
 
     async def purge(self, letter_id: str, job_id: str, key: str | None) -> bool:
         """Delete a dead letter and free its idempotency key; False if it is gone."""
@@ -333,30 +347,32 @@ class Stream:
         if key is not None:
             keys.append(self.keys.idempotency(key))
         args = [letter_id, job_id]
-        return await scripts.PURGE.run(self._link, keys, args, replies.number) == 1
+        return (
+            await scripts.PURGE.run(self._connection, keys, args, replies.number) == 1
+        )
 
-    async def left(self) -> tuple[int, int]:
+    async def remaining(self) -> tuple[int, int]:
         """How many jobs run or wait (of those that wait, one), and how many are delayed."""
         keys = [self.keys.stream, self.keys.delayed]
-        entries, delayed = await scripts.LEFT.run(
-            self._link, keys, [self.group], replies.numbers(2)
+        entries, delayed = await scripts.REMAINING.run(
+            self._connection, keys, [self.group], replies.numbers(2)
         )
         return entries, delayed
 
 
-async def registered(link: Link) -> list[Stream]:
+async def registered(connection: Connection) -> list[Stream]:
     """Every queue that was set up on a server, by name.
 
     Raises:
         WrongKeyType: the key that lists them holds something else.
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
     try:
-        members = await link.call("SMEMBERS", QUEUES, read=answers.ids)
+        members = await connection.call("SMEMBERS", QUEUES, read=answers.ids)
     except WrongKeyType as error:
         raise WrongKeyType(f"{QUEUES}: {error}") from None
     names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
-    return [Stream(link, *name.split("\n", 1)) for name in names if "\n" in name]
+    return [Stream(connection, *name.split("\n", 1)) for name in names if "\n" in name]
 
 
 def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -364,7 +380,7 @@ def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[at : at + size] for at in range(0, len(items), size))
 
 
-def written(move: Requeue | Bury) -> list[Argument]:
+def written(move: Requeue | MoveToDeadLetter) -> list[Argument]:
     """What `settle` sends for an entry that moves.
 
     Raises:
@@ -376,7 +392,7 @@ def written(move: Requeue | Bury) -> list[Argument]:
             verb = "requeue"
             rest += (milliseconds(delay), delivery.job_id)
             rest += chain.from_iterable(envelope.items())
-        case Bury(delivery, letter):
+        case MoveToDeadLetter(delivery, letter):
             verb = "dead"
             rest += letter
     return [verb, delivery.entry_id, delivery.count, len(rest), *rest]

@@ -11,11 +11,11 @@ from contextlib import nullcontext
 from typing import Final, TypeAlias
 
 from flowd.cli.letters import (
-    Request,
+    Selection,
     add_pick,
     letter_as_json,
     letter_line,
-    requested,
+    selection,
 )
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, count, pair, rate
@@ -47,7 +47,7 @@ _EXAMPLES: Final = """\
   flowd dlq export --older 30d --raw > letters.jsonl
   flowd dlq purge --all --from letters.jsonl"""
 
-Action: TypeAlias = Callable[[Request], Awaitable[int]]
+Action: TypeAlias = Callable[[Selection], Awaitable[int]]
 
 
 def add(commands: Commands) -> None:
@@ -122,11 +122,11 @@ def _verb(
 
 
 async def _carry_out(options: argparse.Namespace, action: Action) -> int:
-    async with requested(options) as request:
+    async with selection(options) as request:
         return await action(request)
 
 
-async def _list(request: Request) -> int:
+async def _list(request: Selection) -> int:
     options, shown = request.options, 0
     looked = itertools.count()
     total = await request.total()
@@ -160,7 +160,7 @@ async def _list(request: Request) -> int:
     return 0
 
 
-async def _export(request: Request) -> int:
+async def _export(request: Selection) -> int:
     if request.target.job_class is None and not request.target.raw:
         # Who purges what was saved must know what was not.
         raise UsageError(
@@ -173,7 +173,7 @@ async def _export(request: Request) -> int:
     return 0
 
 
-async def _show(request: Request) -> int:
+async def _show(request: Selection) -> int:
     target = request.target
     letter = await request.find(request.options.id)
     if request.options.json:

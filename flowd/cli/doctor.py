@@ -55,11 +55,11 @@ def _command(options: argparse.Namespace) -> int:
 
 
 async def _ask(address: Address, lease: float) -> list[Finding]:
-    session = Session.join(address)
+    session = Session.acquire(address)
     try:
-        return await examine(session.link, lease=lease)
+        return await examine(session.connection, lease=lease)
     finally:
-        await session.leave()
+        await session.release()
 
 
 def _line(finding: Finding) -> str:

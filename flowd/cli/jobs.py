@@ -31,11 +31,11 @@ from flowd.cli.output import (
     span,
     summary,
 )
-from flowd.cli.target import Target, add_target, check_fields, mended, opened
+from flowd.cli.target import Target, add_target, check_fields, open_target, with_fields
 from flowd.model.job import Job
 from flowd.model.text import printable
 from flowd.ops.jobs import JobView, find_job, list_jobs
-from flowd.ops.look import WHOLE, State, server_time
+from flowd.ops.queries import WHOLE, State, server_time
 from flowd.producer import Producer
 
 __all__ = ["add", "progress_of"]
@@ -149,7 +149,7 @@ def _add_enqueue(verbs: Commands) -> None:
 async def _list(options: argparse.Namespace) -> int:
     states: Sequence[State] = [options.state] if options.state else _STATES
     shown = 0
-    async with opened(options) as target:
+    async with open_target(options) as target:
         async for job in _of_states(target, states, options):
             if options.limit and shown == options.limit:
                 text = f"… and more: --limit 0 shows all ({shown} shown)"
@@ -170,7 +170,7 @@ async def _list(options: argparse.Namespace) -> int:
 async def _of_states(
     target: Target, states: Sequence[State], options: argparse.Namespace
 ) -> AsyncIterator[JobView]:
-    now = await server_time(target.look.link)
+    now = await server_time(target.look.connection)
     most = WHOLE if options.json else _CUT
     limit = options.limit and options.limit + 1  # one behind the last tells of others
     for state in states:
@@ -179,8 +179,8 @@ async def _of_states(
 
 
 async def _show(options: argparse.Namespace) -> int:
-    async with opened(options) as target:
-        now = await server_time(target.look.link)
+    async with open_target(options) as target:
+        now = await server_time(target.look.connection)
         sizes = await target.look.sizes()
         with progress("searching", sizes.running + sizes.waiting) as told:
             job = await find_job(
@@ -225,7 +225,7 @@ async def _enqueue(options: argparse.Namespace) -> int:
     new = dict(options.values)
     entry = _entry(job_class, options.fields)
     check_fields(job_class, new)
-    job = mended(job_class, _encoded(entry), _encoded(new))
+    job = with_fields(job_class, _encoded(entry), _encoded(new))
     async with Producer(options.url) as producer:
         job_id = await producer.enqueue(
             job, delay=options.delay, at=options.at, key=options.key

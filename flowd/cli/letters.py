@@ -14,27 +14,27 @@ from typing import Final
 
 from flowd.cli.options import count, pair, seconds
 from flowd.cli.output import fields_as_json, object_of
-from flowd.cli.target import Target, opened
+from flowd.cli.target import Target, open_target
 from flowd.deadletter import DeadLetters
 from flowd.errors import LetterNotFound
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.model.text import printable
-from flowd.ops.letters import Pick, born_as, pick
-from flowd.ops.look import server_time
+from flowd.ops.letters import LetterFilter, by_job_id, pick
+from flowd.ops.queries import server_time
 
-__all__ = ["Request", "add_pick", "letter_as_json", "letter_line", "requested"]
+__all__ = ["Selection", "add_pick", "letter_as_json", "letter_line", "selection"]
 
 _SHORT: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Selection:
     """The letters of a queue, and which of them are meant."""
 
     target: Target
     letters: DeadLetters[Job]
-    wish: Pick
+    filter: LetterFilter
     last: str
     """The newest letter that may be meant: what dies later, nobody has asked about."""
 
@@ -43,7 +43,7 @@ class Request:
     @property
     def is_filtered(self) -> bool:
         """Whether not all letters of the queue are meant."""
-        return self.wish != Pick()
+        return self.filter != LetterFilter()
 
     async def total(self) -> int:
         """How many letters the queue has."""
@@ -64,7 +64,7 @@ class Request:
             if not name:  # so is the job of a letter that flowd did not write
                 raise
             searched, scan = itertools.count(), self.options.scan
-            wish = born_as(name)
+            wish = by_job_id(name)
             async for letter in self.picked(
                 lambda: next(searched), wish=wish, scan=scan, limit=1
             ):
@@ -78,7 +78,7 @@ class Request:
         self,
         told: Callable[[], object],
         *,
-        wish: Pick | None = None,
+        wish: LetterFilter | None = None,
         scan: int = 0,
         limit: int = 0,
     ) -> AsyncIterator[Letter[Job]]:
@@ -86,7 +86,7 @@ class Request:
         return pick(
             self.target.look.stream,
             self.target.job_class,
-            self.wish if wish is None else wish,
+            self.filter if wish is None else wish,
             last=self.last,
             scan=scan,
             limit=limit,
@@ -132,19 +132,19 @@ def add_pick(parser: argparse.ArgumentParser, limit: int) -> None:
 
 
 @asynccontextmanager
-async def requested(options: argparse.Namespace) -> AsyncGenerator[Request]:
+async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
     """What the options ask for, over a connection that is closed at the end.
 
     Raises:
         UsageError: they name no queue.
         ServerError: the server cannot be asked.
     """
-    async with opened(options) as target:
+    async with open_target(options) as target:
         look = target.look
-        wish, last = Pick(), await look.stream.last_letter()
+        wish, last = LetterFilter(), await look.stream.last_letter()
         if "error" in options:
-            now = await server_time(look.link)
-            wish = Pick(
+            now = await server_time(look.connection)
+            wish = LetterFilter(
                 text=options.error,
                 fields={name.encode(): value.encode() for name, value in options.field},
                 since=_ago(now, options.newer),
@@ -154,7 +154,7 @@ async def requested(options: argparse.Namespace) -> AsyncGenerator[Request]:
         async with DeadLetters(
             target.job_class, options.url, stream=look.keys.stream, group=look.group
         ) as letters:
-            yield Request(target, letters, wish, last, options)
+            yield Selection(target, letters, wish, last, options)
 
 
 def letter_line(letter: Letter[Job]) -> str:

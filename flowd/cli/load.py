@@ -189,6 +189,7 @@ def _place(error: BaseException) -> str:
 
 
 def _is_machinery(frame: traceback.FrameSummary) -> bool:
+    """A frame of importlib, contextlib, ours, or of the `__init__` of a dataclass."""
     return frame.filename.startswith(
-        ("<frozen importlib", str(Path(__file__).parent))
+        ("<frozen importlib", "<string>", str(Path(__file__).parent))
     ) or frame.filename in (importlib.__file__, contextlib.__file__)

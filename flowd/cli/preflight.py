@@ -121,17 +121,17 @@ def _command(options: argparse.Namespace) -> int:
 async def _check(
     address: Address, classes: Sequence[type[Job]], options: argparse.Namespace
 ) -> list[DecodeCheck]:
-    session = Session.join(address)
+    session = Session.acquire(address)
     try:
         return await check_classes(
-            session.link,
+            session.connection,
             classes,
             limit=options.limit,
             samples=options.ids,
             progress=lambda total: progress("decoding", total, lines=True),
         )
     finally:
-        await session.leave()
+        await session.release()
 
 
 def _lines(finding: PreflightFinding) -> Iterator[str]:

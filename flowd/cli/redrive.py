@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from typing import TypeAlias
 
-from flowd.cli.letters import Request, letter_line
+from flowd.cli.letters import Selection, letter_line
 from flowd.cli.load import UsageError
 from flowd.cli.output import print_json, progress
-from flowd.cli.target import mended
+from flowd.cli.target import with_fields
 from flowd.errors import CommandRefused, DecodeError, FlowdError, ServerError
 from flowd.model.job import Job
 from flowd.model.letter import Letter
@@ -23,7 +23,7 @@ __all__ = ["purge", "redrive"]
 Step: TypeAlias = Callable[[Letter[Job]], Awaitable[object]]
 
 
-async def redrive(request: Request) -> int:
+async def redrive(request: Selection) -> int:
     """Put jobs back into their stream, mended if `--set` says so."""
     _check_choice(request)
     edit = _edit(request)
@@ -41,7 +41,7 @@ async def redrive(request: Request) -> int:
     )
 
 
-async def purge(request: Request) -> int:
+async def purge(request: Selection) -> int:
     """Delete letters for good."""
     options = request.options
     _check_choice(request)
@@ -55,7 +55,7 @@ async def purge(request: Request) -> int:
     return await _each(request, step, "purged", "deleted")
 
 
-async def _each(request: Request, step: Step, name: str, what: str) -> int:
+async def _each(request: Selection, step: Step, name: str, what: str) -> int:
     options = request.options
     dry, as_json = options.dry_run, options.json
     # A filter looks at all of them, however few it picks.
@@ -97,7 +97,7 @@ def _print_refused(refused: list[tuple[str, FlowdError]]) -> int:
     return 2 if refused else 0
 
 
-def _edit(request: Request) -> Callable[[Letter[Job]], Job | None]:
+def _edit(request: Selection) -> Callable[[Letter[Job]], Job | None]:
     """What makes a letter's job another one: None if it stays as it was."""
     if not request.options.set:
         return _unchanged
@@ -107,7 +107,7 @@ def _edit(request: Request) -> Callable[[Letter[Job]], Job | None]:
 
     def edit(letter: Letter[Job]) -> Job:
         try:
-            return mended(job_class, letter.fields, new)
+            return with_fields(job_class, letter.fields, new)
         except DecodeError as error:
             if error.field in names:
                 raise UsageError(f"letter {letter.id} with --set: {error}") from None
@@ -121,7 +121,7 @@ def _unchanged(_: Letter[Job]) -> None:
 
 
 async def _chosen(
-    request: Request, told: Callable[[], object]
+    request: Selection, told: Callable[[], object]
 ) -> AsyncIterator[Letter[Job]]:
     """The letters that were named, or those that are meant by `--all`."""
     for letter_id in request.options.ids:
@@ -132,7 +132,7 @@ async def _chosen(
             yield letter
 
 
-def _check_choice(request: Request) -> None:
+def _check_choice(request: Selection) -> None:
     options = request.options
     if bool(options.ids) == options.all:
         raise UsageError("give the IDs of letters, or --all")
@@ -150,7 +150,7 @@ def _check_origin(letter: Letter[Job]) -> None:
         raise CommandRefused("the entry has more than 1,000 fields")
 
 
-async def _confirm(request: Request) -> None:
+async def _confirm(request: Selection) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("purging cannot be undone: confirm it with --yes")
     number = sum([1 async for _ in _chosen(request, int)])

@@ -113,22 +113,22 @@ def _consumers(options: argparse.Namespace) -> int:
 
 
 async def _look(address: Address, lease: float, runs: int) -> Seen:
-    session = Session.join(address)
+    session = Session.acquire(address)
     try:
-        return await overview(session.link, lease=lease, runs=runs)
+        return await overview(session.connection, lease=lease, runs=runs)
     finally:
-        await session.leave()
+        await session.release()
 
 
 async def _watch(address: Address, options: argparse.Namespace) -> int:
     """Look until somebody has seen enough; a server that is away is waited for."""
-    session = Session.join(address)
+    session = Session.acquire(address)
     try:
         with screen() as show:
             while True:
                 try:
                     seen = await overview(
-                        session.link, lease=options.lease, runs=_GLANCE
+                        session.connection, lease=options.lease, runs=_GLANCE
                     )
                 except (Unreachable, OutcomeUnknown, NotReady) as error:
                     if options.json:
@@ -142,7 +142,7 @@ async def _watch(address: Address, options: argparse.Namespace) -> int:
                         show([*_stats_blocks(seen), *map(str, _faults(seen))])
                 await asyncio.sleep(max(options.watch, _SOONEST))
     finally:
-        await session.leave()
+        await session.release()
 
 
 def _queues(seen: Seen) -> list[QueueView]:

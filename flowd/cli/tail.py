@@ -10,9 +10,9 @@ from typing import Final
 from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command
 from flowd.cli.output import as_json, print_json, print_note
-from flowd.cli.target import add_target, opened
+from flowd.cli.target import add_target, open_target
 from flowd.model.text import printable
-from flowd.ops.tail import Told, follow
+from flowd.ops.tail import TailEvent, follow
 
 __all__ = ["add"]
 
@@ -45,7 +45,7 @@ def _tail(options: argparse.Namespace) -> int:
 
 async def _follow(options: argparse.Namespace) -> int:
     """Print until somebody has seen enough."""
-    async with opened(options) as target:
+    async with open_target(options) as target:
         name, channel = target.name, target.look.keys.tail
     print_note(f"follows {name}; workers begin to tell within about 2 s")
     async with aclosing(follow(Address.of(options.url), channel, print_note)) as events:
@@ -57,7 +57,7 @@ async def _follow(options: argparse.Namespace) -> int:
     return 0
 
 
-def _line(told: Told) -> str:
+def _line(told: TailEvent) -> str:
     """The event as the worker's log shows it."""
     job = f"{printable(told.job)} attempt {told.attempt} " if told.job else ""
     return f"{told.at:%Y-%m-%d %H:%M:%S} {job}{printable(told.text)}"

@@ -14,17 +14,17 @@ from flowd.cli.load import UsageError, load_job_class
 from flowd.cli.options import add_app_dir, add_server
 from flowd.errors import DecodeError
 from flowd.model.job import Job, decode
-from flowd.model.redaction import stand_ins
-from flowd.ops.look import Look
+from flowd.model.redaction import redacted_fields
+from flowd.ops.queries import Queries
 
-__all__ = ["Target", "add_target", "check_fields", "mended", "opened"]
+__all__ = ["Target", "add_target", "check_fields", "open_target", "with_fields"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A queue, and the class of its jobs if the command line names it."""
 
-    look: Look
+    look: Queries
     job_class: type[Job] | None
     raw: bool = False
     """Show the fields that no class names as well."""
@@ -37,7 +37,7 @@ class Target:
     def hidden(self, fields: Mapping[bytes, bytes]) -> Mapping[bytes, str]:
         """What is shown instead of a value, for the fields that are not shown."""
         spec = None if self.job_class is None else self.job_class.SPEC
-        return stand_ins(fields, spec, raw=self.raw)
+        return redacted_fields(fields, spec, raw=self.raw)
 
     def decodes(self, fields: Mapping[bytes, bytes]) -> str:
         """Whether the class can read an entry, and why not."""
@@ -76,7 +76,7 @@ def check_fields(job_class: type[Job], names: Collection[str]) -> None:
             raise UsageError(f"{spec.name} has no field {name!r}; it has {known}")
 
 
-def mended(
+def with_fields(
     job_class: type[Job], fields: Mapping[bytes, bytes], new: Mapping[bytes, bytes]
 ) -> Job:
     """The job that an entry is once fields have new values.
@@ -115,7 +115,7 @@ def add_target(parser: argparse.ArgumentParser, *, fields: bool = True) -> None:
 
 
 @asynccontextmanager
-async def opened(options: argparse.Namespace) -> AsyncGenerator[Target]:
+async def open_target(options: argparse.Namespace) -> AsyncGenerator[Target]:
     """The queue that the options name, over a connection that is closed at the end.
 
     Raises:
@@ -129,20 +129,22 @@ async def opened(options: argparse.Namespace) -> AsyncGenerator[Target]:
         job_class = load_job_class(options.job, options.app_dir)
         policy = job_class.SPEC.policy
         stream, group = stream or policy.stream, group or policy.group
-    session = Session.join(Address.of(options.url))
+    session = Session.acquire(Address.of(options.url))
     try:
         if stream is None or group is None:
             stream, group = await _only(session, stream, group)
-        yield Target(Look(session.link, stream, group), job_class, options.raw)
+        yield Target(Queries(session.connection, stream, group), job_class, options.raw)
     finally:
-        await session.leave()
+        await session.release()
 
 
 async def _only(
     session: Session, stream: str | None, group: str | None
 ) -> tuple[str, str]:
     """The only queue that was set up and has this stream and group, if they are given."""
-    there = [(each.keys.stream, each.group) for each in await registered(session.link)]
+    there = [
+        (each.keys.stream, each.group) for each in await registered(session.connection)
+    ]
     fitting = [
         each for each in there if stream in (None, each[0]) and group in (None, each[1])
     ]

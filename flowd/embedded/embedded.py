@@ -14,7 +14,7 @@ from threading import Lock, Thread
 from typing import Final
 
 from flowd.embedded.lock import FileLock
-from flowd.embedded.probe import listens, retire
+from flowd.embedded.probe import listens, shutdown_orphan
 from flowd.embedded.process import Server
 from flowd.errors import FatalError, Unreachable, WrongAddress
 from flowd.log import log
@@ -118,7 +118,7 @@ class _Embedded:
             undo.callback(lock.release)
             # The last owner's server may not be dead yet, or, off Linux, not dying.
             former = _recorded(folder)
-            if former and not retire(former):
+            if former and not shutdown_orphan(former):
                 raise FatalError(
                     f"a server that nobody owns has {folder} open and does not end when "
                     f"asked to at {former}; kill it and try again"

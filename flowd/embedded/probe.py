@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Final
 
-__all__ = ["flush", "listens", "ping", "retire"]
+__all__ = ["flush", "listens", "ping", "shutdown_orphan"]
 
 _PATIENCE: Final = 1.0
 _POLL: Final = 0.002
@@ -34,7 +34,7 @@ def flush(path: str) -> None:
     _ask(path, b"FLUSHALL\r\n")
 
 
-def retire(path: str) -> bool:
+def shutdown_orphan(path: str) -> bool:
     """Stop a server that outlived its owner; False when it does not go within 2 s.
 
     Call it only while holding the lock of the server's folder: then nobody owns it.

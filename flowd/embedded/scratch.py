@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from flowd.embedded.lock import FileLock
-from flowd.embedded.probe import retire
+from flowd.embedded.probe import shutdown_orphan
 
 __all__ = ["Scratch"]
 
@@ -73,6 +73,6 @@ def _sweep(parent: Path) -> None:
             continue  # another process was faster
         if lock is None:
             continue  # in use
-        if retire(str(path / "socket")):
+        if shutdown_orphan(str(path / "socket")):
             shutil.rmtree(path, ignore_errors=True)
         lock.release()

@@ -95,7 +95,7 @@ class Metrics(Middleware):
             took = time.perf_counter() - began
             self._duration.labels(ctx.stream, result).observe(took)
 
-    def happened(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Count it."""
         for metric, shown in self._begins.get(event.name, ()):
             *values, last = _values(metric, event)

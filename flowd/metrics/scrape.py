@@ -14,8 +14,8 @@ from flowd.broker.session import Session
 from flowd.broker.url import Address
 from flowd.errors import ServerError
 from flowd.metrics import table
-from flowd.ops.look import Look, server_time
 from flowd.ops.overview import QueueView, queue_view
+from flowd.ops.queries import Queries, server_time
 
 __all__ = ["Place", "exposition"]
 
@@ -45,16 +45,16 @@ async def exposition(
 
 async def _view(place: Place, within: float) -> QueueView | None:
     address, stream, group = place
-    session = Session.join(address)
+    session = Session.acquire(address)
     try:
         async with asyncio.timeout(within):
-            now = await server_time(session.link)
-            look = Look(session.link, stream, group)
+            now = await server_time(session.connection)
+            look = Queries(session.connection, stream, group)
             return await queue_view(look, now, lease=_LEASE, runs=0)
     except (ServerError, TimeoutError):
         return None
     finally:
-        await session.leave()
+        await session.release()
 
 
 class _Gauges(Collector):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from flowd.model.delivery import OWN, Delivery, moment
+from flowd.model.delivery import OWN, Delivery, timestamp
 
 __all__ = ["Context", "Report"]
 
@@ -79,7 +79,7 @@ class Context:
     @property
     def enqueued_at(self) -> datetime:
         """When the job was enqueued, by the server's clock, in UTC."""
-        return moment(self._delivery.enqueued_ms)
+        return timestamp(self._delivery.enqueued_ms)
 
     @property
     def headers(self) -> Mapping[str, str]:

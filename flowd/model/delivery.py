@@ -29,16 +29,16 @@ from flowd.errors import DecodeError
 
 __all__ = [
     "ENVELOPE",
-    "MOST_HEADERS",
+    "MAX_HEADERS",
     "OWN",
     "Delivery",
     "Entry",
     "by_name",
     "envelope_number",
-    "moment",
+    "id_range",
     "number",
     "order",
-    "span",
+    "timestamp",
 ]
 
 OWN: Final = frozenset(
@@ -46,9 +46,9 @@ OWN: Final = frozenset(
 )
 """The fields that are read by the runtime, and no header."""
 
-MOST_HEADERS: Final = 8
+MAX_HEADERS: Final = 8
 
-ENVELOPE: Final = len(OWN) + MOST_HEADERS
+ENVELOPE: Final = len(OWN) + MAX_HEADERS
 """How many fields of an entry may be no fields of the job."""
 
 _MOST_ERROR: Final = 500
@@ -156,7 +156,7 @@ class Delivery:
         """What the job's last failure said; empty if there was none."""
         return self.fields.get(b"_error", b"").decode("utf-8", "backslashreplace")
 
-    def next_envelope(
+    def requeue_envelope(
         self, *, failed: bool, error: str | None = None
     ) -> dict[bytes, bytes]:
         """What the job's next entry says of its past.
@@ -191,7 +191,7 @@ class Delivery:
         return self.deliveries - self.attempt
 
     @property
-    def is_suspect(self) -> bool:
+    def is_poison_suspect(self) -> bool:
         """Whether two deliveries before this one ended without a word."""
         if self.count == 1 and b"_deliveries" not in self.fields:
             return False
@@ -213,7 +213,7 @@ def number(raw: bytes) -> int:
     return int(raw) if raw.isdigit() and len(raw) <= 20 else 0
 
 
-def moment(ms: bytes) -> datetime:
+def timestamp(ms: bytes) -> datetime:
     """A time in milliseconds as UTC; an id that was made up ends with the calendar."""
     return datetime.fromtimestamp(min(number(ms) / 1000, _LAST), UTC)
 
@@ -230,7 +230,7 @@ def envelope_number(fields: Mapping[bytes, bytes], name: bytes) -> int:
     raise DecodeError("entry", name.decode(), "expected a number", repr(raw[:40]))
 
 
-def span(entry_ids: Iterable[bytes]) -> tuple[bytes, bytes]:
+def id_range(entry_ids: Iterable[bytes]) -> tuple[bytes, bytes]:
     """The first and the last of entry ids, as a stream orders them."""
     ordered = [(order(each), each) for each in entry_ids]
     return min(ordered)[1], max(ordered)[1]

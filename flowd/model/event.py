@@ -13,7 +13,7 @@ from flowd.log import Raised, is_wanted, log
 from flowd.model.delivery import Delivery
 from flowd.model.text import printable
 
-__all__ = ["Event", "EventName", "Listener", "Witnesses"]
+__all__ = ["Event", "EventBus", "EventName", "Listener"]
 
 EventName: TypeAlias = Literal[
     "callback_failed",
@@ -86,10 +86,10 @@ class Event:
 
 
 Listener: TypeAlias = Callable[[Event], None]
-"""Told what happens, as `Middleware.happened`."""
+"""Told what happens, as `Middleware.on_event`."""
 
 
-class Witnesses:
+class EventBus:
     """Those who are told what happens: the log first, then whoever listens.
 
     Args:
@@ -102,19 +102,19 @@ class Witnesses:
         self._group = group
         self._listening: Counter[Listener] = Counter()
 
-    def admit(self, listeners: Iterable[Listener]) -> None:
+    def subscribe(self, listeners: Iterable[Listener]) -> None:
         """Tell these too; one that comes twice is told once, and must leave twice."""
         self._listening.update(listeners)
 
-    def dismiss(self, listeners: Iterable[Listener]) -> None:
+    def unsubscribe(self, listeners: Iterable[Listener]) -> None:
         """Tell these no longer."""
         self._listening -= Counter(listeners)
 
-    def care(self, level: int) -> bool:
+    def is_enabled(self, level: int) -> bool:
         """Whether anybody is told of what is as grave as this."""
         return bool(self._listening) or is_wanted(level)
 
-    def say(
+    def emit(
         self,
         level: int,
         name: EventName,
@@ -138,7 +138,7 @@ class Witnesses:
             exception: likewise.
             details: likewise.
         """
-        if not self.care(level):
+        if not self.is_enabled(level):
             return
         arguments = tuple(details[each] for each in filled)
         if delivery is not None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeGuard, TypeVar
 
 from flowd.errors import OptionError
-from flowd.model.delivery import MOST_HEADERS, OWN
+from flowd.model.delivery import MAX_HEADERS, OWN
 from flowd.model.job import Job
 from flowd.model.timing import Seconds, due_at, seconds
 
@@ -113,7 +113,7 @@ def _is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
 
 
 def _check_headers(headers: object) -> None:
-    rule = f"may be {MOST_HEADERS}, and {_MOST_HEADER_BYTES} bytes together"
+    rule = f"may be {MAX_HEADERS}, and {_MOST_HEADER_BYTES} bytes together"
     if not _is_mapping(headers):
         raise OptionError("headers", type(headers).__name__, "must map names to texts")
     size, pairs = 0, [*_pairs(headers)]
@@ -131,7 +131,7 @@ def _check_headers(headers: object) -> None:
         if value and not _size(value):
             raise OptionError("headers", name[:80], "its value has no form in UTF-8")
         size += len(name) + _size(value)
-    if len(pairs) > MOST_HEADERS or size > _MOST_HEADER_BYTES:
+    if len(pairs) > MAX_HEADERS or size > _MOST_HEADER_BYTES:
         raise OptionError("headers", [name for name, _ in pairs][:20], rule)
 
 

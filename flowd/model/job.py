@@ -17,13 +17,13 @@ from flowd.wire import CodecError, Json
 
 __all__ = [
     "FORMAT",
-    "MOST_BYTES",
+    "MAX_JOB_BYTES",
     "SECRET",
     "Job",
     "JobSpec",
     "decode",
+    "payload_size",
     "spec_of",
-    "weight",
 ]
 
 J = TypeVar("J", bound="Job")
@@ -32,7 +32,7 @@ N = TypeVar("N", bound="Job")
 FORMAT: Final = 1
 """The generation of classes that this flowd runs; `flowd-gen` prints its own."""
 
-MOST_BYTES: Final = 256 * 1024
+MAX_JOB_BYTES: Final = 256 * 1024
 """How large a job's fields may be; refused by producers, not decoded by workers."""
 
 SECRET: Final = "<secret>"  # noqa: S105 - the opposite of one
@@ -200,7 +200,7 @@ def decode(job_class: type[J], fields: Mapping[bytes, bytes]) -> J:
     return job_class.from_fields(fields)
 
 
-def weight(fields: Mapping[bytes, bytes]) -> int:
+def payload_size(fields: Mapping[bytes, bytes]) -> int:
     """How many bytes the names and values have."""
     return len(b"".join(fields)) + len(b"".join(fields.values()))
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from flowd.model import outcome
-from flowd.model.delivery import Delivery, by_name, moment, number
+from flowd.model.delivery import Delivery, by_name, number, timestamp
 from flowd.model.job import Job, decode
 
 __all__ = ["LETTER_FIELDS", "Letter", "letter_fields", "read_letter"]
@@ -131,7 +131,7 @@ def read_letter(
         traceback=traceback,
         attempts=number(attempts),
         deliveries=number(deliveries),
-        enqueued_at=moment(enqueued),
-        died_at=moment(letter_id.partition(b"-")[0]),
+        enqueued_at=timestamp(enqueued),
+        died_at=timestamp(letter_id.partition(b"-")[0]),
         consumer=consumer,
     )

@@ -15,21 +15,30 @@ from flowd.model.event import Event
 from flowd.model.item import Item
 from flowd.model.job import Job
 
-__all__ = ["Around", "Middleware", "Run", "Send", "Sending", "Stack"]
+__all__ = [
+    "EnqueueMiddleware",
+    "HandlerMiddleware",
+    "Middleware",
+    "MiddlewareChain",
+    "Run",
+    "Send",
+]
 
 Run: TypeAlias = Callable[[], Awaitable[object]]
 """Runs what is inside: the next middleware, and at last the handler."""
 
-Around: TypeAlias = Callable[[Job, Context, Run], Awaitable[object]]
+HandlerMiddleware: TypeAlias = Callable[[Job, Context, Run], Awaitable[object]]
 """Runs around a handler, as `Middleware.handle`."""
 
 Send: TypeAlias = Callable[[Iterable[Item[Job]]], Awaitable[list[str]]]
 """Sends what it is given: to the next middleware, and at last to Redis."""
 
-Sending: TypeAlias = Callable[[str, Iterable[Item[Job]], Send], Awaitable[list[str]]]
+EnqueueMiddleware: TypeAlias = Callable[
+    [str, Iterable[Item[Job]], Send], Awaitable[list[str]]
+]
 """Runs around an enqueue, as `Middleware.enqueue`."""
 
-_METHODS: Final = ("enqueue", "handle", "happened")
+_METHODS: Final = ("enqueue", "handle", "on_event")
 
 
 class Middleware(Protocol):
@@ -78,7 +87,7 @@ class Middleware(Protocol):
         """
         return await run()
 
-    def happened(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Something happened to a job or a queue; also how each delivery ended.
 
         It is told when Redis has taken note of it. To be quick: the event loop waits.
@@ -87,7 +96,7 @@ class Middleware(Protocol):
         del event  # mypy takes an empty body for an abstract method
 
 
-class Stack:
+class MiddlewareChain:
     """The middleware of one queue or producer, looked at once.
 
     Raises:
@@ -104,16 +113,16 @@ class Stack:
                 raise OptionError("middleware", each, rule)
         inwards = self.middleware[::-1]
         self.listeners = [
-            each.happened for each in self.middleware if _overrides(each, "happened")
+            each.on_event for each in self.middleware if _overrides(each, "on_event")
         ]
-        self.enqueue: Sending | None = reduce(
+        self.enqueue: EnqueueMiddleware | None = reduce(
             _send_through,
             [each.enqueue for each in inwards if _overrides(each, "enqueue")],
             None,
         )
         """What runs around an enqueue; None if nothing does."""
 
-        self.handle: Around | None = reduce(
+        self.handle: HandlerMiddleware | None = reduce(
             _run_through,
             [each.handle for each in inwards if _overrides(each, "handle")],
             None,
@@ -125,7 +134,9 @@ def _overrides(middleware: Middleware, method: str) -> bool:
     return getattr(type(middleware), method, None) is not getattr(Middleware, method)
 
 
-def _send_through(inner: Sending | None, outer: Sending) -> Sending:
+def _send_through(
+    inner: EnqueueMiddleware | None, outer: EnqueueMiddleware
+) -> EnqueueMiddleware:
     if inner is None:
         return outer
     return lambda stream, items, send: outer(
@@ -133,7 +144,9 @@ def _send_through(inner: Sending | None, outer: Sending) -> Sending:
     )
 
 
-def _run_through(inner: Around | None, outer: Around) -> Around:
+def _run_through(
+    inner: HandlerMiddleware | None, outer: HandlerMiddleware
+) -> HandlerMiddleware:
     if inner is None:
         return outer
     return lambda job, ctx, run: outer(job, ctx, lambda: inner(job, ctx, run))

@@ -14,15 +14,13 @@ from typing import Final, TypeGuard
 
 from flowd.model.job import SECRET, Job, JobSpec
 
-__all__ = ["stand_ins", "without_secrets"]
+__all__ = ["redact", "redacted_fields"]
 
 # Shorter ones are parts of every text, and no secrets.
 _SHORTEST: Final = 3
 
 
-def without_secrets(
-    text: str, job_class: type[Job], fields: Mapping[bytes, bytes]
-) -> str:
+def redact(text: str, job_class: type[Job], fields: Mapping[bytes, bytes]) -> str:
     """The text without the values of secret fields.
 
     Args:
@@ -54,7 +52,7 @@ def without_secrets(
     return text
 
 
-def stand_ins(
+def redacted_fields(
     fields: Mapping[bytes, bytes], spec: JobSpec | None, *, raw: bool = False
 ) -> dict[bytes, str]:
     """What is shown instead of a value, by name, for the fields that are not shown.

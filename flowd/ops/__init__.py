@@ -5,15 +5,15 @@ from __future__ import annotations
 from flowd.ops.doctor import examine
 from flowd.ops.finding import Finding, Level
 from flowd.ops.jobs import JobView, find_job, list_jobs
-from flowd.ops.look import Look, server_time
 from flowd.ops.overview import ConsumerView, QueueView, overview, queue_view
+from flowd.ops.queries import Queries, server_time
 
 __all__ = [
     "ConsumerView",
     "Finding",
     "JobView",
     "Level",
-    "Look",
+    "Queries",
     "QueueView",
     "examine",
     "find_job",

@@ -16,9 +16,9 @@ from typing import Final, Literal, TypeAlias
 from flowd.errors import DecodeError, NewerVersion
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.job import Job
-from flowd.ops.everything import Found, Page, Place, everything
-from flowd.ops.look import Look
-from flowd.worker.executor import read_job
+from flowd.ops.queries import Queries
+from flowd.ops.scan import Page, Place, ScannedJob, scan
+from flowd.worker.executor import decode_delivery
 
 __all__ = ["DecodeCheck", "DecodeFailure", "DecodeStatus", "Sample"]
 
@@ -83,7 +83,7 @@ class DecodeCheck:
 
     async def run(
         self,
-        look: Look,
+        look: Queries,
         *,
         limit: int = 0,
         on_progress: Callable[[int], object] = lambda _: None,
@@ -96,9 +96,9 @@ class DecodeCheck:
             on_progress: called with how many more were decoded.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
-        async with aclosing(everything(look, limit=limit)) as pages:
+        async with aclosing(scan(look, limit=limit)) as pages:
             async for page in pages:
                 await self._take(page)
                 on_progress(len(page.found))
@@ -112,7 +112,7 @@ class DecodeCheck:
             if error is not None:
                 self._keep(status, page.place, found, error)
 
-    def _decode(self, found: Found) -> tuple[DecodeStatus, DecodeError | None]:
+    def _decode(self, found: ScannedJob) -> tuple[DecodeStatus, DecodeError | None]:
         name = self.job_class.SPEC.name
         if found.reason == "unknown":
             text = "the dead letter was not written by flowd"
@@ -120,7 +120,7 @@ class DecodeCheck:
         before = found.reason == "undecodable"
         entry = Entry(found.id, 1, found.fields, found.size)
         try:
-            read_job(self.job_class, Delivery(entry, 0.0))
+            decode_delivery(self.job_class, Delivery(entry, 0.0))
         except NewerVersion as error:
             return "dead_unreadable" if before else "newer", error
         except DecodeError as error:
@@ -132,7 +132,7 @@ class DecodeCheck:
         return "dead_readable" if before else "readable", None
 
     def _keep(
-        self, status: DecodeStatus, place: Place, found: Found, error: DecodeError
+        self, status: DecodeStatus, place: Place, found: ScannedJob, error: DecodeError
     ) -> None:
         # What is in brackets differs from job to job.
         reason, bracket, rest = error.reason.partition(" (")

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from itertools import chain
 from typing import Final
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.stream import registered
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.finding import Finding
-from flowd.ops.look import Look, server_time
+from flowd.ops.queries import Queries, server_time
 from flowd.ops.queues import judge_queue
 from flowd.ops.rights import judge_rights
 from flowd.ops.server import judge, read_facts
@@ -26,7 +26,10 @@ _DIFFERENCE: Final = 1.0
 
 
 async def examine(
-    link: Link, *, lease: float = _LEASE, now: Callable[[], float] = time.time
+    connection: Connection,
+    *,
+    lease: float = _LEASE,
+    now: Callable[[], float] = time.time,
 ) -> list[Finding]:
     """Check a server and every queue that was set up on it.
 
@@ -34,7 +37,7 @@ async def examine(
     the user may not look at is a finding, not an error.
 
     Args:
-        link: to the server.
+        connection: to the server.
         lease: the longest `claim_after` of the queues, in seconds. What is silent for
             ten of them counts as dead.
         now: this machine's clock.
@@ -44,32 +47,32 @@ async def examine(
     """
 
     async def server() -> list[Finding]:
-        return judge(await read_facts(link))
+        return judge(await read_facts(connection))
 
     async def clock() -> list[Finding]:
-        return [await _judge_clock(link, now)]
+        return [await _judge_clock(connection, now)]
 
     async def rights() -> list[Finding]:
-        return [await judge_rights(link)]
+        return [await judge_rights(connection)]
 
     async def queues() -> list[Finding]:
-        return await _judge_queues(link, lease)
+        return await _judge_queues(connection, lease)
 
     findings: list[Finding] = []
     for part in (server, clock, rights, queues):
-        findings += await _as_far_as_allowed(part.__name__, part, link)
+        findings += await _as_far_as_allowed(part.__name__, part, connection)
     return findings
 
 
 async def _as_far_as_allowed(
-    check: str, part: Callable[[], Awaitable[list[Finding]]], link: Link
+    check: str, part: Callable[[], Awaitable[list[Finding]]], connection: Connection
 ) -> list[Finding]:
     try:
         return await part()
     except (Unreachable, OutcomeUnknown):
         raise
     except ServerError as error:
-        if not link.connections:
+        if not connection.connections:
             raise  # nobody was let in
         if isinstance(error, AccessDenied):
             advice = "grant what docs/security.md lists for an admin"
@@ -77,11 +80,11 @@ async def _as_far_as_allowed(
         return [Finding("wrong", check, f"cannot be seen: {error}", "mend that first")]
 
 
-async def _judge_clock(link: Link, now: Callable[[], float]) -> Finding:
+async def _judge_clock(connection: Connection, now: Callable[[], float]) -> Finding:
     differences: list[float] = []
     for _ in range(_TRIPS):
         before = now()
-        server = await server_time(link)
+        server = await server_time(connection)
         differences.append(server - (before + now()) / 2)
     difference = statistics.median(differences)
     said = f"the server's and this machine's are {abs(difference):,.1f} s apart"
@@ -91,14 +94,16 @@ async def _judge_clock(link: Link, now: Callable[[], float]) -> Finding:
     return Finding("ok", "clock", said)
 
 
-async def _judge_queues(link: Link, lease: float) -> list[Finding]:
-    streams = await registered(link)
+async def _judge_queues(connection: Connection, lease: float) -> list[Finding]:
+    streams = await registered(connection)
     if not streams:
         return [Finding("note", "queues", "none was set up on this server yet")]
-    now = await server_time(link)
+    now = await server_time(connection)
     judged = await asyncio.gather(
         *(
-            judge_queue(Look(link, stream.keys.stream, stream.group), now, lease)
+            judge_queue(
+                Queries(connection, stream.keys.stream, stream.group), now, lease
+            )
             for stream in streams
         )
     )

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from flowd.errors import DecodeError
-from flowd.model.delivery import Delivery, Entry, moment, number
-from flowd.ops.look import PAGE, WHOLE, Look, Row, State
+from flowd.model.delivery import Delivery, Entry, number, timestamp
+from flowd.ops.queries import PAGE, WHOLE, JobRow, Queries, State
 
 __all__ = ["JobView", "find_job", "job_view", "list_jobs"]
 
@@ -66,7 +66,7 @@ class JobView:
     """Of the entry, flowd's own among them; values may be cut."""
 
 
-def job_view(row: Row, now: float) -> JobView:
+def job_view(row: JobRow, now: float) -> JobView:
     """A row as an operator reads it, `now` by the server's clock in seconds."""
     delivery = Delivery(Entry(row.id, row.handed_out, row.fields, len(row.fields)), 0.0)
     with contextlib.suppress(DecodeError):
@@ -77,7 +77,7 @@ def job_view(row: Row, now: float) -> JobView:
         id=row.id.decode("utf-8", "backslashreplace") if delayed else delivery.job_id,
         state=row.state,
         entry_id=None if delayed else row.id.decode(),
-        enqueued_at=moment(delivery.enqueued_ms),
+        enqueued_at=timestamp(delivery.enqueued_ms),
         attempt=delivery.attempt,
         deliveries=delivery.deliveries,
         age=None if delayed else max(0.0, now - entered),
@@ -92,7 +92,7 @@ def job_view(row: Row, now: float) -> JobView:
 
 
 async def list_jobs(
-    look: Look, state: State, now: float, *, limit: int = 0, most: int = WHOLE
+    look: Queries, state: State, now: float, *, limit: int = 0, most: int = WHOLE
 ) -> AsyncIterator[JobView]:
     """The jobs of one state, read page by page: the oldest, or the next due, first.
 
@@ -104,7 +104,7 @@ async def list_jobs(
         most: how many bytes of each value are read.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
     after, given = b"", 0
     while not limit or given < limit:
@@ -124,7 +124,7 @@ async def list_jobs(
 
 
 async def find_job(
-    look: Look,
+    look: Queries,
     job_id: str,
     now: float,
     *,
@@ -144,7 +144,7 @@ async def find_job(
         told: called for each job that is searched.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
     rows = await look.one(job_id if _ENTRY_ID.fullmatch(job_id) else "", job_id)
     found = [job_view(row, now) for row in rows]

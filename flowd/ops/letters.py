@@ -25,18 +25,18 @@ from flowd.errors import (
     FlowdError,
     LetterNotFound,
 )
-from flowd.model.delivery import moment
+from flowd.model.delivery import timestamp
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 
-__all__ = ["Pick", "born_as", "move", "pick"]
+__all__ = ["LetterFilter", "by_job_id", "move", "pick"]
 
 _BURST: Final = 0.1
 """Of how many seconds a rate is used up at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pick:
+class LetterFilter:
     """Which dead letters are meant: those for which all of this is true."""
 
     text: str = ""
@@ -60,7 +60,7 @@ class Pick:
     @property
     def sifts(self) -> bool:
         """Whether each letter has to be looked at."""
-        return replace(self, since=None, until=None) != Pick()
+        return replace(self, since=None, until=None) != LetterFilter()
 
     def takes(self, letter: Letter[Job]) -> bool:
         """Whether all but the time is true of a letter."""
@@ -74,16 +74,16 @@ class Pick:
         )
 
 
-def born_as(job_id: str) -> Pick:
+def by_job_id(job_id: str) -> LetterFilter:
     """The letter of the job with this id, which died no earlier than its id says."""
-    since = moment(job_id.partition("-")[0].encode()) if "-" in job_id else None
-    return Pick(job_id=job_id, since=since)
+    since = timestamp(job_id.partition("-")[0].encode()) if "-" in job_id else None
+    return LetterFilter(job_id=job_id, since=since)
 
 
 async def pick(
     stream: Stream,
     job_class: type[Job] | None,
-    wish: Pick,
+    wish: LetterFilter,
     *,
     last: str | None = None,
     scan: int = 0,

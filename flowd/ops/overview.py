@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.stream import STUCK, registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.jobs import JobView, job_view
-from flowd.ops.look import ConsumerRow, Look, server_time
-from flowd.worker.maintenance import LEASES_TO_DEATH
+from flowd.ops.queries import ConsumerRow, Queries, server_time
+from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
 __all__ = ["ConsumerView", "LeaseState", "QueueView", "overview", "queue_view"]
 
@@ -72,21 +72,21 @@ class QueueView:
 
 
 async def overview(
-    link: Link, *, lease: float = 30.0, runs: int = 10
+    connection: Connection, *, lease: float = 30.0, runs: int = 10
 ) -> list[QueueView | ServerError]:
     """Every queue that was set up on a server, by name, or why it cannot be seen.
 
     Args:
-        link: to the server.
+        connection: to the server.
         lease: the longest `claim_after` of the queues, in seconds.
         runs: how many jobs of each consumer are looked at.
 
     Raises:
         ServerError: no connection, or no right to see which queues there are.
     """
-    streams = await registered(link)
-    now = await server_time(link)
-    looks = [Look(link, each.keys.stream, each.group) for each in streams]
+    streams = await registered(connection)
+    now = await server_time(connection)
+    looks = [Queries(connection, each.keys.stream, each.group) for each in streams]
     views = await asyncio.gather(
         *(queue_view(look, now, lease=lease, runs=runs) for look in looks),
         return_exceptions=True,
@@ -103,12 +103,12 @@ async def overview(
 
 
 async def queue_view(
-    look: Look, now: float, *, lease: float, runs: int = 10
+    look: Queries, now: float, *, lease: float, runs: int = 10
 ) -> QueueView:
     """One queue; arguments as `overview`, `now` by the server's clock.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
     sizes, oldest, first_due, consumers = await asyncio.gather(
         look.sizes(),
@@ -142,7 +142,7 @@ async def queue_view(
 
 
 async def _runs(
-    look: Look, consumer: ConsumerRow, now: float, count: int
+    look: Queries, consumer: ConsumerRow, now: float, count: int
 ) -> Sequence[JobView]:
     if not consumer.owned or not count:
         return ()
@@ -170,7 +170,7 @@ def _lease_state(row: ConsumerRow, jobs: Sequence[JobView], lease: float) -> Lea
         return "expired"
     if row.owned:
         return "working"
-    return "silent" if row.silent > LEASES_TO_DEATH * lease else "idle"
+    return "silent" if row.silent > DEAD_CONSUMER_LEASES * lease else "idle"
 
 
 def _is_away(error: ServerError) -> bool:

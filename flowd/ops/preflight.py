@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.errors import FatalError, ServerError
 from flowd.model.job import Job
 from flowd.model.text import count_of
 from flowd.ops.decode_check import DecodeCheck, DecodeFailure, DecodeStatus, Sample
-from flowd.ops.everything import PLACES, Place
-from flowd.ops.look import Look
+from flowd.ops.queries import Queries
+from flowd.ops.scan import PLACES, Place
 
 __all__ = ["PreflightFinding", "PreflightRow", "check_classes", "findings", "rows"]
 
@@ -77,7 +77,7 @@ class PreflightRow:
 
 
 async def check_classes(
-    link: Link,
+    connection: Connection,
     classes: Sequence[type[Job]],
     *,
     limit: int,
@@ -87,17 +87,17 @@ async def check_classes(
     """Decode with each class all that its queue holds; nothing is changed.
 
     Args:
-        link: to the server.
+        connection: to the server.
         classes: of the release.
         limit: how many jobs of each place are decoded, at most; 0: all.
         samples: how many jobs are named for each reason.
         progress: is given how many jobs there are, about, and counts them.
 
     Raises:
-        ServerError: as `Link.call`; a refusal names the queue.
+        ServerError: as `Connection.call`; a refusal names the queue.
     """
     checks = [DecodeCheck(each, samples=samples) for each in classes]
-    looks = [_look(link, each) for each in classes]
+    looks = [_look(connection, each) for each in classes]
     total = sum([await _size(look, limit) for look in looks])
     with progress(total) as on_progress:
         for check, look in zip(checks, looks, strict=True):
@@ -190,12 +190,12 @@ def _declared(failure: DecodeFailure, job_class: type[Job]) -> tuple[str, int]:
     return str(path), first + next(found, 0)
 
 
-def _look(link: Link, job_class: type[Job]) -> Look:
+def _look(connection: Connection, job_class: type[Job]) -> Queries:
     policy = job_class.SPEC.policy
-    return Look(link, policy.stream, policy.group)
+    return Queries(connection, policy.stream, policy.group)
 
 
-async def _size(look: Look, limit: int) -> int:
+async def _size(look: Queries, limit: int) -> int:
     """About how many jobs will be decoded."""
     with _naming(look):
         sizes = await look.sizes()
@@ -204,7 +204,7 @@ async def _size(look: Look, limit: int) -> int:
 
 
 @contextmanager
-def _naming(look: Look) -> Generator[None]:
+def _naming(look: Queries) -> Generator[None]:
     """Say of which queue a refusal is that will not pass by itself."""
     try:
         yield

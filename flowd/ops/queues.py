@@ -9,8 +9,8 @@ from typing import Final
 from flowd.errors import AccessDenied, WrongKeyType
 from flowd.model.text import count_of
 from flowd.ops.finding import Finding, Level
-from flowd.ops.look import Look
-from flowd.worker.maintenance import LEASES_TO_DEATH
+from flowd.ops.queries import Queries
+from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
 __all__ = ["judge_queue"]
 
@@ -18,7 +18,7 @@ __all__ = ["judge_queue"]
 _LOOKED_AT: Final = 1_000
 
 
-async def judge_queue(look: Look, now: float, lease: float) -> list[Finding]:
+async def judge_queue(look: Queries, now: float, lease: float) -> list[Finding]:
     """What there is to say about a queue: one line if all is well.
 
     Args:
@@ -27,7 +27,7 @@ async def judge_queue(look: Look, now: float, lease: float) -> list[Finding]:
         lease: the queue's `claim_after`, or a longer one.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
     queue = _Queue(look, now, lease)
     try:
@@ -43,11 +43,11 @@ async def judge_queue(look: Look, now: float, lease: float) -> list[Finding]:
 
 
 class _Queue:
-    def __init__(self, look: Look, now: float, lease: float) -> None:
+    def __init__(self, look: Queries, now: float, lease: float) -> None:
         self._look = look
         self._now = now
         self._lease = lease
-        self._dead_after = LEASES_TO_DEATH * lease
+        self._dead_after = DEAD_CONSUMER_LEASES * lease
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str, advice: str = "") -> None:

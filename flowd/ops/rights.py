@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from flowd.broker import replies
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.errors import AccessDenied, ServerError
 from flowd.ops.finding import Finding
 
@@ -65,15 +65,15 @@ def right(command: str) -> str:
     return (f"{first}|{rest[0]}" if first in _CONTAINERS else first).lower()
 
 
-async def judge_rights(link: Link) -> Finding:
+async def judge_rights(connection: Connection) -> Finding:
     """Say what the user may do; keys are not looked at.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
     try:
-        user = await link.call("ACL", "WHOAMI", read=replies.text)
-        missing = await _dry_run(link, user)
+        user = await connection.call("ACL", "WHOAMI", read=replies.text)
+        missing = await _dry_run(connection, user)
     except AccessDenied as error:
         text = f"cannot tell what this user may do: {error}"
         advice = "it takes +acl|whoami +acl|dryrun"
@@ -98,13 +98,13 @@ def _judge(user: str, missing: Missing) -> Finding:
     return Finding("ok", "rights", said)
 
 
-async def _dry_run(link: Link, user: str) -> Missing | None:
+async def _dry_run(connection: Connection, user: str) -> Missing | None:
     """Ask the server, which knows from Redis 7 on; None if it does not."""
     commands = sorted({command for role in ROLES.values() for command in role})
     try:
         answers = await asyncio.gather(
             *(
-                link.call("ACL", "DRYRUN", user, *each.split(), read=replies.data)
+                connection.call("ACL", "DRYRUN", user, *each.split(), read=replies.data)
                 for each in commands
             )
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowd.broker import replies
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.errors import ServerError
 from flowd.ops.finding import Finding
 
@@ -34,15 +34,15 @@ class Facts:
         return int(text) if text.isdecimal() else 0
 
 
-async def read_facts(link: Link) -> Facts:
+async def read_facts(connection: Connection) -> Facts:
     """Ask the server.
 
     Raises:
-        ServerError: as `Link.call`. A refused CONFIG is none: many services do.
+        ServerError: as `Connection.call`. A refused CONFIG is none: many services do.
     """
     info, settings = await asyncio.gather(
-        link.call("INFO", read=replies.data),
-        asyncio.gather(*(_setting(link, n) for n in _SETTINGS)),
+        connection.call("INFO", read=replies.data),
+        asyncio.gather(*(_setting(connection, n) for n in _SETTINGS)),
     )
     text = info.decode("utf-8", "replace")
     lines = (line.partition(":") for line in text.splitlines())
@@ -58,9 +58,9 @@ def judge(facts: Facts) -> list[Finding]:
     return [check(facts) for check in _CHECKS]
 
 
-async def _setting(link: Link, name: str) -> str | None:
+async def _setting(connection: Connection, name: str) -> str | None:
     try:
-        found = await link.call("CONFIG", "GET", name, read=replies.fields)
+        found = await connection.call("CONFIG", "GET", name, read=replies.fields)
     except ServerError:
         return None
     return found[1].decode("utf-8", "replace") if found else None

@@ -12,17 +12,17 @@ from typing import Final, TypeGuard
 
 from flowd.broker.connection import log_in, pack
 from flowd.broker.outage import RECONNECT
-from flowd.broker.protocol import Call, Exchange
+from flowd.broker.protocol import Call, RedisProtocol
 from flowd.broker.url import Address
 from flowd.errors import FatalError, OutcomeUnknown, ServerError
 
-__all__ = ["Told", "follow"]
+__all__ = ["TailEvent", "follow"]
 
 _SILENCE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TailEvent:
     """One event, as the worker told it: anybody who may publish could have written it."""
 
     at: datetime
@@ -41,7 +41,7 @@ class Told:
 
 async def follow(
     address: Address, channel: str, lost: Callable[[str], object]
-) -> AsyncGenerator[Told]:
+) -> AsyncGenerator[TailEvent]:
     """What is told from now on, for ever; a connection that was lost is made again.
 
     Args:
@@ -79,9 +79,9 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
         for call in (*sent, *ready):
             call.fail(OutcomeUnknown(why))
 
-    exchange = Exchange(gone)
-    await log_in(exchange, address, "flowd-tail")
-    exchange.listen(heard.put_nowait)
+    protocol = RedisProtocol(gone)
+    await log_in(protocol, address, "flowd-tail")
+    protocol.listen(heard.put_nowait)
     try:
         asked, reply = False, None
         while True:
@@ -90,7 +90,7 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
                     raise ConnectionError("no answer in time")
                 # To subscribe again changes nothing, is answered, and takes no right
                 # that the first time did not.
-                exchange.tell(pack(("SUBSCRIBE", channel)))
+                protocol.tell(pack(("SUBSCRIBE", channel)))
             asked = reply is None
             reply = await _next(heard)
             if isinstance(reply, Exception):
@@ -98,7 +98,7 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
             if _is_list(reply):
                 yield reply[-1] if isinstance(reply[-1], bytes) else b""
     finally:
-        exchange.close("it was closed here")
+        protocol.close("it was closed here")
 
 
 async def _next(heard: asyncio.Queue[object]) -> object:
@@ -109,7 +109,7 @@ async def _next(heard: asyncio.Queue[object]) -> object:
     return None
 
 
-def _read(line: bytes) -> Told | None:
+def _read(line: bytes) -> TailEvent | None:
     """What a line says; None if no worker wrote it."""
     try:
         said: object = json.loads(line)
@@ -123,7 +123,7 @@ def _read(line: bytes) -> Told | None:
     if not isinstance(attempt, int) or len(texts) < len(words):
         return None
     event, job, consumer, text = texts
-    return Told(datetime.now(UTC), event, job, attempt, consumer, text)
+    return TailEvent(datetime.now(UTC), event, job, attempt, consumer, text)
 
 
 def _is_list(reply: object) -> TypeGuard[Sequence[object]]:

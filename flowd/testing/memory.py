@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from itertools import count, groupby, islice
 
-from flowd.broker.commands import addition_of
+from flowd.broker.commands import enqueue_command
 from flowd.broker.sender import BATCH_JOBS
 from flowd.errors import (
     BulkError,
@@ -66,7 +66,9 @@ class Memory:
             for _, some in groupby(items_of(jobs), _place):
                 while batch := list(islice(some, BATCH_JOBS)):
                     for item in batch:
-                        addition_of(item)  # a batch that cannot be encoded is not sent
+                        enqueue_command(
+                            item
+                        )  # a batch that cannot be encoded is not sent
                     self._add_batch(batch, stream, ids)
         except BulkError:
             raise
@@ -113,18 +115,18 @@ class MemoryStream:
 
     def add(self, item: Item[Job]) -> tuple[str, Entry | None]:
         """Add a job; returns its id, and None if its key was known."""
-        addition = addition_of(item)
+        command = enqueue_command(item)
         if item.key is not None:
             known, until = self._keys.get(item.key, ("", 0.0))
             if self._clock.now < until:
                 return known, None
-        delay = addition.delay
-        if addition.due:
-            delay = max(0.0, addition.due - self._clock.now)
+        delay = command.delay
+        if command.due:
+            delay = max(0.0, command.due - self._clock.now)
         # A delayed job becomes an entry when it is due.
-        entry_id = "" if delay else self.new_id(addition.id)
-        job_id = addition.job_id or entry_id
-        fields = dict(addition.fields)
+        entry_id = "" if delay else self.new_id(command.id)
+        job_id = command.job_id or entry_id
+        fields = dict(command.fields)
         if delay:
             fields[b"_at"] = str(int(self._clock.now * 1000)).encode()
         if item.key is not None:

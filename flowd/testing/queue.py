@@ -15,11 +15,11 @@ from flowd.broker.durability import Durable
 from flowd.errors import OptionError
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from flowd.model.item import KEY_TTL, Item, items_of
 from flowd.model.job import Job
 from flowd.model.letter import Letter, letter_fields, read_letter
-from flowd.model.middleware import Middleware, Stack
+from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
 from flowd.testing.clock import FakeClock
@@ -82,7 +82,7 @@ class MemoryQueue(Recorded, Generic[J]):
             policy=policy or job_class.SPEC.policy,
             claimer=None,
             on_dead_letter=on_dead_letter,
-            stack=Stack(middleware),
+            stack=MiddlewareChain(middleware),
         )
         self._stream = self.memory.stream(self._options.policy.stream)
 
@@ -146,7 +146,7 @@ class MemoryQueue(Recorded, Generic[J]):
             attempts += 1
         return attempts
 
-    async def travel(self, seconds: float) -> None:
+    async def advance_time(self, seconds: float) -> None:
         """Let time pass: run each job at the moment it is due, and its retries too."""
         until = self.clock.now + seconds
         await self._run_until(until)
@@ -164,7 +164,7 @@ class MemoryQueue(Recorded, Generic[J]):
     async def _run(self, entry: Entry) -> None:
         stream, group = self._options.policy.stream, self._options.policy.group
         in_flight = InFlight(1)
-        executor = Executor(self._options, in_flight, Witnesses(stream, group))
+        executor = Executor(self._options, in_flight, EventBus(stream, group))
         delivery = Delivery(entry, time.monotonic())
         in_flight.handler_started(delivery)
         task = asyncio.get_running_loop().create_task(executor.execute(delivery))
@@ -187,10 +187,10 @@ class MemoryQueue(Recorded, Generic[J]):
             case outcome.Ack():
                 self.done.append(self._options.job_class.from_fields(delivery.fields))
             case outcome.Retry(after, error):
-                envelope = delivery.next_envelope(failed=True, error=error)
+                envelope = delivery.requeue_envelope(failed=True, error=error)
                 self._requeue(delivery, after, envelope)
             case outcome.Release(after):
-                self._requeue(delivery, after, delivery.next_envelope(failed=False))
+                self._requeue(delivery, after, delivery.requeue_envelope(failed=False))
             case outcome.DeadLetter():
                 await self._bury(delivery, end)
 

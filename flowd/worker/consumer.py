@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import Final
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
 from flowd.model.delivery import Entry
@@ -31,7 +31,13 @@ class Consumer:
     """
 
     def __init__(
-        self, stream: Stream, reader: Link, name: str, *, concurrency: int, block: float
+        self,
+        stream: Stream,
+        reader: Connection,
+        name: str,
+        *,
+        concurrency: int,
+        block: float,
     ) -> None:
         self._stream = stream
         self._reader = reader

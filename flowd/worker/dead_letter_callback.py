@@ -11,17 +11,17 @@ from typing import Generic, TypeVar
 
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from flowd.model.job import Job
 from flowd.model.letter import Letter, letter_fields, read_letter
 from flowd.worker.failure import Failure
 
-__all__ = ["Announcer"]
+__all__ = ["DeadLetterCallback"]
 
 J = TypeVar("J", bound=Job)
 
 
-class Announcer(Generic[J]):
+class DeadLetterCallback(Generic[J]):
     """Calls back for each dead letter of one queue, each in a task of its own."""
 
     def __init__(
@@ -29,15 +29,15 @@ class Announcer(Generic[J]):
         callback: Callable[[Letter[J]], object] | None,
         job_class: type[J],
         consumer: str,
-        witnesses: Witnesses,
+        events: EventBus,
     ) -> None:
-        self._witnesses = witnesses
+        self._events = events
         self._callback = callback
         self._job_class = job_class
         self._consumer = consumer
         self._calls: set[asyncio.Task[None]] = set()
 
-    def announce(
+    def notify(
         self, delivery: Delivery, end: outcome.DeadLetter, letter_id: bytes
     ) -> None:
         """Call back about a letter that was stored."""
@@ -71,7 +71,7 @@ class Announcer(Generic[J]):
                 raise  # the loop is gone, and Python takes the coroutine down
             # The letter is stored, so nothing is lost by this.
             failure = Failure(error, self._job_class, letter.fields, own=(__file__,))
-            self._witnesses.say(
+            self._events.emit(
                 logging.ERROR,
                 "callback_failed",
                 "on_dead_letter failed for letter %s, which is kept: %s",

@@ -15,7 +15,7 @@ from flowd.model import outcome
 from flowd.model.delivery import Delivery
 from flowd.model.job import Job
 from flowd.model.policy import Backoff, Policy
-from flowd.worker.failure import UNTELLABLE, Failure, describe, leaves, signal_in
+from flowd.worker.failure import UNDESCRIBABLE, Failure, describe, leaves, signal_in
 
 __all__ = ["Endings"]
 
@@ -47,7 +47,7 @@ class Endings:
         except KeyboardInterrupt:
             raise
         except BaseException:  # out of the error's own methods
-            return self._again(delivery, UNTELLABLE)
+            return self._again(delivery, UNDESCRIBABLE)
 
     def _classified(
         self, error: BaseException, delivery: Delivery

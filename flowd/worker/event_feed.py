@@ -10,35 +10,35 @@ import asyncio
 import json
 from typing import Final
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.scripts import Part
-from flowd.model.event import Event, Witnesses
+from flowd.model.event import Event, EventBus
 
-__all__ = ["Tail"]
+__all__ = ["EventFeed"]
 
 _MOST: Final = 1_000
 _LONGEST: Final = 500
 
 
-class Tail:
+class EventFeed:
     """Publishes the events of one queue, those of one turn together.
 
     Hooks into *maintain*. It is no part of the path: nobody waits for it, and what cannot be told is left out.
 
     Args:
-        link: which is used for it.
+        connection: which is used for it.
         channel: where to; a message is lines of JSON.
         consumer: who tells.
         witnesses: who hear of every event.
     """
 
     def __init__(
-        self, link: Link, channel: str, consumer: str, witnesses: Witnesses
+        self, connection: Connection, channel: str, consumer: str, events: EventBus
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._channel = channel
         self._consumer = consumer
-        self._witnesses = witnesses
+        self._events = events
         self._followed = False
         self._lines: list[str] = []
         self._left_out = 0
@@ -53,9 +53,9 @@ class Tail:
         """So many follow the queue now."""
         followed = answer > 0 and not self._closed
         if followed and not self._followed:
-            self._witnesses.admit([self._happened])
+            self._events.subscribe([self._on_event])
         elif self._followed and not followed:
-            self._witnesses.dismiss([self._happened])
+            self._events.unsubscribe([self._on_event])
         self._followed = followed
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Tail:
         if self._lines:
             self._publish()
 
-    def _happened(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if len(self._lines) >= _MOST:
             self._left_out += 1
             return
@@ -92,7 +92,7 @@ class Tail:
         lines, self._lines = self._lines, []
         if lines:
             message = "\n".join(lines)
-            told = self._link.call("PUBLISH", self._channel, message)
+            told = self._connection.call("PUBLISH", self._channel, message)
             told.add_done_callback(self._published)
 
     def _published(self, told: asyncio.Future[object]) -> None:

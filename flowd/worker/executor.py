@@ -16,14 +16,14 @@ from flowd.errors import DecodeError, NewerVersion
 from flowd.model import outcome
 from flowd.model.context import Report
 from flowd.model.delivery import ENVELOPE, Delivery
-from flowd.model.event import Witnesses
-from flowd.model.job import MOST_BYTES, Job, decode, weight
+from flowd.model.event import EventBus
+from flowd.model.job import MAX_JOB_BYTES, Job, decode, payload_size
 from flowd.worker.ending import Endings
 from flowd.worker.handler import BoundHandler, finished
 from flowd.worker.in_flight import InFlight
 from flowd.worker.options import QueueOptions
 
-__all__ = ["Executor", "read_job"]
+__all__ = ["Executor", "decode_delivery"]
 
 J = TypeVar("J", bound=Job)
 
@@ -46,7 +46,7 @@ class Executor(Generic[J]):
         self,
         options: QueueOptions[J],
         in_flight: InFlight,
-        witnesses: Witnesses,
+        events: EventBus,
         report: Report | None = None,
     ) -> None:
         policy = options.policy
@@ -65,7 +65,7 @@ class Executor(Generic[J]):
         self._lease = options.lease
         self._max_crashes = options.max_crashes
         self._in_flight = in_flight
-        self._witnesses = witnesses
+        self._events = events
         self._too_new_seen: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -84,9 +84,9 @@ class Executor(Generic[J]):
             delivery.deadline = time.monotonic() + self._timeout
             self._watch(delivery.deadline)
         try:
-            job = read_job(self._job_class, delivery)
+            job = decode_delivery(self._job_class, delivery)
         except NewerVersion as error:
-            return self._too_new(error)
+            return self._newer_version(error)
         except KeyboardInterrupt:
             raise  # the process is ending
         except BaseException as error:  # a class written by hand may raise anything
@@ -119,7 +119,7 @@ class Executor(Generic[J]):
         """How a delivery ends that is not to be started, or not for some seconds."""
         try:
             # Its counters go back with it; and what is no job is nobody's to run.
-            read_job(self._job_class, delivery)
+            decode_delivery(self._job_class, delivery)
         except NewerVersion:
             pass
         except KeyboardInterrupt:
@@ -130,7 +130,7 @@ class Executor(Generic[J]):
 
     def needs_quarantine(self, delivery: Delivery) -> bool:
         """Whether workers seem to die of this delivery, and it is to run once more."""
-        return delivery.is_suspect and not self._is_spent(delivery)
+        return delivery.is_poison_suspect and not self._is_spent(delivery)
 
     def cancel(self, delivery: Delivery, why: Literal["lost", "shutdown"]) -> bool:
         """Cancel a handler; False if it is not running."""
@@ -152,12 +152,12 @@ class Executor(Generic[J]):
         if self._timer is not None:
             self._timer.cancel()
 
-    def _too_new(self, error: NewerVersion) -> outcome.Release:
+    def _newer_version(self, error: NewerVersion) -> outcome.Release:
         """Leave a job to workers with newer classes, which a deploy is about to bring."""
         # One line is enough; whoever counts is told of each.
         seen = error.version in self._too_new_seen
         self._too_new_seen.add(error.version)
-        self._witnesses.say(
+        self._events.emit(
             logging.DEBUG if seen else logging.WARNING,
             "newer_version",
             f"hands back jobs of version {error.version}: its class reads up to"
@@ -208,7 +208,7 @@ class Executor(Generic[J]):
     def _give_up(self, delivery: Delivery) -> None:
         """Say that a handler does not end; its lease is renewed no more."""
         delivery.stuck = True
-        self._witnesses.say(
+        self._events.emit(
             logging.WARNING,
             "stuck",
             "has not ended one lease (%g s) after its timeout of %g s; it keeps its slot,"
@@ -222,7 +222,7 @@ class Executor(Generic[J]):
             delivery.task.cancel()
 
 
-def read_job(job_class: type[J], delivery: Delivery) -> J:
+def decode_delivery(job_class: type[J], delivery: Delivery) -> J:
     """The job of a delivery, and its counters.
 
     Raises:
@@ -233,8 +233,8 @@ def read_job(job_class: type[J], delivery: Delivery) -> J:
     if delivery.size > _MOST_FIELDS + ENVELOPE:
         text = f"the entry has {delivery.size} fields; a job has {_MOST_FIELDS} at most"
         raise DecodeError(name, "", text)
-    if weight(delivery.fields) > MOST_BYTES + _ENVELOPE_BYTES:
-        text = f"the entry has more than {MOST_BYTES} bytes, which no job may have"
+    if payload_size(delivery.fields) > MAX_JOB_BYTES + _ENVELOPE_BYTES:
+        text = f"the entry has more than {MAX_JOB_BYTES} bytes, which no job may have"
         raise DecodeError(name, "", text)
     delivery.read_envelope()
     return decode(job_class, delivery.fields)

@@ -20,12 +20,12 @@ from flowd.errors import (
     Snooze,
 )
 from flowd.model.job import Job
-from flowd.model.redaction import without_secrets
+from flowd.model.redaction import redact
 from flowd.worker.handler import BoundHandler
 
-__all__ = ["UNTELLABLE", "Failure", "describe", "leaves", "signal_in"]
+__all__ = ["UNDESCRIBABLE", "Failure", "describe", "leaves", "signal_in"]
 
-UNTELLABLE: Final = "the handler failed, and what it raised cannot be shown"
+UNDESCRIBABLE: Final = "the handler failed, and what it raised cannot be shown"
 """The text of a failure about which nothing else can be said."""
 
 _HIDDEN: Final = "not shown: its secret values could not be looked for"
@@ -96,7 +96,7 @@ class Failure:
             if secrets and len(text) > _MOST:
                 return f"a text of {len(text)} characters, {_HIDDEN}"
             if secrets:
-                text = without_secrets(text, self._job_class, self._fields)
+                text = redact(text, self._job_class, self._fields)
         except KeyboardInterrupt:
             raise
         except BaseException:  # a class written by hand may raise anything
@@ -171,7 +171,7 @@ def describe(error: BaseException) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException:
-        return UNTELLABLE
+        return UNDESCRIBABLE
 
 
 def _one(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from flowd.errors import OptionError
 from flowd.model.context import Context, Report
 from flowd.model.delivery import Delivery
 from flowd.model.job import Job, spec_of
-from flowd.model.middleware import Around
+from flowd.model.middleware import HandlerMiddleware
 from flowd.worker.annotations import check_arguments
 
 __all__ = ["BoundHandler", "Handler", "check_handler", "finished", "name_of"]
@@ -68,7 +68,7 @@ class BoundHandler(Generic[J]):
         lease: float,
         *,
         report: Report | None = None,
-        around: Around | None = None,
+        around: HandlerMiddleware | None = None,
     ) -> None:
         context = partial(Context, stream=stream, lease=lease, report=report)
         call: _Call[J]
@@ -131,7 +131,7 @@ def _ignoring_context(
 def _surrounded(
     handler: Callable[[J, Context], object],
     context: Callable[[Delivery], Context],
-    around: Around,
+    around: HandlerMiddleware,
     start: Callable[[_Call[J], J, Delivery], Awaitable[object]],
 ) -> Callable[[J, Delivery], Awaitable[object]]:
     """What runs around a handler sees the same context as the handler."""

@@ -13,20 +13,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.extension import parts_of
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.url import Address
 from flowd.errors import GroupMissing, ServerError
 from flowd.model.delivery import Delivery
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from flowd.model.text import printable
-from flowd.worker.loop_monitor import LoopWatch
+from flowd.worker.loop_monitor import LoopMonitor
 from flowd.worker.running_queue import RunningQueue
 
-__all__ = ["RENEWALS", "LeaseKeeper", "QueueLeases"]
+__all__ = ["RENEWALS_PER_LEASE", "LeaseRenewer", "QueueLeases"]
 
-RENEWALS: Final = 4
+RENEWALS_PER_LEASE: Final = 4
 """Renewals per lease: one that fails still leaves time for two more."""
 
 _WATCH: Final = 0.5
@@ -43,15 +43,15 @@ class QueueLeases:
 
         self._loop = asyncio.get_running_loop()
 
-    async def renew(self, link: Link, loop_seen: float) -> None:
+    async def renew(self, connection: Connection, loop_seen: float) -> None:
         """Renew what is held; in the keeper's thread.
 
         Args:
-            link: the thread's own.
+            connection: the thread's own.
             loop_seen: when the queue's event loop last ran.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         now = time.monotonic()
         hung = now - loop_seen > self.queue.lease
@@ -60,18 +60,18 @@ class QueueLeases:
         for delivery in list(self.queue.in_flight.held.values()):
             if delivery.stuck and delivery.stuck_at is not None:
                 # Cancelled once more, it may end yet: then it is settled.
-                if now > delivery.stuck_at + self.queue.lease / RENEWALS:
+                if now > delivery.stuck_at + self.queue.lease / RENEWALS_PER_LEASE:
                     stuck.append(delivery)
             elif not (hung and self._overdue(delivery, now)):
                 deliveries.append(delivery)
         if stuck:
-            await self._abandon(link, stuck)
+            await self._abandon(connection, stuck)
         if not deliveries:
             if self.failing:
-                await link.call("TIME")  # whether it would work again
+                await connection.call("TIME")  # whether it would work again
             return
         try:
-            lost = await self.queue.stream.over(link).renew(
+            lost = await self.queue.stream.over(connection).renew(
                 self.queue.consumer,
                 [(d.entry_id, d.count) for d in deliveries],
                 parts_of(each.renew_part() for each in self.queue.on_renew),
@@ -86,10 +86,10 @@ class QueueLeases:
         if gone:
             self._loop.call_soon_threadsafe(self.queue.lost, gone)
 
-    async def _abandon(self, link: Link, stuck: Sequence[Delivery]) -> None:
+    async def _abandon(self, connection: Connection, stuck: Sequence[Delivery]) -> None:
         """Leave deliveries whose handlers do not end to other workers."""
         with suppress(GroupMissing):
-            await self.queue.stream.over(link).abandon(
+            await self.queue.stream.over(connection).abandon(
                 self.queue.consumer, [(d.entry_id, d.count) for d in stuck]
             )
         self._loop.call_soon_threadsafe(self.queue.abandoned, stuck)
@@ -101,16 +101,16 @@ class QueueLeases:
         )
 
 
-class LeaseKeeper:
+class LeaseRenewer:
     """The thread that renews for all queues of one event loop and server.
 
     It is started anew whenever it dies, and could not be started. What fails here is an
     outage of its own: jobs run on, and may be started elsewhere too.
     """
 
-    def __init__(self, address: Address, witnesses: Witnesses, outage: Outage) -> None:
+    def __init__(self, address: Address, events: EventBus, outage: Outage) -> None:
         self._address = address
-        self._witnesses = witnesses
+        self._events = events
         self._outage = outage
         self._queues: list[QueueLeases] = []
         self._wake = threading.Event()
@@ -118,18 +118,18 @@ class LeaseKeeper:
         self._deaths = 0
         self._ended: asyncio.Future[str] | None = None
         self._restart: asyncio.TimerHandle | None = None
-        self._loop_watch: LoopWatch | None = None
+        self._loop_watch: LoopMonitor | None = None
 
-    def watch(self, leases: QueueLeases) -> None:
+    def add(self, leases: QueueLeases) -> None:
         """Renew for this queue from now on."""
         self._queues.append(leases)
         if self._loop_watch is None:
-            self._loop_watch = LoopWatch(self._describe, self._witnesses)
+            self._loop_watch = LoopMonitor(self._describe, self._events)
             self._loop_watch.start()
             self._begin(self._loop_watch)
         self._wake.set()
 
-    async def unwatch(self, leases: QueueLeases) -> None:
+    async def remove(self, leases: QueueLeases) -> None:
         """Renew no longer; the thread ends with its last queue."""
         self._queues.remove(leases)
         if self._queues or self._loop_watch is None:
@@ -152,7 +152,7 @@ class LeaseKeeper:
         if not self._failures:  # else it tries already, and ever more slowly
             self._wake.set()
 
-    def _begin(self, watch: LoopWatch) -> None:
+    def _begin(self, watch: LoopMonitor) -> None:
         """Start the thread."""
         loop = asyncio.get_running_loop()
         self._restart = None
@@ -173,7 +173,9 @@ class LeaseKeeper:
         self._deaths += 1
         error = ServerError(f"the thread that renews them has died: {ended.result()}")
         for leases in self._queues:
-            self._outage.begin(_RENEWING, leases.queue.stream.keys.stream, error)
+            self._outage.report_failure(
+                _RENEWING, leases.queue.stream.keys.stream, error
+            )
             leases.failing = True
         self._restart = asyncio.get_running_loop().call_later(
             RECONNECT.delay(self._deaths), self._begin, self._loop_watch
@@ -182,16 +184,16 @@ class LeaseKeeper:
     def _run(
         self,
         loop: asyncio.AbstractEventLoop,
-        watch: LoopWatch,
+        watch: LoopMonitor,
         ended: asyncio.Future[str],
     ) -> None:
         why = ""
         try:
             with asyncio.Runner() as runner:
-                link = Link(self._address, name="flowd-lease")
+                connection = Connection(self._address, name="flowd-lease")
                 try:
                     while self._ended is ended:
-                        if runner.run(self._renew(link, watch.seen, loop)):
+                        if runner.run(self._renew(connection, watch.seen, loop)):
                             self._failures += 1
                             wait = RECONNECT.delay(self._failures)
                         else:
@@ -199,24 +201,24 @@ class LeaseKeeper:
                             wait = self._interval()
                         self._rest(wait, watch)
                 finally:
-                    runner.run(link.aclose())
+                    runner.run(connection.aclose())
         except BaseException as error:  # whatever it is, the loop starts another thread
             why = _described(error)
         finally:
             self._failures = 0
             _tell(loop, ended.set_result, why)
 
-    def _rest(self, seconds: float, watch: LoopWatch) -> None:
+    def _rest(self, seconds: float, watch: LoopMonitor) -> None:
         """Wait, or until somebody wakes it; meanwhile, watch the event loop."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._wake.wait(min(left, _WATCH)):
                 break
-            watch.look()
+            watch.check()
         self._wake.clear()
 
     async def _renew(
-        self, link: Link, loop_seen: float, loop: asyncio.AbstractEventLoop
+        self, connection: Connection, loop_seen: float, loop: asyncio.AbstractEventLoop
     ) -> bool:
         """Renew for every queue in one round trip; True if it failed for one.
 
@@ -224,7 +226,7 @@ class LeaseKeeper:
         """
         queues = list(self._queues)
         results = await asyncio.gather(
-            *(leases.renew(link, loop_seen) for leases in queues),
+            *(leases.renew(connection, loop_seen) for leases in queues),
             return_exceptions=True,
         )
         failed = False
@@ -244,18 +246,20 @@ class LeaseKeeper:
     def _fails(self, leases: QueueLeases, error: ServerError) -> None:
         """Note, in the event loop, that a queue's leases are not renewed."""
         if leases in self._queues:
-            self._outage.begin(_RENEWING, leases.queue.stream.keys.stream, error)
+            self._outage.report_failure(
+                _RENEWING, leases.queue.stream.keys.stream, error
+            )
 
     def _works(self, leases: QueueLeases) -> None:
         """Note, in the event loop, that they are."""
         self._deaths = 0
         if leases in self._queues:
-            self._outage.end(_RENEWING, leases.queue.stream.keys.stream)
+            self._outage.report_recovery(_RENEWING, leases.queue.stream.keys.stream)
 
     def _interval(self) -> float:
         return (
             min([each.queue.lease for each in list(self._queues)], default=0.0)
-            / RENEWALS
+            / RENEWALS_PER_LEASE
         )
 
     def _describe(self, task: asyncio.Task[object] | None) -> str | None:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 
-__all__ = ["LoopWatch"]
+__all__ = ["LoopMonitor"]
 
 _PULSE: Final = 0.25
 _LAG: Final = 1.0
@@ -28,7 +28,7 @@ _frames: Final[Callable[[], dict[int, FrameType]]] = (
 )
 
 
-class LoopWatch:
+class LoopMonitor:
     """Watches the running event loop from another thread.
 
     Args:
@@ -38,10 +38,10 @@ class LoopWatch:
     def __init__(
         self,
         describe: Callable[[asyncio.Task[object] | None], str | None],
-        witnesses: Witnesses,
+        events: EventBus,
     ) -> None:
         self._describe = describe
-        self._witnesses = witnesses
+        self._events = events
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._pulse: asyncio.TimerHandle | None = None
@@ -61,7 +61,7 @@ class LoopWatch:
         if self._pulse is not None:
             self._pulse.cancel()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Log, once, that the loop has stood still for a second; from the thread."""
         now = time.monotonic()
         looked, self._looked = self._looked, now
@@ -74,7 +74,7 @@ class LoopWatch:
         handler = self._describe(asyncio.current_task(self._loop))
         frame = _frames().get(self._thread)
         place = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "?"
-        self._witnesses.say(
+        self._events.emit(
             logging.WARNING,
             "loop_lag",
             f"the event loop has stood still for {lag:.1f} s:"

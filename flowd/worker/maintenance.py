@@ -16,17 +16,17 @@ from flowd.broker.outage import RECONNECT
 from flowd.broker.stream import Stream
 from flowd.model.claimer import Claimer
 from flowd.model.delivery import Entry
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from flowd.worker.consumer import Consumer
 from flowd.worker.in_flight import InFlight
-from flowd.worker.lease import RENEWALS
+from flowd.worker.lease import RENEWALS_PER_LEASE
 from flowd.worker.server_clock import ServerClock
 
-__all__ = ["LEASES_TO_DEATH", "Maintenance", "Round"]
+__all__ = ["DEAD_CONSUMER_LEASES", "Maintenance", "Round"]
 
 _POLL: Final = 2.0
 _SOONEST: Final = 0.01
-LEASES_TO_DEATH: Final = 10
+DEAD_CONSUMER_LEASES: Final = 10
 """After so many without a sign of life a consumer counts as dead."""
 
 
@@ -65,7 +65,7 @@ class Maintenance:
         consumer: Consumer,
         in_flight: InFlight,
         extensions: Sequence[MaintainExtension],
-        witnesses: Witnesses,
+        events: EventBus,
         *,
         lease: float,
         block: float,
@@ -75,11 +75,11 @@ class Maintenance:
         self._consumer = consumer
         self._in_flight = in_flight
         self._extensions = extensions
-        self._witnesses = witnesses
-        self._clock = ServerClock(stream, lease, witnesses)
+        self._events = events
+        self._clock = ServerClock(stream, lease, events)
         self._lease = lease
         self._claimer = claimer
-        self._silence = max(LEASES_TO_DEATH * lease, 2 * block)
+        self._silence = max(DEAD_CONSUMER_LEASES * lease, 2 * block)
         self._cursor: bytes = b"0-0"
         self._orphans = False
         """Whether Redis may hold entries for this consumer that it does not run."""
@@ -160,32 +160,32 @@ class Maintenance:
             ServerError: as `Stream.tend`.
         """
         claims = 0 if this.orphans else this.claims
-        tended = await self._stream.tend(
+        maintained = await self._stream.maintain(
             self._consumer.name,
             lease=self._lease,
             takeovers=claims,
             cursor=self._cursor,
-            stranded=this.orphans,
+            orphans=this.orphans,
             running=self._in_flight.held,
             parts=[each.maintain_part() for each in self._extensions],
         )
-        for extension, answer in zip(self._extensions, tended.answers, strict=True):
+        for extension, answer in zip(self._extensions, maintained.answers, strict=True):
             extension.maintained(answer)
         if this.orphans:
             # As many as there was room for, or as large as one answer may be: look again.
-            self._orphans = bool(tended.taken)
-        self._orphans |= tended.unsorted
-        self._cursor = tended.cursor
+            self._orphans = bool(maintained.claimed)
+        self._orphans |= maintained.unsorted
+        self._cursor = maintained.cursor
         now = time.monotonic()
-        self._claiming = tended.next_lease == 0 and bool(tended.taken)
+        self._claiming = maintained.next_lease == 0 and bool(maintained.claimed)
         if claims and self._claimer is not None:
-            wait = max(tended.next_lease, _SOONEST)
+            wait = max(maintained.next_lease, _SOONEST)
             self._next_claim = now + min(self._claimer.interval, wait)
-        self._found_entries |= tended.promoted > 0 or self._claiming
-        self._promoting = tended.next_due == 0
-        due = _POLL if tended.next_due is None else min(tended.next_due, _POLL)
+        self._found_entries |= maintained.promoted > 0 or self._claiming
+        self._promoting = maintained.next_due == 0
+        due = _POLL if maintained.next_due is None else min(maintained.next_due, _POLL)
         self._next = now + max(due, _SOONEST)
-        return tended.taken
+        return maintained.claimed
 
     async def look_around(self, this: Round) -> None:
         """Forget dead consumers, and compare the clocks; seldom.
@@ -205,7 +205,7 @@ class Maintenance:
         """
         self._next_reap = time.monotonic() + self._silence
         if reaped := await self._stream.reap(self._silence):
-            self._witnesses.say(
+            self._events.emit(
                 logging.INFO,
                 "reaped",
                 f"forgets {reaped} consumers that own nothing and were silent for"
@@ -215,5 +215,5 @@ class Maintenance:
 
     def _after_renewal(self) -> float:
         # Who asks a server that was away does so again after RECONNECT.max at the latest.
-        wait = max(self._lease / RENEWALS, 2 * RECONNECT.max)
+        wait = max(self._lease / RENEWALS_PER_LEASE, 2 * RECONNECT.max)
         return time.monotonic() + wait

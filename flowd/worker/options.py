@@ -11,7 +11,7 @@ from flowd.errors.option import count, instance, seconds, text
 from flowd.model.claimer import Claimer
 from flowd.model.job import Job
 from flowd.model.letter import Letter
-from flowd.model.middleware import Stack
+from flowd.model.middleware import MiddlewareChain
 from flowd.model.policy import Policy
 from flowd.worker.handler import Handler, check_handler
 
@@ -43,7 +43,7 @@ class QueueOptions(Generic[J]):
     """None: this process takes over no abandoned deliveries."""
 
     on_dead_letter: Callable[[Letter[J]], object] | None = None
-    stack: Stack = field(default_factory=Stack)
+    stack: MiddlewareChain = field(default_factory=MiddlewareChain)
     """The middleware."""
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.stream import Stream
 from flowd.errors import FatalError, GroupMissing, ServerError
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from flowd.worker.maintenance import Maintenance
 
 __all__ = ["LoopOutages"]
@@ -21,12 +21,12 @@ class LoopOutages:
         self,
         stream: Stream,
         outage: Outage,
-        witnesses: Witnesses,
+        events: EventBus,
         maintenance: Maintenance,
     ) -> None:
         self._stream = stream
         self._outage = outage
-        self._witnesses = witnesses
+        self._events = events
         self._maintenance = maintenance
         self._failures: Counter[str] = Counter()
 
@@ -40,7 +40,7 @@ class LoopOutages:
             FatalError: the server refuses, and will until its settings change.
         """
         self._failures[what] += 1
-        self._outage.begin(what, self._stream.keys.stream, error)
+        self._outage.report_failure(what, self._stream.keys.stream, error)
         self._maintenance.has_failed()
         if isinstance(error, GroupMissing):
             await self._recreate_group()
@@ -50,14 +50,14 @@ class LoopOutages:
         """Report that a step works again, if it did not."""
         if self.recovered(what):
             # What is read or maintained is set up, by whichever worker.
-            self._outage.end("setting up", self._stream.keys.stream)
+            self._outage.report_recovery("setting up", self._stream.keys.stream)
             self._maintenance.claim_later()
 
     def recovered(self, what: str) -> bool:
         """End its outage; returns whether there was one."""
         failed = self._failures.pop(what, 0) > 0
         if failed:
-            self._outage.end(what, self._stream.keys.stream)
+            self._outage.report_recovery(what, self._stream.keys.stream)
         return failed
 
     async def _recreate_group(self) -> None:
@@ -68,10 +68,10 @@ class LoopOutages:
         except FatalError:
             raise
         except ServerError as error:
-            self._outage.begin("setting up", self._stream.keys.stream, error)
+            self._outage.report_failure("setting up", self._stream.keys.stream, error)
             return
-        self._outage.end("setting up", self._stream.keys.stream)
-        self._witnesses.say(
+        self._outage.report_recovery("setting up", self._stream.keys.stream)
+        self._events.emit(
             logging.WARNING,
             "group_recreated",
             f"group {self._stream.group} was gone and is set up again; jobs that were"

@@ -15,8 +15,8 @@ from flowd.broker.replies import number
 from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import FatalError, ServerError
-from flowd.model.delivery import Delivery, span
-from flowd.model.event import Witnesses
+from flowd.model.delivery import Delivery, id_range
+from flowd.model.event import EventBus
 from flowd.worker.in_flight import InFlight
 
 __all__ = ["ProgressBoard"]
@@ -33,12 +33,12 @@ class ProgressBoard:
     """
 
     def __init__(
-        self, stream: Stream, consumer: str, in_flight: InFlight, witnesses: Witnesses
+        self, stream: Stream, consumer: str, in_flight: InFlight, events: EventBus
     ) -> None:
         self._stream = stream
         self._consumer = consumer
         self._in_flight = in_flight
-        self._witnesses = witnesses
+        self._events = events
         self._said = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -102,7 +102,7 @@ class ProgressBoard:
             except FatalError as error:
                 self._refused = True
                 said = f"cannot say how far its jobs are: {error}"
-                self._witnesses.say(logging.WARNING, "progress_refused", said)
+                self._events.emit(logging.WARNING, "progress_refused", said)
                 return
             except ServerError:
                 pass  # it is said again when there is more to say
@@ -119,8 +119,8 @@ class ProgressBoard:
         keys = [stream.keys.stream, stream.keys.progress]
         for at in range(0, len(held), _AT_ONCE):
             some = held[at : at + _AT_ONCE]
-            first, last = span(delivery.entry_id for delivery, _ in some)
+            first, last = id_range(delivery.entry_id for delivery, _ in some)
             args: list[Argument] = [stream.group, self._consumer, first, last]
             for delivery, said in some:
                 args += (delivery.entry_id, delivery.count, *said)
-            await scripts.PROGRESS.run(stream.link, keys, args, number)
+            await scripts.PROGRESS.run(stream.connection, keys, args, number)

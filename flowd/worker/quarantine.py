@@ -30,7 +30,7 @@ from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.model.delivery import Delivery, order
 from flowd.worker.running_queue import RunningQueue
 
-__all__ = ["Solo"]
+__all__ = ["Quarantine"]
 
 _LEASES_ALONE: Final = 10
 _LAST_ANSWER: Final = 2.0
@@ -44,7 +44,7 @@ class _Suspect:
         self.queue = queue
 
 
-class Solo:
+class Quarantine:
     """The suspects of a process, for whom all its queues make room."""
 
     def __init__(self) -> None:
@@ -66,16 +66,16 @@ class Solo:
         """Whether a suspect waits or runs: nothing else may begin."""
         return bool(self._waiting or self._alone)
 
-    def join(self, queue: RunningQueue) -> None:
+    def add_queue(self, queue: RunningQueue) -> None:
         """A queue runs from now on."""
         self._queues.append(queue)
 
-    def part(self, queue: RunningQueue) -> None:
+    def remove_queue(self, queue: RunningQueue) -> None:
         """A queue has ended."""
         self._queues.remove(queue)
         if not self._queues and self._task is not None:
             self._task.cancel()
-        self.look()
+        self.update()
 
     def admit(self, delivery: Delivery, queue: RunningQueue) -> None:
         """Start a suspect as soon as nothing else is held, or within its bound.
@@ -90,14 +90,14 @@ class Solo:
         self._waiting.sort(key=_turn)
         self._changed.set()
         for each in self._queues:
-            each.make_room()
+            each.pause()
         # Not yet: what came in the same answer is held in a moment, and waited for.
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(
                 self._admit_waiting(), context=contextvars.Context()
             )
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Something is not held any more: it may be a suspect's turn, or its end."""
         if not self.busy:
             return
@@ -194,7 +194,7 @@ class Solo:
         if not self.busy:
             self._tolerated.clear()
             for queue in self._queues:
-                queue.go_on()
+                queue.resume()
 
     async def _recount(self, suspects: Sequence[_Suspect], *, counted: bool) -> None:
         """Let deliveries count or not; those that are lost do not wait any more."""

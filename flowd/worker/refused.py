@@ -13,11 +13,11 @@ from typing import Final, TypeAlias
 
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
-from flowd.model.job import weight
+from flowd.model.job import payload_size
 from flowd.model.policy import Backoff
 from flowd.worker.in_flight import InFlight
 
-__all__ = ["Apart", "Ending"]
+__all__ = ["Ending", "RefusedSettlements"]
 
 _MOST: Final = 1_000
 _MOST_BYTES: Final = 64_000_000
@@ -26,7 +26,7 @@ _PATIENCE: Final = Backoff(base=0.25, max=5.0, jitter=False)
 Ending: TypeAlias = tuple[Delivery, outcome.Outcome]
 
 
-class Apart:
+class RefusedSettlements:
     """The refused endings of one queue: up to 1,000, and up to 64 MB of jobs.
 
     One of them asks from time to time, ever more slowly; once it is accepted, all do.
@@ -55,7 +55,7 @@ class Apart:
         """Hold a refused ending; False if there are too many."""
         self._asking.discard(delivery)
         if self._endings.pop(delivery, None) is None:
-            size = weight(delivery.fields)
+            size = payload_size(delivery.fields)
             if len(self) >= _MOST or self._bytes + size > _MOST_BYTES:
                 return False
             self._bytes += size
@@ -72,7 +72,7 @@ class Apart:
         """An ending was settled; if it was held here, others may be accepted as well."""
         if self._endings.pop(delivery, None) is not None:
             self._asking.discard(delivery)
-            self._bytes -= weight(delivery.fields)
+            self._bytes -= payload_size(delivery.fields)
             self._refusals = 0
             self.ask_all()
 

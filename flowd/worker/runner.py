@@ -21,17 +21,17 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Generic, Literal, TypeVar
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.errors import DecodeError, FatalError, ServerError
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from flowd.model.job import Job
 from flowd.worker.consumer import Consumer
-from flowd.worker.dead_letter_callback import Announcer
-from flowd.worker.event_feed import Tail
+from flowd.worker.dead_letter_callback import DeadLetterCallback
+from flowd.worker.event_feed import EventFeed
 from flowd.worker.executor import Executor
 from flowd.worker.handler import name_of
 from flowd.worker.in_flight import InFlight
@@ -41,7 +41,7 @@ from flowd.worker.options import QueueOptions
 from flowd.worker.outages import LoopOutages
 from flowd.worker.progress import ProgressBoard
 from flowd.worker.settlement import Settlement
-from flowd.worker.shared import SharedByWorkers
+from flowd.worker.shared import WorkerSession
 from flowd.worker.shutdown import Shutdown, within
 
 __all__ = ["Runner"]
@@ -59,31 +59,33 @@ class Runner(Generic[J]):
         # Unique for each run: the fence tells deliveries apart by consumer and count.
         prefix = options.consumer or f"{socket.gethostname()}-{os.getpid()}"
         self.consumer = f"{prefix}-{uuid.uuid4().hex[:8]}"
-        self.stream = Stream(session.link, policy.stream, policy.group)
+        self.stream = Stream(session.connection, policy.stream, policy.group)
         self.lease = options.lease
         self.handler = name_of(options.handler)
         self.in_flight = InFlight(options.concurrency)
         self._options = options
         self._session = session
-        self._shared = SharedByWorkers.of(session)
-        self._quarantine = self._shared.solo
-        self._witnesses = witnesses = Witnesses(policy.stream, policy.group)
-        witnesses.admit(options.stack.listeners)
-        self._callback = Announcer(
-            options.on_dead_letter, options.job_class, self.consumer, witnesses
+        self._shared = WorkerSession.of(session)
+        self._quarantine = self._shared.quarantine
+        self._events = events = EventBus(policy.stream, policy.group)
+        events.subscribe(options.stack.listeners)
+        self._callback = DeadLetterCallback(
+            options.on_dead_letter, options.job_class, self.consumer, events
         )
         # What is not core, each put on the seams that it hooks into.
         self._progress = ProgressBoard(
-            self.stream, self.consumer, self.in_flight, witnesses
+            self.stream, self.consumer, self.in_flight, events
         )
-        self._tail = Tail(session.link, self.stream.keys.tail, self.consumer, witnesses)
+        self._tail = EventFeed(
+            session.connection, self.stream.keys.tail, self.consumer, events
+        )
         on_settle = (self._progress,)
         on_maintain = (self._tail,)
         self.on_renew = (self._progress,)
         # The path.
         self._fetcher = Consumer(
             self.stream,
-            Link(session.address, name="flowd-reader"),
+            Connection(session.address, name="flowd-reader"),
             self.consumer,
             concurrency=options.concurrency,
             block=options.block,
@@ -93,23 +95,23 @@ class Runner(Generic[J]):
             self._fetcher,
             self.in_flight,
             on_maintain,
-            witnesses,
+            events,
             lease=self.lease,
             block=options.block,
             claimer=options.claimer,
         )
         self._outages = LoopOutages(
-            self.stream, session.outage, witnesses, self._maintenance
+            self.stream, session.outage, events, self._maintenance
         )
         self._executor = Executor(
-            options, self.in_flight, witnesses, self._progress.report
+            options, self.in_flight, events, self._progress.report
         )
         self._settlement = Settlement(
             self.stream,
             self.consumer,
             self.in_flight,
             session.outage,
-            witnesses,
+            events,
             extensions=on_settle,
             maintenance=self._maintenance,
             quarantine=self._quarantine,
@@ -199,7 +201,7 @@ class Runner(Generic[J]):
                 self._let_go(delivery)
             else:
                 self.in_flight.remove(delivery)
-        self._quarantine.look()
+        self._quarantine.update()
 
     def _task_done(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         """The task has ended before its handler could: cancelled, or with the process."""
@@ -244,17 +246,17 @@ class Runner(Generic[J]):
         with suppress(DecodeError):  # it will be dead-lettered for this
             delivery.read_envelope()
         text = f"was taken over; it was handed out {delivery.count} times"
-        self._witnesses.say(logging.INFO, "takeover", text, delivery)
+        self._events.emit(logging.INFO, "takeover", text, delivery)
 
     def due_in(self, delay: float) -> None:
         """A job of this queue will be due in so many seconds; look then."""
         self._maintenance.due_in(delay)
 
-    def make_room(self) -> None:
+    def pause(self) -> None:
         """Take no more entries: a suspect of this process is to run alone."""
         self._fetcher.interrupt()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Take entries again."""
         self.in_flight.slot_may_be_free()
 
@@ -267,22 +269,22 @@ class Runner(Generic[J]):
             ):
                 continue  # settled meanwhile, or about to be: the fence decides
             self.in_flight.remove(delivery)
-            self._quarantine.look()
+            self._quarantine.update()
             text = "lost its lease; its handler is cancelled"
-            self._witnesses.say(logging.WARNING, "lease_lost", text, delivery)
+            self._events.emit(logging.WARNING, "lease_lost", text, delivery)
 
     def abandoned(self, deliveries: Sequence[Delivery]) -> None:
         """Hold no longer what other workers take over, though its handler runs on."""
         for delivery in deliveries:
             self.in_flight.remove(delivery)
-        self._quarantine.look()
+        self._quarantine.update()
 
     def _let_go(self, delivery: Delivery) -> None:
         """Leave it to the worker that takes it over: its handler still runs."""
         self.abandoned([delivery])
         if not delivery.stuck:
             text = "did not end when cancelled; its lease runs out"
-            self._witnesses.say(logging.WARNING, "stuck", text, delivery)
+            self._events.emit(logging.WARNING, "stuck", text, delivery)
 
     # The beginning and the end of the queue.
 
@@ -291,7 +293,7 @@ class Runner(Generic[J]):
         """What of it fails; None if it works and goes on."""
         if self._shutdown.requested.is_set():
             return "it is being shut down"
-        if fails := self._session.outage.of(self.stream.keys.stream):
+        if fails := self._session.outage.reason(self.stream.keys.stream):
             return fails
         if self._executor.stuck < self._options.concurrency:
             return None
@@ -312,8 +314,8 @@ class Runner(Generic[J]):
             FatalError: the server refuses, and will until its settings change.
         """
         loop = asyncio.get_running_loop()
-        self._shared.leases.watch(self._leases)
-        self._quarantine.join(self)
+        self._shared.leases.add(self._leases)
+        self._quarantine.add_queue(self)
         settling = loop.create_task(self._settlement.run())
         reading = loop.create_task(self._read_and_maintain())
         stopping = loop.create_task(self._shutdown.requested.wait())
@@ -343,9 +345,9 @@ class Runner(Generic[J]):
                 self._alarm.cancel()
             self._progress.close()
             self._tail.close()
-            await self._shared.leases.unwatch(self._leases)
-            self._quarantine.part(self)
-            self._session.outage.forget(self.stream.keys.stream)
+            await self._shared.leases.remove(self._leases)
+            self._quarantine.remove_queue(self)
+            self._session.outage.clear(self.stream.keys.stream)
             await self._leave()
             self._say("ended", "has ended")
         for ended in (settling, reading):
@@ -353,7 +355,7 @@ class Runner(Generic[J]):
                 raise error
 
     def _say(self, name: Literal["started", "ended"], text: str) -> None:
-        self._witnesses.say(logging.INFO, name, text, consumer=self.consumer)
+        self._events.emit(logging.INFO, name, text, consumer=self.consumer)
 
     async def _drain(self) -> None:
         """Let handlers end until the grace is over, then cancel them."""
@@ -366,7 +368,7 @@ class Runner(Generic[J]):
 
     async def _leave(self) -> None:
         try:
-            await self.stream.leave(self.consumer)
+            await self.stream.forget_consumer(self.consumer)
         except ServerError:
             pass  # then another worker finds it idle and owning nothing
         finally:

@@ -50,11 +50,11 @@ class RunningQueue(Protocol):
         """Run a delivery that is held, and that waited for its turn."""
         ...
 
-    def make_room(self) -> None:
+    def pause(self) -> None:
         """Take no more entries until `go_on`: a suspect of this process is to run alone."""
         ...
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Take entries again."""
         ...
 

@@ -25,7 +25,7 @@ from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import Argument
 from flowd.broker.stream import Stream
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 
 __all__ = ["ServerClock", "Stamped", "expire", "fresh", "server_time"]
 
@@ -53,12 +53,12 @@ class ServerClock:
         self,
         stream: Stream,
         lease: float,
-        witnesses: Witnesses,
+        events: EventBus,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
         self._lease = lease
-        self._witnesses = witnesses
+        self._events = events
         self._now = now
         self._next = 0.0
         self._last: tuple[float, float] | None = None
@@ -70,7 +70,7 @@ class ServerClock:
         """Compare the clocks, unless that was done within a quarter of a lease.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         asked = self._now()
         if asked < self._next:
@@ -92,7 +92,7 @@ class ServerClock:
         self._caught_up = max(self._caught_up, server + step) + _STEP
         self._renewed = now + self._lease
         self._seen.clear()
-        self._witnesses.say(
+        self._events.emit(
             logging.WARNING,
             "clock_stepped",
             f"the server's clock has stepped back by {step:,.1f} s: delayed jobs are due"
@@ -113,9 +113,9 @@ async def server_time(stream: Stream) -> float:
     """Seconds since 1970 by the server's clock.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
-    return await stream.link.call("TIME", read=answers.time)
+    return await stream.connection.call("TIME", read=answers.time)
 
 
 async def fresh(stream: Stream) -> list[Stamped]:
@@ -124,12 +124,12 @@ async def fresh(stream: Stream) -> list[Stamped]:
     It was handed out or renewed within a millisecond, or is stamped in the future.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
     found: list[Stamped] = []
     first = b"-"
     while True:
-        rows = await stream.link.call(
+        rows = await stream.connection.call(
             *("XPENDING", stream.keys.stream, stream.group, first, "+", _ROWS_AT_ONCE),
             read=answers.pending,
         )
@@ -145,7 +145,7 @@ async def expire(stream: Stream, lease: float, held: Sequence[Stamped]) -> int:
     """Let leases run out that still show no idle time; returns how many did.
 
     Raises:
-        ServerError: as `Link.call`. Repeating the call is safe.
+        ServerError: as `Connection.call`. Repeating the call is safe.
     """
     ms = math.ceil(lease * 1000)
     expired = 0
@@ -153,6 +153,6 @@ async def expire(stream: Stream, lease: float, held: Sequence[Stamped]) -> int:
         args: list[Argument] = [stream.group, ms]
         args += chain.from_iterable(held[at : at + _EXPIRED_AT_ONCE])
         expired += await scripts.EXPIRE.run(
-            stream.link, [stream.keys.stream], args, replies.number
+            stream.connection, [stream.keys.stream], args, replies.number
         )
     return expired

@@ -16,22 +16,22 @@ import random
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar, assert_never
 
-from flowd.broker.commands import Bury, Requeue, Settled
+from flowd.broker.commands import MoveToDeadLetter, Requeue, Settled
 from flowd.broker.extension import SettleExtension, parts_of
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.stream import Stream, written
 from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
-from flowd.model.event import Witnesses
-from flowd.model.job import Job, weight
+from flowd.model.event import EventBus
+from flowd.model.job import Job, payload_size
 from flowd.model.letter import letter_fields
-from flowd.worker.dead_letter_callback import Announcer
+from flowd.worker.dead_letter_callback import DeadLetterCallback
 from flowd.worker.ending import Endings
 from flowd.worker.in_flight import InFlight
 from flowd.worker.maintenance import Maintenance
-from flowd.worker.quarantine import Solo
-from flowd.worker.refused import Apart, Ending
+from flowd.worker.quarantine import Quarantine
+from flowd.worker.refused import Ending, RefusedSettlements
 
 __all__ = ["Ending", "Settlement"]
 
@@ -51,12 +51,12 @@ class Settlement(Generic[J]):
         consumer: str,
         in_flight: InFlight,
         outage: Outage,
-        witnesses: Witnesses,
+        events: EventBus,
         *,
         extensions: Sequence[SettleExtension],
         maintenance: Maintenance,
-        quarantine: Solo,
-        callback: Announcer[J],
+        quarantine: Quarantine,
+        callback: DeadLetterCallback[J],
         endings: Endings,
     ) -> None:
         self._stream = stream
@@ -68,10 +68,10 @@ class Settlement(Generic[J]):
         self._callback = callback
         self._endings = endings
         self._outage = outage
-        self._witnesses = witnesses
-        self._say = witnesses.say
+        self._events = events
+        self._emit = events.emit
         self._tell_done = True
-        self._apart = Apart(in_flight, self._again)
+        self._apart = RefusedSettlements(in_flight, self._again)
         self._batches = 0
         self._ready: list[Ending] = []
         self._under_way = 0
@@ -122,7 +122,7 @@ class Settlement(Generic[J]):
         size = 0
         for number, (delivery, end) in enumerate(batch, 1):
             if not isinstance(end, outcome.Ack):
-                size += weight(delivery.fields)
+                size += payload_size(delivery.fields)
             if size >= _BATCH_BYTES:
                 self._ready[:0] = batch[number:]
                 return batch[:number]
@@ -130,10 +130,10 @@ class Settlement(Generic[J]):
 
     def _writable(
         self, batch: Sequence[Ending]
-    ) -> tuple[list[Ending], list[Requeue | Bury]]:
+    ) -> tuple[list[Ending], list[Requeue | MoveToDeadLetter]]:
         """What is sent for a batch; what cannot be written down fails alone."""
         acks = [ending for ending in batch if isinstance(ending[1], outcome.Ack)]
-        others: list[tuple[Ending, Requeue | Bury]] = []
+        others: list[tuple[Ending, Requeue | MoveToDeadLetter]] = []
         for delivery, end in batch[len(acks) :]:
             try:
                 others.append(((delivery, end), self._move(delivery, end)))
@@ -146,7 +146,9 @@ class Settlement(Generic[J]):
         )
 
     def _replace(
-        self, delivery: Delivery, others: list[tuple[Ending, Requeue | Bury]]
+        self,
+        delivery: Delivery,
+        others: list[tuple[Ending, Requeue | MoveToDeadLetter]],
     ) -> None:
         """Let a delivery fail whose ending cannot be written down."""
         try:
@@ -155,7 +157,7 @@ class Settlement(Generic[J]):
         except Exception:
             # Released with nothing but its id: the lease thread leaves it to others.
             delivery.stuck, delivery.stuck_at = True, 0.0
-            self._say(
+            self._emit(
                 logging.WARNING,
                 "stuck",
                 "%s cannot be settled, and is left to its lease",
@@ -164,7 +166,7 @@ class Settlement(Generic[J]):
             )
 
     async def _answer(
-        self, batch: Sequence[Ending], others: Sequence[Requeue | Bury]
+        self, batch: Sequence[Ending], others: Sequence[Requeue | MoveToDeadLetter]
     ) -> Sequence[Settled]:
         """Send a batch until it is answered; a result for each.
 
@@ -191,10 +193,10 @@ class Settlement(Generic[J]):
                 results = [0] * len(batch)
             except ServerError as error:
                 failures += 1
-                self._outage.begin("settling", stream, error)
+                self._outage.report_failure("settling", stream, error)
                 await asyncio.sleep(RECONNECT.delay(failures))
                 continue
-            self._outage.end("settling", stream)
+            self._outage.report_recovery("settling", stream)
             return results
 
     def _conclude(self, batch: Sequence[Ending], results: Sequence[Settled]) -> None:
@@ -203,7 +205,7 @@ class Settlement(Generic[J]):
         Raises:
             FatalError: why one was refused, once the others are concluded.
         """
-        self._tell_done = self._witnesses.care(logging.INFO)
+        self._tell_done = self._events.is_enabled(logging.INFO)
         fatal: FatalError | None = None
         for (delivery, end), result in zip(batch, results, strict=True):
             try:
@@ -215,7 +217,7 @@ class Settlement(Generic[J]):
                     self._settled(delivery, end, result)
             except Exception as error:  # it is settled, and the others are told
                 text = "is settled; to tell of it failed: %s"
-                self._say(
+                self._emit(
                     logging.ERROR,
                     "callback_failed",
                     text,
@@ -224,28 +226,34 @@ class Settlement(Generic[J]):
                     error=type(error).__name__,
                 )
         if not self._apart:
-            self._outage.end("moving", self._stream.keys.stream)
+            self._outage.report_recovery("moving", self._stream.keys.stream)
         if not len(self):
             self._idle.set()
         self._in_flight.slot_may_be_free()
-        self._quarantine.look()
+        self._quarantine.update()
         if fatal is not None:
             raise fatal
 
-    def _move(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
+    def _move(
+        self, delivery: Delivery, end: outcome.Outcome
+    ) -> Requeue | MoveToDeadLetter:
         move = self._move_of(delivery, end)
         written(move)  # while what it raises concerns no other
         return move
 
-    def _move_of(self, delivery: Delivery, end: outcome.Outcome) -> Requeue | Bury:
+    def _move_of(
+        self, delivery: Delivery, end: outcome.Outcome
+    ) -> Requeue | MoveToDeadLetter:
         match end:
             case outcome.Retry(after, error):
-                envelope = delivery.next_envelope(failed=True, error=error)
+                envelope = delivery.requeue_envelope(failed=True, error=error)
                 return Requeue(delivery, after, envelope)
             case outcome.Release(after, _):
-                return Requeue(delivery, after, delivery.next_envelope(failed=False))
+                return Requeue(delivery, after, delivery.requeue_envelope(failed=False))
             case outcome.DeadLetter():
-                return Bury(delivery, letter_fields(delivery, end, self._consumer))
+                return MoveToDeadLetter(
+                    delivery, letter_fields(delivery, end, self._consumer)
+                )
             case outcome.Ack():
                 raise AssertionError("acks travel apart")
             case _:
@@ -255,7 +263,7 @@ class Settlement(Generic[J]):
         self, delivery: Delivery, end: outcome.Outcome, error: ServerError
     ) -> None:
         """One was refused alone (out of memory): it stays ours, the others are done."""
-        self._outage.begin("moving", self._stream.keys.stream, error)
+        self._outage.report_failure("moving", self._stream.keys.stream, error)
         if self._apart.hold(delivery, end):
             return
         if isinstance(end, outcome.DeadLetter) and end.reason != "undecodable":
@@ -265,7 +273,7 @@ class Settlement(Generic[J]):
         else:
             self._in_flight.remove(delivery)
             text = f"cannot be settled, and is left to its lease: {error}"
-            self._say(logging.WARNING, "stuck", text, delivery)
+            self._emit(logging.WARNING, "stuck", text, delivery)
 
     def _settled(
         self, delivery: Delivery, end: outcome.Outcome, result: int | bytes
@@ -275,13 +283,13 @@ class Settlement(Generic[J]):
             self._apart.accepted(delivery)
         if result == 0:
             text = "was taken over or settled before; not settled"
-            self._say(logging.WARNING, "lost", text, delivery)
+            self._emit(logging.WARNING, "lost", text, delivery)
         elif isinstance(end, outcome.Ack):
             if self._tell_done:
-                self._say(logging.INFO, "done", "done", delivery)
+                self._emit(logging.INFO, "done", "done", delivery)
         elif result == 2:
             text = "was deleted from the stream by somebody"
-            self._say(logging.WARNING, "deleted", text, delivery)
+            self._emit(logging.WARNING, "deleted", text, delivery)
         else:
             self._moved(delivery, end, result)
 
@@ -293,7 +301,7 @@ class Settlement(Generic[J]):
     ) -> None:
         match end:
             case outcome.Retry(after, error, exception):
-                self._say(
+                self._emit(
                     logging.WARNING,
                     "retry",
                     "failed, next attempt in %.1f s: %s",
@@ -306,10 +314,10 @@ class Settlement(Generic[J]):
                 self._maintenance.due_in(after)
             case outcome.Release(after, reason):
                 text = f"handed back: {reason}" if reason else "handed back"
-                self._say(logging.INFO, "release", text, delivery, after=after)
+                self._emit(logging.INFO, "release", text, delivery, after=after)
                 self._maintenance.due_in(after)
             case outcome.DeadLetter(reason, error, _, exception):
-                self._say(
+                self._emit(
                     logging.ERROR,
                     "dead_letter",
                     "dead-lettered (%s): %s",
@@ -320,7 +328,7 @@ class Settlement(Generic[J]):
                     reason=reason,
                 )
                 assert isinstance(result, bytes)
-                self._callback.announce(delivery, end, result)
+                self._callback.notify(delivery, end, result)
             case _:
                 assert_never(end)
 

@@ -6,21 +6,21 @@ import weakref
 from typing import Final
 
 from flowd.broker.session import Session
-from flowd.worker.lease import LeaseKeeper
-from flowd.worker.quarantine import Solo
+from flowd.worker.lease import LeaseRenewer
+from flowd.worker.quarantine import Quarantine
 
-__all__ = ["SharedByWorkers"]
+__all__ = ["WorkerSession"]
 
 
-class SharedByWorkers:
+class WorkerSession:
     """One thread that renews leases, and one quarantine."""
 
     def __init__(self, session: Session) -> None:
-        self.leases = LeaseKeeper(session.address, session.witnesses, session.outage)
-        self.solo = Solo()
+        self.leases = LeaseRenewer(session.address, session.events, session.outage)
+        self.quarantine = Quarantine()
 
     @classmethod
-    def of(cls, session: Session) -> SharedByWorkers:
+    def of(cls, session: Session) -> WorkerSession:
         """The one that belongs to a session, made for its first worker."""
         shared = _shared.get(session)
         if shared is None:
@@ -28,6 +28,6 @@ class SharedByWorkers:
         return shared
 
 
-_shared: Final[weakref.WeakKeyDictionary[Session, SharedByWorkers]] = (
+_shared: Final[weakref.WeakKeyDictionary[Session, WorkerSession]] = (
     weakref.WeakKeyDictionary()
 )

@@ -17,7 +17,7 @@ import pytest
 import tomli
 
 from flowd import DecodeError, Job, NewerVersion
-from flowd.broker.commands import addition_of
+from flowd.broker.commands import enqueue_command
 from flowd.model.job import decode
 from flowd_codegen.cli import run
 from flowd_codegen.compat.contract import Contract
@@ -90,7 +90,7 @@ def _prove(
     said: list[str] = []
     for value, expected in values.items():
         job: Job = eval(value, writer)
-        fields = addition_of(job).fields
+        fields = enqueue_command(job).fields
         named = value if expected in _REFUSALS else expected
         kind: type[Job] = eval(named.partition("(")[0], reader)
         if refusal := _REFUSALS.get(expected):

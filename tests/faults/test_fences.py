@@ -9,7 +9,7 @@ import pytest
 
 from flowd import Queue, Reject
 from flowd.broker.commands import Requeue
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.embedded import Server
@@ -138,8 +138,8 @@ async def test_a_stale_ack_after_release_and_return(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A job that is handed back and read again by the same worker is not settled twice."""
-    link = Link(Address.of(redis_url))
-    place = Stream(link, stream, GROUP)
+    connection = Connection(Address.of(redis_url))
+    place = Stream(connection, stream, GROUP)
 
     async def read() -> Delivery:
         (entry,) = await place.read("worker", 1)
@@ -148,7 +148,7 @@ async def test_a_stale_ack_after_release_and_return(
     await place.init("0")
     raw("XADD", stream, "*", "to", "a", "subject", "hi")
     first = await read()
-    back = Requeue(first, 0.0, first.next_envelope(failed=False))
+    back = Requeue(first, 0.0, first.requeue_envelope(failed=False))
     assert await place.settle("worker", [], [back]) == [1]
     second = await read()
 
@@ -157,4 +157,4 @@ async def test_a_stale_ack_after_release_and_return(
     assert held.id == second.entry_id.decode()
     assert await place.settle("worker", [second], []) == [1]
     assert raw("XLEN", stream) == 0
-    await link.aclose()
+    await connection.aclose()

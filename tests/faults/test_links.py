@@ -40,7 +40,7 @@ async def test_clients_that_are_paused(
 @pytest.mark.parametrize(
     "asked",
     [b"XREADGROUP", SETTLE.sha.encode(), MAINTAIN.sha.encode()],
-    ids=["read", "settle", "tend"],
+    ids=["read", "settle", "maintain"],
 )
 async def test_half_an_answer(
     redis_url: str,
@@ -63,7 +63,7 @@ async def test_half_an_answer(
 
 
 @pytest.mark.parametrize(
-    "asked", [SETTLE.sha.encode(), MAINTAIN.sha.encode()], ids=["settle", "tend"]
+    "asked", [SETTLE.sha.encode(), MAINTAIN.sha.encode()], ids=["settle", "maintain"]
 )
 async def test_an_answer_that_never_comes(
     redis_url: str,

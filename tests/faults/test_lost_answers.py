@@ -19,7 +19,7 @@ from flowd import (
     Retry,
     Snooze,
 )
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.scripts import REDRIVE, RENEW, SETTLE
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -251,8 +251,8 @@ async def test_a_receipt_is_the_consumers_own(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """It counts for its consumer, for its batch, and as long as that was the last."""
-    link = Link(Address.of(redis_url))
-    place = Stream(link, stream, GROUP)
+    connection = Connection(Address.of(redis_url))
+    place = Stream(connection, stream, GROUP)
 
     async def read(consumer: str) -> Delivery:
         raw("XADD", stream, "*", "to", "a", "subject", "hi")
@@ -277,7 +277,7 @@ async def test_a_receipt_is_the_consumers_own(
         await place.init("0")
         for consumer in ("a", "b"):
             raw("XGROUP", "CREATECONSUMER", stream, GROUP, consumer)
-            assert await place.leave(consumer)
+            assert await place.forget_consumer(consumer)
         assert raw("EXISTS", place.keys.receipts) == 0
     finally:
-        await link.aclose()
+        await connection.aclose()

@@ -21,7 +21,7 @@ from flowd.embedded import Server
 from flowd.metrics import Metrics, exposition
 from flowd.metrics.scrape import Place
 from flowd.metrics.table import COUNTERS, DURATION, GAUGES
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from jobs.email import Email
 from tests.ops.page import OPERATIONS
 from tests.raw import Raw
@@ -170,19 +170,19 @@ async def test_a_reconnect_is_counted(
 def test_an_outage_counts_once_however_often_it_is_logged(metrics: Metrics) -> None:
     """Its lines repeat each minute and with each reason; only its end is a reconnect."""
     now = 100.0
-    listeners = Witnesses()
-    listeners.admit([metrics.happened])
+    listeners = EventBus()
+    listeners.subscribe([metrics.on_event])
     outage = Outage("redis://h", listeners, clock=lambda: now)
     lines: list[str] = []
-    listeners.admit([lambda event: lines.append(event.name)])
+    listeners.subscribe([lambda event: lines.append(event.name)])
     for at, reason in ((100.0, "refused"), (103.0, "expired"), (200.0, "expired")):
         now = at
-        outage.begin("reading", "emails", Unreachable(reason))
-        outage.begin("settling", "emails", Unreachable(reason))
+        outage.report_failure("reading", "emails", Unreachable(reason))
+        outage.report_failure("settling", "emails", Unreachable(reason))
         count = value(metrics, "flowd_reconnects_total", server="redis://h")
         assert count == 0
-    outage.end("reading", "emails")
-    outage.end("settling", "emails")
+    outage.report_recovery("reading", "emails")
+    outage.report_recovery("settling", "emails")
     assert lines == ["outage"] * 3 + ["recovery"]
     assert value(metrics, "flowd_reconnects_total", server="redis://h") == 1
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.model.keys import Keys
 
 __all__ = ["Fields", "Lease", "Look", "look", "pass_time"]
@@ -75,10 +75,10 @@ class Look(NamedTuple):
     consumers: set[str]
 
 
-async def look(link: Link, keys: Keys, group: str) -> Look:
+async def look(connection: Connection, keys: Keys, group: str) -> Look:
     """Look at a queue."""
     names = (keys.stream, keys.delayed, keys.bodies, keys.dead)
-    reply = await link.call("EVAL", _LOOK, 4, *names, group)
+    reply = await connection.call("EVAL", _LOOK, 4, *names, group)
     assert isinstance(reply, bytes)
     entries, held, delayed, bodies, dead, consumers = json.loads(reply)
     return Look(
@@ -91,10 +91,12 @@ async def look(link: Link, keys: Keys, group: str) -> Look:
     )
 
 
-async def pass_time(link: Link, keys: Keys, group: str, seconds: float) -> None:
+async def pass_time(
+    connection: Connection, keys: Keys, group: str, seconds: float
+) -> None:
     """Let every lease be so much older and every delayed job so much nearer."""
     names = (keys.stream, keys.delayed)
-    await link.call("EVAL", _PASS, 2, *names, group, round(seconds * 1000))
+    await connection.call("EVAL", _PASS, 2, *names, group, round(seconds * 1000))
 
 
 def _rows(rows: Iterable[Any]) -> dict[str, Fields]:

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from flowd import StreamShared
 from flowd.broker.commands import Requeue
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.idempotency import Idempotency
 from flowd.broker.stream import Stream
@@ -36,8 +36,8 @@ from tests.model.plans import (
     Ending,
     Held,
     Plan,
-    addition,
     anywhere,
+    command,
     consumers,
     endings,
     move,
@@ -60,11 +60,13 @@ class QueueMachine(RuleBasedStateMachine):
     deliveries: Bundle[Held] = Bundle("deliveries")
     spent: Bundle[Held] = Bundle("spent")
 
-    def __init__(self, runner: asyncio.Runner, link: Link, stream: str) -> None:
+    def __init__(
+        self, runner: asyncio.Runner, connection: Connection, stream: str
+    ) -> None:
         super().__init__()
         self.runner = runner
-        self.link = link
-        self.real = Stream(link, stream, GROUP)
+        self.connection = connection
+        self.real = Stream(connection, stream, GROUP)
         self.model = Model()
         self.agreed = False
         self.numbers = itertools.count()
@@ -86,14 +88,14 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(batch=st.lists(plans, min_size=1, max_size=3))
     def enqueue(self, batch: Sequence[Plan]) -> None:
-        additions = [addition(next(self.numbers), plan) for plan in batch]
-        call = EnqueueCall(stream=self.real, jobs=additions, lasts=0.0)
+        commands = [command(next(self.numbers), plan) for plan in batch]
+        call = EnqueueCall(stream=self.real, jobs=commands, lasts=0.0)
         answers = self.ask(Idempotency().on_enqueue(call).send())
-        self.model.enqueued(additions, answers)
+        self.model.enqueued(commands, answers)
 
     @rule(entry_id=anywhere | too_low)
     def add(self, entry_id: str) -> None:
-        added = addition(next(self.numbers), Plan(None, 0.0, entry_id))
+        added = command(next(self.numbers), Plan(None, 0.0, entry_id))
         answer: str | ServerError
         try:
             answer = self.ask(self.real.add(added.fields, added.id))
@@ -116,32 +118,32 @@ class QueueMachine(RuleBasedStateMachine):
     )
     def tend(self, consumer: str, room: int, lost: bool) -> MultipleResults[Held]:
         cursor = self.cursors[consumer]
-        tended = self.ask(
-            self.real.tend(consumer, lease=LEASE, takeovers=room, cursor=cursor)
+        maintained = self.ask(
+            self.real.maintain(consumer, lease=LEASE, takeovers=room, cursor=cursor)
         )
-        self.model.tended(consumer, room, cursor, tended)
+        self.model.maintained(consumer, room, cursor, maintained)
         if lost:
             return multiple()
-        self.cursors[consumer] = tended.cursor
-        return multiple(*self.start(consumer, tended.taken))
+        self.cursors[consumer] = maintained.cursor
+        return multiple(*self.start(consumer, maintained.claimed))
 
     @precondition(lambda self: len(self.model.rows) > len(self.model.waiting))
     @rule(target=deliveries, consumer=consumers)
     def recover(self, consumer: str) -> MultipleResults[Held]:
         running, cursor = self.running[consumer], self.cursors[consumer]
-        tended = self.ask(
-            self.real.tend(
+        maintained = self.ask(
+            self.real.maintain(
                 consumer,
                 lease=LEASE,
                 takeovers=0,
                 cursor=cursor,
-                stranded=ALL,
+                orphans=ALL,
                 running=running,
             )
         )
-        self.model.recovered(consumer, running, tended.taken)
-        self.model.tended(consumer, 0, cursor, tended._replace(taken=[]))
-        return multiple(*self.start(consumer, tended.taken))
+        self.model.recovered(consumer, running, maintained.claimed)
+        self.model.maintained(consumer, 0, cursor, maintained._replace(claimed=[]))
+        return multiple(*self.start(consumer, maintained.claimed))
 
     @rule(held=st.lists(deliveries | spent, min_size=1, max_size=4))
     def renew(self, held: Sequence[Held]) -> None:
@@ -186,7 +188,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.rows or self.model.delayed)
     @rule(jump=st.sampled_from((0.4 * LEASE, 1.1 * LEASE)))
     def time_passes(self, jump: float) -> None:
-        self.ask(pass_time(self.link, self.real.keys, GROUP, jump))
+        self.ask(pass_time(self.connection, self.real.keys, GROUP, jump))
         self.model.now += jump
 
     @precondition(lambda self: self.letters)
@@ -203,16 +205,16 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(consumer=st.none() | consumers)
     def forget_consumers(self, consumer: str | None) -> None:
-        real = self.ask(look(self.link, self.real.keys, GROUP))
+        real = self.ask(look(self.connection, self.real.keys, GROUP))
         idle = real.consumers - {lease.consumer for lease in real.held.values()}
         if consumer is None:
             assert self.ask(self.real.reap(0.0)) == len(idle)
         else:
-            assert self.ask(self.real.leave(consumer)) == (consumer in idle)
+            assert self.ask(self.real.forget_consumer(consumer)) == (consumer in idle)
 
     async def group(self, *command: str) -> None:
         """Create or destroy a group."""
-        await self.link.call("XGROUP", *command)
+        await self.connection.call("XGROUP", *command)
 
     @rule(held=deliveries, consumer=consumers)
     def share(self, held: Held, consumer: str) -> None:
@@ -221,7 +223,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.ask(self.group("CREATE", *other, "0"))
         for attempt in (
             self.real.settle(held.consumer, [held.delivery], []),
-            self.real.tend(consumer, lease=LEASE, takeovers=ALL, cursor=b"0-0"),
+            self.real.maintain(consumer, lease=LEASE, takeovers=ALL, cursor=b"0-0"),
             self.real.redrive([("1-1", "1-1")]),
         ):
             with pytest.raises(StreamShared):
@@ -230,7 +232,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        self.model.agree(self.ask(look(self.link, self.real.keys, GROUP)))
+        self.model.agree(self.ask(look(self.connection, self.real.keys, GROUP)))
         self.agreed = True
 
     def teardown(self) -> None:
@@ -249,7 +251,7 @@ class QueueMachine(RuleBasedStateMachine):
         if mine:
             self.end("a", [(each, Ending("ack", 0.0)) for each in mine])
         self.agree()
-        assert self.ask(self.real.left()) == (0, 0)
+        assert self.ask(self.real.remaining()) == (0, 0)
         dead = len(self.model.dead)
         assert len(self.model.gone) + dead == len(self.model.accepted)
 

@@ -6,7 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowd.broker.commands import Addition, Bury, Requeue, Settled, Tended
+from flowd.broker.commands import (
+    EnqueueCommand,
+    Maintained,
+    MoveToDeadLetter,
+    Requeue,
+    Settled,
+)
 from flowd.errors import IdNotIncreasing, ServerError
 from flowd.model.delivery import Entry
 from tests.model.job import Hold, Job, Row
@@ -42,30 +48,30 @@ class Model:
         return [row for row in self.rows if row.hold is None]
 
     def enqueued(
-        self, additions: Sequence[Addition], answers: Sequence[str | ServerError]
+        self, commands: Sequence[EnqueueCommand], answers: Sequence[str | ServerError]
     ) -> None:
         """Jobs are accepted in order, up to the first that is refused."""
-        for addition, answer in zip(additions, answers, strict=False):
-            key = addition.key
+        for command, answer in zip(commands, answers, strict=False):
+            key = command.key
             if key is not None and key in self.keys:
                 assert answer == self.keys[key]
                 continue
-            if addition.id != "*" and not self.virgin:
+            if command.id != "*" and not self.virgin:
                 assert isinstance(answer, IdNotIncreasing)
                 assert answer is answers[-1]
                 return
             assert isinstance(answer, str)
-            job = Job(addition.fields[b"n"].decode(), key, answer)
+            job = Job(command.fields[b"n"].decode(), key, answer)
             self.accepted.append(job)
             if key is not None:
                 self.keys[key] = answer
-            if addition.delay:
-                assert answer == addition.job_id
+            if command.delay:
+                assert answer == command.job_id
                 job.moved = True
-                self._delay(job, addition.delay)
+                self._delay(job, command.delay)
             else:
                 self._add(job).id = answer
-        assert len(answers) == len(additions)
+        assert len(answers) == len(commands)
 
     def read(self, consumer: str, count: int, answer: Sequence[Entry]) -> None:
         """The oldest that wait are handed out, for the first time."""
@@ -103,7 +109,11 @@ class Model:
             self.gone.append(row.job)
 
     def moved(
-        self, consumer: str, item: Requeue | Bury, failed: bool, answer: Settled
+        self,
+        consumer: str,
+        item: Requeue | MoveToDeadLetter,
+        failed: bool,
+        answer: Settled,
     ) -> None:
         """Who owns an entry puts its job back, or among the dead."""
         entry_id, count = item.delivery.entry_id, item.delivery.count
@@ -113,7 +123,7 @@ class Model:
             return
         self.rows.remove(row)
         job = row.job
-        if isinstance(item, Bury):
+        if isinstance(item, MoveToDeadLetter):
             assert isinstance(answer, bytes)
             self.dead[answer.decode()] = job
             return
@@ -147,12 +157,12 @@ class Model:
             if job.key is not None and self.keys.get(job.key) == job.id:
                 del self.keys[job.key]
 
-    def tended(
+    def maintained(
         self,
         consumer: str,
         room: int,
         cursor: bytes,
-        answer: Tended,
+        answer: Maintained,
     ) -> None:
         """What is due waits now, and what was abandoned has a new owner."""
         due = [job for job in self.delayed if job.due <= self.now]
@@ -174,7 +184,7 @@ class Model:
         assert answer.unsorted == unsorted
         looking = 0 if unsorted else room
         taken, after = self._take_over(consumer, looking, cursor.decode())
-        _same(answer.taken, taken)
+        _same(answer.claimed, taken)
         assert answer.cursor.decode() == after
         next_lease = self._next_lease(after, unsorted=unsorted) if room else LEASE
         assert abs(answer.next_lease - next_lease) < _SLACK
@@ -251,7 +261,7 @@ class Model:
     def _take_over(
         self, consumer: str, room: int, cursor: str
     ) -> tuple[list[Row], str]:
-        """As tend.lua and XAUTOCLAIM do: the rows, and where to look on."""
+        """As maintain.lua and XAUTOCLAIM do: the rows, and where to look on."""
         taken: list[Row] = []
         if not room:
             return taken, cursor

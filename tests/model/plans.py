@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from hypothesis import strategies as st
 
-from flowd.broker.commands import Addition, Bury, Requeue
+from flowd.broker.commands import EnqueueCommand, MoveToDeadLetter, Requeue
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
 from flowd.model.letter import letter_fields
@@ -17,8 +17,8 @@ __all__ = [
     "Ending",
     "Held",
     "Plan",
-    "addition",
     "anywhere",
+    "command",
     "consumers",
     "endings",
     "move",
@@ -65,7 +65,7 @@ endings = st.builds(
 seldom = st.sampled_from((False, False, False, True))
 
 
-def addition(number: int, plan: Plan) -> Addition:
+def command(number: int, plan: Plan) -> EnqueueCommand:
     """The plan as the stream is asked for it; `number` tells the job from others."""
     fields = {b"n": b"%d" % number}
     job_id = f"job-{number}" if plan.delay else ""
@@ -73,13 +73,13 @@ def addition(number: int, plan: Plan) -> Addition:
         fields[b"_id"] = job_id.encode()
     if plan.key is not None:
         fields[b"_key"] = plan.key.encode()
-    return Addition(fields, 0, plan.id, plan.delay, job_id, plan.key, 86_400.0)
+    return EnqueueCommand(fields, 0, plan.id, plan.delay, job_id, plan.key, 86_400.0)
 
 
-def move(consumer: str, delivery: Delivery, end: Ending) -> Requeue | Bury:
+def move(consumer: str, delivery: Delivery, end: Ending) -> Requeue | MoveToDeadLetter:
     """An ending other than `ack`, as the stream is asked for it."""
     if end.verb == "bury":
         letter = letter_fields(delivery, outcome.DeadLetter("failed", "why"), consumer)
-        return Bury(delivery, letter)
-    envelope = delivery.next_envelope(failed=end.verb == "retry")
+        return MoveToDeadLetter(delivery, letter)
+    envelope = delivery.requeue_envelope(failed=end.verb == "retry")
     return Requeue(delivery, end.delay, envelope)

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from tests.model.walk import ENDS, State, Step, Walk
 
@@ -24,8 +24,8 @@ AT_ONCE: Final = 100
 @pytest.mark.limit(120)
 async def test_every_order_ends_well(redis_url: str, stream: str) -> None:
     """Never lost, never in two places, settled by nobody but its owner, and once."""
-    link = Link(Address.of(redis_url))
-    walk = Walk(link, stream)
+    connection = Connection(Address.of(redis_url))
+    walk = Walk(connection, stream)
     follows: defaultdict[str, list[str]] = defaultdict(list)
     try:
         start = await walk.start()
@@ -44,7 +44,7 @@ async def test_every_order_ends_well(redis_url: str, stream: str) -> None:
                         edge.append(after)
             await asyncio.gather(*(_can_be_finished(walk, state) for state in edge))
     finally:
-        await link.aclose()
+        await connection.aclose()
 
     assert _orders(start, follows) > ORDERS
 

@@ -15,7 +15,7 @@ from typing import Final
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from tests.model.machine import QueueMachine
 
@@ -34,13 +34,13 @@ def test_the_scripts_do_what_the_model_does(redis_url: str, stream: str) -> None
     """Every answer, and every place of every job after it, is as the model has it."""
     numbers = itertools.count()
     with asyncio.Runner() as runner:
-        link = Link(Address.of(redis_url))
+        connection = Connection(Address.of(redis_url))
 
         class Machine(QueueMachine):
             def __init__(self) -> None:
-                super().__init__(runner, link, f"{stream}-{next(numbers)}")
+                super().__init__(runner, connection, f"{stream}-{next(numbers)}")
 
         try:
             run_state_machine_as_test(Machine, settings=SETTINGS)
         finally:
-            runner.run(link.aclose())
+            runner.run(connection.aclose())

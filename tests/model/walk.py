@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from flowd.broker.commands import Bury, Requeue, Settled
-from flowd.broker.connection import Link
+from flowd.broker.commands import MoveToDeadLetter, Requeue, Settled
+from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
@@ -101,13 +101,13 @@ class State(NamedTuple):
 class Walk:
     """Takes steps on a server."""
 
-    def __init__(self, link: Link, stream: str) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self._connection = connection
         self._names = (f"{stream}-{number}" for number in itertools.count())
 
     async def start(self) -> State:
         """One job that waits."""
-        queue = Stream(self._link, next(self._names), _GROUP)
+        queue = Stream(self._connection, next(self._names), _GROUP)
         await queue.init("0")
         await queue.add({b"n": b"1"})
         return State(queue, await self._look(queue))
@@ -143,7 +143,9 @@ class Walk:
             case "due":
                 due = True
                 for job in state.look.delayed:
-                    await self._link.call("ZADD", queue.keys.delayed, "XX", 0, job)
+                    await self._connection.call(
+                        "ZADD", queue.keys.delayed, "XX", 0, job
+                    )
             case _:
                 belief = beliefs.pop(number)
                 answer = await self._settle(queue, _WORKERS[worker], belief, verb)
@@ -162,26 +164,26 @@ class Walk:
         queue = await self._copy(state.queue)
         await self._expire(queue, state.look)
         for job in state.look.delayed:
-            await self._link.call("ZADD", queue.keys.delayed, "XX", 0, job)
+            await self._connection.call("ZADD", queue.keys.delayed, "XX", 0, job)
         entries = await self._claim(queue, "c", [])
         look = await self._look(queue)
         if len(look.held) < len(look.entries):
             entries += await self._read(queue, "c")
         if entries:
             await queue.settle("c", [Delivery(entry, 0.0) for entry in entries], [])
-        return await queue.left()
+        return await queue.remaining()
 
     async def _copy(self, queue: Stream) -> Stream:
-        copy = Stream(self._link, next(self._names), _GROUP)
+        copy = Stream(self._connection, next(self._names), _GROUP)
         old, new = queue.keys, copy.keys
-        await self._link.call("COPY", old.stream, new.stream)
-        await self._link.call("COPY", old.delayed, new.delayed)
-        await self._link.call("COPY", old.bodies, new.bodies)
-        await self._link.call("COPY", old.dead, new.dead)
+        await self._connection.call("COPY", old.stream, new.stream)
+        await self._connection.call("COPY", old.delayed, new.delayed)
+        await self._connection.call("COPY", old.bodies, new.bodies)
+        await self._connection.call("COPY", old.dead, new.dead)
         return copy
 
     async def _look(self, queue: Stream) -> Look:
-        return await look(self._link, queue.keys, _GROUP)
+        return await look(self._connection, queue.keys, _GROUP)
 
     async def _read(self, queue: Stream, worker: str) -> list[Entry]:
         return await queue.read(worker, 1)
@@ -190,22 +192,24 @@ class Walk:
         self, queue: Stream, worker: str, beliefs: Iterable[Belief]
     ) -> list[Entry]:
         running = [each.entry.id for each in beliefs]
-        tended = await queue.tend(worker, lease=LEASE, takeovers=1, cursor=b"0-0")
-        if tended.unsorted:  # as the consumer's loop does
-            tended = await queue.tend(
+        maintained = await queue.maintain(
+            worker, lease=LEASE, takeovers=1, cursor=b"0-0"
+        )
+        if maintained.unsorted:  # as the consumer's loop does
+            maintained = await queue.maintain(
                 worker,
                 lease=LEASE,
                 takeovers=0,
                 cursor=b"0-0",
-                stranded=1,
+                orphans=1,
                 running=running,
             )
-        return tended.taken
+        return maintained.claimed
 
     async def _expire(self, queue: Stream, look: Look) -> None:
         for entry_id, lease in look.held.items():
             claim = (queue.keys.stream, _GROUP, lease.consumer, 0, entry_id)
-            await self._link.call("XCLAIM", *claim, "IDLE", _LONG_AGO, "JUSTID")
+            await self._connection.call("XCLAIM", *claim, "IDLE", _LONG_AGO, "JUSTID")
 
     async def _settle(
         self, queue: Stream, worker: str, belief: Belief, verb: str
@@ -214,13 +218,13 @@ class Walk:
         delivery.read_envelope()
         if verb == "ack":
             return (await queue.settle(worker, [delivery], []))[0]
-        other: Requeue | Bury
+        other: Requeue | MoveToDeadLetter
         if verb == "bury":
             end = outcome.DeadLetter("failed", "why")
-            other = Bury(delivery, letter_fields(delivery, end, worker))
+            other = MoveToDeadLetter(delivery, letter_fields(delivery, end, worker))
         else:
             failed = verb == "retry"
-            envelope = delivery.next_envelope(failed=failed)
+            envelope = delivery.requeue_envelope(failed=failed)
             other = Requeue(delivery, LEASE * failed, envelope)
         return (await queue.settle(worker, [], [other]))[0]
 

@@ -48,7 +48,7 @@ async def produce(url: str) -> None:
         await producer.enqueue_bulk(
             [email("bulk"), Item(email("both"), delay=0.1, key="b")]
         )
-        wish = Durable(fsync=False, replicas=1, within=0.001)
+        wish = Durable(fsync=False, replicas=1, timeout=0.001)
         with pytest.raises(NotDurable, match="0 of 1 replicas"):
             await producer.enqueue(email("replica"), durable=wish)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from flowd import AccessDenied, Unreachable
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from flowd.embedded import Server
 from flowd.ops import Finding, examine
@@ -40,11 +40,11 @@ async def doctor(
     url: str, *, lease: float = 30.0, now: Callable[[], float] = time.time
 ) -> list[Finding]:
     """What the doctor finds."""
-    link = Link(Address.of(url))
+    connection = Connection(Address.of(url))
     try:
-        return await examine(link, lease=lease, now=now)
+        return await examine(connection, lease=lease, now=now)
     finally:
-        await link.aclose()
+        await connection.aclose()
 
 
 async def finding(url: str, check: str) -> Finding:

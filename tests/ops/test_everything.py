@@ -10,8 +10,8 @@ from contextlib import aclosing
 import pytest
 
 from flowd.ops.decode_check import DecodeCheck
-from flowd.ops.everything import Page, Place, everything
-from flowd.ops.look import PAGE
+from flowd.ops.queries import PAGE
+from flowd.ops.scan import Page, Place, scan
 from jobs.email import Email
 from tests.ops.many import STREAM, fill
 from tests.ops.test_jobs import looking
@@ -29,7 +29,7 @@ _BODY = b"\x92\xa2to\xa1x"
 async def pages(url: str, limit: int = 0) -> list[Page]:
     """All pages of the queue."""
     async with looking(url, STREAM) as look:
-        return [page async for page in everything(look, limit=limit)]
+        return [page async for page in scan(look, limit=limit)]
 
 
 def met(found: list[Page]) -> Met:
@@ -100,7 +100,7 @@ async def test_a_job_that_becomes_due_meanwhile_is_met(
     job = delay(raw, 1)
     async with (
         looking(redis_url, STREAM) as look,
-        aclosing(everything(look)) as reading,
+        aclosing(scan(look)) as reading,
     ):
         found = [await anext(reading)]
         entry = promote(raw, job)
@@ -113,7 +113,7 @@ async def test_a_job_that_fails_meanwhile_is_met(redis_url: str, raw: Raw) -> No
     *others, failed, died = enqueue(raw, 200)
     async with (
         looking(redis_url, STREAM) as look,
-        aclosing(everything(look)) as reading,
+        aclosing(scan(look)) as reading,
     ):
         found = [await anext(reading)]
         raw("XDEL", STREAM, failed, died)
@@ -135,7 +135,7 @@ async def test_delayed_jobs_that_stay_are_not_passed_over(
     jobs = [delay(raw, due) for due in range(1, 301)]
     async with (
         looking(redis_url, STREAM) as look,
-        aclosing(everything(look)) as reading,
+        aclosing(scan(look)) as reading,
     ):
         found = [await anext(reading)]
         for job in jobs[:100]:

@@ -10,10 +10,10 @@ from itertools import count
 import pytest
 
 from flowd import Context, DeadLetters, Item, Queue, Snooze, WrongKeyType
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.url import Address
-from flowd.ops import JobView, Look, find_job, list_jobs
-from flowd.ops.look import PAGE, State
+from flowd.ops import JobView, Queries, find_job, list_jobs
+from flowd.ops.queries import PAGE, State
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import die_with, expire
@@ -23,13 +23,13 @@ GROUP = "senders"
 
 
 @asynccontextmanager
-async def looking(url: str, stream: str) -> AsyncGenerator[Look]:
+async def looking(url: str, stream: str) -> AsyncGenerator[Queries]:
     """An operator's look at a queue."""
-    link = Link(Address.of(url))
+    connection = Connection(Address.of(url))
     try:
-        yield Look(link, stream, GROUP)
+        yield Queries(connection, stream, GROUP)
     finally:
-        await link.aclose()
+        await connection.aclose()
 
 
 async def listed(

@@ -19,7 +19,7 @@ from flowd import (
     OutcomeUnknown,
     Unreachable,
 )
-from flowd.ops.letters import Pick, move
+from flowd.ops.letters import LetterFilter, move
 from tests.runtime.faults import until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -182,15 +182,15 @@ async def test_a_lost_answer_is_told_though_it_is_cancelled() -> None:
 @pytest.mark.parametrize(
     ("wish", "taken"),
     [
-        (Pick(), True),
-        (Pick(text="ValueError"), True),
-        (Pick(text="failed"), True),
-        (Pick(text="crashed"), False),
-        (Pick(fields={b"to": b"a"}), True),
-        (Pick(fields={b"to": b"a", b"cc": b""}), False),
-        (Pick(text="no", fields={b"to": b"b"}), False),
+        (LetterFilter(), True),
+        (LetterFilter(text="ValueError"), True),
+        (LetterFilter(text="failed"), True),
+        (LetterFilter(text="crashed"), False),
+        (LetterFilter(fields={b"to": b"a"}), True),
+        (LetterFilter(fields={b"to": b"a", b"cc": b""}), False),
+        (LetterFilter(text="no", fields={b"to": b"b"}), False),
     ],
 )
-def test_all_of_a_wish_must_be_true(wish: Pick, *, taken: bool) -> None:
+def test_all_of_a_wish_must_be_true(wish: LetterFilter, *, taken: bool) -> None:
     """The text is in error or reason, and the fields have exactly these values."""
     assert wish.takes(letter(1, to="a")) is taken

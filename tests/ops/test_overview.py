@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from flowd import Item, Queue, ServerError, WrongKeyType
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from flowd.ops import ConsumerView, QueueView, overview
 from jobs.email import Email
@@ -18,11 +18,11 @@ GROUP = "senders"
 
 async def look(url: str, *, lease: float = 30.0) -> list[QueueView | ServerError]:
     """All queues of a server."""
-    link = Link(Address.of(url))
+    connection = Connection(Address.of(url))
     try:
-        return await overview(link, lease=lease)
+        return await overview(connection, lease=lease)
     finally:
-        await link.aclose()
+        await connection.aclose()
 
 
 async def only(url: str, *, lease: float = 30.0) -> QueueView:

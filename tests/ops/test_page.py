@@ -19,7 +19,7 @@ import pytest
 from flowd.cli import main
 from flowd.cli.output import as_json
 from flowd.model.event import EventName
-from flowd.ops.tail import Told
+from flowd.ops.tail import TailEvent
 from tests.house.sources import ROOT, RUNTIME, modules
 from tests.ops.many import GROUP, STREAM, fill
 from tests.ops.page import OPERATIONS
@@ -46,8 +46,8 @@ def test_every_event_is_on_the_page() -> None:
 def test_every_event_happens() -> None:
     """No event is named that the runtime does not tell."""
     source = "".join(path.read_text("utf-8") for path in modules(RUNTIME))
-    told = re.findall(r'say\(\s*[\w.]+(?: if [^,]+)?,\s*"(\w+)"|name="(\w+)"', source)
-    # Of these two, one method says both.
+    told = re.findall(r'emit\(\s*[\w.]+(?: if [^,]+)?,\s*"(\w+)"|name="(\w+)"', source)
+    # Of these two, one method emits both.
     assert {"".join(each) for each in told} | {"started", "ended"} >= {
         *get_args(EventName)
     }
@@ -168,7 +168,7 @@ def test_the_keys_are_those_of_the_page(
 
 def test_the_keys_of_an_event_are_those_of_the_page() -> None:
     """What `flowd tail` shows of an event has them too."""
-    told = Told(datetime.now(UTC), "done", "1-0", 1, "worker", "done")
+    told = TailEvent(datetime.now(UTC), "done", "1-0", 1, "worker", "done")
     assert keys(json.dumps(as_json(told))) == _KEYS["tail"]
 
 

@@ -14,7 +14,7 @@ import pytest
 from flowd import Claimer, Queue
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 from flowd.worker.server_clock import ServerClock, expire, fresh
 from jobs.email import Email
 from tests.raw import Raw
@@ -32,7 +32,7 @@ class Worker:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._ahead = 0.0
-        self.clock = ServerClock(stream, LEASE, Witnesses("s", "g"), self._now)
+        self.clock = ServerClock(stream, LEASE, EventBus("s", "g"), self._now)
 
     def _now(self) -> float:
         return time.monotonic() + self._ahead
@@ -53,11 +53,11 @@ async def worker_of(
 ) -> AsyncGenerator[tuple[Worker, Queue[Email]]]:
     """A worker that has looked once, and its queue."""
     async with Queue(Email, Bench(), url=url, policy=policy(stream)) as queue:
-        session = Session.join(queue.address)
-        worker = Worker(Stream(session.link, stream, GROUP))
+        session = Session.acquire(queue.address)
+        worker = Worker(Stream(session.connection, stream, GROUP))
         await worker.look()
         yield worker, queue
-        await session.leave()
+        await session.release()
 
 
 def stamp_ahead(raw: Raw, stream: str, consumer: str, *, jobs: int) -> None:
@@ -120,10 +120,12 @@ async def test_jobs_of_a_dead_worker_are_taken_over_after_a_step(
             await worker.look()
         # Who lives had the time to renew.
         assert time.monotonic() - began > LEASE
-        tended = await worker.stream.tend("b", lease=LEASE, takeovers=5, cursor=b"0-0")
+        maintained = await worker.stream.maintain(
+            "b", lease=LEASE, takeovers=5, cursor=b"0-0"
+        )
 
-    assert [entry.fields[b"to"] for entry in tended.taken] == [b"a", b"b"]
-    assert [entry.handed_out for entry in tended.taken] == [2, 2]
+    assert [entry.fields[b"to"] for entry in maintained.claimed] == [b"a", b"b"]
+    assert [entry.handed_out for entry in maintained.claimed] == [2, 2]
 
 
 async def test_jobs_of_a_live_worker_stay_its_own_after_a_step(

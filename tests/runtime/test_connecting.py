@@ -19,7 +19,7 @@ import trustme
 
 from flowd import AccessDenied, OptionError, Producer, Unreachable
 from flowd.broker.blocking import in_thread
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from flowd.embedded.lock import FileLock
 from tests.certificates import certificates
@@ -34,14 +34,16 @@ async def test_a_login_is_one_round_trip(redis_url: str, raw: Raw) -> None:
     try:
         async with proxy_to(redis_url) as proxy:
             url = proxy.url.replace("://", "://me:secret@")
-            link = Link(Address.of(f"{url}{'&' if '?' in url else '?'}db=3"))
-            assert await link.call("ACL", "WHOAMI") == b"me"
+            connection = Connection(
+                Address.of(f"{url}{'&' if '?' in url else '?'}db=3")
+            )
+            assert await connection.call("ACL", "WHOAMI") == b"me"
             assert proxy.requests == 2
-            shown = str(await link.call("CLIENT", "INFO"))
-            assert f"id={link.client_id} " in shown
+            shown = str(await connection.call("CLIENT", "INFO"))
+            assert f"id={connection.client_id} " in shown
             assert " name=flowd " in shown
             assert " db=3 " in shown
-            await link.aclose()
+            await connection.aclose()
     finally:
         raw("ACL", "DELUSER", "me")
 
@@ -69,23 +71,23 @@ async def test_a_renewed_certificate_is_used(redis_url: str, tmp_path: Path) -> 
             "ssl_certfile": certificate,
             "ssl_keyfile": key,
         }
-        link = Link(Address.of(f"{place}?{urlencode(options)}"))
+        connection = Connection(Address.of(f"{place}?{urlencode(options)}"))
         with pytest.raises(Unreachable):
-            await link.call("PING")
+            await connection.call("PING")
         certificate.write_bytes(files.client.read_bytes())
         with pytest.raises(
             Unreachable, match="KEY_VALUES_MISMATCH"
         ):  # it does not fit any more
-            await link.call("PING")
+            await connection.call("PING")
         key.write_bytes(files.client_key.read_bytes())
-        assert await link.call("PING") == b"PONG"
+        assert await connection.call("PING") == b"PONG"
         key.unlink()
         proxy.cut()
         proxy.mend()
         await asyncio.sleep(0.01)
         with pytest.raises(Unreachable, match=f"ssl_keyfile '{key}': No such file"):
-            await link.call("PING")
-        await link.aclose()
+            await connection.call("PING")
+        await connection.aclose()
 
 
 async def test_a_blocking_client_of_tls_lends_its_settings(redis_url: str) -> None:
@@ -114,9 +116,11 @@ async def test_a_name_is_looked_up_while_the_executor_is_full(redis_url: str) ->
     handler = asyncio.ensure_future(asyncio.to_thread(done.wait))
     try:
         async with proxy_to(redis_url, tls=True) as proxy:
-            link = Link(Address.of(proxy.url.replace("127.0.0.1", "localhost")))
-            assert await link.call("PING") == b"PONG"
-            await link.aclose()
+            connection = Connection(
+                Address.of(proxy.url.replace("127.0.0.1", "localhost"))
+            )
+            assert await connection.call("PING") == b"PONG"
+            await connection.aclose()
     finally:
         done.set()
         await handler

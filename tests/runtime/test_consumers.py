@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowd import Claimer, Queue
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery
@@ -46,12 +46,12 @@ async def test_a_consumer_that_owns_an_entry_is_kept(
         await queue.enqueue(email())
     die_with(raw, stream, GROUP, jobs=1, name="owner")
     raw("XGROUP", "CREATECONSUMER", stream, GROUP, "idler")
-    link = Link(Address.of(redis_url))
+    connection = Connection(Address.of(redis_url))
     try:
-        assert await Stream(link, stream, GROUP).reap(0.0) == 1
-        assert await Stream(link, stream, GROUP).reap(0.0) == 0
+        assert await Stream(connection, stream, GROUP).reap(0.0) == 1
+        assert await Stream(connection, stream, GROUP).reap(0.0) == 0
     finally:
-        await link.aclose()
+        await connection.aclose()
 
     assert consumers(raw, stream, GROUP) == ["owner"]
     assert [each.consumer for each in pending(raw, stream, GROUP)] == ["owner"]
@@ -61,14 +61,14 @@ async def test_a_consumer_that_was_heard_of_is_kept(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """One that owns nothing right now may be about to read."""
-    link = Link(Address.of(redis_url))
-    queue = Stream(link, stream, GROUP)
+    connection = Connection(Address.of(redis_url))
+    queue = Stream(connection, stream, GROUP)
     try:
         await queue.init("0")
         raw("XGROUP", "CREATECONSUMER", stream, GROUP, "idler")
         assert await queue.reap(60.0) == 0
     finally:
-        await link.aclose()
+        await connection.aclose()
 
     assert consumers(raw, stream, GROUP) == ["idler"]
 
@@ -96,8 +96,8 @@ async def test_two_workers_of_one_name_are_two(
 
 async def test_one_name_settles_once(redis_url: str, raw: Raw, stream: str) -> None:
     """Even under one and the same name, only the last delivery can settle its job."""
-    link = Link(Address.of(redis_url))
-    queue = Stream(link, stream, GROUP)
+    connection = Connection(Address.of(redis_url))
+    queue = Stream(connection, stream, GROUP)
     try:
         await queue.init("0")
         raw("XADD", stream, "*", "to", "a", "subject", "hi")
@@ -111,6 +111,6 @@ async def test_one_name_settles_once(redis_url: str, raw: Raw, stream: str) -> N
         assert await queue.settle("one", [fresh], []) == [1]
         assert await queue.settle("one", [fresh], []) == [0]
     finally:
-        await link.aclose()
+        await connection.aclose()
 
     assert raw("XLEN", stream) == 0

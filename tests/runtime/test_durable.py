@@ -41,7 +41,7 @@ async def test_it_returns_once_the_job_is_on_the_disk(
     own_server: Server, kept: Raw
 ) -> None:
     """While nothing is flushed nothing is proved, delayed or keyed or in bulk."""
-    wish = Durable(within=0.05)
+    wish = Durable(timeout=0.05)
     async with Producer(own_server.url) as producer:
 
         async def enqueue_all() -> Sequence[str | BaseException]:
@@ -79,7 +79,7 @@ async def test_many_share_a_flush(own_server: Server, kept: Raw) -> None:
 
 async def test_waiting_holds_up_nobody_else(own_server: Server, kept: Raw) -> None:
     """While a durable job waits for a replica, other jobs of the process go through."""
-    wish = Durable(fsync=False, replicas=1, within=3600.0)
+    wish = Durable(fsync=False, replicas=1, timeout=3600.0)
     async with Producer(own_server.url) as producer:
         waiting = asyncio.ensure_future(producer.enqueue(email(), durable=wish))
         await until(lambda: kept("XLEN", STREAM) == 1)
@@ -94,7 +94,7 @@ async def test_waiting_holds_up_nobody_else(own_server: Server, kept: Raw) -> No
 
 async def test_without_a_replica_nothing_is_proved(redis_url: str, raw: Raw) -> None:
     """The job is stored and will run, and the producer knows that it is not safe."""
-    wish = Durable(fsync=False, replicas=1, within=0.01)
+    wish = Durable(fsync=False, replicas=1, timeout=0.01)
     async with Producer(redis_url) as producer:
         with pytest.raises(NotDurable, match="0 of 1 replicas") as caught:
             await producer.enqueue(email(), durable=wish)
@@ -111,7 +111,7 @@ async def test_without_a_replica_nothing_is_proved(redis_url: str, raw: Raw) -> 
 
 async def test_under_a_key_it_may_be_repeated(redis_url: str, raw: Raw) -> None:
     """Each repetition asks for the proof again, and the job is stored once."""
-    wish = Durable(fsync=False, replicas=1, within=0.01)
+    wish = Durable(fsync=False, replicas=1, timeout=0.01)
     async with Producer(redis_url) as producer:
         for _ in range(3):
             with pytest.raises(NotDurable) as caught:
@@ -129,7 +129,7 @@ async def test_a_repetition_waits_for_the_first(own_server: Server, kept: Raw) -
         first = await producer.enqueue(email(), key="a")
         kept("CONFIG", "SET", "appendfsync", "no")
         with pytest.raises(NotDurable):
-            await producer.enqueue(email(), key="a", durable=Durable(within=0.2))
+            await producer.enqueue(email(), key="a", durable=Durable(timeout=0.2))
         kept("CONFIG", "SET", "appendfsync", "always")
         assert await producer.enqueue(email(), key="a", durable=True) == first
 
@@ -175,8 +175,8 @@ async def test_no_server_stores_nothing(own_server: Server) -> None:
     [
         {"fsync": False},
         {"replicas": -1},
-        {"within": 0.0},
-        {"within": float("nan")},
+        {"timeout": 0.0},
+        {"timeout": float("nan")},
     ],
 )
 def test_a_wish_has_to_make_sense(wish: dict[str, float]) -> None:
@@ -187,7 +187,7 @@ def test_a_wish_has_to_make_sense(wish: dict[str, float]) -> None:
 
 async def test_two_that_wait_do_not_end_each_other(own_server: Server) -> None:
     """Without a replica both are told so, after the time of the one and of both."""
-    wish = Durable(fsync=False, replicas=1, within=1.2)
+    wish = Durable(fsync=False, replicas=1, timeout=1.2)
     async with Producer(own_server.url) as producer:
         results = await asyncio.gather(
             *(_behind(number, producer, wish) for number in range(3)),

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from flowd import Queue
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.embedded import Server
 from flowd.model.delivery import Delivery
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
-from flowd.worker.shared import SharedByWorkers
+from flowd.worker.shared import WorkerSession
 from jobs.email import Email
 from tests.raw import Raw
 from tests.runtime.expire import expire, pending
@@ -196,8 +196,8 @@ class Other:
         self.in_flight = InFlight(1)
 
     def start(self, delivery: Delivery) -> None: ...
-    def make_room(self) -> None: ...
-    def go_on(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
     def lost(self, deliveries: Sequence[Delivery]) -> None: ...
     def abandoned(self, deliveries: Sequence[Delivery]) -> None: ...
 
@@ -205,7 +205,7 @@ class Other:
 class Broken(QueueLeases):
     """A queue whose renewal raises what is no error of the server's."""
 
-    async def renew(self, link: Link, loop_seen: float) -> None:
+    async def renew(self, connection: Connection, loop_seen: float) -> None:
         """Raise."""
         raise ValueError("no answer that flowd knows")
 
@@ -217,20 +217,20 @@ async def test_what_fails_for_one_queue_keeps_no_other(
     bench = Bench(closed=True)
     rules = policy(stream, lease=LEASE)
     async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
-        session = Session.join(queue.address)
-        broken = Broken(Other(Stream(session.link, "broken", GROUP)))
-        SharedByWorkers.of(session).leases.watch(broken)
+        session = Session.acquire(queue.address)
+        broken = Broken(Other(Stream(session.connection, "broken", GROUP)))
+        WorkerSession.of(session).leases.add(broken)
         queue.run()
         await queue.enqueue(email())
         await until(lambda: bench.started)
-        await until(lambda: session.outage.of("broken"))
+        await until(lambda: session.outage.reason("broken"))
         for _ in range(3):
             expire(raw, stream, GROUP)
             await until(lambda: renewed(raw, stream))
         assert queue.failing is None
         bench.gate.set()
         await queue.drain()
-        await SharedByWorkers.of(session).leases.unwatch(broken)
-        await session.leave()
+        await WorkerSession.of(session).leases.remove(broken)
+        await session.release()
 
     assert "ValueError: no answer that flowd knows" in renewing(caplog.records)[0]

@@ -66,7 +66,7 @@ class Diary(Middleware):
         finally:
             self.notes.append(f"{self.name} ran")
 
-    def happened(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Note it."""
         self.events.append(event)
 
@@ -387,7 +387,7 @@ async def test_one_that_fails_to_listen_stops_nothing(
     """The log says which, and of what it was told."""
 
     class Deaf(Middleware):
-        def happened(self, event: Event) -> None:
+        def on_event(self, event: Event) -> None:
             if event.name == "done":
                 raise ZeroDivisionError
 
@@ -399,7 +399,7 @@ async def test_one_that_fails_to_listen_stops_nothing(
         queue.run()
         await queue.drain()
     (line,) = (r for r in caplog.records if vars(r)["event"] == "middleware_failed")
-    assert "Deaf.happened failed when told of done" in line.getMessage()
+    assert "Deaf.on_event failed when told of done" in line.getMessage()
     assert "ZeroDivisionError" in line.getMessage()
     assert diary.named("done")
 

@@ -109,9 +109,9 @@ def test_a_connect_timeout_that_cannot_be_is_refused(timeout: Any) -> None:
         {"replicas": 1.5},
         {"replicas": True},
         {"replicas": 10**30},
-        {"within": Decimal(1)},
-        {"within": float("nan")},
-        {"within": float("inf")},
+        {"timeout": Decimal(1)},
+        {"timeout": float("nan")},
+        {"timeout": float("inf")},
         {"fsync": 1},
         {"fsync": None, "replicas": 1},
     ],
@@ -218,9 +218,9 @@ async def test_a_memory_follows_moments() -> None:
     await queue.enqueue(email("past"), at=datetime(2000, 1, 1, tzinfo=UTC))
     await queue.run_due()
     assert bench.done == ["past"]
-    await queue.travel(3_599)
+    await queue.advance_time(3_599)
     assert bench.done == ["past"]
-    await queue.travel(2)
+    await queue.advance_time(2)
     assert bench.done == ["past", "later"]
     assert queue.assert_enqueued(Email, to="later").at == at
 

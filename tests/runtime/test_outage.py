@@ -8,7 +8,7 @@ import pytest
 
 from flowd.broker.outage import Outage
 from flowd.errors import Unreachable
-from flowd.model.event import Witnesses
+from flowd.model.event import EventBus
 
 REFUSED = Unreachable("connection refused")
 EXPIRED = Unreachable("the certificate has expired")
@@ -17,7 +17,7 @@ EXPIRED = Unreachable("the certificate has expired")
 def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
     """A new reason is told once it lasts, and any once a minute."""
     now = 100.0
-    outage = Outage("redis://h", Witnesses(), clock=lambda: now)
+    outage = Outage("redis://h", EventBus(), clock=lambda: now)
     told: list[tuple[float, Unreachable]] = []
     caplog.set_level(logging.INFO, "flowd")
 
@@ -25,7 +25,7 @@ def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
         nonlocal now
         now = at
         caplog.clear()
-        outage.begin("reading", "emails", error)
+        outage.report_failure("reading", "emails", error)
         if caplog.records:
             assert str(error) in caplog.text
             told.append((at, error))
@@ -40,7 +40,7 @@ def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
     assert told == [(100, REFUSED), (103, EXPIRED), (163, REFUSED), (165, EXPIRED)]
 
     caplog.clear()
-    outage.end("reading", "emails")
+    outage.report_recovery("reading", "emails")
     assert "answers again after 65.0 s" in caplog.text
     fail(165.1, EXPIRED)
     assert told[-1] == (165.1, EXPIRED)
@@ -51,8 +51,8 @@ def test_the_reason_that_comes_with_the_loss_is_not_another(
 ) -> None:
     """One loop is told of the lost connection, the next that none can be made."""
     now = 100.0
-    outage = Outage("redis://h", Witnesses(), clock=lambda: now)
-    outage.begin("reading", "emails", EXPIRED)
-    outage.begin("settling", "emails", REFUSED)
+    outage = Outage("redis://h", EventBus(), clock=lambda: now)
+    outage.report_failure("reading", "emails", EXPIRED)
+    outage.report_failure("settling", "emails", REFUSED)
     assert len(caplog.records) == 1
-    assert outage.of("emails") == f"reading fails: {EXPIRED}"
+    assert outage.reason("emails") == f"reading fails: {EXPIRED}"

@@ -11,7 +11,7 @@ import pytest
 from flowd import Context, DeadLetters, Queue
 from flowd.broker.session import Session
 from flowd.embedded import Server
-from flowd.ops import Look, find_job, list_jobs, server_time
+from flowd.ops import Queries, find_job, list_jobs, server_time
 from flowd.ops.jobs import JobView
 from jobs.email import Email
 from tests.raw import Raw
@@ -26,13 +26,13 @@ def board(stream: str) -> str:
 
 async def views(queue: Queue[Email]) -> list[JobView]:
     """What an operator sees of the jobs that run."""
-    session = Session.join(queue.address)
+    session = Session.acquire(queue.address)
     try:
-        look = Look(session.link, queue.policy.stream, queue.policy.group)
-        now = await server_time(session.link)
+        look = Queries(session.connection, queue.policy.stream, queue.policy.group)
+        now = await server_time(session.connection)
         return [each async for each in list_jobs(look, "running", now)]
     finally:
-        await session.leave()
+        await session.release()
 
 
 class Speaker:
@@ -59,10 +59,10 @@ async def test_it_is_seen_until_the_job_ends(
         queue.run()
         await until(lambda: raw("HLEN", board(stream)))
         (view,) = await views(queue)
-        session = Session.join(queue.address)
-        look = Look(session.link, stream, "senders")
+        session = Session.acquire(queue.address)
+        look = Queries(session.connection, stream, "senders")
         found = await find_job(look, job_id, 0.0, scan=10)
-        await session.leave()
+        await session.release()
         speaker.gate.set()
         await queue.drain()
     assert (view.progress, view.doing) == (0.4, "parsing")

@@ -18,7 +18,7 @@ from flowd import (
     Queue,
     ServerError,
 )
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.embedded import Server
@@ -150,8 +150,8 @@ async def test_one_letter_is_mended_among_others(
     await bury(redis_url, stream, *map(email, "abc"))
     first, second, third = await letters(redis_url, stream)
     pairs = [(each.id, each.job_id) for each in (first, second, third)]
-    async with aclosing(Link(Address.of(redis_url))) as link:
-        moved = await Stream(link, stream, GROUP).redrive(pairs, {second.id: {}})
+    async with aclosing(Connection(Address.of(redis_url))) as connection:
+        moved = await Stream(connection, stream, GROUP).redrive(pairs, {second.id: {}})
 
     assert moved == [True, True, True]
     sent = [fields.get(b"to") for _, fields in raw.entries(stream)]

@@ -20,7 +20,7 @@ PARTS = sorted(path.stem for path in (LUA / "parts").glob("*.lua"))
 SEAMS = {
     "enqueue": scripts.ENQUEUE,
     "settle": scripts.SETTLE,
-    "maintain": scripts.TEND,
+    "maintain": scripts.MAINTAIN,
     "renew": scripts.RENEW,
 }
 

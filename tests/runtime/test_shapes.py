@@ -10,26 +10,26 @@ from typing import Final
 import pytest
 
 from flowd import OutcomeUnknown, Queue, ServerError
-from flowd.broker.commands import Addition, Bury
-from flowd.broker.connection import Link
+from flowd.broker.commands import EnqueueCommand, MoveToDeadLetter
+from flowd.broker.connection import Connection
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.idempotency import Idempotency
 from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream, registered
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery, Entry
-from flowd.ops.look import Look, server_time
+from flowd.ops.queries import Queries, server_time
 from jobs.email import Email
 from tests.runtime.faults import Bench, email, policy, until
 from tests.runtime.proxy import proxy_to
 
 _FIELDS: Final = {b"to": b"a"}
-_PLAIN: Final = Addition(_FIELDS, 3)
-_KEYED: Final = Addition(_FIELDS, 3, key="k", key_ttl=60.0)
+_PLAIN: Final = EnqueueCommand(_FIELDS, 3)
+_KEYED: Final = EnqueueCommand(_FIELDS, 3, key="k", key_ttl=60.0)
 _HELD: Final = Delivery(Entry(b"1-1", 1, _FIELDS, 1), 0.0)
 _LETTERS: Final = (("1-1", "1-1"), ("1-2", "1-2"))
 
-Ask = Callable[[Stream, Look], Awaitable[object]]
+Ask = Callable[[Stream, Queries], Awaitable[object]]
 
 
 def keyed(stream: Stream) -> EnqueueCall:
@@ -44,31 +44,35 @@ ASKED: Final[dict[str, Ask]] = {
     "enqueue plain": lambda stream, _: stream.enqueue([_PLAIN, _PLAIN]),
     "enqueue keyed": lambda stream, _: keyed(stream).send(),
     "read": lambda stream, _: stream.read("me", 5),
-    "settle": lambda stream, _: stream.settle("me", [_HELD], [Bury(_HELD, [])]),
+    "settle": lambda stream, _: stream.settle(
+        "me", [_HELD], [MoveToDeadLetter(_HELD, [])]
+    ),
     "renew": lambda stream, _: stream.renew("me", [(b"1-1", 1)]),
-    "tend with a part": lambda stream, _: stream.tend(
+    "tend with a part": lambda stream, _: stream.maintain(
         "me",
         lease=9,
         takeovers=5,
         cursor=b"0-0",
         parts=[Part("maintain_event_feed", args=["channel"])],
     ),
-    "tend": lambda stream, _: stream.tend("me", lease=9, takeovers=5, cursor=b"0-0"),
-    "leave": lambda stream, _: stream.leave("me"),
+    "maintain": lambda stream, _: stream.maintain(
+        "me", lease=9, takeovers=5, cursor=b"0-0"
+    ),
+    "leave": lambda stream, _: stream.forget_consumer("me"),
     "reap": lambda stream, _: stream.reap(9.0),
     "letters": lambda stream, _: stream.letters("-", "+", 5),
     "last letter": lambda stream, _: stream.last_letter(),
     "redrive": lambda stream, _: stream.redrive(_LETTERS),
     "purge": lambda stream, _: stream.purge("1-1", "1-1", None),
-    "left": lambda stream, _: stream.left(),
-    "registered": lambda _, look: registered(look.link),
+    "left": lambda stream, _: stream.remaining(),
+    "registered": lambda _, look: registered(look.connection),
     "rows": lambda _, look: look.waiting(5),
     "sizes": lambda _, look: look.sizes(),
     "groups": lambda _, look: look.groups(),
     "silences": lambda _, look: look.silences(5),
     "first due": lambda _, look: look.first_due(),
     "consumers": lambda _, look: look.consumers(),
-    "server time": lambda _, look: server_time(look.link),
+    "server time": lambda _, look: server_time(look.connection),
 }
 
 SHAPES: Final[Sequence[bytes]] = (
@@ -104,12 +108,14 @@ async def test_an_answer_of_another_shape_is_a_server_error(
     refused = 0
     async with (
         proxy_to(redis_url) as proxy,
-        aclosing(Link(Address.of(proxy.url))) as link,
+        aclosing(Connection(Address.of(proxy.url))) as connection,
     ):
-        queue, look = Stream(link, stream, "us"), Look(link, stream, "us")
+        queue, look = Stream(connection, stream, "us"), Queries(
+            connection, stream, "us"
+        )
         for shape in SHAPES:
-            await link.call("PING")
-            before = link.connections
+            await connection.call("PING")
+            before = connection.connections
             # What comes before the answers to a transaction is as it should be.
             before_it = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n" * (asked == "enqueue plain")
             proxy.forge(wanted, before_it + shape)
@@ -117,12 +123,12 @@ async def test_an_answer_of_another_shape_is_a_server_error(
                 asyncio.wait_for(ASKED[asked](queue, look), 10), return_exceptions=True
             )
             proxy.forge(b"", b"")
-            await link.call("PING")
+            await connection.call("PING")
             if isinstance(outcome, BaseException):
                 assert isinstance(outcome, ServerError), (shape, outcome)
             if isinstance(outcome, OutcomeUnknown):
                 refused += 1
-                assert link.connections > before
+                assert connection.connections > before
 
     assert refused > len(SHAPES) // 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowd import Queue
-from flowd.broker.connection import Link
+from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from jobs.email import Email
 from tests.runtime.faults import Bench, until
@@ -46,10 +46,10 @@ async def test_many_answers_arrive_in_order_over_tls(redis_url: str) -> None:
     """What comes in one read goes to who asked for it, whatever record it is in."""
     words = [text(size) for size in range(8, 40_000, 400)]
     async with proxy_to(redis_url, tls=True) as proxy:
-        link = Link(Address.of(proxy.url))
-        asked = [link.call("ECHO", word) for word in words]
+        connection = Connection(Address.of(proxy.url))
+        asked = [connection.call("ECHO", word) for word in words]
         answers = [await each for each in asked]
-        await link.aclose()
+        await connection.aclose()
 
     assert answers == [word.encode() for word in words]
 

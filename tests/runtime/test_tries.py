@@ -17,7 +17,7 @@ from flowd import (
     SyncProducer,
     Unreachable,
 )
-from flowd.broker.retry import insist
+from flowd.broker.retry import call_with_retry
 from flowd.errors import AccessDenied, NotReady, ServerError
 from jobs.email import Email
 from tests.raw import Raw
@@ -113,7 +113,7 @@ async def test_tries_end_with_the_worst_that_may_be_true(
         raise next(left, Unreachable("away"))
 
     with pytest.raises(ServerError) as caught:
-        await insist(send, 0.3, repeatable=True)
+        await call_with_retry(send, 0.3, repeatable=True)
     assert type(caught.value) is raised
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from flowd import Context, DeadLetters, Letter, Queue, Reject, ServerError
-from flowd.model.job import MOST_BYTES
+from flowd.model.job import MAX_JOB_BYTES
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.raw import Raw
@@ -103,19 +103,19 @@ async def test_an_entry_that_is_too_large_is_not_decoded(
         sizes.append(len(job.data))
 
     async with Queue(Blob, note, url=redis_url, stream=stream) as queue:
-        raw("XADD", stream, "*", "data", bytes(MOST_BYTES - 4))
-        raw("XADD", stream, "*", "data", bytes(MOST_BYTES + 5_000))
+        raw("XADD", stream, "*", "data", bytes(MAX_JOB_BYTES - 4))
+        raw("XADD", stream, "*", "data", bytes(MAX_JOB_BYTES + 5_000))
         queue.run()
         await queue.drain()
     async with DeadLetters(Blob, redis_url, stream=stream) as dead:
         (letter,) = [each async for each in dead.list()]
 
-    assert sizes == [MOST_BYTES - 4]
+    assert sizes == [MAX_JOB_BYTES - 4]
     assert (
         letter.error
         == "Blob: the entry has more than 262144 bytes, which no job may have"
     )
-    assert letter.fields == {b"data": bytes(MOST_BYTES + 5_000)}
+    assert letter.fields == {b"data": bytes(MAX_JOB_BYTES + 5_000)}
 
 
 async def test_a_name_that_comes_twice_reads_as_its_last(

@@ -106,9 +106,9 @@ async def test_time_passes_job_by_job() -> None:
     clock = FakeClock(1_000.0)
     queue = MemoryQueue(Email, fail_once, policy=STEADY, clock=clock)
     await queue.enqueue(HELLO, delay=5.0)
-    await queue.travel(4.0)
+    await queue.advance_time(4.0)
     assert (seen, clock.now) == ([], 1_004.0)
-    await queue.travel(100.0)
+    await queue.advance_time(100.0)
     assert (seen, clock.now) == ([(1_005.0, 1), (1_015.0, 2)], 1_104.0)
 
 

@@ -12,9 +12,9 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
-from flowd.broker.connection import TIMEOUT, Argument, Link
+from flowd.broker.connection import TIMEOUT, Argument, Connection
 from flowd.broker.refusals import KeyMissing
-from flowd.broker.stream import PATIENCE, Stream
+from flowd.broker.stream import BULK_READ_TIMEOUT, Stream
 from flowd.errors import GroupMissing, WrongKeyType
 from flowd.model.delivery import by_name
 from flowd.model.keys import Keys
@@ -23,9 +23,9 @@ __all__ = [
     "PAGE",
     "WHOLE",
     "ConsumerRow",
-    "Look",
+    "JobRow",
     "Progress",
-    "Row",
+    "Queries",
     "Sizes",
     "State",
     "server_time",
@@ -57,7 +57,7 @@ class Progress(NamedTuple):
     """Somebody else's words."""
 
 
-class Row(NamedTuple):
+class JobRow(NamedTuple):
     """A job as it is in Redis."""
 
     state: State
@@ -103,18 +103,18 @@ class Sizes(NamedTuple):
     """None if the group is not there."""
 
 
-class Look:
+class Queries:
     """Asks one queue."""
 
-    def __init__(self, link: Link, stream: str, group: str) -> None:
-        self.stream = Stream(link, stream, group)
+    def __init__(self, connection: Connection, stream: str, group: str) -> None:
+        self.stream = Stream(connection, stream, group)
         self.keys = Keys(stream, group)
         self.group = group
-        self.link = link
+        self.connection = connection
 
     async def waiting(
         self, count: int, after: bytes = b"", *, most: int = WHOLE
-    ) -> list[Row]:
+    ) -> list[JobRow]:
         """Jobs that were not handed out, the oldest first, behind the entry `after`.
 
         Args:
@@ -123,19 +123,19 @@ class Look:
             most: how many bytes of each value; the rest is cut off.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         return await self._ask(most, "waiting", after, count)
 
     async def running(
         self, count: int, after: bytes = b"", *, most: int = WHOLE, consumer: str = ""
-    ) -> list[Row]:
+    ) -> list[JobRow]:
         """Jobs that were handed out, to one consumer or all; as `waiting`."""
         return await self._ask(most, "running", after, count, consumer)
 
     async def delayed(
         self, count: int, skip: int = 0, *, most: int = WHOLE
-    ) -> list[Row]:
+    ) -> list[JobRow]:
         """Jobs that wait for their time, the next first, behind `skip` others.
 
         A `skip` below 0 counts from the end: -5 is behind all but the last five.
@@ -146,19 +146,19 @@ class Look:
         self, key: str, first: str, last: str, count: int
     ) -> list[tuple[bytes, list[bytes]]]:
         """Entries of the stream or of its dead letters, whole, as `Stream.letters`."""
-        return await self.link.call(
+        return await self.connection.call(
             *("XRANGE", key, first, last, "COUNT", count),
             read=replies.entries,
-            timeout=PATIENCE,
+            timeout=BULK_READ_TIMEOUT,
         )
 
     async def last_id(self, key: str) -> str:
         """The id of the newest entry of either; `0-0` without any."""
-        return await self.link.call(
+        return await self.connection.call(
             *("XREVRANGE", key, "+", "-", "COUNT", 1), read=replies.last_id
         )
 
-    async def one(self, entry_id: str, job_id: str) -> list[Row]:
+    async def one(self, entry_id: str, job_id: str) -> list[JobRow]:
         """The entry with this id (empty: none) and the delayed job with that id."""
         return await self._ask(WHOLE, "one", entry_id, job_id)
 
@@ -166,12 +166,12 @@ class Look:
         """Count what the queue holds.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         entries, delayed, dead, group = await asyncio.gather(
-            self.link.call("XLEN", self.keys.stream, read=replies.number),
-            self.link.call("ZCARD", self.keys.delayed, read=replies.number),
-            self.link.call("XLEN", self.keys.dead, read=replies.number),
+            self.connection.call("XLEN", self.keys.stream, read=replies.number),
+            self.connection.call("ZCARD", self.keys.delayed, read=replies.number),
+            self.connection.call("XLEN", self.keys.dead, read=replies.number),
             self._group_size(),
         )
         running, consumers = group
@@ -181,8 +181,10 @@ class Look:
         """Entries pending in the group and its consumers."""
         try:
             pending, consumers = await asyncio.gather(
-                self.link.call("XPENDING", self.keys.stream, self.group, read=_pending),
-                self.link.call(
+                self.connection.call(
+                    "XPENDING", self.keys.stream, self.group, read=_pending
+                ),
+                self.connection.call(
                     *("XINFO", "CONSUMERS", self.keys.stream, self.group),
                     read=replies.array,
                 ),
@@ -194,7 +196,7 @@ class Look:
     async def groups(self) -> list[str]:
         """The groups that read the stream; none if it is not there."""
         try:
-            return await self.link.call(
+            return await self.connection.call(
                 "XINFO", "GROUPS", self.keys.stream, read=replies.items(_name)
             )
         except KeyMissing:
@@ -204,16 +206,16 @@ class Look:
         """Those of the queue's keys that hold what flowd does not put there.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         own = self.keys
         asked = {
-            own.stream: self.link.call("XLEN", own.stream),
-            own.delayed: self.link.call("ZCARD", own.delayed),
-            own.bodies: self.link.call("HGET", own.bodies, ""),
-            own.dead: self.link.call("XLEN", own.dead),
-            own.progress: self.link.call("HGET", own.progress, ""),
-            own.receipts: self.link.call("HGET", own.receipts, ""),
+            own.stream: self.connection.call("XLEN", own.stream),
+            own.delayed: self.connection.call("ZCARD", own.delayed),
+            own.bodies: self.connection.call("HGET", own.bodies, ""),
+            own.dead: self.connection.call("XLEN", own.dead),
+            own.progress: self.connection.call("HGET", own.progress, ""),
+            own.receipts: self.connection.call("HGET", own.receipts, ""),
         }
         answers = await asyncio.gather(*asked.values(), return_exceptions=True)
         found: list[str] = []
@@ -226,7 +228,7 @@ class Look:
 
     async def silences(self, count: int) -> list[float]:
         """Of the oldest `count` pending entries: seconds since a sign of life."""
-        rows = await self.link.call(
+        rows = await self.connection.call(
             *("XPENDING", self.keys.stream, self.group, "-", "+", count),
             read=answers.pending,
         )
@@ -234,7 +236,7 @@ class Look:
 
     async def first_due(self) -> float | None:
         """When the first delayed job is due, by the server's clock; None without one."""
-        return await self.link.call(
+        return await self.connection.call(
             *("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES"), read=_first_due
         )
 
@@ -242,10 +244,10 @@ class Look:
         """Who reads the queue, by name; None if the group is not there.
 
         Raises:
-            ServerError: as `Link.call`.
+            ServerError: as `Connection.call`.
         """
         try:
-            rows = await self.link.call(
+            rows = await self.connection.call(
                 *("XINFO", "CONSUMERS", self.keys.stream, self.group),
                 read=replies.items(_consumer),
             )
@@ -253,25 +255,25 @@ class Look:
             return None
         return sorted(rows)
 
-    async def _ask(self, most: int, *question: Argument) -> list[Row]:
+    async def _ask(self, most: int, *question: Argument) -> list[JobRow]:
         own = self.keys
         keys = [own.stream, own.delayed, own.bodies, own.progress]
-        return await scripts.LOOK.run(
-            self.link,
+        return await scripts.QUERY.run(
+            self.connection,
             keys,
             [self.group, most, *question],
             replies.items(_row),
-            patience=PATIENCE if most == WHOLE else TIMEOUT,
+            patience=BULK_READ_TIMEOUT if most == WHOLE else TIMEOUT,
         )
 
 
-async def server_time(link: Link) -> float:
+async def server_time(connection: Connection) -> float:
     """What time it is at the server, in seconds since 1970.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
-    return await link.call("TIME", read=answers.time)
+    return await connection.call("TIME", read=answers.time)
 
 
 def _pending(reply: object) -> int:
@@ -294,11 +296,11 @@ def _consumer(reply: object) -> ConsumerRow:
     return ConsumerRow(_name(reply), owned, idle / 1000)
 
 
-def _row(reply: object) -> Row:
+def _row(reply: object) -> JobRow:
     state, entry_id, flat, due, consumer, silent, handed_out, said = replies.array(
         reply
     )
-    return Row(
+    return JobRow(
         _STATES[replies.data(state)],
         replies.data(entry_id),
         by_name(replies.fields(flat)),

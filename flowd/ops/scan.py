@@ -15,11 +15,11 @@ from contextlib import aclosing
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flowd.model.delivery import by_name
-from flowd.model.job import Job, weight
+from flowd.model.job import Job, payload_size
 from flowd.model.letter import Letter, read_letter
-from flowd.ops.look import PAGE, Look
+from flowd.ops.queries import PAGE, Queries
 
-__all__ = ["PLACES", "Found", "Page", "Place", "everything"]
+__all__ = ["PLACES", "Page", "Place", "ScannedJob", "scan"]
 
 Place: TypeAlias = Literal["stream", "delayed", "dead letters"]
 """Where a job is: waiting or running, delayed, or dead."""
@@ -31,7 +31,7 @@ _FIRST: Final = 8
 _PAGE_BYTES: Final = 1 << 20
 
 
-class Found(NamedTuple):
+class ScannedJob(NamedTuple):
     """A job as it is in Redis."""
 
     id: bytes
@@ -49,10 +49,10 @@ class Page(NamedTuple):
     """Jobs that are in the same place."""
 
     place: Place
-    found: Sequence[Found]
+    found: Sequence[ScannedJob]
 
 
-async def everything(look: Look, *, limit: int = 0) -> AsyncGenerator[Page]:
+async def scan(look: Queries, *, limit: int = 0) -> AsyncGenerator[Page]:
     """All jobs and dead letters of a queue; each page is asked for ahead.
 
     So the server works while the page before is looked at, for which the caller has to
@@ -64,7 +64,7 @@ async def everything(look: Look, *, limit: int = 0) -> AsyncGenerator[Page]:
         limit: how many of each place, at most; 0: all.
 
     Raises:
-        ServerError: as `Link.call`.
+        ServerError: as `Connection.call`.
     """
     async with aclosing(_pages(look, limit)) as pages:
         following = asyncio.ensure_future(anext(pages, None))
@@ -77,7 +77,7 @@ async def everything(look: Look, *, limit: int = 0) -> AsyncGenerator[Page]:
             await asyncio.gather(following, return_exceptions=True)
 
 
-async def _pages(look: Look, limit: int) -> AsyncGenerator[Page]:
+async def _pages(look: Queries, limit: int) -> AsyncGenerator[Page]:
     stream, dead = look.keys.stream, look.keys.dead
     end = await look.last_id(stream)
     async for found in _entries(look, stream, "-", end, limit):
@@ -95,8 +95,8 @@ async def _pages(look: Look, limit: int) -> AsyncGenerator[Page]:
 
 
 async def _entries(
-    look: Look, key: str, first: str, last: str, limit: int
-) -> AsyncGenerator[Sequence[Found]]:
+    look: Queries, key: str, first: str, last: str, limit: int
+) -> AsyncGenerator[Sequence[ScannedJob]]:
     read = _letter if key == look.keys.dead else _entry
     pace = _Pace(limit)
     while pace.count and (page := await look.entries(key, first, last, pace.count)):
@@ -105,15 +105,15 @@ async def _entries(
         yield [read(entry_id, flat) for entry_id, flat in page]
 
 
-async def _delayed(look: Look, limit: int) -> AsyncGenerator[Sequence[Found]]:
+async def _delayed(look: Queries, limit: int) -> AsyncGenerator[Sequence[ScannedJob]]:
     # Jobs leave at the front, where they become due, so this counts from the end: what
     # stays is never passed over, and met twice only if others are added behind it.
     pace, seen = _Pace(limit), 0
     while pace.count and (page := await look.delayed(pace.count, -seen - pace.count)):
         seen += pace.count
-        pace.took(len(page), sum(weight(row.fields) for row in page))
+        pace.took(len(page), sum(payload_size(row.fields) for row in page))
         yield [
-            Found(row.id, row.fields, len(row.fields))
+            ScannedJob(row.id, row.fields, len(row.fields))
             for row in page
             if row.fields  # else somebody deleted them
         ]
@@ -133,14 +133,14 @@ class _Pace:
         self.count = min(2 * self.count, PAGE, fitting, self._left)
 
 
-def _entry(entry_id: bytes, flat: Sequence[bytes]) -> Found:
-    return Found(entry_id, by_name(flat), len(flat) // 2)
+def _entry(entry_id: bytes, flat: Sequence[bytes]) -> ScannedJob:
+    return ScannedJob(entry_id, by_name(flat), len(flat) // 2)
 
 
-def _letter(letter_id: bytes, flat: Sequence[bytes]) -> Found:
+def _letter(letter_id: bytes, flat: Sequence[bytes]) -> ScannedJob:
     letter: Letter[Job] = read_letter(letter_id, flat, None)
     fields = dict(letter.fields)
-    return Found(letter_id, fields, _size(fields), letter.reason)
+    return ScannedJob(letter_id, fields, _size(fields), letter.reason)
 
 
 def _size(fields: dict[bytes, bytes]) -> int:
