@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
@@ -12,7 +13,7 @@ import redis.asyncio
 
 from flowd.broker.durability import Durable
 from flowd.broker.outage import RECONNECT
-from flowd.broker.sender import Sender
+from flowd.broker.sender import Promoter, Sender
 from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -124,6 +125,10 @@ class Queue(Generic[J]):
         self._connect_timeout = wait("connect_timeout", connect_timeout)
         self._membership = SessionUser(self._address)
         self._handle: QueueHandle[J] | None = None
+        self._worker = _Worker()
+        self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
+            weakref.WeakKeyDictionary()
+        )
 
     @property
     def policy(self) -> Policy:
@@ -152,6 +157,7 @@ class Queue(Generic[J]):
         before = self._options.stack
         after = MiddlewareChain((middleware, *before.middleware))
         self._options = dataclasses.replace(self._options, stack=after)
+        self._senders.clear()
         for session in self._membership.joined():
             session.events.unsubscribe(before.listeners)
             session.events.subscribe(after.listeners)
@@ -189,7 +195,8 @@ class Queue(Generic[J]):
                     asyncio.run_coroutine_threadsafe(shutdown, self._handle.loop)
                 )
         finally:
-            self._handle = None
+            self._handle = self._worker.handle = None
+            self._senders.clear()
             await self._membership.leave(self._options.stack.listeners)
 
     async def init(self) -> None:
@@ -228,6 +235,7 @@ class Queue(Generic[J]):
             )
         session, _ = self._open()
         self._handle = QueueHandle(session, self._options)
+        self._worker.handle, self._worker.loop = self._handle, self._handle.loop
         return self._handle
 
     async def run_until_stopped(self, grace: float | None = 25.0) -> None:
@@ -319,15 +327,31 @@ class Queue(Generic[J]):
             session.outage.clear(self._options.policy.stream, what)
 
     def _sender(self) -> Sender:
-        session, stream = self._open()
+        session = self._membership.here(self._options.stack.listeners)
+        sender = self._senders.get(session)
+        if sender is None:
+            _, stream = self._open()
+            sender = self._senders[session] = Sender(
+                session,
+                _OwnStream(stream, self._options.job_class),
+                self._connect_timeout,
+                around=self._options.stack.enqueue,
+                promoter=self._worker,
+            )
+        return sender
 
-        return Sender(
-            session,
-            _OwnStream(stream, self._options.job_class),
-            self._connect_timeout,
-            around=self._options.stack.enqueue,
-            promoter=self._here(),
-        )
+
+class _Worker:
+    """What promotes the jobs of a queue in this process, while it runs here."""
+
+    def __init__(self) -> None:
+        self.handle: Promoter | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def due_in(self, delay: float) -> None:
+        """A job will be due in so many seconds."""
+        if self.handle is not None and self.loop is asyncio.get_running_loop():
+            self.handle.due_in(delay)
 
 
 class _OwnStream:
