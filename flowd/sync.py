@@ -182,8 +182,9 @@ class _Background:
     """Where a producer runs: a thread that is started when there is something to do."""
 
     def __init__(self, make: Callable[[], Producer]) -> None:
-        make()  # what is wrong with the arguments is said now
         self._make = make
+        # What is wrong with the arguments is said now; the first thread has this one.
+        self._made: Producer | None = make()
         # A signal's handler may come in at any line, and enqueue or close as well.
         self._lock = threading.RLock()
         self._threads: list[_Thread] = []
@@ -201,7 +202,8 @@ class _Background:
             if self._threads and self._threads[0].over:
                 self._threads.clear()
             if not self._threads:
-                self._threads.append(_Thread(self._make()))
+                producer, self._made = self._made or self._make(), None
+                self._threads.append(_Thread(producer))
             return self._threads[0].ask(ask)
 
     def close(self) -> None:

@@ -76,11 +76,11 @@ class Runner(Generic[J]):
         self._progress = ProgressBoard(
             self.stream, self.consumer, self.in_flight, events
         )
-        self._tail = EventFeed(
+        self._event_feed = EventFeed(
             session.connection, self.stream.keys.tail, self.consumer, events
         )
         on_settle = (self._progress,)
-        on_maintain = (self._tail,)
+        on_maintain = (self._event_feed,)
         self.on_renew = (self._progress,)
         # The path.
         self._fetcher = Consumer(
@@ -344,7 +344,7 @@ class Runner(Generic[J]):
             if self._alarm is not None:
                 self._alarm.cancel()
             self._progress.close()
-            self._tail.close()
+            self._event_feed.close()
             await self._shared.leases.remove(self._leases)
             self._quarantine.remove_queue(self)
             self._session.outage.clear(self.stream.keys.stream)
