@@ -82,7 +82,7 @@ class DeadLetterCallback(Generic[J]):
             )
 
 
-def _is_running(tasks: Container[asyncio.Task[None]]) -> bool:
+def _is_running(tasks: Container[object]) -> bool:
     """Whether the event loop is at work on one of the tasks just now."""
     try:
         return asyncio.current_task() in tasks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,8 @@ def test_records_deeper_than_python_goes_are_refused(
 ) -> None:
     """A DecodeError and an EncodeError, whichever part of Python gives up."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
     _write(Path("deep"), 600, "NEXT")
     schema = parse(
         Sources((Source("deep.toml", "deep.toml", Path("deep/deep.toml").read_text()),))

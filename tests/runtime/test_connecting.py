@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 
 import pytest
 import redis
-import redis.asyncio
 import trustme
 
 from flowd import AccessDenied, OptionError, Producer, Unreachable

@@ -159,7 +159,9 @@ class Speller:
         kind: Type,
         encoding: Encoding | None = None,
         constant: str = "",
-        judged: Callable[[str, Type, Bounds], str] = lambda shape, *_: shape,
+        judged: Callable[
+            [str, Type, Bounds], str
+        ] = lambda shape, _kind, _bounds: shape,
     ) -> str:
         """The type inside JSON.
 
