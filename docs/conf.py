@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinxarg.ext",
 ]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
