@@ -1,7 +1,8 @@
 """Renew the leases of running deliveries, from a thread with its own connection.
 
 In the event loop a handler that computes for a minute would starve the renewal and lose
-its job to another worker while it still runs.
+its job to another worker while it still runs. While the thread or its connection fails, the
+loop renews over the connection of the commands: that is less, and better than nothing.
 """
 
 from __future__ import annotations
@@ -42,12 +43,39 @@ class QueueLeases:
         """Whether the last renewal failed; the keeper's thread notes it."""
 
         self._loop = asyncio.get_running_loop()
+        self._standby: asyncio.Task[None] | None = None
+        self._standby_due = 0.0
+
+    def stand_in(self, connection: Connection) -> None:
+        """Renew in the event loop, over its own connection, while the thread cannot.
+
+        The thread reports each failure; a quarter of a lease apart is often enough.
+        """
+        now = time.monotonic()
+        if self._standby is None and now >= self._standby_due:
+            self._standby_due = now + self.queue.lease / RENEWALS_PER_LEASE
+            self._standby = self._loop.create_task(
+                self._stand_in(connection), name="flowd-lease-standby"
+            )
+
+    async def _stand_in(self, connection: Connection) -> None:
+        try:
+            with suppress(Exception):  # the thread reports what fails, and tries again
+                await self.renew(connection, time.monotonic())
+        finally:
+            self._standby = None
+
+    async def aclose(self) -> None:
+        """Renew no more in the event loop."""
+        if self._standby is not None:
+            self._standby.cancel()
+            await asyncio.wait([self._standby])
 
     async def renew(self, connection: Connection, loop_seen: float) -> None:
-        """Renew what is held; in the keeper's thread.
+        """Renew what is held; in the keeper's thread, or in the event loop.
 
         Args:
-            connection: the thread's own.
+            connection: of the thread or loop that this runs in.
             loop_seen: when the queue's event loop last ran.
 
         Raises:
@@ -105,11 +133,21 @@ class LeaseRenewer:
     """The thread that renews for all queues of one event loop and server.
 
     It is started anew whenever it dies, and could not be started. What fails here is an
-    outage of its own: jobs run on, and may be started elsewhere too.
+    outage of its own: jobs run on, and may be started elsewhere too if the loop's connection
+    fails as well, or a handler keeps the loop from renewing over it.
+
+    Args:
+        address: the server's.
+        connection: the event loop's, which renews while the thread cannot.
+        events: what it emits.
+        outage: where it reports.
     """
 
-    def __init__(self, address: Address, events: EventBus, outage: Outage) -> None:
+    def __init__(
+        self, address: Address, connection: Connection, events: EventBus, outage: Outage
+    ) -> None:
         self._address = address
+        self._connection = connection
         self._events = events
         self._outage = outage
         self._queues: list[QueueLeases] = []
@@ -132,6 +170,7 @@ class LeaseRenewer:
     async def remove(self, leases: QueueLeases) -> None:
         """Renew no longer; the thread ends with its last queue."""
         self._queues.remove(leases)
+        await leases.aclose()
         if self._queues or self._loop_watch is None:
             return
         self._loop_watch.stop()
@@ -173,10 +212,8 @@ class LeaseRenewer:
         self._deaths += 1
         error = ServerError(f"the thread that renews them has died: {ended.result()}")
         for leases in self._queues:
-            self._outage.report_failure(
-                _RENEWING, leases.queue.stream.keys.stream, error
-            )
             leases.failing = True
+            self._fails(leases, error)
         self._restart = asyncio.get_running_loop().call_later(
             RECONNECT.delay(self._deaths), self._begin, self._loop_watch
         )
@@ -244,8 +281,9 @@ class LeaseRenewer:
         return failed
 
     def _fails(self, leases: QueueLeases, error: ServerError) -> None:
-        """Note, in the event loop, that a queue's leases are not renewed."""
+        """Note, in the event loop, that the thread does not renew, and renew here."""
         if leases in self._queues:
+            leases.stand_in(self._connection)
             self._outage.report_failure(
                 _RENEWING, leases.queue.stream.keys.stream, error
             )

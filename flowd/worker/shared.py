@@ -16,7 +16,9 @@ class WorkerSession:
     """One thread that renews leases, and one quarantine."""
 
     def __init__(self, session: Session) -> None:
-        self.leases = LeaseRenewer(session.address, session.events, session.outage)
+        self.leases = LeaseRenewer(
+            session.address, session.connection, session.events, session.outage
+        )
         self.quarantine = Quarantine()
 
     @classmethod

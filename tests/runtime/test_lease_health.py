@@ -101,6 +101,38 @@ async def test_leases_that_fail_are_told_until_they_work_though_nothing_runs(
             await until(lambda: queue.failing is None)
 
 
+async def test_the_loop_renews_while_the_lease_connection_fails(
+    own_server: Server, stream: str
+) -> None:
+    """A job that runs is kept over the commands' connection: no other worker starts it."""
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    with Raw(own_server.url) as raw:
+        async with (
+            Queue(Email, bench, url=own_server.url, policy=rules) as queue,
+            Queue(Email, bench, url=own_server.url, policy=rules) as other,
+        ):
+            queue.run()
+            await queue.enqueue(email())
+            await until(lambda: bench.started)
+            await until(lambda: lease_connections(raw))
+            raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
+            for each in lease_connections(raw):
+                raw("CLIENT", "KILL", "ID", each)
+            await until(lambda: queue.failing)
+            for _ in range(3):
+                expire(raw, stream, GROUP)
+                await until(lambda: renewed(raw, stream))
+            assert queue.failing
+            other.run()
+            await until(lambda: raw.calls("xautoclaim") > 3)
+            assert not lease_connections(raw)
+            bench.gate.set()
+            await queue.drain()
+
+    assert bench.started == bench.done == ["a"]
+
+
 def lease_connections(raw: Raw) -> list[str]:
     """The server's numbers for connections that renew."""
     reply = raw("CLIENT", "LIST")
@@ -145,6 +177,34 @@ async def test_a_lease_thread_that_cannot_start_is_started_later(
     assert bench.done == ["a"]
     assert "can't start new thread" in renewing(caplog.records)[0]
     assert events(caplog.records).count("recovery") == 1
+
+
+async def test_the_loop_renews_while_no_thread_can_start(
+    redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job is kept though the system gives no thread; the queue says that it fails."""
+    start: Callable[[threading.Thread], None] = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "flowd-lease":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: bench.started)
+        for _ in range(3):
+            expire(raw, stream, GROUP)
+            await until(lambda: renewed(raw, stream))
+        assert "can't start new thread" in str(queue.failing)
+        bench.gate.set()
+        await queue.drain()
+
+    assert bench.started == bench.done == ["a"]
 
 
 @pytest.mark.parametrize("error", [SystemExit, MemoryError])
