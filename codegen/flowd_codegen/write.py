@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from flowd.errors.portable import Portable
-from flowd_codegen.python.layout import Layouter
+from flowd_codegen.python.layout import Formatter
 
 __all__ = ["Change", "ForeignFiles", "compare", "compare_document", "hidden", "write"]
 
@@ -54,13 +54,13 @@ class Change:
     new: bytes | None
 
     is_only_stamp: bool = False
-    """Whether nothing changes but the layouter that it names, which made the same text."""
+    """Whether nothing changes but the formatter that it names, which made the same text."""
 
 
 def compare(
     files: Mapping[PurePosixPath, str],
     out: Path,
-    layouter: Layouter,
+    formatter: Formatter,
     *,
     prune: bool | None,
     once: Mapping[PurePosixPath, str] = MappingProxyType({}),
@@ -73,8 +73,8 @@ def compare(
     Args:
         files: what was rendered, in the order in which it is to be written.
         out: the output folder, which need not be there.
-        layouter: asked only where what is there was made of another source, or by
-            another layouter.
+        formatter: asked only where what is there was made of another source, or by
+            another formatter.
         prune: also remove files that flowd-gen wrote and no schema gives now; None:
             only where some other file there is of these schemas.
         once: files that are written where none is, and are the user's then.
@@ -93,7 +93,7 @@ def compare(
         if link := _link(path, out):
             blocked.append(f"{link} is a link, which flowd-gen does not follow")
         else:
-            changes.append(Change(path, None, layouter.format(source).encode()))
+            changes.append(Change(path, None, formatter.format(source).encode()))
     for relative, source in files.items():
         path = out / relative
         if link := _link(path, out):
@@ -107,8 +107,8 @@ def compare(
             continue
         above = header[1] if header else b""
         maker = _maker(old, above, source)
-        if maker is None or layouter.name not in ("", maker):
-            new = above + _stamped(source, layouter)
+        if maker is None or formatter.name not in ("", maker):
+            new = above + _stamped(source, formatter)
             ast.parse(new)
             if not _is_same(old, new):
                 restamped = maker is not None and _same_but_stamp(old, new)
@@ -180,15 +180,15 @@ def compare_document(
     return [Change(path, old, _in_lines_of(old, above + new))]
 
 
-def _stamped(source: str, layouter: Layouter) -> bytes:
+def _stamped(source: str, formatter: Formatter) -> bytes:
     """The source, formatted, and in its last line of what it was made."""
-    plain = layouter.format(f"{source}# flowd-gen: {layouter.name} {_NO_DIGITS}\n")
+    plain = formatter.format(f"{source}# flowd-gen: {formatter.name} {_NO_DIGITS}\n")
     text = plain.encode()
     return _with_digits(text, _digest(text, source))
 
 
 def _maker(old: bytes | None, above: bytes, source: str) -> str | None:
-    """The layouter that made the file of this source; None where it was made of another.
+    """The formatter that made the file of this source; None where it was made of another.
 
     The last line names it, for the file as it is: formatting the source anew, which is nearly
     all that a run takes, would give the same, and what was changed by hand is seen.

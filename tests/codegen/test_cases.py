@@ -23,7 +23,7 @@ from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.diagnostics.report import Code
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources
-from flowd_codegen.python.layout import KEPT, blacken
+from flowd_codegen.python.layout import KEPT, format_with_black
 from flowd_codegen.python.render import render
 from tests.house.sources import ROOT
 
@@ -130,7 +130,7 @@ def test_each_case_shows_the_code_in_its_name() -> None:
 def test_black_has_nothing_to_do(path: Path) -> None:
     """A second time it changes nothing, with the line that says what the file is of."""
     text = path.read_text("utf-8")
-    assert blacken(text) == text
+    assert format_with_black(text) == text
 
 
 def _ruff(folder: Path, *arguments: str | Path) -> str:

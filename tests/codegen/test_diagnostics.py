@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowd_codegen.diagnostics.location import Place, Source, Span
+from flowd_codegen.diagnostics.location import Source, SourceLocation, TextSpan
 from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources
@@ -23,8 +23,10 @@ def _errors(*texts: str) -> SchemaErrors:
 
 def _shown(text: str, start: int, end: int) -> list[str]:
     """The two lines that are drawn for a span of a text."""
-    place = Place(Source("a.toml", "a.toml", text), exact=Span(start, end))
-    return str(Fault(Code.NAME, place, "wrong", "right")).splitlines()[2:]
+    location = SourceLocation(
+        Source("a.toml", "a.toml", text), exact=TextSpan(start, end)
+    )
+    return str(Fault(Code.NAME, location, "wrong", "right")).splitlines()[2:]
 
 
 def test_faults_come_by_file_line_and_column() -> None:
@@ -82,7 +84,9 @@ def test_what_a_terminal_would_obey_is_spelt_out() -> None:
     written = _errors(
         f'[job.A]\n"{escaped.replace(chr(92) + "x", chr(92) + "u00")}" = 1\n'
     )
-    fault = Fault(Code.NAME, Place(Source("a.toml", hostile, hostile)), "wrong", "")
+    fault = Fault(
+        Code.NAME, SourceLocation(Source("a.toml", hostile, hostile)), "wrong", ""
+    )
     for text in (str(errors), str(written), str(fault)):
         assert text.replace("\n", "").isprintable()
 

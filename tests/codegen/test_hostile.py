@@ -23,7 +23,7 @@ from flowd_codegen.diagnostics.report import SchemaErrors
 from flowd_codegen.model.naming import CLASS_NAME, FIELD_NAME, RESERVED_CLASSES
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources
-from flowd_codegen.python.layout import blacken
+from flowd_codegen.python.layout import format_with_black
 from flowd_codegen.python.render import render
 from tests.evolution.classes import classes
 
@@ -174,7 +174,7 @@ def test_no_text_leaves_its_literal(doc: str, other: str) -> None:
         )
         files = (Source("a.toml", "a.toml", schema),)
         code = next(iter(render(parse(Sources(files))).values()))
-        assert ast.dump(ast.parse(blacken(code)))
+        assert ast.dump(ast.parse(format_with_black(code)))
         tree = ast.parse(code)
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):

@@ -126,7 +126,7 @@ def _faults(case: Path) -> list[Fault]:
 
 
 def _sees(leaf: ValidationError, fault: Fault) -> bool:
-    at, wrong = tuple(leaf.absolute_path), fault.place.path
+    at, wrong = tuple(leaf.absolute_path), fault.location.path
     if at[: len(wrong)] == wrong:
         return True
     # A key that is too much, or an item that is there already, is said of what holds it.
@@ -178,14 +178,14 @@ def test_a_good_schema_is_valid(path: Path) -> None:
 def _overlooked(case: Path) -> Iterator[Fault]:
     """The faults of a case in whose places an editor marks nothing."""
     faults = _faults(case)
-    for source in {fault.place.source for fault in faults}:
+    for source in {fault.location.source for fault in faults}:
         values: Json = {}
         # Not of all that is refused can a tree be made.
         with contextlib.suppress(tomli.TOMLDecodeError, UnicodeError):
             values = _as_json(source.text)
         leaves = [leaf for error in _errors(values) for leaf in _leaves(error)]
         for fault in faults:
-            here = fault.place.source is source
+            here = fault.location.source is source
             if here and not any(_sees(leaf, fault) for leaf in leaves):
                 yield fault
 

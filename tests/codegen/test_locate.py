@@ -10,15 +10,14 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd_codegen.diagnostics.location import Path as Way
-from flowd_codegen.diagnostics.location import locate
+from flowd_codegen.diagnostics.location import TomlPath, locate
 from flowd_codegen.parse.table import Toml
 
 _HOSTILE: Final = Path(__file__).with_name("hostile.toml")
 
 
-def _walk(value: Toml, path: Way = ()) -> dict[Way, Toml]:
-    found: dict[Way, Toml] = {path: value} if path else {}
+def _walk(value: Toml, path: TomlPath = ()) -> dict[TomlPath, Toml]:
+    found: dict[TomlPath, Toml] = {path: value} if path else {}
     if isinstance(value, dict):
         for key, below in value.items():
             found |= _walk(below, (*path, key))
@@ -32,11 +31,11 @@ def _check(text: str) -> None:
     """Hold every spot against what tomli says of the document."""
     document: dict[str, Toml] = tomli.loads(text)
     values = _walk(document)
-    spots = locate(text)
-    assert spots.keys() == values.keys()
+    spans = locate(text)
+    assert spans.keys() == values.keys()
     for path, value in values.items():
-        key = text[slice(*spots[path].key)]
-        written = text[slice(*spots[path].value)]
+        key = text[slice(*spans[path].key)]
+        written = text[slice(*spans[path].value)]
         if isinstance(path[-1], str):
             assert tomli.loads(f"{key} = 0") == {path[-1]: 0}
         if isinstance(value, dict) and not written.startswith("{"):

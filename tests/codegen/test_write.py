@@ -12,7 +12,7 @@ import pytest
 
 from flowd_codegen.cli import run
 from flowd_codegen.extra import year_of
-from flowd_codegen.python.layout import Layouter, blacken
+from flowd_codegen.python.layout import Formatter, format_with_black
 
 _EMAIL = '[job.Email.fields]\nto = "str"\n'
 _CRAWL = '[job.Crawl.fields]\nurl = "str"\n'
@@ -436,10 +436,10 @@ def _layouter(
 
     def format_source(source: str) -> str:
         formatted.append(source)
-        return blacken(source).replace("\n", f"{indent}\n", 1)
+        return format_with_black(source).replace("\n", f"{indent}\n", 1)
 
-    found = Layouter(name, format_source)
-    monkeypatch.setattr("flowd_codegen.cli.generate.layouter", lambda: found)
+    found = Formatter(name, format_source)
+    monkeypatch.setattr("flowd_codegen.cli.generate.formatter", lambda: found)
     return formatted
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from random import Random
 from typing import Final, TypeAlias
 
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Report, SchemaErrors
 from flowd_codegen.model.scalars import INTEGERS
 from flowd_codegen.model.schema import Schema
@@ -43,7 +43,7 @@ def model(form: Form) -> Schema | None:
     """The schema of a form; None when it breaks a rule of the language."""
 
     def load(source: Source, report: Report) -> Table:
-        return Table(form, Place(source), report)
+        return Table(form, SourceLocation(source), report)
 
     try:
         return parse(Sources((Source("jobs.toml", "jobs.toml"),)), load=load)

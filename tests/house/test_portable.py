@@ -26,7 +26,7 @@ from flowd import (
     Unreachable,
 )
 from flowd.errors.portable import Portable
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault
 from tests.house.sources import GENERATOR, RUNTIME, modules
 
@@ -41,7 +41,9 @@ class Awkward(Exception):
         self.both = (first, second)
 
 
-_FAULT = Fault(Code("E101"), Place(Source("a.toml", "a.toml", "x = 1\n"), ()), "m")
+_FAULT = Fault(
+    Code("E101"), SourceLocation(Source("a.toml", "a.toml", "x = 1\n"), ()), "m"
+)
 
 _GIVEN: dict[object, object] = {
     str: "text",
@@ -56,7 +58,7 @@ _GIVEN: dict[object, object] = {
     list[str]: ["one", "two"],
     Exception: Awkward(1, 2),
     Iterable[Fault]: [_FAULT],
-    Place: _FAULT.place,
+    SourceLocation: _FAULT.location,
 }
 """An argument for each annotation; a new error may need one more."""
 

@@ -21,7 +21,7 @@ from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.git import is_revision, read_revision
 from flowd_codegen.compat.lock import read_lock
 from flowd_codegen.compat.verdict import judge
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
 from flowd_codegen.diagnostics.rules import LEVELS, Level
 from flowd_codegen.parse.parser import parse
@@ -92,10 +92,10 @@ def _before(options: _Options) -> Contract:
     elif Path(against).name != ".git" and Path(against).exists():
         name, sources = against, read(Path(against))
     else:
-        place = Place(Source("", against))
+        location = SourceLocation(Source("", against))
         advice = "a branch, tag or commit is written like `.git#ref=main`"
         message = "neither a lock nor a folder of schemas is there"
-        raise SchemaErrors([Fault(Code.NOTHING_TO_READ, place, message, advice)])
+        raise SchemaErrors([Fault(Code.NOTHING_TO_READ, location, message, advice)])
     return Contract(name, parse(sources), sources.files)
 
 

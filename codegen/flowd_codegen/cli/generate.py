@@ -24,7 +24,7 @@ from flowd_codegen.cli.command import (
 from flowd_codegen.cli.settings import read_settings
 from flowd_codegen.compat.migrations import migration_faults
 from flowd_codegen.diagnostics.report import SchemaErrors
-from flowd_codegen.python.layout import layouter
+from flowd_codegen.python.layout import formatter
 from flowd_codegen.python.render import render, render_migrations
 from flowd_codegen.write import ForeignFiles, compare, hidden
 
@@ -90,7 +90,7 @@ def _generate(options: _Options) -> int:
         raise ForeignFiles(hides)
     # One file of a folder cannot say what the others give.
     prune = options.prune if options.source.is_dir() else False
-    changes = compare(render(schema), out, layouter(), prune=prune, once=stubs)
+    changes = compare(render(schema), out, formatter(), prune=prune, once=stubs)
     again = ["flowd-gen", str(options.source), "-o", str(out)]
     code = settle(changes, out, check=options.check, again=again)
     # A stub dead-letters every job of its version: what is written may be, not released.

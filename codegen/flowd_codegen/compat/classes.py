@@ -35,7 +35,7 @@ def class_findings(
         yield Finding(
             rule=Rule.SOURCE_RENAMED,
             owner=new,
-            place=after.at(new),
+            location=after.at(new),
             message=f"{new.name} is imported in another way",
             breaks={"source": text},
         )
@@ -48,7 +48,7 @@ def class_findings(
             yield Finding(
                 rule=Rule.RESERVED_REMOVED,
                 owner=new,
-                place=after.at(new, "reserved"),
+                location=after.at(new, "reserved"),
                 message=f"{new.name} does not reserve `{key}` any more",
                 mild="warning",
             )
@@ -64,7 +64,7 @@ def enum_findings(
     messages: Breaks = {"messages": str(choice_refusal(texts, tuple(members)))}
     workers: Breaks = {"workers": str(choice_refusal(tuple(members), texts))}
     readers = {Rule.ENUM_VALUE_ADDED: old, Rule.ENUM_VALUE_REMOVED: new}
-    place = after.at(new, "values")
+    location = after.at(new, "values")
     for rule, what, breaks in choice_verdicts(texts, [*members], messages, workers):
         # Who reads any text breaks on none.
         unknown = readers[rule].unknown
@@ -72,7 +72,7 @@ def enum_findings(
         yield Finding(
             rule=rule,
             owner=new,
-            place=place,
+            location=location,
             message=f"{new.name} {what}",
             breaks={} if unknown else breaks,
             mild=("note" if added else "warning") if unknown else None,
@@ -87,7 +87,7 @@ def enum_findings(
             yield Finding(
                 rule=Rule.RESERVED_REUSED,
                 owner=new,
-                place=place,
+                location=location,
                 message=f"{new.name} has the value `{text}`, which was reserved",
                 breaks={"messages": MISREAD, "workers": MISREAD},
             )
@@ -98,7 +98,7 @@ def enum_findings(
             yield Finding(
                 rule=Rule.SOURCE_RENAMED,
                 owner=new,
-                place=place,
+                location=location,
                 message=f"the member {new.name}.{members[text]} has another name",
                 breaks={"source": f"it was `{old.name}.{member}`"},
             )
@@ -113,7 +113,7 @@ def taken_texts(
         yield Finding(
             rule=Rule.ENUM_VALUE_TAKEN,
             owner=new,
-            place=after.at(new, "values"),
+            location=after.at(new, "values"),
             message=f"{new.name}.{other} is {shown}, which was {old.name}.{member}",
             breaks={"messages": MISREAD, "workers": MISREAD},
         )
@@ -154,7 +154,7 @@ def queue_findings(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
         yield Finding(
             rule=rule,
             owner=new,
-            place=after.at(new, "queue", option),
+            location=after.at(new, "queue", option),
             message=f"{new.name} has another `{option}`",
             breaks={"queue": text} if text else {},
             mild=None if text else mild,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.model.schema import Enum, Job, Module, Record, Schema
 
 __all__ = ["Contract"]
@@ -38,7 +38,7 @@ class Contract:
             one.name: one.stream for module in self._modules for one in module.removed
         }
 
-    def tombstone(self, name: str) -> Place:
+    def tombstone(self, name: str) -> SourceLocation:
         """Where a schema that has sources says that a job was removed."""
         (path,) = (
             module.path
@@ -61,7 +61,9 @@ class Contract:
         """The path of the file that declares a job, record or enum."""
         return self._homes[name]
 
-    def place(self, owner: Job | Record | Enum, *path: str | int) -> Place | None:
+    def location(
+        self, owner: Job | Record | Enum, *path: str | int
+    ) -> SourceLocation | None:
         """Where something stands below a declaration; None for a lock."""
         source = self._files.get(self.module(owner.name))
         kind = type(owner).__name__.lower()
@@ -71,29 +73,29 @@ class Contract:
                 if field.name == path[1] and field.group:
                     way = "group", field.group
                     source = self._files.get(self._groups[field.group])
-        return Place(source, (*way, *path)) if source else None
+        return SourceLocation(source, (*way, *path)) if source else None
 
-    def at(self, owner: Job | Record | Enum, *path: str | int) -> Place:
+    def at(self, owner: Job | Record | Enum, *path: str | int) -> SourceLocation:
         """The same of a schema that has sources: an option, or the name of a class."""
-        place = self.place(owner, *path) or self.file("")
-        return place if path else place.key()
+        location = self.location(owner, *path) or self.file("")
+        return location if path else location.key()
 
-    def option(self, owner: Job | Record, field: str, *options: str) -> Place:
+    def option(self, owner: Job | Record, field: str, *options: str) -> SourceLocation:
         """Where an option of a field stands: of `options` the first that it has.
 
         Without any it is the field's key, or its type where nothing else is written.
         """
-        place = self.at(owner, "fields", field)
-        spots = place.source.spots
+        location = self.at(owner, "fields", field)
+        spans = location.source.spans
         for option in options:
-            if (*place.path, option) in spots:
-                return place.child(option)
-        short = not any(path[:-1] == place.path for path in spots)
-        return place if short and "type" in options else place.key()
+            if (*location.path, option) in spans:
+                return location.child(option)
+        short = not any(path[:-1] == location.path for path in spans)
+        return location if short and "type" in options else location.key()
 
-    def file(self, path: str) -> Place:
+    def file(self, path: str) -> SourceLocation:
         """A schema file as a whole, or the folder when it has no such file."""
-        return Place(self._files.get(path) or Source("", self.name))
+        return SourceLocation(self._files.get(path) or Source("", self.name))
 
     @cached_property
     def _older(self) -> Mapping[str, tuple[str, ...]]:

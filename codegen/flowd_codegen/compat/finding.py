@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Fault, Severity
 from flowd_codegen.diagnostics.rules import LEVELS, RECIPES, Aspect, Level, Rule
 from flowd_codegen.model.schema import Enum, Job, Record
@@ -28,7 +28,7 @@ class Finding:
     Attributes:
         rule: which one.
         owner: the new job, record or enum it is in; None when that is gone.
-        place: where in the new schema.
+        location: where in the new schema.
         message: what was changed, one line.
         breaks: what it breaks, each with how that looks when it runs: the text of the
             error, or what happens silently.
@@ -40,12 +40,12 @@ class Finding:
 
     rule: Rule
     owner: Job | Record | Enum | None
-    place: Place
+    location: SourceLocation
     message: str
     breaks: Mapping[Aspect, str] = field(default_factory=dict[Aspect, str])
     mild: Literal["warning", "note"] | None = None
     label: str = ""
-    was: Place | None = None
+    was: SourceLocation | None = None
     jobs: tuple[str, ...] = ()
 
     def severity(self, level: Level) -> Severity | None:
@@ -70,7 +70,7 @@ class Finding:
             notes.append(f"do: {RECIPES[self.rule].fix}")
         return Fault(
             self.rule,
-            self.place,
+            self.location,
             message,
             self.label,
             tuple(notes),

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Final, NoReturn
 
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
 from flowd_codegen.parse.source import Sources, read
 
@@ -84,8 +84,8 @@ class _Git:
     folder: Path
 
     def fail(self, message: str, advice: str, *notes: str) -> NoReturn:
-        place = Place(Source("", self.text))
-        raise SchemaErrors([Fault(Code.REVISION, place, message, advice, notes)])
+        location = SourceLocation(Source("", self.text))
+        raise SchemaErrors([Fault(Code.REVISION, location, message, advice, notes)])
 
     def inside(self, source: Path) -> str:
         """Where the schemas are in the repository."""

@@ -35,7 +35,7 @@ def gone(job: Job, before: Contract, after: Contract) -> Finding:
         return Finding(
             rule=Rule.JOB_REMOVED,
             owner=None,
-            place=after.tombstone(job.name),
+            location=after.tombstone(job.name),
             message=f"the job {job.name} was removed",
             mild="note" if reserved else "warning",
             label=(
@@ -44,11 +44,11 @@ def gone(job: Job, before: Contract, after: Contract) -> Finding:
                 else f"its stream is not reserved: {job.name} = {written(stream)}"
             ),
         )
-    was = before.place(job)
+    was = before.location(job)
     return Finding(
         rule=Rule.JOB_REMOVED,
         owner=None,
-        place=after.file(before.module(job.name)),
+        location=after.file(before.module(job.name)),
         message=f"the job {job.name} is gone",
         breaks={"messages": left_on(stream, after)},
         was=was and was.key(),
@@ -75,7 +75,7 @@ def taken_streams(before: Contract, after: Contract) -> Iterator[Finding]:
         yield Finding(
             rule=Rule.QUEUE_STREAM_TAKEN,
             owner=job,
-            place=after.at(job, "queue", "stream"),
+            location=after.at(job, "queue", "stream"),
             message=f"{job.name} is on the stream `{job.policy.stream}`, which was {old.name}'s",
             breaks={
                 "messages": f"jobs of {old.name} that wait there are run as {job.name}"
@@ -99,7 +99,9 @@ def tombstones(before: Contract, after: Contract) -> Iterator[Finding]:
             yield Finding(
                 rule=Rule.RESERVED_REUSED,
                 owner=reader,
-                place=after.at(reader, "queue", "stream") if own else after.at(reader),
+                location=(
+                    after.at(reader, "queue", "stream") if own else after.at(reader)
+                ),
                 message=f"{reader.name} has the {what} of the removed job {name}",
                 breaks=breaks,
                 mild=None if own else "warning",
@@ -109,7 +111,7 @@ def tombstones(before: Contract, after: Contract) -> Iterator[Finding]:
             yield Finding(
                 rule=Rule.RESERVED_REMOVED,
                 owner=None,
-                place=(
+                location=(
                     after.tombstone(name) if name in after.removed else after.file("")
                 ),
                 message=f"the stream `{stream}` of the removed job {name} is not reserved any more",

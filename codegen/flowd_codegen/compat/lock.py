@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from flowd_codegen.compat.contract import Contract
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, SchemaErrors
 from flowd_codegen.model.canonical import Form, schema_form
 from flowd_codegen.model.schema import Schema, is_table
@@ -58,22 +58,22 @@ def read_lock(path: Path) -> Contract:
         OSError: it cannot be read.
     """
     name = path.as_posix()
-    here = Place(Source("", name))
+    here = SourceLocation(Source("", name))
     files = _files(path.read_bytes(), here)
     sources = Sources(tuple(Source(file, name) for file in sorted(files)))
 
     def load(source: Source, report: Report) -> Table:
-        return Table(files[source.path], Place(source), report)
+        return Table(files[source.path], SourceLocation(source), report)
 
     try:
         return Contract(name, parse(sources, load=load))
     except SchemaErrors as errors:
         first = errors.faults[0]
-        where = ".".join(map(str, (first.place.source.path, *first.place.path)))
+        where = ".".join(map(str, (first.location.source.path, *first.location.path)))
         raise _refusal(here, f"{first.message}, at {where}") from None
 
 
-def _files(raw: bytes, here: Place) -> dict[str, dict[str, Toml]]:
+def _files(raw: bytes, here: SourceLocation) -> dict[str, dict[str, Toml]]:
     try:
         lock: Toml = json.loads(raw)
     except (ValueError, RecursionError):
@@ -92,7 +92,7 @@ def _files(raw: bytes, here: Place) -> dict[str, dict[str, Toml]]:
     return tables
 
 
-def _refusal(here: Place, reason: str) -> SchemaErrors:
+def _refusal(here: SourceLocation, reason: str) -> SchemaErrors:
     message = f"this is no lock of flowd-gen: {reason}"
     # To write it anew would be to forget what it was to be compared with.
     advice = "restore the lock of the release that runs"

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from flowd_codegen.compat.contract import Contract
-from flowd_codegen.diagnostics.location import Place, Source, Span
+from flowd_codegen.diagnostics.location import Source, SourceLocation, TextSpan
 from flowd_codegen.diagnostics.report import Code, Fault
 from flowd_codegen.model.migrations import file_of, steps
 from flowd_codegen.model.naming import snake_case
@@ -42,7 +42,7 @@ def migration_faults(
             match _bound(raw):
                 case str(reason):
                     message = f"it is not Python: {reason}"
-                    yield Fault(Code.MIGRATION, Place(shown), message)
+                    yield Fault(Code.MIGRATION, SourceLocation(shown), message)
                 case bound:
                     yield from _faults(module, contract, shown, bound)
 
@@ -69,14 +69,14 @@ def _faults(
         if pattern.fullmatch(name) and name not in {step.function for step in needed}:
             yield Fault(
                 Code.MIGRATION,
-                _place(file, node),
+                _location(file, node),
                 f"`{name}` migrates a version that the schema does not have",
                 "rename or remove it, and the import of that class",
             )
         elif pattern.fullmatch(name) and _is_stub(node):
             yield Fault(
                 Code.STUB,
-                _place(file, node),
+                _location(file, node),
                 f"`{name}` is not written yet",
                 "until it is, jobs of that version are dead-lettered",
                 severity="warning",
@@ -128,8 +128,10 @@ def _is_stub(node: ast.stmt) -> bool:
     return True
 
 
-def _place(file: Source, node: ast.stmt) -> Place:
+def _location(file: Source, node: ast.stmt) -> SourceLocation:
     """The first line of a statement."""
     lines = file.text.split("\n")
     start = sum(len(line) + 1 for line in lines[: node.lineno - 1])
-    return Place(file, exact=Span(start, start + len(lines[node.lineno - 1].rstrip())))
+    return SourceLocation(
+        file, exact=TextSpan(start, start + len(lines[node.lineno - 1].rstrip()))
+    )

@@ -185,7 +185,7 @@ class Owners:
         return Finding(
             rule=rule,
             owner=self.new,
-            place=self.after.option(self.new, field.name, *options),
+            location=self.after.option(self.new, field.name, *options),
             message=f"{self.new.name}.{field.name} {what}",
             breaks=breaks or {},
             mild=mild,
@@ -202,14 +202,14 @@ class Owners:
         label: str,
     ) -> Finding:
         """A finding about an old field that is not there any more."""
-        place = self.before.place(self.old, "fields", field.name)
+        location = self.before.location(self.old, "fields", field.name)
         return Finding(
             rule=rule,
             owner=self.new,
-            place=self.after.at(self.new, "fields"),
+            location=self.after.at(self.new, "fields"),
             message=f"{self.new.name}.{field.name} is gone",
             breaks=breaks,
             mild=mild,
             label=label,
-            was=place and place.key(),
+            was=location and location.key(),
         )

@@ -44,7 +44,7 @@ def judge(before: Contract, after: Contract) -> Verdict:
     changed = diff(before, after)
     counting = [finding for finding in changed if not waivers.allow(finding)]
     changed += _versions(before, after, counting)
-    changed.sort(key=lambda one: (one.place.source.path, one.place.span()))
+    changed.sort(key=lambda one: (one.location.source.path, one.location.span()))
     return Verdict(
         findings=tuple(one for one in changed if not waivers.allow(one)),
         allowed=tuple(one for one in changed if waivers.allow(one)),
@@ -115,7 +115,7 @@ def _versions(
         yield Finding(
             rule=Rule.VERSION_NOT_BUMPED,
             owner=new,
-            place=after.at(new, "version"),
+            location=after.at(new, "version"),
             message=(
                 f"{new.name} breaks its contract and is still version {now}"
                 if now == was

@@ -114,7 +114,7 @@ def dropped_versions(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
         yield Finding(
             rule=Rule.VERSION_DROPPED,
             owner=new,
-            place=after.at(new, "oldest"),
+            location=after.at(new, "oldest"),
             message=f"{new.name} does not read {which} any more",
             breaks={"messages": refusal} if written else {},
             mild=None if written else "warning",

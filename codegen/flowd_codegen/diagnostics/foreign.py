@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 __all__ = ["JOB_WORDS", "OPTIONS", "QUEUE_WORDS", "TOP_WORDS", "type_advice"]
 
-_LONGEST: Final = 100
+_MAX_LENGTH: Final = 100
 _MEMBERS: Final = "put each into a `[record.…]`, as in `Card | Sepa`; or use `json`"
 _CONSTRAINED: Final = 'limits are options: `{ type = "int", min = 0 }`'
 _CHOICES: Final = 'write `one_of = ["a", "b"]`, or declare an `[enum.…]`'
@@ -57,7 +57,7 @@ _TYPES: Final = [
 
 def type_advice(text: str) -> str:
     """What to write for a type of another language; empty where it is not known."""
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         return ""
     for pattern, advice in _TYPES:
         if found := pattern.fullmatch(text.strip()):

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["Path", "Place", "Source", "Span", "Spot", "locate"]
+__all__ = ["KeyValueSpan", "Source", "SourceLocation", "TextSpan", "TomlPath", "locate"]
 
-Path: TypeAlias = tuple[str | int, ...]
+TomlPath: TypeAlias = tuple[str | int, ...]
 """Keys and array indices from the root of a document down to a value."""
 
 _BLANK: Final = re.compile(r"[ \t]*")
@@ -47,37 +47,37 @@ _ESCAPED: Final = {
 }
 
 
-class Span(NamedTuple):
+class TextSpan(NamedTuple):
     """Offsets into a text: the first character and the one past the last."""
 
     start: int
     end: int
 
 
-class Spot(NamedTuple):
+class KeyValueSpan(NamedTuple):
     """Where a key and its value are; an array's element has its value's span twice.
 
     The value of a `[table]` is its header. A table that only dotted keys or deeper
     headers imply has the span of that key twice.
     """
 
-    key: Span
-    value: Span
+    key: TextSpan
+    value: TextSpan
 
 
-def locate(text: str) -> dict[Path, Spot]:
+def locate(text: str) -> dict[TomlPath, KeyValueSpan]:
     """Give the place of every key, value and array element of a valid TOML text."""
-    return _Locator(text).document()
+    return _SpanFinder(text).document()
 
 
-class _Locator:
+class _SpanFinder:
     def __init__(self, text: str) -> None:
         self.text = text
-        self.spots: dict[Path, Spot] = {}
-        self.last_index: dict[Path, int] = {}
+        self.spans: dict[TomlPath, KeyValueSpan] = {}
+        self.last_index: dict[TomlPath, int] = {}
 
-    def document(self) -> dict[Path, Spot]:
-        table: Path = ()
+    def document(self) -> dict[TomlPath, KeyValueSpan]:
+        table: TomlPath = ()
         at = self.skip(_BLANK_LINES, 0)
         while at < len(self.text):
             if self.text[at] == "[":
@@ -85,41 +85,41 @@ class _Locator:
             else:
                 at = self.pair(at, table)
             at = self.skip(_BLANK_LINES, at)
-        return self.spots
+        return self.spans
 
-    def header(self, start: int) -> tuple[Path, int]:
+    def header(self, start: int) -> tuple[TomlPath, int]:
         brackets = 2 if self.text.startswith("[[", start) else 1
         parts, at = self.key(start + brackets)
-        header = Span(start, at + brackets)
-        path: Path = ()
+        header = TextSpan(start, at + brackets)
+        path: TomlPath = ()
         for name, span in parts[:-1]:
             path = (*path, name)
-            self.spots.setdefault(path, Spot(span, span))
+            self.spans.setdefault(path, KeyValueSpan(span, span))
             if path in self.last_index:
                 path = (*path, self.last_index[path])
         name, span = parts[-1]
         path = (*path, name)
         if brackets == 1:
-            self.spots[path] = Spot(span, header)
+            self.spans[path] = KeyValueSpan(span, header)
         else:
-            self.spots.setdefault(path, Spot(span, header))
+            self.spans.setdefault(path, KeyValueSpan(span, header))
             self.last_index[path] = self.last_index.get(path, -1) + 1
             path = (*path, self.last_index[path])
-            self.spots[path] = Spot(span, header)
+            self.spans[path] = KeyValueSpan(span, header)
         return path, header.end
 
-    def pair(self, at: int, table: Path) -> int:
+    def pair(self, at: int, table: TomlPath) -> int:
         parts, at = self.key(at)
         path = table
         for name, span in parts:
             path = (*path, name)
-            self.spots.setdefault(path, Spot(span, span))
+            self.spans.setdefault(path, KeyValueSpan(span, span))
         start = self.skip(_BLANK, at + 1)
         end = self.value(start, path)
-        self.spots[path] = Spot(parts[-1][1], Span(start, end))
+        self.spans[path] = KeyValueSpan(parts[-1][1], TextSpan(start, end))
         return end
 
-    def value(self, at: int, path: Path) -> int:
+    def value(self, at: int, path: TomlPath) -> int:
         match self.text[at]:
             case '"' | "'":
                 return self.skip(_STRING, at)
@@ -130,17 +130,19 @@ class _Locator:
             case _:
                 return at + len(self.matched(_SCALAR, at).rstrip())
 
-    def array(self, at: int, path: Path) -> int:
+    def array(self, at: int, path: TomlPath) -> int:
         index = 0
         at = self.skip(_BLANK_LINES, at + 1)
         while self.text[at] != "]":
             end = self.value(at, (*path, index))
-            self.spots[*path, index] = Spot(Span(at, end), Span(at, end))
+            self.spans[*path, index] = KeyValueSpan(
+                TextSpan(at, end), TextSpan(at, end)
+            )
             index += 1
             at = self.comma(end)
         return at + 1
 
-    def inline_table(self, at: int, path: Path) -> int:
+    def inline_table(self, at: int, path: TomlPath) -> int:
         at = self.skip(_BLANK_LINES, at + 1)
         while self.text[at] != "}":
             at = self.comma(self.pair(at, path))
@@ -150,13 +152,13 @@ class _Locator:
         at = self.skip(_BLANK_LINES, at)
         return self.skip(_BLANK_LINES, at + 1) if self.text[at] == "," else at
 
-    def key(self, at: int) -> tuple[list[tuple[str, Span]], int]:
-        parts: list[tuple[str, Span]] = []
+    def key(self, at: int) -> tuple[list[tuple[str, TextSpan]], int]:
+        parts: list[tuple[str, TextSpan]] = []
         while True:
             start = self.skip(_BLANK, at)
             token = self.matched(_KEY_PART, start)
             end = start + len(token)
-            parts.append((_unquoted(token), Span(start, end)))
+            parts.append((_unquoted(token), TextSpan(start, end)))
             at = self.skip(_BLANK, end)
             if self.text[at] != ".":
                 return parts, at
@@ -200,13 +202,13 @@ class Source:
     text: str = ""
 
     @cached_property
-    def spots(self) -> dict[Path, Spot]:
+    def spans(self) -> dict[TomlPath, KeyValueSpan]:
         """Every key's and value's place; ask only when tomli accepts the text."""
         return locate(self.text)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """A key or a value in a source, or a part of a string.
 
     Attributes:
@@ -218,46 +220,46 @@ class Place:
     """
 
     source: Source
-    path: Path = ()
+    path: TomlPath = ()
     on_key: bool = False
-    part: Span | None = None
-    exact: Span | None = None
+    part: TextSpan | None = None
+    exact: TextSpan | None = None
 
     @property
     def whole_file(self) -> bool:
         """The file as such is meant, nothing in it."""
         return not self.path and self.exact is None
 
-    def child(self, key: str | int) -> Place:
+    def child(self, key: str | int) -> SourceLocation:
         """The value below this one."""
-        return Place(self.source, (*self.path, key))
+        return SourceLocation(self.source, (*self.path, key))
 
-    def key(self) -> Place:
+    def key(self) -> SourceLocation:
         """The key of this value."""
         return replace(self, on_key=True, part=None)
 
-    def within(self, start: int, end: int) -> Place:
+    def within(self, start: int, end: int) -> SourceLocation:
         """A part of this string value."""
-        return replace(self, part=Span(start, end))
+        return replace(self, part=TextSpan(start, end))
 
-    def span(self) -> Span:
+    def span(self) -> TextSpan:
         """Offsets in the file; of the nearest thing around it when it is not there."""
         if self.exact:
             return self.exact
         if not self.path:
-            return Span(0, 0)
-        spots = self.source.spots
+            return TextSpan(0, 0)
+        spans = self.source.spans
         path = self.path
-        while path and path not in spots:
+        while path and path not in spans:
             path = path[:-1]
         if not path:
-            return Span(0, 0)
-        spot = spots[path]
+            return TextSpan(0, 0)
+        found = spans[path]
         if self.on_key or path != self.path:
-            return spot.key
-        return self._part_of(spot.value) if self.part else spot.value
+            return found.key
+        return self._part_of(found.value) if self.part else found.value
 
-    def _part_of(self, value: Span) -> Span:
+    def _part_of(self, value: TextSpan) -> TextSpan:
         """The part's place, or the whole value where escapes have moved it."""
         assert self.part is not None
         written = self.source.text[value.start : value.end]
@@ -265,4 +267,4 @@ class Place:
         if "\\" in written or "\n" in written or self.part.end <= self.part.start:
             return value
         start = value.start + quotes
-        return Span(start + self.part.start, start + self.part.end)
+        return TextSpan(start + self.part.start, start + self.part.end)

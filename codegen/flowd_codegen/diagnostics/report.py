@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final, Literal, TypeAlias
 
 from flowd.errors.portable import Portable
-from flowd_codegen.diagnostics.location import Place, Span
+from flowd_codegen.diagnostics.location import SourceLocation, TextSpan
 from flowd_codegen.diagnostics.rules import Rule
 
 __all__ = [
@@ -105,10 +105,10 @@ class Code(StrEnum):
 Severity: TypeAlias = Literal["error", "breaking", "warning", "note"]
 """Errors and what breaks a contract change the exit code, the others never."""
 
-_SHOWN: Final = 50
-_WIDEST: Final = 160
-_BEFORE: Final = 60
-_QUOTED: Final = 60
+_MAX_FAULTS: Final = 50
+_MAX_WIDTH: Final = 160
+_MAX_BEFORE: Final = 60
+_MAX_QUOTED: Final = 60
 
 
 def visible(text: str) -> str:
@@ -125,8 +125,8 @@ def quoted(text: str) -> str:
     """A text of the schema in a message: visible, cut, in backticks."""
     if not text:
         return '`""`'
-    shown = visible(text[: _QUOTED + 1])
-    return f"`{shown}`" if len(text) <= _QUOTED else f"`{shown[:_QUOTED]}…`"
+    shown = visible(text[: _MAX_QUOTED + 1])
+    return f"`{shown}`" if len(text) <= _MAX_QUOTED else f"`{shown[:_MAX_QUOTED]}…`"
 
 
 def _position(text: str, offset: int) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def _position(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-def _snippet(text: str, span: Span, label: str, *, mark: str = "^") -> list[str]:
+def _snippet(text: str, span: TextSpan, label: str, *, mark: str = "^") -> list[str]:
     """Draw the line of `span`, marks under it, and the label behind them.
 
     Only the first line of a longer span is drawn, and only a window of a long line.
@@ -145,8 +145,8 @@ def _snippet(text: str, span: Span, label: str, *, mark: str = "^") -> list[str]
     line = text[begin:] if end < 0 else text[begin:end]
     first = column - 1
     last = max(first + 1, min(span.end - begin, len(line)))
-    cut_left = max(0, first - _BEFORE) if len(line) > _WIDEST else 0
-    cut_right = min(len(line), cut_left + _WIDEST)
+    cut_left = max(0, first - _MAX_BEFORE) if len(line) > _MAX_WIDTH else 0
+    cut_right = min(len(line), cut_left + _MAX_WIDTH)
     last = min(last, max(cut_right, first + 1))
 
     before = _shown("…" if cut_left else "", line[cut_left:first])
@@ -181,7 +181,7 @@ class Fault:
 
     Attributes:
         code: stable; its text is `E201`, `W101`, `NOT_YET` or a rule's.
-        place: where. At the root of a file: the file as a whole.
+        location: where. At the root of a file: the file as a whole.
         message: what is wrong, one line.
         label: what would be right, beside the caret.
         notes: further lines.
@@ -190,39 +190,41 @@ class Fault:
     """
 
     code: Code | Rule
-    place: Place
+    location: SourceLocation
     message: str
     label: str = ""
     notes: tuple[str, ...] = ()
-    also: tuple[Place, str] | None = None
+    also: tuple[SourceLocation, str] | None = None
     severity: Severity = "error"
 
     @property
     def path(self) -> str:
         """The file, as the person who ran the command would write it."""
-        return self.place.source.shown
+        return self.location.source.shown
 
     @property
     def position(self) -> tuple[int, int]:
         """Line and column from 1, in characters."""
-        return _position(self.place.source.text, self.place.span().start)
+        return _position(self.location.source.text, self.location.span().start)
 
     def __str__(self) -> str:
-        headline = f"{_address(self.place)}: {self.severity}[{self.code}]"
+        headline = f"{_address(self.location)}: {self.severity}[{self.code}]"
         lines = [f"{headline}: {self.message}"]
         notes = self.notes
-        if self.place.whole_file:
+        if self.location.whole_file:
             notes = (self.label, *notes) if self.label else notes
         else:
-            span = self.place.span()
-            lines += _snippet(self.place.source.text, span, self.label)
+            span = self.location.span()
+            lines += _snippet(self.location.source.text, span, self.label)
         if self.also:
-            place, label = self.also
-            lines.append(f" ::: {_address(place)}")
-            if place.whole_file:
+            location, label = self.also
+            lines.append(f" ::: {_address(location)}")
+            if location.whole_file:
                 lines.append(f"  = {label}")
             else:
-                lines += _snippet(place.source.text, place.span(), label, mark="-")
+                lines += _snippet(
+                    location.source.text, location.span(), label, mark="-"
+                )
         return "\n".join([*lines, *(f"  = {note}" for note in notes)])
 
 
@@ -235,20 +237,20 @@ class Report:
     def __call__(
         self,
         code: Code,
-        place: Place,
+        location: SourceLocation,
         message: str,
         label: str = "",
         *notes: str,
-        also: tuple[Place, str] | None = None,
+        also: tuple[SourceLocation, str] | None = None,
     ) -> None:
         """Add one."""
-        self.faults.append(Fault(code, place, message, label, notes, also))
+        self.faults.append(Fault(code, location, message, label, notes, also))
 
 
 def _once(faults: Iterable[Fault]) -> Iterable[Fault]:
-    found: dict[tuple[Code | Rule, Place, str], Fault] = {}
+    found: dict[tuple[Code | Rule, SourceLocation, str], Fault] = {}
     for fault in faults:
-        found.setdefault((fault.code, fault.place, fault.message), fault)
+        found.setdefault((fault.code, fault.location, fault.message), fault)
     return found.values()
 
 
@@ -267,15 +269,15 @@ class SchemaErrors(Portable):
         super().__init__(f"{len(self.faults)} faults in the schemas")
 
     def __str__(self) -> str:
-        shown = "\n".join(str(fault) for fault in self.faults[:_SHOWN])
-        if (count := len(self.faults)) <= _SHOWN:
+        shown = "\n".join(str(fault) for fault in self.faults[:_MAX_FAULTS])
+        if (count := len(self.faults)) <= _MAX_FAULTS:
             return shown
-        return f"{shown}\n{count} errors; the first {_SHOWN} are shown"
+        return f"{shown}\n{count} errors; the first {_MAX_FAULTS} are shown"
 
 
-def _address(place: Place) -> str:
-    line, column = _position(place.source.text, place.span().start)
-    return f"{visible(place.source.shown)}:{line}:{column}"
+def _address(location: SourceLocation) -> str:
+    line, column = _position(location.source.text, location.span().start)
+    return f"{visible(location.source.shown)}:{line}:{column}"
 
 
 def json_line(fault: Fault, **more: object) -> str:
@@ -308,10 +310,10 @@ def github_line(fault: Fault) -> str:
     """A workflow command that puts the fault beside its line in a pull request."""
     line, column = fault.position
     path = _escaped(fault.path).replace(":", "%3A").replace(",", "%2C")
-    place = f"file={path},line={line},col={column},title={fault.code}"
+    location = f"file={path},line={line},col={column},title={fault.code}"
     parts = [fault.message, fault.label, *fault.notes]
     message = "; ".join(part for part in parts if part)
-    return f"::{_GITHUB[fault.severity]} {place}::{_escaped(message)}"
+    return f"::{_GITHUB[fault.severity]} {location}::{_escaped(message)}"
 
 
 def _escaped(text: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["nearest", "respelt"]
+__all__ = ["suggest", "translate_type"]
 
-_LONGEST: Final = 100
-_ALIKE: Final = 0.82
+_MAX_LENGTH: Final = 100
+_SYNONYM_CUTOFF: Final = 0.82
 
 _KEYS: Final = {
     "alias": "aliases",
@@ -198,17 +198,19 @@ _FORMS: Final = (
 """Forms of a type in other languages, and what is read instead."""
 
 
-def nearest(word: str, known: Collection[str]) -> str | None:
+def suggest(word: str, known: Collection[str]) -> str | None:
     """The known key that was probably meant, by likeness or by another tool's name."""
-    return _nearest(word, known, _KEYS, cutoff=0.6)
+    return _closest(word, known, _KEYS, cutoff=0.6)
 
 
-def respelt(text: str, scalars: Collection[str], names: Collection[str]) -> str | None:
+def translate_type(
+    text: str, scalars: Collection[str], names: Collection[str]
+) -> str | None:
     """A type of another language in flowd's spelling: `Optional[string]` is `str?`.
 
     The answer may still be no type; None when there was nothing to change.
     """
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         return None
 
     def word(match: re.Match[str]) -> str:
@@ -238,14 +240,14 @@ def _scalar(word: str, scalars: Collection[str]) -> str | None:
     if word[0].isupper() or len(word) < 4:
         exact = _SCALARS.get(word.lower(), word.lower())
         return exact if exact in scalars else None
-    return _nearest(word, scalars, _SCALARS, cutoff=0.75)
+    return _closest(word, scalars, _SCALARS, cutoff=0.75)
 
 
-def _nearest(
+def _closest(
     word: str, known: Collection[str], synonyms: dict[str, str], *, cutoff: float
 ) -> str | None:
     # A 1 MB key is nobody's typing mistake, and comparing it takes minutes.
-    if len(word) > _LONGEST:
+    if len(word) > _MAX_LENGTH:
         return None
     plain = word.replace("-", "_").lower()
     own = {name.lower(): name for name in known}
@@ -253,7 +255,7 @@ def _nearest(
     if plain in words:
         return words[plain]
     # What is only like another tool's word is hardly meant.
-    for some, least in ((own, cutoff), (words, max(cutoff, _ALIKE))):
+    for some, least in ((own, cutoff), (words, max(cutoff, _SYNONYM_CUTOFF))):
         if near := get_close_matches(plain, some, n=1, cutoff=least):
             return words[near[0]]
     return None

@@ -39,8 +39,8 @@ from flowd_codegen.python.types import Declared, scalar
 
 __all__ = ["Examples"]
 
-_LONGEST: Final = 100
-_MOST_RECORDS: Final = 50
+_MAX_LENGTH: Final = 100
+_MAX_RECORDS: Final = 50
 _BYTES: Final = b"bytes"
 _SAMPLES: Final[dict[str, object]] = {
     "str": "text",
@@ -127,7 +127,7 @@ class Examples:
             case DictOf(item) if is_table(value):
                 return {key: self._json(item, one, None) for key, one in value.items()}
             case RecordRef(name) if is_table(value):
-                if self._records == _MOST_RECORDS:
+                if self._records == _MAX_RECORDS:
                     return f"<{name}>"
                 return self._record(name, value)
             case UnionOf(members, tag) if is_table(value):
@@ -138,7 +138,7 @@ class Examples:
 
     def _record(self, name: str, value: dict[str, object]) -> dict[str, Json]:
         # Records that hold others twice, and those again, are too many to show.
-        if self._records == _MOST_RECORDS:
+        if self._records == _MAX_RECORDS:
             return {}
         self._records += 1
         fields = self._declared.records[name].fields
@@ -205,7 +205,7 @@ def _stand_in(field: Field) -> str:
         return f"<what {function.module}:{function.name} writes>"
     if field.default is None and field.pattern is not None:
         return f"<text that matches {field.pattern}>"
-    if field.default is None and (field.min_len or 0) > _LONGEST:
+    if field.default is None and (field.min_len or 0) > _MAX_LENGTH:
         return f"<at least {field.min_len} of them>"
     return ""
 

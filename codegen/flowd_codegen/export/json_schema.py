@@ -28,7 +28,7 @@ from flowd_codegen.parse.classes import (
     MEMBER_OPTIONS,
     RECORD_OPTIONS,
 )
-from flowd_codegen.parse.fields import FIELD_OPTIONS, IN_JOB, IN_RECORD, MOST_FIELDS
+from flowd_codegen.parse.fields import FIELD_OPTIONS, IN_JOB, IN_RECORD, MAX_FIELDS
 from flowd_codegen.parse.groups import GROUP_OPTIONS
 from flowd_codegen.parse.items import ITEM_OPTIONS
 from flowd_codegen.parse.mappers import SIDES
@@ -194,7 +194,7 @@ def _fields(kind: str) -> dict[str, Json]:
     words = f"The fields of the {kind}, in the order in which they are written."
     found = ref("record_field" if kind == "record" else "job_field")
     fields = named(words, FIELD_NAME.pattern, found)
-    return {**fields, "maxProperties": MOST_FIELDS}
+    return {**fields, "maxProperties": MAX_FIELDS}
 
 
 def _include() -> dict[str, Json]:

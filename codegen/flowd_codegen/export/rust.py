@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, SchemaErrors, quoted, visible
 from flowd_codegen.export.example import Examples
 from flowd_codegen.export.rust_name import field_name, is_class_name, variant_names
@@ -39,14 +39,16 @@ def rust(schema: Schema, sources: Mapping[str, Source]) -> str:
     items: list[str] = []
     for module in schema.modules:
         for job in module.jobs:
-            place = Place(sources[module.path]).child("job").child(job.name)
-            items.append("\n".join(writer.job(job, place)))
+            location = SourceLocation(sources[module.path]).child("job").child(job.name)
+            items.append("\n".join(writer.job(job, location)))
     used = {*writer.enums}
     for module in schema.modules:
         for enum in module.enums:
             if enum.name in used:
-                place = Place(sources[module.path]).child("enum").child(enum.name)
-                items.append("\n".join(writer.enum(enum, place)))
+                location = (
+                    SourceLocation(sources[module.path]).child("enum").child(enum.name)
+                )
+                items.append("\n".join(writer.enum(enum, location)))
     if writer.report.faults:
         raise SchemaErrors(writer.report.faults)
     imports = ["use flowd::prelude::*;"] if len(items) > len(used) else []
@@ -69,9 +71,9 @@ class _Writer:
         self._declared = declared
         self._examples = Examples(declared)
 
-    def job(self, job: Job, place: Place) -> Iterator[str]:
-        self._check_name(job.name, place)
-        fields = [*self._fields(job, place.child("fields"))]
+    def job(self, job: Job, location: SourceLocation) -> Iterator[str]:
+        self._check_name(job.name, location)
+        fields = [*self._fields(job, location.child("fields"))]
         secret = any(self._is_secret(one.field) for one in fields)
         version = job.version or 1
         free = version == 1 and all(
@@ -102,8 +104,8 @@ class _Writer:
             shown = [one.name for one in fields if not self._is_secret(one.field)]
             yield from _debug(job.name, shown)
 
-    def enum(self, enum: Enum, place: Place) -> Iterator[str]:
-        self._check_name(enum.name, place)
+    def enum(self, enum: Enum, location: SourceLocation) -> Iterator[str]:
+        self._check_name(enum.name, location)
         names = variant_names([member for member, _ in enum.members])
         members = zip(names, enum.members, strict=True)
         pairs = [
@@ -151,10 +153,10 @@ class _Writer:
         yield "    }"
         yield "}"
 
-    def _fields(self, job: Job, place: Place) -> Iterator[_RustField]:
+    def _fields(self, job: Job, location: SourceLocation) -> Iterator[_RustField]:
         for field in job.fields:
             name, advice = field_name(field.key)
-            here = place.child(field.name)
+            here = location.child(field.name)
             if advice:
                 message = f"the wire key {quoted(field.key)} cannot be a field of Rust"
                 self.report(Code.RUST_KEY, here.key(), message, advice)
@@ -189,10 +191,10 @@ class _Writer:
     def _is_secret(self, field: Field) -> bool:
         return field.secret or self._declared.holds_secret(field.type)
 
-    def _check_name(self, name: str, place: Place) -> None:
+    def _check_name(self, name: str, location: SourceLocation) -> None:
         if not is_class_name(name):
             message = f"`{name}` is a name that Rust, or the derive, uses itself"
-            self.report(Code.RUST_NAME, place.key(), message, "choose another")
+            self.report(Code.RUST_NAME, location.key(), message, "choose another")
 
 
 _FORMAT = "fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {"

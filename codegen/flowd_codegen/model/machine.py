@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, TypeAlias
 
-__all__ = ["MOST_STATES", "Machine", "NoAnswer", "Ranges", "has"]
+__all__ = ["MAX_STATES", "Machine", "NoAnswer", "Ranges", "has"]
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Code points, each pair with both of its ends; sorted, and apart."""
@@ -22,12 +22,12 @@ Ranges: TypeAlias = tuple[tuple[int, int], ...]
 _Sets: TypeAlias = dict[Ranges, set[int]]
 """Which of the code points that are tried are in each set."""
 
-MOST_STATES: Final = 2_000
+MAX_STATES: Final = 2_000
 """The size beyond which there is no answer."""
 
 _LAST: Final = sys.maxunicode
-_MOST_REPEATS: Final = 500
-_FEW_REPEATS: Final = 4
+_MAX_REPEATS: Final = 500
+_LOOSE_REPEATS: Final = 4
 _REPEAT: Final = re.compile(r"\{(\d*)(,?)(\d*)\}", re.ASCII)
 _GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>)?(?!\?)")
 _CODES: Final = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})")
@@ -78,7 +78,7 @@ class Machine:
 
     def state(self) -> int:
         """A new state; raises NoAnswer when there are too many."""
-        if len(self.free) >= MOST_STATES:
+        if len(self.free) >= MAX_STATES:
             raise NoAnswer
         self.free.append([])
         self.reads.append(None)
@@ -210,11 +210,11 @@ class _Reader:
         behind = self.at
         start = end = self.machine.state()
         copies = low if high is None else high
-        if self.loose and copies > _FEW_REPEATS:
+        if self.loose and copies > _LOOSE_REPEATS:
             # As many as show what a text can be read as.
-            copies = _FEW_REPEATS
+            copies = _LOOSE_REPEATS
             low = copies if low == high else min(low, copies - 1)
-        if copies > _MOST_REPEATS:
+        if copies > _MAX_REPEATS:
             raise NoAnswer
         out = self.machine.state()
         for number in range(copies):

@@ -47,7 +47,7 @@ def steps(job: Job) -> Iterator[Step]:
     prefix = snake_case(job.name)
     for old, new in pairwise((*job.older, job)):
         function = f"{prefix}_v{old.version}_to_v{new.version}"
-        yield Step(function, old, new, new.second_name or new.name)
+        yield Step(function, old, new, new.versioned_alias or new.name)
 
 
 def module_of(name: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 
 __all__ = [
@@ -129,14 +129,16 @@ _GRAMMARS: Final = {
 }
 
 
-def check_name(name: str, kind: _Named, place: Place, report: Report) -> bool:
+def check_name(
+    name: str, kind: _Named, location: SourceLocation, report: Report
+) -> bool:
     """Say whether a name may be declared; reports it when not."""
     grammar, spell, rule = _GRAMMARS[kind]
     if not grammar.fullmatch(name):
         near = spell(name) if name.isascii() else None
         report(
             Code.NAME,
-            place,
+            location,
             f"{kind} name {quoted(name)} is not allowed",
             f"write `{near}`" if near else "",
             f"{kind} names are {rule}",
@@ -145,7 +147,7 @@ def check_name(name: str, kind: _Named, place: Place, report: Report) -> bool:
     if grammar is CLASS_NAME and name in RESERVED_CLASSES:
         report(
             Code.NAME_TAKEN,
-            place,
+            location,
             f"`{name}` is a name that generated code uses itself",
             f"choose another, such as `{name}{kind.title()}`",
         )
@@ -175,7 +177,7 @@ def module_names(
             if first[:2] != (start, is_module):
                 report(
                     Code.MODULE_TWICE,
-                    Place(source),
+                    SourceLocation(source),
                     f"its module would be in the way of the one of {visible(first[2].shown)}",
                     (
                         "rename one: file systems may not tell their names apart"
@@ -194,7 +196,7 @@ def _check_parts(name: tuple[str, ...], source: Source, report: Report) -> bool:
         near = _field_name(part)
         report(
             Code.MODULE_NAME,
-            Place(source),
+            SourceLocation(source),
             f"{quoted(part)} cannot be the name of a Python module",
             (
                 f"rename it to `{near}`"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
-from flowd_codegen.model.machine import MOST_STATES, Machine, NoAnswer, Ranges, has
+from flowd_codegen.model.machine import MAX_STATES, Machine, NoAnswer, Ranges, has
 
 __all__ = ["takes_all"]
 
@@ -38,7 +38,7 @@ def _covers(wide: Machine, narrow: Machine) -> bool:
         for code in codes:
             pair = narrow.after(mine, code, sets), wide.after(theirs, code, sets)
             if pair[0] and pair not in seen:
-                if len(seen) >= MOST_STATES:
+                if len(seen) >= MAX_STATES:
                     raise NoAnswer
                 seen.add(pair)
                 waiting.append(pair)

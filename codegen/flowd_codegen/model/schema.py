@@ -210,7 +210,7 @@ class Job:
     """The earlier versions that have fields of their own, oldest first: `CrawlV1`. Of
     the others, the next version reads the messages as they are."""
 
-    second_name: str = ""
+    versioned_alias: str = ""
     """`CrawlV2`: what the class will be called once it is an older one itself."""
 
     reserved: tuple[str, ...] = ()
@@ -226,7 +226,7 @@ class Job:
     @property
     def names(self) -> tuple[str, ...]:
         """Its classes, the one of today under both of its names."""
-        names = (self.name, *(old.name for old in self.older), self.second_name)
+        names = (self.name, *(old.name for old in self.older), self.versioned_alias)
         return tuple(filter(None, names))
 
 

@@ -20,10 +20,10 @@ from flowd_codegen.model.machine import Machine, NoAnswer, Ranges, has
 
 __all__ = ["explodes", "is_unbounded", "matches"]
 
-_MOST: Final = 200
+_MAX_STATES: Final = 200
 """States that repeat; the square of it is looked at."""
 
-_SECONDS: Final = 2.0
+_TIMEOUT: Final = 2.0
 
 _Edges: TypeAlias = dict[int, dict[int, bool]]
 """From each state that reads to the next ones, and whether in more than one way."""
@@ -59,7 +59,7 @@ def explodes(pattern: str) -> bool:
         }
         if any(twice for ways in inner.values() for twice in ways.values()):
             return True
-        if len(part) > _MOST or _meets(machine, inner):
+        if len(part) > _MAX_STATES or _meets(machine, inner):
             return True
     return False
 
@@ -85,7 +85,7 @@ def _elsewhere(pattern: str, text: str) -> bool | None:
     command = (sys.executable, "-I", "-S", "-c", _FULLMATCH, pattern, text)
     try:
         done = subprocess.run(
-            command, timeout=_SECONDS, check=False, capture_output=True
+            command, timeout=_TIMEOUT, check=False, capture_output=True
         )
     except (subprocess.TimeoutExpired, ValueError, OSError):
         return None

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from flowd_codegen.diagnostics.foreign import JOB_WORDS
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted, visible
 from flowd_codegen.diagnostics.rules import Rule
-from flowd_codegen.diagnostics.suggest import nearest
+from flowd_codegen.diagnostics.suggest import suggest
 from flowd_codegen.model.describe import with_deprecation
 from flowd_codegen.model.naming import (
     MEMBER_NAME,
@@ -59,19 +59,21 @@ def parse_enum(name: str, table: Table) -> Enum:
     members_beside = [key for key in table.values if MEMBER_NAME.fullmatch(key)]
     if "values" in table.values or not members_beside:
         table.refuse_others(ENUM_OPTIONS, "enum option")
-    reserved = {text: place for place, text in table.texts("reserved")}
-    members: dict[str, Place] = {}
-    texts: dict[str, Place] = {}
+    reserved = {text: location for location, text in table.texts("reserved")}
+    members: dict[str, SourceLocation] = {}
+    texts: dict[str, SourceLocation] = {}
     found: list[tuple[str, str]] = []
     docs: dict[str, str] = {}
-    for member, text, place in _values(name, table, docs):
+    for member, text, location in _values(name, table, docs):
         if first := texts.get(text):
             message = f"{quoted(text)} is a value already"
-            table.report(Code.ENUM_VALUES, place, message, also=(first, "first here"))
+            table.report(
+                Code.ENUM_VALUES, location, message, also=(first, "first here")
+            )
         elif first := members.get(member):
             table.report(
                 Code.ENUM_VALUES,
-                place,
+                location,
                 f"two values would be the member `{member}`",
                 'name the members: `values = { NAME = "text on the wire" }`',
                 also=(first, "the other one"),
@@ -79,13 +81,13 @@ def parse_enum(name: str, table: Table) -> Enum:
         if first := reserved.get(text):
             table.report(
                 Code.ENUM_VALUES,
-                place,
+                location,
                 f"{quoted(text)} is reserved",
                 "old entries may hold it with another meaning",
                 also=(first, "reserved here"),
             )
-        members.setdefault(member, place)
-        texts.setdefault(text, place)
+        members.setdefault(member, location)
+        texts.setdefault(text, location)
         found.append((member, text))
     return Enum(
         name=name,
@@ -99,13 +101,13 @@ def parse_enum(name: str, table: Table) -> Enum:
     )
 
 
-def _unknown(table: Table, members: Mapping[str, Place]) -> str:
+def _unknown(table: Table, members: Mapping[str, SourceLocation]) -> str:
     """The member that stands for texts that are not known; faults are reported."""
     unknown = table.text("unknown")
     if unknown is None:
         return ""
     if members and unknown not in members:
-        near = nearest(unknown, members)
+        near = suggest(unknown, members)
         table.report(
             Code.ENUM_VALUES,
             table.at("unknown"),
@@ -124,13 +126,13 @@ def _unknown(table: Table, members: Mapping[str, Place]) -> str:
 
 def _values(
     name: str, table: Table, docs: dict[str, str]
-) -> Iterator[tuple[str, str, Place]]:
+) -> Iterator[tuple[str, str, SourceLocation]]:
     """Give member, wire text and place of each value; `docs` takes what is said of it."""
     match table.values.get("values"):
         case None:
             table.report(
                 Code.MISSING_KEY,
-                table.place.key(),
+                table.location.key(),
                 "an enum needs `values`",
                 (
                     f'write `[enum.{visible(name)}.values]`, and `NAME = "text"` below it'
@@ -153,24 +155,26 @@ def _values(
 _NUMBERS: Final = 'name them: `values = { NAME = "1" }`; numbers have `one_of = [1, 2]`'
 
 
-def _listed(table: Table) -> Iterator[tuple[str, str, Place]]:
-    for place, text in table.texts("values", _NUMBERS):
+def _listed(table: Table) -> Iterator[tuple[str, str, SourceLocation]]:
+    for location, text in table.texts("values", _NUMBERS):
         if member := member_name(text):
-            yield member, text, place
+            yield member, text, location
         else:
             table.report(
                 Code.ENUM_VALUES,
-                place,
+                location,
                 f"{quoted(text)} makes no member name",
                 'name it: `values = { NAME = "text on the wire" }`',
             )
 
 
-def _named(values: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Place]]:
+def _named(
+    values: Table, docs: dict[str, str]
+) -> Iterator[tuple[str, str, SourceLocation]]:
     wrong = False
     for member, text in values.values.items():
-        place = values.at(member)
-        named = check_name(member, "member", place.key(), values.report)
+        location = values.at(member)
+        named = check_name(member, "member", location.key(), values.report)
         if isinstance(text, dict):
             about = values.table(member)
             about.refuse_others(MEMBER_OPTIONS, "option of a value")
@@ -181,15 +185,15 @@ def _named(values: Table, docs: dict[str, str]) -> Iterator[tuple[str, str, Plac
             if "text" not in about.values:
                 message = f"`{member}` has no text"
                 label = 'add `text = "on the wire"`'
-                values.report(Code.MISSING_KEY, place.key(), message, label)
+                values.report(Code.MISSING_KEY, location.key(), message, label)
             elif named and said is not None:
-                yield member, said, place
+                yield member, said, location
         elif not isinstance(text, str):
             if not wrong:
                 values.wrong_kind(member, text, "a string", f'"{text}"')
             wrong = True
         elif named:
-            yield member, text, place
+            yield member, text, location
 
 
 _ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
@@ -240,7 +244,7 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
         version=version,
         oldest=oldest,
         older=older,
-        second_name=version_name(name, version) if older else "",
+        versioned_alias=version_name(name, version) if older else "",
         extra=table.extra(),
         reserved=keys.reserved,
         allow=_allowed(table),
@@ -253,14 +257,14 @@ def _allowed(table: Table) -> tuple[str, ...]:
     """Read the rules whose findings are accepted."""
     known = [*Rule]
     rules: list[str] = []
-    for place, text in table.texts("allow"):
+    for location, text in table.texts("allow"):
         if text in known:
             rules.append(text)
         else:
-            near = nearest(text, known)
+            near = suggest(text, known)
             table.report(
                 Code.WAIVER,
-                place,
+                location,
                 f"unknown rule {quoted(text)}",
                 f"did you mean `{near}`?" if near else "docs/evolution.md has them all",
             )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault
 from flowd_codegen.model.bounds import (
     LAST,
@@ -37,7 +37,7 @@ from flowd_codegen.model.schema import (
     base,
 )
 from flowd_codegen.parse.backtracking import explodes, is_unbounded
-from flowd_codegen.parse.scalars import Misfit, read_scalar
+from flowd_codegen.parse.scalars import InvalidValue, read_scalar
 from flowd_codegen.parse.table import Table
 
 __all__ = [
@@ -176,13 +176,13 @@ def _moment(
 
 
 def _scalar(options: Table, key: str, name: str) -> str | None:
-    place = options.at(key)
+    location = options.at(key)
     before = len(options.report.faults)
     try:
-        bound = read_scalar(options.values[key], name, place, options.report)
-    except Misfit as misfit:
-        message = f"`{key}` does not fit: {misfit}"
-        options.report(Code.CONSTRAINT_MISFIT, misfit.place, message, misfit.label)
+        bound = read_scalar(options.values[key], name, location, options.report)
+    except InvalidValue as invalid:
+        message = f"`{key}` does not fit: {invalid}"
+        options.report(Code.CONSTRAINT_MISFIT, invalid.location, message, invalid.label)
         return None
     return None if len(options.report.faults) > before else str(bound)
 
@@ -215,7 +215,7 @@ def _pattern(options: Table) -> str | None:
     pattern = options.text("pattern")
     if pattern is None:
         return None
-    place = options.at("pattern")
+    location = options.at("pattern")
     try:
         with warnings.catch_warnings():
             # A pattern whose meaning a later Python changes is refused now.
@@ -223,19 +223,19 @@ def _pattern(options: Table) -> str | None:
             re.compile(pattern)
     except re.error as error:
         if error.pos is not None and error.pos < len(pattern):
-            place = place.within(error.pos, error.pos + 1)
+            location = location.within(error.pos, error.pos + 1)
         reason = error.msg
     except (OverflowError, RecursionError, Warning) as error:
         reason = str(error)
     else:
         return pattern
-    options.report(Code.PATTERN, place, "not a Python regular expression", reason)
+    options.report(Code.PATTERN, location, "not a Python regular expression", reason)
     return None
 
 
 def parse_one_of(options: Table, found: Type | None) -> Type | None:
     """Read `one_of`, whose values must be of the type when one is given."""
-    place = options.at("one_of")
+    location = options.at("one_of")
     values = options.values["one_of"]
     if not isinstance(values, list):
         options.wrong_kind("one_of", values, "an array")
@@ -249,7 +249,7 @@ def parse_one_of(options: Table, found: Type | None) -> Type | None:
     if not values or len(values) not in (len(texts), len(numbers)):
         options.report(
             Code.ONE_OF,
-            place,
+            location,
             "`one_of` holds strings or integers, one kind and at least one",
             'write it like `one_of = ["en", "de"]`',
         )
@@ -260,7 +260,7 @@ def parse_one_of(options: Table, found: Type | None) -> Type | None:
     for index, choice in enumerate(distinct):
         if choice in seen:
             message = "this value is there already"
-            options.report(Code.ONE_OF, place.child(index), message)
+            options.report(Code.ONE_OF, location.child(index), message)
         seen.add(choice)
     if found is None:
         return choices
@@ -300,19 +300,19 @@ def slow_patterns(fields: Iterable[Field], table: Table, group: str) -> Iterator
             yield from _slow_items(field.type, table.at(field.name))
 
 
-def _slow_items(kind: Type, place: Place) -> Iterator[Fault]:
+def _slow_items(kind: Type, location: SourceLocation) -> Iterator[Fault]:
     match base(kind):
         case ListOf(item, each):
-            inside = place.child("items")
+            inside = location.child("items")
         case DictOf(item, each):
-            inside = place.child("values")
+            inside = location.child("values")
         case _:
             return
     yield from _slow(each, inside)
     yield from _slow_items(item, inside)
 
 
-def _slow(bounds: Bounds, place: Place) -> Iterator[Fault]:
+def _slow(bounds: Bounds, location: SourceLocation) -> Iterator[Fault]:
     if bounds.pattern is None:
         return
     note = ""
@@ -328,4 +328,6 @@ def _slow(bounds: Bounds, place: Place) -> Iterator[Fault]:
     else:
         return
     notes = (note,) if note else ()
-    yield Fault(code, place.child("pattern"), message, label, notes, severity="warning")
+    yield Fault(
+        code, location.child("pattern"), message, label, notes, severity="warning"
+    )

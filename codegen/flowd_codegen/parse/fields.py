@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from flowd_codegen.diagnostics.foreign import OPTIONS
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted
 from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
@@ -37,7 +37,7 @@ __all__ = [
     "FIELD_OPTIONS",
     "IN_JOB",
     "IN_RECORD",
-    "MOST_FIELDS",
+    "MAX_FIELDS",
     "Encodings",
     "WireKeys",
     "parse_fields",
@@ -47,7 +47,7 @@ __all__ = [
 Encodings: TypeAlias = Mapping[str, tuple[Encoding, ...]]
 """The encodings that types may have, by their names."""
 
-MOST_FIELDS: Final = 1000
+MAX_FIELDS: Final = 1000
 """How many fields a job or record may have."""
 
 FIELD_OPTIONS: Final = (
@@ -89,7 +89,7 @@ def parse_fields(
     keys: WireKeys,
     scope: Scope,
     encodings: Encodings,
-    others: Mapping[str, Place],
+    others: Mapping[str, SourceLocation],
 ) -> tuple[Field, ...]:
     """Read a table's own fields in declared order; faults are reported.
 
@@ -102,11 +102,11 @@ def parse_fields(
     """
     table = owner.table("fields", '{ to = "str" }')
     count = len(table.values) + len(others)
-    if count > MOST_FIELDS:
+    if count > MAX_FIELDS:
         table.report(
             Code.TOO_MANY_FIELDS,
-            table.place.key(),
-            f"{count:,} fields, where at most {MOST_FIELDS:,} are allowed",
+            table.location.key(),
+            f"{count:,} fields, where at most {MAX_FIELDS:,} are allowed",
             "put some of them into a `[record.…]`",
         )
     _check_attributes(table, others)
@@ -118,16 +118,16 @@ def parse_fields(
     return tuple(field for field in fields if field)
 
 
-def _check_attributes(table: Table, others: Mapping[str, Place]) -> None:
+def _check_attributes(table: Table, others: Mapping[str, SourceLocation]) -> None:
     attributes = {**others}
     for name in table.values:
-        place = table.at(name).key()
-        check_name(name, "field", place, table.report)
-        other = attributes.setdefault(attribute(name), place)
-        if other is not place:
+        location = table.at(name).key()
+        check_name(name, "field", location, table.report)
+        other = attributes.setdefault(attribute(name), location)
+        if other is not location:
             table.report(
                 Code.ATTRIBUTE_TWICE,
-                place,
+                location,
                 f"two fields would be `{attribute(name)}` in Python",
                 "rename one; `key` keeps its name on the wire",
                 also=(other, "the other one"),
@@ -192,7 +192,7 @@ def _spelt_type(options: Table, name: str, scope: Scope) -> Type | None:
         return parse_one_of(options, None)
     options.report(
         Code.MISSING_KEY,
-        options.place.key(),
+        options.location.key(),
         f"{quoted(name)} has no type",
         'add `type = "str"`',
     )
@@ -256,17 +256,17 @@ class WireKeys:
 
     def __init__(self, owner: Table) -> None:
         self._report = owner.report
-        self._taken: dict[str, Place] = {}
-        self._reserved = {key: place for place, key in owner.texts("reserved")}
-        for key, place in self._reserved.items():
-            self._check_grammar(key, place)
+        self._taken: dict[str, SourceLocation] = {}
+        self._reserved = {key: location for location, key in owner.texts("reserved")}
+        for key, location in self._reserved.items():
+            self._check_grammar(key, location)
 
     def reserve_all(self, group: Table) -> None:
         """Take over what a group reserves, for all that include it."""
-        for place, key in group.texts("reserved"):
-            self._reserved.setdefault(key, place)
+        for location, key in group.texts("reserved"):
+            self._reserved.setdefault(key, location)
 
-    def bring(self, key: str, home: Place, entry: Place) -> None:
+    def bring(self, key: str, home: SourceLocation, entry: SourceLocation) -> None:
         """Note a key of a group's field.
 
         Args:
@@ -284,7 +284,7 @@ class WireKeys:
             )
         self._taken[key] = home
 
-    def place(self, key: str) -> Place | None:
+    def location(self, key: str) -> SourceLocation | None:
         """Where a key was taken first."""
         return self._taken.get(key)
 
@@ -304,18 +304,18 @@ class WireKeys:
         if key is not None:
             self._take(key, options.at("key"))
         elif FIELD_NAME.fullmatch(name):
-            self._take(name, options.place.key())
+            self._take(name, options.location.key())
         aliases = options.texts("aliases")
-        for place, alias in aliases:
-            self._take(alias, place)
+        for location, alias in aliases:
+            self._take(alias, location)
         return key or name, tuple(alias for _, alias in aliases)
 
-    def _take(self, key: str, place: Place) -> None:
-        self._check_grammar(key, place)
+    def _take(self, key: str, location: SourceLocation) -> None:
+        self._check_grammar(key, location)
         if key in self._reserved:
             self._report(
                 Code.WIRE_KEY_RESERVED,
-                place,
+                location,
                 f"wire key {quoted(key)} is reserved",
                 "old entries may hold another value under it; choose another `key`",
                 also=(self._reserved[key], "reserved here"),
@@ -323,23 +323,23 @@ class WireKeys:
         elif key in self._taken:
             self._report(
                 Code.WIRE_KEY_TWICE,
-                place,
+                location,
                 f"wire key {quoted(key)} is used twice",
                 also=(self._taken[key], "first here"),
             )
-        self._taken.setdefault(key, place)
+        self._taken.setdefault(key, location)
 
-    def _check_grammar(self, key: str, place: Place) -> None:
+    def _check_grammar(self, key: str, location: SourceLocation) -> None:
         if not key or not key.isprintable():
             self._report(
                 Code.WIRE_KEY,
-                place,
+                location,
                 f"wire key {quoted(key)} must be printable text, not empty",
             )
         elif key.startswith("_"):
             self._report(
                 Code.WIRE_KEY,
-                place,
+                location,
                 f"wire key {quoted(key)} begins with `_`",
                 "such keys are flowd's own",
             )

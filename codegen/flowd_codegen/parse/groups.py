@@ -8,9 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Final
 
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted, visible
-from flowd_codegen.diagnostics.suggest import nearest
+from flowd_codegen.diagnostics.suggest import suggest
 from flowd_codegen.model.schema import Field, Group, Scalar, base
 from flowd_codegen.parse.fields import (
     IN_JOB,
@@ -30,7 +30,7 @@ GROUP_OPTIONS: Final = ("include", "fields", "doc", "reserved")
 def read_groups(scope: Scope) -> None:
     """Read all groups into the scope, each after those that it includes."""
     uses = {
-        name: {other: place for place, other in _known(table, scope)}
+        name: {other: location for location, other in _known(table, scope)}
         for name, table in scope.group_tables.items()
     }
     for name in _in_order(uses, scope):
@@ -49,7 +49,7 @@ def read_groups(scope: Scope) -> None:
         )
 
 
-def _in_order(uses: dict[str, dict[str, Place]], scope: Scope) -> list[str]:
+def _in_order(uses: dict[str, dict[str, SourceLocation]], scope: Scope) -> list[str]:
     """The groups, each behind those it includes; a circle is reported and broken."""
     while True:
         try:
@@ -73,7 +73,7 @@ def _in_order(uses: dict[str, dict[str, Place]], scope: Scope) -> list[str]:
             del uses[way[0]][way[1]]
 
 
-def _known(table: Table, scope: Scope) -> Iterator[tuple[Place, str]]:
+def _known(table: Table, scope: Scope) -> Iterator[tuple[SourceLocation, str]]:
     """The groups that a table includes, where nothing is wrong with the name."""
     names = table.values.get("include")
     for index, name in enumerate(names if isinstance(names, list) else ()):
@@ -81,31 +81,31 @@ def _known(table: Table, scope: Scope) -> Iterator[tuple[Place, str]]:
             yield table.at("include").child(index), name
 
 
-def _includes(owner: Table, scope: Scope) -> Iterator[tuple[Place, str]]:
+def _includes(owner: Table, scope: Scope) -> Iterator[tuple[SourceLocation, str]]:
     """The groups that a table includes, those that there are."""
-    seen: dict[str, Place] = {}
-    for place, name in owner.texts("include"):
+    seen: dict[str, SourceLocation] = {}
+    for location, name in owner.texts("include"):
         if name in scope.group_tables:
             if name in seen:
                 also = seen[name], "first here"
                 message = f"the group {quoted(name)} is included twice"
-                owner.report(Code.GROUP, place, message, also=also)
+                owner.report(Code.GROUP, location, message, also=also)
             else:
-                seen[name] = place
-                yield place, name
+                seen[name] = location
+                yield location, name
         elif declaration := scope.classes.get(name):
             owner.report(
                 Code.GROUP,
-                place,
+                location,
                 f"{quoted(name)} is no group",
                 f"move what is shared into a `[group.{visible(name)}Fields]`",
-                also=(declaration.place.key(), "declared here"),
+                also=(declaration.location.key(), "declared here"),
             )
         elif scope.complete:
-            near = nearest(name, scope.group_tables)
+            near = suggest(name, scope.group_tables)
             label = f"did you mean `{near}`?" if near else "nothing has this name"
             message = f"unknown group {quoted(name)}"
-            owner.report(Code.UNKNOWN_NAME, place, message, label)
+            owner.report(Code.UNKNOWN_NAME, location, message, label)
 
 
 def included_names(name: str, scope: Scope) -> Iterator[str]:
@@ -135,32 +135,32 @@ def all_fields(
         encodings: those that a type may have there.
     """
     names = [*_includes(owner, scope)]
-    brought = _Brought(owner, keys, scope, encodings)
+    included = _IncludedFields(owner, keys, scope, encodings)
     for _, name in names:
         for each in included_names(name, scope):
             keys.reserve_all(scope.group_tables[each])
-    for place, name in names:
-        brought.take(place, name)
-    own = parse_fields(owner, keys, scope, encodings, brought.attributes)
-    return (*brought.fields, *own)
+    for location, name in names:
+        included.take(location, name)
+    own = parse_fields(owner, keys, scope, encodings, included.attributes)
+    return (*included.fields, *own)
 
 
-class _Brought:
+class _IncludedFields:
     """The fields of the groups that one table includes."""
 
     def __init__(
         self, owner: Table, keys: WireKeys, scope: Scope, encodings: Encodings
     ) -> None:
         self.fields: list[Field] = []
-        self.attributes: dict[str, Place] = {}
+        self.attributes: dict[str, SourceLocation] = {}
         self._owner = owner
         self._keys = keys
         self._scope = scope
         self._encodings = encodings
         self._met: set[str] = set()
-        self._entries: dict[str, Place] = {}
+        self._entries: dict[str, SourceLocation] = {}
 
-    def take(self, entry: Place, name: str) -> None:
+    def take(self, entry: SourceLocation, name: str) -> None:
         """Put in the fields of a group, and of those that it includes.
 
         Args:
@@ -176,7 +176,9 @@ class _Brought:
                 home = table.at("fields").child(field.name)
                 self._take(field, each, home.key(), entry)
 
-    def _take(self, field: Field, group: str, home: Place, entry: Place) -> None:
+    def _take(
+        self, field: Field, group: str, home: SourceLocation, entry: SourceLocation
+    ) -> None:
         attribute = f".{field.attribute}"
         for key in (attribute, field.key, *field.aliases):
             other = self._entries.setdefault(key, entry)
@@ -185,7 +187,7 @@ class _Brought:
                 called = f"field {quoted(field.name)}"
                 if key != attribute:
                     called = f"wire key {quoted(key)}"
-                first = self.attributes.get(field.attribute) or self._keys.place(key)
+                first = self.attributes.get(field.attribute) or self._keys.location(key)
                 self._owner.report(
                     Code.GROUP,
                     entry,

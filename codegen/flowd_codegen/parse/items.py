@@ -46,7 +46,7 @@ def with_items(options: Table, found: Type) -> Type:
 def _item(options: Table, key: str, item: Type) -> tuple[Table, Type]:
     """The table under the key, and the type of the items."""
     if options.short or key not in options.values:
-        return Table({}, options.place, options.report), item
+        return Table({}, options.location, options.report), item
     inside = options.table(key, "{ max_len = 20 }")
     inside.refuse_others(ITEM_OPTIONS, f"option of `{key}`")
     if "mapper" in options.values:

@@ -9,7 +9,7 @@ import keyword
 from typing import Final
 
 from flowd_codegen.diagnostics.report import Code, quoted
-from flowd_codegen.diagnostics.suggest import nearest
+from flowd_codegen.diagnostics.suggest import suggest
 from flowd_codegen.model.naming import FIELD_NAME, MODULE_PART
 from flowd_codegen.model.schema import (
     DictOf,
@@ -72,7 +72,7 @@ def parse_mapper(table: Table) -> Mapper:
     if not any(not EXTRA.match(key) for key in table.values):
         table.report(
             Code.MISSING_KEY,
-            table.place.key(),
+            table.location.key(),
             "a mapper needs `serialize`, `deserialize` or both",
             "they name functions: `shop.mappers:ser_tags`",
         )
@@ -112,7 +112,7 @@ def _mapper(options: Table, scope: Scope) -> tuple[Mapper | None, bool]:
                 return known[0], True
             if scope.complete:
                 names = sorted(filter(FIELD_NAME.fullmatch, scope.mappers))
-                near = nearest(value, names)
+                near = suggest(value, names)
                 label = "declare `[mapper.…]`"
                 if split_reference(value):
                     label = f'write `mapper = {{ serialize = "{value}", … }}`'

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from flowd_codegen.diagnostics.foreign import TOP_WORDS
-from flowd_codegen.diagnostics.location import Place, Source
+from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import (
     Code,
     Fault,
@@ -123,8 +123,8 @@ class _File:
     declared: list[tuple[Kind, str, Table]] = field(
         default_factory=list[tuple[Kind, str, Table]]
     )
-    removed: list[tuple[Place, Removed]] = field(
-        default_factory=list[tuple[Place, Removed]]
+    removed: list[tuple[SourceLocation, Removed]] = field(
+        default_factory=list[tuple[SourceLocation, Removed]]
     )
 
     def owners(self) -> Iterator[tuple[Table, Record | Job]]:
@@ -136,7 +136,7 @@ class _File:
 
     def module(self, groups: Mapping[str, Group]) -> Module:
         return Module(
-            path=self.root.place.source.path,
+            path=self.root.location.source.path,
             name=self.name,
             doc=self.root.text("doc") or "",
             enums=tuple(self.enums),
@@ -165,7 +165,7 @@ def _declare(file: _File, scope: Scope) -> None:
     for kind in _CLASSES:
         for name, table in root.tables(kind, scope.broken):
             file.declared.append((kind, name, table))
-            check_name(name, kind, table.place.key(), root.report)
+            check_name(name, kind, table.location.key(), root.report)
             _take(kind, name, table, scope)
             if kind == "group":
                 scope.group_tables.setdefault(name, table)
@@ -175,11 +175,11 @@ def _declare(file: _File, scope: Scope) -> None:
                 for other, declared in class_names(name, table):
                     _take(kind, other, declared, scope)
     for name, table in root.tables("mapper"):
-        check_name(name, "mapper", table.place.key(), root.report)
+        check_name(name, "mapper", table.location.key(), root.report)
         mapper = parse_mapper(table)
-        _, place = scope.mappers.setdefault(name, (mapper, table.place))
-        if place is not table.place:
-            _report_twice(table, f"mapper {quoted(name)}", place)
+        _, location = scope.mappers.setdefault(name, (mapper, table.location))
+        if location is not table.location:
+            _report_twice(table, f"mapper {quoted(name)}", location)
     for kind, name, table in file.declared:
         if kind == "enum":
             before = len(root.report.faults)
@@ -191,15 +191,15 @@ def _declare(file: _File, scope: Scope) -> None:
 
 
 def _take(kind: Kind, name: str, table: Table, scope: Scope) -> None:
-    first = scope.classes.setdefault(name, Declaration(kind, table.place))
-    if first.place is not table.place:
-        _report_twice(table, f"{kind} {quoted(name)}", first.place)
+    first = scope.classes.setdefault(name, Declaration(kind, table.location))
+    if first.location is not table.location:
+        _report_twice(table, f"{kind} {quoted(name)}", first.location)
 
 
-def _report_twice(table: Table, what: str, first: Place) -> None:
+def _report_twice(table: Table, what: str, first: SourceLocation) -> None:
     table.report(
         Code.DECLARED_TWICE,
-        table.place.key(),
+        table.location.key(),
         f"{what} is declared twice",
         "all files share one name space; rename one",
         also=(first.key(), "first declared here"),
@@ -252,7 +252,7 @@ def _check_migrations(files: list[_File], report: Report) -> None:
             if owner != name:
                 report(
                     Code.NAME_TAKEN,
-                    table.place.key(),
+                    table.location.key(),
                     f"its migrations would be named as those of {quoted(owner)}",
                     "rename one, or move it into another file",
                 )
@@ -262,9 +262,9 @@ def _check_migrations(files: list[_File], report: Report) -> None:
             if _folded(other.name[: len(path)]) == _folded(path):
                 report(
                     Code.MODULE_TWICE,
-                    other.root.place,
+                    other.root.location,
                     "its module would be in the way of the migrations of"
-                    f" {visible(file.root.place.source.shown)}",
+                    f" {visible(file.root.location.source.shown)}",
                     "rename one",
                 )
 
@@ -278,8 +278,8 @@ def _warnings(files: list[_File], scope: Scope) -> Iterator[Fault]:
     for file in files:
         if not (file.declared or file.removed or file.root.values.get("mapper")):
             message = "this file declares nothing"
-            place = file.root.place
-            yield Fault(Code.NOTHING_DECLARED, place, message, severity="warning")
+            location = file.root.location
+            yield Fault(Code.NOTHING_DECLARED, location, message, severity="warning")
         for table, owner in file.owners():
             yield from slow_patterns(owner.fields, table.table("fields"), "")
     for name, group in scope.groups.items():

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, TypeVar
 from flowd.errors import OptionError
 from flowd.model.policy import Backoff, Policy
 from flowd_codegen.diagnostics.foreign import QUEUE_WORDS
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.model.duration import DURATION, UNITS
 from flowd_codegen.model.naming import CLASS_NAME, snake_case
@@ -25,7 +25,7 @@ _Rules = TypeVar("_Rules", Policy, Backoff)
 _Reader: TypeAlias = Callable[[Table, str], object]
 
 
-def read_duration(value: Toml, place: Place, report: Report) -> int | None:
+def read_duration(value: Toml, location: SourceLocation, report: Report) -> int | None:
     """Give whole milliseconds; None when it is no duration, which is reported."""
     match = DURATION.fullmatch(value) if isinstance(value, str) else None
     if match:
@@ -36,7 +36,7 @@ def read_duration(value: Toml, place: Place, report: Report) -> int | None:
     else:
         label = 'write it like `"250ms"`, `"30s"`, `"1h30m"` or `"7d"`'
     shown = quoted(value) if isinstance(value, str) else kind_of(value)
-    report(Code.DURATION, place, f"{shown} is not a duration", label)
+    report(Code.DURATION, location, f"{shown} is not a duration", label)
     return None
 
 

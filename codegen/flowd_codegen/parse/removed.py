@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.model.naming import CLASS_NAME, snake_case
 from flowd_codegen.model.schema import Job, Removed
@@ -18,16 +18,16 @@ from flowd_codegen.parse.table import Table, kind_of
 __all__ = ["check_removed", "parse_removed"]
 
 
-def parse_removed(root: Table) -> list[tuple[Place, Removed]]:
+def parse_removed(root: Table) -> list[tuple[SourceLocation, Removed]]:
     """The tombstones of a file, an array of names or a table `Name = "stream"`."""
     value = root.values.get("removed")
     if isinstance(value, dict):
         found = list(_with_streams(root.table("removed")))
     elif isinstance(value, list):
         found = [
-            (place, Removed(name=name, stream=snake_case(name)))
-            for place, name in root.texts("removed")
-            if _is_name(name, place, root.report)
+            (location, Removed(name=name, stream=snake_case(name)))
+            for location, name in root.texts("removed")
+            if _is_name(name, location, root.report)
         ]
     else:
         if value is not None:
@@ -37,59 +37,59 @@ def parse_removed(root: Table) -> list[tuple[Place, Removed]]:
     return found
 
 
-def _with_streams(table: Table) -> Iterator[tuple[Place, Removed]]:
+def _with_streams(table: Table) -> Iterator[tuple[SourceLocation, Removed]]:
     for name, stream in table.values.items():
-        place = table.at(name)
-        if not _is_name(name, place.key(), table.report):
+        location = table.at(name)
+        if not _is_name(name, location.key(), table.report):
             continue
         if isinstance(stream, str) and stream:
-            yield place.key(), Removed(name=name, stream=stream)
+            yield location.key(), Removed(name=name, stream=stream)
         else:
             what = "an empty one" if stream == "" else kind_of(stream)
             message = f"the stream of {quoted(name)} must be a string, not {what}"
-            table.report(Code.WRONG_KIND, place, message)
+            table.report(Code.WRONG_KIND, location, message)
 
 
-def _is_name(name: str, place: Place, report: Report) -> bool:
+def _is_name(name: str, location: SourceLocation, report: Report) -> bool:
     if CLASS_NAME.fullmatch(name):
         return True
-    report(Code.NAME, place, f"{quoted(name)} cannot be the name of a job")
+    report(Code.NAME, location, f"{quoted(name)} cannot be the name of a job")
     return False
 
 
 def check_removed(
-    removed: Iterable[tuple[Place, Removed]],
+    removed: Iterable[tuple[SourceLocation, Removed]],
     classes: Mapping[str, Declaration],
     jobs: Iterable[tuple[Table, Job]],
     report: Report,
 ) -> None:
     """Report each name and stream of a removed job that is in use again."""
-    names: dict[str, Place] = {}
-    streams: dict[str, tuple[Place, str]] = {}
-    for place, one in removed:
-        first = names.setdefault(one.name, place)
-        if first is not place:
+    names: dict[str, SourceLocation] = {}
+    streams: dict[str, tuple[SourceLocation, str]] = {}
+    for location, one in removed:
+        first = names.setdefault(one.name, location)
+        if first is not location:
             message = f"{quoted(one.name)} is removed twice"
             also = (first, "first removed here")
-            report(Code.DECLARED_TWICE, place, message, "once is enough", also=also)
+            report(Code.DECLARED_TWICE, location, message, "once is enough", also=also)
             continue
-        streams.setdefault(one.stream, (place, one.name))
+        streams.setdefault(one.stream, (location, one.name))
         if declared := classes.get(one.name):
             report(
                 Code.REMOVED,
-                declared.place.key(),
+                declared.location.key(),
                 f"{quoted(one.name)} is the name of a job that was removed",
                 "choose another name",
-                also=(place, "removed here"),
+                also=(location, "removed here"),
             )
     for table, job in jobs:
         if job.policy.stream in streams:
-            place, name = streams[job.policy.stream]
+            location, name = streams[job.policy.stream]
             stream = quoted(job.policy.stream)
             report(
                 Code.REMOVED,
                 table.at("queue").child("stream"),
                 f"{stream} is the stream of {name}, which was removed",
                 "choose another stream: what is left on this one would be run",
-                also=(place, "removed here"),
+                also=(location, "removed here"),
             )

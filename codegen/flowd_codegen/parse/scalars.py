@@ -10,51 +10,53 @@ from typing import Final
 
 from flowd import wire
 from flowd.errors.portable import Portable
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Report, quoted
 from flowd_codegen.model.scalars import INTEGERS
 from flowd_codegen.parse.queue import read_duration
 from flowd_codegen.parse.table import Toml, example_of, kind_of
 
-__all__ = ["Misfit", "read_scalar", "wrong"]
+__all__ = ["InvalidValue", "read_scalar", "wrong"]
 
-_LONGEST_DECIMAL: Final = 1000
+_MAX_EXPONENT: Final = 1000
 
 
-class Misfit(Portable):
+class InvalidValue(Portable):
     """The value is not of the type.
 
     Attributes:
-        place: of the value, or of what is wrong in it.
+        location: of the value, or of what is wrong in it.
         label: what to do about it.
     """
 
-    def __init__(self, place: Place, message: str, label: str = "") -> None:
+    def __init__(self, location: SourceLocation, message: str, label: str = "") -> None:
         super().__init__(message)
-        self.place = place
+        self.location = location
         self.label = label
 
 
-def wrong(value: Toml, wanted: str, place: Place) -> Misfit:
+def wrong(value: Toml, wanted: str, location: SourceLocation) -> InvalidValue:
     """What to raise of a value of another kind."""
     text = example_of(value, wanted)
     if wanted == "a string" and isinstance(value, int | float):
         text = f'"{value}"'
     message = f"it is {kind_of(value)}, not {wanted}"
-    return Misfit(place, message, f"write {quoted(text)}" if text else "")
+    return InvalidValue(location, message, f"write {quoted(text)}" if text else "")
 
 
-def read_scalar(value: Toml, name: str, place: Place, report: Report) -> object:
+def read_scalar(
+    value: Toml, name: str, location: SourceLocation, report: Report
+) -> object:
     """A value as the model has it: of a decimal, date and the like its wire text.
 
     Args:
         value: as TOML gives it.
         name: of the type.
-        place: of the value.
+        location: of the value.
         report: takes what is wrong with a duration.
 
     Raises:
-        Misfit: the value is none of the type.
+        InvalidValue: the value is none of the type.
     """
     match name, value:
         case "str", str():
@@ -62,58 +64,60 @@ def read_scalar(value: Toml, name: str, place: Place, report: Report) -> object:
         case "bool", bool():
             return value
         case "float", int() | float() if not isinstance(value, bool):
-            return _finite(value, place)
+            return _finite(value, location)
         case "decimal", int() if not isinstance(value, bool):
             return str(value)
         case "decimal", str():
-            return _decimal(value, place)
+            return _decimal(value, location)
         case "datetime", datetime() if value.tzinfo:
             return wire.encode_datetime(value).decode()
         case "datetime", datetime():
             label = f"write `{value.isoformat()}Z` for UTC"
-            raise Misfit(place, "it has no offset", label)
+            raise InvalidValue(location, "it has no offset", label)
         case "date", date() if not isinstance(value, datetime):
             return wire.encode_date(value).decode()
         case "duration", _:
             # A text that is no duration is reported as one, in the usual words.
-            milliseconds = read_duration(value, place, report)
-            return _text(str(milliseconds or 0), name, place)
+            milliseconds = read_duration(value, location, report)
+            return _text(str(milliseconds or 0), name, location)
         case "json", _:
-            return _json(value, place)
+            return _json(value, location)
         case _, int() if not isinstance(value, bool):
             low, high = INTEGERS.get(name, (-math.inf, math.inf))
             if name not in ("int", *INTEGERS):
-                raise wrong(value, _WANTED[name], place)
+                raise wrong(value, _WANTED[name], location)
             if not low <= value <= high:
-                raise Misfit(place, f"it is not in {low} to {high}")
+                raise InvalidValue(location, f"it is not in {low} to {high}")
             return value
         case _, str() if name in _TEXTS:
-            return _text(value, name, place)
+            return _text(value, name, location)
         case _:
-            raise wrong(value, _WANTED.get(name, "an integer"), place)
+            raise wrong(value, _WANTED.get(name, "an integer"), location)
 
 
-def _json(value: Toml, place: Place) -> object:
+def _json(value: Toml, location: SourceLocation) -> object:
     match value:
         case list():
             for index, one in enumerate(value):
-                _json(one, place.child(index))
+                _json(one, location.child(index))
         case dict():
             for key, one in value.items():
-                _json(one, place.child(key))
+                _json(one, location.child(key))
         case float():
-            _finite(value, place)
+            _finite(value, location)
         case str() | int():
             pass
         case _:
-            raise wrong(value, "a JSON value", place)
+            raise wrong(value, "a JSON value", location)
     return value
 
 
-def _finite(value: float, place: Place) -> float:
+def _finite(value: float, location: SourceLocation) -> float:
     # An integer may be beyond every float.
     if not abs(value) <= sys.float_info.max:
-        raise Misfit(place, "it is not finite", "use `factory` for such a number")
+        raise InvalidValue(
+            location, "it is not finite", "use `factory` for such a number"
+        )
     return float(value)
 
 
@@ -147,18 +151,18 @@ _LIKE: Final = {
 }
 
 
-def _text(value: str, name: str, place: Place) -> str:
+def _text(value: str, name: str, location: SourceLocation) -> str:
     try:
         return _TEXTS[name](value.encode()).decode()
     except wire.CodecError as error:
-        raise Misfit(place, str(error), _LIKE[name]) from error
+        raise InvalidValue(location, str(error), _LIKE[name]) from error
 
 
-def _decimal(value: str, place: Place) -> str:
+def _decimal(value: str, location: SourceLocation) -> str:
     try:
         number = wire.decode_decimal(value.encode())
     except wire.CodecError as error:
-        raise Misfit(place, str(error), 'write it like `"9.90"`') from error
-    if abs(number.adjusted()) > _LONGEST_DECIMAL:
-        raise Misfit(place, f"more than {_LONGEST_DECIMAL} digits")
+        raise InvalidValue(location, str(error), 'write it like `"9.90"`') from error
+    if abs(number.adjusted()) > _MAX_EXPONENT:
+        raise InvalidValue(location, f"more than {_MAX_EXPONENT} digits")
     return wire.encode_decimal(number).decode()

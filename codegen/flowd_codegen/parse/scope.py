@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted, visible
 from flowd_codegen.model.naming import CLASS_NAME
 from flowd_codegen.model.schema import Enum, Group, Job, Mapper, Record
@@ -32,9 +32,9 @@ __all__ = [
 Kind: TypeAlias = Literal["job", "record", "enum", "group"]
 
 
-_Uses: TypeAlias = dict[str, dict[str, Place]]
+_Uses: TypeAlias = dict[str, dict[str, SourceLocation]]
 
-_LONGEST_WAY: Final = 12
+_MAX_CYCLE_LENGTH: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Declaration:
     """A job, record, enum or group, and the place of its name."""
 
     kind: Kind
-    place: Place
+    location: SourceLocation
 
 
 @dataclass(slots=True)
@@ -69,8 +69,8 @@ class Scope:
     tags: dict[str, str] = field(default_factory=dict[str, str])
     group_tables: dict[str, Table] = field(default_factory=dict[str, Table])
     groups: dict[str, Group] = field(default_factory=dict[str, Group])
-    mappers: dict[str, tuple[Mapper, Place]] = field(
-        default_factory=dict[str, tuple[Mapper, Place]]
+    mappers: dict[str, tuple[Mapper, SourceLocation]] = field(
+        default_factory=dict[str, tuple[Mapper, SourceLocation]]
     )
     used_mappers: set[str] = field(default_factory=set[str])
     broken: set[str] = field(default_factory=set[str])
@@ -110,31 +110,31 @@ def in_order(records: Sequence[Record]) -> tuple[Record, ...]:
         for record in records
     }
     users: dict[str, list[int]] = {}
-    for place, record in enumerate(records):
+    for location, record in enumerate(records):
         for name in uses[record.name]:
-            users.setdefault(name, []).append(place)
+            users.setdefault(name, []).append(location)
     missing = [len(uses[record.name]) for record in records]
-    ready = [place for place, count in enumerate(missing) if not count]
+    ready = [location for location, count in enumerate(missing) if not count]
     ordered: list[Record] = []
     while ready:
         ordered.append(records[heappop(ready)])
-        for place in users.get(ordered[-1].name, ()):
-            missing[place] -= 1
-            if not missing[place]:
-                heappush(ready, place)
+        for location in users.get(ordered[-1].name, ()):
+            missing[location] -= 1
+            if not missing[location]:
+                heappush(ready, location)
     return tuple(ordered)
 
 
 def check_streams(jobs: Iterable[tuple[Table, Job]], report: Report) -> None:
     """Report each job whose stream is another's: a group would get both."""
-    first: dict[str, Place] = {}
+    first: dict[str, SourceLocation] = {}
     for table, job in jobs:
-        place = table.at("queue").child("stream")
-        other = first.setdefault(job.policy.stream, place)
-        if other is not place:
+        location = table.at("queue").child("stream")
+        other = first.setdefault(job.policy.stream, location)
+        if other is not location:
             report(
                 Code.STREAM_TWICE,
-                place,
+                location,
                 f"two jobs are on the stream {quoted(job.policy.stream)}",
                 "each needs its own: a worker reads one kind of job",
                 also=(other, "the other one"),
@@ -148,16 +148,16 @@ def check_uses(
     records: _Uses = {}
     files: _Uses = {}
     for table, owner in owners:
-        own_file = table.place.source.path
+        own_file = table.location.source.path
         for one in owner.fields:
-            place = table.at("fields").child(one.name)
+            location = table.at("fields").child(one.name)
             for name in names_in(one.type):
                 declaration = scope.classes[name]
                 if isinstance(owner, Record) and declaration.kind == "record":
-                    records.setdefault(owner.name, {}).setdefault(name, place)
-                file = declaration.place.source.path
+                    records.setdefault(owner.name, {}).setdefault(name, location)
+                file = declaration.location.source.path
                 if file != own_file:
-                    files.setdefault(own_file, {}).setdefault(file, place)
+                    files.setdefault(own_file, {}).setdefault(file, location)
     before = len(report.faults)
     advice = "a record cannot hold itself; hold an id, or use `json`"
     _report_cycles(records, report, Code.CIRCULAR_RECORDS, "holds", advice)
@@ -168,10 +168,10 @@ def check_uses(
 
 def unused_mappers(scope: Scope) -> Iterator[Fault]:
     """Warn of each mapper that no field asks for."""
-    for name, (_, place) in scope.mappers.items():
+    for name, (_, location) in scope.mappers.items():
         if name not in scope.used_mappers:
             message = f"no field uses the mapper `{name}`"
-            yield Fault(Code.MAPPER_UNUSED, place.key(), message, severity="warning")
+            yield Fault(Code.MAPPER_UNUSED, location.key(), message, severity="warning")
 
 
 def _report_cycles(
@@ -182,10 +182,10 @@ def _report_cycles(
         steps = [(uses[user][used], used) for user, used in pairwise(way)]
         also = None
         if len(steps) > 1:
-            place, used = steps[1]
-            also = place, f"{verb} {quoted(used)}"
+            location, used = steps[1]
+            also = location, f"{verb} {quoted(used)}"
         names = [*map(visible, way)]
-        if len(names) > _LONGEST_WAY:
+        if len(names) > _MAX_CYCLE_LENGTH:
             names[4:-2] = [f"… {len(names) - 6} more …"]
         message = f"circular: {f' {verb} '.join(names)}"
         report(code, steps[0][0], message, advice, also=also)

@@ -11,7 +11,7 @@ from typing import Final
 
 import tomli
 
-from flowd_codegen.diagnostics.location import Place, Source, Span
+from flowd_codegen.diagnostics.location import Source, SourceLocation, TextSpan
 from flowd_codegen.diagnostics.report import Code, Fault, Report
 from flowd_codegen.parse.syntax import deepest, longest_number, report_syntax
 from flowd_codegen.parse.table import Table, Toml
@@ -19,11 +19,11 @@ from flowd_codegen.parse.table import Table, Toml
 __all__ = ["Sources", "load", "read"]
 
 _SUFFIX: Final = ".toml"
-_LARGEST: Final = 4 * 1024 * 1024
-_DEEPEST: Final = 64
-_WIDEST: Final = 4096
-_TOO_DEEP: Final = f"arrays and tables nest at most {_DEEPEST} deep"
-_TOO_WIDE: Final = f"an integer has at most {_WIDEST:,} bits"
+_MAX_BYTES: Final = 4 * 1024 * 1024
+_MAX_DEPTH: Final = 64
+_MAX_INTEGER_BITS: Final = 4096
+_TOO_DEEP: Final = f"arrays and tables nest at most {_MAX_DEPTH} deep"
+_TOO_WIDE: Final = f"an integer has at most {_MAX_INTEGER_BITS:,} bits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def read(root: Path, called: str = "") -> Sources:
     """
     report = Report()
     name = called or root.as_posix()
-    here = Place(Source("", name))
+    here = SourceLocation(Source("", name))
     if not root.exists():
         report(Code.NOTHING_TO_READ, here, "no such file or folder")
         return Sources((), tuple(report.faults))
@@ -90,33 +90,35 @@ def _raise(error: OSError) -> None:
 
 
 def _check_link(path: Path, root: Path, report: Report) -> None:
-    place = Place(Source(path.relative_to(root).as_posix(), path.as_posix()))
+    location = SourceLocation(
+        Source(path.relative_to(root).as_posix(), path.as_posix())
+    )
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
-        report(Code.LINK, place, "a link that leads nowhere", "remove it")
+        report(Code.LINK, location, "a link that leads nowhere", "remove it")
         return
     if not target.is_relative_to(root.resolve()):
         report(
             Code.LINK,
-            place,
+            location,
             "a link that leaves the schema folder is not followed",
             "put the schema itself here",
         )
 
 
 def _text(path: Path, source: Source, report: Report) -> str | None:
-    place = Place(source)
+    location = SourceLocation(source)
     if not path.is_file():
-        report(Code.NOT_TEXT, place, "not a regular file", "remove or rename it")
+        report(Code.NOT_TEXT, location, "not a regular file", "remove or rename it")
         return None
     with path.open("rb") as file:
-        raw = file.read(_LARGEST + 1)
-    if len(raw) > _LARGEST:
+        raw = file.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
         report(
             Code.TOO_LARGE,
-            place,
-            f"a schema file has at most {_LARGEST // 1024 // 1024} MiB",
+            location,
+            f"a schema file has at most {_MAX_BYTES // 1024 // 1024} MiB",
             "split it: types in one file can be used from any other",
         )
         return None
@@ -128,10 +130,10 @@ def _text(path: Path, source: Source, report: Report) -> str | None:
         good = raw[: error.start].decode()
         bad = raw[error.start : error.end].decode("latin-1")
         text = f"{good}{bad}".rstrip("\n")
-        exact = Span(len(good), len(good) + 1)
+        exact = TextSpan(len(good), len(good) + 1)
         report(
             Code.NOT_TEXT,
-            Place(Source(source.path, source.shown, text), exact=exact),
+            SourceLocation(Source(source.path, source.shown, text), exact=exact),
             "not UTF-8",
             "save the file as UTF-8",
         )
@@ -140,7 +142,7 @@ def _text(path: Path, source: Source, report: Report) -> str | None:
 
 def load(source: Source, report: Report) -> Table | None:
     """Read a source; None when it is no TOML, which is reported."""
-    root = Place(source)
+    root = SourceLocation(source)
     values: dict[str, Toml] = {}
     try:
         values = tomli.loads(source.text)
@@ -165,20 +167,20 @@ def _report_excess(excess: str, source: Source, report: Report) -> None:
         _TOO_DEEP: (deepest, "use a `[record.…]`, or declare the tables one by one"),
         _TOO_WIDE: (longest_number, "write it as a string"),
     }[excess]
-    report(Code.SYNTAX, Place(source, exact=find(source.text)), excess, label)
+    report(Code.SYNTAX, SourceLocation(source, exact=find(source.text)), excess, label)
 
 
 def _excess(values: dict[str, Toml]) -> str | None:
     """What goes beyond the limits that let every later step be simple."""
     level: list[Toml] = [values]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         below: list[Toml] = []
         for value in level:
             if isinstance(value, dict):
                 below += value.values()
             elif isinstance(value, list):
                 below += value
-            elif isinstance(value, int) and value.bit_length() > _WIDEST:
+            elif isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
                 return _TOO_WIDE
         if not below:
             return None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from flowd_codegen.diagnostics.location import Place, Source, Span
+from flowd_codegen.diagnostics.location import Source, SourceLocation, TextSpan
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 from flowd_codegen.parse.table import written
 
@@ -43,10 +43,10 @@ _NOTHING: Final = ("None", "null", "nil", "NULL", "undefined")
 class _Finding:
     """What is said, of which part of the text."""
 
-    span: Span
+    span: TextSpan
     message: str
     label: str = ""
-    also: tuple[Place, str] | None = None
+    also: tuple[SourceLocation, str] | None = None
 
 
 _Reader: TypeAlias = Callable[[Source, int], _Finding]
@@ -71,36 +71,40 @@ def report_syntax(reason: str, at: int, source: Source, report: Report) -> None:
             break
     else:
         message = visible(reason[0].lower() + reason[1:])
-        found = _Finding(Span(at, at + 1), message)
-    place = Place(source, exact=found.span)
+        found = _Finding(TextSpan(at, at + 1), message)
+    location = SourceLocation(source, exact=found.span)
     report(
-        Code.SYNTAX, place, f"not TOML: {found.message}", found.label, also=found.also
+        Code.SYNTAX,
+        location,
+        f"not TOML: {found.message}",
+        found.label,
+        also=found.also,
     )
 
 
-def deepest(text: str) -> Span:
+def deepest(text: str) -> TextSpan:
     """The bracket that opens the innermost of all arrays and tables."""
-    depth, most, found = 0, 0, Span(0, 0)
+    depth, most, found = 0, 0, TextSpan(0, 0)
     for token in _TOKEN.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
         if depth > most:
-            most, found = depth, Span(token.start(), token.end())
+            most, found = depth, TextSpan(token.start(), token.end())
     return found
 
 
-def longest_number(text: str) -> Span:
+def longest_number(text: str) -> TextSpan:
     """The longest run of digits."""
-    runs = [Span(*match.span()) for match in _NUMBER.finditer(text)]
-    return max(runs, key=lambda span: span.end - span.start, default=Span(0, 0))
+    runs = [TextSpan(*match.span()) for match in _NUMBER.finditer(text)]
+    return max(runs, key=lambda span: span.end - span.start, default=TextSpan(0, 0))
 
 
 def _value(source: Source, at: int) -> _Finding:
     text = source.text
-    here = Span(at, at + 1)
+    here = TextSpan(at, at + 1)
     message = "this is no value"
     if curly := _IN_QUOTES.match(text, at):
         label = f"quotes are straight: `{written(curly[1])}`"
-        return _Finding(Span(*curly.span()), message, label)
+        return _Finding(TextSpan(*curly.span()), message, label)
     if text[at] in "=: ,]}":
         return _Finding(here, "a value is missing", 'a key has a value: `to = "str"`')
     if not (bare := _BARE_TEXT.match(text, at)):
@@ -108,7 +112,7 @@ def _value(source: Source, at: int) -> _Finding:
     word = bare[0].strip()
     if word.partition(",")[0] in _NOTHING:
         label = "TOML has no null: leave the key out, or end the type in `?`"
-        return _Finding(Span(at, at + len(word.partition(",")[0])), message, label)
+        return _Finding(TextSpan(at, at + len(word.partition(",")[0])), message, label)
     if flag := _FLAGS.get(word.partition(",")[0]):
         return _Finding(here, message, f"write `{flag}`")
     return _Finding(here, message, f"text stands in quotes: `{written(word)}`")
@@ -116,11 +120,11 @@ def _value(source: Source, at: int) -> _Finding:
 
 def _text(source: Source, at: int) -> _Finding:
     """A string that is not closed is meant from its first quote on."""
-    text, span = source.text, Span(at, at + 1)
+    text, span = source.text, TextSpan(at, at + 1)
     for token in _TOKEN.finditer(text):
         if token[0] in ('"', "'", '"""', "'''"):
             end = text.find("\n", token.start())
-            span = Span(token.start(), len(text) if end < 0 else end)
+            span = TextSpan(token.start(), len(text) if end < 0 else end)
             quotes = token[0]
             label = f"its last {quotes} is missing"
             if len(quotes) == 1 and text.count(quotes, span.end):
@@ -132,7 +136,7 @@ def _text(source: Source, at: int) -> _Finding:
 def _pair(source: Source, at: int) -> _Finding:
     """A key without `=` behind it."""
     text = source.text
-    here = Span(at, at + 1)
+    here = TextSpan(at, at + 1)
     start = text.rfind("\n", 0, at) + 1
     line = text[start:].partition("\n")[0]
     if foreign := _foreign_letter(text, at):
@@ -155,7 +159,7 @@ def _header(source: Source, at: int) -> _Finding:
     if foreign := _foreign_letter(source.text, at):
         return foreign
     message = "the name of the table is not closed"
-    return _Finding(Span(at, at + 1), message, "`]` is missing")
+    return _Finding(TextSpan(at, at + 1), message, "`]` is missing")
 
 
 def _foreign_letter(text: str, at: int) -> _Finding | None:
@@ -168,7 +172,7 @@ def _foreign_letter(text: str, at: int) -> _Finding | None:
     end = word.end() if word else at + 1
     message = f"{quoted(text[at])} in a name"
     return _Finding(
-        Span(start, max(end, at + 1)),
+        TextSpan(start, max(end, at + 1)),
         message,
         "names are ASCII letters, digits and `_`",
     )
@@ -179,7 +183,7 @@ def _closing(closing: str) -> _Reader:
 
     def read(source: Source, at: int) -> _Finding:
         text = source.text
-        here = Span(at, at + 1)
+        here = TextSpan(at, at + 1)
         opened = "array" if closing == "]" else "table"
         before = text[:at].rstrip()
         if text[at] in ";:|/":
@@ -192,9 +196,11 @@ def _closing(closing: str) -> _Reader:
         if is_last or next_line or text[at] == "[":
             end = len(text.rstrip()) if is_last else len(before)
             label = f"`{closing}` is missing, or a comma"
-            return _Finding(Span(end - 1, end), f"the {opened} is not closed", label)
+            return _Finding(
+                TextSpan(end - 1, end), f"the {opened} is not closed", label
+            )
         word = _WORD.match(text, at)
-        span = Span(at, word.end()) if word else here
+        span = TextSpan(at, word.end()) if word else here
         return _Finding(span, "a comma is missing", "put `,` before this")
 
     return read
@@ -203,7 +209,7 @@ def _closing(closing: str) -> _Reader:
 def _rest(source: Source, at: int) -> _Finding:
     """Something behind a value, where a line ends."""
     text = source.text
-    here = Span(at, at + 1)
+    here = TextSpan(at, at + 1)
     message = "the line goes on behind its value"
     if text.startswith("//", at):
         return _Finding(here, message, "a comment begins with `#`")
@@ -213,14 +219,14 @@ def _rest(source: Source, at: int) -> _Finding:
     if text[at - 1].isdigit() and (number := _NUMERAL.search(line)):
         start = at - len(text[:at].rpartition("\n")[2]) + number.start()
         label = "a number has no zeros in front, a date is one of the calendar"
-        span = Span(start, start + len(number[0]))
+        span = TextSpan(start, start + len(number[0]))
         return _Finding(span, "this is no number and no date", label)
     return _Finding(here, message, "each key has a line of its own")
 
 
 def _statement(source: Source, at: int) -> _Finding:
     text = source.text
-    here = Span(at, at + 1)
+    here = TextSpan(at, at + 1)
     if foreign := _foreign_letter(text, at):
         return foreign
     match text[at]:
@@ -250,7 +256,7 @@ def _escape(source: Source, at: int) -> _Finding:
     if "'" not in whole and "\n" not in whole:
         label = f"single quotes take it as it is: `'{visible(whole)}'`"
     return _Finding(
-        Span(at, at + 1), "a backslash means something in this string", label
+        TextSpan(at, at + 1), "a backslash means something in this string", label
     )
 
 
@@ -259,24 +265,27 @@ def _twice(source: Source, at: int) -> _Finding:
     start = text.rfind("\n", 0, at) + 1
     message, label = "a key is given twice", "remove one"
     if key := _KEY.match(text, start):
-        span = Span(start, start + len(key[0].rstrip(" =")))
+        span = TextSpan(start, start + len(key[0].rstrip(" =")))
         return _Finding(span, message, label, _first(source, key[0], start))
-    return _Finding(Span(at, at + 1), message, label)
+    return _Finding(TextSpan(at, at + 1), message, label)
 
 
 def _table_twice(source: Source, at: int) -> _Finding:
     start = source.text.rfind("\n", 0, at) + 1
     first = _first(source, source.text[start : at + 1], start)
     message, label = "a table is declared twice", "put both into one"
-    return _Finding(Span(start, at + 1), message, label, first)
+    return _Finding(TextSpan(start, at + 1), message, label, first)
 
 
-def _first(source: Source, line: str, before: int) -> tuple[Place, str] | None:
+def _first(source: Source, line: str, before: int) -> tuple[SourceLocation, str] | None:
     """Where a line began in the same way, as a key or header given twice does."""
     at = source.text.rfind(f"\n{line}", 0, before) + 1
     if at == 0 and not source.text.startswith(line):
         return None
-    return Place(source, exact=Span(at, at + len(line.rstrip(" =")))), "first here"
+    return (
+        SourceLocation(source, exact=TextSpan(at, at + len(line.rstrip(" =")))),
+        "first here",
+    )
 
 
 _READERS: Final[dict[str, _Reader]] = {

@@ -10,9 +10,9 @@ from datetime import date, datetime, time
 from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
-from flowd_codegen.diagnostics.suggest import nearest
+from flowd_codegen.diagnostics.suggest import suggest
 
 __all__ = ["EXTRA", "Table", "Toml", "example_of", "kind_of", "written"]
 
@@ -69,19 +69,19 @@ class Table:
 
     Attributes:
         values: what tomli gave.
-        place: of the table.
+        location: of the table.
         report: takes the faults.
         short: the schema has only the first value, as in `to = "str"`.
     """
 
     values: Mapping[str, Toml]
-    place: Place
+    location: SourceLocation
     report: Report
     short: bool = False
 
-    def at(self, key: str) -> Place:
+    def at(self, key: str) -> SourceLocation:
         """The place of a value in this table."""
-        return self.place if self.short else self.place.child(key)
+        return self.location if self.short else self.location.child(key)
 
     def text(self, key: str) -> str | None:
         """A string; None when absent or, reported, something else."""
@@ -104,7 +104,7 @@ class Table:
             self.wrong_kind(key, value, "a number")
         return None
 
-    def texts(self, key: str, label: str = "") -> list[tuple[Place, str]]:
+    def texts(self, key: str, label: str = "") -> list[tuple[SourceLocation, str]]:
         """An array of strings, each with its place; what is no string is reported once.
 
         Args:
@@ -117,18 +117,18 @@ class Table:
         if not isinstance(values, list):
             self.wrong_kind(key, values, "an array of strings")
             return []
-        found: list[tuple[Place, str]] = []
-        wrong: tuple[Place, Toml] | None = None
+        found: list[tuple[SourceLocation, str]] = []
+        wrong: tuple[SourceLocation, Toml] | None = None
         for index, value in enumerate(values):
-            place = self.at(key).child(index)
+            location = self.at(key).child(index)
             if isinstance(value, str):
-                found.append((place, value))
+                found.append((location, value))
             else:
-                wrong = wrong or (place, value)
+                wrong = wrong or (location, value)
         if wrong:
-            place, value = wrong
+            location, value = wrong
             message = f"`{key}` must hold strings, not {kind_of(value)}"
-            self.report(Code.WRONG_KIND, place, message, label or "put it in quotes")
+            self.report(Code.WRONG_KIND, location, message, label or "put it in quotes")
         return found
 
     def text_or_flag(self, key: str) -> str | bool:
@@ -209,7 +209,7 @@ class Table:
                 case _:
                     message = f"unknown {what} {quoted(key)}"
                     if not label:
-                        near = nearest(key, known)
+                        near = suggest(key, known)
                         label = f"did you mean `{near}`?" if near else otherwise
                     if not label:
                         notes.append(f"known here: {', '.join(known)}")

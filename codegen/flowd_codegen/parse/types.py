@@ -10,9 +10,9 @@ import re
 from typing import Final, NoReturn
 
 from flowd_codegen.diagnostics.foreign import type_advice
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted
-from flowd_codegen.diagnostics.suggest import nearest, respelt
+from flowd_codegen.diagnostics.suggest import suggest, translate_type
 from flowd_codegen.model.naming import CLASS_NAME
 from flowd_codegen.model.scalars import INTEGERS, TAG
 from flowd_codegen.model.schema import (
@@ -38,31 +38,33 @@ SCALARS: Final = (
 )
 """The names of the built-in types."""
 
-_DEEPEST: Final = 16
+_MAX_DEPTH: Final = 16
 
 _BLANK: Final = re.compile(r"\s*")
 _WORD: Final = re.compile(r"[\w.:-]+")
 
 
-def parse_type(text: str, place: Place, scope: Scope, report: Report) -> Type | None:
+def parse_type(
+    text: str, location: SourceLocation, scope: Scope, report: Report
+) -> Type | None:
     """Read a type; None when it has a fault, which is reported."""
     plain = text.removesuffix("?")
     if plain in SCALARS:
         scalar = Scalar(plain)
         return scalar if plain == text else Optional(scalar)
     trial = Report()
-    found = _TypeReader(text, place, scope, trial).whole()
+    found = _TypeReader(text, location, scope, trial).whole()
     if trial.faults:
-        spelling = respelt(text, SCALARS, scope.types())
+        spelling = translate_type(text, SCALARS, scope.types())
         second = Report()
-        if spelling and _TypeReader(spelling, place, scope, second).whole():
+        if spelling and _TypeReader(spelling, location, scope, second).whole():
             first = trial.faults[0]
             broken = first.code in (Code.TYPE_SYNTAX, Code.UNION)
             message = f"unknown type {quoted(text)}" if broken else first.message
             label = f"flowd spells this `{spelling}`"
-            report(Code.UNKNOWN_TYPE, place, message, label)
+            report(Code.UNKNOWN_TYPE, location, message, label)
         elif (label := type_advice(plain)) and _is_foreign(plain, trial.faults):
-            report(Code.UNKNOWN_TYPE, place, f"unknown type {quoted(text)}", label)
+            report(Code.UNKNOWN_TYPE, location, f"unknown type {quoted(text)}", label)
         else:
             # Once the text stops being a type, what came before is a guess.
             broken = trial.faults[-1].code == Code.TYPE_SYNTAX
@@ -85,9 +87,11 @@ class _Unreadable(Exception):
 class _TypeReader:
     """Recursive descent over one type text."""
 
-    def __init__(self, text: str, place: Place, scope: Scope, report: Report) -> None:
+    def __init__(
+        self, text: str, location: SourceLocation, scope: Scope, report: Report
+    ) -> None:
         self.text = text
-        self.place = place
+        self.location = location
         self.scope = scope
         self.report = report
         self.at = 0
@@ -104,8 +108,10 @@ class _TypeReader:
 
     def type(self, depth: int) -> Type | None:
         self.skip()
-        if depth > _DEEPEST:
-            self.fail(f"a type nests at most {_DEEPEST} deep", 1, "use a `[record.…]`")
+        if depth > _MAX_DEPTH:
+            self.fail(
+                f"a type nests at most {_MAX_DEPTH} deep", 1, "use a `[record.…]`"
+            )
         start = self.at
         found = self.single(depth)
         if self.skipped("|"):
@@ -143,19 +149,19 @@ class _TypeReader:
             self.skip()
             start = self.at
             found = self.single(depth)
-            place = self.place.within(start, self.at)
+            location = self.location.within(start, self.at)
             shown = quoted(self.text[start : self.at].strip())
             match found:
                 case None:
                     pass
                 case RecordRef(name) if name in names:
-                    self.report(Code.UNION, place, f"{shown} is a member twice")
+                    self.report(Code.UNION, location, f"{shown} is a member twice")
                 case RecordRef(name):
                     names.append(name)
                 case _:
                     label = "put it into a `[record.…]`, or use `json`"
                     message = f"{shown} in a union, whose members are records"
-                    self.report(Code.UNION, place, message, label)
+                    self.report(Code.UNION, location, message, label)
             if not self.skipped("|"):
                 break
         if len(self.report.faults) > before or len(names) < 2:
@@ -193,14 +199,14 @@ class _TypeReader:
             case "job" | "group" as kind:
                 self.report(
                     Code.JOB_AS_TYPE,
-                    self.place.within(start, start + len(word)),
+                    self.location.within(start, start + len(word)),
                     f"`{word}` is a {kind}, not a type",
                     (
                         "put what both share into a `[record.…]`"
                         if kind == "job"
                         else f'`include = ["{word}"]` puts in its fields'
                     ),
-                    also=(declaration.place.key(), "declared here"),
+                    also=(declaration.location.key(), "declared here"),
                 )
                 return None
 
@@ -209,25 +215,25 @@ class _TypeReader:
             not self.scope.complete and CLASS_NAME.fullmatch(word)
         ):
             return
-        place = self.place.within(start, start + len(word))
+        location = self.location.within(start, start + len(word))
         inside = "" if self.text.strip(" ?") == word else f" in {quoted(self.text)}"
         message = f"unknown type {quoted(word)}{inside}"
         if ":" in word:
             self.report(
                 Code.REFERENCE,
-                place,
+                location,
                 f"{quoted(word)} does not name a class",
                 "write `module:Name`, as in `shop.geo:Point`",
             )
         elif CLASS_NAME.fullmatch(word):
             types = self.scope.types()
-            near = nearest(word, types)
+            near = suggest(word, types)
             label = f"did you mean `{near}`?" if near else "nothing has this name"
             note = f"enums and records in scope: {', '.join(types[:20]) or 'none'}"
-            self.report(Code.UNKNOWN_NAME, place, message, label, note)
+            self.report(Code.UNKNOWN_NAME, location, message, label, note)
         else:
             note = f"built-in types: {' '.join(SCALARS)} list[…] dict[str, …]"
-            self.report(Code.UNKNOWN_TYPE, place, message, "", note)
+            self.report(Code.UNKNOWN_TYPE, location, message, "", note)
 
     def word(self) -> str:
         found = _WORD.match(self.text, self.at)
@@ -262,6 +268,6 @@ class _TypeReader:
     def fail(self, message: str, length: int, label: str = "") -> NoReturn:
         end = min(self.at + length, len(self.text))
         start = min(self.at, end)
-        place = self.place.within(start, end) if start < end else self.place
-        self.report(Code.TYPE_SYNTAX, place, message, label)
+        location = self.location.within(start, end) if start < end else self.location
+        self.report(Code.TYPE_SYNTAX, location, message, label)
         raise _Unreadable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flowd_codegen.diagnostics.location import Place
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.model.schema import (
     DictOf,
@@ -78,38 +78,42 @@ def check_unions(
         for field in owner.fields:
             if field.group and not isinstance(owner, Group):
                 continue
-            place = table.at("fields").child(field.name)
+            location = table.at("fields").child(field.name)
             for union in unions_in(field.type):
-                _check_tags(union, place, scope, report)
-                _check_key(union, place, scope, report)
+                _check_tags(union, location, scope, report)
+                _check_key(union, location, scope, report)
 
 
-def _check_tags(union: UnionOf, place: Place, scope: Scope, report: Report) -> None:
+def _check_tags(
+    union: UnionOf, location: SourceLocation, scope: Scope, report: Report
+) -> None:
     first: dict[str, str] = {}
     for tag, name in union.members:
         other = first.setdefault(tag, name)
         if other != name:
             report(
                 Code.UNION,
-                place,
+                location,
                 f"`{other}` and `{name}` are both {quoted(tag)} in a union",
                 "give one of them another `tag`",
-                also=(scope.classes[name].place.child("tag"), "the second of them"),
+                also=(scope.classes[name].location.child("tag"), "the second of them"),
             )
 
 
-def _check_key(union: UnionOf, place: Place, scope: Scope, report: Report) -> None:
+def _check_key(
+    union: UnionOf, location: SourceLocation, scope: Scope, report: Report
+) -> None:
     for _, name in union.members:
         record = scope.records.get(name)
         for field in record.fields if record else ():
             if union.tag in _names(field):
                 report(
                     Code.UNION,
-                    place,
+                    location,
                     f"`{name}` has a field {quoted(union.tag)}, where the tag goes",
                     'give the union another key: `tag = "kind"`',
                     also=(
-                        scope.classes[name].place.child("fields").child(field.name),
+                        scope.classes[name].location.child("fields").child(field.name),
                         "the field",
                     ),
                 )

@@ -103,12 +103,12 @@ def _check(
     table: Table, key: str, number: int, version: int | None, oldest: int
 ) -> None:
     """Judge one older version: its number, and what is said of it."""
-    place = table.at(key)
+    location = table.at(key)
     following = f"v{number + 1}"
     if number >= (version or 1):
         table.report(
             Code.VERSION,
-            place.key(),
+            location.key(),
             f"`{key}` is no older version",
             (
                 f"the job is of version {version}"
@@ -118,7 +118,7 @@ def _check(
         )
     elif number < oldest:
         message = f"`{key}` is not read, as `oldest` is {oldest}"
-        table.report(Code.VERSION, place.key(), message, "remove it")
+        table.report(Code.VERSION, location.key(), message, "remove it")
     match table.values[key]:
         case dict():
             what = "option of an older version"
@@ -127,7 +127,7 @@ def _check(
             if text != following:
                 table.report(
                     Code.VERSION,
-                    place,
+                    location,
                     f"messages of version {number} cannot be read as {quoted(text)}",
                     f"write `{key} = {written(following)}`, or declare its fields",
                 )

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from flowd_codegen.model.bounds import LENGTHS, Native, ranges
 from flowd_codegen.model.schema import Bounds, Encoding, Type
 from flowd_codegen.python.source import bracket, text_literal
-from flowd_codegen.python.types import Speller, native_expression
+from flowd_codegen.python.types import TypePrinter, native_expression
 
 __all__ = ["Calls", "Checks", "limited"]
 
@@ -22,12 +22,12 @@ class Checks:
     """Spells what judges values.
 
     Attributes:
-        spell: of the module.
+        printer: of the module.
         constant: makes a constant of the module, for a name's end and the code of its value;
             returns the name.
     """
 
-    spell: Speller
+    printer: TypePrinter
     constant: Callable[[str, str], str]
 
     def of(self, kind: Type, bounds: Bounds, encoding: Encoding | None = None) -> Calls:
@@ -39,7 +39,7 @@ class Checks:
             encoding: of the field.
         """
         calls = self._calls(kind, bounds, encoding)
-        return tuple((self.spell.wire(name), given) for name, given in calls if given)
+        return tuple((self.printer.wire(name), given) for name, given in calls if given)
 
     def item(self, shape: str, kind: Type, bounds: Bounds) -> str:
         """The shape of an item of a list or dict, with what judges it."""
@@ -47,7 +47,7 @@ class Checks:
         if not calls:
             return shape
         judged = f"lambda value: {limited('value', calls)}"
-        return bracket(f"{self.spell.wire('checked')}(", (shape, judged))
+        return bracket(f"{self.printer.wire('checked')}(", (shape, judged))
 
     def _calls(
         self, kind: Type, bounds: Bounds, encoding: Encoding | None
@@ -64,7 +64,7 @@ class Checks:
         given = tuple(f"{name}={size}" for name, size in lengths if size is not None)
         yield "sized", given
         if bounds.pattern is not None:
-            compiler = self.spell.imports.name("", "re.compile")
+            compiler = self.printer.imports.name("", "re.compile")
             compiled = bracket(f"{compiler}(", (text_literal(bounds.pattern),))
             yield "matching", (self.constant("PATTERN", compiled),)
 
@@ -72,7 +72,7 @@ class Checks:
         if isinstance(bound, int | float):
             return repr(bound)
         # It is made once, not for each value.
-        return self.constant(name.upper(), native_expression(bound, self.spell))
+        return self.constant(name.upper(), native_expression(bound, self.printer))
 
 
 def limited(value: str, calls: Calls) -> str:

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from flowd_codegen.model.schema import EnumRef, Field, OneOf, Optional, Scalar, Type
 from flowd_codegen.python.checks import Calls, limited
 from flowd_codegen.python.source import bracket, bytes_literal, text_literal
-from flowd_codegen.python.types import Speller, expression, scalar
+from flowd_codegen.python.types import TypePrinter, expression, scalar
 
 __all__ = ["Codec", "EntryCodec", "JsonCodec"]
 
@@ -22,7 +22,7 @@ class Codec(ABC):
     """Code for one field's value, which is never None here.
 
     Attributes:
-        spell: of the module.
+        printer: of the module.
         field: the field.
         constant: the name of its JSON shape or table of choices, empty without one.
         checks: what judges the value.
@@ -30,7 +30,7 @@ class Codec(ABC):
         present: the condition under which an optional field is not None.
     """
 
-    spell: Speller
+    printer: TypePrinter
     field: Field
     constant: str
     checks: Calls
@@ -59,12 +59,12 @@ class Codec(ABC):
         checked = limited(value, self.checks)
         mapper = self.field.mapper
         if mapper and mapper.serialize:
-            text = bracket(f"{self.spell.function(mapper.serialize)}(", (checked,))
+            text = bracket(f"{self.printer.function(mapper.serialize)}(", (checked,))
             written = self.encode(_STR, text)
         else:
             written = self.encode(kind, checked)
         if mapper and mapper.deserialize and isinstance(self.field.type, Optional):
-            return bracket(f"{self.spell.wire('filled')}(", (written,))
+            return bracket(f"{self.printer.wire('filled')}(", (written,))
         return written
 
     def reading(self, kind: Type, raw: str) -> str:
@@ -73,7 +73,9 @@ class Codec(ABC):
         if mapper is None:
             return limited(self.decode(kind, raw), self.checks)
         text = self.decode(_STR, raw)
-        return limited(bracket(f"{self.spell.function(mapper)}(", (text,)), self.checks)
+        return limited(
+            bracket(f"{self.printer.function(mapper)}(", (text,)), self.checks
+        )
 
 
 class EntryCodec(Codec):
@@ -107,20 +109,20 @@ class EntryCodec(Codec):
         more = self.constant
         match kind:
             case Scalar("json"):
-                function, more = f"{verb}_json", self.spell.wire("JSON")
+                function, more = f"{verb}_json", self.printer.wire("JSON")
             case Scalar(name):
                 row = scalar(name, self.field.encoding)
                 function, more = (row.encode if verb == "encode" else row.decode), ""
-            case EnumRef(name) if unknown := self.spell.unknown(name):
+            case EnumRef(name) if unknown := self.printer.unknown(name):
                 function, more = f"{verb}_open_enum", unknown
             case EnumRef(name):
-                function, more = f"{verb}_enum", self.spell.declared_class(name)
+                function, more = f"{verb}_enum", self.printer.declared_class(name)
             case OneOf():
                 function = f"{verb}_one_of"
             case _:
                 function = f"{verb}_json"
         arguments = (value, more) if more else (value,)
-        return bracket(f"{self.spell.wire(function)}(", arguments)
+        return bracket(f"{self.printer.wire(function)}(", arguments)
 
 
 class JsonCodec(Codec):
@@ -135,7 +137,7 @@ class JsonCodec(Codec):
 
     def json(self, value: object) -> str:
         """A Python value."""
-        return expression(Scalar("json"), value, self.spell)
+        return expression(Scalar("json"), value, self.printer)
 
     def encode(self, kind: Type, value: str) -> str:
         """`wire.U32.dump(value)` and so on."""
@@ -147,5 +149,5 @@ class JsonCodec(Codec):
 
     def _shape(self, kind: Type) -> str:
         if isinstance(kind, Scalar):
-            return self.spell.shape(kind, self.field.encoding)
+            return self.printer.shape(kind, self.field.encoding)
         return self.constant

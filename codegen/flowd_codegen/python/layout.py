@@ -9,7 +9,7 @@ from typing import Final
 from flowd_codegen.extra import need, year_of
 from flowd_codegen.python.source import WIDTH
 
-__all__ = ["KEPT", "Layouter", "blacken", "layouter"]
+__all__ = ["KEPT", "Formatter", "format_with_black", "formatter"]
 
 KEPT: Final = "# ruff: noqa\n# fmt: off\n"
 """Below the first line: no rule or line length of a project's own makes a tool complain of
@@ -17,7 +17,7 @@ the file, or lay it out in a way that the next run undoes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layouter:
+class Formatter:
     """What breaks the lines of a source.
 
     Attributes:
@@ -30,13 +30,13 @@ class Layouter:
     format: Callable[[str], str]
 
 
-def layouter() -> Layouter:
+def formatter() -> Formatter:
     """Black, named with the year of its style, which it keeps until the next January."""
     year = year_of("black")
-    return Layouter(year and f"black {year}", blacken)
+    return Formatter(year and f"black {year}", format_with_black)
 
 
-def blacken(source: str) -> str:
+def format_with_black(source: str) -> str:
     """The source as black leaves it; raises ExtraMissing where it is not installed."""
     need("black")
     # Most runs change no file, and black takes longer to import than they last.

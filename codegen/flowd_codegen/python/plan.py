@@ -22,7 +22,7 @@ from flowd_codegen.python.source import (
     docstring,
     text_literal,
 )
-from flowd_codegen.python.types import Declared, Speller, expression
+from flowd_codegen.python.types import Declared, TypePrinter, expression
 
 __all__ = ["ClassPlan", "EnumPlan", "ModulePlan", "plan_module"]
 
@@ -75,7 +75,7 @@ class ClassPlan:
         setters: the statement behind the class that binds them, empty without a field.
         start: the dict that a job's fields are put into.
         version: a job's first statement when reading, if it has more than one version.
-        second_name: of a job that has older versions.
+        versioned_alias: of a job that has older versions.
     """
 
     name: str
@@ -86,7 +86,7 @@ class ClassPlan:
     constants: tuple[str, ...]
     start: str = "{}"
     version: str = ""
-    second_name: str = ""
+    versioned_alias: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,17 +111,17 @@ def plan_module(module: Module, declared: Declared) -> ModulePlan:
     """Say in Python what one schema file declares."""
     names = sorted(module.names)
     imports = Imports({*_USED, *names, *_attributes(module)})
-    spell = Speller(module.name, declared, imports)
+    printer = TypePrinter(module.name, declared, imports)
     *_, migrations = module_of(module.name)
     last = imports.reserve(migrations) if any(job.older for job in module.jobs) else ""
     return ModulePlan(
         path=module.path,
         doc=docstring(module.doc or f"What `{module.path}` declares.", 0),
         exports=bracket("[", map(text_literal, names)),
-        words=_words(module, spell),
+        words=_words(module, printer),
         enums=tuple(_enum(enum, imports) for enum in module.enums),
-        records=tuple(_record(record, spell) for record in module.records),
-        jobs=tuple(plan for job in module.jobs for plan in _jobs(job, spell, last)),
+        records=tuple(_record(record, printer) for record in module.records),
+        jobs=tuple(plan for job in module.jobs for plan in _jobs(job, printer, last)),
         last_import=_last_import(migrations, last),
         imports=imports.groups(),
     )
@@ -148,19 +148,19 @@ def _attributes(module: Module) -> set[str]:
     return names | {f"_{name}" for name in names}
 
 
-def _words(module: Module, spell: Speller) -> dict[str, str]:
+def _words(module: Module, printer: TypePrinter) -> dict[str, str]:
     words: dict[str, str] = {}
     if module.records or module.jobs:
-        words["final"] = spell.imports.name("typing", "final")
-        words["dataclass"] = spell.imports.name("dataclasses", "dataclass")
-        words["new"] = spell.wire("new")
+        words["final"] = printer.imports.name("typing", "final")
+        words["dataclass"] = printer.imports.name("dataclasses", "dataclass")
+        words["new"] = printer.wire("new")
     if module.jobs:
-        words["mapping"] = spell.imports.name("collections.abc", "Mapping")
+        words["mapping"] = printer.imports.name("collections.abc", "Mapping")
     if module.records:
         words |= {
-            "json": spell.wire("Json"),
-            "inside": spell.wire("inside"),
-            "items_of": spell.wire("items_of"),
+            "json": printer.wire("Json"),
+            "inside": printer.wire("inside"),
+            "items_of": printer.wire("items_of"),
         }
     return words
 
@@ -183,34 +183,36 @@ def _member_doc(enum: Enum, member: str) -> str:
     return f"\n    {docstring(doc, 4)}{blank}" if doc else ""
 
 
-def _record(record: Record, spell: Speller) -> ClassPlan:
-    fields = tuple(plan_record_field(f, record.name, spell) for f in record.fields)
+def _record(record: Record, printer: TypePrinter) -> ClassPlan:
+    fields = tuple(plan_record_field(f, record.name, printer) for f in record.fields)
     doc = _doc(record, "Written as a JSON object.")
-    return _class(record, doc, "", fields, spell)
+    return _class(record, doc, "", fields, printer)
 
 
-def _jobs(job: Job, spell: Speller, migrations: str) -> Iterator[ClassPlan]:
+def _jobs(job: Job, printer: TypePrinter, migrations: str) -> Iterator[ClassPlan]:
     """A job's older versions, and then the job itself."""
     secrets: list[str] = []
     came_from = {step.new.name: step for step in steps(job)}
     for each in (*job.older, job):
         # Whoever reads older entries keeps the secrets of those as well.
-        secrets += [key for key in _secrets(each, spell) if key not in secrets]
+        secrets += [key for key in _secrets(each, printer) if key not in secrets]
         otherwise = f"An entry of the stream `{job.policy.stream}`."
         if each is not job:
             otherwise = (
                 f"{job.name} of version {each.version}, as entries still have it."
             )
-        fields = tuple(plan_job_field(field, each.name, spell) for field in each.fields)
-        spec = _spec(each, secrets, spell)
-        plan = _class(each, _doc(each, otherwise), spec, fields, spell)
+        fields = tuple(
+            plan_job_field(field, each.name, printer) for field in each.fields
+        )
+        spec = _spec(each, secrets, printer)
+        plan = _class(each, _doc(each, otherwise), spec, fields, printer)
         if each.version is not None and each.version > 1:
             plan = replace(
                 plan,
                 start=f'{{b"_v": b"{each.version}"}}',
                 version=_other_versions(came_from.get(each.name), migrations),
             )
-        yield replace(plan, second_name=each.second_name)
+        yield replace(plan, versioned_alias=each.versioned_alias)
 
 
 def _other_versions(step: Step | None, migrations: str) -> str:
@@ -231,12 +233,12 @@ def _class(
     doc: str,
     spec: str,
     fields: tuple[FieldPlan, ...],
-    spell: Speller,
+    printer: TypePrinter,
 ) -> ClassPlan:
     setters = ""
     if fields:
         targets = bracket("(", (field.setter for field in fields))
-        setters = f"{targets} = {spell.wire('setters')}({owner.name})"
+        setters = f"{targets} = {printer.wire('setters')}({owner.name})"
     return ClassPlan(
         name=owner.name,
         doc=doc,
@@ -247,25 +249,25 @@ def _class(
     )
 
 
-def _secrets(job: Job, spell: Speller) -> list[str]:
+def _secrets(job: Job, printer: TypePrinter) -> list[str]:
     """Every wire name of a secret."""
     return [
         key
         for field in job.fields
-        if field.secret or spell.declared.holds_secret(field.type)
+        if field.secret or printer.declared.holds_secret(field.type)
         for key in (field.key, *field.aliases)
     ]
 
 
-def _spec(job: Job, secrets: list[str], spell: Speller) -> str:
+def _spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
     name, class_var = (
-        spell.imports.name("flowd", "JobSpec"),
-        spell.imports.name("typing", "ClassVar"),
+        printer.imports.name("flowd", "JobSpec"),
+        printer.imports.name("typing", "ClassVar"),
     )
     arguments: list[str] = [
         f"name={text_literal(job.name)}",
         f"fields={_texts([field.key for field in job.fields])}",
-        f"policy={_policy(job.policy, spell)}",
+        f"policy={_policy(job.policy, printer)}",
         f"format={FORMAT!s}",
     ]
     if secrets:
@@ -275,7 +277,7 @@ def _spec(job: Job, secrets: list[str], spell: Speller) -> str:
     if job.oldest > 1:
         arguments.append(f"oldest={job.oldest}")
     if job.extra:
-        extra = expression(Scalar("json"), {**job.extra}, spell)
+        extra = expression(Scalar("json"), {**job.extra}, printer)
         arguments.append(f"extra={extra}")
     spec = bracket(f"{name}(", arguments, spread=True)
     return f"SPEC: {class_var}[{name}] = {spec}"
@@ -285,7 +287,7 @@ def _texts(texts: list[str]) -> str:
     return bracket("(", tuple(map(text_literal, texts)))
 
 
-def _policy(policy: Policy | Backoff, spell: Speller) -> str:
+def _policy(policy: Policy | Backoff, printer: TypePrinter) -> str:
     """The call that builds it, with what differs from the defaults."""
     arguments: list[str] = []
     for option in fields(policy):
@@ -293,14 +295,14 @@ def _policy(policy: Policy | Backoff, spell: Speller) -> str:
         match value:
             case Backoff():
                 if value != Backoff():
-                    arguments.append(f"backoff={_policy(value, spell)}")
+                    arguments.append(f"backoff={_policy(value, printer)}")
             case _ if value == option.default:
                 pass
             case str():
                 arguments.append(f"{option.name}={text_literal(value)}")
             case _:
                 arguments.append(f"{option.name}={value!r}")
-    name = spell.imports.name("flowd", type(policy).__name__)
+    name = printer.imports.name("flowd", type(policy).__name__)
     return bracket(f"{name}(", tuple(arguments))
 
 

@@ -27,7 +27,7 @@ from flowd_codegen.python.checks import Calls, Checks
 from flowd_codegen.python.codec import Codec, EntryCodec, JsonCodec
 from flowd_codegen.python.source import bracket, docstring
 from flowd_codegen.python.types import (
-    Speller,
+    TypePrinter,
     choice_key,
     expression,
     is_container,
@@ -67,12 +67,12 @@ class FieldPlan:
     constants: tuple[str, ...]
 
 
-def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
+def plan_job_field(field: Field, owner: str, printer: TypePrinter) -> FieldPlan:
     """A field of a job: one field of a stream entry, absent for None."""
-    named = _Constants(field, owner, spell)
+    named = _Constants(field, owner, printer)
     is_choice = isinstance(named.kind, OneOf)
     constant = named.table() if is_choice else named.shape(_CONTAINERS)
-    codec = EntryCodec(spell, field, constant, named.checks())
+    codec = EntryCodec(printer, field, constant, named.checks())
     attribute = f"self.{field.attribute}"
     write = codec.writing(base(field.type), attribute)
     written = f"fields[key] = {write}"
@@ -81,11 +81,11 @@ def plan_job_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
     return _plan(codec, written, named)
 
 
-def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
+def plan_record_field(field: Field, owner: str, printer: TypePrinter) -> FieldPlan:
     """A field of a record: one key of a JSON object, null for None."""
-    named = _Constants(field, owner, spell)
+    named = _Constants(field, owner, printer)
     shape = named.shape((EnumRef, OneOf, *_CONTAINERS))
-    codec = JsonCodec(spell, field, shape, named.checks())
+    codec = JsonCodec(printer, field, shape, named.checks())
     attribute = f"self.{field.attribute}"
     write = codec.writing(base(field.type), attribute)
     if isinstance(field.type, Optional):
@@ -96,17 +96,17 @@ def plan_record_field(field: Field, owner: str, spell: Speller) -> FieldPlan:
 class _Constants:
     """The module's constants for one field: choices, a JSON shape, bounds, a setter."""
 
-    def __init__(self, field: Field, owner: str, spell: Speller) -> None:
+    def __init__(self, field: Field, owner: str, printer: TypePrinter) -> None:
         mapper = field.mapper
         self.needed = not (mapper and mapper.serialize and mapper.deserialize)
         self.kind = base(field.type)
         self.lines: list[str] = []
         self.choices = ""
-        self._spell = spell
+        self._printer = printer
         self._field = field
         place = f"{snake_case(owner)}_{field.name}"
         self._name = f"_{place}".upper()
-        self.setter = spell.imports.reserve(f"_set_{place}")
+        self.setter = printer.imports.reserve(f"_set_{place}")
 
     def table(self) -> str:
         """The table of a `one_of`, from wire text to value; returns its name."""
@@ -116,13 +116,13 @@ class _Constants:
                 f"{choice_key(value)}: {literal(value)}" for value in choices.values
             ]
             name = self._name if choices == self.kind else f"{self._name}_ITEM"
-            kind = f"[dict[bytes, {self._spell.annotation(choices)}]]"
+            kind = f"[dict[bytes, {self._printer.annotation(choices)}]]"
             self.choices = self._constant(name, bracket("{", pairs), kind)
         return self.choices
 
     def checks(self) -> Calls:
         """What judges the field's value; None aside."""
-        found = Checks(self._spell, partial(self._end, self._name))
+        found = Checks(self._printer, partial(self._end, self._name))
         return found.of(self.kind, self._field, self._field.encoding)
 
     def union(self) -> str:
@@ -131,9 +131,9 @@ class _Constants:
         if union is None:
             return ""
         name = self._name if union == self.kind else f"{self._name}_ITEM"
-        kind = f"{self._spell.wire('Shape')}[{self._spell.annotation(union)}]"
+        kind = f"{self._printer.wire('Shape')}[{self._printer.annotation(union)}]"
         # From a dict a checker infers only what all of its values have in common.
-        return self._constant(name, self._spell.union(union), f"[{kind}]")
+        return self._constant(name, self._printer.union(union), f"[{kind}]")
 
     def shape(self, kinds: tuple[type, ...]) -> str:
         """The JSON shape of a type that is one of `kinds`; returns its name."""
@@ -142,9 +142,9 @@ class _Constants:
         inner = self.union() or self.table()
         if isinstance(self.kind, UnionOf):
             return inner
-        items = Checks(self._spell, partial(self._end, f"{self._name}_ITEM"))
+        items = Checks(self._printer, partial(self._end, f"{self._name}_ITEM"))
         encoding = self._field.encoding
-        shape = self._spell.shape(self.kind, encoding, inner, items.item)
+        shape = self._printer.shape(self.kind, encoding, inner, items.item)
         is_choice = isinstance(self.kind, OneOf)
         return self._constant(f"{self._name}_JSON" if is_choice else self._name, shape)
 
@@ -152,21 +152,21 @@ class _Constants:
         return self._constant(f"{name}_{option}", value)
 
     def _constant(self, name: str, value: str, kind: str = "") -> str:
-        name = self._spell.imports.reserve(name)
-        final = self._spell.imports.name("typing", "Final")
+        name = self._printer.imports.reserve(name)
+        final = self._printer.imports.name("typing", "Final")
         self.lines.append(f"{name}: {final}{kind} = {value}")
         return name
 
 
 def _plan(codec: Codec, written: str, named: _Constants) -> FieldPlan:
-    field, spell = codec.field, codec.spell
+    field, printer = codec.field, codec.printer
     keys = tuple(codec.key(name) for name in (field.key, *field.aliases))
     find = keys[0]
     if field.aliases:
-        find = bracket(f"{spell.wire('first_key')}(", (codec.mapping, *keys))
+        find = bracket(f"{printer.wire('first_key')}(", (codec.mapping, *keys))
     doc = with_deprecation(field.doc, field.deprecated)
     return FieldPlan(
-        declaration=_declaration(field, spell),
+        declaration=_declaration(field, printer),
         doc=docstring(doc, _BODY) if doc else "",
         key=keys[0],
         find=find,
@@ -179,10 +179,10 @@ def _plan(codec: Codec, written: str, named: _Constants) -> FieldPlan:
 
 
 def _read(codec: Codec, choices: str) -> str:
-    field, spell = codec.field, codec.spell
+    field, printer = codec.field, codec.printer
     mapped = field.mapper is not None and field.mapper.deserialize is not None
     # What the user's own functions return is checked against it.
-    target = f"_{field.attribute}: {spell.annotation(field.type)}"
+    target = f"_{field.attribute}: {printer.annotation(field.type)}"
     raw = f"{codec.mapping}[key]"
     present = f"key in {codec.mapping}"
     missing: str | None = None
@@ -196,9 +196,9 @@ def _read(codec: Codec, choices: str) -> str:
         case OneOf(), Value(str() | int() as value) if choices:
             missing = f"{choices}[{choice_key(value)}]"
         case _, Value(value):
-            missing = expression(field.type, value, spell)
+            missing = expression(field.type, value, printer)
         case _, Factory(function):
-            missing = f"{spell.function(function)}()"
+            missing = f"{printer.function(function)}()"
         case _:
             pass
     code = codec.reading(base(field.type), raw)
@@ -207,28 +207,28 @@ def _read(codec: Codec, choices: str) -> str:
     return f"{target} = {code}"
 
 
-def _declaration(field: Field, spell: Speller) -> str:
-    start = f"{field.attribute}: {spell.annotation(field.type)}"
+def _declaration(field: Field, printer: TypePrinter) -> str:
+    start = f"{field.attribute}: {printer.annotation(field.type)}"
     options: list[str] = []
     match field.type, field.default:
         case Optional(), _:
             options = ["default=None"]
         case ListOf() | DictOf(), Value(value) if not value:
-            options = [f"default_factory={spell.annotation(field.type)}"]
+            options = [f"default_factory={printer.annotation(field.type)}"]
         case _, Value(value) if is_container(value):
-            default = expression(field.type, value, spell)
+            default = expression(field.type, value, printer)
             if field.type == Scalar("json"):
                 # An argument is what mypy infers as the type it is meant to be.
-                default = bracket(f"{spell.wire('JSON')}.load(", (default,))
+                default = bracket(f"{printer.wire('JSON')}.load(", (default,))
             # Each object gets its own.
             if default.endswith("()") and default[:-2].isidentifier():
                 options = [f"default_factory={default.removesuffix('()')}"]
             else:
                 options = [f"default_factory=lambda: {default}"]
         case _, Value(value):
-            options = [f"default={expression(field.type, value, spell)}"]
+            options = [f"default={expression(field.type, value, printer)}"]
         case _, Factory(function):
-            options = [f"default_factory={spell.function(function)}"]
+            options = [f"default_factory={printer.function(function)}"]
         case _:
             pass
     if field.secret:
@@ -239,5 +239,5 @@ def _declaration(field: Field, spell: Speller) -> str:
         case [str() as only] if only.startswith("default="):
             return f"{start} = {only.removeprefix('default=')}"
         case _:
-            call = spell.imports.name("dataclasses", "field")
+            call = printer.imports.name("dataclasses", "field")
             return f"{start} = {bracket(f'{call}(', options)}"

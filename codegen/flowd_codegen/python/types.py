@@ -42,7 +42,7 @@ from flowd_codegen.python.source import (
 
 __all__ = [
     "Declared",
-    "Speller",
+    "TypePrinter",
     "choice_key",
     "expression",
     "is_container",
@@ -97,7 +97,7 @@ class Declared:
         return found
 
 
-class Speller:
+class TypePrinter:
     """Spells types for one module, importing what they need there."""
 
     def __init__(
@@ -244,49 +244,49 @@ def is_container(value: object) -> bool:
     return isinstance(value, list | dict)
 
 
-def expression(kind: Type, value: object, spell: Speller) -> str:
+def expression(kind: Type, value: object, printer: TypePrinter) -> str:
     """The default, in the form that `schema.Value` has, as a Python expression."""
     match kind:
         case Optional(item):
-            return expression(item, value, spell)
+            return expression(item, value, printer)
         case EnumRef(name):
-            members = spell.declared.enums[name].members
+            members = printer.declared.enums[name].members
             member = next(member for member, text in members if text == value)
-            return f"{spell.declared_class(name)}.{member}"
+            return f"{printer.declared_class(name)}.{member}"
         case ListOf() | DictOf() if not value:
-            return f"{spell.annotation(kind)}()"
+            return f"{printer.annotation(kind)}()"
         case ListOf(item) if is_list(value):
-            return bracket("[", tuple(expression(item, one, spell) for one in value))
+            return bracket("[", tuple(expression(item, one, printer) for one in value))
         case DictOf(item) if is_table(value):
-            pairs = {key: expression(item, one, spell) for key, one in value.items()}
+            pairs = {key: expression(item, one, printer) for key, one in value.items()}
             return bracket("{", _pairs(pairs))
         case RecordRef(name) if is_table(value):
             arguments = tuple(
-                f"{field.attribute}={expression(field.type, value[field.name], spell)}"
-                for field in spell.declared.records[name].fields
+                f"{field.attribute}={expression(field.type, value[field.name], printer)}"
+                for field in printer.declared.records[name].fields
                 if field.name in value
             )
-            return bracket(f"{spell.declared_class(name)}(", arguments)
+            return bracket(f"{printer.declared_class(name)}(", arguments)
         case UnionOf(members, tag) if is_table(value):
             record = dict(members)[str(value[tag])]
-            return expression(RecordRef(record), value, spell)
+            return expression(RecordRef(record), value, printer)
         case Scalar(name) if name in _PARSED:
-            return _PARSED[name](str(value), spell)
+            return _PARSED[name](str(value), printer)
         case _:
             return _plain(value)
 
 
-def native_expression(value: Native, spell: Speller) -> str:
+def native_expression(value: Native, printer: TypePrinter) -> str:
     """A bound as a Python expression."""
     match value:
         case datetime():
-            return _datetime(value.isoformat(), spell)
+            return _datetime(value.isoformat(), printer)
         case date():
-            return _date(value.isoformat(), spell)
+            return _date(value.isoformat(), printer)
         case timedelta():
-            return _duration(wire.encode_duration(value).decode(), spell)
+            return _duration(wire.encode_duration(value).decode(), printer)
         case Decimal():
-            return _decimal(str(value), spell)
+            return _decimal(str(value), printer)
         case _:
             return repr(value)
 
@@ -305,37 +305,37 @@ def _pairs(pairs: Mapping[str, str]) -> list[str]:
     return [f"{text_literal(key)}: {one}" for key, one in pairs.items()]
 
 
-def _decimal(text: str, spell: Speller) -> str:
-    return f'{spell.imports.name("decimal", "Decimal")}("{text}")'
+def _decimal(text: str, printer: TypePrinter) -> str:
+    return f'{printer.imports.name("decimal", "Decimal")}("{text}")'
 
 
-def _uuid(text: str, spell: Speller) -> str:
-    return f'{spell.imports.name("uuid", "UUID")}("{text}")'
+def _uuid(text: str, printer: TypePrinter) -> str:
+    return f'{printer.imports.name("uuid", "UUID")}("{text}")'
 
 
-def _date(text: str, spell: Speller) -> str:
+def _date(text: str, printer: TypePrinter) -> str:
     day = wire.decode_date(text.encode())
-    name = spell.imports.name("datetime", "date")
+    name = printer.imports.name("datetime", "date")
     return f"{name}({day.year}, {day.month}, {day.day})"
 
 
-def _datetime(text: str, spell: Speller) -> str:
-    return f'{spell.imports.name("datetime", "datetime")}.fromisoformat("{text}")'
+def _datetime(text: str, printer: TypePrinter) -> str:
+    return f'{printer.imports.name("datetime", "datetime")}.fromisoformat("{text}")'
 
 
-def _duration(text: str, spell: Speller) -> str:
+def _duration(text: str, printer: TypePrinter) -> str:
     milliseconds = int(text)
-    name = spell.imports.name("datetime", "timedelta")
+    name = printer.imports.name("datetime", "timedelta")
     if milliseconds % 1000:
         return f"{name}(milliseconds={milliseconds})"
     return f"{name}(seconds={milliseconds // 1000})"
 
 
-def _bytes(text: str, _: Speller) -> str:
+def _bytes(text: str, _: TypePrinter) -> str:
     return bytes_literal(wire.decode_base64(text.encode()))
 
 
-_PARSED: Final[dict[str, Callable[[str, Speller], str]]] = {
+_PARSED: Final[dict[str, Callable[[str, TypePrinter], str]]] = {
     "bytes": _bytes,
     "date": _date,
     "datetime": _datetime,
