@@ -22,8 +22,8 @@ from flowd.model.job import decode
 from flowd_codegen.cli import run
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.diff import diff
-from flowd_codegen.compat.finding import Finding
 from flowd_codegen.compat.readability import UNKNOWN
+from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Aspect, Rule
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import read
@@ -78,7 +78,7 @@ def _contract(folder: Path) -> Contract:
 
 def _prove(
     aspect: Aspect,
-    findings: list[Finding],
+    findings: list[SchemaChange],
     values: Mapping[str, str],
     writer: dict[str, object],
     reader: dict[str, object],

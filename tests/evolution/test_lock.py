@@ -39,7 +39,7 @@ def test_a_lock_is_the_schema(case: Path) -> None:
     again = read_lock(Path("flowd.lock"))
     assert lock_text(again.schema) == lock_text(schema)
     now = Contract("now", schema, sources.files)
-    assert [one for one in diff(again, now) if one.mild != "note"] == []
+    assert [one for one in diff(again, now) if one.compatible_severity != "note"] == []
 
 
 def test_a_lock_has_a_line_for_each_field() -> None:

@@ -21,7 +21,7 @@ from flowd_codegen.cli import (
     rust,
     validate,
 )
-from flowd_codegen.cli.command import ended
+from flowd_codegen.cli.command import exit_code_of
 
 __all__ = ["run"]
 
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
             # A terminal of another encoding shows what it cannot as an escape.
             stream.reconfigure(errors="backslashreplace")
     # The settings, which every command reads first, may have faults too.
-    return ended(lambda: _run(arguments), "text")
+    return exit_code_of(lambda: _run(arguments), "text")
 
 
 def _run(arguments: Sequence[str]) -> int:

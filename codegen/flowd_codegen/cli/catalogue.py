@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowd_codegen.cli.command import Options, command_parser, ended, read_schema
-from flowd_codegen.cli.document import DocumentOptions, deliver, document_options
+from flowd_codegen.cli.command import Options, command_parser, exit_code_of, read_schema
+from flowd_codegen.cli.document import (
+    DocumentOptions,
+    document_options,
+    output_document,
+)
 from flowd_codegen.export.catalogue import catalogue
 
 __all__ = ["run"]
@@ -25,6 +29,6 @@ def run(arguments: Sequence[str]) -> int:
 
     def work() -> int:
         text = catalogue(read_schema(options))
-        return deliver(text, options, ["catalogue", str(options.source)])
+        return output_document(text, options, ["catalogue", str(options.source)])
 
-    return ended(work, options.format)
+    return exit_code_of(work, options.format)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from flowd_codegen.write import Change, write
 
-__all__ = ["settle"]
+__all__ = ["apply_changes"]
 
 
-def settle(
-    changes: list[Change], out: Path, *, check: bool, again: Sequence[str]
+def apply_changes(
+    changes: list[Change], out: Path, *, check: bool, rerun: Sequence[str]
 ) -> int:
     """Make the changes, or show them; returns the exit code.
 
@@ -22,7 +22,7 @@ def settle(
         changes: what differs from the disk.
         out: the folder or file that they are all in.
         check: write nothing, and say no when there is a change.
-        again: the command that makes the changes, for whoever is told of them.
+        rerun: the command that makes the changes, shown to the user by `--check`.
 
     Raises:
         OSError: a file or folder cannot be written.
@@ -31,7 +31,7 @@ def settle(
         changes = [change for change in changes if not change.is_only_stamp]
         sys.stdout.writelines(line for change in changes for line in _diff(change))
         if changes:
-            print(f"{out} is out of date: run {shlex.join(again)}", file=sys.stderr)
+            print(f"{out} is out of date: run {shlex.join(rerun)}", file=sys.stderr)
         return 1 if changes else 0
     write(changes, out)
     for change in changes:

@@ -15,7 +15,12 @@ from typing import Final
 
 from flowd_codegen.cli.settings import FORMATS, Format, Settings, read_settings
 from flowd_codegen.compat.contract import Contract
-from flowd_codegen.diagnostics.report import Fault, SchemaErrors, github_line, json_line
+from flowd_codegen.diagnostics.report import (
+    Fault,
+    SchemaErrors,
+    github_line,
+    json_line,
+)
 from flowd_codegen.extra import ExtraMissing
 from flowd_codegen.model.schema import Schema
 from flowd_codegen.parse.parser import parse
@@ -27,13 +32,13 @@ __all__ = [
     "Options",
     "command_parser",
     "default_of",
-    "ended",
+    "exit_code_of",
+    "format_fault",
     "path",
     "plain_parser",
+    "print_faults",
     "read_contract",
     "read_schema",
-    "report",
-    "told",
 ]
 
 EXIT_CODES: Final = """\
@@ -130,25 +135,25 @@ def read_contract(options: Options, sources: Sources | None = None) -> Contract:
     warnings: list[Fault] = []
     sources = sources or read(options.source)
     schema = parse(sources, warnings.append)
-    report(warnings, options.format)
+    print_faults(warnings, options.format)
     return Contract(options.source.as_posix(), schema, sources.files)
 
 
-def report(faults: Iterable[Fault], form: Format) -> None:
+def print_faults(faults: Iterable[Fault], output_format: Format) -> None:
     """Print faults or warnings to stderr, one after the other."""
     for fault in faults:
-        print(told(fault, form), file=sys.stderr)
+        print(format_fault(fault, output_format), file=sys.stderr)
 
 
-def told(fault: Fault, form: Format, **more: object) -> str:
+def format_fault(fault: Fault, output_format: Format, **more: object) -> str:
     """A fault as it is printed.
 
     Args:
         fault: of a schema, or of a comparison.
-        form: for whom.
+        output_format: for whom.
         **more: what JSON says beside it.
     """
-    match form:
+    match output_format:
         case "text":
             return str(fault)
         case "json":
@@ -157,20 +162,20 @@ def told(fault: Fault, form: Format, **more: object) -> str:
             return github_line(fault)
 
 
-def ended(work: Callable[[], int], form: Format) -> int:
+def exit_code_of(work: Callable[[], int], output_format: Format) -> int:
     """Do a command's work; returns its exit code, or the one of what it raised.
 
     Args:
         work: returns 0 or 1.
-        form: how faults of the schemas are printed.
+        output_format: how faults of the schemas are printed.
     """
     try:
         return work()
     except SchemaErrors as errors:
-        if form == "text":
+        if output_format == "text":
             print(errors, file=sys.stderr)
         else:
-            report(errors.faults, form)
+            print_faults(errors.faults, output_format)
         return 2
     except ExtraMissing as error:
         return _failed(error, 2)

@@ -13,14 +13,14 @@ from flowd_codegen.cli.command import (
     EXIT_CODES,
     Options,
     command_parser,
-    ended,
-    report,
-    told,
+    exit_code_of,
+    format_fault,
+    print_faults,
 )
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.git import is_revision, read_revision
 from flowd_codegen.compat.lock import read_lock
-from flowd_codegen.compat.verdict import judge
+from flowd_codegen.compat.verdict import assess
 from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
 from flowd_codegen.diagnostics.rules import LEVELS, Level
@@ -51,7 +51,7 @@ class _Options(Options):
 def run(arguments: Sequence[str]) -> int:
     """Compare schemas with older ones; returns the exit code."""
     options = _parser().parse_args(arguments, _Options())
-    return ended(lambda: _diff(options), options.format)
+    return exit_code_of(lambda: _diff(options), options.format)
 
 
 def _diff(options: _Options) -> int:
@@ -60,22 +60,22 @@ def _diff(options: _Options) -> int:
     schema = parse(sources, warnings.append)
     after = Contract(options.source.as_posix(), schema, sources.files)
     before = _before(options)
-    verdict = judge(before, after)
-    report([*warnings, *verdict.unused], options.format)
+    verdict = assess(before, after)
+    print_faults([*warnings, *verdict.unused], options.format)
     counts: Counter[str] = Counter()
-    for finding in verdict.findings:
-        if severity := finding.severity(options.level):
+    for change in verdict.changes:
+        if severity := change.severity(options.level):
             counts[severity] += 1
-            print(told(finding.fault(severity), options.format, **finding.more))
-    for finding in verdict.allowed:
-        counts["allowed"] += finding.severity(options.level) == "breaking"
-    told_counts = [
+            print(format_fault(change.fault(severity), options.format, **change.more))
+    for change in verdict.allowed:
+        counts["allowed"] += change.severity(options.level) == "breaking"
+    summary = [
         f"{counts[word]} {word}{'s' if counts[word] != 1 and word in _NOUNS else ''}"
         for word in ("breaking", "warning", "note", "allowed")
         if counts[word] or word == "breaking"
     ]
     print(
-        f"{', '.join(told_counts)} (level {options.level}, against {before.name})",
+        f"{', '.join(summary)} (level {options.level}, against {before.name})",
         # A program that reads the findings has no use for it among them.
         file=sys.stdout if options.format == "text" else sys.stderr,
     )

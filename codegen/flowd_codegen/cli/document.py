@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from flowd_codegen.cli.changes import settle
+from flowd_codegen.cli.changes import apply_changes
 from flowd_codegen.cli.command import path
 from flowd_codegen.write import compare_document
 
-__all__ = ["DocumentOptions", "deliver", "document_options"]
+__all__ = ["DocumentOptions", "document_options", "output_document"]
 
 
 class DocumentOptions(argparse.Namespace):
@@ -50,7 +50,7 @@ def document_options(
     return parsed
 
 
-def deliver(text: str, options: DocumentOptions, command: list[str]) -> int:
+def output_document(text: str, options: DocumentOptions, command: list[str]) -> int:
     """Print the text, write it, or compare it with its file; returns the exit code.
 
     Args:
@@ -66,5 +66,5 @@ def deliver(text: str, options: DocumentOptions, command: list[str]) -> int:
         sys.stdout.write(text)
         return 0
     changes = compare_document(text, options.out)
-    again = ["flowd-gen", *command, "-o", str(options.out)]
-    return settle(changes, options.out, check=options.check, again=again)
+    rerun = ["flowd-gen", *command, "-o", str(options.out)]
+    return apply_changes(changes, options.out, check=options.check, rerun=rerun)

@@ -10,16 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from flowd_codegen.cli.changes import settle
+from flowd_codegen.cli.changes import apply_changes
 from flowd_codegen.cli.command import (
     EXIT_CODES,
     Options,
     command_parser,
     default_of,
-    ended,
+    exit_code_of,
     path,
+    print_faults,
     read_contract,
-    report,
 )
 from flowd_codegen.cli.settings import read_settings
 from flowd_codegen.compat.migrations import migration_faults
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     if advice := _advice(arguments, commands):
         parser.error(advice)
     options = parser.parse_args(arguments, _Options())
-    return ended(lambda: _generate(options), options.format)
+    return exit_code_of(lambda: _generate(options), options.format)
 
 
 def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:
@@ -85,14 +85,14 @@ def _generate(options: _Options) -> int:
     faults = [fault for fault in found if fault.severity == "error"]
     if faults and not options.check:
         raise SchemaErrors(faults)
-    report(found, options.format)
-    if hides := hidden(out, [module.name[0] for module in schema.modules]):
-        raise ForeignFiles(hides)
+    print_faults(found, options.format)
+    if foreign := hidden(out, [module.name[0] for module in schema.modules]):
+        raise ForeignFiles(foreign)
     # One file of a folder cannot say what the others give.
     prune = options.prune if options.source.is_dir() else False
     changes = compare(render(schema), out, formatter(), prune=prune, once=stubs)
-    again = ["flowd-gen", str(options.source), "-o", str(out)]
-    code = settle(changes, out, check=options.check, again=again)
+    rerun = ["flowd-gen", str(options.source), "-o", str(out)]
+    code = apply_changes(changes, out, check=options.check, rerun=rerun)
     # A stub dead-letters every job of its version: what is written may be, not released.
     unfinished = faults or (options.check and found)
     return code or int(bool(unfinished))

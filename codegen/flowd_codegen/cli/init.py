@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from flowd_codegen.cli.command import ended, path, plain_parser
+from flowd_codegen.cli.command import exit_code_of, path, plain_parser
 from flowd_codegen.export.json_schema import json_schema_text
 from flowd_codegen.scaffold import NEXT, STARTER
 
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
         help="where to write; what is there is kept (default: the current folder)",
     )
     options = parser.parse_args(arguments, _Options())
-    return ended(lambda: _init(options.folder), "text")
+    return exit_code_of(lambda: _init(options.folder), "text")
 
 
 def _init(folder: Path) -> int:

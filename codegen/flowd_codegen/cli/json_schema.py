@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowd_codegen.cli.command import ended, plain_parser
-from flowd_codegen.cli.document import DocumentOptions, deliver, document_options
+from flowd_codegen.cli.command import exit_code_of, plain_parser
+from flowd_codegen.cli.document import (
+    DocumentOptions,
+    document_options,
+    output_document,
+)
 from flowd_codegen.export.json_schema import json_schema_text
 
 __all__ = ["run"]
@@ -25,4 +29,4 @@ def run(arguments: Sequence[str]) -> int:
     parser.epilog = f"{_HELP}\n\n{parser.epilog}"
     options = document_options(parser, arguments, DocumentOptions())
     text = json_schema_text()
-    return ended(lambda: deliver(text, options, ["json-schema"]), "text")
+    return exit_code_of(lambda: output_document(text, options, ["json-schema"]), "text")

@@ -12,7 +12,7 @@ from flowd_codegen.cli.command import (
     Options,
     command_parser,
     default_of,
-    ended,
+    exit_code_of,
     path,
     read_schema,
 )
@@ -33,7 +33,7 @@ class _Options(Options):
 def run(arguments: Sequence[str]) -> int:
     """Write the wire model of all jobs into one file; returns the exit code."""
     options = _parser().parse_args(arguments, _Options())
-    return ended(lambda: _lock(options), options.format)
+    return exit_code_of(lambda: _lock(options), options.format)
 
 
 def _lock(options: _Options) -> int:
@@ -51,15 +51,15 @@ def _lock(options: _Options) -> int:
 def _advise(options: _Options, *, is_there: bool) -> None:
     """Say what brings the lock up to date; a review has to come before that."""
     source, out = str(options.source), str(options.out)
-    again = shlex.join(["flowd-gen", "lock", source, "-o", out])
+    rerun = shlex.join(["flowd-gen", "lock", source, "-o", out])
     if is_there:
         review = shlex.join(["flowd-gen", "diff", source, "--against", out])
         print(f"{out} is out of date: review what that breaks", file=sys.stderr)
         print(f"    {review}", file=sys.stderr)
         print("and, when it is deployed, run", file=sys.stderr)
-        print(f"    {again}", file=sys.stderr)
+        print(f"    {rerun}", file=sys.stderr)
     else:
-        print(f"{out} is missing: run {again}", file=sys.stderr)
+        print(f"{out} is missing: run {rerun}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

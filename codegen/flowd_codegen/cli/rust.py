@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowd_codegen.cli.command import Options, command_parser, ended, read_schema
-from flowd_codegen.cli.document import DocumentOptions, deliver, document_options
+from flowd_codegen.cli.command import Options, command_parser, exit_code_of, read_schema
+from flowd_codegen.cli.document import (
+    DocumentOptions,
+    document_options,
+    output_document,
+)
 from flowd_codegen.export.rust import rust
 from flowd_codegen.parse.source import read
 
@@ -28,6 +32,6 @@ def run(arguments: Sequence[str]) -> int:
         sources = read(options.source)
         places = {source.path: source for source in sources.files}
         text = rust(read_schema(options, sources), places)
-        return deliver(text, options, ["rust", str(options.source)])
+        return output_document(text, options, ["rust", str(options.source)])
 
-    return ended(work, options.format)
+    return exit_code_of(work, options.format)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowd_codegen.cli.command import Options, command_parser, ended, read_schema
+from flowd_codegen.cli.command import Options, command_parser, exit_code_of, read_schema
 
 __all__ = ["run"]
 
@@ -19,4 +19,4 @@ def run(arguments: Sequence[str]) -> int:
         read_schema(options)
         return 0
 
-    return ended(work, options.format)
+    return exit_code_of(work, options.format)

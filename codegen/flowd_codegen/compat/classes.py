@@ -7,32 +7,32 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from flowd_codegen.compat.contract import Contract
-from flowd_codegen.compat.finding import Finding
-from flowd_codegen.compat.jobs import left_on
+from flowd_codegen.compat.jobs import describe_waiting_jobs
 from flowd_codegen.compat.pair import Breaks
 from flowd_codegen.compat.readability import MISREAD, choice_refusal
-from flowd_codegen.compat.types import choice_verdicts
+from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.compat.types import choice_changes
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import policy_form
 from flowd_codegen.model.schema import Enum, Job, Record
 
-__all__ = ["class_findings", "enum_findings", "queue_findings", "taken_texts"]
+__all__ = ["class_changes", "enum_changes", "queue_changes", "reused_texts"]
 
 _SHARED: Final = "new workers wait with StreamShared while the old group is there"
 
 
-def class_findings(
+def class_changes(
     before: Contract,
     after: Contract,
     old: Job | Record | Enum,
     new: Job | Record | Enum,
-) -> Iterator[Finding]:
+) -> Iterator[SchemaChange]:
     """What was changed in names and reservations."""
     home, was = after.module(new.name), before.module(old.name)
     moved = f"{was} moved to {home}" if home != was else ""
     renamed = f"the class was `{old.name}`" if new.name != old.name else ""
     if text := ", ".join(filter(None, (renamed, moved))):
-        yield Finding(
+        yield SchemaChange(
             rule=Rule.SOURCE_RENAMED,
             owner=new,
             location=after.at(new),
@@ -45,37 +45,37 @@ def class_findings(
         used = {key for field in new.fields for key in (field.key, *field.aliases)}
     for key in old.reserved:
         if key not in new.reserved and key not in used:
-            yield Finding(
+            yield SchemaChange(
                 rule=Rule.RESERVED_REMOVED,
                 owner=new,
                 location=after.at(new, "reserved"),
                 message=f"{new.name} does not reserve `{key}` any more",
-                mild="warning",
+                compatible_severity="warning",
             )
 
 
-def enum_findings(
+def enum_changes(
     before: Contract, after: Contract, old: Enum, new: Enum
-) -> Iterator[Finding]:
+) -> Iterator[SchemaChange]:
     """What was changed in an enum."""
-    yield from class_findings(before, after, old, new)
+    yield from class_changes(before, after, old, new)
     members = {text: member for member, text in new.members}
     texts = tuple(text for _, text in old.members)
     messages: Breaks = {"messages": str(choice_refusal(texts, tuple(members)))}
     workers: Breaks = {"workers": str(choice_refusal(tuple(members), texts))}
     readers = {Rule.ENUM_VALUE_ADDED: old, Rule.ENUM_VALUE_REMOVED: new}
     location = after.at(new, "values")
-    for rule, what, breaks in choice_verdicts(texts, [*members], messages, workers):
+    for rule, what, breaks in choice_changes(texts, [*members], messages, workers):
         # Who reads any text breaks on none.
         unknown = readers[rule].unknown
         added = rule == Rule.ENUM_VALUE_ADDED
-        yield Finding(
+        yield SchemaChange(
             rule=rule,
             owner=new,
             location=location,
             message=f"{new.name} {what}",
             breaks={} if unknown else breaks,
-            mild=("note" if added else "warning") if unknown else None,
+            compatible_severity=("note" if added else "warning") if unknown else None,
             label=(
                 f"{'old' if added else 'new'} workers read it as `{unknown}`"
                 if unknown
@@ -84,18 +84,18 @@ def enum_findings(
         )
     for text in members:
         if text in old.reserved:
-            yield Finding(
+            yield SchemaChange(
                 rule=Rule.RESERVED_REUSED,
                 owner=new,
                 location=location,
                 message=f"{new.name} has the value `{text}`, which was reserved",
                 breaks={"messages": MISREAD, "workers": MISREAD},
             )
-    yield from taken_texts(before, after, old, new)
-    taken = {text for _, text, _ in _taken(old, new)}
+    yield from reused_texts(before, after, old, new)
+    taken = {text for _, text, _ in _reused(old, new)}
     for member, text in old.members:
         if text not in taken and members.get(text, member) != member:
-            yield Finding(
+            yield SchemaChange(
                 rule=Rule.SOURCE_RENAMED,
                 owner=new,
                 location=location,
@@ -104,13 +104,13 @@ def enum_findings(
             )
 
 
-def taken_texts(
+def reused_texts(
     _: Contract, after: Contract, old: Enum, new: Enum
-) -> Iterator[Finding]:
+) -> Iterator[SchemaChange]:
     """Members of an enum, or of the one in its place, with the text of another one."""
-    for member, text, other in _taken(old, new):
+    for member, text, other in _reused(old, new):
         shown = json.dumps(text, ensure_ascii=False)
-        yield Finding(
+        yield SchemaChange(
             rule=Rule.ENUM_VALUE_TAKEN,
             owner=new,
             location=after.at(new, "values"),
@@ -119,7 +119,7 @@ def taken_texts(
         )
 
 
-def _taken(old: Enum, new: Enum) -> Iterator[tuple[str, str, str]]:
+def _reused(old: Enum, new: Enum) -> Iterator[tuple[str, str, str]]:
     """Each text that one member had and another has: member, text, other member.
 
     A name that both enums know means the same in both, whatever its text. Where one name
@@ -133,30 +133,30 @@ def _taken(old: Enum, new: Enum) -> Iterator[tuple[str, str, str]]:
             yield member, text, other
 
 
-def queue_findings(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
+def queue_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChange]:
     """What was changed in a job's queue table."""
     was, now = policy_form(old.policy), policy_form(new.policy)
     for option in was | now:
         if was.get(option) == now.get(option):
             continue
-        mild: Literal["warning", "note"] = "note"
+        compatible_severity: Literal["warning", "note"] = "note"
         rule, text = Rule.QUEUE_POLICY_CHANGED, ""
         match option:
             case "stream":
                 rule = Rule.QUEUE_STREAM_CHANGED
-                text = left_on(old.policy.stream, after)
+                text = describe_waiting_jobs(old.policy.stream, after)
             case "group":
                 rule, text = Rule.QUEUE_GROUP_CHANGED, _SHARED
             case "claim_after":
-                rule, mild = Rule.QUEUE_LEASE_CHANGED, "warning"
+                rule, compatible_severity = Rule.QUEUE_LEASE_CHANGED, "warning"
             case _:
                 pass
-        yield Finding(
+        yield SchemaChange(
             rule=rule,
             owner=new,
             location=after.at(new, "queue", option),
             message=f"{new.name} has another `{option}`",
             breaks={"queue": text} if text else {},
-            mild=None if text else mild,
+            compatible_severity=None if text else compatible_severity,
             label=f"it was {json.dumps(was[option])}" if option in was else "it is new",
         )

@@ -38,7 +38,7 @@ class Contract:
             one.name: one.stream for module in self._modules for one in module.removed
         }
 
-    def tombstone(self, name: str) -> SourceLocation:
+    def removed_location(self, name: str) -> SourceLocation:
         """Where a schema that has sources says that a job was removed."""
         (path,) = (
             module.path

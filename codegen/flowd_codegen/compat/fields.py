@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from flowd_codegen.compat.finding import Finding
-from flowd_codegen.compat.pair import Breaks, Owners, Way, is_optional
+from flowd_codegen.compat.pair import Breaks, DeclarationPair, Direction, is_optional
 from flowd_codegen.compat.readability import MISREAD
-from flowd_codegen.compat.types import type_findings
+from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.compat.types import type_changes
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import field_form
 from flowd_codegen.model.schema import Field, Job, Record
 from flowd_codegen.model.walk import bare
 
-__all__ = ["field_findings", "paired"]
+__all__ = ["field_changes", "pair_fields"]
 
 _LOST: Final = "its value is lost: None or the default is read, and no error says so"
 
@@ -33,7 +33,7 @@ another name that both schemas know, the values of two fields are exchanged.
 """
 
 
-def paired(old: Job | Record, new: Job | Record) -> dict[str, Field]:
+def pair_fields(old: Job | Record, new: Job | Record) -> dict[str, Field]:
     """The old field of each new one that was there before, by the new one's name."""
     left = list(old.fields)
     found: dict[str, Field] = {}
@@ -48,91 +48,101 @@ def paired(old: Job | Record, new: Job | Record) -> dict[str, Field]:
             if field.name not in found:
                 take(field, next((one for one in left if matches(one, field)), None))
     added = [field for field in new.fields if field.name not in found]
-    gone = [field for field in left if field.key not in new.reserved]
-    if len(added) == len(gone) == 1 and bare(added[0].type) == bare(gone[0].type):
+    removed = [field for field in left if field.key not in new.reserved]
+    if len(added) == len(removed) == 1 and bare(added[0].type) == bare(removed[0].type):
         # One came and one went: it was renamed, unless its key is reserved now.
-        take(added[0], gone[0])
+        take(added[0], removed[0])
     return found
 
 
-def field_findings(owners: Owners) -> Iterator[Finding]:
+def field_changes(pair: DeclarationPair) -> Iterator[SchemaChange]:
     """What was changed: in the order of the new fields, then what was removed."""
-    pairs = paired(owners.old, owners.new)
-    for field in owners.new.fields:
+    pairs = pair_fields(pair.old, pair.new)
+    for field in pair.new.fields:
         old = pairs.get(field.name)
-        yield from _reused(owners, field)
-        yield from (
-            _added(owners, field) if old is None else _changed(owners, old, field)
-        )
+        yield from _reused(pair, field)
+        yield from (_added(pair, field) if old is None else _changed(pair, old, field))
     kept = {old.name for old in pairs.values()}
-    for field in owners.old.fields:
+    for field in pair.old.fields:
         if field.name not in kept:
-            yield _removed(owners, field)
-    yield from _misread(owners, pairs)
+            yield _removed(pair, field)
+    yield from _misread(pair, pairs)
 
 
-def _added(owners: Owners, field: Field) -> Iterator[Finding]:
-    if breaks := owners.forward.missing(field):
+def _added(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:
+    if breaks := pair.forward.missing(field):
         what = "is new and required"
-        yield owners.finding(Rule.FIELD_ADDED_REQUIRED, field, what, breaks=breaks)
+        yield pair.change(Rule.FIELD_ADDED_REQUIRED, field, what, breaks=breaks)
 
 
-def _removed(owners: Owners, field: Field) -> Finding:
-    breaks = owners.back.missing(field)
-    reserved = field.key in owners.new.reserved
-    return owners.gone(
+def _removed(pair: DeclarationPair, field: Field) -> SchemaChange:
+    breaks = pair.backward.missing(field)
+    reserved = field.key in pair.new.reserved
+    return pair.removal(
         Rule.FIELD_REMOVED_REQUIRED if breaks else Rule.FIELD_REMOVED,
         field,
         breaks={**breaks, "source": f"the attribute `{field.attribute}` is gone"},
-        mild=None if reserved else "warning",
+        compatible_severity=None if reserved else "warning",
         label="" if reserved else f'`reserved = ["{field.key}"]` is missing',
     )
 
 
-def _changed(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
-    yield from _key(owners, old, new)
-    yield from _none(owners, old, new)
-    yield from type_findings(owners, old, new)
-    yield from _default(owners, old, new)
+def _changed(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:
+    yield from _key(pair, old, new)
+    yield from _none(pair, old, new)
+    yield from type_changes(pair, old, new)
+    yield from _default(pair, old, new)
     if old.secret and not new.secret:
         what = "is not secret any more"
         label = "logs, errors and commands show its values"
-        yield owners.finding(
-            Rule.FIELD_SECRET_REMOVED, new, what, mild="warning", label=label
+        yield pair.change(
+            Rule.FIELD_SECRET_REMOVED,
+            new,
+            what,
+            compatible_severity="warning",
+            label=label,
         )
     if old.attribute != new.attribute:
         breaks: Breaks = {"source": f"the attribute was `{old.attribute}`"}
         what = "has another name"
-        yield owners.finding(Rule.SOURCE_RENAMED, new, what, breaks=breaks)
+        yield pair.change(Rule.SOURCE_RENAMED, new, what, breaks=breaks)
 
 
-def _key(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
+def _key(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:
     breaks: Breaks = {}
-    if not owners.forward.finds(old, new):
-        breaks |= owners.forward.missing(new) or _lost(owners.forward, new)
-    if not owners.back.finds(new, old):
-        breaks |= owners.back.missing(old) or _lost(owners.back, old)
+    if not pair.forward.reads_key_of(old, new):
+        breaks |= pair.forward.missing(new) or _silent_loss(pair.forward, new)
+    if not pair.backward.reads_key_of(new, old):
+        breaks |= pair.backward.missing(old) or _silent_loss(pair.backward, old)
     if breaks:
         what = f"is `{new.key}` on the wire, and was `{old.key}`"
-        yield owners.finding(Rule.FIELD_KEY_CHANGED, new, what, "key", breaks=breaks)
-    read = {new.key, *new.aliases, *owners.new.reserved}
+        yield pair.change(Rule.FIELD_KEY_CHANGED, new, what, "key", breaks=breaks)
+    read = {new.key, *new.aliases, *pair.new.reserved}
     for alias in old.aliases:
         if alias not in read:
             what = f"is not read under `{alias}` any more"
-            yield owners.finding(
-                Rule.FIELD_ALIAS_REMOVED, new, what, "aliases", mild="warning"
+            yield pair.change(
+                Rule.FIELD_ALIAS_REMOVED,
+                new,
+                what,
+                "aliases",
+                compatible_severity="warning",
             )
 
 
-def _lost(way: Way, read: Field) -> Breaks:
+def _silent_loss(direction: Direction, read: Field) -> Breaks:
     """Unless another field's value is read there, which is told at that one."""
-    return {} if any(way.strangers(read, None)) else {way.aspect: _LOST}
+    return (
+        {}
+        if any(direction.fields_sharing_key(read, None))
+        else {direction.aspect: _LOST}
+    )
 
 
-def _none(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
-    breaks = owners.forward.none(old, new) | owners.back.empty(new, old)
+def _none(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:
+    breaks = pair.forward.null(old, new) | pair.backward.empty_text(new, old)
     if is_optional(old) and breaks:
-        yield owners.finding(
+        yield pair.change(
             Rule.FIELD_NOW_REQUIRED,
             new,
             "was optional, is required",
@@ -141,65 +151,67 @@ def _none(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
             label=_EMPTY if MISREAD in breaks.values() else "",
         )
     if is_optional(new) and not is_optional(old):
-        breaks = owners.forward.empty(old, new) | owners.back.none(new, old)
+        breaks = pair.forward.empty_text(old, new) | pair.backward.null(new, old)
         label = "" if breaks else "old workers read their default for None"
-        yield owners.finding(
+        yield pair.change(
             Rule.FIELD_NOW_OPTIONAL,
             new,
             "was required, is optional",
             "type",
             breaks=breaks,
-            mild=None if breaks else "warning",
+            compatible_severity=None if breaks else "warning",
             label=_EMPTY if MISREAD in breaks.values() else label,
         )
 
 
-def _default(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
+def _default(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:
     was, now = field_form(old), field_form(new)
-    gone = new.default is None
-    if old.default in (None, new.default) or (gone and is_optional(new)):
+    removed = new.default is None
+    if old.default in (None, new.default) or (removed and is_optional(new)):
         return
     (option,) = {"default", "factory"} & was.keys()
     shown = json.dumps(was[option], ensure_ascii=False)
-    yield owners.finding(
+    yield pair.change(
         Rule.FIELD_DEFAULT_CHANGED,
         new,
-        "has no default any more" if gone else "has another default",
+        "has no default any more" if removed else "has another default",
         *({"default", "factory"} & now.keys()),
-        mild="warning",
+        compatible_severity="warning",
         label="" if old.secret or new.secret else f"it was {shown}",
     )
 
 
-def _reused(owners: Owners, field: Field) -> Iterator[Finding]:
+def _reused(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:
     for key in (field.key, *field.aliases):
-        if key in owners.old.reserved:
+        if key in pair.old.reserved:
             option = "key" if key == field.key else "aliases"
             what = f"has the key `{key}`, which was reserved"
             breaks: Breaks = {"messages": MISREAD, "workers": MISREAD}
-            yield owners.finding(
-                Rule.RESERVED_REUSED, field, what, option, breaks=breaks
-            )
+            yield pair.change(Rule.RESERVED_REUSED, field, what, option, breaks=breaks)
 
 
-def _misread(owners: Owners, pairs: Mapping[str, Field]) -> Iterator[Finding]:
+def _misread(
+    pair: DeclarationPair, pairs: Mapping[str, Field]
+) -> Iterator[SchemaChange]:
     """A key of one field under which another one is looked for."""
     successors = {
         pairs[field.name].name: field
-        for field in owners.new.fields
+        for field in pair.new.fields
         if field.name in pairs
     }
     taken: dict[tuple[str, str], tuple[Field, Field, Breaks]] = {}
-    for field in owners.new.fields:
-        for other in owners.forward.strangers(field, pairs.get(field.name)):
-            breaks = owners.forward.taken(other, field)
+    for field in pair.new.fields:
+        for other in pair.forward.fields_sharing_key(field, pairs.get(field.name)):
+            breaks = pair.forward.taken(other, field)
             taken[field.name, other.name] = field, other, breaks
-    for field in owners.old.fields:
-        for other in owners.back.strangers(field, successors.get(field.name)):
+    for field in pair.old.fields:
+        for other in pair.backward.fields_sharing_key(
+            field, successors.get(field.name)
+        ):
             _, _, breaks = taken.setdefault(
                 (other.name, field.name), (other, field, {})
             )
-            breaks.update(owners.back.taken(other, field))
+            breaks.update(pair.backward.taken(other, field))
     for new, old, breaks in taken.values():
         # One of the two is looked for under the other's key, first or as an alias.
         key = old.key if "messages" in breaks else new.key
@@ -210,4 +222,4 @@ def _misread(owners: Owners, pairs: Mapping[str, Field]) -> Iterator[Finding]:
             else f"has the key `{key}`, which was {also}read as {old.name}"
         )
         option = "key" if key == new.key else "aliases"
-        yield owners.finding(Rule.FIELD_KEY_TAKEN, new, what, option, breaks=breaks)
+        yield pair.change(Rule.FIELD_KEY_TAKEN, new, what, option, breaks=breaks)

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flowd_codegen.compat.contract import Contract
-from flowd_codegen.compat.finding import Finding
 from flowd_codegen.compat.pair import Breaks
 from flowd_codegen.compat.readability import MISREAD
+from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.schema import Job
 from flowd_codegen.parse.table import written
 
-__all__ = ["gone", "left_on", "paired_jobs", "taken_streams", "tombstones"]
+__all__ = [
+    "describe_waiting_jobs",
+    "pair_jobs",
+    "removed_job",
+    "reservation_changes",
+    "reused_streams",
+]
 
 
-def paired_jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | None]]:
+def pair_jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | None]]:
     """Each old job with the new one of its name, or else on its stream."""
     streams = {
         job.policy.stream: job
@@ -23,39 +29,39 @@ def paired_jobs(before: Contract, after: Contract) -> Iterator[tuple[Job, Job | 
         if job.name not in before.jobs
     }
     for name, job in before.jobs.items():
-        heir = None if name in after.removed else streams.get(job.policy.stream)
-        yield job, after.jobs.get(name) or heir
+        successor = None if name in after.removed else streams.get(job.policy.stream)
+        yield job, after.jobs.get(name) or successor
 
 
-def gone(job: Job, before: Contract, after: Contract) -> Finding:
+def removed_job(job: Job, before: Contract, after: Contract) -> SchemaChange:
     """What is to be said of an old job that has no new one."""
     stream = job.policy.stream
     if job.name in after.removed:
         reserved = stream in after.removed.values()
-        return Finding(
+        return SchemaChange(
             rule=Rule.JOB_REMOVED,
             owner=None,
-            location=after.tombstone(job.name),
+            location=after.removed_location(job.name),
             message=f"the job {job.name} was removed",
-            mild="note" if reserved else "warning",
+            compatible_severity="note" if reserved else "warning",
             label=(
                 ""
                 if reserved
                 else f"its stream is not reserved: {job.name} = {written(stream)}"
             ),
         )
-    was = before.location(job)
-    return Finding(
+    old_location = before.location(job)
+    return SchemaChange(
         rule=Rule.JOB_REMOVED,
         owner=None,
         location=after.file(before.module(job.name)),
         message=f"the job {job.name} is gone",
-        breaks={"messages": left_on(stream, after)},
-        was=was and was.key(),
+        breaks={"messages": describe_waiting_jobs(stream, after)},
+        old_location=old_location and old_location.key(),
     )
 
 
-def left_on(stream: str, after: Contract) -> str:
+def describe_waiting_jobs(stream: str, after: Contract) -> str:
     """What becomes of what waits on a stream that its job does not read any more."""
     for other in after.jobs.values():
         if other.policy.stream == stream:
@@ -65,14 +71,16 @@ def left_on(stream: str, after: Contract) -> str:
     )
 
 
-def taken_streams(before: Contract, after: Contract) -> Iterator[Finding]:
+def reused_streams(before: Contract, after: Contract) -> Iterator[SchemaChange]:
     """Jobs on a stream that another job had."""
-    heirs = {old.policy.stream: (old, new) for old, new in paired_jobs(before, after)}
+    successors = {
+        old.policy.stream: (old, new) for old, new in pair_jobs(before, after)
+    }
     for job in after.jobs.values():
-        old, heir = heirs.get(job.policy.stream, (None, None))
-        if old is None or heir is job:
+        old, successor = successors.get(job.policy.stream, (None, None))
+        if old is None or successor is job:
             continue
-        yield Finding(
+        yield SchemaChange(
             rule=Rule.QUEUE_STREAM_TAKEN,
             owner=job,
             location=after.at(job, "queue", "stream"),
@@ -87,7 +95,7 @@ def taken_streams(before: Contract, after: Contract) -> Iterator[Finding]:
         )
 
 
-def tombstones(before: Contract, after: Contract) -> Iterator[Finding]:
+def reservation_changes(before: Contract, after: Contract) -> Iterator[SchemaChange]:
     """Removed jobs whose name or stream is not reserved any more."""
     streams = {job.policy.stream: job for job in after.jobs.values()}
     for name, stream in before.removed.items():
@@ -96,7 +104,7 @@ def tombstones(before: Contract, after: Contract) -> Iterator[Finding]:
             own = reader.policy.stream == stream
             breaks: Breaks = {"messages": MISREAD, "workers": MISREAD} if own else {}
             what = f"stream `{stream}`" if own else "name"
-            yield Finding(
+            yield SchemaChange(
                 rule=Rule.RESERVED_REUSED,
                 owner=reader,
                 location=(
@@ -104,16 +112,18 @@ def tombstones(before: Contract, after: Contract) -> Iterator[Finding]:
                 ),
                 message=f"{reader.name} has the {what} of the removed job {name}",
                 breaks=breaks,
-                mild=None if own else "warning",
+                compatible_severity=None if own else "warning",
                 jobs=(reader.name,),
             )
         elif after.removed.get(name) != stream:
-            yield Finding(
+            yield SchemaChange(
                 rule=Rule.RESERVED_REMOVED,
                 owner=None,
                 location=(
-                    after.tombstone(name) if name in after.removed else after.file("")
+                    after.removed_location(name)
+                    if name in after.removed
+                    else after.file("")
                 ),
                 message=f"the stream `{stream}` of the removed job {name} is not reserved any more",
-                mild="warning",
+                compatible_severity="warning",
             )

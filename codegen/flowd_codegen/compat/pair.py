@@ -15,13 +15,13 @@ from flowd import wire
 from flowd.errors import DecodeError
 from flowd.wire import CodecError
 from flowd_codegen.compat.contract import Contract
-from flowd_codegen.compat.finding import Finding
-from flowd_codegen.compat.readability import MISREAD, UNKNOWN, Direction
+from flowd_codegen.compat.readability import MISREAD, UNKNOWN, Readability
+from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Aspect, Rule
 from flowd_codegen.model.schema import Field, Job, Optional, Record, base
 from flowd_codegen.model.walk import bare
 
-__all__ = ["Breaks", "Owners", "Way", "is_optional"]
+__all__ = ["Breaks", "DeclarationPair", "Direction", "is_optional"]
 
 Breaks: TypeAlias = dict[Aspect, str]
 """What a change breaks, each with how that looks."""
@@ -36,7 +36,7 @@ def is_optional(field: Field) -> bool:
 
 
 @dataclass(frozen=True)
-class Way:
+class Direction:
     """Who writes, who reads, and how it looks where that fails.
 
     Attributes:
@@ -49,9 +49,9 @@ class Way:
     aspect: Literal["messages", "workers"]
     writer: Job | Record
     reader: Job | Record
-    values: Direction
+    values: Readability
 
-    def finds(self, written: Field, read: Field) -> bool:
+    def reads_key_of(self, written: Field, read: Field) -> bool:
         """Whether a field is looked for under the key that it was written under."""
         return written.key in (read.key, *read.aliases)
 
@@ -59,27 +59,27 @@ class Way:
         """What becomes of a field that is not there; nothing breaks with a default."""
         if is_optional(read) or read.default is not None:
             return {}
-        if any(map(self._is_there, self._met(read))):
+        if any(map(self._is_always_written, self._fields_read_as(read))):
             # What is there is another field's value.
             return {}
         reason = _MISSING_KEY if self.values.in_json else _MISSING
-        return self._broken(read.key, CodecError(reason))
+        return self._breaks(read.key, CodecError(reason))
 
-    def none(self, written: Field, read: Field) -> Breaks:
+    def null(self, written: Field, read: Field) -> Breaks:
         """What becomes of None: it is absent in an entry, and null inside JSON."""
-        if not (is_optional(written) and self.finds(written, read)):
+        if not (is_optional(written) and self.reads_key_of(written, read)):
             return {}
         if is_optional(read):
             return {}
         if not self.values.in_json:
             return self.missing(read)
-        return self._broken(written.key, self.values.null(read))
+        return self._breaks(written.key, self.values.null(read))
 
-    def empty(self, written: Field, read: Field) -> Breaks:
+    def empty_text(self, written: Field, read: Field) -> Breaks:
         """What becomes of a mapper's empty text: only an optional field is None then."""
         mapper = read.mapper
         if is_optional(written) or not (
-            is_optional(read) and self.finds(written, read)
+            is_optional(read) and self.reads_key_of(written, read)
         ):
             return {}
         # Of two different mappers nobody knows what they read.
@@ -89,13 +89,13 @@ class Way:
 
     def value(self, written: Field, read: Field) -> Breaks:
         """What becomes of the values, None aside."""
-        if not self.finds(written, read):
+        if not self.reads_key_of(written, read):
             return {}
-        return self._broken(written.key, self.values.refusal(written, read))
+        return self._breaks(written.key, self.values.refusal(written, read))
 
-    def strangers(self, read: Field, own: Field | None) -> Iterator[Field]:
+    def fields_sharing_key(self, read: Field, own: Field | None) -> Iterator[Field]:
         """Other fields of the writer that may be read as this one."""
-        for field in self._met(read):
+        for field in self._fields_read_as(read):
             if field is not own:
                 yield field
 
@@ -104,22 +104,22 @@ class Way:
         refusal = self.values.refusal(written, read)
         if refusal is None or bare(base(written.type)) == bare(base(read.type)):
             return {self.aspect: MISREAD}
-        return self._broken(written.key, refusal)
+        return self._breaks(written.key, refusal)
 
-    def _met(self, read: Field) -> Iterator[Field]:
+    def _fields_read_as(self, read: Field) -> Iterator[Field]:
         """The fields of the writer that may be read as this one, the first first."""
         written = {field.key: field for field in self.writer.fields}
         for key in (read.key, *read.aliases):
             if field := written.get(key):
                 yield field
-                if self._is_there(field):
+                if self._is_always_written(field):
                     # No later key is looked at.
                     return
 
-    def _is_there(self, field: Field) -> bool:
+    def _is_always_written(self, field: Field) -> bool:
         return self.values.in_json or not is_optional(field)
 
-    def _broken(self, key: str, refusal: CodecError | None) -> Breaks:
+    def _breaks(self, key: str, refusal: CodecError | None) -> Breaks:
         if refusal is None:
             return {}
         if refusal.reason in (MISREAD, UNKNOWN):
@@ -130,7 +130,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Owners:
+class DeclarationPair:
     """A job or record in two schemas.
 
     Attributes:
@@ -146,31 +146,35 @@ class Owners:
     new: Job | Record
 
     @cached_property
-    def forward(self) -> Way:
+    def forward(self) -> Direction:
         """What is queued, to new workers."""
         enums = self.before.enums, self.after.enums
-        return Way("messages", self.old, self.new, Direction(*enums, self._in_json))
+        return Direction(
+            "messages", self.old, self.new, Readability(*enums, self._in_json)
+        )
 
     @cached_property
-    def back(self) -> Way:
+    def backward(self) -> Direction:
         """What new programs write, to old workers."""
         enums = self.after.enums, self.before.enums
-        return Way("workers", self.new, self.old, Direction(*enums, self._in_json))
+        return Direction(
+            "workers", self.new, self.old, Readability(*enums, self._in_json)
+        )
 
     @property
     def _in_json(self) -> bool:
         return isinstance(self.new, Record)
 
-    def finding(
+    def change(
         self,
         rule: Rule,
         field: Field,
         what: str,
         *options: str,
         breaks: Breaks | None = None,
-        mild: Literal["warning", "note"] | None = None,
+        compatible_severity: Literal["warning", "note"] | None = None,
         label: str = "",
-    ) -> Finding:
+    ) -> SchemaChange:
         """A finding at a new field, or at the option of it that was changed.
 
         Args:
@@ -179,37 +183,37 @@ class Owners:
             what: what was changed; the field's name goes before it.
             *options: where the caret stands if the field has one of them.
             breaks: what it breaks.
-            mild: what it is where it breaks nothing.
+            compatible_severity: what it is where it breaks nothing.
             label: beside the caret.
         """
-        return Finding(
+        return SchemaChange(
             rule=rule,
             owner=self.new,
             location=self.after.option(self.new, field.name, *options),
             message=f"{self.new.name}.{field.name} {what}",
             breaks=breaks or {},
-            mild=mild,
+            compatible_severity=compatible_severity,
             label=label,
         )
 
-    def gone(
+    def removal(
         self,
         rule: Rule,
         field: Field,
         *,
         breaks: Breaks,
-        mild: Literal["warning"] | None,
+        compatible_severity: Literal["warning"] | None,
         label: str,
-    ) -> Finding:
+    ) -> SchemaChange:
         """A finding about an old field that is not there any more."""
         location = self.before.location(self.old, "fields", field.name)
-        return Finding(
+        return SchemaChange(
             rule=rule,
             owner=self.new,
             location=self.after.at(self.new, "fields"),
             message=f"{self.new.name}.{field.name} is gone",
             breaks=breaks,
-            mild=mild,
+            compatible_severity=compatible_severity,
             label=label,
-            was=location and location.key(),
+            old_location=location and location.key(),
         )

@@ -35,7 +35,7 @@ from flowd_codegen.model.schema import (
     base,
 )
 
-__all__ = ["MISREAD", "UNKNOWN", "Direction", "choice_refusal", "choices_of"]
+__all__ = ["MISREAD", "UNKNOWN", "Readability", "choice_refusal", "choices_of"]
 
 MISREAD: Final = "read as another value, and no error says so"
 """What happens where the reader takes the writer's text for its own."""
@@ -95,11 +95,11 @@ def choices_of(kind: Type, enums: Mapping[str, Enum]) -> _Choices | None:
 
 def choice_refusal(old: _Choices, new: _Choices) -> CodecError | None:
     """Why one of the old values is not read any more."""
-    return Direction({}, {}, in_json=False).types(OneOf(old), OneOf(new))
+    return Readability({}, {}, in_json=False).types(OneOf(old), OneOf(new))
 
 
 @dataclass(frozen=True, slots=True)
-class Direction:
+class Readability:
     """One schema writes, another reads.
 
     Records that both sides hold in the same place, and enums of one name, are taken to
@@ -121,17 +121,17 @@ class Direction:
         None, the value, is another matter.
         """
         kind, other = base(old.type), base(new.type)
-        have, want = Limits.of_field(kind, old), Limits.of_field(other, new)
+        written, wanted = Limits.of_field(kind, old), Limits.of_field(other, new)
         if old.mapper != new.mapper or (new.mapper and kind != other):
             return CodecError(UNKNOWN)
         if new.mapper:
-            return want.refusal(have)
-        return self._refusal(kind, other, have, want, in_json=self.in_json)
+            return wanted.refusal(written)
+        return self._refusal(kind, other, written, wanted, in_json=self.in_json)
 
     def types(self, old: Type, new: Type) -> CodecError | None:
         """The same for types that no field adds limits to."""
-        have, want = Limits.of(old), Limits.of(new)
-        return self._refusal(old, new, have, want, in_json=self.in_json)
+        written, wanted = Limits.of(old), Limits.of(new)
+        return self._refusal(old, new, written, wanted, in_json=self.in_json)
 
     def null(self, field: Field) -> CodecError | None:
         """Why a field inside JSON does not read null."""
@@ -144,7 +144,7 @@ class Direction:
         return self._read(kind, None, Limits.of(kind), in_json=True)
 
     def _refusal(
-        self, old: Type, new: Type, have: Limits, want: Limits, *, in_json: bool
+        self, old: Type, new: Type, written: Limits, wanted: Limits, *, in_json: bool
     ) -> CodecError | None:
         match old, new:
             case (ListOf(inner, each), ListOf(other, every)) | (
@@ -152,35 +152,41 @@ class Direction:
                 DictOf(other, every),
             ):
                 refused = self._item(inner, other, each, every)
-                return wire.inside("[0]", refused) if refused else want.refusal(have)
+                return (
+                    wire.inside("[0]", refused) if refused else wanted.refusal(written)
+                )
             case (RecordRef(), RecordRef()):
                 return None
             case (EnumRef(name), EnumRef(same)) if name == same:
                 return None
             case (UnionOf(_, tag), UnionOf(members)):
-                for said, _ in old.members:
-                    if tag != new.tag or said not in dict(members):
-                        return self._read(new, {tag: said}, want, in_json=in_json)
+                for member_tag, _ in old.members:
+                    if tag != new.tag or member_tag not in dict(members):
+                        return self._read(
+                            new, {tag: member_tag}, wanted, in_json=in_json
+                        )
                 return None
             case _:
                 pass
-        strays = self._strays(old, new, have, want, in_json=in_json)
-        if strays is None:
+        samples = self._samples(old, new, written, wanted, in_json=in_json)
+        if samples is None:
             own = choices_of(old, self.writer)
-            sample = own[0] if own else _sample(old, new, have)
-            return self._read(new, sample, want, in_json=in_json) or CodecError(MISREAD)
-        if strays and isinstance(new, EnumRef) and self.reader[new.name].unknown:
+            sample = own[0] if own else _sample(old, new, written)
+            return self._read(new, sample, wanted, in_json=in_json) or CodecError(
+                MISREAD
+            )
+        if samples and isinstance(new, EnumRef) and self.reader[new.name].unknown:
             return CodecError(MISREAD)
-        for stray in strays:
-            if refused := self._read(new, stray, want, in_json=in_json):
+        for sample in samples:
+            if refused := self._read(new, sample, wanted, in_json=in_json):
                 return refused
         if old == new:
-            return want.refusal(have)
+            return wanted.refusal(written)
         undecided = new == Scalar("str") and not choices_of(old, self.writer)
         # Some texts that were tried match it, and no more is known.
         return (
-            CodecError(f"does not match {want.pattern}")
-            if undecided and want.pattern
+            CodecError(f"does not match {wanted.pattern}")
+            if undecided and wanted.pattern
             else None
         )
 
@@ -190,41 +196,41 @@ class Direction:
         if isinstance(old, Optional) and (refused := self._null(new)):
             return refused
         kind, other = base(old), base(new)
-        have, want = Limits.of(kind, each), Limits.of(other, every)
-        return self._refusal(kind, other, have, want, in_json=True)
+        written, wanted = Limits.of(kind, each), Limits.of(other, every)
+        return self._refusal(kind, other, written, wanted, in_json=True)
 
-    def _strays(
-        self, old: Type, new: Type, have: Limits, want: Limits, *, in_json: bool
+    def _samples(
+        self, old: Type, new: Type, written: Limits, wanted: Limits, *, in_json: bool
     ) -> Sequence[wire.Json] | None:
         """Values to try, when all others are read; None when that is not known."""
         own = choices_of(old, self.writer)
         choices = choices_of(new, self.reader)
         if choices is not None:
-            return _not_among(choices, old, own, have)
+            return _not_among(choices, old, own, written)
         if new == Scalar("str") and own and isinstance(own[0], str):
             return own
-        if want.reads(have, in_json=in_json):
-            return want.strays(have)
+        if wanted.reads(written, in_json=in_json):
+            return wanted.samples_outside(written)
         if new == Scalar("str") and old != new:
-            return texts_of(old, have, in_json=in_json)
-        if _is_open(new, want) and old != new and (new == _JSON or _is_object(old)):
-            return json_of(old, have, in_json=in_json)
-        same = have.encoding == want.encoding or old == Scalar("bool")
+            return texts_of(old, written, in_json=in_json)
+        if _is_open(new, wanted) and old != new and (new == _JSON or _is_object(old)):
+            return json_of(old, written, in_json=in_json)
+        same = written.encoding == wanted.encoding or old == Scalar("bool")
         return [] if old == new and same else None
 
     def _read(
-        self, kind: Type, value: wire.Json, want: Limits, *, in_json: bool
+        self, kind: Type, value: wire.Json, wanted: Limits, *, in_json: bool
     ) -> CodecError | None:
         """Why a type does not read a value inside JSON, or its text as a field."""
-        read, load = self._codec(kind, want)
+        read, load = self._codec(kind, wanted)
         text = value if isinstance(value, str) else json.dumps(value)
         try:
-            want.check(load(value) if in_json else read(text.encode()))
+            wanted.check(load(value) if in_json else read(text.encode()))
         except CodecError as error:
             return error
         return None
 
-    def _codec(self, kind: Type, want: Limits) -> _Codec:
+    def _codec(self, kind: Type, wanted: Limits) -> _Codec:
         """What reads a field of the type, and what reads it inside JSON."""
         choices = choices_of(kind, self.reader)
         if choices is not None:
@@ -232,10 +238,12 @@ class Direction:
             return partial(wire.decode_one_of, choices=texts), wire.one_of(texts).load
         match kind:
             case Scalar(name) if name != "json":
-                row = ENCODINGS[want.encoding] if want.encoding else SCALARS[name]
+                row = ENCODINGS[wanted.encoding] if wanted.encoding else SCALARS[name]
                 return row.read, row.load
             case UnionOf(members, tag):
-                known = dict.fromkeys((said for said, _ in members), _AnyRecord)
+                known = dict.fromkeys(
+                    (member_tag for member_tag, _ in members), _AnyRecord
+                )
                 shape = wire.union_of(tag, known)
                 return partial(wire.decode_json, shape=shape), shape.load
             case ListOf():
@@ -247,16 +255,16 @@ class Direction:
 
 
 def _not_among(
-    choices: _Choices, old: Type, own: _Choices | None, have: Limits
+    choices: _Choices, old: Type, own: _Choices | None, written: Limits
 ) -> Sequence[wire.Json] | None:
     """Values of a type that are not among `choices`; None when it is of another kind."""
     if own is not None and isinstance(own[0], type(choices[0])):
         return [one for one in own if one not in choices]
-    if have.number == "int" and isinstance(choices[0], int):
-        if have.high < have.low + len(choices):
-            inside = range(int(have.low), int(have.high) + 1)
+    if written.number == "int" and isinstance(choices[0], int):
+        if written.high < written.low + len(choices):
+            inside = range(int(written.low), int(written.high) + 1)
             return [one for one in inside if one not in choices]
-        start = have.low if have.low > -math.inf else have.high - len(choices)
+        start = written.low if written.low > -math.inf else written.high - len(choices)
         if start == math.inf:
             start = 0
         return [next(n for n in count(int(start)) if n not in choices)]
@@ -269,19 +277,19 @@ def _is_object(kind: Type) -> bool:
     return isinstance(kind, DictOf | RecordRef | UnionOf)
 
 
-def _is_open(kind: Type, want: Limits) -> bool:
+def _is_open(kind: Type, wanted: Limits) -> bool:
     """Whether a type reads any JSON, or any object."""
-    sized = want.min_len > 0 or want.max_len < math.inf
+    sized = wanted.min_len > 0 or wanted.max_len < math.inf
     return kind == _JSON or (kind == DictOf(_JSON) and not sized)
 
 
-def _sample(kind: Type, other: Type, have: Limits) -> wire.Json:
+def _sample(kind: Type, other: Type, written: Limits) -> wire.Json:
     """Some value of a type, as JSON has it; of `json` one that `other` may refuse."""
     match kind:
         case Scalar("json") if _is_object(other):
             return []
         case Scalar(name):
-            return _SAMPLES.get(have.encoding or name, _SAMPLES.get(name, 7))
+            return _SAMPLES.get(written.encoding or name, _SAMPLES.get(name, 7))
         case ListOf():
             return []
         case _:

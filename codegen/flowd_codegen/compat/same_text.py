@@ -25,34 +25,36 @@ _LONG: Final = 400
 _OPAQUE: Final = ("bytes", "duration")
 
 
-def texts_of(kind: Type, have: Limits, *, in_json: bool) -> list[wire.Json] | None:
+def texts_of(kind: Type, written: Limits, *, in_json: bool) -> list[wire.Json] | None:
     """The texts of a scalar that a `str` reads, the shortest and longest; else None."""
-    if not isinstance(kind, Scalar) or have.encoding:
+    if not isinstance(kind, Scalar) or written.encoding:
         return None
     if kind.name in _TEXTS and not (in_json and kind.name == "bool"):
         return [*_TEXTS[kind.name]]
-    if not have.number or (in_json and have.number != "decimal"):
+    if not written.number or (in_json and written.number != "decimal"):
         # Inside JSON they are no strings.
         return None
-    if have.number == "int" and -math.inf < have.low and have.high < math.inf:
-        ends = int(have.low), int(have.high)
+    if written.number == "int" and -math.inf < written.low and written.high < math.inf:
+        ends = int(written.low), int(written.high)
         return [*map(str, ends), *(["0"] if ends[0] <= 0 <= ends[1] else [])]
-    number = max(0.0, have.low) if have.low > -math.inf else min(0.0, have.high)
+    number = (
+        max(0.0, written.low) if written.low > -math.inf else min(0.0, written.high)
+    )
     # Without both bounds, or behind a point, digits have no end.
-    more = "0" * _LONG if have.number == "int" else "." + "0" * _LONG
+    more = "0" * _LONG if written.number == "int" else "." + "0" * _LONG
     return [f"{number:.0f}", f"{number:.0f}{more}"]
 
 
-def json_of(kind: Type, have: Limits, *, in_json: bool) -> list[wire.Json] | None:
+def json_of(kind: Type, written: Limits, *, in_json: bool) -> list[wire.Json] | None:
     """What a `json` may refuse of a type whose JSON it reads as it is; else None."""
     match kind:
         case ListOf() | DictOf() | RecordRef() | UnionOf():
             return []
         case Scalar(name) if in_json:
-            return [] if name not in _OPAQUE and not have.encoding else None
+            return [] if name not in _OPAQUE and not written.encoding else None
         case Scalar("bool"):
-            return [] if not have.encoding else None
-        case Scalar() if have.number == "int":
+            return [] if not written.encoding else None
+        case Scalar() if written.number == "int":
             return []
         case _:
             return None

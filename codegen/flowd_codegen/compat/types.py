@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from flowd_codegen.compat.finding import Finding
-from flowd_codegen.compat.pair import Breaks, Owners
+from flowd_codegen.compat.pair import Breaks, DeclarationPair
 from flowd_codegen.compat.readability import MISREAD, choices_of
+from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.canonical import field_form
@@ -27,9 +27,9 @@ from flowd_codegen.model.schema import (
 )
 from flowd_codegen.model.walk import bare
 
-__all__ = ["choice_verdicts", "type_findings"]
+__all__ = ["choice_changes", "type_changes"]
 
-_Verdict: TypeAlias = tuple[Rule, str, Breaks]
+_TypeChange: TypeAlias = tuple[Rule, str, Breaks]
 
 _VALUES: Final = (
     *("type", "tag", "one_of", "mapper", "encoding"),
@@ -38,7 +38,9 @@ _VALUES: Final = (
 """The options that say what a field holds."""
 
 
-def type_findings(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
+def type_changes(
+    pair: DeclarationPair, old: Field, new: Field
+) -> Iterator[SchemaChange]:
     """What was changed in what the field holds, None aside."""
     was, now = field_form(old), field_form(new)
     changed = [name for name in _VALUES if was.get(name) != now.get(name)]
@@ -50,25 +52,27 @@ def type_findings(owners: Owners, old: Field, new: Field) -> Iterator[Finding]:
         )
         for name in changed
     )
-    for rule, what, breaks in _verdicts(owners, old, new):
-        yield owners.finding(
+    for rule, what, breaks in _type_changes(pair, old, new):
+        yield pair.change(
             rule,
             new,
             what,
             *changed,
             breaks=breaks,
             # Only a bool has two texts that are read alike.
-            mild=None if breaks else "warning",
+            compatible_severity=None if breaks else "warning",
             label=label,
         )
 
 
-def _verdicts(owners: Owners, old: Field, new: Field) -> Iterator[_Verdict]:
-    messages = owners.forward.value(old, new)
-    workers = owners.back.value(new, old)
+def _type_changes(
+    pair: DeclarationPair, old: Field, new: Field
+) -> Iterator[_TypeChange]:
+    messages = pair.forward.value(old, new)
+    workers = pair.backward.value(new, old)
     kind, other = base(old.type), base(new.type)
-    choices = choices_of(kind, owners.before.enums)
-    others = choices_of(other, owners.after.enums)
+    choices = choices_of(kind, pair.before.enums)
+    others = choices_of(other, pair.after.enums)
     encodings = (
         Limits.of_field(kind, old).encoding,
         Limits.of_field(other, new).encoding,
@@ -84,10 +88,10 @@ def _verdicts(owners: Owners, old: Field, new: Field) -> Iterator[_Verdict]:
     elif choices and others and type(choices[0]) is type(others[0]):
         # An enum is compared with itself once, wherever it is used.
         if kind != other or isinstance(kind, OneOf):
-            yield from choice_verdicts(choices, others, messages, workers)
+            yield from choice_changes(choices, others, messages, workers)
     elif unions:
-        yield from _tags_taken(owners, *unions)
-        yield from _union_verdicts(*unions, messages, workers)
+        yield from _reused_tags(pair, *unions)
+        yield from _union_changes(*unions, messages, workers)
     elif bare(kind) != bare(other) and messages and workers:
         yield Rule.FIELD_TYPE_CHANGED, "has another type", messages | workers
     else:
@@ -118,7 +122,9 @@ def _unions(old: Type, new: Type) -> tuple[UnionOf, UnionOf] | None:
             return None
 
 
-def _tags_taken(owners: Owners, old: UnionOf, new: UnionOf) -> Iterator[_Verdict]:
+def _reused_tags(
+    pair: DeclarationPair, old: UnionOf, new: UnionOf
+) -> Iterator[_TypeChange]:
     """Each tag that one record had and another has.
 
     A name that both schemas know means the same in both; else the record was renamed.
@@ -126,16 +132,16 @@ def _tags_taken(owners: Owners, old: UnionOf, new: UnionOf) -> Iterator[_Verdict
     members = dict(new.members)
     for tag, name in old.members:
         other = members.get(tag, name)
-        known = other in owners.before.records or name in owners.after.records
+        known = other in pair.before.records or name in pair.after.records
         if other != name and known:
             what = f"reads {_listed([tag])} as {other}, which was {name}"
             breaks: Breaks = {"messages": MISREAD, "workers": MISREAD}
             yield Rule.UNION_TAG_TAKEN, what, breaks
 
 
-def _union_verdicts(
+def _union_changes(
     old: UnionOf, new: UnionOf, messages: Breaks, workers: Breaks
-) -> Iterator[_Verdict]:
+) -> Iterator[_TypeChange]:
     was, now = [tag for tag, _ in old.members], [tag for tag, _ in new.members]
     if added := [tag for tag in now if tag not in was]:
         what = f"may be {_listed(added)} now"
@@ -149,7 +155,7 @@ def _union_verdicts(
         yield Rule.FIELD_NARROWED, "takes less than before", messages
 
 
-def choice_verdicts(
+def choice_changes(
     old: Sequence[str | int],
     new: Sequence[str | int],
     messages: Breaks,

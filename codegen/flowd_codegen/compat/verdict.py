@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from flowd.errors import NewerVersion
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.diff import diff
-from flowd_codegen.compat.finding import Finding
-from flowd_codegen.compat.jobs import paired_jobs
+from flowd_codegen.compat.jobs import pair_jobs
 from flowd_codegen.compat.pair import Breaks
+from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.report import Code, Fault
 from flowd_codegen.diagnostics.rules import Aspect, Rule
 from flowd_codegen.model.schema import Enum, Job, Record
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "assess"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +23,17 @@ class Verdict:
     """The findings that count, and what the schema says of them.
 
     Attributes:
-        findings: those that are not allowed.
+        changes: those that are not allowed.
         allowed: those that are.
         unused: a warning for each entry of an `allow` that matches nothing.
     """
 
-    findings: tuple[Finding, ...]
-    allowed: tuple[Finding, ...]
+    changes: tuple[SchemaChange, ...]
+    allowed: tuple[SchemaChange, ...]
     unused: tuple[Fault, ...]
 
 
-def judge(before: Contract, after: Contract) -> Verdict:
+def assess(before: Contract, after: Contract) -> Verdict:
     """Compare two schemas.
 
     Args:
@@ -42,11 +42,11 @@ def judge(before: Contract, after: Contract) -> Verdict:
     """
     waivers = _Waivers(after)
     changed = diff(before, after)
-    counting = [finding for finding in changed if not waivers.allow(finding)]
+    counting = [change for change in changed if not waivers.allow(change)]
     changed += _versions(before, after, counting)
     changed.sort(key=lambda one: (one.location.source.path, one.location.span()))
     return Verdict(
-        findings=tuple(one for one in changed if not waivers.allow(one)),
+        changes=tuple(one for one in changed if not waivers.allow(one)),
         allowed=tuple(one for one in changed if waivers.allow(one)),
         unused=tuple(waivers.unused()),
     )
@@ -59,12 +59,12 @@ class _Waivers:
         self._after = after
         self._used: set[tuple[str, str]] = set()
 
-    def allow(self, finding: Finding) -> bool:
+    def allow(self, change: SchemaChange) -> bool:
         """Whether its own declaration allows it, or every job that it concerns."""
-        owner = [finding.owner] if finding.owner else []
-        jobs = [self._after.jobs[job] for job in finding.jobs]
+        owner = [change.owner] if change.owner else []
+        jobs = [self._after.jobs[job] for job in change.jobs]
         mine, theirs = (
-            [self._allows(one, finding.rule) for one in owners]
+            [self._allows(one, change.rule) for one in owners]
             for owners in (owner, jobs)
         )
         return any(mine) or (bool(theirs) and all(theirs))
@@ -96,14 +96,14 @@ class _Waivers:
 
 
 def _versions(
-    before: Contract, after: Contract, findings: list[Finding]
-) -> Iterator[Finding]:
+    before: Contract, after: Contract, changes: list[SchemaChange]
+) -> Iterator[SchemaChange]:
     """Jobs that count versions, and have not counted this one."""
-    for old, new in paired_jobs(before, after):
+    for old, new in pair_jobs(before, after):
         if new is None or (old.version is None and new.version is None):
             continue
         was, now = old.version or 0, new.version or 0
-        broken = _broken(new, findings)
+        broken = _broken(new, changes)
         if now > was or (now == was and not broken):
             continue
         text = "two different messages of this version are met"
@@ -112,7 +112,7 @@ def _versions(
             lower["messages"] = (
                 f"handed back for ever, {NewerVersion(new.name, was, max(now, 1))}"
             )
-        yield Finding(
+        yield SchemaChange(
             rule=Rule.VERSION_NOT_BUMPED,
             owner=new,
             location=after.at(new, "version"),
@@ -127,9 +127,9 @@ def _versions(
         )
 
 
-def _broken(job: Job, findings: list[Finding]) -> Breaks:
+def _broken(job: Job, changes: list[SchemaChange]) -> Breaks:
     """What breaks on the wire of a job, with the rules that say so."""
-    concerned = [one for one in findings if job.name in one.jobs]
+    concerned = [one for one in changes if job.name in one.jobs]
     breaks: Breaks = {}
     aspects: tuple[Aspect, ...] = ("messages", "workers")
     for aspect in aspects:

@@ -9,17 +9,17 @@ from typing import Final
 from flowd.errors import DecodeError
 from flowd.model.job import FORMAT, JobSpec
 from flowd_codegen.compat.contract import Contract
-from flowd_codegen.compat.finding import Finding
+from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Aspect, Rule
 from flowd_codegen.model.schema import Job
 
-__all__ = ["Passage", "dropped_versions", "limited", "passages"]
+__all__ = ["VersionPair", "dropped_versions", "limited_to", "version_pairs"]
 
 _ALWAYS: Final = frozenset[Aspect](["source", "queue"])
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class VersionPair:
     """Two classes of a job to compare, and what of that counts.
 
     Attributes:
@@ -32,32 +32,36 @@ class Passage:
     new: Job
     aspects: frozenset[Aspect]
 
-    def judged(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+    def relevant(self, changes: Iterable[SchemaChange]) -> Iterator[SchemaChange]:
         """The findings as far as they count."""
-        for finding in findings:
-            kept = limited(finding, self.aspects)
+        for change in changes:
+            kept = limited_to(change, self.aspects)
             if not self.aspects & _ALWAYS:
                 # Nobody writes such messages any more, or imports the class from there.
                 if kept.breaks:
                     label = f"version {self.old.version or 1} was different"
                     yield replace(kept, label=label)
-            elif finding.rule is Rule.FIELD_SECRET_REMOVED:
+            elif change.rule is Rule.FIELD_SECRET_REMOVED:
                 # No version of a job is shown in another way.
-                yield finding
-            elif kept.mild and not (kept.mild == "warning" and self.reads_as_it_is):
+                yield change
+            elif kept.compatible_severity and not (
+                kept.compatible_severity == "warning" and self.reads_directly
+            ):
                 yield replace(
-                    kept, mild="note", label=f"new in version {self.new.version}"
+                    kept,
+                    compatible_severity="note",
+                    label=f"new in version {self.new.version}",
                 )
             else:
                 yield kept
 
     @property
-    def reads_as_it_is(self) -> bool:
+    def reads_directly(self) -> bool:
         """Whether `new` reads messages of `old`, and no other class stands between."""
         return "messages" in self.aspects
 
 
-def passages(old: Job, new: Job) -> Iterator[Passage]:
+def version_pairs(old: Job, new: Job) -> Iterator[VersionPair]:
     """What of two schemas is to be compared for one job.
 
     A worker hands back what is newer than it knows, so a version that is raised breaks
@@ -72,9 +76,9 @@ def passages(old: Job, new: Job) -> Iterator[Passage]:
                 aspects.add("workers")
             if reader is new:
                 aspects.add("messages")
-            yield Passage(old, new, frozenset(aspects))
+            yield VersionPair(old, new, frozenset(aspects))
         if reader and not (written is old and reader is new):
-            yield Passage(written, reader, frozenset(["messages"]))
+            yield VersionPair(written, reader, frozenset(["messages"]))
 
 
 def _reader(job: Job, version: int) -> Job | None:
@@ -84,15 +88,17 @@ def _reader(job: Job, version: int) -> Job | None:
     return next((old for old in job.older if version <= (old.version or 1)), job)
 
 
-def limited(finding: Finding, aspects: frozenset[Aspect]) -> Finding:
+def limited_to(change: SchemaChange, aspects: frozenset[Aspect]) -> SchemaChange:
     """A finding that breaks nothing but this; a note where nothing is left of it."""
-    breaks = {key: text for key, text in finding.breaks.items() if key in aspects}
-    if len(breaks) == len(finding.breaks):
-        return finding
-    return replace(finding, breaks=breaks, mild=finding.mild or "note")
+    breaks = {key: text for key, text in change.breaks.items() if key in aspects}
+    if len(breaks) == len(change.breaks):
+        return change
+    return replace(
+        change, breaks=breaks, compatible_severity=change.compatible_severity or "note"
+    )
 
 
-def dropped_versions(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
+def dropped_versions(after: Contract, old: Job, new: Job) -> Iterator[SchemaChange]:
     """Whether messages are refused that were read so far."""
     last = min(new.oldest - 1, old.version or 1)
     if last < old.oldest:
@@ -111,12 +117,12 @@ def dropped_versions(after: Contract, old: Job, new: Job) -> Iterator[Finding]:
     except DecodeError as error:
         refusal = str(error)
         written = last == (old.version or 1)
-        yield Finding(
+        yield SchemaChange(
             rule=Rule.VERSION_DROPPED,
             owner=new,
             location=after.at(new, "oldest"),
             message=f"{new.name} does not read {which} any more",
             breaks={"messages": refusal} if written else {},
-            mild=None if written else "warning",
+            compatible_severity=None if written else "warning",
             label="" if written else refusal,
         )

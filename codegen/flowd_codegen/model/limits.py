@@ -127,7 +127,7 @@ class Limits:
         # Inside JSON a decimal is a string.
         return other.number == "int" and not in_json
 
-    def strays(self, other: Limits) -> list[wire.Json]:
+    def samples_outside(self, other: Limits) -> list[wire.Json]:
         """Numbers under `other` that are outside of these, examples as JSON has them."""
         found: list[wire.Json] = []
         if other._begins < self._begins:

@@ -11,9 +11,9 @@ from flowd_codegen.diagnostics.report import Fault, Severity
 from flowd_codegen.diagnostics.rules import LEVELS, RECIPES, Aspect, Level, Rule
 from flowd_codegen.model.schema import Enum, Job, Record
 
-__all__ = ["Finding"]
+__all__ = ["SchemaChange"]
 
-_VICTIMS: Final[dict[Aspect, str]] = {
+_AFFECTED: Final[dict[Aspect, str]] = {
     "messages": "queued messages",
     "workers": "old workers",
     "queue": "the queue",
@@ -22,7 +22,7 @@ _VICTIMS: Final[dict[Aspect, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class SchemaChange:
     """One change, at the one place where it was made.
 
     Attributes:
@@ -32,9 +32,9 @@ class Finding:
         message: what was changed, one line.
         breaks: what it breaks, each with how that looks when it runs: the text of the
             error, or what happens silently.
-        mild: what it is where it breaks nothing.
+        compatible_severity: what it is where it breaks nothing.
         label: beside the caret.
-        was: the old place.
+        old_location: the old place.
         jobs: the jobs whose messages it concerns.
     """
 
@@ -43,18 +43,18 @@ class Finding:
     location: SourceLocation
     message: str
     breaks: Mapping[Aspect, str] = field(default_factory=dict[Aspect, str])
-    mild: Literal["warning", "note"] | None = None
+    compatible_severity: Literal["warning", "note"] | None = None
     label: str = ""
-    was: SourceLocation | None = None
+    old_location: SourceLocation | None = None
     jobs: tuple[str, ...] = ()
 
     def severity(self, level: Level) -> Severity | None:
         """How bad it is at a level; None when that level does not look at it."""
         if self.breaks.keys() & LEVELS[level]:
             return "breaking"
-        if self.mild == "warning" and level == "strict":
+        if self.compatible_severity == "warning" and level == "strict":
             return "breaking"
-        return self.mild
+        return self.compatible_severity
 
     @property
     def more(self) -> dict[str, object]:
@@ -65,7 +65,7 @@ class Finding:
         """What is printed."""
         users = [job for job in self.jobs if not self.owner or job != self.owner.name]
         message = f"{self.message} (in {', '.join(users)})" if users else self.message
-        notes = [f"{_VICTIMS[aspect]}: {text}" for aspect, text in self.breaks.items()]
+        notes = [f"{_AFFECTED[aspect]}: {text}" for aspect, text in self.breaks.items()]
         if severity != "note":
             notes.append(f"do: {RECIPES[self.rule].fix}")
         return Fault(
@@ -74,6 +74,6 @@ class Finding:
             message,
             self.label,
             tuple(notes),
-            also=(self.was, "it was here") if self.was else None,
+            also=(self.old_location, "it was here") if self.old_location else None,
             severity=severity,
         )
