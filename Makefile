@@ -10,7 +10,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 JOBS   ?= 2
 PAIRS  ?= 100000
 # What is tried over every transport.
-CONNECTED := tests/runtime tests/faults tests/cli tests/ops
+RUNTIME   := tests/api tests/broker tests/model tests/worker tests/system/faults
+CONNECTED := $(RUNTIME) tests/cli tests/ops
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -59,7 +60,7 @@ test-matrix: setup
 	FLOWD_TEST_TRANSPORT=tcp  $(PY) -m pytest -q -n $(JOBS) $(CONNECTED)
 	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PY) -m pytest -q -n $(JOBS) $(CONNECTED)
 	FLOWD_TEST_LOOP=uvloop FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls \
-	  $(PY) -m pytest -q -n $(JOBS) tests/runtime tests/faults
+	  $(PY) -m pytest -q -n $(JOBS) $(RUNTIME)
 
 # The examples import what is generated.
 check: setup
@@ -76,22 +77,22 @@ format: setup
 
 chaos: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
-	@$(PY) -m tests.chaos
+	@$(PY) -m tests.system.chaos
 
 soak: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
-	@$(PY) -m tests.chaos.soak
+	@$(PY) -m tests.system.chaos.soak
 
 mutants: setup
 	@$(PY) -m tests.mutants
 
 # It fetches the crate, and compiles for half a minute.
 test-rust: setup
-	FLOWD_TEST_RUST=1 $(PY) -m pytest -q tests/codegen/test_rust.py
+	FLOWD_TEST_RUST=1 $(PY) -m pytest -q tests/codegen/export/test_rust.py
 
 fuzz: setup
 	@FLOWD_FUZZ_PAIRS=$(PAIRS) $(PY) -m pytest -q -s -o faulthandler_timeout=0 \
-	  tests/evolution/test_random.py
+	  tests/codegen/compat/test_random.py
 
 # A link or a name that leads nowhere is an error.
 docs: setup

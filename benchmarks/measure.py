@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from benchmarks.peer import Failed, Peer, Program
 from benchmarks.servers import Probe
-from tests.monitor import Monitor
+from tests.support.monitor import Monitor
 
 __all__ = ["FULL", "MEASURES", "QUICK", "SMALL", "Figures", "Size", "idle", "watch"]
 

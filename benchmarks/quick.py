@@ -24,7 +24,7 @@ from benchmarks.peer import Failed, Peer, seconds_to_import
 from benchmarks.raw import Raw
 from benchmarks.servers import Probe, running
 from flowd.embedded import Server
-from tests.monitor import Monitor
+from tests.support.monitor import Monitor
 
 _ROUNDS: Final = 5
 _JOBS: Final = 20_000

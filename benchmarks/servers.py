@@ -11,7 +11,7 @@ import redis
 
 from flowd.embedded import Server
 from flowd.embedded.binary import find_binary
-from tests.servers import MATRIX
+from tests.support.servers import MATRIX
 
 __all__ = ["Probe", "running"]
 

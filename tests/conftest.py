@@ -1,7 +1,7 @@
 """What every test may ask for: a real server, a stream's name, a loop to run on.
 
 Environment:
-    FLOWD_TEST_SERVER: valkey9 (default), redis62 or path; see `tests/servers.py`.
+    FLOWD_TEST_SERVER: valkey9 (default), redis62 or path; see `tests/support/servers.py`.
     FLOWD_TEST_TRANSPORT: unix (default), tcp or tls, which `path` may have.
     FLOWD_TEST_LOOP: asyncio (default) or uvloop.
 """
@@ -25,8 +25,8 @@ import pytest
 import uvloop
 
 from flowd.embedded import Server
-from tests.raw import Raw
-from tests.servers import chosen, serving, transport
+from tests.support.raw import Raw
+from tests.support.servers import chosen, serving, transport
 
 _ROOT: Final = Path(__file__).parent.parent
 _LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

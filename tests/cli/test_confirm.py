@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from jobs.email import Email
-from tests.cli.program import LIMIT, Program
-from tests.raw import Raw
-from tests.runtime.letters import bury
+from tests.support.dead_letters import bury
+from tests.support.program import LIMIT, Program
+from tests.support.raw import Raw
 
 DEAD: Final = "{emails}:senders:dlq"
 ASKED: Final = "for good? [y/N] "

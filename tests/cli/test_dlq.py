@@ -13,12 +13,13 @@ import pytest
 
 from flowd import Queue, Reject
 from jobs.email import Email
-from tests.cli.program import Program
 from tests.house.sources import ROOT
-from tests.raw import Raw
-from tests.runtime.faults import Bench, until
-from tests.runtime.jobs.report import Format, Report
-from tests.runtime.letters import GROUP, bury, raw_letters
+from tests.support.dead_letters import GROUP, bury, raw_letters
+from tests.support.email_job import RecordingHandler
+from tests.support.jobs.report import Format, Report
+from tests.support.program import Program
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 
 DEAD = "{emails}:senders:dlq"
 EMAIL = ("--job", "jobs.email:Email")
@@ -117,7 +118,7 @@ async def test_an_older_job_is_mended_as_one_of_today(
         raw("XADD", "report", "*", *second, "_v", "2")
         queue.run()
         await queue.drain()
-    typed = ("--job", "tests.runtime.jobs.report:Report", "--app-dir", str(ROOT))
+    typed = ("--job", "tests.support.jobs.report:Report", "--app-dir", str(ROOT))
     done = flowd("dlq", "redrive", "--all", *typed, "--set", 'formats=["pdf"]')
     assert (done.code, done.out) == (0, "1 job put back into the stream\n")
     ((_, fields),) = raw.entries("report")
@@ -143,8 +144,8 @@ async def test_a_newer_job_is_not_mended_as_an_older_one(
 
 async def test_poison_is_mended(flowd: Program, redis_url: str, raw: Raw) -> None:
     """An entry that its class cannot read becomes one that it can, and runs."""
-    bench = Bench()
-    async with Queue(Email, bench, url=redis_url) as queue:
+    recorder = RecordingHandler()
+    async with Queue(Email, recorder, url=redis_url) as queue:
         raw("XADD", "emails", "*", "to", "anna", "trace", "1")
         queue.run()
         await queue.drain()
@@ -152,7 +153,7 @@ async def test_poison_is_mended(flowd: Program, redis_url: str, raw: Raw) -> Non
         assert done.code == 0, done.err
         await queue.drain()
 
-    assert bench.done == ["anna"]
+    assert recorder.done == ["anna"]
     assert raw("XLEN", DEAD) == 0
 
 
@@ -160,7 +161,7 @@ async def test_a_value_that_cannot_be_is_refused(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """The class checks what was given, and nothing is redriven."""
-    async with Queue(Email, Bench(), url=redis_url) as queue:
+    async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
         raw("XADD", "emails", "*", "to", "anna")
         queue.run()
         await queue.drain()
@@ -222,7 +223,7 @@ async def test_how_far_it_got_is_said(flowd: Program, redis_url: str, raw: Raw) 
     """What would fail for every letter ends it, with the number of those before."""
     await set_up(redis_url, "anna", "bert")
     with flowd.start("dlq", "redrive", "--all", "--rate", "1/s") as running:
-        await until(lambda: raw("XLEN", "emails") == 1)
+        await wait_until(lambda: raw("XLEN", "emails") == 1)
         raw("XGROUP", "CREATE", "emails", "others", "0")
         assert running.end() == 3
     assert running.lines[0] == "1 job put back into the stream before it broke off\n"
@@ -236,7 +237,7 @@ async def test_whoever_interrupts_knows_how_far_it_got(
     """Ctrl-C ends a slow redrive, which says how many jobs are back."""
     await set_up(redis_url, "anna", "bert")
     with flowd.start("dlq", "redrive", "--all", "--rate", "1/m") as running:
-        await until(lambda: raw("XLEN", "emails") == 1)
+        await wait_until(lambda: raw("XLEN", "emails") == 1)
         running.signal(signal.SIGINT)
         assert running.end() == 130
     assert running.lines == ["1 job put back into the stream before it broke off\n"]
@@ -271,7 +272,7 @@ async def test_export_loses_no_byte(flowd: Program, redis_url: str, raw: Raw) ->
         b"\xff": b"a",
         b"b": b"\xfe",
     }
-    async with Queue(Email, Bench(), url=redis_url) as queue:
+    async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
         words = [word for pair in given.items() for word in pair]
         raw("XADD", "emails", "*", *words, "_attempt", "none")
         queue.run()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flowd.embedded import Server
-from tests.cli.program import Program
-from tests.raw import Raw
+from tests.support.program import Program
+from tests.support.raw import Raw
 
 PASSWORD = "correct-horse"
 LEVELS = ("ok", "note", "warn", "wrong")

@@ -13,10 +13,10 @@ import pytest
 from flowd import Producer
 from flowd.embedded import Server
 from jobs.email import Email
-from tests.cli.program import Program
-from tests.raw import Raw
-from tests.runtime.expire import expire
-from tests.runtime.faults import email
+from tests.support.email_job import email
+from tests.support.leases import expire
+from tests.support.program import Program
+from tests.support.raw import Raw
 
 GROUP = "senders"
 

@@ -12,7 +12,7 @@ import pytest
 
 from flowd_codegen.cli import run
 from flowd_codegen.scaffold import NEXT, STARTER
-from tests.cli.program import Program
+from tests.support.program import Program
 
 _FILES = {*STARTER, "schemas/flowd.schema.json"}
 

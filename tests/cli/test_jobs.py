@@ -12,12 +12,12 @@ import jobs.email
 from flowd import Item, Queue
 from jobs.crawl import Crawl
 from jobs.email import Email
-from tests.cli.program import Program
 from tests.house.sources import ROOT
-from tests.raw import Raw
-from tests.runtime.expire import die_with, expire
-from tests.runtime.faults import Bench, email
-from tests.runtime.jobs.report import Report
+from tests.support.email_job import RecordingHandler, email
+from tests.support.jobs.report import Report
+from tests.support.leases import die_with, expire
+from tests.support.program import Program
+from tests.support.raw import Raw
 
 GROUP = "senders"
 LARGE = tuple(f"{name}={'x' * 100_000}" for name in ("to", "subject", "body"))
@@ -25,7 +25,7 @@ LARGE = tuple(f"{name}={'x' * 100_000}" for name in ("to", "subject", "body"))
 
 async def set_up(url: str, *queued: Email | Item[Email]) -> list[str]:
     """The queue `emails`, on which nobody works, with these jobs; returns their ids."""
-    async with Queue(Email, Bench(), url=url) as queue:
+    async with Queue(Email, RecordingHandler(), url=url) as queue:
         return await queue.enqueue_bulk(queued)
 
 
@@ -146,7 +146,7 @@ async def test_an_older_job_is_enqueued_as_one_of_today(
 ) -> None:
     """`_v` is honoured as a worker does; names that are typed are the newest ones."""
     second = {"customer": 9, "day": "2026-01-02", "format": "csv", "password": "abc"}
-    enqueue = ("jobs", "enqueue", "tests.runtime.jobs.report:Report")
+    enqueue = ("jobs", "enqueue", "tests.support.jobs.report:Report")
     app_dir = ("--app-dir", str(ROOT))
     given = (*app_dir, "--fields", "-")
     text = json.dumps(second | {"_v": "2"})

@@ -8,8 +8,8 @@ import pytest
 
 from flowd import Producer
 from jobs.email import Email
-from tests.cli.program import Program
-from tests.raw import Raw
+from tests.support.program import Program
+from tests.support.raw import Raw
 
 WORKERS = """
 import asyncio, atexit, socket, sys, threading, time

@@ -13,8 +13,8 @@ import jobs.email
 from flowd import Producer, Queue
 from jobs.crawl import Crawl
 from jobs.email import Email
-from tests.cli.program import Program
-from tests.raw import Raw
+from tests.support.program import Program
+from tests.support.raw import Raw
 
 NO_RETRIES = replace(Email.SPEC.policy, max_retries=0)
 EMAILS = ("--stream", "emails")

@@ -15,9 +15,9 @@ import pytest
 
 from flowd.model.keys import Keys
 from flowd_codegen.cli import run
-from tests.cli.program import Program
-from tests.raw import Raw
-from tests.runtime.faults import until
+from tests.support.program import Program
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 
 _OLD: Final = """
 [job.Order.fields]
@@ -119,8 +119,8 @@ async def test_old_and_new_releases_share_a_stream(
         # New producers come before new workers: their jobs are handed back, uncounted.
         early = new.enqueue()
         usual = old.enqueue()
-        await until(lambda: done().keys() >= {*usual})
-        await until(lambda: raw("ZCARD", _KEYS.delayed) == _EACH)
+        await wait_until(lambda: done().keys() >= {*usual})
+        await wait_until(lambda: raw("ZCARD", _KEYS.delayed) == _EACH)
         assert done().keys() == {*usual}
 
         with new.program.start(*start) as third:
@@ -131,14 +131,14 @@ async def test_old_and_new_releases_share_a_stream(
                     raw("ZADD", _KEYS.delayed, "XX", 0, job)
                 await asyncio.sleep(0.02)
             mixed = old.enqueue()
-            await until(lambda: done().keys() >= {*mixed})
+            await wait_until(lambda: done().keys() >= {*mixed})
 
             # Old producers outlive old workers: what they send is migrated.
             for worker in (first, second):
                 worker.signal(signal.SIGTERM)
                 assert worker.end() == 0
             late = old.enqueue()
-            await until(lambda: done().keys() >= {*late})
+            await wait_until(lambda: done().keys() >= {*late})
             third.signal(signal.SIGTERM)
             assert third.end() == 0
 

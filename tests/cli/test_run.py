@@ -11,8 +11,8 @@ import pytest
 from flowd import Producer
 from flowd.embedded import Server
 from jobs.email import Email
-from tests.cli.program import Program
-from tests.raw import Raw
+from tests.support.program import Program
+from tests.support.raw import Raw
 
 ROOT = Path(__file__).parents[2]
 

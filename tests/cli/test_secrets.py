@@ -6,14 +6,14 @@ import json
 from dataclasses import replace
 
 from flowd import Queue
-from tests.cli.program import Output, Program
 from tests.house.sources import ROOT
-from tests.raw import Raw
-from tests.runtime.jobs.vault import Vault
-from tests.runtime.letters import raw_letters
-from tests.runtime.secrets import full, leaks
+from tests.support.dead_letters import raw_letters
+from tests.support.jobs.vault import Vault
+from tests.support.program import Output, Program
+from tests.support.raw import Raw
+from tests.support.secrets import full, leaks
 
-_TYPED = ("--job", "tests.runtime.jobs.vault:Vault", "--app-dir", str(ROOT))
+_TYPED = ("--job", "tests.support.jobs.vault:Vault", "--app-dir", str(ROOT))
 _PLAIN = ("--stream", "vault")
 
 

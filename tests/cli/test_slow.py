@@ -6,10 +6,10 @@ import asyncio
 
 from flowd import Queue
 from jobs.email import Email
-from tests.cli.program import Program
-from tests.runtime.faults import Bench
-from tests.runtime.letters import bury
-from tests.runtime.proxy import proxy_to
+from tests.support.dead_letters import bury
+from tests.support.email_job import RecordingHandler
+from tests.support.program import Program
+from tests.support.proxy import proxy_to
 
 NUMBER = 10
 SIZE = 100_000
@@ -20,7 +20,7 @@ async def test_large_jobs_are_waited_for(flowd: Program, redis_url: str) -> None
     """Whole letters and whole jobs, though a page of them is not there in 2 seconds."""
     large = [Email(to="a", subject="x" * SIZE) for _ in range(NUMBER)]
     await bury(redis_url, "emails", *large)
-    async with Queue(Email, Bench(), url=redis_url) as queue:
+    async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
         await queue.enqueue_bulk(large)
     async with proxy_to(redis_url) as proxy:
         proxy.rate = NUMBER * SIZE / SECONDS

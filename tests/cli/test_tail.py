@@ -17,12 +17,13 @@ from flowd import Queue, Reject, ServerError, Snooze
 from flowd.embedded import Server
 from flowd.model.keys import Keys
 from jobs.email import Email
-from tests.cli.program import Program, Running
 from tests.ops.page import make_users, url_of
-from tests.raw import Raw
-from tests.runtime.faults import Bench, email, policy, until
-from tests.runtime.jobs.vault import Vault
-from tests.runtime.secrets import full, leaks
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.jobs.vault import Vault
+from tests.support.program import Program, Running
+from tests.support.raw import Raw
+from tests.support.secrets import full, leaks
+from tests.support.waiting import wait_until
 
 CHANNEL = Keys("emails", "senders").tail
 EMAILS = ("--stream", "emails")
@@ -42,7 +43,7 @@ class Tail:
 
     async def shows(self, *texts: str) -> None:
         """Wait until it has printed them all."""
-        await until(lambda: all(text in self.text() for text in texts))
+        await wait_until(lambda: all(text in self.text() for text in texts))
 
     async def says(self, text: str) -> None:
         """Wait for a line on standard error."""
@@ -66,7 +67,7 @@ async def tailing(
 
 async def subscribed(raw: Raw, channel: str = CHANNEL, followers: int = 1) -> None:
     """Wait until the server knows of so many who follow."""
-    await until(
+    await wait_until(
         lambda: raw("PUBSUB", "NUMSUB", channel) == [channel.encode(), followers]
     )
 
@@ -141,13 +142,13 @@ async def test_a_queue_that_runs_begins_and_ends_to_tell(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """Only while somebody follows is anything published."""
-    bench = Bench()
-    async with Queue(Email, bench, url=redis_url) as queue:
+    recorder = RecordingHandler()
+    async with Queue(Email, recorder, url=redis_url) as queue:
         raw("CONFIG", "RESETSTAT")
         queue.run()
         for number in range(20):
             await queue.enqueue(email(str(number)))
-        await until(lambda: len(bench.done) == 20)
+        await wait_until(lambda: len(recorder.done) == 20)
         assert asked(raw)
         assert not raw.calls("publish")
 
@@ -158,13 +159,13 @@ async def test_a_queue_that_runs_begins_and_ends_to_tell(
         await subscribed(raw, followers=0)
         # The answer before the last one has been read.
         before = asked(raw)
-        await until(lambda: asked(raw) > before + 1)
+        await wait_until(lambda: asked(raw) > before + 1)
         told = raw.calls("publish")
         assert told
         await queue.enqueue(email("last"))
-        await until(lambda: "last" in bench.done)
+        await wait_until(lambda: "last" in recorder.done)
         before = asked(raw)
-        await until(lambda: asked(raw) > before)
+        await wait_until(lambda: asked(raw) > before)
         assert raw.calls("publish") == told
 
 
@@ -237,16 +238,16 @@ async def test_a_worker_without_the_right_to_tell_works(
     with Raw(own_server.url) as raw:
         make_users(raw)
         raw("ACL", "SETUSER", "worker", right)
-        bench = Bench()
+        recorder = RecordingHandler()
         async with (
-            Queue(Email, bench, url=url_of(own_server, "worker")) as queue,
+            Queue(Email, recorder, url=url_of(own_server, "worker")) as queue,
             tailing(flowd, *EMAILS, url=url_of(own_server, "admin")) as tail,
         ):
             await subscribed(raw)
             handle = queue.run()
             for to in ("one", "two"):
                 raw("XADD", "emails", "*", "to", to, "subject", "x")
-                await until(partial(bench.done.count, to))
+                await wait_until(partial(recorder.done.count, to))
             assert handle.failing is None
             assert not tail.text()
 

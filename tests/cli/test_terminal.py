@@ -19,10 +19,10 @@ from flowd import Queue
 from flowd.cli import main
 from flowd.cli.output import Table, print_blocks, span
 from jobs.email import Email
-from tests.cli.program import LIMIT, Program
-from tests.raw import Raw
-from tests.runtime.expire import die_with
-from tests.runtime.faults import Bench
+from tests.support.email_job import RecordingHandler
+from tests.support.leases import die_with
+from tests.support.program import LIMIT, Program
+from tests.support.raw import Raw
 
 # Erase, colour, title, right-to-left, C1, a line of its own, and rich's own markup.
 EVIL = "\x1b[2J\x1b]0;t\x07\u202e\u2066\x9b31m\r\nwarn [red]x[/red]"
@@ -62,7 +62,7 @@ def on_terminal(
 
 async def set_up(url: str, raw: Raw, text: str) -> None:
     """Jobs that run, wait, are delayed and died, all with this text in every place."""
-    async with Queue(Email, Bench(), url=url):
+    async with Queue(Email, RecordingHandler(), url=url):
         pass
     fields = ("to", text, text, text)
     raw("XADD", "emails", "*", *fields)
@@ -165,7 +165,7 @@ async def test_a_purge_asks(flowd: Program, redis_url: str, raw: Raw) -> None:
 
 async def test_colours_only_on_a_terminal(flowd: Program, redis_url: str) -> None:
     """And not where NO_COLOR is set; the words are the same."""
-    async with Queue(Email, Bench(), url=redis_url):
+    async with Queue(Email, RecordingHandler(), url=redis_url):
         pass
     coloured = on_terminal(flowd, "stats")
     plain = on_terminal(flowd, "stats", NO_COLOR="1").replace("\r\n", "\n")
@@ -230,7 +230,7 @@ async def test_a_terminal_that_cannot_be_drawn_on(
     flowd: Program, redis_url: str
 ) -> None:
     """It gets plain text, as a pipe does, and nothing that waits for the end."""
-    async with Queue(Email, Bench(), url=redis_url):
+    async with Queue(Email, RecordingHandler(), url=redis_url):
         pass
     shown = on_terminal(flowd, "stats", TERM="dumb").replace("\r\n", "\n")
     assert shown == flowd("stats").out
@@ -252,7 +252,7 @@ async def in_shell(url: str, words: str) -> tuple[int, str]:
 @pytest.mark.parametrize("words", ["stats", "jobs list --json", "doctor"])
 async def test_a_full_disk(redis_url: str, words: str) -> None:
     """What cannot be printed is an error in one line, and not a traceback."""
-    async with Queue(Email, Bench(), url=redis_url) as queue:
+    async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
         await queue.enqueue(Email(to="anna", subject="x"))
     said = (
         "flowd: error: failed to write the output: [Errno 28] No space left on device\n"
@@ -262,7 +262,7 @@ async def test_a_full_disk(redis_url: str, words: str) -> None:
 
 async def test_without_an_output(redis_url: str) -> None:
     """A command whose output was closed before it began works, and shows nothing."""
-    async with Queue(Email, Bench(), url=redis_url):
+    async with Queue(Email, RecordingHandler(), url=redis_url):
         pass
     assert await in_shell(redis_url, "stats >&-") == (0, "")
 
@@ -282,7 +282,7 @@ async def test_words_that_are_no_text(
     redis_url: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     """Bytes that are not UTF-8 are wrong usage, in one line."""
-    async with Queue(Email, Bench(), url=redis_url):
+    async with Queue(Email, RecordingHandler(), url=redis_url):
         pass
     assert await asyncio.to_thread(main, (*words, "--url", redis_url)) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -148,7 +148,7 @@ def _ruff(folder: Path, *arguments: str | Path) -> str:
 
 def test_ruff_has_nothing_to_say_of_a_generated_module(tmp_path: Path) -> None:
     """Not with every rule, and not with a layout of the project's own."""
-    modules = [*_MODULES, *sorted((ROOT / "tests/runtime/jobs").glob("*.py"))]
+    modules = [*_MODULES, *sorted((ROOT / "tests/support/jobs").glob("*.py"))]
     generated = [path for path in modules if "_migrations" not in path.name]
     settings = tmp_path / "ruff.toml"
     settings.write_text("line-length = 60\nformat.quote-style = 'single'\n")

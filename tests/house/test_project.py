@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.house.sources import ROOT
-from tests.servers import MATRIX
+from tests.support.servers import MATRIX
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 FORMS = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))

@@ -24,9 +24,10 @@ from flowd.metrics.table import COUNTERS, DURATION, GAUGES
 from flowd.model.event import EventBus
 from jobs.email import Email
 from tests.ops.page import OPERATIONS
-from tests.raw import Raw
-from tests.runtime.expire import die_with, steal
-from tests.runtime.faults import Bench, email, policy, until
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import die_with, steal
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -99,10 +100,16 @@ async def test_counters_begin_at_zero(
 ) -> None:
     """Or Prometheus would not see the first of anything as an increase."""
     async with Queue(
-        Email, Bench(), url=redis_url, policy=policy(stream), middleware=[metrics]
+        Email,
+        RecordingHandler(),
+        url=redis_url,
+        policy=policy(stream),
+        middleware=[metrics],
     ) as queue:
         queue.run()
-        await until(lambda: value(metrics, "flowd_takeovers_total", stream=stream) == 0)
+        await wait_until(
+            lambda: value(metrics, "flowd_takeovers_total", stream=stream) == 0
+        )
         assert value(metrics, "flowd_jobs_done_total", stream=stream) == 0
         for reason in ("failed", "rejected", "undecodable", "crashed"):
             letters = "flowd_dead_letters_total"
@@ -116,16 +123,16 @@ async def test_takeovers_and_lost_leases_are_counted(
     redis_url: str, raw: Raw, stream: str, metrics: Metrics
 ) -> None:
     """By the worker that takes, and by the one that lost; a timeout is a cancelled run."""
-    bench = Bench(closed=True)
+    recorder = RecordingHandler(closed=True)
     async with Queue(
-        Email, bench, url=redis_url, policy=policy(stream), middleware=[metrics]
+        Email, recorder, url=redis_url, policy=policy(stream), middleware=[metrics]
     ) as queue:
         await queue.enqueue(email())
         die_with(raw, stream, "senders", jobs=1)
         handle = queue.run()
-        await until(lambda: bench.started)
+        await wait_until(lambda: recorder.started)
         steal(raw, stream, "senders")
-        await until(lambda: bench.cancelled)
+        await wait_until(lambda: recorder.cancelled)
         await handle.shutdown(grace=0.0)
     assert value(metrics, "flowd_takeovers_total", stream=stream) == 1
     assert value(metrics, "flowd_lease_losses_total", stream=stream) == 1
@@ -138,12 +145,16 @@ async def test_every_job_of_a_newer_version_is_counted(
 ) -> None:
     """Though the log says it once."""
     async with Queue(
-        Email, Bench(), url=redis_url, policy=policy(stream), middleware=[metrics]
+        Email,
+        RecordingHandler(),
+        url=redis_url,
+        policy=policy(stream),
+        middleware=[metrics],
     ) as queue:
         for _ in range(3):
             raw("XADD", stream, "*", "to", "a", "subject", "b", "_v", "7")
         handle = queue.run()
-        await until(
+        await wait_until(
             lambda: value(metrics, "flowd_newer_versions_total", stream=stream) == 3
         )
         await handle.shutdown()
@@ -154,15 +165,19 @@ async def test_a_reconnect_is_counted(
 ) -> None:
     """Of the server, not of each queue on it."""
     async with Queue(
-        Email, Bench(), url=own_server.url, policy=policy(stream), middleware=[metrics]
+        Email,
+        RecordingHandler(),
+        url=own_server.url,
+        policy=policy(stream),
+        middleware=[metrics],
     ) as queue:
         handle = queue.run()
         own_server.kill()
-        await until(lambda: queue.failing)
+        await wait_until(lambda: queue.failing)
         server = str(queue.address)
         assert value(metrics, "flowd_reconnects_total", server=server) == 0
         own_server.start()
-        await until(lambda: not queue.failing)
+        await wait_until(lambda: not queue.failing)
         await handle.shutdown()
     assert value(metrics, "flowd_reconnects_total", server=server) == 1
 
@@ -203,15 +218,15 @@ async def test_what_queues_hold_is_read_when_asked(
     redis_url: str, raw: Raw, stream: str, metrics: Metrics
 ) -> None:
     """From Redis, so that it is true of all workers, not of this one."""
-    bench = Bench(closed=True)
+    recorder = RecordingHandler(closed=True)
     async with Queue(
-        Email, bench, url=redis_url, policy=policy(stream), concurrency=2
+        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
     ) as queue:
         await queue.enqueue_bulk([email()] * 5)
         await queue.enqueue(email(), delay=500)
         raw("XADD", f"{{{stream}}}:senders:dlq", "*", "a", "b")
         handle = queue.run()
-        await until(lambda: len(bench.started) == 2)
+        await wait_until(lambda: len(recorder.started) == 2)
         seen = await shown(metrics, of(queue), of(queue))
         await handle.shutdown(grace=0.0)
     assert seen.pop(("flowd_oldest_waiting_seconds", stream)) >= 0
@@ -230,7 +245,7 @@ async def test_what_redis_does_not_tell_is_not_made_up(
 ) -> None:
     """A server that hangs costs the time limit, and only its own queues."""
     async with Queue(
-        Email, Bench(), url=own_server.url, policy=policy(stream)
+        Email, RecordingHandler(), url=own_server.url, policy=policy(stream)
     ) as queue:
         own_server.pause()
         text = await exposition(metrics.registry, [of(queue)], within=0.1)

@@ -8,7 +8,7 @@ import pytest
 
 from flowd.embedded import Server
 from tests.ops.page import make_users
-from tests.raw import Raw
+from tests.support.raw import Raw
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests.raw import Raw
+from tests.support.raw import Raw
 
 __all__ = ["GROUP", "STREAM", "fill"]
 

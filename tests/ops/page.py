@@ -7,7 +7,7 @@ from typing import Final
 
 from flowd.embedded import Server
 from tests.house.sources import ROOT
-from tests.raw import Raw
+from tests.support.raw import Raw
 
 __all__ = [
     "OPERATIONS",

@@ -26,11 +26,12 @@ from flowd.model.keys import Keys
 from flowd.ops.rights import ROLES as COMMANDS
 from flowd.ops.rights import right
 from jobs.email import Email
-from tests.cli.program import Program
 from tests.ops.page import granted, knows, refused, url_of
-from tests.raw import Raw
-from tests.runtime.expire import consumers, die_with
-from tests.runtime.faults import Bench, email, policy, until
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import consumers, die_with
+from tests.support.program import Program
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 
 STREAM, GROUP = "emails", "senders"
 
@@ -100,11 +101,11 @@ async def work(url: str, raw: Raw) -> Handler:
     await queue.drain()
     for to in ("reject", "held"):
         raw("XADD", STREAM, "*", "to", to, "subject", "x")
-    await until(lambda: "held" in handler.started)
+    await wait_until(lambda: "held" in handler.started)
     raw("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     for to in ("one", "two"):
         raw("XADD", STREAM, "*", "to", to, "subject", "x", "_id", "the same")
-    await until(lambda: {"one", "two"} <= set(handler.done))
+    await wait_until(lambda: {"one", "two"} <= set(handler.done))
     await handle.shutdown(grace=0.0)
     await queue.aclose()
     return handler
@@ -211,16 +212,16 @@ async def test_a_worker_survives_a_server_that_forgot(
     own_server: Server, guarded: Raw
 ) -> None:
     """It may send its scripts again, and set up a group that is gone."""
-    bench = Bench()
+    recorder = RecordingHandler()
     url = url_of(own_server, "worker")
-    async with Queue(Email, bench, url=url, policy=policy(STREAM)) as queue:
+    async with Queue(Email, recorder, url=url, policy=policy(STREAM)) as queue:
         queue.run()
         guarded("SCRIPT", "FLUSH")
         guarded("FLUSHALL")
         await produce(url_of(own_server, "producer"))
         await queue.drain()
 
-    assert set(bench.done) == JOBS
+    assert set(recorder.done) == JOBS
     assert refused(guarded) <= INTRODUCTION
 
 
@@ -237,7 +238,7 @@ async def test_an_admin_may_administer(
     url = url_of(own_server, "admin")
     printed = await asyncio.to_thread(administer, url, tmp_path)
     with Program(tmp_path, url).start("tail", "--stream", STREAM):
-        await until(lambda: guarded.calls("subscribe"))
+        await wait_until(lambda: guarded.calls("subscribe"))
     explains = knows(guarded, "ACL|DRYRUN")
     idle = idle_rights(guarded, "admin") - (set() if explains else {"acl|dryrun"})
 
@@ -256,7 +257,7 @@ async def test_a_worker_that_may_not_ask_for_groups_is_refused(
     guarded("ACL", "SETUSER", "worker", "-xinfo")
     if again:
         guarded("XGROUP", "CREATE", STREAM, GROUP, "0", "MKSTREAM")
-    queue = Queue(Email, Bench(), url=url_of(own_server, "worker"))
+    queue = Queue(Email, RecordingHandler(), url=url_of(own_server, "worker"))
     with pytest.raises(AccessDenied, match=r"(?i)xinfo.groups"):
         await queue.init()
     await queue.aclose()
@@ -266,15 +267,17 @@ async def test_a_worker_that_may_no_longer_ask_for_groups_settles_nothing(
     own_server: Server, guarded: Raw
 ) -> None:
     """It ends with the name of the command; what a second group has to read stays."""
-    bench = Bench(closed=True)
-    queue = Queue(Email, bench, url=url_of(own_server, "worker"), policy=policy(STREAM))
+    recorder = RecordingHandler(closed=True)
+    queue = Queue(
+        Email, recorder, url=url_of(own_server, "worker"), policy=policy(STREAM)
+    )
     await queue.init()
     handle = queue.run()
     guarded("XADD", STREAM, "*", "to", "a", "subject", "x")
-    await until(lambda: bench.started)
+    await wait_until(lambda: recorder.started)
     guarded("ACL", "SETUSER", "worker", "-xinfo")
     guarded("XGROUP", "CREATE", STREAM, "auditors", "0")
-    bench.gate.set()
+    recorder.gate.set()
     with pytest.raises(AccessDenied, match=r"(?i)xinfo.groups"):
         await handle.wait()
     with pytest.raises(AccessDenied):
@@ -289,12 +292,12 @@ async def test_whoever_does_both_needs_both(own_server: Server, guarded: Raw) ->
     guarded("ACL", "SETUSER", "worker", *rights)
     url = url_of(own_server, "worker")
     await produce(url)
-    async with Queue(Email, bench := Bench(), url=url) as queue:
+    async with Queue(Email, recorder := RecordingHandler(), url=url) as queue:
         queue.run()
         await queue.enqueue(email("own"), key="c")
         await queue.drain()
 
-    assert set(bench.done) == {*JOBS, "own"}
+    assert set(recorder.done) == {*JOBS, "own"}
 
 
 @pytest.mark.parametrize(
@@ -307,12 +310,14 @@ async def test_other_key_patterns(
     """Braces in a name, a common beginning, and all queues: as the page says."""
     for role in ("producer", "worker"):
         guarded("ACL", "SETUSER", role, "resetkeys", "~flowd:queues", *patterns.split())
-    bench = Bench()
+    recorder = RecordingHandler()
     rules = policy(stream)
     async with (
-        Queue(Email, bench, url=url_of(own_server, "worker"), policy=rules) as worker,
+        Queue(
+            Email, recorder, url=url_of(own_server, "worker"), policy=rules
+        ) as worker,
         aclosing(
-            Queue(Email, bench, url=url_of(own_server, "producer"), policy=rules)
+            Queue(Email, recorder, url=url_of(own_server, "producer"), policy=rules)
         ) as producer,
     ):
         worker.run()
@@ -320,7 +325,7 @@ async def test_other_key_patterns(
         await producer.enqueue(email("delayed"), delay=0.05, key="a")
         await worker.drain()
 
-    assert sorted(bench.done) == ["delayed", "plain"]
+    assert sorted(recorder.done) == ["delayed", "plain"]
 
 
 async def test_another_database_takes_a_right(own_server: Server, guarded: Raw) -> None:

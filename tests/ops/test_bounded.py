@@ -9,7 +9,7 @@ import pytest
 
 from flowd.cli import main
 from tests.ops.many import GROUP, STREAM, fill
-from tests.raw import Raw
+from tests.support.raw import Raw
 
 JOBS: Final = 3_000
 PAGE: Final = 1_000

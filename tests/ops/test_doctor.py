@@ -14,9 +14,9 @@ from flowd.embedded import Server
 from flowd.ops import Finding, examine
 from flowd.ops.server import Facts, judge
 from tests.ops.page import ROLES, knows, make_users, url_of
-from tests.raw import Raw
-from tests.runtime.faults import until
-from tests.servers import chosen
+from tests.support.raw import Raw
+from tests.support.servers import chosen
+from tests.support.waiting import wait_until
 
 CHECKS = [
     *("version", "eviction", "memory", "persistence", "disk", "replicas", "clients"),
@@ -123,7 +123,7 @@ async def test_a_setting(
     words = settings.split()
     for name, value in zip(words[::2], words[1::2], strict=True):
         raw("CONFIG", "SET", name, value.replace(",", " "))
-    await until(lambda: raw.info("connected_clients") == "1")
+    await wait_until(lambda: raw.info("connected_clients") == "1")
     found = await finding(own_server.url, check)
 
     assert found.level == level
@@ -143,7 +143,7 @@ async def test_a_disk_that_cannot_be_written(own_server: Server, raw: Raw) -> No
     """A failed snapshot is found, before or after Redis refuses every write."""
     (own_server.folder / "dump.rdb" / "in the way").mkdir(parents=True)
     raw("BGSAVE")
-    await until(lambda: raw.info("rdb_last_bgsave_status") == "err")
+    await wait_until(lambda: raw.info("rdb_last_bgsave_status") == "err")
     found = await finding(own_server.url, "disk")
 
     assert found.level == "wrong"
@@ -166,7 +166,7 @@ async def test_a_primary_with_a_replica() -> None:
         port = primary.url.rpartition(":")[2]
         with Server("--replicaof", "127.0.0.1", port, binary=program):
             with Raw(primary.url) as raw:
-                await until(lambda: raw.info("connected_slaves") == "1")
+                await wait_until(lambda: raw.info("connected_slaves") == "1")
             found = await finding(primary.url, "replicas")
 
     assert found.level == "ok"

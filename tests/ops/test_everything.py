@@ -15,7 +15,7 @@ from flowd.ops.scan import Page, Place, scan
 from jobs.email import Email
 from tests.ops.many import STREAM, fill
 from tests.ops.test_jobs import looking
-from tests.raw import Raw
+from tests.support.raw import Raw
 
 DELAYED, BODIES = "{emails}:delayed", "{emails}:delayed:jobs"
 DEAD = "{emails}:senders:dlq"

@@ -15,9 +15,10 @@ from flowd.broker.url import Address
 from flowd.ops import JobView, Queries, find_job, list_jobs
 from flowd.ops.queries import PAGE, State
 from jobs.email import Email
-from tests.raw import Raw
-from tests.runtime.expire import die_with, expire
-from tests.runtime.faults import Bench, email, policy, until
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import die_with, expire
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 
 GROUP = "senders"
 
@@ -42,7 +43,9 @@ async def listed(
 
 async def set_up(url: str, stream: str, *jobs: Email | Item[Email]) -> list[str]:
     """A queue that nobody works on, with these jobs; returns their ids."""
-    async with Queue(Email, Bench(), url=url, policy=policy(stream)) as queue:
+    async with Queue(
+        Email, RecordingHandler(), url=url, policy=policy(stream)
+    ) as queue:
         return await queue.enqueue_bulk(jobs)
 
 
@@ -53,13 +56,13 @@ def to(jobs: list[JobView]) -> list[str]:
 
 async def test_each_state_is_listed(redis_url: str, stream: str) -> None:
     """What runs, what waits and what is delayed, with all there is to say about it."""
-    bench = Bench(closed=True)
+    recorder = RecordingHandler(closed=True)
     async with Queue(
-        Email, bench, url=redis_url, policy=policy(stream), concurrency=1
+        Email, recorder, url=redis_url, policy=policy(stream), concurrency=1
     ) as queue:
         handle = queue.run()
         first = await queue.enqueue(email("first"))
-        await until(lambda: bench.started)
+        await wait_until(lambda: recorder.started)
         second = await queue.enqueue(email("second"))
         third = await queue.enqueue(email("third"), delay=60.0)
         (running,) = await listed(redis_url, stream, "running")
@@ -262,7 +265,7 @@ async def test_a_job_says_its_last_error(redis_url: str, stream: str) -> None:
     async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
         await queue.enqueue(email())
         running = queue.run()
-        await until(lambda: len(seen) > 1)
+        await wait_until(lambda: len(seen) > 1)
         await running.shutdown()
     seen.append(await found())
 

@@ -20,7 +20,7 @@ from flowd import (
     Unreachable,
 )
 from flowd.ops.letters import LetterFilter, move
-from tests.runtime.faults import until
+from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -85,7 +85,7 @@ async def test_the_next_letter_waits_for_its_time() -> None:
     """At one in ten seconds the second is not moved at once."""
     steps = Steps()
     moving = asyncio.ensure_future(moved(2, steps, 0.1))
-    await until(lambda: steps.times)
+    await wait_until(lambda: steps.times)
     moving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await moving

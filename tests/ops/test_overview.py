@@ -9,9 +9,10 @@ from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from flowd.ops import ConsumerView, QueueView, overview
 from jobs.email import Email
-from tests.raw import Raw
-from tests.runtime.expire import die_with, expire
-from tests.runtime.faults import Bench, email, policy, until
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import die_with, expire
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 
 GROUP = "senders"
 
@@ -34,7 +35,9 @@ async def only(url: str, *, lease: float = 30.0) -> QueueView:
 
 async def set_up(url: str, stream: str, *jobs: Email | Item[Email]) -> None:
     """A queue that nobody works on, with these jobs."""
-    async with Queue(Email, Bench(), url=url, policy=policy(stream)) as queue:
+    async with Queue(
+        Email, RecordingHandler(), url=url, policy=policy(stream)
+    ) as queue:
         await queue.enqueue_bulk(jobs)
 
 
@@ -94,14 +97,14 @@ async def test_the_oldest_is_one_that_waits(
 
 async def test_a_worker_and_what_it_runs(redis_url: str, stream: str) -> None:
     """Host, process, lease, and each job with its id."""
-    bench = Bench(closed=True)
+    recorder = RecordingHandler(closed=True)
     async with Queue(
-        Email, bench, url=redis_url, policy=policy(stream), concurrency=2
+        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
     ) as queue:
         handle = queue.run()
-        await until(lambda: handle.consumer)
+        await wait_until(lambda: handle.consumer)
         ids = await queue.enqueue_bulk([email("a"), email("b"), email("c")])
-        await until(lambda: len(bench.started) == 2)
+        await wait_until(lambda: len(recorder.started) == 2)
         view = await only(redis_url)
         await handle.shutdown(grace=0.0)
 

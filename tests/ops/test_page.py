@@ -24,7 +24,7 @@ from tests.house.sources import ROOT, RUNTIME, modules
 from tests.ops.many import GROUP, STREAM, fill
 from tests.ops.page import OPERATIONS
 from tests.ops.test_doctor import CHECKS
-from tests.raw import Raw
+from tests.support.raw import Raw
 
 
 def _first_cells(heading: str) -> list[str]:

@@ -9,9 +9,10 @@ from flowd.model.keys import Keys
 from flowd.ops import Finding
 from jobs.email import Email
 from tests.ops.test_doctor import doctor
-from tests.raw import Raw
-from tests.runtime.expire import die_with, expire
-from tests.runtime.faults import Bench, email, policy, until
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import die_with, expire
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 
 GROUP = "senders"
 
@@ -24,7 +25,9 @@ ASKED = {
 
 async def set_up(url: str, stream: str, *, jobs: int = 0, delay: float = 0.0) -> None:
     """A queue that nobody works on, with so many jobs."""
-    async with Queue(Email, Bench(), url=url, policy=policy(stream)) as queue:
+    async with Queue(
+        Email, RecordingHandler(), url=url, policy=policy(stream)
+    ) as queue:
         for _ in range(jobs):
             await queue.enqueue(email(), delay=delay)
 
@@ -43,15 +46,15 @@ async def findings(url: str, stream: str, lease: float = 30.0) -> list[Finding]:
 
 async def test_a_queue_that_is_worked_on(redis_url: str, stream: str) -> None:
     """All is well: one line, with what the queue holds and who works on it."""
-    bench = Bench(closed=True)
+    recorder = RecordingHandler(closed=True)
     async with Queue(
-        Email, bench, url=redis_url, policy=policy(stream), concurrency=2
+        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
     ) as queue:
         handle = queue.run()
         for _ in range(3):
             await queue.enqueue(email())
         await queue.enqueue(email(), delay=60.0)
-        await until(lambda: len(bench.started) == 2)
+        await wait_until(lambda: len(recorder.started) == 2)
         (found,) = await findings(redis_url, stream)
         await handle.shutdown(grace=0.0)
 
@@ -157,7 +160,7 @@ async def test_a_second_group(redis_url: str, raw: Raw, stream: str) -> None:
 
 async def test_a_queue_without_a_worker_is_wrong(redis_url: str, stream: str) -> None:
     """A producer alone makes its queue known, and jobs that no worker came for wrong."""
-    queue = Queue(Email, Bench(), url=redis_url, stream=stream)
+    queue = Queue(Email, RecordingHandler(), url=redis_url, stream=stream)
     await queue.enqueue(email())
     await queue.enqueue(email(), delay=60.0)
     await queue.aclose()

@@ -10,7 +10,7 @@ from flowd import AccessDenied, Producer, Queue
 from flowd.embedded import Server
 from jobs.crawl import Crawl
 from tests.ops.page import ROLES, log_in, url_of
-from tests.raw import Raw, RawError
+from tests.support.raw import Raw, RawError
 
 # What a server says of a command, and what each generation says of one in a script.
 REFUSED = "NOPERM|ACL failure in script|The user executing the script"

@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from tests.house.sources import ROOT
-from tests.raw import Raw
 from tests.readme.quickstart import Folder, commands, files, section
+from tests.support.raw import Raw
 
 PAGE: Final = ROOT / "docs/recipes.md"
 

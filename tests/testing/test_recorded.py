@@ -25,7 +25,7 @@ from flowd.testing import (
 )
 from jobs.crawl import Crawl
 from jobs.email import Email
-from tests.runtime.jobs.odd import Login
+from tests.support.jobs.odd import Login
 
 HELLO = Email(to="a@b.c", subject="hi")
 PAGE = Crawl(url="u", priority=1, tags=["a"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from flowd import Context, Policy, Queue
 from jobs.email import Email
-from tests.raw import Raw
+from tests.support.raw import Raw
 
 
 async def test_the_jobs_of_a_dead_worker_move_on(redis_url: str, raw: Raw) -> None:

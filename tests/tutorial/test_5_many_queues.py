@@ -7,7 +7,7 @@ import asyncio
 from flowd import Queue, QueueGroup
 from jobs.crawl import Crawl
 from jobs.email import Email
-from tests.raw import Raw
+from tests.support.raw import Raw
 
 
 async def test_a_group_starts_and_ends_together(redis_url: str) -> None:

@@ -1,0 +1,1 @@
+"""The producers, queues, groups and dead letters that applications use."""

@@ -1,0 +1,1 @@
+"""Connections, replies, scripts and retries."""

@@ -1,8 +1,0 @@
-"""Real worker processes that are killed, frozen, cut off and told to end.
-
-`make chaos` plays one long run (`__main__`): a plan of jobs and faults from a seed
-(`plan`), a producer that does not give up (`feeder`), worker processes (`crew`, `worker`)
-that a monkey hurts (`monkey`), and an oracle outside Redis: evidence from every process,
-put together (`history`) and judged (`invariants`). `make soak` is a long calm run
-(`soak`). The tests here are small ones of the same kind.
-"""

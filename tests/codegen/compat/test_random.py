@@ -1,0 +1,165 @@
+"""Random changes of random schemas: what `diff` calls compatible is read, and as what it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import Enum
+from random import Random
+from typing import Final
+from uuid import UUID
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from flowd import EncodeError, Job, wire
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.diff import diff
+from flowd_codegen.model.schema import Job as JobModel
+from flowd_codegen.model.schema import Record, is_list, is_table
+from tests.codegen.compat.classes import classes
+from tests.codegen.compat.forms import changed, form, model
+from tests.codegen.compat.values import Maker
+
+# Hypothesis takes 0.1 s for one on a busy machine, and a test may take a minute.
+_PAIRS: Final = int(os.environ.get("FLOWD_FUZZ_PAIRS", "150"))
+_QUICK: Final = 5000
+"""Above it chance is cheaper than to let Hypothesis choose, who then cannot simplify."""
+
+_VALUES: Final = 6
+
+
+def test_what_is_called_compatible_is_read() -> None:
+    """No value fails or changes in the other schema where `diff` says it is read."""
+    counts: Counter[str] = Counter()
+
+    @settings(
+        max_examples=_PAIRS,
+        deadline=None,
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            # The language refuses most random changes, and that is not known before.
+            HealthCheck.filter_too_much,
+        ],
+        print_blob=True,
+    )
+    @given(st.randoms(use_true_random=_PAIRS > _QUICK))
+    def pair(rng: Random) -> None:
+        first = form(rng)
+        old = model(first)
+        # Most changes of a schema are none that the language refuses.
+        news = (model(changed(first, rng)) for _ in range(5))
+        new = next((one for one in news if one and one != old), None)
+        assume(old and new)
+        assert old
+        assert new
+        counts["pairs"] += 1
+        before, after = Contract("old", old), Contract("new", new)
+        broken = {aspect for one in diff(before, after) for aspect in one.breaks}
+        with classes(old) as one, classes(new) as other:
+            if "messages" not in broken:
+                counts["messages"] += 1
+                _read(rng, (before, after), one, other)
+            if "workers" not in broken:
+                counts["workers"] += 1
+                _read(rng, (after, before), other, one)
+
+    pair()
+    print(counts)
+    # Else the test would show nothing.
+    assert counts["messages"] > counts["pairs"] // 4
+    assert counts["workers"] > counts["pairs"] // 4
+
+
+def _read(
+    rng: Random,
+    sides: tuple[Contract, Contract],
+    written: dict[str, object],
+    read: dict[str, object],
+) -> None:
+    """Let the first side write some values, and the second read them."""
+    writer, _ = sides
+    maker = Maker(rng, written, writer.records)
+    reader: type[Job] = eval("Job", read)
+    for _ in range(_VALUES):
+        job: Job = eval("job", {"job": maker.instance(writer.jobs["Job"])})
+        try:
+            fields = job.to_fields()
+        except EncodeError:
+            continue
+        assert _same(job, reader.from_fields(fields), sides)
+
+
+def _same(old: object, new: object, sides: tuple[Contract, Contract]) -> bool:
+    """Whether a value is still what it was; what was None may be a default now."""
+    if is_list(old) and is_list(new):
+        pairs = zip(old, new, strict=True)
+        return all(_same(one, other, sides) for one, other in pairs)
+    if is_table(old) and is_table(new):
+        return all(_same(old[key], new[key], sides) for key in old | new)
+    if dataclasses.is_dataclass(old) and is_table(new):
+        # What was a record is the object that it was written as, and a union's tag.
+        written: dict[str, object] = eval("old.to_json()", {"old": old})
+        return all(new[key] == value for key, value in written.items())
+    if dataclasses.is_dataclass(old):
+        # A field may be of another record now, which reads the same.
+        names = (type(old).__name__, type(new).__name__)
+        was, now = (
+            side.records.get(name) or side.jobs[name]
+            for side, name in zip(sides, names, strict=True)
+        )
+        return all(
+            _same(getattr(old, before), getattr(new, after), sides)
+            for before, after in _meant(was, now)
+        )
+    if isinstance(old, Enum) and isinstance(new, Enum):
+        enum = sides[1].enums[type(new).__name__]
+        texts = [text for _, text in enum.members]
+        if new.name == enum.unknown and str(old) not in texts:
+            # An open enum reads what it does not know as that.
+            return True
+        # A member may have another name, but not one that is another's.
+        known = old.name in type(new).__members__ or new.name in type(old).__members__
+        return old.name == new.name if known else str(old) == str(new)
+    if isinstance(new, str) and not isinstance(old, str):
+        return old is None or new in _spelt(old)
+    if isinstance(old, timedelta) and isinstance(new, int):
+        return old / timedelta(milliseconds=1) == new
+    # NaN does not equal itself.
+    return old in (None, new) or repr(old) == repr(new)
+
+
+def _spelt(value: object) -> set[str]:
+    """The texts of a value that was of another type than str."""
+    match value:
+        case UUID():
+            return {str(value)}
+        case date():
+            return {value.isoformat()}
+        case Decimal():
+            return {f"{value:f}"}
+        case bool():
+            return {str(value).lower()}
+        case float():
+            return {wire.encode_float(value).decode()}
+        case bytes():
+            return {wire.encode_base64(value).decode(), value.hex()}
+        case _:
+            return {str(value)}
+
+
+def _meant(was: Record | JobModel, now: Record | JobModel) -> Iterator[tuple[str, str]]:
+    """Attributes that the user's code takes for the same: by name, else renamed."""
+    before = {field.name: field for field in was.fields}
+    after = {field.name: field for field in now.fields}
+    for name in before.keys() & after.keys():
+        yield before[name].attribute, after[name].attribute
+    for name in before.keys() - after.keys():
+        for other in after.keys() - before.keys():
+            if before[name].key == after[other].key:
+                yield before[name].attribute, after[other].attribute

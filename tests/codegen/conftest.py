@@ -1,0 +1,8 @@
+"""The generated code of `cases` imports its mappers as `cases.…`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

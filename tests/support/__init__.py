@@ -1,0 +1,1 @@
+"""What many tests share: servers, clients, jobs and waiting."""

@@ -1,0 +1,208 @@
+"""A link to a server that can be cut or slow, and that can lose what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from tests.support.certificates import certificates, trusting
+
+__all__ = ["Proxy", "proxy_to"]
+
+_TICK: Final = 0.05
+
+
+class _Pair:
+    """A client's connection and the server's, with what was asked last."""
+
+    def __init__(
+        self, client: asyncio.StreamWriter, server: asyncio.StreamWriter
+    ) -> None:
+        self.client = client
+        self.server = server
+        self.asked = b""
+        self.silent = False
+
+
+class Proxy:
+    """Passes bytes between clients and a server, until it is told not to.
+
+    Attributes:
+        url: where clients connect.
+        server: the URL of the server that new connections go to.
+        rate: bytes a second in each direction of a connection; 0 means no limit.
+        accepted: how often a client has connected.
+        requests: how often clients have sent something.
+        lost: how many answers were lost.
+    """
+
+    def __init__(self, server: str, url: str) -> None:
+        self.server = server
+        self.url = url
+        self.rate = 0.0
+        self.accepted = 0
+        self.requests = 0
+        self.lost = 0
+        self._losing = b""
+        self._with = b""
+        self._passed_on = 0.0
+        self._forging = b""
+        self._forged = b""
+        self._hanging = False
+        self._closed = False
+        self._pairs: set[_Pair] = set()
+
+    def lose(
+        self,
+        asked: bytes,
+        *,
+        answer: bytes = b"",
+        passed_on: float = 0.0,
+        hang: bool = False,
+    ) -> None:
+        """Lose the next answer to a request with these bytes, and its connection.
+
+        Args:
+            asked: found in the request.
+            answer: found in the answer, where several may come to one request.
+            passed_on: the share of the answer that arrives all the same.
+            hang: keep the connection, on which nothing arrives any more.
+        """
+        self._losing, self._passed_on, self._hanging = asked, passed_on, hang
+        self._with = answer
+
+    def forge(self, asked: bytes, answer: bytes) -> None:
+        """Answer every request with these bytes like this; no answer: not any more."""
+        self._forging, self._forged = asked, answer
+
+    def cut(self) -> None:
+        """Close every connection and take no new one until `mend`."""
+        self._closed = True
+        for pair in self._pairs:
+            pair.client.transport.abort()
+            pair.server.transport.abort()
+
+    def mend(self) -> None:
+        """Take connections again."""
+        self._closed = False
+
+    def abandon(self, asked: bytes) -> None:
+        """Close clients that asked this; the server does not notice (half open)."""
+        for pair in self._pairs:
+            if asked in pair.asked:
+                pair.client.transport.abort()
+
+    async def serve(
+        self, reader: asyncio.StreamReader, client: asyncio.StreamWriter
+    ) -> None:
+        """Serve one client."""
+        self.accepted += 1
+        if self._closed:
+            client.transport.abort()
+            return
+        try:
+            replies, server = await _connect(self.server)
+        except OSError:
+            client.transport.abort()
+            return
+        pair = _Pair(client, server)
+        self._pairs.add(pair)
+        asking = asyncio.ensure_future(self._ask(pair, reader))
+        try:
+            # Not ended by the client: a server may not notice that one is gone.
+            with suppress(OSError, RuntimeError):
+                await self._answer(pair, replies)
+        finally:
+            asking.cancel()
+            self._pairs.discard(pair)
+            client.transport.abort()
+            server.transport.abort()
+
+    def close(self) -> None:
+        """Close every connection for good."""
+        self.cut()
+
+    async def _ask(self, pair: _Pair, reader: asyncio.StreamReader) -> None:
+        # uvloop says RuntimeError where asyncio drops what is written too late.
+        with suppress(OSError, RuntimeError):
+            while data := await reader.read(2**16):
+                self.requests += 1
+                pair.asked = data
+                await self._pass(data, pair.server)
+            if not pair.client.transport.is_closing():
+                pair.server.transport.abort()
+
+    async def _answer(self, pair: _Pair, replies: asyncio.StreamReader) -> None:
+        while data := await replies.read(2**16):
+            if pair.silent:
+                continue
+            if self._forged and self._forging in pair.asked:
+                data = self._forged
+            elif self._losing and self._losing in pair.asked and self._with in data:
+                self._losing = b""
+                self.lost += 1
+                if self._hanging:
+                    pair.silent = True
+                    continue
+                pair.client.write(data[: int(len(data) * self._passed_on)])
+                pair.client.close()
+                await pair.client.wait_closed()
+                return
+            await self._pass(data, pair.client)
+
+    async def _pass(self, data: bytes, to: asyncio.StreamWriter) -> None:
+        while self.rate and data:
+            piece = max(1, int(self.rate * _TICK))
+            to.write(data[:piece])
+            data = data[piece:]
+            await asyncio.sleep(_TICK)
+        to.write(data)
+
+
+@asynccontextmanager
+async def proxy_to(server: str, *, tls: bool | None = None) -> AsyncGenerator[Proxy]:
+    """A proxy in front of the server with this URL.
+
+    With `tls` clients speak it to the proxy; by default they do where the server does.
+    """
+    proxy = Proxy(server, "")
+    if tls is None:
+        tls = urlsplit(server).scheme == "rediss"
+    tasks: set[asyncio.Task[None]] = set()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(proxy.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    folder = Path(tempfile.mkdtemp(prefix="flowd-proxy-"))
+    if tls:
+        context = certificates().serving()
+        listening = await asyncio.start_server(serve, "127.0.0.1", ssl=context)
+        proxy.url = certificates().url(listening.sockets[0].getsockname()[1])
+    else:
+        proxy.url = f"unix://{folder / 'socket'}"
+        listening = await asyncio.start_unix_server(serve, folder / "socket")
+    try:
+        yield proxy
+    finally:
+        listening.close()
+        proxy.close()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        shutil.rmtree(folder)
+
+
+async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return await asyncio.open_unix_connection(unquote(parts.path))
+    return await asyncio.open_connection(parts.hostname, parts.port, ssl=trusting(url))

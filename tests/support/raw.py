@@ -1,0 +1,118 @@
+"""A client that shows a server's own replies, for looking behind flowd's back."""
+
+from __future__ import annotations
+
+import socket
+from typing import Self, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from tests.support.certificates import trusting
+
+__all__ = ["Raw", "RawError", "Reply"]
+
+Reply: TypeAlias = "int | bytes | list[Reply] | None"
+
+
+class RawError(Exception):
+    """The server's error reply, its code first."""
+
+
+class Raw:
+    """Call it with a command: `raw("XLEN", "emails")` returns the reply as it came.
+
+    Args:
+        url: `unix:///path`, `redis://host:port`, or `rediss://` with its certificates.
+        timeout: seconds to wait for a reply, then TimeoutError.
+    """
+
+    def __init__(self, url: str, timeout: float = 5.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.connect(unquote(parts.path))
+        else:
+            self._socket = socket.create_connection((parts.hostname, parts.port))
+        if context := trusting(url):
+            self._socket = context.wrap_socket(
+                self._socket, server_hostname=parts.hostname
+            )
+        self._socket.settimeout(timeout)
+        self._replies = self._socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        """Do nothing: it is connected."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._replies.close()
+        self._socket.close()
+
+    def __call__(self, *words: str | bytes | float) -> Reply:
+        """Send a command and return the reply; raises RawError, ConnectionError."""
+        coded = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+        bulks = [b"$%d\r\n%b\r\n" % (len(word), word) for word in coded]
+        self._socket.sendall(b"*%d\r\n%b" % (len(bulks), b"".join(bulks)))
+        return self._reply()
+
+    def line(self) -> bytes:
+        """Return the next line that comes unasked, as after MONITOR."""
+        return _bytes(self._reply())
+
+    def calls(self, command: str) -> int:
+        """Return how often the server ran a command, those inside scripts as well."""
+        lines = _text(self("INFO", "commandstats")).splitlines()
+        counts = dict(line.split(":calls=") for line in lines if ":calls=" in line)
+        return int(counts.get(f"cmdstat_{command}", "0").partition(",")[0])
+
+    def entries(self, stream: str) -> list[tuple[str, dict[bytes, bytes]]]:
+        """Return a stream's entries, oldest first: id and fields."""
+        return [_entry(reply) for reply in _list(self("XRANGE", stream, "-", "+"))]
+
+    def setting(self, name: str) -> str:
+        """Return one value of the server's configuration."""
+        return _text(_list(self("CONFIG", "GET", name))[1])
+
+    def info(self, name: str) -> str:
+        """Return one line of INFO, as `process_id`."""
+        lines = _text(self("INFO")).splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)[name]
+
+    def _reply(self) -> Reply:
+        line = self._replies.readline()
+        kind, rest = line[:1], line[1:-2]
+        match kind:
+            case b"+":
+                return rest
+            case b":":
+                return int(rest)
+            case b"$":
+                size = int(rest)
+                return None if size < 0 else self._replies.read(size + 2)[:-2]
+            case b"*":
+                size = int(rest)
+                return None if size < 0 else [self._reply() for _ in range(size)]
+            case b"-":
+                raise RawError(rest.decode())
+            case _:
+                raise ConnectionError("the server closed the connection")
+
+
+def _entry(reply: Reply) -> tuple[str, dict[bytes, bytes]]:
+    entry_id, flat = _list(reply)
+    words = [_bytes(word) for word in _list(flat)]
+    return _text(entry_id), dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _list(reply: Reply) -> list[Reply]:
+    assert isinstance(reply, list)
+    return reply
+
+
+def _bytes(reply: Reply) -> bytes:
+    assert isinstance(reply, bytes)
+    return reply
+
+
+def _text(reply: Reply) -> str:
+    return _bytes(reply).decode()

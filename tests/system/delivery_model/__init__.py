@@ -1,0 +1,1 @@
+"""The scripts beside a model of a queue: at random, and in every order there is."""

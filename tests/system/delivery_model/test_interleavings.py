@@ -1,0 +1,96 @@
+"""Two workers and one job: whatever order things happen in, it is settled once.
+
+Every step is taken on a copy of the queue. States that cannot be told apart are gone on
+from once, so that all orders of so many steps are tried in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from typing import Final
+
+import pytest
+
+from flowd.broker.connection import Connection
+from flowd.broker.url import Address
+from tests.system.delivery_model.walk import ENDS, State, Step, Walk
+
+STEPS: Final = 12
+ORDERS: Final = 10_000
+AT_ONCE: Final = 100
+
+
+@pytest.mark.limit(120)
+async def test_every_order_ends_well(redis_url: str, stream: str) -> None:
+    """Never lost, never in two places, settled by nobody but its owner, and once."""
+    connection = Connection(Address.of(redis_url))
+    walk = Walk(connection, stream)
+    follows: defaultdict[str, list[str]] = defaultdict(list)
+    try:
+        start = await walk.start()
+        known = {start.key()}
+        edge: list[State] = [start]
+        for _ in range(STEPS):
+            steps = [(state, step) for state in edge for step in state.steps()]
+            edge = []
+            for first in range(0, len(steps), AT_ONCE):
+                some = steps[first : first + AT_ONCE]
+                reached = await asyncio.gather(*(_try(walk, *each) for each in some))
+                for (before, _), after in zip(some, reached, strict=True):
+                    follows[before.key()].append(after.key())
+                    if after.key() not in known:
+                        known.add(after.key())
+                        edge.append(after)
+            await asyncio.gather(*(_can_be_finished(walk, state) for state in edge))
+    finally:
+        await connection.aclose()
+
+    assert _orders(start, follows) > ORDERS
+
+
+async def _try(walk: Walk, before: State, step: Step) -> State:
+    """Take a step and judge what came of it."""
+    after, answer = await walk.take(before, step)
+    look = after.look
+    places = len(look.entries) + len(look.delayed) + len(look.dead) + after.done
+    assert places == 1, f"the job is in {places} places after {after.way}"
+    assert look.held.keys() <= look.entries.keys(), after.way
+
+    if step.verb in ENDS:
+        belief = before.beliefs[step.worker][step.belief]
+        if before.owns(step.worker, belief):
+            assert answer != 0, f"its owner cannot settle after {after.way}"
+        else:
+            assert answer == 0, f"somebody else can settle after {after.way}"
+            forgotten = before._replace(beliefs=after.beliefs)
+            assert after.key() == forgotten.key(), after.way
+
+    for worker, beliefs in enumerate(after.beliefs):
+        for belief in beliefs:
+            if belief.fresh:
+                ours = after.owns(worker, belief)
+                assert ours, f"a lease is taken before its end after {after.way}"
+    if step.verb == "claim":
+        for belief in before.beliefs[step.worker]:
+            if before.owns(step.worker, belief):
+                ours = after.owns(step.worker, belief)
+                assert ours, f"a worker takes its own job over after {after.way}"
+    return after
+
+
+async def _can_be_finished(walk: Walk, state: State) -> None:
+    left = await walk.finish(state)
+    assert left == (0, 0), f"nobody can finish the job after {state.way}"
+
+
+def _orders(start: State, follows: dict[str, list[str]]) -> int:
+    """How many orders of steps were tried: they part and meet again."""
+    ways = Counter([start.key()])
+    for _ in range(STEPS):
+        longer: Counter[str] = Counter()
+        for key, number in ways.items():
+            for after in follows[key]:
+                longer[after] += number
+        ways = longer
+    return ways.total()

@@ -1,0 +1,241 @@
+"""Two workers and one job: every step that may come next, taken on a copy of the queue."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from flowd.broker.commands import MoveToDeadLetter, Requeue, Settled
+from flowd.broker.connection import Connection
+from flowd.broker.stream import Stream
+from flowd.model import outcome
+from flowd.model.delivery import Delivery, Entry
+from flowd.model.letter import letter_fields
+from tests.system.delivery_model.snapshot import Fields, Look, look
+
+__all__ = ["ENDS", "LEASE", "State", "Step", "Walk", "WorkerState"]
+
+ENDS: Final = ("ack", "retry", "release", "bury")
+LEASE: Final = 1000.0
+
+_GROUP: Final = "g"
+_WORKERS: Final = ("a", "b")
+_SLOTS: Final = 2
+_LONG_AGO: Final = 10_000_000
+
+
+class WorkerState(NamedTuple):
+    """What a worker holds as far as it knows."""
+
+    entry: Entry
+    running: bool = False
+    fresh: bool = True
+    """Whether no lease has run out since it last heard that the entry is its own."""
+
+
+class Step(NamedTuple):
+    """What happens next."""
+
+    verb: str
+    worker: int = 0
+    belief: int = 0
+
+
+class State(NamedTuple):
+    """A queue in Redis that is never changed, and what two workers make of it."""
+
+    queue: Stream
+    look: Look
+    beliefs: tuple[tuple[WorkerState, ...], ...] = ((), ())
+    due: bool = False
+    """Whether what is delayed may be promoted."""
+
+    done: int = 0
+    """How many acknowledgements succeeded."""
+
+    way: tuple[Step, ...] = ()
+    """The steps that led here, to be told when something is wrong."""
+
+    def owns(self, worker: int, belief: WorkerState) -> bool:
+        """Whether Redis holds the entry for this worker with this count."""
+        lease = self.look.held.get(belief.entry.id.decode())
+        fence = (_WORKERS[worker], belief.entry.handed_out)
+        return lease is not None and (lease.consumer, lease.deliveries) == fence
+
+    def steps(self) -> Iterator[Step]:
+        """Every step that may come next."""
+        for worker, beliefs in enumerate(self.beliefs):
+            if len(beliefs) < _SLOTS:
+                yield Step("claim", worker)
+                if len(self.look.held) < len(self.look.entries):
+                    yield Step("read", worker)
+            if beliefs:
+                yield Step("crash", worker)
+            for number, belief in enumerate(beliefs):
+                for verb in ("renew", *(ENDS if belief.running else ("run",))):
+                    yield Step(verb, worker, number)
+        if any(lease.idle < LEASE for lease in self.look.held.values()):
+            yield Step("expire")
+        if self.look.delayed and not self.due:
+            yield Step("due")
+
+    def key(self) -> str:
+        """Equal for states that cannot be told apart by what may follow."""
+        rank = {entry_id: rank for rank, entry_id in enumerate(self.look.entries)}
+        held = [
+            (rank[entry_id], lease.consumer, lease.deliveries, lease.idle >= LEASE)
+            for entry_id, lease in self.look.held.items()
+        ]
+        beliefs = [
+            [
+                (rank.get(entry.id.decode()), entry.handed_out, running, fresh)
+                for entry, running, fresh in beliefs
+            ]
+            for beliefs in self.beliefs
+        ]
+        places = (_pasts(self.look.entries), held, _pasts(self.look.delayed))
+        return repr((*places, len(self.look.dead), beliefs, self.due, self.done))
+
+
+class Walk:
+    """Takes steps on a server."""
+
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self._connection = connection
+        self._names = (f"{stream}-{number}" for number in itertools.count())
+
+    async def start(self) -> State:
+        """One job that waits."""
+        queue = Stream(self._connection, next(self._names), _GROUP)
+        await queue.init("0")
+        await queue.add({b"n": b"1"})
+        return State(queue, await self._look(queue))
+
+    async def take(self, state: State, step: Step) -> tuple[State, Settled | None]:
+        """The state after a step, and what a settle was answered."""
+        verb, worker, number = step
+        state = state._replace(way=(*state.way, step))
+        beliefs = list(state.beliefs[worker])
+        if verb == "run":
+            beliefs[number] = beliefs[number]._replace(running=True)
+        elif verb == "crash":
+            beliefs = []
+        if verb in ("run", "crash"):
+            return state._replace(beliefs=_with(state.beliefs, worker, beliefs)), None
+        queue = await self._copy(state.queue)
+        answer: Settled | None = None
+        done, due = state.done, state.due
+        match verb:
+            case "read":
+                beliefs += map(WorkerState, await self._read(queue, _WORKERS[worker]))
+            case "claim":
+                taken = await self._claim(queue, _WORKERS[worker], beliefs)
+                beliefs += map(WorkerState, taken)
+                due = False
+            case "renew":
+                belief = beliefs.pop(number)
+                held = [(belief.entry.id, belief.entry.handed_out)]
+                if not await queue.renew(_WORKERS[worker], held):
+                    beliefs.insert(number, belief._replace(fresh=True))
+            case "expire":
+                await self._expire(queue, state.look)
+            case "due":
+                due = True
+                for job in state.look.delayed:
+                    await self._connection.call(
+                        "ZADD", queue.keys.delayed, "XX", 0, job
+                    )
+            case _:
+                belief = beliefs.pop(number)
+                answer = await self._settle(queue, _WORKERS[worker], belief, verb)
+                done += verb == "ack" and answer == 1
+        after = _with(state.beliefs, worker, beliefs)
+        if verb == "expire":
+            after = tuple(
+                tuple(each._replace(fresh=False) for each in beliefs)
+                for beliefs in after
+            )
+        look = await self._look(queue)
+        return State(queue, look, after, due, done, state.way), answer
+
+    async def finish(self, state: State) -> tuple[int, int]:
+        """Let a third worker do what is left; returns what is left even then."""
+        queue = await self._copy(state.queue)
+        await self._expire(queue, state.look)
+        for job in state.look.delayed:
+            await self._connection.call("ZADD", queue.keys.delayed, "XX", 0, job)
+        entries = await self._claim(queue, "c", [])
+        look = await self._look(queue)
+        if len(look.held) < len(look.entries):
+            entries += await self._read(queue, "c")
+        if entries:
+            await queue.settle("c", [Delivery(entry, 0.0) for entry in entries], [])
+        return await queue.remaining()
+
+    async def _copy(self, queue: Stream) -> Stream:
+        copy = Stream(self._connection, next(self._names), _GROUP)
+        old, new = queue.keys, copy.keys
+        await self._connection.call("COPY", old.stream, new.stream)
+        await self._connection.call("COPY", old.delayed, new.delayed)
+        await self._connection.call("COPY", old.bodies, new.bodies)
+        await self._connection.call("COPY", old.dead, new.dead)
+        return copy
+
+    async def _look(self, queue: Stream) -> Look:
+        return await look(self._connection, queue.keys, _GROUP)
+
+    async def _read(self, queue: Stream, worker: str) -> list[Entry]:
+        return await queue.read(worker, 1)
+
+    async def _claim(
+        self, queue: Stream, worker: str, beliefs: Iterable[WorkerState]
+    ) -> list[Entry]:
+        running = [each.entry.id for each in beliefs]
+        maintained = await queue.maintain(
+            worker, lease=LEASE, takeovers=1, cursor=b"0-0"
+        )
+        if maintained.unsorted:  # as the consumer's loop does
+            maintained = await queue.maintain(
+                worker,
+                lease=LEASE,
+                takeovers=0,
+                cursor=b"0-0",
+                orphans=1,
+                running=running,
+            )
+        return maintained.claimed
+
+    async def _expire(self, queue: Stream, look: Look) -> None:
+        for entry_id, lease in look.held.items():
+            claim = (queue.keys.stream, _GROUP, lease.consumer, 0, entry_id)
+            await self._connection.call("XCLAIM", *claim, "IDLE", _LONG_AGO, "JUSTID")
+
+    async def _settle(
+        self, queue: Stream, worker: str, belief: WorkerState, verb: str
+    ) -> Settled:
+        delivery = Delivery(belief.entry, 0.0)
+        delivery.read_envelope()
+        if verb == "ack":
+            return (await queue.settle(worker, [delivery], []))[0]
+        other: Requeue | MoveToDeadLetter
+        if verb == "bury":
+            end = outcome.DeadLetter("failed", "why")
+            other = MoveToDeadLetter(delivery, letter_fields(delivery, end, worker))
+        else:
+            failed = verb == "retry"
+            envelope = delivery.requeue_envelope(failed=failed)
+            other = Requeue(delivery, LEASE * failed, envelope)
+        return (await queue.settle(worker, [], [other]))[0]
+
+
+def _with(
+    beliefs: tuple[tuple[WorkerState, ...], ...],
+    worker: int,
+    mine: Iterable[WorkerState],
+) -> tuple[tuple[WorkerState, ...], ...]:
+    return (*beliefs[:worker], tuple(mine), *beliefs[worker + 1 :])
+
+
+def _pasts(places: dict[str, Fields]) -> list[tuple[str | None, str | None]]:
+    return [(f.get("_attempt"), f.get("_deliveries")) for f in places.values()]

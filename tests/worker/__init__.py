@@ -1,0 +1,1 @@
+"""A running queue: reading, execution, settlement, leases and maintenance."""

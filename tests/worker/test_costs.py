@@ -1,0 +1,171 @@
+"""What a job costs, counted and not timed: commands, tasks, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from flowd import Item, Queue, Reject
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.monitor import Monitor
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+JOBS = 1_000
+SETUP = 30
+"""Commands of the connections: handshakes, scripts sent whole, tending, leaving."""
+
+
+async def enqueue(queue: Queue[Email], producers: int) -> None:
+    """Enqueue so many jobs one by one, in so many coroutines at once."""
+
+    async def produce() -> None:
+        for number in range(JOBS // producers):
+            await queue.enqueue(email(str(number)))
+
+    await asyncio.gather(*(produce() for _ in range(producers)))
+
+
+async def work(queue: Queue[Email], recorder: RecordingHandler) -> None:
+    """Handle and settle all that was enqueued, and leave."""
+    handle = queue.run()
+    await wait_until(lambda: len(recorder.done) == JOBS)
+    await handle.shutdown()
+
+
+@pytest.mark.parametrize("producers", [1, 50])
+async def test_a_job_is_enqueued_with_one_command(
+    redis_url: str, stream: str, producers: int
+) -> None:
+    """Enqueuing takes one command for each job at most, however many do it at once."""
+    async with Queue(Email, RecordingHandler(), url=redis_url, stream=stream) as queue:
+        with Monitor(redis_url) as monitor:
+            await enqueue(queue, producers)
+            sent = monitor.sent()
+
+    assert sent.total() <= JOBS + SETUP, sent
+
+
+# A batch is half of many slots, and all of few: it takes 20 and 100 to run them all.
+@pytest.mark.parametrize(("concurrency", "batches"), [(100, 40), (10, 200)])
+async def test_jobs_are_read_and_settled_in_batches(
+    redis_url: str, raw: Raw, stream: str, concurrency: int, batches: int
+) -> None:
+    """A batch takes one read and one settling, and its acks are one command inside it."""
+    recorder = RecordingHandler()
+    queue = Queue(
+        Email, recorder, url=redis_url, stream=stream, concurrency=concurrency
+    )
+    await queue.enqueue_bulk(email(str(number)) for number in range(JOBS))
+    raw("CONFIG", "RESETSTAT")
+    with Monitor(redis_url) as monitor:
+        await work(queue, recorder)
+        sent = monitor.sent()
+    await queue.aclose()
+
+    assert sent["XREADGROUP"] <= batches, sent
+    assert sent.total() - sent["XREADGROUP"] <= batches + SETUP, sent
+    for command in ("xpending", "xack", "xdel"):
+        assert 0 < raw.calls(command) <= batches + SETUP, command
+    assert raw.calls("xadd") == raw.calls("xrange") == 0
+
+
+async def test_large_jobs_that_fail_are_settled_in_several_steps(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A step moves a megabyte of jobs and the one that reaches it, however many failed."""
+    ready = asyncio.Barrier(12)
+
+    async def fail(_: Email) -> None:
+        await ready.wait()
+        raise Reject("no")
+
+    async with Queue(
+        Email, fail, url=redis_url, policy=policy(stream), concurrency=12
+    ) as queue:
+        large = Email(to="a", subject="hi", body="x" * 200_000)
+        await queue.enqueue_bulk(large for _ in range(12))
+        with Monitor(redis_url) as monitor:
+            queue.run()
+            await queue.drain()
+            steps = [batch for batch in monitor.moved() if batch]
+    assert sum(steps) == 12
+    assert max(steps) == 5
+
+
+async def test_nothing_is_left_of_a_job(redis_url: str, raw: Raw, stream: str) -> None:
+    """Done jobs leave an empty stream with its group, less than a bit each."""
+    recorder = RecordingHandler()
+    queue = Queue(Email, recorder, url=redis_url, stream=stream, concurrency=100)
+    await queue.init()
+    keys, empty = raw("KEYS", "*"), memory(raw, stream)
+    await queue.enqueue_bulk(email(str(number)) for number in range(JOBS))
+    await work(queue, recorder)
+    await queue.aclose()
+
+    assert isinstance(keys, list)
+    assert sorted(map(str, keys)) == sorted([str(stream.encode()), "b'flowd:queues'"])
+    assert raw("DBSIZE") == len(keys)
+    assert memory(raw, stream) - empty < JOBS / 8
+
+
+async def test_a_job_takes_one_task(
+    redis_url: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading, running and settling a job makes its handler's task, and no other."""
+    recorder = RecordingHandler()
+    queue = Queue(Email, recorder, url=redis_url, stream=stream, concurrency=100)
+    await queue.enqueue_bulk(email(str(number)) for number in range(JOBS))
+    Counted.made = 0
+    monkeypatch.setattr(asyncio, "Task", Counted)
+    asyncio.get_running_loop().set_task_factory(Counted.make)
+    await work(queue, recorder)
+    await queue.aclose()
+
+    assert JOBS <= Counted.made <= JOBS + JOBS / 10
+
+
+class Counted(asyncio.Task[Any]):
+    """A task that is counted, whether the loop makes it or flowd does."""
+
+    made = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        Counted.made += 1
+
+    @classmethod
+    def make(
+        cls, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        """Make one, as a loop's task factory."""
+        return cls(coroutine, loop=loop, **options)
+
+
+def memory(raw: Raw, key: str) -> int:
+    """Bytes that a key takes, all of it looked at."""
+    size = raw("MEMORY", "USAGE", key, "SAMPLES", 0)
+    assert isinstance(size, int)
+    return size
+
+
+async def test_what_is_due_is_not_waited_for(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """While delayed jobs are due, a worker does not wait for new ones in between."""
+    recorder = RecordingHandler()
+    queue = Queue(Email, recorder, url=redis_url, stream=stream, concurrency=100)
+    await queue.init()
+    await queue.enqueue_bulk(Item(email(str(n)), delay=0.001) for n in range(1_000))
+    with Monitor(redis_url) as monitor:
+        handle = queue.run()
+        await wait_until(lambda: len(recorder.done) == 1_000)
+        sent = monitor.sent()
+        await handle.shutdown()
+    await queue.aclose()
+
+    # Ten promotions of a hundred, and a read of fifty or two after each.
+    assert sent["XREADGROUP"] <= 30

@@ -1,0 +1,300 @@
+"""That leases are not renewed is told, and ends by itself, whatever else works."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from flowd import Queue
+from flowd.broker.connection import Connection
+from flowd.broker.session import Session
+from flowd.broker.stream import Stream
+from flowd.embedded import Server
+from flowd.model.delivery import Delivery
+from flowd.worker.in_flight import InFlight
+from flowd.worker.lease import QueueLeases
+from flowd.worker.shared import WorkerSession
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import expire, pending
+from tests.support.log import events
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+GROUP = "senders"
+LEASE = 1.0
+
+
+def renewing(records: list[logging.LogRecord]) -> list[str]:
+    """The outages that concern the leases alone."""
+    return [
+        record.getMessage()
+        for record in records
+        if vars(record).get("what") == "renewing leases"
+    ]
+
+
+def renewed(raw: Raw, stream: str) -> bool:
+    """Whether what runs has a lease that is not over."""
+    return all(each.idle < LEASE * 1000 for each in pending(raw, stream, GROUP))
+
+
+async def test_a_lease_connection_that_fails_alone_is_told(
+    own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The queue is not ready while reading works and renewing does not."""
+    caplog.set_level(logging.INFO, "flowd")
+    recorder = RecordingHandler(closed=True)
+    rules = policy(stream, lease=LEASE)
+    with Raw(own_server.url) as raw:
+        async with Queue(Email, recorder, url=own_server.url, policy=rules) as queue:
+            handle = queue.run()
+            await queue.enqueue(email())
+            await wait_until(lambda: lease_connections(raw))
+            most = raw.setting("maxclients")
+            raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
+            for each in lease_connections(raw):
+                raw("CLIENT", "KILL", "ID", each)
+            await wait_until(lambda: queue.failing)
+            assert queue.failing == handle.failing
+            assert str(queue.failing).startswith("renewing leases fails: ")
+            assert len(renewing(caplog.records)) == 1
+            assert not handle.ended
+
+            raw("CONFIG", "SET", "maxclients", most)
+            await wait_until(lambda: queue.failing is None)
+            expire(raw, stream, GROUP)
+            await wait_until(lambda: renewed(raw, stream))
+            recorder.gate.set()
+            await queue.drain()
+
+    assert recorder.done == ["a"]
+    said = events(caplog.records)
+    assert (said.count("outage"), said.count("recovery")) == (1, 1)
+
+
+async def test_leases_that_fail_are_told_until_they_work_though_nothing_runs(
+    own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last job's end is no sign that the next one's lease will be renewed."""
+    caplog.set_level(logging.INFO, "flowd")
+    recorder = RecordingHandler(closed=True)
+    rules = policy(stream, lease=LEASE)
+    with Raw(own_server.url) as raw:
+        async with Queue(Email, recorder, url=own_server.url, policy=rules) as queue:
+            queue.run()
+            await queue.enqueue(email())
+            await wait_until(lambda: lease_connections(raw))
+            most = raw.setting("maxclients")
+            raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
+            for each in lease_connections(raw):
+                raw("CLIENT", "KILL", "ID", each)
+            await wait_until(lambda: queue.failing)
+            recorder.gate.set()
+            await queue.drain()
+            rejected = int(raw.info("rejected_connections"))
+            await wait_until(
+                lambda: int(raw.info("rejected_connections")) > rejected + 2
+            )
+            assert queue.failing
+            raw("CONFIG", "SET", "maxclients", most)
+            await wait_until(lambda: queue.failing is None)
+
+
+async def test_the_loop_renews_while_the_lease_connection_fails(
+    own_server: Server, stream: str
+) -> None:
+    """A job that runs is kept over the commands' connection: no other worker starts it."""
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    with Raw(own_server.url) as raw:
+        async with (
+            Queue(Email, bench, url=own_server.url, policy=rules) as queue,
+            Queue(Email, bench, url=own_server.url, policy=rules) as other,
+        ):
+            queue.run()
+            await queue.enqueue(email())
+            await until(lambda: bench.started)
+            await until(lambda: lease_connections(raw))
+            raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
+            for each in lease_connections(raw):
+                raw("CLIENT", "KILL", "ID", each)
+            await until(lambda: queue.failing)
+            for _ in range(3):
+                expire(raw, stream, GROUP)
+                await until(lambda: renewed(raw, stream))
+            assert queue.failing
+            other.run()
+            await until(lambda: raw.calls("xautoclaim") > 3)
+            assert not lease_connections(raw)
+            bench.gate.set()
+            await queue.drain()
+
+    assert bench.started == bench.done == ["a"]
+
+
+def lease_connections(raw: Raw) -> list[str]:
+    """The server's numbers for connections that renew."""
+    reply = raw("CLIENT", "LIST")
+    assert isinstance(reply, bytes)
+    rows = [
+        dict(w.split("=", 1) for w in r.split()) for r in reply.decode().split("\n")
+    ]
+    return [row["id"] for row in rows if row.get("name") == "flowd-lease"]
+
+
+async def test_a_lease_thread_that_cannot_start_is_started_later(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A system with too many threads is told of; once it has room, leases are kept."""
+    caplog.set_level(logging.INFO, "flowd")
+    start: Callable[[threading.Thread], None] = threading.Thread.start
+    refused: list[str] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "flowd-lease" and len(refused) < 3:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    recorder = RecordingHandler(closed=True)
+    rules = policy(stream, lease=LEASE)
+    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        await wait_until(lambda: len(refused) == 3 and not queue.failing)
+        expire(raw, stream, GROUP)
+        await wait_until(lambda: renewed(raw, stream))
+        recorder.gate.set()
+        await queue.drain()
+
+    assert recorder.done == ["a"]
+    assert "can't start new thread" in renewing(caplog.records)[0]
+    assert events(caplog.records).count("recovery") == 1
+
+
+async def test_the_loop_renews_while_no_thread_can_start(
+    redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job is kept though the system gives no thread; the queue says that it fails."""
+    start: Callable[[threading.Thread], None] = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "flowd-lease":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    bench = Bench(closed=True)
+    rules = policy(stream, lease=LEASE)
+    async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await until(lambda: bench.started)
+        for _ in range(3):
+            expire(raw, stream, GROUP)
+            await until(lambda: renewed(raw, stream))
+        assert "can't start new thread" in str(queue.failing)
+        bench.gate.set()
+        await queue.drain()
+
+    assert bench.started == bench.done == ["a"]
+
+
+@pytest.mark.parametrize("error", [SystemExit, MemoryError])
+async def test_a_lease_thread_that_dies_is_replaced(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException],
+) -> None:
+    """Whatever ends the thread is told, and the next one keeps the leases."""
+    caplog.set_level(logging.INFO, "flowd")
+    recorder = RecordingHandler(closed=True)
+    rules = policy(stream, lease=LEASE)
+    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: lease_connections(raw))
+        (thread,) = lease_threads()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(error)
+        )
+        await wait_until(lambda: not thread.is_alive())
+        await wait_until(lambda: renewing(caplog.records))
+        await wait_until(lambda: queue.failing is None)
+        expire(raw, stream, GROUP)
+        await wait_until(lambda: renewed(raw, stream))
+        recorder.gate.set()
+        await queue.drain()
+
+    assert recorder.done == ["a"]
+    assert error.__name__ in renewing(caplog.records)[0]
+    assert not lease_threads()
+
+
+def lease_threads() -> list[threading.Thread]:
+    """Those that renew."""
+    return [each for each in threading.enumerate() if each.name == "flowd-lease"]
+
+
+class Other:
+    """A queue that runs in the same process."""
+
+    consumer, lease, handler = "me", LEASE, "handler"
+    on_renew = ()
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.in_flight = InFlight(1)
+
+    def start(self, delivery: Delivery) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def lost(self, deliveries: Sequence[Delivery]) -> None: ...
+    def abandoned(self, deliveries: Sequence[Delivery]) -> None: ...
+
+
+class Broken(QueueLeases):
+    """A queue whose renewal raises what is no error of the server's."""
+
+    async def renew(self, connection: Connection, loop_seen: float) -> None:
+        """Raise."""
+        raise ValueError("no answer that flowd knows")
+
+
+async def test_what_fails_for_one_queue_keeps_no_other(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One queue's renewal may raise anything; the leases of the others are kept."""
+    recorder = RecordingHandler(closed=True)
+    rules = policy(stream, lease=LEASE)
+    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+        session = Session.acquire(queue.address)
+        broken = Broken(Other(Stream(session.connection, "broken", GROUP)))
+        WorkerSession.of(session).leases.add(broken)
+        queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        await wait_until(lambda: session.outage.reason("broken"))
+        for _ in range(3):
+            expire(raw, stream, GROUP)
+            await wait_until(lambda: renewed(raw, stream))
+        assert queue.failing is None
+        recorder.gate.set()
+        await queue.drain()
+        await WorkerSession.of(session).leases.remove(broken)
+        await session.release()
+
+    assert "ValueError: no answer that flowd knows" in renewing(caplog.records)[0]

@@ -1,0 +1,274 @@
+"""A running job is this worker's as long as it runs, and not a moment longer."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from flowd import Claimer, Context, Queue, Reject
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import pending, steal
+from tests.support.log import events
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+GROUP = "senders"
+
+
+async def test_a_job_longer_than_its_lease_is_kept(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Renewal keeps a job from a worker that looks for abandoned ones all the time."""
+    recorder, other = RecordingHandler(closed=True), RecordingHandler()
+    rules = policy(stream, lease=2.0)
+    async with (
+        Queue(Email, recorder, url=redis_url, policy=rules) as queue,
+        Queue(
+            Email, other, url=redis_url, policy=rules, claimer=Claimer(interval=0.05)
+        ) as hunter,
+    ):
+        queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        hunter.run()
+
+        started = time.monotonic()
+        await wait_until(lambda: time.monotonic() - started > 1.5 * 2.0)
+        (held,) = pending(raw, stream, GROUP)
+        recorder.gate.set()
+        await queue.drain()
+
+    assert held.deliveries == 1
+    assert held.idle < 2000
+    assert recorder.done == ["a"]
+    assert not other.started
+
+
+async def test_a_handler_that_blocks_the_loop_keeps_its_job(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The event loop stands still for three leases and nobody can take the job over."""
+    lease = 0.8
+    thefts: list[object] = []
+
+    async def compute(job: Email) -> None:
+        until_then = time.monotonic() + 3 * lease
+        while time.monotonic() < until_then:
+            thefts.append(_try_to_take(raw, stream, lease))
+            time.sleep(0.02)  # noqa: ASYNC251 - a handler that computes
+
+    async with Queue(
+        Email, compute, url=redis_url, policy=policy(stream, lease=lease)
+    ) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await queue.drain()
+
+    assert thefts
+    assert not any(thefts)
+
+
+async def test_a_hung_process_does_not_hold_a_job_for_ever(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Once its time limit is over and the loop stands still, the lease runs out."""
+    lease = 0.2
+
+    async def hang(job: Email) -> None:
+        until_then = time.monotonic() + 10.0
+        while not _try_to_take(raw, stream, lease):
+            assert time.monotonic() < until_then
+            time.sleep(0.02)  # noqa: ASYNC251 - a handler that hangs
+
+    rules = policy(stream, lease=lease, timeout=0.05)
+    async with Queue(Email, hang, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: [p.consumer for p in pending(raw, stream, GROUP)])
+        await wait_until(lambda: pending(raw, stream, GROUP)[0].consumer == "thief")
+
+
+def _try_to_take(raw: Raw, stream: str, lease: float) -> object:
+    claim = raw(
+        *("XAUTOCLAIM", stream, GROUP, "thief", int(lease * 1000), "0-0"),
+        *("COUNT", 10, "JUSTID"),
+    )
+    assert isinstance(claim, list)
+    return claim[1]
+
+
+async def test_a_lost_lease_cancels_the_handler(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was taken over is cancelled here, and nothing is settled for it."""
+    recorder = RecordingHandler(closed=True)
+    rules = policy(stream, lease=0.4)
+    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        steal(raw, stream, GROUP)
+        await wait_until(lambda: recorder.cancelled)
+
+    (held,) = pending(raw, stream, GROUP)
+    assert (held.consumer, held.deliveries) == ("thief", 2)
+    assert raw("XLEN", stream) == 1
+    assert events(caplog.records).count("lease_lost") == 1
+
+
+@pytest.mark.parametrize("end", ["done", "failed", "rejected"])
+async def test_a_zombie_settles_nothing(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    end: str,
+) -> None:
+    """A handler that ends after a takeover neither acknowledges nor moves the job."""
+
+    async def finish(job: Email) -> None:
+        steal(raw, stream, GROUP)
+        if end == "failed":
+            raise ValueError
+        if end == "rejected":
+            raise Reject("no")
+
+    rules = policy(stream, lease=60.0)
+    async with Queue(Email, finish, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: "lost" in events(caplog.records))
+
+    assert [p.consumer for p in pending(raw, stream, GROUP)] == ["thief"]
+    assert raw("XLEN", stream) == 1
+    assert raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 0
+    assert raw("ZCARD", f"{{{stream}}}:delayed") == 0
+
+
+async def test_the_count_fences_where_the_owner_cannot(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job that came back under the same name is not settled by its first run."""
+
+    async def finish(job: Email) -> None:
+        steal(raw, stream, GROUP)
+        steal(raw, stream, GROUP, name=handle.consumer)
+
+    rules = policy(stream, lease=60.0)
+    async with Queue(Email, finish, url=redis_url, policy=rules, claimer=None) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: "lost" in events(caplog.records))
+
+    (held,) = pending(raw, stream, GROUP)
+    assert (held.consumer, held.deliveries) == (handle.consumer, 3)
+    assert raw("XLEN", stream) == 1
+
+
+async def test_a_thread_that_lost_its_lease_keeps_its_slot(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A thread cannot be cancelled: no other job starts in its slot until it ends."""
+    release = threading.Event()
+    started: list[str] = []
+
+    def block(job: Email) -> None:
+        started.append(job.to)
+        release.wait(10.0)
+
+    rules = policy(stream, lease=0.2)
+    async with Queue(
+        Email, block, url=redis_url, policy=rules, concurrency=1, claimer=None
+    ) as queue:
+        queue.run()
+        await queue.enqueue(email("first"))
+        await wait_until(lambda: started)
+        steal(raw, stream, GROUP)
+        await queue.enqueue(email("second"))
+        seen = time.monotonic()
+        await wait_until(lambda: time.monotonic() - seen > 0.4)
+        assert started == ["first"]
+
+        release.set()
+        await wait_until(lambda: started == ["first", "second"])
+        await wait_until(lambda: raw("XLEN", stream) == 1)
+
+    assert [p.consumer for p in pending(raw, stream, GROUP)] == ["thief"]
+
+
+async def test_the_deadline_of_the_lease_moves_on(redis_url: str, stream: str) -> None:
+    """`ctx.lease_deadline` is one lease after the last renewal."""
+    deadlines: list[float] = []
+
+    async def watch(job: Email, ctx: Context) -> None:
+        deadlines.append(ctx.lease_deadline)
+        assert ctx.lease_deadline <= time.monotonic() + 0.4
+        await wait_until(lambda: ctx.lease_deadline > deadlines[0])
+        deadlines.append(ctx.lease_deadline)
+
+    rules = policy(stream, lease=0.4)
+    async with Queue(Email, watch, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await queue.drain()
+
+    assert len(deadlines) == 2
+
+
+async def test_all_queues_share_one_lease_thread(redis_url: str, stream: str) -> None:
+    """A process has one thread that renews, and it ends with the last queue."""
+    rules = [policy(f"{stream}-{number}") for number in range(3)]
+    queues = [
+        Queue(Email, RecordingHandler(), url=redis_url, policy=each) for each in rules
+    ]
+    handles = [queue.run() for queue in queues]
+    await wait_until(lambda: _lease_threads() == 1)
+
+    await handles[0].shutdown()
+    assert _lease_threads() == 1
+    for queue in queues:
+        await queue.aclose()
+    await wait_until(lambda: _lease_threads() == 0)
+
+
+def _lease_threads() -> int:
+    return [thread.name for thread in threading.enumerate()].count("flowd-lease")
+
+
+async def test_a_deleted_entry_is_done_all_the_same(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """An entry deleted while its job ran leaves nothing pending once it ends."""
+    recorder = RecordingHandler(closed=True)
+    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        entry = await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        raw("XDEL", stream, entry)
+        recorder.gate.set()
+        await wait_until(lambda: not pending(raw, stream, GROUP))
+
+    assert recorder.done == ["a"]
+
+
+async def test_a_deleted_entry_is_not_brought_back(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What somebody deleted is neither tried again nor dead-lettered by a failure."""
+    entry = ""
+
+    async def fail(job: Email) -> None:
+        raw("XDEL", stream, entry)
+        raise ValueError
+
+    async with Queue(Email, fail, url=redis_url, policy=policy(stream)) as queue:
+        entry = await queue.enqueue(email())
+        queue.run()
+        await wait_until(lambda: "deleted" in events(caplog.records))
+
+        assert not pending(raw, stream, GROUP)
+        assert raw("XLEN", stream) == 0
+        assert raw("EXISTS", f"{{{stream}}}:delayed", f"{{{stream}}}:{GROUP}:dlq") == 0

@@ -1,0 +1,105 @@
+"""A handler that holds the event loop is named while it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from flowd import Queue
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.log import events
+from tests.support.raw import Raw
+from tests.support.waiting import RECOVERY, wait_until
+
+
+class _Hold:
+    """Keeps the event loop until the log has said so, so many times."""
+
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        self._records = records
+
+    def until_said(self, times: int) -> None:
+        """Keep the loop; the lines come from another thread."""
+        deadline = time.monotonic() + RECOVERY
+        while events(self._records).count("loop_lag") < times:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # An episode is said once, however long it lasts.
+        _compute(1.2)
+
+    async def __call__(self, job: Email) -> None:
+        """Keep the loop as often as the job says."""
+        self.until_said(int(job.to))
+
+
+async def test_a_handler_that_holds_the_loop_is_named_once(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each episode is one line with the handler, its job and the line of code."""
+    hold = _Hold(caplog.records)
+    async with Queue(
+        Email, hold, url=redis_url, policy=policy(stream), concurrency=1
+    ) as queue:
+        queue.run()
+        ids = await queue.enqueue_bulk([email("1"), email("2")])
+        await queue.drain()
+
+    said = [each for each in caplog.records if vars(each).get("event") == "loop_lag"]
+    assert len(said) == 2
+    for line, job_id in zip(said, ids, strict=True):
+        assert f"{__name__}._Hold ({job_id})" in line.getMessage()
+        assert f"{__file__}:" in line.getMessage()
+        assert vars(line)["lag"] >= 1.0
+
+
+async def test_what_is_no_handler_is_said_to_be_none(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other code that holds the loop is not blamed on a job that runs beside it."""
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: Email) -> None:
+        started.set()
+        await go.wait()
+
+    async with Queue(Email, wait, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await queue.enqueue(email())
+        await started.wait()
+        _Hold(caplog.records).until_said(1)
+        go.set()
+        await queue.drain()
+
+    (line,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "something that is no handler keeps it" in line.getMessage()
+
+
+async def test_answers_that_came_meanwhile_are_not_lost(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loop that stood still for longer than a command may take is no outage."""
+    caplog.set_level(logging.INFO)
+    async with Queue(
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
+    ) as queue:
+        queue.run()
+        await wait_until(lambda: raw.info("blocked_clients") == "1")
+        asked = asyncio.ensure_future(queue.enqueue(email()))
+        await wait_until(lambda: asked.done() or raw("XLEN", stream))
+        _compute(3.5)
+        await asked
+        await queue.drain()
+
+    assert "outage" not in events(caplog.records)
+    assert events(caplog.records).count("done") == 1
+
+
+def _compute(seconds: float) -> None:
+    """Keep this thread for so long, in small steps."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)

@@ -1,0 +1,273 @@
+"""How far a job is, and what its handler logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from flowd import Context, DeadLetters, Queue
+from flowd.broker.session import Session
+from flowd.embedded import Server
+from flowd.ops import Queries, find_job, list_jobs, server_time
+from flowd.ops.jobs import JobView
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import die_with, steal
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+
+def board(stream: str) -> str:
+    """The key of what is said."""
+    return f"{{{stream}}}:senders:progress"
+
+
+async def views(queue: Queue[Email]) -> list[JobView]:
+    """What an operator sees of the jobs that run."""
+    session = Session.acquire(queue.address)
+    try:
+        look = Queries(session.connection, queue.policy.stream, queue.policy.group)
+        now = await server_time(session.connection)
+        return [each async for each in list_jobs(look, "running", now)]
+    finally:
+        await session.release()
+
+
+class Speaker:
+    """Says how far it is, then waits at the gate."""
+
+    def __init__(self, *said: tuple[float, str]) -> None:
+        self.said = said
+        self.gate = asyncio.Event()
+
+    async def __call__(self, job: Email, ctx: Context) -> None:
+        """Run one job."""
+        for fraction, text in self.said:
+            await ctx.progress(fraction, text)
+        await self.gate.wait()
+
+
+async def test_it_is_seen_until_the_job_ends(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """By whoever looks at the job; nothing of it is left behind."""
+    speaker = Speaker((0.4, "parsing"))
+    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+        job_id = await queue.enqueue(email())
+        queue.run()
+        await wait_until(lambda: raw("HLEN", board(stream)))
+        (view,) = await views(queue)
+        session = Session.acquire(queue.address)
+        look = Queries(session.connection, stream, "senders")
+        found = await find_job(look, job_id, 0.0, scan=10)
+        await session.release()
+        speaker.gate.set()
+        await queue.drain()
+    assert (view.progress, view.doing) == (0.4, "parsing")
+    assert found
+    assert (found.progress, found.doing) == (0.4, "parsing")
+    assert raw("EXISTS", board(stream)) == 0
+
+
+async def test_the_last_word_counts_and_few_are_written(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """However often it is said, Redis is told about once a second, and told the last."""
+    speaker = Speaker(*[(n / 1000, f"step {n}") for n in range(1000)])
+    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        raw("CONFIG", "RESETSTAT")
+        queue.run()
+        await wait_until(
+            lambda: b"step 999" in str(raw("HVALS", board(stream))).encode()
+        )
+        stats = raw("INFO", "commandstats")
+        speaker.gate.set()
+        await queue.drain()
+    assert isinstance(stats, bytes)
+    (line,) = (each for each in stats.split() if each.startswith(b"cmdstat_hset:"))
+    assert int(line.partition(b"calls=")[2].partition(b",")[0]) <= 3
+
+
+async def test_nothing_is_asked_of_redis_where_nobody_speaks(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Neither a write nor the end of one."""
+    async with Queue(
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
+    ) as queue:
+        raw("CONFIG", "RESETSTAT")
+        await queue.enqueue_bulk([email()] * 20)
+        queue.run()
+        await queue.drain()
+    # Receipts of settles are written with HSET as well, and kept with PEXPIRE.
+    assert raw.calls("hset") == raw.calls("pexpire")
+    assert raw.calls("expire") == 0
+    # A worker that leaves forgets its receipt.
+    assert raw.calls("hdel") <= 1
+
+
+async def test_a_plain_function_says_it_without_await(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """From its thread."""
+
+    def handle(job: Email, ctx: Context) -> None:
+        ctx.progress(0.5, "in a thread")
+        ending = time.monotonic() + 10
+        while not raw("HLEN", board(stream)):
+            assert time.monotonic() < ending
+            time.sleep(0.01)
+
+    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    assert raw("EXISTS", board(stream)) == 0
+
+
+async def test_any_thread_may_say_it(redis_url: str, raw: Raw, stream: str) -> None:
+    """Also one of a handler's own, which asyncio would not let touch its loop."""
+
+    def work(ctx: Context) -> None:
+        ctx.progress(0.5, "in a thread")
+        ending = time.monotonic() + 10
+        while not raw("HLEN", board(stream)):
+            assert time.monotonic() < ending
+            time.sleep(0.01)
+
+    async def handle(job: Email, ctx: Context) -> None:
+        await asyncio.to_thread(work, ctx)
+
+    asyncio.get_running_loop().set_debug(True)
+    recorder = policy(stream, max_retries=0)
+    async with (
+        Queue(Email, handle, url=redis_url, policy=recorder) as queue,
+        DeadLetters(Email, redis_url, stream=stream) as letters,
+    ):
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+        assert [each.error async for each in letters.list()] == []
+
+
+async def test_what_is_no_progress_silences_nobody(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """One wrong call is taken as well as it can be, and others are heard after it."""
+    speaker = Speaker((None, 7), (10**400, ""), (0.5, "fine"))  # type: ignore[arg-type]
+    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await wait_until(lambda: raw("HVALS", board(stream)) == [b"0.5 fine"])
+        speaker.gate.set()
+        await queue.drain()
+
+
+async def test_who_lost_the_job_says_nothing(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """It cannot write over what its next worker says, nor leave anything behind."""
+    spoke = asyncio.Event()
+    speak = asyncio.Event()
+
+    async def handle(job: Email, ctx: Context) -> None:
+        await speak.wait()
+        await ctx.progress(0.9, "zombie")
+        spoke.set()
+        await asyncio.Event().wait()
+
+    rules = policy(stream, lease=30.0)
+    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(email())
+        handle_ = queue.run()
+        await wait_until(
+            lambda: raw("XPENDING", stream, "senders") != [0, None, None, None]
+        )
+        steal(raw, stream, "senders")
+        raw("CONFIG", "RESETSTAT")
+        speak.set()
+        await spoke.wait()
+        await wait_until(lambda: "cmdstat_expire:" in str(raw("INFO", "commandstats")))
+        assert raw("EXISTS", board(stream)) == 0
+        await handle_.shutdown(grace=0.0)
+
+
+async def test_what_a_dead_worker_said_ends_with_the_job(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Also if the next worker says nothing."""
+    async with Queue(
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
+    ) as queue:
+        await queue.enqueue(email())
+        (entry,) = die_with(raw, stream, "senders", jobs=1)
+        raw("HSET", board(stream), entry, "0.7 dying")
+        queue.run()
+        await queue.drain()
+    assert raw("EXISTS", board(stream)) == 0
+
+
+@pytest.mark.parametrize(
+    ("fraction", "shown"), [(7.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)]
+)
+async def test_no_number_fails_a_job(
+    redis_url: str, raw: Raw, stream: str, fraction: float, shown: float
+) -> None:
+    """What is no fraction is cut, and text of any kind is carried, shortened."""
+    speaker = Speaker((fraction, "\ud800" + "x" * 1000))
+    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await wait_until(lambda: raw("HLEN", board(stream)))
+        (view,) = await views(queue)
+        speaker.gate.set()
+        await queue.drain()
+    assert view.progress == shown
+    assert view.doing == "\\ud800" + "x" * 199
+
+
+async def test_a_missing_right_is_said_once(
+    own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Jobs go on without; the log has what Redis said, which from 7.0 on names it."""
+    url = own_server.url
+    with Raw(url) as raw:
+        raw("ACL", "SETUSER", "default", "-expire")
+    speaker = Speaker((0.1, "a"))
+    speaker.gate.set()
+    async with Queue(Email, speaker, url=url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await wait_until(
+            lambda: "progress_refused" in str([vars(r) for r in caplog.records])
+        )
+        await queue.enqueue(email())
+        await queue.drain()
+    said = [r for r in caplog.records if vars(r)["event"] == "progress_refused"]
+    assert len(said) == 1
+    assert "cannot say how far its jobs are" in said[0].getMessage()
+
+
+async def test_a_handler_logs_with_its_job(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its fields are bound; those of the call come on top."""
+    caplog.set_level(logging.INFO, "flowd.job")
+
+    async def handle(job: Email, ctx: Context) -> None:
+        ctx.log.info("%d pages", 7, extra={"pages": 7})
+
+    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+        job_id = await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    (line,) = (each for each in caplog.records if each.name == "flowd.job")
+    fields = vars(line)
+    assert line.getMessage() == "7 pages"
+    assert [fields[n] for n in ("stream", "job_id", "attempt", "pages")] == [
+        *(stream, job_id, 1, 7)
+    ]

@@ -1,0 +1,266 @@
+"""A shutdown loses nothing, counts nothing and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from flowd import Letter, OptionError, Queue
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.leases import consumers, pending
+from tests.support.log import events
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+GROUP = "senders"
+
+
+async def test_running_handlers_may_end(redis_url: str, raw: Raw, stream: str) -> None:
+    """Within the grace a running job ends by itself and is done; no new one starts."""
+    recorder = RecordingHandler(closed=True)
+    async with Queue(
+        Email, recorder, url=redis_url, policy=policy(stream), concurrency=1
+    ) as queue:
+        handle = queue.run()
+        await queue.enqueue_bulk([email("running"), email("waiting")])
+        await wait_until(lambda: recorder.started)
+        handle.stop(grace=10.0)
+        recorder.gate.set()
+        await handle.wait()
+
+    assert recorder.done == ["running"]
+    assert not pending(raw, stream, GROUP)
+    assert [fields[b"to"] for _, fields in raw.entries(stream)] == [b"waiting"]
+
+
+async def test_without_a_limit_it_waits(redis_url: str, stream: str) -> None:
+    """With `grace=None` a shutdown takes as long as the handlers do."""
+    recorder = RecordingHandler(closed=True)
+    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        handle.stop(grace=None)
+        ending = asyncio.ensure_future(handle.wait())
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert not ending.done()
+        recorder.gate.set()
+        await ending
+
+    assert recorder.done == ["a"]
+
+
+async def test_a_second_call_may_shorten_the_grace(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A shutdown with a long grace ends at once when it is called with a short one."""
+    recorder = RecordingHandler(closed=True)
+    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        first = asyncio.ensure_future(handle.shutdown(grace=None))
+        second = asyncio.ensure_future(handle.shutdown(grace=60.0))
+        await asyncio.sleep(0.02)
+        await handle.shutdown(grace=0.0)
+        await asyncio.gather(first, second)
+        await handle.shutdown()
+
+    assert recorder.cancelled == ["a"]
+    assert raw("XLEN", stream) == 1
+
+
+async def test_a_second_call_cannot_lengthen_the_grace(
+    redis_url: str, stream: str
+) -> None:
+    """The earliest end that was asked for holds."""
+    recorder = RecordingHandler(closed=True)
+    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        handle.stop(grace=0.0)
+        handle.stop(grace=None)
+        await handle.shutdown(grace=60.0)
+
+    assert recorder.cancelled == ["a"]
+
+
+async def test_no_consumer_is_left(redis_url: str, raw: Raw, stream: str) -> None:
+    """A worker that owns nothing is forgotten by the group when it ends."""
+    async with Queue(
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
+    ) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await queue.drain()
+        assert consumers(raw, stream, GROUP) == [handle.consumer]
+        await handle.shutdown()
+
+        assert consumers(raw, stream, GROUP) == []
+
+
+async def test_a_handler_that_will_not_end_is_left_to_its_lease(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who swallows the cancellation keeps the job until its lease is over, and no more."""
+    end = asyncio.Event()
+    started: list[str] = []
+
+    async def stubborn(job: Email) -> None:
+        started.append(job.to)
+        while not end.is_set():
+            try:
+                await end.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async with Queue(Email, stubborn, url=redis_url, policy=policy(stream)) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: started)
+        await handle.shutdown(grace=0.0)
+
+        (held,) = pending(raw, stream, GROUP)
+        assert held.consumer == handle.consumer
+        assert events(caplog.records).count("stuck") == 1
+        await wait_until(lambda: pending(raw, stream, GROUP)[0].idle > 1000)
+        end.set()
+        await asyncio.sleep(0)
+
+    assert raw("XLEN", stream) == 1
+
+
+async def test_a_thread_that_runs_on_is_left_to_its_lease(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread cannot be cancelled: until its lease ends nobody starts its job again."""
+    end = threading.Event()
+    started: list[str] = []
+
+    def block(job: Email) -> None:
+        started.append(job.to)
+        end.wait(10.0)
+
+    async with Queue(Email, block, url=redis_url, policy=policy(stream)) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: started)
+        await handle.shutdown(grace=0.0)
+
+        (held,) = pending(raw, stream, GROUP)
+        assert (held.consumer, held.deliveries) == (handle.consumer, 1)
+        assert events(caplog.records).count("stuck") == 1
+        end.set()
+
+    assert raw("XLEN", stream) == 1
+
+
+async def test_an_error_that_follows_the_shutdown_spends_no_attempt(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A handler that fails because it was cancelled is handed back uncounted."""
+    started: list[str] = []
+
+    async def fail(job: Email) -> None:
+        started.append(job.to)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError from None
+
+    rules = policy(stream, max_retries=0, backoff=60.0)
+    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: started)
+        await handle.shutdown(grace=0.0)
+
+    assert raw("ZCARD", f"{{{stream}}}:delayed") == 0
+    assert raw("XLEN", f"{{{stream}}}:senders:dlq") == 0
+    assert raw("XLEN", stream) == 1
+
+
+async def test_dead_letters_are_told_before_the_end(
+    redis_url: str, stream: str
+) -> None:
+    """A shutdown waits for `on_dead_letter` to return."""
+    told: list[str] = []
+
+    async def tell(letter: Letter[Email]) -> None:
+        await asyncio.sleep(0.02)
+        told.append(letter.error)
+
+    async def fail(job: Email) -> None:
+        handle.stop()
+        raise ValueError("no")
+
+    async with Queue(
+        Email,
+        fail,
+        url=redis_url,
+        policy=policy(stream, max_retries=0),
+        on_dead_letter=tell,
+    ) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await handle.wait()
+
+    assert told == ["ValueError: no"]
+
+
+async def test_an_idle_worker_ends_at_once(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A read that would block for a minute is ended, not waited for."""
+    async with Queue(
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream), block=60.0
+    ) as queue:
+        handle = queue.run()
+        await wait_until(lambda: _blocked(raw))
+        started = time.monotonic()
+        await handle.shutdown(grace=None)
+
+    assert time.monotonic() - started < 2.0
+
+
+async def test_a_queue_may_run_again(redis_url: str, stream: str) -> None:
+    """After a shutdown the same queue runs again; while it runs it does not."""
+    recorder = RecordingHandler()
+    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+        first = queue.run()
+        with pytest.raises(OptionError, match="this queue runs already"):
+            queue.run()
+        await first.shutdown()
+        second = queue.run()
+        await queue.enqueue(email())
+        await queue.drain()
+
+        assert first.ended
+        assert first.consumer != second.consumer
+
+    assert recorder.done == ["a"]
+
+
+async def test_a_shutdown_may_come_at_once(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A queue that is stopped before it has read anything leaves the jobs alone."""
+    recorder = RecordingHandler()
+    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        for _ in range(5):
+            await queue.run().shutdown()
+
+    assert raw("XLEN", stream) == 1 or recorder.done == ["a"]
+    assert not pending(raw, stream, GROUP)
+    assert not consumers(raw, stream, GROUP)
+
+
+def _blocked(raw: Raw) -> bool:
+    return raw.info("blocked_clients") == "1"
