@@ -109,16 +109,16 @@ async def test_the_loop_renews_while_the_lease_connection_fails(
     own_server: Server, stream: str
 ) -> None:
     """A job that runs is kept over the commands' connection: no other worker starts it."""
-    bench = Bench(closed=True)
+    recorder = Bench(closed=True)
     rules = policy(stream, lease=LEASE)
     with Raw(own_server.url) as raw:
         async with (
-            Queue(Email, bench, url=own_server.url, policy=rules) as queue,
-            Queue(Email, bench, url=own_server.url, policy=rules) as other,
+            Queue(Email, recorder, url=own_server.url, policy=rules) as queue,
+            Queue(Email, recorder, url=own_server.url, policy=rules) as other,
         ):
             queue.run()
             await queue.enqueue(email())
-            await until(lambda: bench.started)
+            await until(lambda: recorder.started)
             await until(lambda: lease_connections(raw))
             raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
             for each in lease_connections(raw):
@@ -131,10 +131,10 @@ async def test_the_loop_renews_while_the_lease_connection_fails(
             other.run()
             await until(lambda: raw.calls("xautoclaim") > 3)
             assert not lease_connections(raw)
-            bench.gate.set()
+            recorder.gate.set()
             await queue.drain()
 
-    assert bench.started == bench.done == ["a"]
+    assert recorder.started == recorder.done == ["a"]
 
 
 def lease_connections(raw: Raw) -> list[str]:
@@ -195,20 +195,20 @@ async def test_the_loop_renews_while_no_thread_can_start(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    bench = Bench(closed=True)
+    recorder = Bench(closed=True)
     rules = policy(stream, lease=LEASE)
-    async with Queue(Email, bench, url=redis_url, policy=rules) as queue:
+    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
         queue.run()
         await queue.enqueue(email())
-        await until(lambda: bench.started)
+        await until(lambda: recorder.started)
         for _ in range(3):
             expire(raw, stream, GROUP)
             await until(lambda: renewed(raw, stream))
         assert "can't start new thread" in str(queue.failing)
-        bench.gate.set()
+        recorder.gate.set()
         await queue.drain()
 
-    assert bench.started == bench.done == ["a"]
+    assert recorder.started == recorder.done == ["a"]
 
 
 @pytest.mark.parametrize("error", [SystemExit, MemoryError])
