@@ -109,7 +109,7 @@ async def test_the_loop_renews_while_the_lease_connection_fails(
     own_server: Server, stream: str
 ) -> None:
     """A job that runs is kept over the commands' connection: no other worker starts it."""
-    recorder = Bench(closed=True)
+    recorder = RecordingHandler(closed=True)
     rules = policy(stream, lease=LEASE)
     with Raw(own_server.url) as raw:
         async with (
@@ -118,18 +118,18 @@ async def test_the_loop_renews_while_the_lease_connection_fails(
         ):
             queue.run()
             await queue.enqueue(email())
-            await until(lambda: recorder.started)
-            await until(lambda: lease_connections(raw))
+            await wait_until(lambda: recorder.started)
+            await wait_until(lambda: lease_connections(raw))
             raw("CONFIG", "SET", "maxclients", int(raw.info("connected_clients")) - 1)
             for each in lease_connections(raw):
                 raw("CLIENT", "KILL", "ID", each)
-            await until(lambda: queue.failing)
+            await wait_until(lambda: queue.failing)
             for _ in range(3):
                 expire(raw, stream, GROUP)
-                await until(lambda: renewed(raw, stream))
+                await wait_until(lambda: renewed(raw, stream))
             assert queue.failing
             other.run()
-            await until(lambda: raw.calls("xautoclaim") > 3)
+            await wait_until(lambda: raw.calls("xautoclaim") > 3)
             assert not lease_connections(raw)
             recorder.gate.set()
             await queue.drain()
@@ -195,15 +195,15 @@ async def test_the_loop_renews_while_no_thread_can_start(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    recorder = Bench(closed=True)
+    recorder = RecordingHandler(closed=True)
     rules = policy(stream, lease=LEASE)
     async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
         queue.run()
         await queue.enqueue(email())
-        await until(lambda: recorder.started)
+        await wait_until(lambda: recorder.started)
         for _ in range(3):
             expire(raw, stream, GROUP)
-            await until(lambda: renewed(raw, stream))
+            await wait_until(lambda: renewed(raw, stream))
         assert "can't start new thread" in str(queue.failing)
         recorder.gate.set()
         await queue.drain()
