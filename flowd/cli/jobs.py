@@ -182,7 +182,7 @@ async def _show(options: argparse.Namespace) -> int:
     async with open_target(options) as target:
         now = await server_time(target.look.connection)
         sizes = await target.look.sizes()
-        with progress("searching", sizes.running + sizes.waiting) as told:
+        with progress("searching", sizes.entries) as told:
             job = await find_job(
                 target.look, options.id, now, scan=options.scan, told=told
             )

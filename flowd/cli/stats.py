@@ -220,10 +220,17 @@ def _consumers_blocks(seen: Seen) -> list[Block]:
 
 
 def _consumer_table(queues: Sequence[QueueView], *, place: bool) -> list[Block]:
-    """Who reads the queues; with `place`, where they run in columns of its own."""
+    """Who reads the queues; with `place`, where they run in columns of its own.
+
+    Groups have a column if a stream has several.
+    """
+    streams = [queue.stream for queue in queues]
+    grouped = len({*streams}) < len(streams)
     rows = [
         [
-            *(queue.stream, each.name),
+            queue.stream,
+            *([queue.group] if grouped else []),
+            each.name,
             *((each.host or "-", f"{each.pid or '-'}") if place else ()),
             *(each.lease, span(each.silent), f"{each.owned:,}", _runs(each)),
         ]
@@ -231,7 +238,8 @@ def _consumer_table(queues: Sequence[QueueView], *, place: bool) -> list[Block]:
         for each in queue.consumers or ()
     ]
     where = ("host", "pid") if place else ()
-    head = ["stream", "consumer", *where, "lease", "silent", "holds", "runs"]
+    group = ("group",) if grouped else ()
+    head = ["stream", *group, "consumer", *where, "lease", "silent", "holds", "runs"]
     return [Table(head, rows, {"pid", "silent", "holds"})] if rows else []
 
 

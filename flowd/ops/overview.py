@@ -119,16 +119,18 @@ async def queue_view(
     held = await asyncio.gather(
         *(_runs(look, each, now, runs) for each in consumers or ())
     )
+    # What is taken while we count is in neither number. What the group will never get, or
+    # another queue's group gets, is no job of this one.
+    waits = oldest and not sizes.served_by
+    due = None if first_due is None or sizes.served_by else first_due - now
     return QueueView(
         stream=look.keys.stream,
         group=look.group,
-        # What is taken while we count is in neither number, and what the group will
-        # never get is no job that waits.
-        waiting=max(0, sizes.waiting) if oldest else 0,
-        oldest=job_view(oldest[0], now).age if oldest else None,
+        waiting=max(1, sizes.waiting) if waits else 0,
+        oldest=job_view(oldest[0], now).age if waits else None,
         running=sizes.running,
         delayed=sizes.delayed,
-        next_due=None if first_due is None else first_due - now,
+        next_due=due,
         dead=sizes.dead,
         consumers=(
             None

@@ -199,7 +199,7 @@ async def _size(look: Queries, limit: int) -> int:
     """About how many jobs will be decoded."""
     with _naming(look):
         sizes = await look.sizes()
-    places = (sizes.waiting + sizes.running, sizes.delayed, sizes.dead)
+    places = (sizes.entries, sizes.delayed, sizes.dead)
     return sum(min(place, limit or place) for place in places)
 
 

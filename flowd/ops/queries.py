@@ -7,14 +7,14 @@ answer grows with the number of jobs, only with what was asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import TIMEOUT, Argument, Connection
 from flowd.broker.refusals import KeyMissing
-from flowd.broker.stream import BULK_READ_TIMEOUT, Stream
+from flowd.broker.stream import BULK_READ_TIMEOUT, Stream, registered
 from flowd.errors import GroupMissing, WrongKeyType
 from flowd.model.delivery import by_name
 from flowd.model.keys import Keys
@@ -23,6 +23,7 @@ __all__ = [
     "PAGE",
     "WHOLE",
     "ConsumerRow",
+    "GroupRow",
     "JobRow",
     "Progress",
     "Queries",
@@ -92,15 +93,33 @@ class ConsumerRow(NamedTuple):
     """Seconds since it asked for anything; on Redis 6.2 since it was given anything."""
 
 
+class GroupRow(NamedTuple):
+    """A group as Redis knows it."""
+
+    name: str
+    pending: int
+    lag: int | None
+    """How many entries it has not got; None before Redis 7, or if Redis cannot say."""
+
+
 class Sizes(NamedTuple):
     """How many jobs a queue holds, by what they do."""
+
+    entries: int
+    """Of the stream, whichever group they are for."""
 
     waiting: int
     running: int
     delayed: int
     dead: int
-    consumers: int | None
-    """None if the group is not there."""
+    others: Sequence[str] = ()
+    """The other groups that read the stream."""
+
+    has_group: bool = False
+    """Whether the queue's own group is there."""
+
+    served_by: Sequence[str] = ()
+    """Those of them that are queues too, if this queue's group is not there."""
 
 
 class Queries:
@@ -165,39 +184,37 @@ class Queries:
     async def sizes(self) -> Sizes:
         """Count what the queue holds.
 
+        A stream that only groups of other queues read holds their jobs, and none of
+        this queue.
+
         Raises:
             ServerError: as `Connection.call`.
         """
-        entries, delayed, dead, group = await asyncio.gather(
+        entries, delayed, dead, groups = await asyncio.gather(
             self.connection.call("XLEN", self.keys.stream, read=replies.number),
             self.connection.call("ZCARD", self.keys.delayed, read=replies.number),
             self.connection.call("XLEN", self.keys.dead, read=replies.number),
-            self._group_size(),
+            self.groups(),
         )
-        running, consumers = group
-        return Sizes(entries - running, running, delayed, dead, consumers)
+        others = [each.name for each in groups if each.name != self.group]
+        own = next((each for each in groups if each.name == self.group), None)
+        if own is not None:
+            left = max(0, entries - own.pending)
+            waiting = left if own.lag is None else min(left, own.lag)
+            return Sizes(entries, waiting, own.pending, delayed, dead, others, True)
+        queues = await registered(self.connection) if others else ()
+        at_work = {
+            each.group for each in queues if each.keys.stream == self.keys.stream
+        }
+        if served_by := [each for each in others if each in at_work]:
+            return Sizes(entries, 0, 0, 0, dead, others, served_by=served_by)
+        return Sizes(entries, entries, 0, delayed, dead, others)
 
-    async def _group_size(self) -> tuple[int, int | None]:
-        """Entries pending in the group and its consumers."""
-        try:
-            pending, consumers = await asyncio.gather(
-                self.connection.call(
-                    "XPENDING", self.keys.stream, self.group, read=_pending
-                ),
-                self.connection.call(
-                    *("XINFO", "CONSUMERS", self.keys.stream, self.group),
-                    read=replies.array,
-                ),
-            )
-        except GroupMissing:
-            return 0, None
-        return pending, len(consumers)
-
-    async def groups(self) -> list[str]:
+    async def groups(self) -> list[GroupRow]:
         """The groups that read the stream; none if it is not there."""
         try:
             return await self.connection.call(
-                "XINFO", "GROUPS", self.keys.stream, read=replies.items(_name)
+                "XINFO", "GROUPS", self.keys.stream, read=replies.items(_group)
             )
         except KeyMissing:
             return []
@@ -276,8 +293,14 @@ async def server_time(connection: Connection) -> float:
     return await connection.call("TIME", read=answers.time)
 
 
-def _pending(reply: object) -> int:
-    return replies.number(replies.array(reply)[0])
+def _group(reply: object) -> GroupRow:
+    said = replies.named(reply)
+    lag = said.get(b"lag")
+    return GroupRow(
+        _name(reply),
+        replies.number(said[b"pending"]),
+        None if lag is None else replies.number(lag),
+    )
 
 
 def _name(reply: object) -> str:

@@ -7,9 +7,10 @@ import shlex
 from typing import Final
 
 from flowd.errors import AccessDenied, WrongKeyType
+from flowd.model.keys import QUEUES
 from flowd.model.text import count_of
 from flowd.ops.finding import Finding, Level
-from flowd.ops.queries import Queries
+from flowd.ops.queries import Queries, Sizes
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
 __all__ = ["judge_queue"]
@@ -55,15 +56,16 @@ class _Queue:
         self.findings.append(Finding(level, "queue", f"{name}: {text}", advice))
 
     async def judge(self) -> None:
-        groups = await self._look.groups()
         first_due = await self._look.first_due()
         sizes = await self._look.sizes()
-        for other in groups:
-            if other != self._look.group:
-                text = f"group {other} reads it too, so nothing can be settled"
-                self.say("wrong", text, "destroy one of the two (XGROUP DESTROY)")
+        if sizes.served_by:
+            self._tell_who_serves(sizes)
+            return
+        for other in sizes.others:
+            text = f"group {other} reads it too, so nothing can be settled"
+            self.say("wrong", text, "destroy one of the two (XGROUP DESTROY)")
         alive = 0
-        if self._look.group in groups:
+        if sizes.has_group:
             alive = await self._look_at_workers(sizes.waiting)
         elif sizes.waiting or sizes.delayed:
             count = sizes.waiting + sizes.delayed
@@ -80,13 +82,32 @@ class _Queue:
                 f"{sizes.waiting:,} wait, {sizes.running:,} run, {sizes.delayed:,} are"
                 f" delayed; workers: {alive:,}",
             )
+        self._tell_dead_letters(sizes)
+
+    def _tell_who_serves(self, sizes: Sizes) -> None:
+        """Other queues have the stream's jobs; what is of this one are dead letters."""
+        names = " and ".join(sizes.served_by)
+        text = f"its group is not there, and the stream's jobs go to {names}"
+        stream, group = self._quoted()
+        self.say(
+            "note",
+            text,
+            "name one group in producers and workers; to forget this one:"
+            f" printf '%s\\n%s' {stream} {group} | redis-cli -x SREM {QUEUES}",
+        )
+        self._tell_dead_letters(sizes)
+
+    def _tell_dead_letters(self, sizes: Sizes) -> None:
         if sizes.dead:
-            # To be copied into a shell, and the names may be anybody's.
-            stream, group = map(shlex.quote, (self._look.keys.stream, self._look.group))
+            stream, group = self._quoted()
             text = f"dead letters: {sizes.dead:,}"
             self.say(
                 "note", text, f"see `flowd dlq list --stream {stream} --group {group}`"
             )
+
+    def _quoted(self) -> tuple[str, str]:
+        """The names, to be copied into a shell: they may be anybody's."""
+        return shlex.quote(self._look.keys.stream), shlex.quote(self._look.group)
 
     async def _look_at_workers(self, waiting: int) -> int:
         """Returns how many workers seem to be alive."""

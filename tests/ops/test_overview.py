@@ -164,3 +164,53 @@ async def test_a_broken_queue_hides_no_other(redis_url: str, raw: Raw) -> None:
     assert (first.waiting, last.waiting) == (1, 1)
     assert isinstance(fault, WrongKeyType)
     assert str(fault).startswith(f"b ({GROUP}): ")
+
+
+async def test_two_queues_of_one_stream_are_counted_apart(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Each group has what it holds and what it has not got; what is delayed is for both."""
+    await set_up(redis_url, stream, *map(email, "abcde"), Item(email(), delay=600.0))
+    raw("XGROUP", "CREATE", stream, "auditors", "0")
+    raw("SADD", "flowd:queues", f"{stream}\nauditors")
+    die_with(raw, stream, GROUP, jobs=3)
+    die_with(raw, stream, "auditors", jobs=1)
+    raw("XADD", f"{{{stream}}}:auditors:dlq", "*", "to", "a")
+    auditors, senders = await look(redis_url)
+
+    assert isinstance(auditors, QueueView)
+    assert isinstance(senders, QueueView)
+    assert (auditors.group, senders.group) == ("auditors", GROUP)
+    assert (auditors.waiting, auditors.running, auditors.dead) == (4, 1, 1)
+    assert (senders.waiting, senders.running, senders.dead) == (2, 3, 0)
+    assert (auditors.delayed, senders.delayed) == (1, 1)
+    assert [each.owned for each in consumers(auditors).values()] == [1]
+
+
+async def test_a_queue_whose_group_is_not_there_has_no_jobs_of_another(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A group was renamed: what the new one gets is not counted twice."""
+    await set_up(redis_url, stream, email(), email(), Item(email(), delay=600.0))
+    raw("SADD", "flowd:queues", f"{stream}\nbefore")
+    raw("XADD", f"{{{stream}}}:before:dlq", "*", "to", "a")
+    before, now = await look(redis_url)
+
+    assert isinstance(before, QueueView)
+    assert isinstance(now, QueueView)
+    assert (before.waiting, before.running, before.delayed, before.dead) == (0, 0, 0, 1)
+    assert (before.oldest, before.next_due, before.consumers) == (None, None, None)
+    assert (now.waiting, now.delayed, now.dead) == (2, 1, 0)
+
+
+async def test_what_a_group_began_after_does_not_wait(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Of a stream that was full before, it has what came later, where Redis knows."""
+    await set_up(redis_url, stream, email())
+    raw("XGROUP", "DESTROY", stream, GROUP)
+    raw("XGROUP", "CREATE", stream, GROUP, "$")
+    assert (await only(redis_url)).waiting == 0
+    raw("XADD", stream, "*", "to", "a")
+    lags = b"lag" in str(raw("XINFO", "GROUPS", stream)).encode()
+    assert (await only(redis_url)).waiting == (1 if lags else 2)

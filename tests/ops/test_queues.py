@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 import time
+from dataclasses import replace
 
 from flowd import Queue, Reject
 from flowd.model.keys import Keys
@@ -33,15 +36,10 @@ async def set_up(url: str, stream: str, *, jobs: int = 0, delay: float = 0.0) ->
 
 
 async def findings(url: str, stream: str, lease: float = 30.0) -> list[Finding]:
-    """What there is to say about the queue, without its name."""
-    found = await doctor(url, lease=lease)
-    name = f"{stream} ({GROUP}): "
-    assert all(each.text.startswith(name) for each in found if each.check == "queue")
-    return [
-        Finding(each.level, each.check, each.text.removeprefix(name), each.advice)
-        for each in found
-        if each.check == "queue"
-    ]
+    """What there is to say about the stream's queues, without their names."""
+    found = [each for each in await doctor(url, lease=lease) if each.check == "queue"]
+    assert all(each.text.startswith(f"{stream} (") for each in found)
+    return [replace(each, text=each.text.partition("): ")[2]) for each in found]
 
 
 async def test_a_queue_that_is_worked_on(redis_url: str, stream: str) -> None:
@@ -156,6 +154,47 @@ async def test_a_second_group(redis_url: str, raw: Raw, stream: str) -> None:
     assert found.level == "wrong"
     assert found.text.startswith("group auditors reads it too")
     assert "XGROUP DESTROY" in found.advice
+
+
+async def test_two_queues_of_one_stream_name_each_other(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Both are wrong: neither can settle."""
+    await set_up(redis_url, stream, jobs=1)
+    raw("XGROUP", "CREATE", stream, "auditors", "0")
+    raw("SADD", "flowd:queues", f"{stream}\nauditors")
+    found = [
+        each
+        for each in await findings(redis_url, stream)
+        if "reads it too" in each.text
+    ]
+    assert {each.level for each in found} == {"wrong"}
+    said = [each.text.partition(" reads it too")[0] for each in found]
+    assert said == [f"group {GROUP}", "group auditors"]
+
+
+async def test_a_queue_whose_jobs_another_one_has_is_noted(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """After a group was renamed, nothing is wrong; a foreign group is no queue."""
+    await set_up(redis_url, stream, jobs=1)
+    raw("XREADGROUP", "GROUP", GROUP, "alive", "STREAMS", stream, ">")
+    raw("ZADD", f"{{{stream}}}:delayed", (time.time() + 100) * 1000, "later")
+    raw("SADD", "flowd:queues", f"{stream}\nbe'fore")
+    other, well = await findings(redis_url, stream)
+    assert (other.level, well.level) == ("note", "ok")
+    assert other.text == f"its group is not there, and the stream's jobs go to {GROUP}"
+    command = other.advice.partition("to forget this one: ")[2]
+    member = command.replace("redis-cli -x SREM flowd:queues", "cat")
+    done = await asyncio.to_thread(
+        subprocess.run, member, shell=True, capture_output=True, check=True
+    )
+    assert done.stdout == f"{stream}\nbe'fore".encode()
+
+    raw("SREM", "flowd:queues", f"{stream}\n{GROUP}")
+    texts = [each.text for each in await findings(redis_url, stream)]
+    assert texts[0].startswith(f"group {GROUP} reads it too")
+    assert texts[1].startswith("2 jobs wait, no worker ever started")
 
 
 async def test_a_queue_without_a_worker_is_wrong(redis_url: str, stream: str) -> None:
