@@ -1,15 +1,16 @@
-"""Typed jobs over Redis Streams: at least once, settled once, never lost.
+"""Typed jobs over Redis Streams: delivered at least once, settled once, never lost.
 
 Jobs are declared in TOML, `flowd-gen` writes a class for each, and a `Queue` runs a
-handler for every job that is enqueued. To read the runtime, follow one job:
+handler for every enqueued job. To read the runtime, follow one job:
 
     producer           check, encode, append to the stream
     broker.stream      the only module that sends the commands of this path
     worker.runner      start the loops of a queue, and end them in order
-    worker.consumer    read as many entries as there are free slots; promote, claim
+    worker.consumer    read as many entries as there are free slots
+    worker.maintenance promote due jobs, claim deliveries with an expired lease
     worker.executor    decode, run the handler, return the outcome
     worker.settlement  acknowledge, requeue or dead-letter, in one fenced step
-    worker.lease       renew the leases of what runs
+    worker.lease       renew the leases of running jobs
     deadletter         list, redrive and purge dead letters
 """
 
@@ -162,12 +163,12 @@ _HOMES: Final = {
     "WrongAddress": "errors",
     "WrongKeyType": "errors",
 }
-"""The module of each name. A module of generated classes needs three of them: it is not to
-wait for redis and asyncio, which take half of the time to import everything."""
+"""The module of each name. Names are imported on first use: a module of generated classes
+needs three of them, and redis and asyncio take half of the time to import everything."""
 
 
 def __getattr__(name: str) -> object:
-    """A name of `__all__`, imported when it is asked for first (PEP 562)."""
+    """Import a name of `__all__` on its first use (PEP 562)."""
     if name == "wire":
         value: object = import_module("flowd.wire")
     elif name in _HOMES:

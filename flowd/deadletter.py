@@ -26,25 +26,26 @@ __all__ = ["PAGE", "DeadLetters", "pages"]
 J = TypeVar("J", bound=Job)
 
 PAGE: Final = 100
-"""How many letters are asked for at once, at most."""
+"""How many letters one read returns, at most."""
 
-# Redis reads `-` and `+` as the first and the last, and `5` as any id of that moment.
+# Redis reads `-` and `+` as the first and the last id, and `5` as any id of that millisecond.
 _ID: Final = re.compile(r"\d+-\d+", re.ASCII)
 
 
 class DeadLetters(Generic[J]):
-    """What a queue gave up, typed; an async context manager.
+    """The dead letters of a queue: list, redrive, purge; an async context manager.
 
     Args:
         job_class: a generated class; or None, with `stream` and `group`, to read
             letters without decoding their jobs.
-        url: as `Queue`; falls back to `FLOWD_URL`.
-        redis: a client whose connection settings are used, instead of `url`.
-        stream: instead of the schema's.
-        group: instead of the schema's.
+        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+            default is the environment variable `FLOWD_URL`.
+        redis: a redis-py client, instead of `url`. Only its settings are used.
+        stream: overrides the schema's stream.
+        group: overrides the schema's consumer group.
 
     Raises:
-        OptionError: neither a class nor both names are given.
+        OptionError: neither a class nor both names are given, or no server is named.
         FormatError: `job_class` was not written by `flowd-gen`.
     """
 
@@ -81,7 +82,7 @@ class DeadLetters(Generic[J]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection, unless somebody else in this process uses it."""
+        """Close the connection, unless another object in this process uses it."""
         await self._membership.leave()
 
     async def list(
@@ -91,26 +92,29 @@ class DeadLetters(Generic[J]):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> AsyncIterator[Letter[J]]:
-        """The letters that are there now, oldest first, read page by page.
+        """The letters that exist now, oldest first, read page by page.
 
         Args:
-            where: only letters for which this is true.
-            since: only jobs that died then or later; the earlier ones are not read.
+            where: only letters for which this returns true.
+            since: only jobs that died then or later; earlier ones are not read.
             until: only jobs that died before.
 
         Raises:
-            ServerError: the server cannot be asked.
+            ServerError: the server refused, or cannot be reached.
         """
         async for page in self._pages(where, since, until):
             for letter in page:
                 yield letter
 
     async def get(self, letter_id: str) -> Letter[J]:
-        """One letter.
+        """Read one letter.
+
+        Args:
+            letter_id: the letter's id, not the job's.
 
         Raises:
-            LetterNotFound: there is none under this id.
-            ServerError: the server cannot be asked.
+            LetterNotFound: no letter has this id.
+            ServerError: the server refused, or cannot be reached.
         """
         found: builtins.list[tuple[bytes, builtins.list[bytes]]] = []
         if _ID.fullmatch(letter_id):
@@ -120,20 +124,23 @@ class DeadLetters(Generic[J]):
         return read_letter(*found[0], self._job_class)
 
     async def redrive(self, letter: str | Letter[J], *, job: J | None = None) -> str:
-        """Put one job back into its stream, with all its attempts; returns its id.
+        """Move one job back into its stream, with all its attempts restored.
 
-        One step inside Redis: the job is in the stream or a dead letter, never both.
+        It is one atomic step: the job is in the stream or a dead letter, never both.
 
         Args:
             letter: the letter, or its id.
-            job: what takes the job's place; id, times, key and the fields that its
-                class does not know stay.
+            job: replaces the job. Its id, times and key stay, and so do fields that
+                the class does not know.
+
+        Returns:
+            The job's id.
 
         Raises:
-            LetterNotFound: there is none under this id.
-            EncodeError: `job` has no form on the wire, or is too large.
+            LetterNotFound: no letter has this id.
+            EncodeError: `job` cannot be serialized, or is too large.
             StreamShared: another group reads the stream.
-            ServerError: refused, or the server cannot be asked. Repeating is safe.
+            ServerError: the server refused, or cannot be reached. Repeating is safe.
         """
         found = await self.get(letter) if isinstance(letter, str) else letter
         edited = {} if job is None else {found.id: _edited(found.fields, job)}
@@ -148,17 +155,20 @@ class DeadLetters(Generic[J]):
     async def redrive_all(
         self, where: Callable[[Letter[J]], bool] | None = None
     ) -> int:
-        """Put all jobs back into their stream, or those that `where` picks.
+        """Move all jobs back into their stream, or those that `where` selects.
+
+        Args:
+            where: only letters for which this returns true.
 
         Returns:
-            How many were put back. Letters written meanwhile are left alone.
+            How many jobs were moved. Letters written in the meantime are not moved.
 
         Raises:
             StreamShared: another group reads the stream.
-            OutcomeUnknown: an answer was lost; it says how many are certainly back,
-                and how many more may be. Repeating is safe.
-            ServerError: one was refused, or the server cannot be asked; those before
-                it are back in the stream, and a note says how many.
+            OutcomeUnknown: an answer was lost. The message says how many jobs are
+                back, and how many more may be. Repeating is safe.
+            ServerError: one was refused, or the server cannot be reached. The jobs
+                before it are back in the stream, and a note says how many.
         """
         moved = 0
         async for page in self._pages(where):
@@ -174,26 +184,33 @@ class DeadLetters(Generic[J]):
         return moved
 
     async def purge(self, letter: str | Letter[J]) -> None:
-        """Delete one letter for good and free the idempotency key of its job.
+        """Delete one letter permanently, and free the idempotency key of its job.
 
         Args:
             letter: the letter, or its id.
 
         Raises:
-            LetterNotFound: there is none under this id.
-            ServerError: the server cannot be asked.
+            LetterNotFound: no letter has this id.
+            ServerError: the server refused, or cannot be reached.
         """
         found = await self.get(letter) if isinstance(letter, str) else letter
         if not await self._purge(found):
             raise self._not_found(found.id)
 
     async def purge_all(self, where: Callable[[Letter[J]], bool] | None = None) -> int:
-        """Delete all letters for good, or those that `where` picks; returns how many.
+        """Delete all letters permanently, or those that `where` selects.
+
+        Args:
+            where: only letters for which this returns true.
+
+        Returns:
+            How many letters were deleted.
 
         Raises:
-            OutcomeUnknown: an answer was lost; it says how many are certainly deleted,
-                and how many more may be. Repeating is safe.
-            ServerError: the server cannot be asked; a note says how many were deleted.
+            OutcomeUnknown: an answer was lost. The message says how many letters are
+                deleted, and how many more may be. Repeating is safe.
+            ServerError: the server refused, or cannot be reached; a note says how many
+                were deleted.
         """
         purged = 0
         async for page in self._pages(where):
@@ -212,7 +229,7 @@ class DeadLetters(Generic[J]):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> AsyncIterator[builtins.list[Letter[J]]]:
-        """Of each page those that `where` picks."""
+        """The letters that `where` selects, page by page."""
         stream, job_class = self._stream(), self._job_class
         async for page in pages(stream, job_class, since=since, until=until):
             picked = [each for each in page if where is None or where(each)]
@@ -242,27 +259,27 @@ async def pages(
     since: datetime | None = None,
     until: datetime | None = None,
     last: str | None = None,
-    most: int = PAGE,
+    page_size: int = PAGE,
 ) -> AsyncIterator[list[Letter[J]]]:
-    """The letters that are there now, oldest first, page by page.
+    """The letters that exist now, oldest first, page by page.
 
     Args:
         stream: of the queue.
-        job_class: reads the jobs; None: nothing does.
+        job_class: decodes the jobs; None: they are not decoded.
         since: only jobs that died then or later.
         until: only jobs that died before.
-        last: the id of the newest letter that counts; None: of the newest there is.
-        most: how many letters a page has, at most.
+        last: the id of the newest letter to return; None: the newest that exists now.
+        page_size: how many letters a page has, at most.
 
     Raises:
-        ServerError: the server cannot be asked.
+        ServerError: the server refused, or cannot be reached.
     """
-    # What dies meanwhile is left out, or jobs that die again were caught up for ever.
+    # Stop at the last letter of now: a redriven job that dies again must not loop here.
     end = last or await stream.last_letter()
     if until is not None:
         end = min(end, f"({_ms(until)}-0", key=_order)
     first = "-" if since is None else f"{_ms(since)}"
-    while found := await stream.letters(first, end, most):
+    while found := await stream.letters(first, end, page_size):
         first = f"({found[-1][0].decode()}"
         yield [read_letter(*each, job_class) for each in found]
 
@@ -270,7 +287,7 @@ async def pages(
 def _broken_off(
     error: BaseException, done: int, unknown: int, what: str
 ) -> BaseException:
-    """Why a walk over letters ended, with what it has done."""
+    """The error that ended a walk over letters, with a count of what was done."""
     if isinstance(error, OutcomeUnknown):
         return OutcomeUnknown(
             f"at least {done} are {what}, and up to {unknown} more may be: {error}"
@@ -280,9 +297,9 @@ def _broken_off(
 
 
 def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:
-    """The job's own fields, then those of the entry that its class does not know.
+    """The new job's fields, then the entry's fields that its class does not know.
 
-    Of an entry of another version only flowd's own: the job takes the place of the rest.
+    Of an entry of another version only flowd's own fields are kept.
     """
     written = enqueue_command(Item(job)).fields
     same = written.get(b"_v", b"1") == fields.get(b"_v", b"1")
@@ -296,11 +313,11 @@ def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:
 
 
 def _ms(moment: datetime) -> int:
-    # No id is below the first; a moment before 1970 is as good as that.
+    # A time before 1970 means the first id.
     return max(1, int(moment.timestamp() * 1000))
 
 
 def _order(bound: str) -> tuple[int, int]:
-    """The end of a range as numbers; `(5-0` leaves 5-0 out."""
+    """The end of a range as numbers; `(5-0` excludes 5-0."""
     ms, _, seq = bound.lstrip("(").partition("-")
     return int(ms), int(seq) - bound.startswith("(")

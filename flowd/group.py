@@ -24,16 +24,19 @@ class _Queue(Protocol):
 
 
 class GroupHandle:
-    """What `QueueGroup.run_all` returns: the running queues."""
+    """The running queues of a group, as `QueueGroup.run_all` returns them."""
 
     def __init__(self, handles: Iterable[Stoppable]) -> None:
         self._handles = list(handles)
 
     def stop(self, grace: float | None = 25.0) -> None:
-        """Begin the shutdown of all and return at once.
+        """Begin the graceful shutdown of all queues, and return at once.
+
+        Args:
+            grace: seconds for running handlers; None: no limit.
 
         Raises:
-            OptionError: `grace` is no time in seconds.
+            OptionError: `grace` is not a time.
         """
         if grace is not None:
             grace = wait("grace", grace)
@@ -41,10 +44,10 @@ class GroupHandle:
             handle.stop(grace)
 
     async def wait(self) -> None:
-        """Return when all have ended; if one fails, the others are shut down.
+        """Return when all queues have ended; if one fails, shut the others down.
 
         Raises:
-            FatalError: what ended the first.
+            FatalError: the error of the first queue that failed.
         """
         waits = [asyncio.ensure_future(handle.wait()) for handle in self._handles]
         if not waits:
@@ -56,29 +59,36 @@ class GroupHandle:
             await asyncio.wait(waits)
         finally:
             for wait in waits:
-                wait.cancel()  # whoever gave up waiting has not stopped the queues
+                wait.cancel()  # cancels the waiting, not the queues
             results = await asyncio.gather(*waits, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
     async def shutdown(self, grace: float | None = 25.0) -> None:
-        """Shut all down at once; takes as long as the slowest, not the sum.
+        """Shut all queues down at the same time, and return when they have ended.
 
         Args:
-            grace: seconds for running handlers; None waits for ever.
+            grace: seconds for running handlers; None: no limit.
+
+        Raises:
+            OptionError: `grace` is not a time.
+            FatalError: the error of the first queue that failed.
         """
         self.stop(grace)
         await self.wait()
 
 
 class QueueGroup:
-    """Queues that start and end together; the seed's `QueueGroup`.
+    """Queues that start and end together, as `QueueGroup` of the Rust crate flowd.
 
-    As an async context manager all are set up on entry and shut down on exit.
+    As an async context manager it calls `init_all` on entry and `aclose` on exit.
+
+    Args:
+        queues: the `Queue` objects; `push` adds more.
 
     Raises:
-        OptionError: one of them is no queue.
+        OptionError: one of them is not a queue.
     """
 
     def __init__(self, queues: Iterable[_Queue] = ()) -> None:
@@ -86,13 +96,17 @@ class QueueGroup:
         self._handle: GroupHandle | None = None
 
     def push(self, queue: _Queue) -> Self:
-        """Add a queue, before the group runs; returns the group."""
+        """Add a queue, before the group runs; returns the group.
+
+        Raises:
+            OptionError: it is not a queue.
+        """
         self._queues.append(_queue(queue))
         return self
 
     @property
     def queues(self) -> tuple[object, ...]:
-        """The queues, in the order in which they came."""
+        """The queues, in the order in which they were added."""
         return tuple(self._queues)
 
     async def __aenter__(self) -> Self:
@@ -107,24 +121,51 @@ class QueueGroup:
         await self.aclose()
 
     async def init_all(self) -> None:
-        """Set up every queue, in one round trip for each server. As `Queue.init`."""
+        """Create the stream and the group of every queue if they are missing.
+
+        It takes one round trip for each server, and waits for a server that cannot be
+        reached.
+
+        Raises:
+            StreamShared: another group reads one of the streams.
+            FatalError: wrong password, a missing right, or a key of another type.
+        """
         await _all(queue.init() for queue in self._queues)
 
     def run_all(self) -> GroupHandle:
-        """Start every queue; returns at once."""
+        """Start every queue, and return at once; call `init_all` before.
+
+        Raises:
+            OptionError: one of the queues runs already.
+        """
         self._handle = GroupHandle([queue.run() for queue in self._queues])
         return self._handle
 
     async def run_until_stopped(self, grace: float | None = 25.0) -> None:
-        """Run all until SIGTERM or SIGINT; as `Queue.run_until_stopped`."""
+        """Run all queues until SIGTERM or SIGINT, then shut down and return.
+
+        The shutdown reads no more jobs, waits `grace` for running handlers, cancels the
+        others and releases their jobs. A second signal ends the wait.
+
+        Args:
+            grace: seconds for running handlers; None: no limit.
+
+        Raises:
+            OptionError: `grace` is not a time.
+            FatalError: the error of the first queue that failed.
+        """
         await until_stopped(self._handle or self.run_all(), grace)
 
     async def drain(self) -> None:
-        """Return when no job of any queue waits, runs or is delayed."""
+        """Return when no job of any queue waits, runs or is delayed.
+
+        Raises:
+            FatalError: Redis refuses, and an operator must change something.
+        """
         await _all(queue.drain() for queue in self._queues)
 
     async def aclose(self) -> None:
-        """Shut down what runs and close the connections."""
+        """Shut down running queues, with 25 s of grace, and close the connections."""
         async with AsyncExitStack() as stack:
             for queue in self._queues:
                 stack.push_async_callback(queue.aclose)
@@ -133,14 +174,14 @@ class QueueGroup:
 
 
 def _queue(given: _Queue) -> _Queue:
-    """It, if it is a queue; the type is known only where types are checked."""
+    """Check what a program without a type checker may pass."""
     if not all(hasattr(given, name) for name in ("init", "run", "aclose", "drain")):
         raise OptionError("queues", given, "each must be a Queue")
     return given
 
 
 async def _all(steps: Iterable[Awaitable[None]]) -> None:
-    """Run all at once; the first error is raised when every step has ended."""
+    """Run all concurrently; raise the first error when every step has ended."""
     results = await asyncio.gather(*steps, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

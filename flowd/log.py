@@ -1,4 +1,4 @@
-"""flowd's own lines in the log, which end nothing, whatever the application's logging does."""
+"""flowd's log lines; an error in the application's logging never ends a worker."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _log: Final = logging.getLogger("flowd")
 Raised: TypeAlias = (
     tuple[type[BaseException], BaseException, TracebackType | None] | None
 )
-"""An error with its frames, as `logging` takes it."""
+"""An exception with its traceback, as `exc_info` of `logging`."""
 
 
 def is_wanted(level: int) -> bool:
-    """Whether a line as grave as this is written."""
-    # `dictConfig` disables every logger that was there before it, by default. Who wants
-    # no line sets the logger's level.
+    """Whether a line of this level is written."""
+    # `dictConfig` disables all existing loggers by default. To silence flowd, set the
+    # logger's level.
     _log.disabled = False
     return _log.isEnabledFor(level)
 
@@ -35,15 +35,15 @@ def log(
 ) -> None:
     """Write a line to the logger `flowd`; never raises.
 
-    A filter, a record factory or a handler of the application may raise. Then a warning
-    or an error is written as Python writes without any set-up.
+    A filter, a record factory or a handler of the application may raise. Then warnings
+    and errors are written to standard error, as Python does without configuration.
 
     Args:
-        level: as `logging` counts.
-        template: the line, for `%`.
-        arguments: what fills the template.
-        raised: an error that belongs to the line.
-        extra: fields of the record.
+        level: a level of `logging`.
+        template: the line, a template for `%`.
+        arguments: the values for the template.
+        raised: an exception to log with the line.
+        extra: attributes of the log record.
     """
     if not is_wanted(level):
         return
@@ -51,7 +51,7 @@ def log(
         _log.log(level, template, *arguments, exc_info=raised, extra=extra)
     except KeyboardInterrupt:
         raise
-    except BaseException as fault:  # a filter, a record factory, a field of its own
+    except BaseException as fault:  # from a filter, a record factory, an argument
         with contextlib.suppress(Exception):
             _write_plainly(level, template % arguments, fault)
 

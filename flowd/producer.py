@@ -1,6 +1,6 @@
 """Enqueue jobs without a handler.
 
-Path: here -> sender -> stream -> consumer.
+Path: Producer -> broker.sender -> broker.stream.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from flowd.broker.sender import Sender
 from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
-from flowd.model.item import KEY_TTL, Item
-from flowd.model.job import Job, spec_of
+from flowd.errors import FormatError, OptionError
+from flowd.model.item import KEY_TTL, Item, many
+from flowd.model.job import Job, JobSpec, spec_of
 from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.timing import Seconds, seconds
 
-__all__ = ["Producer"]
+__all__ = ["OneStream", "Producer"]
 
 
 class Producer:
     """Enqueues jobs of any class, without a handler; an async context manager.
 
     Args:
-        url: as `Queue`; falls back to `FLOWD_URL`.
-        redis: a client whose connection settings are used, instead of `url`.
-        connect_timeout: seconds after which `enqueue` gives up on a server that
-            cannot be reached.
-        middleware: what runs around every enqueue; the first is the outermost.
+        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+            default is the environment variable `FLOWD_URL`.
+        redis: a redis-py client, instead of `url`. Only its settings are used.
+        connect_timeout: seconds after which `enqueue` raises `Unreachable`.
+        middleware: runs around every enqueue; the first is the outermost.
+
+    Raises:
+        OptionError: no server is named, or an argument is invalid.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class Producer:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection, unless somebody else in this process uses it."""
+        """Close the connection, unless another object in this process uses it."""
         self._senders.clear()
         await self._membership.leave()
 
@@ -69,7 +73,7 @@ class Producer:
         self,
         job: Job,
         *,
-        id: str = "*",  # noqa: A002 - the seed's name
+        id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
         delay: Seconds = 0.0,
         at: datetime | None = None,
         key: str | None = None,
@@ -80,30 +84,30 @@ class Producer:
 
         Args:
             job: an instance of a generated class; its stream is the schema's.
-            id: the stream's entry id, as in the seed; `*` lets the server choose.
+            id: the stream's entry id; `*` lets the server choose.
             delay: how long until the job may start: seconds, or a `timedelta`.
             at: when it may start, instead of `delay`: a `datetime` with a time zone.
-                The server's clock decides; what is past is due at once.
-            key: an idempotency key. While it is remembered, enqueuing under the same
+                The server's clock decides; a time in the past is due at once.
+            key: an idempotency key. While Redis remembers it, enqueuing under the same
                 key stores nothing and returns the first job's id.
-            key_ttl: how long `key` is remembered, whatever becomes of the job:
-                seconds, or a `timedelta`. The call repeats itself safely even if it is
-                shorter than its tries take.
-            durable: return only when the job is proved to be on the server's disk, or
-                what else `Durable` says.
+            key_ttl: how long `key` is remembered, also after the job has ended:
+                seconds, or a `timedelta`. The retries of this call are safe even if it
+                is shorter than they take.
+            durable: return only when the job is confirmed to be on the server's disk,
+                or as `Durable` says.
 
         Raises:
-            EncodeError: a value has no form on the wire.
+            EncodeError: a value cannot be serialized.
             PayloadTooLarge: the fields have more than 256 KiB.
-            OptionError: an argument that cannot be, or two that exclude each other, as
-                `delay` and `at`; nothing was sent.
+            OptionError: an invalid argument, or `delay` and `at` together; nothing was
+                sent.
             IdNotIncreasing: `id` is not above the stream's last.
             Unreachable: no connection within `connect_timeout`; nothing was stored.
             OutcomeUnknown: the answer was lost, so the job may be stored. With a
-                `key` the call is repeated instead, for up to `connect_timeout`, and
+                `key` the call is first repeated, for up to `connect_timeout`, and
                 raises this if one of its tries may have stored the job.
             QueueFull: Redis is out of memory; nothing was stored.
-            NotDurable: the proof did not come in time, or cannot be had. Enqueue again
+            NotDurable: the job was not confirmed in time, or cannot be. Enqueue again
                 under the same `key` to wait again.
         """
         item = Item(job, id, delay, key, key_ttl, at=at)
@@ -115,17 +119,19 @@ class Producer:
         """Enqueue many jobs, one round trip for each 500 jobs or 1 MB of one class.
 
         Args:
-            jobs: any iterable; an `Item` gives a job its own id, delay or key.
-            durable: as for `enqueue`; one proof for each round trip.
+            jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
+            durable: as for `enqueue`; one confirmation for each round trip.
 
         Returns:
             The job ids, in order.
 
         Raises:
-            BulkError: it broke off; `ids` are certainly stored, `unknown` more may be,
-                and nothing behind them is. The cause may be the iterable's own.
+            OptionError: `jobs` is not an iterable; nothing was sent.
+            BulkError: the batch was interrupted: `ids` are stored, `unknown` more may
+                be, and nothing after them is. Its `cause` says why; it may be an error
+                of the iterable.
         """
-        return await self._open().send_all(jobs, durable)
+        return await self._open().send_all(many(jobs), durable)
 
     def _open(self) -> Sender:
         session = self._membership.here()
@@ -139,17 +145,54 @@ class Producer:
         return self._senders[session]
 
 
+class OneStream:
+    """Sends the jobs of one class to one stream, and refuses other jobs."""
+
+    def __init__(self, stream: Stream, job_class: type[Job]) -> None:
+        self._stream = stream
+        self._job_class = job_class
+
+    def stream_of(self, job: Job) -> Stream:
+        """The queue's stream; raises OptionError for jobs of another class."""
+        given: object = job
+        if not isinstance(given, self._job_class):
+            raise _not_a_job(given, self._job_class.__name__)
+        return self._stream
+
+
 class _Streams:
-    """Where jobs go by the rules of their class, over one link."""
+    """Sends each job to the stream of its class, over one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._streams: dict[tuple[str, str], Stream] = {}
 
     def stream_of(self, job: Job) -> Stream:
-        """By the rules of its class."""
-        policy = spec_of(type(job)).policy
+        """The stream of the job's class; raises OptionError if it is not a job."""
+        try:
+            policy = spec_of(type(job)).policy
+        except FormatError:
+            if type(job).__module__ == "builtins":  # a class, a dict, a text, None
+                raise _not_a_job(job) from None
+            raise
         place = (policy.stream, policy.group)
         if place not in self._streams:
             self._streams[place] = Stream(self._connection, *place)
         return self._streams[place]
+
+
+def _not_a_job(given: object, wanted: str = "") -> OptionError:
+    """Why an object cannot be enqueued, and what to enqueue instead."""
+    name = given.__name__ if isinstance(given, type) else type(given).__name__
+    if isinstance(given, type):
+        rule = f"is a class; enqueue an instance of it, as {name}(...)"
+        return OptionError("job", given, rule)
+    if wanted and isinstance(getattr(given, "SPEC", None), JobSpec):
+        rule = (
+            f"this queue is of {wanted}; enqueue it with a Producer, or with a queue of"
+            " its own class"
+        )
+    else:
+        example = wanted or "Email"
+        rule = f"enqueue an instance of a class that flowd-gen wrote, as {example}(...)"
+    return OptionError("job", name, rule)

@@ -1,4 +1,4 @@
-"""A queue: one job class, its handler, and where its jobs are."""
+"""A queue: one job class, its handler, and the stream of its jobs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from flowd.errors import (
 )
 from flowd.errors.option import instance, wait
 from flowd.model.claimer import Claimer
-from flowd.model.item import KEY_TTL, Item
+from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job, spec_of
 from flowd.model.letter import Letter
 from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
+from flowd.producer import OneStream
 from flowd.worker.handle import QueueHandle
 from flowd.worker.handler import Handler
 from flowd.worker.options import QueueOptions
@@ -49,7 +50,7 @@ _LEFT_POLL: Final = 0.05
 class Queue(Generic[J]):
     """Runs a handler for the jobs of one stream, and enqueues them.
 
-    As an async context manager it is set up on entry and shut down on exit:
+    As an async context manager it calls `init` on entry and `aclose` on exit:
 
         async with Queue(Email, send, url="redis://localhost:6379") as queue:
             await queue.enqueue(Email(to="a@b.c", subject="hi"))
@@ -58,29 +59,32 @@ class Queue(Generic[J]):
     Args:
         job_class: a class that `flowd-gen` wrote.
         handler: a coroutine function of `(job)` or `(job, ctx)`; a plain function runs
-            in a thread. What it raises fails the attempt, except for `Retry`, `Snooze`
-            and `Reject`.
-        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; falls
-            back to the environment variable `FLOWD_URL`.
+            in a thread. An exception fails the attempt, except for `Retry`, `Snooze`
+            and `Reject`. Jobs are delivered at least once, so it must be idempotent.
+        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+            default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used: flowd
-            opens connections of its own.
-        stream: instead of the schema's.
-        group: instead of the schema's.
+            opens its own connections.
+        stream: overrides the schema's stream.
+        group: overrides the schema's consumer group.
         consumer: a name for this process, shown by Redis; made unique for each run.
-        concurrency: how many handlers run at once, and how many jobs are taken.
-        block: the longest time one read waits, in seconds.
-        starting_id: instead of the schema's; where a new group begins.
-        policy: instead of the schema's, before the arguments above are applied.
-        claimer: how abandoned jobs are taken over; None: not by this process.
-        on_dead_letter: told after a dead letter was stored; the seed's `dlq_worker`.
-        connect_timeout: seconds after which `enqueue` gives up on a server that cannot
-            be reached. A worker waits for ever.
-        middleware: what runs around every enqueue and every handler; the first is the
+        concurrency: how many handlers run at once, which is also how many jobs this
+            process holds.
+        block: the longest time that one read waits for new jobs, in seconds.
+        starting_id: overrides the schema's; where a new group begins to read.
+        policy: overrides the schema's policy, before the arguments above are applied.
+        claimer: how this process claims deliveries with an expired lease; None: it
+            claims none.
+        on_dead_letter: called after a dead letter was stored, like `dlq_worker` of the
+            Rust crate flowd.
+        connect_timeout: seconds after which `enqueue` raises `Unreachable`. A worker
+            waits for the server without a limit.
+        middleware: runs around every enqueue and every handler; the first is the
             outermost.
 
     Raises:
-        OptionError: an argument that cannot be; the message says which and why.
-        FormatError: `job_class` was written by another generation of `flowd-gen`.
+        OptionError: an invalid argument; the message says which one and why.
+        FormatError: `job_class` was written by an incompatible version of `flowd-gen`.
     """
 
     def __init__(
@@ -132,24 +136,24 @@ class Queue(Generic[J]):
 
     @property
     def policy(self) -> Policy:
-        """The rules in force: the schema's, where no argument replaced them."""
+        """The effective policy: the schema's, with the arguments of `Queue` applied."""
         return self._options.policy
 
     @property
     def address(self) -> Address:
-        """Where its server is; as text, without the password."""
+        """The address of the server; as text, without the password."""
         return self._address
 
     @property
     def middleware(self) -> tuple[Middleware, ...]:
-        """What runs around its jobs, the outermost first."""
+        """The middleware of this queue, the outermost first."""
         return self._options.stack.middleware
 
     def add_middleware(self, middleware: Middleware) -> None:
-        """Let one more run around all that the queue has.
+        """Add a middleware as the outermost one, before the queue runs.
 
         Raises:
-            OptionError: it is none, or the queue runs already.
+            OptionError: it is not a `Middleware`, or the queue runs already.
         """
         if self._handle is not None and not self._handle.ended:
             rule = "it must be added before the queue runs"
@@ -164,9 +168,9 @@ class Queue(Generic[J]):
 
     @property
     def failing(self) -> str | None:
-        """What of it fails just now, for a readiness probe; None if all of it works.
+        """Why the queue does not work now, for a readiness probe; None if it works.
 
-        It takes no jobs, or does not settle them, or does not renew their leases.
+        It does not run, or cannot read jobs, settle them or renew their leases.
         """
         for session in self._membership.joined():
             if why := session.outage.reason(self._options.policy.stream):
@@ -185,7 +189,7 @@ class Queue(Generic[J]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Shut down what runs, with the usual grace, and close the connections."""
+        """Shut down running handlers, with 25 s of grace, and close the connections."""
         try:
             if (handle := self._here()) is not None:
                 await handle.shutdown()
@@ -200,9 +204,9 @@ class Queue(Generic[J]):
             await self._membership.leave(self._options.stack.listeners)
 
     async def init(self) -> None:
-        """Create stream and group (XGROUP CREATE MKSTREAM); fine if they are there.
+        """Create the stream and its group (XGROUP CREATE MKSTREAM) if they are missing.
 
-        A server that cannot be reached is waited for, with one line in the log.
+        If the server cannot be reached, this waits for it, with one line in the log.
 
         Raises:
             StreamShared: another group reads the stream.
@@ -211,20 +215,20 @@ class Queue(Generic[J]):
         """
         session, stream = self._open()
         try:
-            await self._patiently(
+            await self._until_available(
                 "setting up",
                 lambda: asyncio.gather(
                     stream.init(self._options.policy.starting_id), stream.register()
                 ),
             )
         except StreamShared:
-            # Both went out in one round trip.
+            # Both commands were sent in one round trip, so undo the second.
             await stream.unregister()
             raise
-        session.note_registered(stream)
+        session.note_set_up(stream)
 
     def run(self) -> QueueHandle[J]:
-        """Start reading and running jobs; returns at once.
+        """Start to read and run jobs, and return at once; call `init` before.
 
         Raises:
             OptionError: the queue runs already.
@@ -239,31 +243,34 @@ class Queue(Generic[J]):
         return self._handle
 
     async def run_until_stopped(self, grace: float | None = 25.0) -> None:
-        """Run until SIGTERM or SIGINT: stop reading, drain, hand back, return.
+        """Run until SIGTERM or SIGINT, then shut down gracefully and return.
 
-        A handler that the program has for these signals is called as well, and put back
-        at the end. Threads that handlers started (`asyncio.to_thread`) cannot be cancelled:
-        this returns all the same, but Python waits for them before the process ends.
+        The shutdown reads no more jobs, waits `grace` for running handlers, cancels the
+        others and releases their jobs. The program's own handlers of these signals are
+        called as well, and restored at the end. Threads that handlers started
+        (`asyncio.to_thread`) cannot be cancelled: this returns without them, but Python
+        waits for them before the process ends.
 
         Args:
-            grace: seconds for running handlers; None waits for ever. A second signal
-                ends the wait.
+            grace: seconds for running handlers; None: no limit. A second signal ends
+                the wait.
 
         Raises:
-            FatalError: Redis refuses, and will until somebody changes something.
+            OptionError: `grace` is not a time.
+            FatalError: Redis refuses, and an operator must change something.
         """
         await until_stopped(self._here() or self.run(), grace)
 
     async def drain(self) -> None:
-        """Return when no job waits, runs or is delayed; the queue must run somewhere.
+        """Return when no job waits, runs or is delayed.
 
-        A server that cannot be reached is waited for.
+        Some process must run the queue. This waits for an unreachable server.
 
         Raises:
-            FatalError: what ended this queue, or would have.
+            FatalError: Redis refuses, and an operator must change something.
         """
         _, stream = self._open()
-        while any(await self._patiently("draining", stream.remaining)):
+        while any(await self._until_available("draining", stream.remaining)):
             handle = self._here()
             if handle is not None and handle.ended:
                 await handle.wait()
@@ -273,14 +280,40 @@ class Queue(Generic[J]):
         self,
         job: J,
         *,
-        id: str = "*",  # noqa: A002 - the seed's name
+        id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
         delay: Seconds = 0.0,
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
         durable: Durable | bool = False,
     ) -> str:
-        """Enqueue one job and return its id; as `Producer.enqueue`."""
+        """Enqueue one job into this queue's stream and return its id.
+
+        Args:
+            job: an instance of the queue's class.
+            id: the stream's entry id; `*` lets the server choose.
+            delay: how long until the job may start: seconds, or a `timedelta`.
+            at: when it may start, instead of `delay`: a `datetime` with a time zone.
+                The server's clock decides; a time in the past is due at once.
+            key: an idempotency key. While Redis remembers it, enqueuing under the same
+                key stores nothing and returns the first job's id.
+            key_ttl: how long `key` is remembered, also after the job has ended:
+                seconds, or a `timedelta`.
+            durable: return only when the job is confirmed to be on the server's disk,
+                or as `Durable` says.
+
+        Raises:
+            EncodeError: a value cannot be serialized.
+            PayloadTooLarge: the fields have more than 256 KiB.
+            OptionError: an invalid argument, or `delay` and `at` together.
+            IdNotIncreasing: `id` is not above the stream's last.
+            Unreachable: no connection within `connect_timeout`; nothing was stored.
+            OutcomeUnknown: the answer was lost, so the job may be stored. With a `key`
+                the call is first repeated, for up to `connect_timeout`.
+            QueueFull: Redis is out of memory; nothing was stored.
+            NotDurable: the job was not confirmed in time, or cannot be. Enqueue again
+                under the same `key` to wait again.
+        """
         return await self._sender().send(
             Item(job, id, delay, key, key_ttl, at=at), durable
         )
@@ -288,8 +321,21 @@ class Queue(Generic[J]):
     async def enqueue_bulk(
         self, jobs: Iterable[J | Item[J]], *, durable: Durable | bool = False
     ) -> list[str]:
-        """Enqueue many jobs and return their ids; as `Producer.enqueue_bulk`."""
-        return await self._sender().send_all(jobs, durable)
+        """Enqueue many jobs, one round trip for each 500 jobs or 1 MB.
+
+        Args:
+            jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
+            durable: as for `enqueue`; one confirmation for each round trip.
+
+        Returns:
+            The job ids, in order.
+
+        Raises:
+            OptionError: `jobs` is not an iterable; nothing was sent.
+            BulkError: the batch was interrupted: `ids` are stored, `unknown` more may
+                be, and nothing after them is. Its `cause` says why.
+        """
+        return await self._sender().send_all(many(jobs), durable)
 
     def _open(self) -> tuple[Session, Stream]:
         session = self._membership.here(self._options.stack.listeners)
@@ -299,14 +345,14 @@ class Queue(Generic[J]):
         return session, stream
 
     def _here(self) -> QueueHandle[J] | None:
-        """What runs in this event loop."""
+        """The running queue, if it runs in this event loop."""
         handle = self._handle
         if handle is None or handle.loop is not asyncio.get_running_loop():
             return None
         return handle
 
-    async def _patiently(self, what: str, ask: Callable[[], Awaitable[R]]) -> R:
-        """Ask until the server answers; a whole outage is one line in the log."""
+    async def _until_available(self, what: str, ask: Callable[[], Awaitable[R]]) -> R:
+        """Repeat the call until the server answers; an outage is one line in the log."""
         session, _ = self._open()
         failures = 0
         try:
@@ -323,7 +369,7 @@ class Queue(Generic[J]):
                     session.outage.report_recovery(what, self._options.policy.stream)
                     return answer
         finally:
-            # A caller that gives up must not keep an outage from ending.
+            # A cancelled caller must not keep an outage open.
             session.outage.clear(self._options.policy.stream, what)
 
     def _sender(self) -> Sender:
@@ -333,7 +379,7 @@ class Queue(Generic[J]):
             _, stream = self._open()
             sender = self._senders[session] = Sender(
                 session,
-                _OwnStream(stream, self._options.job_class),
+                OneStream(stream, self._options.job_class),
                 self._connect_timeout,
                 around=self._options.stack.enqueue,
                 promoter=self._worker,
@@ -342,7 +388,7 @@ class Queue(Generic[J]):
 
 
 class _Worker:
-    """What promotes the jobs of a queue in this process, while it runs here."""
+    """The running queue in this process, which promotes its delayed jobs."""
 
     def __init__(self) -> None:
         self.handle: Promoter | None = None
@@ -352,22 +398,3 @@ class _Worker:
         """A job will be due in so many seconds."""
         if self.handle is not None and self.loop is asyncio.get_running_loop():
             self.handle.due_in(delay)
-
-
-class _OwnStream:
-    """Where the jobs of one class go, and no others."""
-
-    def __init__(self, stream: Stream, job_class: type[Job]) -> None:
-        self._stream = stream
-        self._job_class = job_class
-
-    def stream_of(self, job: Job) -> Stream:
-        """The queue's; raises OptionError for jobs of another class."""
-        given: object = job
-        if not isinstance(given, self._job_class):
-            rule = (
-                f"this queue is of {self._job_class.__name__}; enqueue it with a"
-                " Producer, or with a queue of its own class"
-            )
-            raise OptionError("job", type(given).__name__, rule)
-        return self._stream

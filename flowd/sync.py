@@ -1,8 +1,8 @@
 """Enqueue from code that does not await: Django, Flask, scripts.
 
-A thread with an event loop runs a `Producer`; a call hands it the job and waits. So
-scripts, guarantees and errors are the same, and threads that enqueue at the same time
-share one connection and its round trips.
+A background thread with an event loop runs a `Producer`. A call passes the job to that
+thread and waits. Guarantees and errors are those of `Producer`, and threads that enqueue
+at the same time share one connection and its round trips.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import redis.asyncio
 
 from flowd.broker.durability import Durable
 from flowd.errors import BulkError, OutcomeUnknown, ServerError, Unreachable
-from flowd.model.item import KEY_TTL, Item
+from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job
 from flowd.model.middleware import Middleware
 from flowd.model.timing import Seconds
@@ -35,27 +35,28 @@ __all__ = ["SyncProducer"]
 R = TypeVar("R")
 
 _AT_ONCE: Final = 5_000
-_PATIENCE: Final = 2.0
+_JOIN_TIMEOUT: Final = 2.0
 _STORED: Final = "flowd: the {} jobs before these are stored."
 
 
 class SyncProducer:
-    """A `Producer` whose methods wait, instead of being awaited; also as `with`.
+    """A producer with blocking methods, for code without asyncio; a context manager.
 
-    Make one for the whole process, where its settings are, and use it in any thread. It
-    connects at the first call and closes when the program ends. If its thread dies, the
-    next call starts another. A forked child, as of a
-    server that forks its workers, has a connection of its own. Where an event loop runs,
-    a call works, but holds up that loop: use `Producer` there.
+    Create one for the whole process and use it in any thread. It connects at the first
+    call and closes when the program ends. If its background thread dies, the next call
+    starts another. A forked child, as of a prefork web server, opens its own connection.
+    In a thread that runs an event loop a call blocks that loop: use `Producer` there.
 
     Args:
-        url: as `Producer`.
-        redis: as `Producer`.
-        connect_timeout: as `Producer`.
-        middleware: as `Producer`; it runs in the thread with the event loop.
+        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+            default is the environment variable `FLOWD_URL`.
+        redis: a redis-py client, instead of `url`. Only its settings are used.
+        connect_timeout: seconds after which `enqueue` raises `Unreachable`.
+        middleware: runs around every enqueue, in the background thread; the first is
+            the outermost.
 
     Raises:
-        OptionError: no server is named, or the URL is none.
+        OptionError: no server is named, or an argument is invalid.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class SyncProducer:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and end the thread; a later call opens them anew.
+        """Close the connection and end the background thread.
 
-        Calls that still wait, in other threads, raise `OutcomeUnknown`.
+        Calls that still wait, in other threads, raise `OutcomeUnknown`. A later call
+        opens a new connection.
         """
         self._background.close()
 
@@ -93,17 +95,42 @@ class SyncProducer:
         self,
         job: Job,
         *,
-        id: str = "*",  # noqa: A002 - the seed's name
+        id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
         delay: Seconds = 0.0,
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
         durable: Durable | bool = False,
     ) -> str:
-        """Enqueue one job and return its id; as `Producer.enqueue`.
+        """Enqueue one job and return its id.
 
-        What interrupts the wait, as Ctrl-C does, is raised with a note: the job may be
-        stored, if it was under way by then.
+        If Ctrl-C or a signal interrupts the call, its exception has a note: the job may
+        be stored.
+
+        Args:
+            job: an instance of a generated class; its stream is the schema's.
+            id: the stream's entry id; `*` lets the server choose.
+            delay: how long until the job may start: seconds, or a `timedelta`.
+            at: when it may start, instead of `delay`: a `datetime` with a time zone.
+                The server's clock decides; a time in the past is due at once.
+            key: an idempotency key. While Redis remembers it, enqueuing under the same
+                key stores nothing and returns the first job's id.
+            key_ttl: how long `key` is remembered, also after the job has ended:
+                seconds, or a `timedelta`.
+            durable: return only when the job is confirmed to be on the server's disk,
+                or as `Durable` says.
+
+        Raises:
+            EncodeError: a value cannot be serialized.
+            PayloadTooLarge: the fields have more than 256 KiB.
+            OptionError: an invalid argument, or `delay` and `at` together.
+            IdNotIncreasing: `id` is not above the stream's last.
+            Unreachable: no connection within `connect_timeout`; nothing was stored.
+            OutcomeUnknown: the answer was lost, so the job may be stored. With a `key`
+                the call is first repeated, for up to `connect_timeout`.
+            QueueFull: Redis is out of memory; nothing was stored.
+            NotDurable: the job was not confirmed in time, or cannot be. Enqueue again
+                under the same `key` to wait again.
         """
         return self._wait(
             lambda producer: producer.enqueue(
@@ -120,12 +147,23 @@ class SyncProducer:
     def enqueue_bulk(
         self, jobs: Iterable[Job | Item[Job]], *, durable: Durable | bool = False
     ) -> list[str]:
-        """Enqueue many jobs and return their ids; as `Producer.enqueue_bulk`.
+        """Enqueue many jobs, one round trip for each 500 jobs or 1 MB of one class.
 
-        `jobs` is read in the calling thread, up to 5,000 ahead of what is stored.
+        Args:
+            jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
+                It is read in the calling thread, up to 5,000 jobs ahead of the sending.
+            durable: as for `enqueue`; one confirmation for each round trip.
+
+        Returns:
+            The job ids, in order.
+
+        Raises:
+            OptionError: `jobs` is not an iterable; nothing was sent.
+            BulkError: the batch was interrupted: `ids` are stored, `unknown` more may
+                be, and nothing after them is. Its `cause` says why.
         """
         ids: list[str] = []
-        rest = iter(jobs)
+        rest = iter(many(jobs))
         while some := _read(rest, ids):
             try:
                 ids += self._wait(partial(_send, some, durable))
@@ -136,7 +174,7 @@ class SyncProducer:
                 raise BulkError(ids, len(some), error) from error
             except Exception as error:
                 if not ids and not isinstance(error, ServerError):
-                    raise  # an argument that cannot be
+                    raise  # an invalid argument
                 raise BulkError(ids, 0, error) from error
             except BaseException as error:
                 error.add_note(_STORED.format(len(ids)))
@@ -151,16 +189,16 @@ class SyncProducer:
             raise OutcomeUnknown("the producer was closed before an answer") from None
         except BaseException as error:
             if answer.cancel() or answer.exception() is not error:
-                # It is not the answer, but what a signal has raised in this thread.
+                # Not the answer: a signal handler raised it in this thread.
                 error.add_note(
-                    "flowd: the enqueue was broken off. What was under way may be"
-                    " stored; under a key= it is safe to enqueue again."
+                    "flowd: the enqueue was interrupted. The jobs that were being sent"
+                    " may be stored; with key= it is safe to enqueue again."
                 )
             raise
 
 
 class _Answer(Generic[R]):
-    """What a call returned, or raised of what would end the thread (`SystemExit`)."""
+    """The result of a call, or an exception that would end the thread (`SystemExit`)."""
 
     def __init__(self, result: R | None, raised: BaseException | None = None) -> None:
         self._result = result
@@ -171,7 +209,7 @@ class _Answer(Generic[R]):
         """The result.
 
         Raises:
-            BaseException: what was raised instead.
+            BaseException: the exception, if the call raised one.
         """
         if self._raised is not None:
             raise self._raised
@@ -179,17 +217,17 @@ class _Answer(Generic[R]):
 
 
 class _Background:
-    """Where a producer runs: a thread that is started when there is something to do."""
+    """Runs a producer in a thread, which the first call starts."""
 
     def __init__(self, make: Callable[[], Producer]) -> None:
         self._make = make
-        # What is wrong with the arguments is said now; the first thread has this one.
+        # Invalid arguments raise here; the first thread uses this producer.
         self._made: Producer | None = make()
-        # A signal's handler may come in at any line, and enqueue or close as well.
+        # A signal handler may interrupt at any line, and call enqueue or close itself.
         self._lock = threading.RLock()
         self._threads: list[_Thread] = []
-        """None or one. At the end of the program, or of this object, it is ended; what
-        the program does later at its exit may start another."""
+        """None or one. It is ended with the program, or with this object. An exit handler
+        that enqueues later may start another."""
 
         weakref.finalize(self, _end_all, self._threads)
         _backgrounds.add(self)
@@ -197,7 +235,7 @@ class _Background:
     def ask(
         self, ask: Callable[[Producer], Coroutine[object, object, R]]
     ) -> Future[_Answer[R]]:
-        """Begin a call, from any thread; in a new one, if the last has died."""
+        """Begin a call, from any thread; starts a new thread if the last has died."""
         with self._lock:
             if self._threads and self._threads[0].over:
                 self._threads.clear()
@@ -212,7 +250,7 @@ class _Background:
             _end_all(self._threads)
 
     def forget(self) -> None:
-        """Start afresh in a forked child, where no thread runs but the one that forked."""
+        """Reset in a forked child, where only the thread that forked runs."""
         self._lock = threading.RLock()
         while self._threads:
             self._threads.pop().disown()
@@ -224,13 +262,13 @@ def _end_all(threads: list[_Thread]) -> None:
 
 
 class _Thread:
-    """A producer, and the event loop that it runs on, in a thread of their own."""
+    """A thread with an event loop that runs a producer."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self._ending = False
         self.over = False
-        """Whether the thread takes no call any more."""
+        """Whether the thread accepts no more calls."""
 
         self._calls: dict[Future[_Answer[Any]], Coroutine[object, object, object]] = {}
         self._selector = selectors.DefaultSelector()
@@ -241,18 +279,18 @@ class _Thread:
         try:
             self._thread.start()
         except RuntimeError as error:
-            # From Python 3.12 on none can be started once the program is ending.
+            # Since Python 3.12 no thread can start while the interpreter shuts down.
             self._loop.close()
             raise Unreachable(f"nothing was sent: {error}") from error
 
     def ask(
         self, ask: Callable[[Producer], Coroutine[object, object, R]]
     ) -> Future[_Answer[R]]:
-        """Begin a call; it is cancelled if the thread ends before."""
+        """Begin a call; it is cancelled if the thread ends first."""
         call = _caught(ask, self._producer)
         try:
             answer = asyncio.run_coroutine_threadsafe(call, self._loop)
-        except RuntimeError as error:  # it has ended just now
+        except RuntimeError as error:  # the loop was closed in the meantime
             call.close()
             raise Unreachable(f"nothing was sent: {error}") from error
         self._calls[answer] = call
@@ -262,19 +300,20 @@ class _Thread:
         return answer
 
     def end(self) -> None:
-        """Cancel what waits, close the connection and end the thread."""
+        """Cancel waiting calls, close the connection and end the thread."""
         self._ending = True
-        with suppress(RuntimeError):  # the thread has died, and its loop is closed
+        with suppress(RuntimeError):  # the thread has died and its loop is closed
             self._loop.call_soon_threadsafe(self._loop.stop)
         # The garbage collector may call this anywhere, also in the thread itself.
         if threading.current_thread() is not self._thread:
-            self._thread.join(_PATIENCE)
+            self._thread.join(_JOIN_TIMEOUT)
 
     def disown(self) -> None:
-        """Let go of the sockets, in a forked child: they are the parent's.
+        """Detach from the parent's sockets, in a forked child.
 
-        What still refers to them here, be it a destructor, then reaches nobody. So with
-        the selector: to take a socket out of it would make the parent deaf.
+        Their descriptors now refer to /dev/null, so that no destructor in the child
+        reaches the server. The selector too: parent and child share it, and a socket
+        that the child unregisters would be gone for the parent.
         """
         nowhere = os.open(os.devnull, os.O_RDWR)
         sockets = [key.fd for key in self._selector.get_map().values()]
@@ -286,7 +325,7 @@ class _Thread:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             try:
                 while not self._ending:
-                    # What a task of a middleware raises ends neither thread nor calls.
+                    # A middleware's task must end neither the thread nor the calls.
                     with suppress(SystemExit, KeyboardInterrupt):
                         runner.get_loop().run_forever()
             finally:
@@ -322,7 +361,7 @@ async def _send(
 
 
 def _read(jobs: Iterator[Job | Item[Job]], ids: Sequence[str]) -> list[Job | Item[Job]]:
-    """The next few; the iterable may fail, as it may in `Producer.enqueue_bulk`."""
+    """The next jobs of the iterable; its errors become a `BulkError`."""
     try:
         return list(islice(jobs, _AT_ONCE))
     except Exception as error:

@@ -2,8 +2,8 @@
 
     queue = Queue(Email, send, middleware=[Tracing()])
 
-Names and attributes follow the semantic conventions for messaging. The trace travels with
-the job in the field `_traceparent`, through retries, dead letter and redrive.
+Names and attributes follow the semantic conventions for messaging. The trace context is
+stored with the job in the field `_traceparent`, through retries, dead letter and redrive.
 """
 
 from __future__ import annotations
@@ -34,19 +34,22 @@ from flowd.model.middleware import Middleware, Run, Send
 __all__ = ["Tracing"]
 
 _W3C: Final = TraceContextTextMapPropagator()
-_MOST_STATE: Final = 512
+_MAX_TRACESTATE: Final = 512
 
 
 class Tracing(Middleware):
     """A span for each enqueue, and one for each attempt.
 
     An attempt is a child of the span that enqueued the job and linked to it, so that all
-    attempts are in one trace. What a handler raises is in its span, of a job with secret
-    fields only the kind of error; `Snooze`, and a shutdown that hands the job back, are
-    none.
+    attempts are in one trace. An exception of the handler is recorded in its span; for a
+    job with secret fields only the type of the exception. `Snooze`, and a shutdown that
+    releases the job, are not errors.
 
     Args:
-        tracer_provider: where spans go; None means the global one.
+        tracer_provider: receives the spans; None means the global one.
+
+    Raises:
+        ModuleNotFoundError: on import, if opentelemetry-api is not installed.
     """
 
     def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -55,7 +58,7 @@ class Tracing(Middleware):
     async def enqueue(
         self, stream: str, items: Iterable[Item[Job]], send: Send
     ) -> list[str]:
-        """Enqueue in a span `send STREAM`, which the jobs then carry with them."""
+        """Enqueue in a span `send STREAM`, and store its context with the jobs."""
         with self._tracer.start_as_current_span(
             f"send {stream}",
             kind=trace.SpanKind.PRODUCER,
@@ -74,7 +77,7 @@ class Tracing(Middleware):
 
     async def handle(self, job: Job, ctx: Context, run: Run) -> object:
         """Run the handler in a span `process STREAM`."""
-        # Not below the span in which somebody happened to start the queue.
+        # The parent is the job's span, not the one in which the queue was started.
         context = _W3C.extract(ctx.headers, TraceContext())
         producer = trace.get_current_span(context).get_span_context()
         with self._tracer.start_as_current_span(
@@ -116,10 +119,10 @@ def _attributes(operation: str, stream: str) -> dict[str, str | int]:
 
 
 def _carriers(items: Iterable[Item[Job]]) -> Iterator[Item[Job]]:
-    """The items with the current span in their headers, where they have none."""
+    """The items, with the current span in the headers of those that have none."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier)
-    if len(carrier.get("tracestate", "")) > _MOST_STATE:
+    if len(carrier.get("tracestate", "")) > _MAX_TRACESTATE:
         del carrier["tracestate"]
     for item in items:
         if carrier and "traceparent" not in item.headers:
@@ -129,12 +132,12 @@ def _carriers(items: Iterable[Item[Job]]) -> Iterator[Item[Job]]:
 
 
 def _carrying(item: Item[Job], carrier: Mapping[str, str]) -> Item[Job]:
-    """The item with as much of the span as its own headers leave room for."""
+    """The item with as much of the span context as fits next to its own headers."""
     for some in (carrier, {"traceparent": carrier["traceparent"]}):
         try:
             return dataclasses.replace(item, headers={**item.headers, **some})
         except OptionError:
-            continue  # a trace is no reason to refuse a job
+            continue  # a job is never refused because of its trace
     return item
 
 

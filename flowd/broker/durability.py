@@ -31,7 +31,7 @@ from flowd.model.timing import milliseconds, seconds
 __all__ = ["Durability", "DurabilityChecker", "Durable", "check_durable"]
 
 _MARGIN: Final = 1.0
-_MOST_REPLICAS: Final = 1_000
+_MAX_REPLICAS: Final = 1_000
 _LONGEST: Final = 3_600.0
 
 
@@ -55,7 +55,7 @@ class Durable:
     def __post_init__(self) -> None:
         flag("fsync", self.fsync)
         least = 0 if self.fsync else 1  # something has to be proved
-        count("replicas", self.replicas, least=least, most=_MOST_REPLICAS)
+        count("replicas", self.replicas, least=least, most=_MAX_REPLICAS)
         timeout = seconds("timeout", self.timeout, least=0.001)
         if timeout > _LONGEST:
             rule = f"must be from 0.001 to {_LONGEST:g} (seconds)"

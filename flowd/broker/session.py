@@ -43,6 +43,7 @@ class Session:
 
         self.process = os.getpid()
         self._registered: set[tuple[str, str]] = set()
+        self._set_up: set[tuple[str, str]] = set()
 
     @classmethod
     def acquire(cls, address: Address, listeners: Sequence[Listener] = ()) -> Session:
@@ -82,9 +83,15 @@ class Session:
                 lambda answer: self._listed(place, answer)
             )
 
-    def note_registered(self, stream: Stream) -> None:
-        """It is listed already."""
-        self._registered.add((stream.keys.stream, stream.group))
+    def note_set_up(self, stream: Stream) -> None:
+        """`init` has created the stream and its group, and listed the queue."""
+        place = (stream.keys.stream, stream.group)
+        self._set_up.add(place)
+        self._registered.add(place)
+
+    def is_set_up(self, stream: Stream) -> bool:
+        """Whether `init` of a queue has created its stream and group."""
+        return (stream.keys.stream, stream.group) in self._set_up
 
     def _listed(self, place: tuple[str, str], answer: asyncio.Future[object]) -> None:
         failed = answer.cancelled() or answer.exception()

@@ -16,7 +16,7 @@ from flowd.ops import Finding, examine
 
 __all__ = ["add"]
 
-_MOST: Final = 1_000
+_MAX: Final = 1_000
 
 _DESCRIPTION: Final = """\
 Look at a server and the queues on it, and change nothing. Each line says how something
@@ -66,4 +66,4 @@ def _line(finding: Finding) -> str:
     said = finding.text
     if advice := finding.advice:
         said += f". {advice[0].upper()}{advice[1:]}."
-    return f"{finding.level:<5}  {finding.check:<11}  {printable(said, _MOST)}"
+    return f"{finding.level:<5}  {finding.check:<11}  {printable(said, _MAX)}"

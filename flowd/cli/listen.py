@@ -20,7 +20,7 @@ from flowd.queue import Queue
 
 __all__ = ["listening"]
 
-_MOST: Final = 1_000
+_MAX: Final = 1_000
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def listening(
         ]
         if not reasons:
             return Page(b"ok\n")
-        text = "".join(f"{printable(each, _MOST)}\n" for each in reasons)
+        text = "".join(f"{printable(each, _MAX)}\n" for each in reasons)
         return Page(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
 
     pages = {"/metrics": show_metrics, "/healthz": live, "/readyz": ready}

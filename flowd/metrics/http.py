@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 __all__ = ["Endpoint", "Page", "PageMaker"]
 
 _TEXT: Final = "text/plain; charset=utf-8"
-_MOST: Final = 16_384
+_MAX: Final = 16_384
 _PATIENCE: Final = 5.0
 
 
@@ -57,7 +57,7 @@ class Endpoint:
             OSError: nobody can listen there.
         """
         self._server = await asyncio.start_server(
-            self._serve, self._host or None, self._port, limit=_MOST
+            self._serve, self._host or None, self._port, limit=_MAX
         )
         return self
 

@@ -51,7 +51,7 @@ MAX_HEADERS: Final = 8
 ENVELOPE: Final = len(OWN) + MAX_HEADERS
 """How many fields of an entry may be no fields of the job."""
 
-_MOST_ERROR: Final = 500
+_MAX_ERROR: Final = 500
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
@@ -205,7 +205,7 @@ class Delivery:
 def _shortened(error: str) -> bytes:
     """The beginning of a text, with no character cut in two."""
     raw = error.encode("utf-8", "backslashreplace")
-    return raw[:_MOST_ERROR].decode("utf-8", "ignore").encode()
+    return raw[:_MAX_ERROR].decode("utf-8", "ignore").encode()
 
 
 def number(raw: bytes) -> int:

@@ -22,6 +22,7 @@ EventName: TypeAlias = Literal[
     "deleted",
     "done",
     "ended",
+    "group_created",
     "group_recreated",
     "lease_lost",
     "loop_lag",

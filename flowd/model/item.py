@@ -1,4 +1,4 @@
-"""What is enqueued: a job, and what was said about it."""
+"""A job to enqueue, with its options."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from flowd.model.delivery import MAX_HEADERS, OWN
 from flowd.model.job import Job
 from flowd.model.timing import Seconds, due_at, seconds
 
-__all__ = ["KEY_TTL", "Item", "items_of"]
+__all__ = ["KEY_TTL", "Item", "items_of", "many"]
 
 J_co = TypeVar("J_co", bound=Job, covariant=True)
+T = TypeVar("T")
 
 KEY_TTL: Final = 86_400.0
-"""How long an idempotency key is remembered unless said otherwise, in seconds."""
+"""How long an idempotency key is remembered by default, in seconds."""
 
-_MOST_KEY: Final = 1_024
-_MOST_HEADER_BYTES: Final = 2_048
+_MAX_KEY: Final = 1_024
+_MAX_HEADER_BYTES: Final = 2_048
 _HEADER: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _ENTRY_ID: Final = re.compile(r"\d{1,20}(-\d{1,20})?", re.ASCII)
-_MOST_ID: Final = 2**64 - 1
+_MAX_ID: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Item(Generic[J_co]):
-    """A job for `enqueue_bulk` with an id, a delay or a key of its own.
+    """A job for `enqueue_bulk` with its own id, delay or idempotency key.
 
-    The arguments are those of `enqueue`.
+    The arguments are those of `Queue.enqueue`, and `headers` for middleware.
 
     Raises:
-        OptionError: one of them cannot be; the message says which and why.
+        OptionError: an invalid argument; the message says which one and why.
     """
 
     job: J_co
@@ -47,15 +48,15 @@ class Item(Generic[J_co]):
     """Seconds."""
 
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    """What travels beside the job, for middleware: at most 8 names of small letters,
-    digits and `_`, and 2,048 bytes. `traceparent` is the field `_traceparent`."""
+    """Metadata that is stored with the job, for middleware: at most 8 names of lower-case
+    letters, digits and `_`, and 2,048 bytes. `traceparent` is the field `_traceparent`."""
 
     at: datetime | None = None
 
     def __init__(  # noqa: PLR0917 - in the order of the fields
         self,
         job: J_co,
-        id: str = "*",  # noqa: A002 - the seed's name
+        id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
         delay: Seconds = 0.0,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
@@ -84,6 +85,18 @@ class Item(Generic[J_co]):
         put(self, "at", at)
 
 
+def many(jobs: Iterable[T]) -> Iterable[T]:
+    """Check that the argument of `enqueue_bulk` is an iterable.
+
+    Raises:
+        OptionError: it is one job, a class, or something else.
+    """
+    if not isinstance(jobs, Iterable):
+        rule = "must be an iterable of jobs, as a list; for one job use enqueue"
+        raise OptionError("jobs", jobs, rule)
+    return jobs
+
+
 def items_of(jobs: Iterable[Job | Item[Job]]) -> Iterator[Item[Job]]:
     """Each job as an item, read one by one."""
     return (job if isinstance(job, Item) else Item(job) for job in jobs)
@@ -94,7 +107,7 @@ def _check_id(entry_id: object) -> None:
         return
     if isinstance(entry_id, str) and _ENTRY_ID.fullmatch(entry_id):
         ms, _, sequence = entry_id.partition("-")
-        if max(int(ms), int(sequence or 0)) <= _MOST_ID:
+        if max(int(ms), int(sequence or 0)) <= _MAX_ID:
             return
     rule = "must be * or an entry id as 12-0, of numbers below 2**64"
     raise OptionError("id", entry_id, rule)
@@ -103,8 +116,8 @@ def _check_id(entry_id: object) -> None:
 def _check_key(key: object) -> None:
     if not isinstance(key, str):
         raise OptionError("key", key, "must be a str")
-    if not 0 < _size(key) <= _MOST_KEY:
-        rule = f"must have 1 to {_MOST_KEY} bytes of UTF-8"
+    if not 0 < _size(key) <= _MAX_KEY:
+        rule = f"must have 1 to {_MAX_KEY} bytes of UTF-8"
         raise OptionError("key", key[:80], rule)
 
 
@@ -113,7 +126,7 @@ def _is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
 
 
 def _check_headers(headers: object) -> None:
-    rule = f"may be {MAX_HEADERS}, and {_MOST_HEADER_BYTES} bytes together"
+    rule = f"may be {MAX_HEADERS}, and {_MAX_HEADER_BYTES} bytes together"
     if not _is_mapping(headers):
         raise OptionError("headers", type(headers).__name__, "must map names to texts")
     size, pairs = 0, [*_pairs(headers)]
@@ -131,7 +144,7 @@ def _check_headers(headers: object) -> None:
         if value and not _size(value):
             raise OptionError("headers", name[:80], "its value has no form in UTF-8")
         size += len(name) + _size(value)
-    if len(pairs) > MAX_HEADERS or size > _MOST_HEADER_BYTES:
+    if len(pairs) > MAX_HEADERS or size > _MAX_HEADER_BYTES:
         raise OptionError("headers", [name for name, _ in pairs][:20], rule)
 
 

@@ -228,10 +228,10 @@ def _plain(cause: Exception) -> str:
 
 
 def _missing(fields: Mapping[bytes, bytes]) -> str:
-    names = ", ".join(_cut(name)[2:-1] for name in list(fields)[:_LISTED])
+    names = ", ".join(_cut(name)[1:] for name in list(fields)[:_LISTED])
     if len(fields) > _LISTED:
         names += f" and {len(fields) - _LISTED} more"
-    return f"required field is missing (the entry has {names or 'no field'})"
+    return f"required field is missing (fields present: {names or 'none'})"
 
 
 def _cut(value: object) -> str:

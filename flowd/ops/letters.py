@@ -109,7 +109,7 @@ async def pick(
     most = min(filter(None, (PAGE, scan, 0 if wish.sifts else limit)))
     since, until = wish.since, wish.until
     async for page in pages(
-        stream, job_class, since=since, until=until, last=last, most=most
+        stream, job_class, since=since, until=until, last=last, page_size=most
     ):
         for letter in page:
             told()

@@ -18,7 +18,7 @@ from flowd.errors import (
     Unreachable,
 )
 from flowd.model.delivery import Entry
-from flowd.model.item import Item, items_of
+from flowd.model.item import Item, items_of, many
 from flowd.model.job import Job, spec_of
 from flowd.testing.clock import FakeClock
 
@@ -62,8 +62,9 @@ class Memory:
     def add_all(self, jobs: Iterable[Job | Item[Job]], stream: str = "") -> list[str]:
         """Enqueue many jobs; raises BulkError as `Producer.enqueue_bulk`."""
         ids: list[str] = []
+        rest = many(jobs)
         try:
-            for _, some in groupby(items_of(jobs), _place):
+            for _, some in groupby(items_of(rest), _place):
                 while batch := list(islice(some, BATCH_JOBS)):
                     for item in batch:
                         enqueue_command(

@@ -16,7 +16,7 @@ from flowd.errors import OptionError
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
-from flowd.model.item import KEY_TTL, Item, items_of
+from flowd.model.item import KEY_TTL, Item, items_of, many
 from flowd.model.job import Job
 from flowd.model.letter import Letter, letter_fields, read_letter
 from flowd.model.middleware import Middleware, MiddlewareChain
@@ -119,7 +119,7 @@ class MemoryQueue(Recorded, Generic[J]):
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> list[str]:
         """Enqueue many jobs and return their ids; as `Queue.enqueue_bulk`."""
-        return await self._send(items_of(jobs), self._add_all)
+        return await self._send(items_of(many(jobs)), self._add_all)
 
     async def _send(
         self,

@@ -35,6 +35,11 @@ def check_handler(handler: Handler[J], job_class: type[J]) -> None:
             a generator function, or is annotated with other classes.
         FormatError: `flowd-gen` did not write the class.
     """
+    if inspect.iscoroutine(handler):
+        name = getattr(handler, "__qualname__", "handler")
+        handler.close()
+        rule = f"the handler was called; pass the function {name} itself, without ()"
+        raise OptionError("handler", handler, rule)
     if _is_generator(handler):
         raise OptionError(
             "handler", handler, "must not have a `yield`: to call it runs nothing"

@@ -15,7 +15,15 @@ __all__ = ["LoopOutages"]
 
 
 class LoopOutages:
-    """Counts the failures of each kind of step of one queue's loop."""
+    """Counts the failures of each kind of step of one queue's loop.
+
+    Args:
+        stream: of the queue.
+        outage: the outages of the connection.
+        events: receives `group_recreated` and `group_created`.
+        maintenance: claims and promotes for the queue.
+        is_set_up: whether `init` was called for the queue in this process.
+    """
 
     def __init__(
         self,
@@ -23,12 +31,15 @@ class LoopOutages:
         outage: Outage,
         events: EventBus,
         maintenance: Maintenance,
+        *,
+        is_set_up: bool,
     ) -> None:
         self._stream = stream
         self._outage = outage
         self._events = events
         self._maintenance = maintenance
         self._failures: Counter[str] = Counter()
+        self._group_seen = is_set_up
 
     async def failed(self, what: str, error: ServerError) -> float:
         """Report that a step has failed, and set the group up again if that is why.
@@ -40,7 +51,8 @@ class LoopOutages:
             FatalError: the server refuses, and will until its settings change.
         """
         self._failures[what] += 1
-        self._outage.report_failure(what, self._stream.keys.stream, error)
+        if self._group_seen or not isinstance(error, GroupMissing):
+            self._outage.report_failure(what, self._stream.keys.stream, error)
         self._maintenance.has_failed()
         if isinstance(error, GroupMissing):
             await self._recreate_group()
@@ -48,6 +60,8 @@ class LoopOutages:
 
     def succeeded(self, what: str) -> None:
         """Report that a step works again, if it did not."""
+        # Promoting succeeds without a group; only a read proves that it exists.
+        self._group_seen |= what == "reading"
         if self.recovered(what):
             # What is read or maintained is set up, by whichever worker.
             self._outage.report_recovery("setting up", self._stream.keys.stream)
@@ -71,9 +85,18 @@ class LoopOutages:
             self._outage.report_failure("setting up", self._stream.keys.stream, error)
             return
         self._outage.report_recovery("setting up", self._stream.keys.stream)
-        self._events.emit(
-            logging.WARNING,
-            "group_recreated",
-            f"group {self._stream.group} was gone and is set up again; jobs that were"
-            " in the stream may be lost with it",
-        )
+        if self._group_seen:
+            self._events.emit(
+                logging.WARNING,
+                "group_recreated",
+                f"group {self._stream.group} was gone and is set up again; jobs that"
+                " were in the stream may be lost with it",
+            )
+        else:
+            self._group_seen = True
+            self._events.emit(
+                logging.WARNING,
+                "group_created",
+                f"group {self._stream.group} did not exist and is set up now; call"
+                " `await queue.init()` before `run()`, or use `async with queue`",
+            )

@@ -101,7 +101,11 @@ class Runner(Generic[J]):
             claimer=options.claimer,
         )
         self._outages = LoopOutages(
-            self.stream, session.outage, events, self._maintenance
+            self.stream,
+            session.outage,
+            events,
+            self._maintenance,
+            is_set_up=session.is_set_up(self.stream),
         )
         self._executor = Executor(
             options, self.in_flight, events, self._progress.report

@@ -277,7 +277,7 @@ producer.enqueue(Email(to="second", subject="hi"), key="k")
         process.send_signal(signal.SIGINT)
         _, said = await process.communicate()
         own_server.resume()
-    assert b"KeyboardInterrupt\nflowd: the enqueue was broken off. What was" in said
+    assert b"KeyboardInterrupt\nflowd: the enqueue was interrupted. The jobs" in said
     assert process.returncode == -signal.SIGINT
 
 

@@ -60,7 +60,7 @@ def test_what_would_fail_is_named_with_its_place_and_reason(
     )
     assert "= in emails: stream 3, delayed 2, dead letters 1\n" in first
     first_id, *_ = (entry_id for entry_id, _ in raw.entries(STREAM))
-    assert f"  = stream {first_id} (the entry has to, subject)\n" in first
+    assert f"  = stream {first_id} (fields present: 'to', 'subject')\n" in first
     assert first.count("  = stream ") == 2
     assert "  = and 4 more\n" in first
     assert "1 job cannot be read: not in 0..255\n" in second
@@ -111,7 +111,7 @@ def test_json_has_an_object_for_each_finding_and_each_place(
         "places": {"stream": 3, "delayed": 2, "dead letters": 1},
     }
     assert sample["place"] == "stream"
-    assert sample["detail"] == "(the entry has to, subject)"
+    assert sample["detail"] == "(fields present: 'to', 'subject')"
     assert before["severity"] == "note"
     assert places[2] == {
         "job": "Email",
