@@ -113,7 +113,7 @@ def test_an_item_that_cannot_be_is_refused() -> None:
         Item(email(), key="k", key_ttl=0)
 
 
-async def test_one_call_may_serve_many_classes(redis_url: str, raw: Raw) -> None:
+async def test_bulk_enqueue_serves_many_classes(redis_url: str, raw: Raw) -> None:
     """A producer's batch goes to each job's own stream; ids are in the jobs' order."""
     jobs: list[Job] = [
         email("a"),

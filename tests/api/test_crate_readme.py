@@ -97,7 +97,7 @@ async def test_init_may_be_called_again(redis_url: str, raw: Raw, stream: str) -
 @pytest.mark.parametrize(
     ("starting_id", "expected"), [("0", ["before", "after"]), ("$", ["after"])]
 )
-async def test_a_group_begins_where_it_is_told(
+async def test_group_begins_at_the_given_id(
     redis_url: str, stream: str, starting_id: str, expected: list[str]
 ) -> None:
     """A new group sees what is in the stream already, or only what comes."""

@@ -333,7 +333,7 @@ async def test_a_class_that_has_changed_since_reads_no_job(
     assert (letter.reason, letter.fields[b"to"]) == ("rejected", b"a")
 
 
-async def test_what_others_wrote_among_the_letters_is_shown(
+async def test_foreign_entries_among_letters_are_listed(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """An entry that is no letter of flowd's is listed as that, and hides no other."""

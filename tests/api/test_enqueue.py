@@ -76,7 +76,7 @@ async def test_a_closed_producer_opens_again(redis_url: str, raw: Raw) -> None:
     assert raw("XLEN", "emails") == 2
 
 
-async def test_nothing_is_needed_before_the_first_job(
+async def test_enqueue_works_before_the_group_exists(
     redis_url: str, stream: str
 ) -> None:
     """Jobs that are sent before any worker has set up the group are run."""
@@ -168,7 +168,7 @@ async def test_a_delayed_job_runs_when_it_is_due(
     assert raw("EXISTS", f"{{{stream}}}:delayed", f"{{{stream}}}:delayed:jobs") == 0
 
 
-async def test_a_job_may_be_delayed_for_ever(
+async def test_unbounded_delay_is_accepted(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A delay without an end is one that never comes due, not a number out of range."""

@@ -96,7 +96,7 @@ async def test_the_shutdown_takes_as_long_as_the_slowest(
     assert [recorder.done for recorder in benches] == [["a"]] * 4
 
 
-async def test_one_that_fails_ends_the_others(
+async def test_failed_queue_shuts_down_the_others(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """They are shut down in order, and the failure is raised."""
@@ -120,9 +120,7 @@ async def test_one_that_fails_ends_the_others(
     assert not consumers(raw, f"{stream}-1", GROUP)
 
 
-async def test_one_that_cannot_be_set_up_is_said(
-    redis_url: str, raw: Raw, stream: str
-) -> None:
+async def test_failed_set_up_is_reported(redis_url: str, raw: Raw, stream: str) -> None:
     """The others are set up all the same; nothing runs and nothing is left open."""
     group = queues(
         redis_url, stream, RecordingHandler(), RecordingHandler(), RecordingHandler()

@@ -26,7 +26,7 @@ def _clients(raw: Raw) -> int:
     return int(raw.info("connected_clients")) - 1
 
 
-async def test_nothing_is_left_of_a_queue(
+async def test_queue_leaves_nothing_behind(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A queue that has run leaves no thread, no connection and no consumer."""
@@ -46,7 +46,7 @@ async def test_nothing_is_left_of_a_queue(
     assert not consumers(raw, stream, GROUP)
 
 
-async def test_nothing_is_left_of_many_queues(
+async def test_many_queues_leave_nothing_behind(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Queues of one process share what they can, and the last one closes it."""
@@ -71,7 +71,7 @@ async def test_nothing_is_left_of_many_queues(
     await wait_until(lambda: _clients(raw) == 0)
 
 
-async def test_nothing_is_left_of_a_producer(redis_url: str, raw: Raw) -> None:
+async def test_producer_leaves_nothing_behind(redis_url: str, raw: Raw) -> None:
     """Producers and readers of dead letters share a connection and close it."""
     async with Producer(redis_url) as producer, DeadLetters(Email, redis_url) as dead:
         await producer.enqueue(email())
@@ -81,7 +81,7 @@ async def test_nothing_is_left_of_a_producer(redis_url: str, raw: Raw) -> None:
     await wait_until(lambda: _clients(raw) == 0)
 
 
-async def test_what_failed_to_start_leaves_nothing(
+async def test_failed_start_leaves_nothing_behind(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A queue whose set-up is refused closes its connection."""

@@ -152,7 +152,9 @@ async def test_the_example_in_the_docstring_runs(
     assert "took 0." in caplog.text
 
 
-async def test_it_sees_the_context_of_the_handler(redis_url: str, stream: str) -> None:
+async def test_middleware_sees_the_context_of_the_handler(
+    redis_url: str, stream: str
+) -> None:
     """The very object, so that what is noted under it is found again."""
     seen: list[Context] = []
 
@@ -203,7 +205,7 @@ async def test_a_plain_function_still_runs_in_a_thread(
     assert threads[0] == threading.get_ident() != threads[1]
 
 
-async def test_it_decides_how_an_attempt_ends(
+async def test_middleware_decides_how_an_attempt_ends(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """An error that it swallows is done; one that it raises is the handler's."""
@@ -233,7 +235,9 @@ async def test_it_decides_how_an_attempt_ends(
     assert diary.notes.count(" saw Reject") == 1
 
 
-async def test_it_is_told_how_each_delivery_ended(redis_url: str, stream: str) -> None:
+async def test_middleware_receives_the_outcome_of_each_delivery(
+    redis_url: str, stream: str
+) -> None:
     """Done, retry, release and dead letter are told apart, with the job and numbers."""
     diary = Diary()
     snoozes = iter([Snooze(0)])
@@ -291,7 +295,7 @@ async def test_an_event_is_its_line_in_the_log(
     ]
 
 
-async def test_it_is_told_what_the_log_leaves_out(
+async def test_middleware_receives_events_that_the_log_omits(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who counts is told of every job, however quiet the log is."""
@@ -307,7 +311,7 @@ async def test_it_is_told_what_the_log_leaves_out(
     assert not caplog.records
 
 
-async def test_a_takeover_and_a_lost_lease_are_told(
+async def test_takeover_and_lost_lease_are_logged(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """By the worker that takes, and by the one that lost."""
@@ -333,7 +337,7 @@ async def test_a_takeover_and_a_lost_lease_are_told(
     assert " saw CancelledError" in diary.notes
 
 
-async def test_an_outage_is_told_once(own_server: Server, stream: str) -> None:
+async def test_outage_is_reported_once(own_server: Server, stream: str) -> None:
     """To an object that serves two queues as well; with its end."""
     diary = Diary()
     rules = policy(stream)
@@ -363,7 +367,7 @@ async def test_an_outage_is_told_once(own_server: Server, stream: str) -> None:
     assert "fails: " in why
 
 
-async def test_a_loop_that_stands_still_is_told(redis_url: str, stream: str) -> None:
+async def test_blocked_loop_is_reported(redis_url: str, stream: str) -> None:
     """Though nothing else can be told at that time."""
     diary = Diary()
 
@@ -382,7 +386,7 @@ async def test_a_loop_that_stands_still_is_told(redis_url: str, stream: str) -> 
     assert "handle" in str(diary.named("loop_lag")[0].details["handler"])
 
 
-async def test_one_that_fails_to_listen_stops_nothing(
+async def test_failing_subscriber_stops_nothing(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log says which, and of what it was told."""
@@ -431,7 +435,7 @@ async def test_headers_travel_with_the_job(
     assert seen == [{"tag": "x"}] * 4
 
 
-async def test_what_it_sends_in_their_place_is_sent(
+async def test_replaced_job_and_delay_are_sent(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A delay that it gives is kept, and a queue that runs looks at the right time."""
@@ -480,7 +484,7 @@ async def test_a_bulk_that_breaks_off_names_all_that_is_stored(
     assert len(stored) > 1
 
 
-async def test_it_may_refuse_a_job(redis_url: str, raw: Raw) -> None:
+async def test_middleware_may_refuse_a_job(redis_url: str, raw: Raw) -> None:
     """What it raises, `enqueue` raises; nothing is sent."""
 
     class Closed(Middleware):
@@ -497,7 +501,9 @@ async def test_it_may_refuse_a_job(redis_url: str, raw: Raw) -> None:
     assert raw("EXISTS", "emails") == 0
 
 
-async def test_one_may_come_until_the_queue_runs(redis_url: str, stream: str) -> None:
+async def test_middleware_may_be_added_until_the_queue_runs(
+    redis_url: str, stream: str
+) -> None:
     """It is the outermost from then on; one that comes later is refused."""
     notes: list[str] = []
     first, late = Diary("first", notes), Diary("late", notes)
@@ -516,7 +522,7 @@ async def test_one_may_come_until_the_queue_runs(redis_url: str, stream: str) ->
     assert late.named("done")
 
 
-async def test_one_job_has_one_id(redis_url: str) -> None:
+async def test_job_keeps_one_id(redis_url: str) -> None:
     """A middleware that loses it is told so."""
 
     class Sink(Middleware):
@@ -531,7 +537,7 @@ async def test_one_job_has_one_id(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [Diary, object(), "diary", ignore])
-def test_what_is_no_middleware_is_refused(wrong: object) -> None:
+def test_invalid_middleware_is_refused(wrong: object) -> None:
     """A class in place of an object above all; the message says what it must be."""
     several: list[Middleware] = []
     vars_of: list[object] = several  # type: ignore[assignment]

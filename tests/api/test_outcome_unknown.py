@@ -50,7 +50,7 @@ async def test_an_enqueue_without_an_answer_says_so(
         assert raw("XLEN", stream) == 2
 
 
-async def test_with_a_key_it_is_repeated(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_keyed_enqueue_is_repeated(redis_url: str, raw: Raw, stream: str) -> None:
     """The server remembers the key, so the caller gets the id and there is one job."""
     async with (
         proxy_to(redis_url) as proxy,
@@ -107,7 +107,7 @@ async def test_a_batch_says_what_is_certain(
         assert proxy.lost == 2
 
 
-async def test_what_was_never_sent_is_not_unknown(
+async def test_unsent_enqueue_is_unreachable(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Without a connection nothing was stored, and that is what is said."""

@@ -143,7 +143,7 @@ async def test_a_job_can_be_mended_on_its_way_back(
     assert not raw_letters(raw, stream)
 
 
-async def test_one_letter_is_mended_among_others(
+async def test_changed_letter_leaves_others_unchanged(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """In one step with others, what is given for one letter is no other's."""
@@ -158,7 +158,7 @@ async def test_one_letter_is_mended_among_others(
     assert sent == [first.fields[b"to"], None, third.fields[b"to"]]
 
 
-async def test_what_cannot_be_written_is_not_redriven(
+async def test_unserializable_job_is_not_redriven(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A job with a value that has no form on the wire leaves the letter where it is."""

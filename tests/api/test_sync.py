@@ -128,14 +128,16 @@ def test_threads_share_a_connection(redis_url: str, raw: Raw) -> None:
     assert [int(stored[job_id]) for job_id in ids] == [*range(400)]
 
 
-async def test_it_works_where_a_loop_runs(redis_url: str, raw: Raw) -> None:
+async def test_sync_producer_works_in_a_thread_with_a_loop(
+    redis_url: str, raw: Raw
+) -> None:
     """In the thread of a running event loop a call works as anywhere else."""
     with SyncProducer(redis_url) as producer:
         producer.enqueue(email())
     assert raw("XLEN", "emails") == 1
 
 
-def test_after_close_it_opens_anew(redis_url: str, raw: Raw) -> None:
+def test_sync_producer_reopens_after_close(redis_url: str, raw: Raw) -> None:
     """`close` leaves no thread and no connection, may be repeated, and is not the end."""
     producer = SyncProducer(redis_url)
     producer.close()
@@ -149,7 +151,7 @@ def test_after_close_it_opens_anew(redis_url: str, raw: Raw) -> None:
     assert raw("XLEN", "emails") == 2
 
 
-def test_one_that_is_forgotten_ends(redis_url: str) -> None:
+def test_unreferenced_sync_producer_ends(redis_url: str) -> None:
     """The thread of a producer that nobody refers to ends by itself."""
     producer = SyncProducer(redis_url)
     producer.enqueue(email())

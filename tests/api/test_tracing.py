@@ -231,7 +231,7 @@ async def test_a_job_without_a_trace_begins_one(
         (SystemExit(1), StatusCode.ERROR, "SystemExit"),
     ],
 )
-async def test_how_an_attempt_ends_is_said(
+async def test_span_has_the_outcome_of_the_attempt(
     redis_url: str,
     stream: str,
     traced: Traced,
@@ -306,7 +306,7 @@ async def test_an_enqueue_that_fails_is_an_error(
     assert attributes(sent)["error.type"] == "EncodeError"
 
 
-def test_without_the_extra_it_says_what_to_install() -> None:
+def test_missing_extra_is_explained() -> None:
     """In place of the name of a module that nobody has heard of."""
     for module, library, package in (
         ("flowd.tracing", "opentelemetry", "opentelemetry-api"),

@@ -18,7 +18,7 @@ from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
 
-async def test_what_is_asked_in_one_turn_is_one_write(redis_url: str) -> None:
+async def test_commands_of_one_loop_turn_are_one_write(redis_url: str) -> None:
     """Fifty callers at the same time need one trip, and each gets its own answer."""
     async with proxy_to(redis_url) as proxy:
         connection = Connection(Address.of(proxy.url))
@@ -53,7 +53,7 @@ async def test_a_transaction_is_carried_out_whole_or_not_at_all(
             pytest.fail(f"expected two ids, got {first!r}")
 
 
-async def test_what_was_not_sent_before_the_end_is_not_unknown(redis_url: str) -> None:
+async def test_unsent_command_is_unreachable_after_close(redis_url: str) -> None:
     """A link that is closed sends nothing any more, and does not connect again."""
     async with proxy_to(redis_url) as proxy:
         connection = Connection(Address.of(proxy.url))
@@ -129,9 +129,7 @@ async def test_none_is_late_while_one_before_it_may_be_waited_for(
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_whoever_asks_while_it_is_closed_is_answered(
-    redis_url: str, turns: int
-) -> None:
+async def test_callers_during_close_get_an_error(redis_url: str, turns: int) -> None:
     """At whatever moment: nothing waits for ever, and nothing connects again."""
     async with proxy_to(redis_url) as proxy:
         connection = Connection(Address.of(proxy.url))
@@ -177,7 +175,7 @@ async def test_a_connection_that_dies_as_it_begins_is_a_failure() -> None:
         await asyncio.wait(serving)
 
 
-async def test_what_nobody_waits_for_any_more_is_not_sent(
+async def test_cancelled_command_is_not_sent(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A caller that was cancelled while there was no connection enqueues nothing."""
@@ -210,7 +208,7 @@ async def test_a_large_request_over_a_slow_line_is_stored(
     assert raw("STRLEN", stream) == 250_000
 
 
-async def test_a_large_request_that_nobody_takes_is_lost(
+async def test_large_unread_request_is_lost(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A slow line has time for each byte; one on which none leaves has no more of it."""

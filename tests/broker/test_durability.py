@@ -38,7 +38,7 @@ def kept(own_server: Server) -> Iterator[Raw]:
         yield raw
 
 
-async def test_it_returns_once_the_job_is_on_the_disk(
+async def test_durable_enqueue_returns_once_the_job_is_on_disk(
     own_server: Server, kept: Raw
 ) -> None:
     """While nothing is flushed nothing is proved, delayed or keyed or in bulk."""
@@ -78,7 +78,7 @@ async def test_many_share_a_flush(own_server: Server, kept: Raw) -> None:
     assert took < 10.0
 
 
-async def test_waiting_holds_up_nobody_else(own_server: Server, kept: Raw) -> None:
+async def test_waiting_call_blocks_no_other(own_server: Server, kept: Raw) -> None:
     """While a durable job waits for a replica, other jobs of the process go through."""
     wish = Durable(fsync=False, replicas=1, timeout=3600.0)
     async with Producer(own_server.url) as producer:
@@ -93,7 +93,7 @@ async def test_waiting_holds_up_nobody_else(own_server: Server, kept: Raw) -> No
     assert kept("XLEN", STREAM) == 2
 
 
-async def test_without_a_replica_nothing_is_proved(redis_url: str, raw: Raw) -> None:
+async def test_missing_replica_is_not_durable(redis_url: str, raw: Raw) -> None:
     """The job is stored and will run, and the producer knows that it is not safe."""
     wish = Durable(fsync=False, replicas=1, timeout=0.01)
     async with Producer(redis_url) as producer:
@@ -110,7 +110,7 @@ async def test_without_a_replica_nothing_is_proved(redis_url: str, raw: Raw) -> 
     assert raw("XLEN", STREAM) == 3
 
 
-async def test_under_a_key_it_may_be_repeated(redis_url: str, raw: Raw) -> None:
+async def test_keyed_durable_enqueue_may_be_repeated(redis_url: str, raw: Raw) -> None:
     """Each repetition asks for the proof again, and the job is stored once."""
     wish = Durable(fsync=False, replicas=1, timeout=0.01)
     async with Producer(redis_url) as producer:
@@ -135,7 +135,7 @@ async def test_a_repetition_waits_for_the_first(own_server: Server, kept: Raw) -
         assert await producer.enqueue(email(), key="a", durable=True) == first
 
 
-async def test_what_cannot_be_proved_is_not_stored(redis_url: str, raw: Raw) -> None:
+async def test_unprovable_durability_is_refused(redis_url: str, raw: Raw) -> None:
     """Without an append-only file, or on Redis 6.2, a durable job is refused at once."""
     async with Producer(redis_url) as producer:
         with pytest.raises(NotDurable, match="nothing was stored") as caught:

@@ -55,7 +55,9 @@ async def test_many_answers_arrive_in_order_over_tls(redis_url: str) -> None:
     assert answers == [word.encode() for word in words]
 
 
-async def test_bulk_is_told_its_ids_over_tls(redis_url: str, stream: str) -> None:
+async def test_bulk_enqueue_returns_its_ids_over_tls(
+    redis_url: str, stream: str
+) -> None:
     """The ids of some thousand jobs come in many records."""
     async with proxy_to(redis_url, tls=True) as proxy:
         queue = Queue(Email, RecordingHandler(), url=proxy.url, stream=stream)

@@ -83,7 +83,7 @@ def terminal(
             os.close(here)
 
 
-async def test_only_what_was_asked_about_is_deleted(
+async def test_letters_after_the_question_are_kept(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """A letter that comes while the question waits was not in it, and stays."""

@@ -219,7 +219,9 @@ def _own_fields(raw: Raw) -> list[bytes]:
     return raw_letters(raw, "emails")[-1][-16:]
 
 
-async def test_how_far_it_got_is_said(flowd: Program, redis_url: str, raw: Raw) -> None:
+async def test_failed_redrive_reports_its_progress(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
     """What would fail for every letter ends it, with the number of those before."""
     await set_up(redis_url, "anna", "bert")
     with flowd.start("dlq", "redrive", "--all", "--rate", "1/s") as running:
@@ -231,7 +233,7 @@ async def test_how_far_it_got_is_said(flowd: Program, redis_url: str, raw: Raw) 
     assert raw("XLEN", DEAD) == 1
 
 
-async def test_whoever_interrupts_knows_how_far_it_got(
+async def test_interrupted_redrive_reports_its_progress(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """Ctrl-C ends a slow redrive, which says how many jobs are back."""
@@ -366,7 +368,7 @@ async def test_no_id_is_that_of_no_letter(
     assert raw("XLEN", DEAD) == 2
 
 
-async def test_what_a_file_holds_is_purged_and_nothing_else(
+async def test_purge_deletes_exactly_the_exported_letters(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """An export is what may be deleted; what came later, or is gone, is passed over."""

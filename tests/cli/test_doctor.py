@@ -58,7 +58,7 @@ def test_a_warning_is_not_wrong(doctor: Program, raw: Raw) -> None:
     assert "warnings alone give 0" in doctor("doctor", "--help").out
 
 
-def test_as_json(doctor: Program, raw: Raw) -> None:
+def test_doctor_prints_json(doctor: Program, raw: Raw) -> None:
     """Programs read the same findings, and the exit code is the same."""
     raw("CONFIG", "SET", "appendonly", "no")
     done = doctor("doctor", "--json")

@@ -63,7 +63,9 @@ async def test_list_is_limited(flowd: Program, redis_url: str) -> None:
     assert flowd("jobs", "list", "--limit", "-1").code == 2
 
 
-async def test_as_json(flowd: Program, redis_url: str, raw: Raw) -> None:
+async def test_jobs_are_printed_as_json(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
     """Each job is a line with the same keys, and what is no text is base64."""
     await set_up(redis_url)
     raw("XADD", "emails", "*", "to", "ä", "x", b"\xff", b"\xfe", "y")

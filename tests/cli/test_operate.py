@@ -174,7 +174,7 @@ async def test_wrong_usage(
     assert done.err.startswith("flowd: ")
 
 
-async def test_two_groups_are_told_apart(flowd: Program, raw: Raw) -> None:
+async def test_two_groups_are_distinguished(flowd: Program, raw: Raw) -> None:
     """When a stream was set up with two groups, `--group` must say which."""
     raw("SADD", "flowd:queues", "emails\none", "emails\ntwo")
     done = flowd("dlq", "list", *EMAILS)

@@ -261,7 +261,7 @@ async def test_a_signal_closes_after_the_last_handler(
         ]
 
 
-def test_it_closes_when_redis_refuses(flowd: Program, raw: Raw) -> None:
+def test_context_manager_closes_when_redis_refuses(flowd: Program, raw: Raw) -> None:
     """What Redis refuses for good ends the worker as ever, after it was closed."""
     flowd.write("workers.py", SERVICE)
     raw("SET", "emails", "not a stream")
@@ -296,7 +296,9 @@ async def test_a_burst_that_may_not_count_ends(
     assert "zcard" in done.err.splitlines()[-1]
 
 
-def test_it_closes_when_redis_refuses_later(flowd: Program, raw: Raw) -> None:
+def test_context_manager_closes_when_redis_refuses_later(
+    flowd: Program, raw: Raw
+) -> None:
     """A worker that Redis refuses while it runs closes as well."""
     flowd.write("workers.py", SERVICE)
     with flowd.start("run", "workers:service") as running:
@@ -344,7 +346,7 @@ def test_a_second_signal_breaks_off_the_closing(flowd: Program) -> None:
     ("name", "text"),
     [("fails", "no database"), ("fails_at_the_end", "no database any more")],
 )
-def test_what_fails_to_open_or_close_shows_its_own_traceback(
+def test_failing_context_manager_shows_its_traceback(
     flowd: Program, redis_url: str, name: str, text: str
 ) -> None:
     """An error of the context manager is shown from the user's line on."""
@@ -368,7 +370,7 @@ def test_what_fails_to_open_or_close_shows_its_own_traceback(
         ("wrong_queue", "workers.py:88: block is 0"),
     ],
 )
-def test_what_opens_no_queues_is_explained(
+def test_function_without_queues_is_explained(
     flowd: Program, name: str, text: str
 ) -> None:
     """A function that gives something else ends with code 2 and one line on it."""
@@ -444,7 +446,7 @@ def test_a_queue_that_cannot_be_is_placed(flowd: Program) -> None:
     assert "workers.py:14: block is 0" in done.err
 
 
-def test_without_a_server_named(flowd: Program) -> None:
+def test_missing_url_is_explained(flowd: Program) -> None:
     """Without a URL the line says how to give one."""
     flowd.write("workers.py", WORKERS)
     done = flowd("run", "workers:queue", url="")

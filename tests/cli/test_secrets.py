@@ -63,7 +63,9 @@ async def test_the_class_shows_what_is_no_secret(
     assert letter["fields"]["token"] == letter["fields"]["login"] == "<secret>"
 
 
-async def test_without_a_class_sizes_are_shown(flowd: Program, redis_url: str) -> None:
+async def test_values_without_a_class_are_shown_as_sizes(
+    flowd: Program, redis_url: str
+) -> None:
     """Nobody knows what is secret: values are shown only to those who ask for them."""
     await _bury(redis_url)
     plain = json.loads(flowd("dlq", "list", *_PLAIN, "--json").out)

@@ -90,7 +90,9 @@ async def finish(job: Email) -> None:
             return
 
 
-async def test_what_finishes_is_shown(flowd: Program, redis_url: str, raw: Raw) -> None:
+async def test_finished_jobs_are_shown(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
     """Each end of a job is a line with its id, its attempt and why."""
     async with (
         Queue(Email, finish, url=redis_url, policy=policy("emails")) as queue,
@@ -113,7 +115,7 @@ async def test_what_finishes_is_shown(flowd: Program, redis_url: str, raw: Raw) 
         assert await asyncio.to_thread(tail.running.end) == 130
 
 
-async def test_as_json_each_event_is_an_object(
+async def test_events_are_printed_as_json_objects(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """A program gets the same, with the name of the event and of the worker."""
@@ -208,7 +210,7 @@ async def test_no_secret_is_shown(flowd: Program, redis_url: str, raw: Raw) -> N
         assert not leaks(tail.text())
 
 
-async def test_it_survives_a_server_that_is_restarted(
+async def test_tail_survives_a_server_restart(
     flowd: Program, own_server: Server
 ) -> None:
     """One line says that the connection is lost, and then events are shown again."""
@@ -259,7 +261,7 @@ def test_a_queue_that_is_not_there(flowd: Program) -> None:
     assert "name the queue with --stream or --job" in done.err
 
 
-async def test_whoever_may_not_follow_is_told(
+async def test_missing_right_to_subscribe_is_reported(
     flowd: Program, own_server: Server
 ) -> None:
     """The command ends with the name of what is missing."""

@@ -174,7 +174,7 @@ async def test_colours_only_on_a_terminal(flowd: Program, redis_url: str) -> Non
     assert COLOUR.sub("", plain).split() == flowd("stats").out.split()
 
 
-def test_without_the_extra_tables_are_plain_text(
+def test_tables_are_plain_text_without_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a terminal too: columns that fit, numbers under each other, text of others safe."""
@@ -260,7 +260,7 @@ async def test_a_full_disk(redis_url: str, words: str) -> None:
     assert await in_shell(redis_url, f"{words} > /dev/full") == (3, said)
 
 
-async def test_without_an_output(redis_url: str) -> None:
+async def test_command_works_with_a_closed_output(redis_url: str) -> None:
     """A command whose output was closed before it began works, and shows nothing."""
     async with Queue(Email, RecordingHandler(), url=redis_url):
         pass

@@ -134,7 +134,7 @@ def test_modules_of_other_schemas_are_not_pruned(
     assert not Path("jobs/web/crawl.py").exists()
 
 
-def test_one_schema_alone_prunes_nothing(schemas: Path) -> None:
+def test_single_schema_prunes_nothing(schemas: Path) -> None:
     """A single file cannot know what the others of its folder give."""
     _generate()
     assert run([str(schemas / "email.toml"), "-o", "jobs"]) == 0
@@ -187,7 +187,7 @@ def test_an_output_below_another_is_not_pruned(schemas: Path) -> None:
     ]
 
 
-def test_a_file_of_somebody_else_is_never_overwritten(
+def test_foreign_file_is_never_overwritten(
     schemas: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The run says which file is in the way and writes none of the others."""
@@ -202,7 +202,7 @@ def test_a_file_of_somebody_else_is_never_overwritten(
     assert _tree(Path("jobs")) == {"email.py": b"# mine\n"}
 
 
-def test_a_package_of_somebody_else_keeps_its_init(schemas: Path) -> None:
+def test_foreign_package_keeps_its_init(schemas: Path) -> None:
     """`-o app/jobs`, or `-o app` itself, works inside a package that exists."""
     assert schemas.exists()
     Path("app").mkdir()
@@ -296,7 +296,7 @@ _LICENCE = "# Copyright Example Ltd.\n# SPDX-License-Identifier: MIT\n\n"
 
 
 @pytest.mark.parametrize("above", [_LICENCE, "#!/usr/bin/env python\n", "\ufeff"])
-def test_what_a_tool_puts_above_the_header_is_kept(
+def test_licence_above_the_header_is_kept(
     schemas: Path, capsys: pytest.CaptureFixture[str], above: str
 ) -> None:
     """A licence makes a file no stranger's: it is up to date, rewritten and removed."""
@@ -316,7 +316,7 @@ def test_what_a_tool_puts_above_the_header_is_kept(
     assert "removed jobs/web/crawl.py" in capsys.readouterr().out
 
 
-def test_code_above_the_header_is_a_strangers(schemas: Path) -> None:
+def test_code_above_the_header_makes_a_file_foreign(schemas: Path) -> None:
     """Only comments may stand there: what is more was not written by flowd-gen."""
     _generate()
     module = Path("jobs/email.py")
@@ -387,7 +387,7 @@ def test_no_module_of_python_is_hidden(
     assert run(["../schemas", "-o", "."]) == 0  # a package, of which one stands inside
 
 
-def test_what_was_formatted_is_not_formatted_again(
+def test_unchanged_source_is_not_formatted_again(
     schemas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file says of which source it was made; black is asked only where that changed."""
@@ -417,7 +417,7 @@ def test_what_was_formatted_is_not_formatted_again(
         ('"""Encode', '"""encode'),
     ],
 )
-def test_what_is_changed_by_hand_is_seen(schemas: Path, old: str, new: str) -> None:
+def test_manual_change_is_detected(schemas: Path, old: str, new: str) -> None:
     """Every byte of a file counts, and generating it puts it right."""
     _generate()
     module = Path("jobs/email.py")

@@ -47,7 +47,7 @@ def url(tmp_path: Path) -> str:
     return f"embedded:{tmp_path}/jobs"
 
 
-def test_only_its_own_scheme_is_embedded() -> None:
+def test_embedded_scheme_is_recognised() -> None:
     """`embedded:` with or without a path is embedded, and no other URL is."""
     assert is_embedded("embedded:")
     assert is_embedded("embedded:./jobs")
@@ -56,7 +56,7 @@ def test_only_its_own_scheme_is_embedded() -> None:
     assert not is_embedded("unix:///run/embedded:")
 
 
-def test_it_is_ready_fast(tmp_path: Path) -> None:
+def test_embedded_server_is_ready_fast(tmp_path: Path) -> None:
     """A fresh process has its server in well under half a second (aim: 0.1 s)."""
     figure = tmp_path / "figure"
     timed = f"""
@@ -73,7 +73,7 @@ pathlib.Path({str(figure)!r}).write_text(str(time.perf_counter() - started))
     assert took < 0.5
 
 
-def test_one_process_has_one_throw_away_server() -> None:
+def test_process_shares_one_ephemeral_server() -> None:
     """Opening `embedded:` twice in a process gives the same server."""
     with Opener("embedded:") as opener:
         assert opener.opened() == opener.open_again()
@@ -99,7 +99,7 @@ def test_throw_away_servers_are_private() -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_nobody_else_gets_in(url: str, *, kept: bool) -> None:
+def test_socket_is_private_to_its_user(url: str, *, kept: bool) -> None:
     """The server has no port, and only its user may reach its socket and folder."""
     with Opener(url if kept else "embedded:") as opener:
         socket = Path(opener.opened())
@@ -112,7 +112,7 @@ def test_nobody_else_gets_in(url: str, *, kept: bool) -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_nothing_is_left_after_exit(url: str, *, kept: bool) -> None:
+def test_exit_removes_server_and_folder(url: str, *, kept: bool) -> None:
     """A process that ends takes its server and its temp folder with it."""
     with Opener(url if kept else "embedded:") as opener:
         socket = opener.opened()

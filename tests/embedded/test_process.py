@@ -101,7 +101,7 @@ def test_a_program_that_cannot_run_is_named(server: Server, tmp_path: Path) -> N
         pass
 
 
-def test_it_has_no_pid_before_its_start(server: Server) -> None:
+def test_server_has_no_pid_before_its_start(server: Server) -> None:
     """`pid` of a server that never started says so."""
     own = Server()
     with pytest.raises(RuntimeError, match=r"call start\(\) first"):

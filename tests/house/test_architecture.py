@@ -38,7 +38,7 @@ def test_every_path_on_the_pages_exists() -> None:
             assert (page.parent / path).exists(), f"{page.name} links to {path}"
 
 
-def test_there_is_one_way_to_the_log() -> None:
+def test_log_module_owns_the_logger() -> None:
     """No module but `flowd/log.py` has a logger, except for the handler's own."""
     having = {
         str(path.relative_to(RUNTIME))

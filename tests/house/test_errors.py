@@ -104,7 +104,7 @@ def test_a_name_in_an_answer_means_nothing(
         ("NOREPLICAS Not enough good replicas to write.", False),
     ],
 )
-def test_a_demotion_is_told_from_other_refusals(
+def test_demotion_is_distinguished_from_other_refusals(
     text: str, demoted: bool, shape: str
 ) -> None:
     """Only what a replica answers sends flowd to look for another server."""

@@ -201,7 +201,7 @@ def test_an_error_of_a_user_is_made_again(error: Portable, road: str) -> None:
         assert getattr(again, name, None) == getattr(error, name, None)
 
 
-def test_what_cannot_be_sent_is_named() -> None:
+def test_unpicklable_argument_is_described() -> None:
     """A lock or an error of a local class arrives as its description."""
 
     class Local(Exception):

@@ -45,7 +45,7 @@ async def test_a_page_is_answered() -> None:
         (b"GET /hello HTTP/1.1\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", 400),
     ],
 )
-async def test_what_is_no_request_is_harmless(request_: bytes, status: int) -> None:
+async def test_malformed_http_request_is_rejected(request_: bytes, status: int) -> None:
     """It is refused, and the next one is answered."""
     async with endpoint() as serving:
         refused = await ask(serving.url, request_)
@@ -55,7 +55,7 @@ async def test_what_is_no_request_is_harmless(request_: bytes, status: int) -> N
     assert answer.status == 200
 
 
-async def test_who_says_nothing_keeps_nobody_waiting() -> None:
+async def test_silent_client_blocks_no_other() -> None:
     """Neither another request nor the end of the endpoint."""
     async with endpoint() as serving:
         host, _, port = serving.url.removeprefix("http://").partition(":")
@@ -66,7 +66,7 @@ async def test_who_says_nothing_keeps_nobody_waiting() -> None:
     assert answer.status == 200
 
 
-async def test_only_this_machine_may_ask() -> None:
+async def test_endpoint_listens_on_loopback_only() -> None:
     """Unless somebody says otherwise."""
     async with endpoint() as here, endpoint("0.0.0.0") as everywhere:
         assert here.url.startswith("http://127.0.0.1:")

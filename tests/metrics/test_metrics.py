@@ -214,7 +214,7 @@ async def test_a_bulk_that_breaks_off_counts_what_was_sent(
     assert value(metrics, "flowd_jobs_enqueued_total", stream="emails") == 500
 
 
-async def test_what_queues_hold_is_read_when_asked(
+async def test_queue_contents_are_read_at_each_scrape(
     redis_url: str, raw: Raw, stream: str, metrics: Metrics
 ) -> None:
     """From Redis, so that it is true of all workers, not of this one."""
@@ -240,7 +240,7 @@ async def test_what_queues_hold_is_read_when_asked(
     }
 
 
-async def test_what_redis_does_not_tell_is_not_made_up(
+async def test_unanswered_figures_are_omitted(
     own_server: Server, stream: str, metrics: Metrics
 ) -> None:
     """A server that hangs costs the time limit, and only its own queues."""

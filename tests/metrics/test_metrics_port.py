@@ -59,7 +59,9 @@ async def ready(url: str, status: int) -> Answer:
     return answer
 
 
-async def test_it_is_ready_while_it_reads(worker: Program, own_server: Server) -> None:
+async def test_worker_is_ready_while_it_reads(
+    worker: Program, own_server: Server
+) -> None:
     """Not while Redis is away, and then it says why; alive all the time."""
     with worker.start("run", "workers:queue", *HERE) as running:
         url = url_of(running)
@@ -77,7 +79,9 @@ async def test_it_is_ready_while_it_reads(worker: Program, own_server: Server) -
     assert re.search(r'flowd_queue_up\{.*stream="emails"\} 0\.0', shown.body)
 
 
-async def test_it_shows_what_redis_holds(worker: Program, own_server: Server) -> None:
+async def test_endpoint_shows_the_contents_of_queues(
+    worker: Program, own_server: Server
+) -> None:
     """And what it did itself, beside whatever else its process counts."""
     async with Producer(own_server.url) as producer:
         await producer.enqueue_bulk([email("a"), email("b")])
@@ -120,7 +124,7 @@ def test_a_port_that_is_taken_is_said(worker: Program) -> None:
 
 
 @pytest.mark.parametrize("port", ["-1", "70000", "http"])
-def test_what_is_no_port_is_said(worker: Program, port: str) -> None:
+def test_invalid_port_is_reported(worker: Program, port: str) -> None:
     """Before anything is started."""
     done = worker("run", "workers:queue", f"--metrics-port={port}")
     assert done.code == 2
@@ -204,7 +208,7 @@ def lease_connections(raw: Raw) -> list[str]:
     return [each[0][3:] for each in lines if "name=flowd-lease" in each]
 
 
-async def test_it_is_not_ready_while_the_lease_connection_fails(
+async def test_worker_is_not_ready_while_the_lease_connection_fails(
     worker: Program, own_server: Server
 ) -> None:
     """Though everything else works: its jobs may be started elsewhere too."""
@@ -225,7 +229,7 @@ async def test_it_is_not_ready_while_the_lease_connection_fails(
     assert failing.body.startswith("emails: renewing leases fails: ")
 
 
-async def test_it_is_not_ready_while_the_lease_thread_is_dead(
+async def test_worker_is_not_ready_while_the_lease_thread_is_dead(
     worker: Program, own_server: Server
 ) -> None:
     """Until another could be started."""
@@ -241,7 +245,7 @@ async def test_it_is_not_ready_while_the_lease_thread_is_dead(
     assert "the thread that renews them has died" in failing.body
 
 
-async def test_it_is_not_ready_while_every_slot_is_stuck(
+async def test_worker_is_not_ready_while_every_slot_is_stuck(
     worker: Program, own_server: Server
 ) -> None:
     """It reads no job any more, and only its end frees the slots."""

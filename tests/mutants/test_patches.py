@@ -9,7 +9,7 @@ import pytest
 from tests.mutants.mutant import ROOT, Mutant, mutants
 
 
-def test_there_are_enough() -> None:
+def test_mutants_are_many() -> None:
     """A suite that was tried on a few bugs only has proved little."""
     assert len(mutants()) >= 12
 

@@ -286,7 +286,9 @@ async def test_a_worker_that_may_no_longer_ask_for_groups_settles_nothing(
     assert guarded("XLEN", STREAM) == 1
 
 
-async def test_whoever_does_both_needs_both(own_server: Server, guarded: Raw) -> None:
+async def test_enqueueing_worker_needs_both_roles(
+    own_server: Server, guarded: Raw
+) -> None:
     """A worker whose handlers enqueue has enough with the producer's lines."""
     rights = [f"+{each}" for each in granted("producer")]
     guarded("ACL", "SETUSER", "worker", *rights)
@@ -304,7 +306,7 @@ async def test_whoever_does_both_needs_both(own_server: Server, guarded: Raw) ->
     ("stream", "patterns"),
     [("a{b}", "~a{b} ~a{b}:*"), ("shop.mail", "~shop.* ~{shop.*}:*"), ("any", "~*")],
 )
-async def test_other_key_patterns(
+async def test_other_key_patterns_are_enough(
     own_server: Server, guarded: Raw, stream: str, patterns: str
 ) -> None:
     """Braces in a name, a common beginning, and all queues: as the page says."""

@@ -139,6 +139,6 @@ def test_no_more_letters_are_read_than_can_be_meant(
         "LRANGE l 0 -1",
     ],
 )
-def test_what_has_no_limit_is_seen(line: str) -> None:
+def test_unbounded_command_is_detected(line: str) -> None:
     """The judge above is one."""
     assert not is_bounded(*line.split())

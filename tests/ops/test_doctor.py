@@ -182,7 +182,7 @@ async def test_clocks_that_differ(own_server: Server, raw: Raw) -> None:
     assert "60.0 s apart" in clock.text
 
 
-async def test_settings_that_nobody_may_see() -> None:
+async def test_unreadable_settings_are_reported() -> None:
     """A service without CONFIG is examined without it, and that is said."""
     hidden = ("--rename-command", "CONFIG", "", "--appendonly", "yes")
     with Server(*hidden, binary=chosen().find()) as server:
@@ -237,7 +237,9 @@ async def test_a_user_of_categories(own_server: Server, raw: Raw) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_what_may_not_be_seen(own_server: Server, raw: Raw, role: str) -> None:
+async def test_missing_rights_are_listed(
+    own_server: Server, raw: Raw, role: str
+) -> None:
     """A user without rights learns which ones it takes, and that is no fault."""
     make_users(raw)
     raw("ACL", "SETUSER", role, "-@all", *LET_IN, "resetkeys")
@@ -276,14 +278,14 @@ async def test_a_list_of_queues_that_is_none(own_server: Server, raw: Raw) -> No
     assert "WRONGTYPE" in found[-1].text
 
 
-async def test_nobody_answers(own_server: Server) -> None:
+async def test_missing_server_is_reported(own_server: Server) -> None:
     """Without a server there is nothing to find."""
     own_server.kill()
     with pytest.raises(Unreachable):
         await doctor(own_server.url)
 
 
-async def test_nobody_is_let_in(own_server: Server, raw: Raw) -> None:
+async def test_wrong_password_is_an_error(own_server: Server, raw: Raw) -> None:
     """With a wrong password it is an error, and not a right that is missing."""
     make_users(raw)
     with pytest.raises(AccessDenied):

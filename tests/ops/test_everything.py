@@ -197,9 +197,7 @@ async def most_memory(url: str) -> int:
             tracemalloc.stop()
 
 
-async def test_as_many_reasons_are_kept_as_a_person_reads(
-    redis_url: str, raw: Raw
-) -> None:
+async def test_reasons_are_bounded_in_number(redis_url: str, raw: Raw) -> None:
     """However many there are, each job is counted with its field."""
     for number in range(2, 202):
         raw("XADD", STREAM, "*", "to", "x", "_v", number)

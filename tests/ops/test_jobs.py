@@ -151,9 +151,7 @@ async def test_a_job_that_was_deleted_is_shown(
     assert to([other]) == ["b"]
 
 
-async def test_without_a_group_everything_waits(
-    redis_url: str, raw: Raw, stream: str
-) -> None:
+async def test_jobs_wait_without_a_group(redis_url: str, raw: Raw, stream: str) -> None:
     """A queue that was not set up has no jobs, or only some that wait."""
     for state in ("waiting", "running", "delayed"):
         assert await listed(redis_url, stream, state) == []

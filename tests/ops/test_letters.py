@@ -100,7 +100,7 @@ async def test_a_pace_is_kept() -> None:
     assert steps.times[-1] - steps.times[0] > 0.19
 
 
-async def test_what_is_gone_is_passed_over() -> None:
+async def test_missing_letters_are_skipped() -> None:
     """Somebody else was faster, which is no failure."""
     steps = Steps({"1": LetterNotFound("gone"), "3": LetterNotFound("gone")})
     assert await moved(5, steps) == [0, 2, 4]
@@ -158,7 +158,7 @@ async def test_steps_under_way_are_counted_when_it_is_cancelled() -> None:
     assert found == [str(number) for number in range(100)]
 
 
-async def test_a_lost_answer_is_told_though_it_is_cancelled() -> None:
+async def test_lost_answer_is_reported_despite_cancellation() -> None:
     """Whoever interrupts is not told that none was moved when nobody knows."""
     begun, go = asyncio.Event(), asyncio.Event()
 

@@ -62,7 +62,9 @@ async def test_an_empty_queue(redis_url: str, stream: str) -> None:
     assert (view.oldest, view.next_due, view.consumers) == (None, None, ())
 
 
-async def test_what_a_queue_holds(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_overview_counts_what_a_queue_holds(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
     """Numbers, the age of the oldest that waits, and when the first delayed is due."""
     later = Item(email(), delay=600.0)
     await set_up(redis_url, stream, email(), email(), email(), later, later)

@@ -69,7 +69,7 @@ async def test_an_empty_queue(redis_url: str, stream: str) -> None:
     assert found.text == "0 wait, 0 run, 0 are delayed; workers: 0"
 
 
-async def test_nobody_works(redis_url: str, stream: str) -> None:
+async def test_missing_workers_are_a_finding(redis_url: str, stream: str) -> None:
     """Jobs that wait without a worker are wrong."""
     await set_up(redis_url, stream, jobs=2)
     (found,) = await findings(redis_url, stream)
@@ -132,7 +132,9 @@ async def test_many_jobs_are_abandoned(redis_url: str, raw: Raw, stream: str) ->
     assert asked <= ASKED
 
 
-async def test_nobody_promotes(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_overdue_delayed_jobs_are_a_finding(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
     """Delayed jobs that are due and stay where they are are wrong."""
     await set_up(redis_url, stream, jobs=1, delay=60.0)
     (found,) = await findings(redis_url, stream)

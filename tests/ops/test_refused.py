@@ -86,7 +86,7 @@ def answer(user: Raw, command: str) -> str:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_is_not_needed_is_refused(
+def test_unneeded_commands_are_refused(
     own_server: Server, guarded: Raw, role: str
 ) -> None:
     """Nobody may delete a queue, look around, or touch another one."""

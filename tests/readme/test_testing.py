@@ -54,7 +54,7 @@ def test_the_clock(flowd_memory, flowd_clock, flowd_producer, flowd_sync_produce
     newcomer.run("python -m pytest -q test_it.py")
 
 
-def test_without_the_plugin_nothing_is_loaded(newcomer: Folder) -> None:
+def test_pytest_loads_no_flowd_without_the_plugin(newcomer: Folder) -> None:
     """Without the line in `conftest.py` pytest loads no flowd in any project."""
     newcomer.write(
         {"test_it.py": "import sys\ndef test_it():\n assert 'flowd' not in sys.modules"}

@@ -41,7 +41,7 @@ async def test_that_hangs():
 """
 
 
-async def test_it_runs_on_the_chosen_loop() -> None:
+async def test_coroutine_test_runs_on_the_chosen_loop() -> None:
     """A coroutine test runs on the loop that FLOWD_TEST_LOOP names."""
     loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
     assert loop == os.environ.get("FLOWD_TEST_LOOP", "asyncio")
@@ -59,7 +59,7 @@ def test_each_test_leaves_the_server_empty(raw: Raw) -> None:
     raw("SET", "left", "behind")
 
 
-def test_what_a_test_leaves_behind_fails_it(tmp_path: Path) -> None:
+def test_leftovers_fail_their_test(tmp_path: Path) -> None:
     """Left tasks, unseen errors, forgotten awaits and endless waits fail a test."""
     (tmp_path / "test_faulty.py").write_text(_FAULTY)
     command = [

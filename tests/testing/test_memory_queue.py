@@ -203,7 +203,7 @@ async def test_a_handler_may_enqueue() -> None:
     assert [email.subject for email in queue.done] == ["hi", "end"]
 
 
-def test_the_seeds_helpers() -> None:
+def test_crate_helpers_are_available() -> None:
     """`debug_map`, `round_trip` and `from_text` mirror the seed's."""
     crawl = Crawl(url="u", priority=7, tags=["a", "b"])
 
@@ -246,7 +246,7 @@ async def test_a_delayed_job_takes_no_entry_id_before_its_time() -> None:
     assert queue.done == [HELLO, HELLO]
 
 
-async def test_what_is_sent_together_is_stored_together() -> None:
+async def test_bulk_enqueue_is_atomic() -> None:
     """A generator that raises stores nothing of its batch, as with a server."""
 
     def some(count: int) -> Iterator[Email]:

@@ -31,7 +31,7 @@ HELLO = Email(to="a@b.c", subject="hi")
 PAGE = Crawl(url="u", priority=1, tags=["a"])
 
 
-async def test_it_stands_where_a_producer_is_expected() -> None:
+async def test_recording_producer_replaces_a_producer() -> None:
     """What the program enqueues is recorded with all that it said about each job."""
 
     async def program(producer: Producer) -> None:
@@ -50,7 +50,7 @@ async def test_it_stands_where_a_producer_is_expected() -> None:
     assert producer.jobs(Crawl) == [PAGE]
 
 
-def test_one_for_code_that_does_not_await() -> None:
+def test_recording_sync_producer_records() -> None:
     """`RecordingSyncProducer` records as well, and ends without a thread."""
 
     def program(producer: SyncProducer) -> None:
@@ -87,7 +87,7 @@ async def test_an_error_is_raised_while_it_is_set() -> None:
     assert memory.items == [Item(HELLO)]
 
 
-async def test_what_cannot_be_said_fails_as_in_production() -> None:
+async def test_invalid_input_fails_as_in_production() -> None:
     """A value without a form, and an iterable that fails, raise what `Producer` does."""
     producer = RecordingProducer()
     bad = Crawl(url="u", priority=-1, tags=[])
@@ -137,7 +137,7 @@ def test_assert_enqueued_finds_by_job_and_by_fields() -> None:
     producer.refute_enqueued(Crawl)
 
 
-def test_what_is_missing_is_explained() -> None:
+def test_missing_job_is_explained() -> None:
     """The message has the differences of each job of the class, the nearest first."""
     producer = RecordingSyncProducer()
     with pytest.raises(AssertionError, match=r"^no Email was enqueued, but nothing at"):
@@ -161,7 +161,7 @@ def test_what_is_missing_is_explained() -> None:
         producer.assert_enqueued(Email, to="nobody")
 
 
-def test_what_should_not_be_there_is_shown() -> None:
+def test_unexpected_jobs_are_shown() -> None:
     """`refute_enqueued` says how many there are, and shows the first."""
     producer = RecordingSyncProducer()
     producer.enqueue_bulk([HELLO, HELLO])

@@ -29,7 +29,7 @@ async def test_a_failure_is_tried_again(redis_url: str) -> None:
     assert attempts == [1, 2, 3]
 
 
-async def test_what_is_given_up_is_a_dead_letter(redis_url: str) -> None:
+async def test_exhausted_job_becomes_a_dead_letter(redis_url: str) -> None:
     """After its retries a job is kept with the reason, and can be put back."""
     working = False
     sent: list[Email] = []

@@ -185,7 +185,7 @@ def _read_again(codec: _Codec, text: str) -> bool:
 
 
 @pytest.mark.parametrize("codec", _CODECS, ids=lambda codec: codec.name)
-def test_what_is_hard_to_write_again_is_refused_or_written(codec: _Codec) -> None:
+def test_extreme_values_are_refused_or_rewritten(codec: _Codec) -> None:
     """Numbers at their ends, half surrogates, spellings of other digits, deep nesting."""
     for text in [*_HARD, *_DOCUMENTS]:
         _read_again(codec, text)
@@ -194,7 +194,7 @@ def test_what_is_hard_to_write_again_is_refused_or_written(codec: _Codec) -> Non
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(_CODECS), _TEXTS.filter(str.isprintable))
 @example(_named("decimal"), "1e999999999")
-def test_what_is_read_can_be_written_again(codec: _Codec, text: str) -> None:
+def test_decoded_value_can_be_encoded_again(codec: _Codec, text: str) -> None:
     """Whatever text comes: a value that was read is written, and read as the same."""
     _read_again(codec, text)
 
@@ -301,7 +301,7 @@ def test_a_decimal_of_too_many_digits_is_refused_both_ways(text: str) -> None:
 
 
 @pytest.mark.parametrize("raw", [r'["\ud800"]', r'{"\udc00":1}', r'[{"a":"x\uD83D"}]'])
-def test_half_of_a_surrogate_pair_is_no_text(raw: str) -> None:
+def test_half_a_surrogate_pair_is_refused(raw: str) -> None:
     """UTF-8 cannot write it, whether it is a value, a key or deep inside."""
     codecs = [
         _shaped("any", wire.JSON),

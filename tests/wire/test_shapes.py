@@ -210,14 +210,14 @@ def test_json_of_text_keys_is_read_as_it_was(value: wire.Json) -> None:
     assert wire.decode_json(wire.encode_json(value, wire.JSON), wire.JSON) == value
 
 
-def test_what_a_mapper_raises_is_named_by_its_type_only() -> None:
+def test_mapper_errors_are_named_by_type_only() -> None:
     """The user's own error may hold the value, so it is the cause and not the text."""
     refusal = wire.inside(".tags", ValueError("hunter2"))
     assert str(refusal) == "at .tags: refused with ValueError"
     assert isinstance(refusal.__cause__, ValueError)
 
 
-def test_a_missing_key_is_told_from_a_mappers_key_error() -> None:
+def test_missing_key_is_distinguished_from_a_mappers_key_error() -> None:
     """Only the key that is being read can be missing."""
     assert str(wire.inside(".size", KeyError("size"))) == (
         "at .size: required key is missing"
@@ -255,7 +255,7 @@ _PAYMENT: Final[wire.Shape[_Card | _Cash]] = wire.union_of(
 )
 
 
-def test_a_union_is_told_apart_by_its_tag() -> None:
+def test_union_is_decoded_by_its_tag() -> None:
     """The tag is written first, and read wherever it stands."""
     assert wire.encode_json(_Card("1"), _PAYMENT) == b'{"type":"card","number":"1"}'
     assert _load(b'{"number":"1","type":"card"}', _PAYMENT) == _Card("1")

@@ -43,7 +43,7 @@ class Turnstile:
         self.passed += 1
 
 
-async def test_nothing_is_taken_ahead(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_worker_prefetches_nothing(redis_url: str, raw: Raw, stream: str) -> None:
     """While all slots are busy the rest of the stream is nobody's."""
     turnstile = Turnstile()
     async with Queue(

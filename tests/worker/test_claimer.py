@@ -69,7 +69,7 @@ async def test_takeovers_use_no_slots_of_their_own(
     assert len(recorder.done) == 10
 
 
-async def test_without_a_claimer_nothing_is_taken_over(
+async def test_queue_without_a_claimer_takes_nothing_over(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """With `claimer=None` abandoned jobs stay, while due ones are still promoted."""

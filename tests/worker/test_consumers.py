@@ -99,7 +99,9 @@ async def test_two_workers_of_one_name_are_two(
     assert sorted(done, key=int) == [str(number) for number in range(100)]
 
 
-async def test_one_name_settles_once(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_shared_consumer_name_settles_once(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
     """Even under one and the same name, only the last delivery can settle its job."""
     connection = Connection(Address.of(redis_url))
     queue = Stream(connection, stream, GROUP)

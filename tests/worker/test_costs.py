@@ -96,7 +96,9 @@ async def test_large_jobs_that_fail_are_settled_in_several_steps(
     assert max(steps) == 5
 
 
-async def test_nothing_is_left_of_a_job(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_settled_job_leaves_nothing_behind(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
     """Done jobs leave an empty stream with its group, less than a bit each."""
     recorder = RecordingHandler()
     queue = Queue(Email, recorder, url=redis_url, stream=stream, concurrency=100)
@@ -152,7 +154,7 @@ def memory(raw: Raw, key: str) -> int:
     return size
 
 
-async def test_what_is_due_is_not_waited_for(
+async def test_due_jobs_prevent_blocking_reads(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """While delayed jobs are due, a worker does not wait for new ones in between."""

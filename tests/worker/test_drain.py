@@ -38,7 +38,9 @@ async def test_a_running_job_is_waited_for(redis_url: str, stream: str) -> None:
     assert recorder.done == ["a"]
 
 
-async def test_what_comes_back_is_waited_for(redis_url: str, stream: str) -> None:
+async def test_drain_waits_for_delayed_and_retried_jobs(
+    redis_url: str, stream: str
+) -> None:
     """Delayed jobs, retries and snoozes are work that is left to do."""
     recorder = RecordingHandler()
 
@@ -60,7 +62,7 @@ async def test_what_comes_back_is_waited_for(redis_url: str, stream: str) -> Non
     assert sorted(recorder.done) == ["delayed", "retry", "snooze"]
 
 
-async def test_what_another_worker_holds_is_waited_for(
+async def test_drain_waits_for_jobs_of_other_workers(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A job of a dead worker is taken over before the queue is drained."""
@@ -74,7 +76,7 @@ async def test_what_another_worker_holds_is_waited_for(
     assert sorted(recorder.done) == ["ours", "theirs"]
 
 
-async def test_it_may_run_elsewhere(redis_url: str, stream: str) -> None:
+async def test_drain_waits_for_workers_elsewhere(redis_url: str, stream: str) -> None:
     """A queue that only enqueues waits for the worker of another."""
     recorder = RecordingHandler()
     async with (
@@ -117,7 +119,7 @@ async def test_a_queue_that_has_failed_is_not_waited_for(
 
 
 @pytest.mark.parametrize("starting_id", ["$", "9999999999999-0"])
-async def test_what_the_group_never_gets_is_not_waited_for(
+async def test_drain_ignores_entries_before_the_group(
     redis_url: str, raw: Raw, stream: str, starting_id: str
 ) -> None:
     """Entries from before the group's beginning are no work."""
@@ -133,7 +135,7 @@ async def test_what_the_group_never_gets_is_not_waited_for(
     assert raw("XLEN", stream) == 1
 
 
-async def test_what_is_acknowledged_and_not_deleted_is_not_waited_for(
+async def test_drain_ignores_acknowledged_entries(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """An entry that another tool only acknowledged is no work."""

@@ -108,7 +108,7 @@ RAISED: list[Callable[[], BaseException]] = [
 
 @pytest.mark.parametrize("make", RAISED)
 @pytest.mark.parametrize("in_thread", [False, True])
-async def test_whatever_a_handler_raises_is_a_failure(
+async def test_handler_exception_of_any_type_is_a_failure(
     redis_url: str,
     raw: Raw,
     stream: str,
@@ -140,7 +140,7 @@ async def test_whatever_a_handler_raises_is_a_failure(
 @pytest.mark.parametrize(
     "kind", [Panic, asyncio.CancelledError, GeneratorExit, SystemExit, NoText]
 )
-async def test_whatever_a_class_raises_is_undecodable(
+async def test_decoder_exception_of_any_type_is_undecodable(
     redis_url: str, stream: str, kind: type[BaseException]
 ) -> None:
     """A class written by hand may raise anything; its job is a dead letter at once."""

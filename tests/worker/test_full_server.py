@@ -43,7 +43,7 @@ def _free(raw: Raw) -> None:
     raw("CONFIG", "SET", "maxmemory", 0)
 
 
-async def test_producers_are_told(own_server: Server, stream: str) -> None:
+async def test_producers_get_queue_full(own_server: Server, stream: str) -> None:
     """`enqueue` says QueueFull at once, in every form, and stores nothing."""
     rules = policy(stream)
     with Raw(own_server.url) as raw:
@@ -84,7 +84,9 @@ async def test_workers_drain_on(own_server: Server, stream: str) -> None:
     assert len(recorder.done) == 50
 
 
-async def test_what_cannot_be_moved_stays(own_server: Server, stream: str) -> None:
+async def test_refused_dead_letter_stays_in_the_stream(
+    own_server: Server, stream: str
+) -> None:
     """A refused dead letter hurts no other job, and is made once there is room."""
     recorder = Rejecting("bad")
     rules = policy(stream)
@@ -260,7 +262,7 @@ async def test_a_shutdown_needs_no_room(own_server: Server, stream: str) -> None
     assert left[0][b"_deliveries"] == b"0"
 
 
-async def test_what_was_settled_by_another_hand_is_no_outage_for_ever(
+async def test_externally_settled_job_ends_the_outage(
     own_server: Server, stream: str
 ) -> None:
     """A job that could not be moved, and is gone, keeps the queue failing no longer."""

@@ -135,14 +135,14 @@ async def by_name(job: Email, *, must: bool) -> None:
 
 
 @pytest.mark.parametrize("handler", [nothing, three, by_name, None, "send", 7])
-def test_what_cannot_be_called_is_refused(handler: Form) -> None:
+def test_uncallable_handler_is_refused(handler: Form) -> None:
     """The queue is not built, and the error says what a handler looks like."""
     rule = r"handler is .*; must be a function of \(job\) or of \(job, ctx\)"
     with pytest.raises(OptionError, match=rule):
         Queue(Email, handler, url="redis://localhost:1")
 
 
-async def test_what_a_handler_returns_is_nothing(
+async def test_return_value_of_a_handler_is_ignored(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A job is done when its handler returns, whatever that is."""

@@ -43,7 +43,7 @@ def renewed(raw: Raw, stream: str) -> bool:
     return all(each.idle < LEASE * 1000 for each in pending(raw, stream, GROUP))
 
 
-async def test_a_lease_connection_that_fails_alone_is_told(
+async def test_failing_lease_connection_is_reported(
     own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The queue is not ready while reading works and renewing does not."""
@@ -77,7 +77,7 @@ async def test_a_lease_connection_that_fails_alone_is_told(
     assert (said.count("outage"), said.count("recovery")) == (1, 1)
 
 
-async def test_leases_that_fail_are_told_until_they_work_though_nothing_runs(
+async def test_failing_lease_renewal_is_reported_while_idle(
     own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The last job's end is no sign that the next one's lease will be renewed."""
@@ -274,7 +274,7 @@ class Broken(QueueLeases):
         raise ValueError("no answer that flowd knows")
 
 
-async def test_what_fails_for_one_queue_keeps_no_other(
+async def test_failed_renewal_of_one_queue_spares_the_others(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One queue's renewal may raise anything; the leases of the others are kept."""

@@ -71,7 +71,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_job(
     assert not any(thefts)
 
 
-async def test_a_hung_process_does_not_hold_a_job_for_ever(
+async def test_hung_process_loses_its_jobs(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Once its time limit is over and the loop stands still, the lease runs out."""

@@ -169,7 +169,7 @@ async def test_a_line_is_one_line(
         assert len(text) < 800
 
 
-async def test_no_line_is_made_that_nobody_reads(
+async def test_disabled_log_formats_no_line(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At WARNING a job that is done leaves no line."""

@@ -56,7 +56,7 @@ async def test_a_handler_that_holds_the_loop_is_named_once(
         assert vars(line)["lag"] >= 1.0
 
 
-async def test_what_is_no_handler_is_said_to_be_none(
+async def test_blocking_code_outside_handlers_is_not_attributed(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Other code that holds the loop is not blamed on a job that runs beside it."""

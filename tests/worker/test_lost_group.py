@@ -152,7 +152,7 @@ def _lose(raw: Raw, stream: str, how: str) -> None:
             raw("XGROUP", "DESTROY", stream, GROUP)
 
 
-async def test_a_group_that_could_not_be_made_at_first_is_no_outage_for_ever(
+async def test_late_group_ends_its_outage(
     own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker that sets its group up at a later try has recovered then."""
@@ -185,7 +185,7 @@ async def test_a_group_that_could_not_be_made_at_first_is_no_outage_for_ever(
     assert (said.count("outage"), said.count("recovery")) == (1, 1)
 
 
-async def test_a_group_that_was_made_without_an_answer_is_no_outage_for_ever(
+async def test_group_made_without_an_answer_ends_its_outage(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Once it is read, it is set up, whoever was told so."""

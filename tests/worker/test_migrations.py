@@ -226,7 +226,7 @@ def test_secrets_of_older_versions_are_secrets() -> None:
     assert Report.SPEC.secrets == ("password", "token")
 
 
-def test_what_is_written_says_its_version() -> None:
+def test_encoded_job_has_its_version() -> None:
     """So each class reads what it writes, and older classes know that it is newer."""
     job = Report(customer=1, days=[], formats=[])
     assert round_trip(job) == job

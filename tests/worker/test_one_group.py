@@ -143,7 +143,7 @@ async def test_work_goes_on_once_the_second_group_is_gone(
     assert sorted(recorder.done, key=int) == [str(number) for number in range(21)]
 
 
-async def test_nothing_is_taken_over_from_a_shared_stream(
+async def test_shared_stream_is_not_maintained(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither takeover nor promotion happens while two groups read the stream."""

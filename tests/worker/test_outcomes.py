@@ -214,7 +214,7 @@ class Panic(BaseException):
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
-async def test_what_is_no_exception_is_a_failure_too(
+async def test_panic_is_a_failure(
     redis_url: str, raw: Raw, stream: str, *, in_thread: bool
 ) -> None:
     """A handler that panics spends its attempts and is given up, as any that raises."""

@@ -50,7 +50,7 @@ class Speaker:
         await self.gate.wait()
 
 
-async def test_it_is_seen_until_the_job_ends(
+async def test_progress_is_visible_until_the_job_ends(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """By whoever looks at the job; nothing of it is left behind."""
@@ -92,7 +92,7 @@ async def test_the_last_word_counts_and_few_are_written(
     assert int(line.partition(b"calls=")[2].partition(b",")[0]) <= 3
 
 
-async def test_nothing_is_asked_of_redis_where_nobody_speaks(
+async def test_handler_without_progress_costs_no_command(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Neither a write nor the end of one."""
@@ -154,7 +154,7 @@ async def test_any_thread_may_say_it(redis_url: str, raw: Raw, stream: str) -> N
         assert [each.error async for each in letters.list()] == []
 
 
-async def test_what_is_no_progress_silences_nobody(
+async def test_invalid_progress_silences_no_other(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """One wrong call is taken as well as it can be, and others are heard after it."""
@@ -167,7 +167,7 @@ async def test_what_is_no_progress_silences_nobody(
         await queue.drain()
 
 
-async def test_who_lost_the_job_says_nothing(
+async def test_worker_without_the_lease_writes_no_progress(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """It cannot write over what its next worker says, nor leave anything behind."""
@@ -196,7 +196,7 @@ async def test_who_lost_the_job_says_nothing(
         await handle_.shutdown(grace=0.0)
 
 
-async def test_what_a_dead_worker_said_ends_with_the_job(
+async def test_progress_of_a_dead_worker_ends_with_the_job(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Also if the next worker says nothing."""

@@ -386,7 +386,9 @@ async def test_a_suspect_inherits_nothing_from_who_made_room(
     assert seen == {"first": "unset", "suspect": "unset"}
 
 
-async def test_one_death_is_no_suspicion(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_single_crash_causes_no_quarantine(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
     """The job of a worker that died once runs beside the others."""
     async with staged(redis_url, stream) as stage:
         await enqueue(stage, "a", "b", "c")

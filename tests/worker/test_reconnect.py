@@ -227,7 +227,7 @@ async def test_a_server_that_hangs_is_not_waited_for_forever(
     assert recorder.done == ["before", "after"]
 
 
-async def test_leases_are_renewed_before_anybody_sweeps(
+async def test_leases_are_renewed_before_any_claim(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """After an outage longer than the lease a running job is still its worker's."""
@@ -293,7 +293,7 @@ async def test_a_producer_outlives_its_server(own_server: Server) -> None:
         assert raw("XLEN", Email.SPEC.policy.stream) == 2
 
 
-async def test_a_drain_that_is_given_up_is_no_outage_for_ever(
+async def test_cancelled_drain_ends_its_outage(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A caller whose patience ends before the outage does leaves nothing behind."""

@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 GROUP = "senders"
 
 
-async def test_what_does_not_end_goes_to_another_worker_at_once(
+async def test_unfinished_job_is_released_to_another_worker(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """After the grace a job is handed back uncounted, and a waiting worker takes it."""
@@ -73,7 +73,7 @@ async def test_a_release_forgets_no_failure_and_no_crash(
     assert seen == [(1, 2), (2, 3), (2, 3)]
 
 
-async def test_a_job_that_was_read_too_late_is_handed_back_as_it_was(
+async def test_job_read_too_late_is_released_unchanged(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """What a read brings after the stop is not started and keeps its counts."""
@@ -105,7 +105,7 @@ async def test_a_job_that_was_read_too_late_is_handed_back_as_it_was(
 
 
 @pytest.mark.parametrize("fields", [1, 6000])
-async def test_what_is_no_job_is_not_handed_back(
+async def test_undecodable_entry_is_not_released(
     redis_url: str, raw: Raw, stream: str, fields: int
 ) -> None:
     """An entry read too late that cannot be decoded is a dead letter at once."""

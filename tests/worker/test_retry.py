@@ -96,7 +96,9 @@ async def test_a_failure_holds_up_no_other_job(redis_url: str, stream: str) -> N
         await wait_until(lambda: recorder.done == ["good", "better"])
 
 
-async def test_one_id_may_wait_twice(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_duplicate_job_ids_are_both_kept(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
     """Two entries that say they are the same job are both kept, and both run."""
     recorder = RecordingHandler()
 

@@ -91,7 +91,7 @@ def crc64(data: bytes) -> int:
     return crc
 
 
-async def test_a_step_back_is_told_once(
+async def test_clock_step_back_is_reported_once(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log has how far it was; less than a second is no step."""

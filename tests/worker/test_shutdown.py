@@ -37,7 +37,9 @@ async def test_running_handlers_may_end(redis_url: str, raw: Raw, stream: str) -
     assert [fields[b"to"] for _, fields in raw.entries(stream)] == [b"waiting"]
 
 
-async def test_without_a_limit_it_waits(redis_url: str, stream: str) -> None:
+async def test_shutdown_without_a_grace_limit_waits(
+    redis_url: str, stream: str
+) -> None:
     """With `grace=None` a shutdown takes as long as the handlers do."""
     recorder = RecordingHandler(closed=True)
     async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
@@ -186,7 +188,7 @@ async def test_an_error_that_follows_the_shutdown_spends_no_attempt(
     assert raw("XLEN", stream) == 1
 
 
-async def test_dead_letters_are_told_before_the_end(
+async def test_dead_letter_callbacks_run_before_the_end(
     redis_url: str, stream: str
 ) -> None:
     """A shutdown waits for `on_dead_letter` to return."""

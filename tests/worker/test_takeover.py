@@ -137,7 +137,7 @@ async def test_a_worker_never_takes_its_own_running_job(
     assert recorder.started == recorder.done == ["a"]
 
 
-async def test_one_job_goes_to_one_worker(
+async def test_abandoned_job_goes_to_one_worker(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Workers that find the same abandoned jobs share them; each runs once."""

@@ -58,7 +58,9 @@ async def test_each_attempt_has_its_own_time(redis_url: str, stream: str) -> Non
     assert recorder.cancelled == ["0", "1", "2", "3"]
 
 
-async def test_who_ends_in_time_is_done(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_handler_within_its_timeout_is_done(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
     """A timeout that nobody reaches changes nothing."""
     recorder = RecordingHandler()
     rules = policy(stream, timeout=60.0)
@@ -201,7 +203,7 @@ async def test_the_handlers_own_timeout_is_its_own(
 
 
 @pytest.mark.parametrize("threaded", [False, True])
-async def test_a_timeout_nobody_obeys_is_a_crash(
+async def test_ignored_timeout_is_a_crash(
     redis_url: str,
     raw: Raw,
     stream: str,

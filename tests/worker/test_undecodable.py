@@ -62,7 +62,7 @@ async def test_an_entry_that_is_no_job_says_why(
     assert told == [letter]
 
 
-async def test_an_entry_of_somebody_else_hurts_no_job(
+async def test_foreign_entry_hurts_no_job(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The jobs around it run, and the log has one line for it."""
@@ -208,7 +208,7 @@ async def test_a_counter_that_is_none_goes_aside(
         ("18446744073709551615-1", b"", datetime.max.replace(tzinfo=UTC)),
     ],
 )
-async def test_a_time_that_somebody_made_up_hurts_nobody(
+async def test_invented_time_is_tolerated(
     redis_url: str,
     raw: Raw,
     stream: str,
@@ -238,7 +238,7 @@ async def test_a_time_that_somebody_made_up_hurts_nobody(
     assert told[0].enqueued_at == seen[0]
 
 
-async def test_an_id_that_somebody_made_up_hurts_nobody(
+async def test_invented_id_is_tolerated(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`_id` may be anything: it travels on, and the terminal obeys nothing in it."""

@@ -123,7 +123,7 @@ def test_an_output_that_is_a_file_exits_with_2(
     assert Path("jobs").read_text() == "kept"
 
 
-def test_what_the_system_refuses_exits_with_3(
+def test_system_error_exits_with_3(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A place where no folder can be made is the system's fault, in one line."""
@@ -133,7 +133,7 @@ def test_what_the_system_refuses_exits_with_3(
     assert line.endswith("Not a directory")
 
 
-def test_what_nobody_foresaw_exits_with_3_and_asks_for_a_report(
+def test_unexpected_error_exits_with_3_and_asks_for_a_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A traceback comes only with a word that it is ours to mend."""
@@ -206,7 +206,7 @@ def test_a_misspelt_command_is_recognised(capsys: pytest.CaptureFixture[str]) ->
         (("frobnicate", "schemas"), "it is one of catalogue, diff"),
     ],
 )
-def test_a_word_that_is_no_command_is_told(
+def test_unknown_command_is_reported(
     capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
 ) -> None:
     """Also where the word is of another tool, or has all its options."""
@@ -227,7 +227,7 @@ def test_a_folder_that_is_not_there_is_no_command(
 @pytest.mark.parametrize(
     "command", ["validate schemas", "lock schemas", "diff schemas"]
 )
-def test_what_formats_nothing_needs_no_formatter(tmp_path: Path, command: str) -> None:
+def test_reading_commands_need_no_formatter(tmp_path: Path, command: str) -> None:
     """Without black and jinja2, whatever only reads schemas works."""
     program = (
         "import sys; from importlib import metadata as m; was = m.version\n"
@@ -284,7 +284,7 @@ def _asks_for_its_extra(*command: str, path: str) -> bool:
     ]
 
 
-def test_without_its_extra_it_says_what_to_install() -> None:
+def test_missing_extra_is_explained() -> None:
     """A plain install of flowd has the command, and no black, jinja2 or tomli."""
     # Without `site` Python sees no installed package, so the sources are all there is.
     assert _asks_for_its_extra("-S", path=f"{ROOT}:{ROOT / 'codegen'}")
@@ -298,7 +298,7 @@ def test_an_older_requirement_is_no_extra(tmp_path: Path) -> None:
     assert _asks_for_its_extra(path=f"{tmp_path / 'old'}:{ROOT}:{ROOT / 'codegen'}")
 
 
-def test_what_is_to_be_installed_is_what_the_extra_holds() -> None:
+def test_install_hint_matches_the_extra() -> None:
     """The hint and pyproject.toml cannot drift apart."""
     extra = json.dumps([*REQUIREMENTS.values()])
     assert f"gen = {extra}" in (ROOT / "pyproject.toml").read_text("utf-8")
@@ -333,7 +333,7 @@ def test_a_document_is_printed_written_and_compared(
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_document_never_replaces_a_file_of_somebody_else(
+def test_document_never_replaces_a_foreign_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What flowd-gen did not write stays, and the command exits with 2."""

@@ -25,7 +25,9 @@ def _configure(settings: str = 'src = "schemas"\nout = "app/jobs"') -> None:
     Path("pyproject.toml").write_text(f"[tool.flowd-gen]\n{settings}\n")
 
 
-def test_without_arguments_it_generates(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flowd_gen_generates_without_arguments(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """`flowd-gen` writes, and `flowd-gen --check` compares."""
     _configure()
     assert run(["--check"]) == 1
@@ -38,7 +40,7 @@ def test_without_arguments_it_generates(capsys: pytest.CaptureFixture[str]) -> N
     assert "## Email" in capsys.readouterr().out
 
 
-def test_it_is_found_from_below(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_found_from_a_subfolder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths belong to the file's folder; one that says nothing of flowd-gen is passed."""
     _configure()
     below = Path("app/deep")
@@ -117,13 +119,13 @@ def test_a_wrong_setting_is_a_fault(
     assert not Path("jobs").exists()
 
 
-def test_a_broken_file_of_somebody_else_is_no_matter() -> None:
+def test_broken_foreign_file_is_ignored() -> None:
     """A pyproject.toml that does not speak of flowd-gen is not judged."""
     Path("pyproject.toml").write_text("[tool.black\n")
     assert run(["schemas", "-o", "jobs"]) == 0
 
 
-def test_without_settings_both_paths_are_needed(
+def test_both_paths_are_required_without_settings(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One of them alone does not generate."""

@@ -37,7 +37,7 @@ _UPDATE: Final = bool(os.environ.get("UPDATE_GOLDEN"))
 
 
 @pytest.mark.parametrize("case", _ALL, ids=lambda case: case.name)
-def test_a_change_is_told(
+def test_breaking_change_is_reported(
     case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command says what was changed, what breaks, and what to do."""
@@ -53,7 +53,7 @@ def test_a_change_is_told(
 
 
 @pytest.mark.parametrize("case", _PROVED, ids=lambda case: case.name)
-def test_what_is_told_is_what_happens(case: Path) -> None:
+def test_verdict_matches_what_decoding_does(case: Path) -> None:
     """Old and new classes read each other's messages, or fail with the very words."""
     before, after = (_contract(case / side) for side in ("old", "new"))
     findings = diff(before, after)

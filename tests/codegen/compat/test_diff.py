@@ -138,7 +138,7 @@ def test_old_schemas_with_a_fault_are_shown_as_git_names_them(
         ("schemas/email.lock", "this is no lock of flowd-gen: it is not JSON"),
     ],
 )
-def test_what_cannot_be_compared_with_exits_with_2(
+def test_incomparable_argument_exits_with_2(
     against: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The argument is named, with what is wrong and what to do."""
@@ -222,7 +222,7 @@ def test_warnings_count_only_where_asked(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("owner", ["[job.Email]", "[enum.Kind]"])
-def test_what_is_allowed_does_not_count(
+def test_allowed_change_does_not_count(
     owner: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The declaration that is changed may allow it, or the jobs that it concerns."""
@@ -247,7 +247,7 @@ def test_every_job_that_is_concerned_must_allow_it(
     assert told[0].endswith('Kind takes "b" now (in Email, Fax)')
 
 
-def test_what_is_allowed_in_vain_is_a_warning(
+def test_unused_waiver_is_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It names the entry; a release later it would hide another change."""
@@ -259,7 +259,7 @@ def test_what_is_allowed_in_vain_is_a_warning(
     assert "FIELD_NARROWED, and nothing breaks it" in said
 
 
-def test_what_is_allowed_asks_for_no_version(
+def test_allowed_change_needs_no_version(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A change that does not count is none that a version must count."""

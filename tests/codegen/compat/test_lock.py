@@ -50,7 +50,7 @@ def test_a_lock_has_a_line_for_each_field() -> None:
     assert '            "body": {"type": "str?"},' in lines
 
 
-def test_what_changes_no_message_changes_no_lock() -> None:
+def test_cosmetic_change_leaves_the_lock_unchanged() -> None:
     """Comments, docs, the order of fields and the spelling are left out."""
     run(["lock", "schemas"])
     before = Path("flowd.lock").read_text()
@@ -97,7 +97,9 @@ def test_check_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("flowd.lock").read_text() == before
 
 
-def test_what_check_says_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_printed_by_check_can_be_pasted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A shell takes a folder with a blank in its name for one word."""
     Path("schemas").rename("my schemas")
     run(["lock", "my schemas"])
@@ -110,7 +112,7 @@ def test_what_check_says_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("more", [[], ["--check"]])
-def test_only_a_lock_is_replaced(
+def test_file_that_is_no_lock_is_not_replaced(
     more: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A mistyped -o leaves the file that is there, and reads no device without end."""
@@ -153,7 +155,7 @@ def test_a_version_and_reservations_are_locked() -> None:
         ),
     ],
 )
-def test_what_is_no_lock_is_refused(
+def test_invalid_lock_is_refused(
     text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It exits with 2, and nothing it says would lose what to compare with."""

@@ -61,7 +61,7 @@ def test_a_pattern_that_grew_takes_all(wide: str, narrow: str) -> None:
         ("x{5000}|a", "a"),
     ],
 )
-def test_what_is_not_sure_is_no(wide: str, narrow: str) -> None:
+def test_uncertain_pattern_is_not_included(wide: str, narrow: str) -> None:
     """Some text is not taken, or the pattern is none that is read here."""
     assert not takes_all(wide, narrow)
 

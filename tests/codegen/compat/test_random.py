@@ -33,7 +33,7 @@ _QUICK: Final = 5000
 _VALUES: Final = 6
 
 
-def test_what_is_called_compatible_is_read() -> None:
+def test_compatible_change_is_readable() -> None:
     """No value fails or changes in the other schema where `diff` says it is read."""
     counts: Counter[str] = Counter()
 

@@ -76,7 +76,7 @@ def test_a_place_at_the_end_has_a_caret() -> None:
     assert _shown("a = ", 4, 4) == ["1 | a =", "  |     ^ right"]
 
 
-def test_what_a_terminal_would_obey_is_spelt_out() -> None:
+def test_control_characters_are_escaped() -> None:
     """Control characters and bidi marks never reach the terminal as they are."""
     hostile = "\x1b[31m\u202e\u2066\x9b\x7f\u200b\x00"
     errors = _errors("[job.A.fields]\na = '\u202e\u2066 \u200b\x9b'\n")
@@ -159,7 +159,7 @@ def test_a_part_of_a_string_is_shown_only_where_it_is_written() -> None:
     assert block.position == (4, 13)
 
 
-def test_warnings_are_told_and_change_nothing() -> None:
+def test_warnings_are_printed_and_change_nothing() -> None:
     """An unused mapper and a file without a declaration give a schema and a warning."""
     warnings: list[Fault] = []
     files = (

@@ -218,12 +218,12 @@ def test_every_excuse_is_needed() -> None:
         'x = { type = "list[bytes]", encoding = "hex" }',
     ],
 )
-def test_what_of_the_excused_an_editor_sees(field: str) -> None:
+def test_editor_marks_invalid_values(field: str) -> None:
     """A type, default, bound or encoding that no schema could have is marked."""
     assert _errors(_as_json(f"[job.X.fields]\n{field}"))
 
 
-def test_what_of_the_rest_an_editor_sees() -> None:
+def test_editor_marks_invalid_rules() -> None:
     """An enum without values, and a queue with an impossible rule, are marked."""
     for text in (
         "enum.X.values = []",

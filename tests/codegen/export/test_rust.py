@@ -64,7 +64,7 @@ def test_a_schema_becomes_these_structs(
         ),
     ],
 )
-def test_what_the_derive_cannot_do_is_a_fault(
+def test_unsupported_derive_is_a_fault(
     schema: str,
     said: str,
     tmp_path: Path,

@@ -103,7 +103,7 @@ def test_a_pattern_that_may_take_long_is_warned_of(
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(?=a)(a+)+b"])
-def test_a_default_that_does_not_match_is_told_in_time(
+def test_mismatched_default_is_reported_at_generation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], pattern: str
 ) -> None:
     """The generator does not hang on what would hang a worker."""

@@ -75,7 +75,7 @@ def test_records_in_records_are_generated(
     compile(Path("jobs/deep.py").read_text(), "deep.py", "exec")
 
 
-def test_a_long_circle_is_told_in_a_few_words(
+def test_long_cycle_is_summarised(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The message names where it begins and ends."""

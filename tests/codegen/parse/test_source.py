@@ -31,7 +31,7 @@ def test_all_schemas_below_a_folder_are_read_in_order(tmp_path: Path) -> None:
     assert paths == ["B.toml", "a.toml", "a/b/c.toml", "a/z.toml", "b.toml"]
 
 
-def test_what_is_no_schema_is_left_out(tmp_path: Path) -> None:
+def test_other_files_are_ignored(tmp_path: Path) -> None:
     """Hidden files and folders, and files that do not end in .toml, are not read."""
     for name in ("email.toml", ".hidden.toml", ".venv/x.toml", "notes.txt", "x.TOML"):
         path = tmp_path / name
@@ -40,7 +40,7 @@ def test_what_is_no_schema_is_left_out(tmp_path: Path) -> None:
     assert [source.path for source in read(tmp_path).files] == ["email.toml"]
 
 
-def test_one_file_is_a_schema_folder_of_its_own(tmp_path: Path) -> None:
+def test_single_file_is_a_schema_folder(tmp_path: Path) -> None:
     """A file given by name becomes a module of that name."""
     path = tmp_path / "email.toml"
     path.write_bytes(_JOB)

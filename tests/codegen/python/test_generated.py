@@ -69,7 +69,7 @@ def test_a_decode_error_says_what_and_where(
     assert str(_refused({**_CRAWL, **changed}, Crawl)) == said
 
 
-def test_a_missing_field_is_told_from_an_unreadable_one() -> None:
+def test_missing_field_is_distinguished_from_an_unreadable_one() -> None:
     """The error lists what the entry has instead."""
     error = _refused({b"url": b"x", b"_id": b"1-0"}, Crawl)
     assert str(error) == (
@@ -78,7 +78,7 @@ def test_a_missing_field_is_told_from_an_unreadable_one() -> None:
     assert (error.job, error.field, error.value) == ("Crawl", "priority", None)
 
 
-def test_an_entry_of_somebody_else_is_described_briefly() -> None:
+def test_foreign_entry_is_described_briefly() -> None:
     """A thousand foreign fields make one line."""
     error = _refused({b"f%d" % number: b"" for number in range(1000)}, Crawl)
     assert str(error).endswith("'f18', 'f19' and 980 more)")

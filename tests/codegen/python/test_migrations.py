@@ -188,7 +188,7 @@ def test_a_migration_of_no_version_is_a_fault(
     assert carets.endswith("^ rename or remove it, and the import of that class")
 
 
-def test_other_faults_are_told_beside(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_faults_are_reported_together(capsys: pytest.CaptureFixture[str]) -> None:
     """A schema with versions may have any other fault: a record that holds itself."""
     _declare(f'{_SCHEMA}\n[record.Loop]\nfields.again = "Loop"\n')
     assert _generate() == 2
@@ -226,7 +226,7 @@ def test_a_function_may_be_bound_in_any_way(text: str) -> None:
         ),
     ],
 )
-def test_what_is_no_migration_is_a_fault(
+def test_invalid_migration_is_a_fault(
     text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A migration is a function of the module, and the file is Python."""

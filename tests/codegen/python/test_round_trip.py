@@ -259,7 +259,7 @@ _few: Final = settings(max_examples=40, deadline=None)
 @_each_job
 @given(data=st.data())
 @_few
-def test_what_is_written_reads_the_same(
+def test_encoded_job_decodes_to_the_same(
     case: _Case, job: Job, data: st.DataObject
 ) -> None:
     """Fields are bytes under the schema's wire names, in its order."""
@@ -281,7 +281,7 @@ def test_what_is_written_reads_the_same(
 @_each_job
 @given(data=st.data())
 @_few
-def test_fields_nobody_declared_are_ignored(
+def test_undeclared_fields_are_ignored(
     case: _Case, job: Job, data: st.DataObject
 ) -> None:
     """Flowd's own fields, and those of a newer producer, change nothing."""

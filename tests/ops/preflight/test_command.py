@@ -27,7 +27,7 @@ READING = {
 }
 
 
-def test_nothing_is_written(
+def test_preflight_writes_nothing(
     own_server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A user that may not write is enough, and the server saw no command that does."""
@@ -144,7 +144,7 @@ def test_a_key_of_another_type_names_its_queue(
     )
 
 
-def test_where_nothing_is_the_answer_says_so(
+def test_missing_queue_is_reported(
     redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It may be the wrong server; exit 0, as nothing would fail."""
@@ -222,7 +222,7 @@ def test_a_terminal_gets_a_bar(filled: str) -> None:
     assert b"\x1b" not in done.stdout
 
 
-def test_what_is_no_terminal_gets_a_line_now_and_then(
+def test_progress_is_printed_without_a_terminal(
     filled: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log of a deploy shows that it moves."""

@@ -45,7 +45,7 @@ def test_classes_that_read_everything_may_be_deployed(
     assert printed.err == ""
 
 
-def test_what_would_fail_is_named_with_its_place_and_reason(
+def test_failing_field_is_named_with_place_and_reason(
     filled: str, raw: Raw, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit 1; each field and reason at its line of the class, with counts and ids."""
@@ -156,7 +156,7 @@ def test_a_job_of_a_newer_version_waits(
     assert "can be read; 1 job will wait for newer workers (2" in out
 
 
-def test_jobs_above_the_limits_are_told(
+def test_jobs_above_the_limits_are_reported(
     redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of too many fields or bytes, in the stream and packed among the dead letters."""

@@ -15,7 +15,7 @@ from tests.system.chaos.worker_pool import WorkerPool
 LEASE = 1.0
 
 
-async def test_who_is_back_late_keeps_its_jobs(
+async def test_late_reconnect_keeps_its_jobs(
     own_server: Server, stream: str, tmp_path: Path
 ) -> None:
     """Each worker may wait half a second before it asks again; that is allowed for."""

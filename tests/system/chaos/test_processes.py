@@ -89,7 +89,7 @@ async def test_a_worker_that_computes_keeps_its_job(
         assert [note.words for note in pool.notes("start")] == [["a", job_id, "1", "1"]]
 
 
-async def test_a_told_worker_hands_back(
+async def test_signalled_worker_releases_its_jobs(
     redis_url: str, raw: Raw, stream: str, tmp_path: Path
 ) -> None:
     """SIGTERM and a job longer than the grace: another has it at once, uncounted."""
@@ -109,7 +109,7 @@ async def test_a_told_worker_hands_back(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_worker_that_is_told_twice_ends_now(
+async def test_second_signal_ends_the_worker_now(
     redis_url: str, raw: Raw, stream: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     """The first signal lets handlers end; the second hands their jobs back at once."""

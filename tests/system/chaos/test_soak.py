@@ -13,13 +13,13 @@ CALM = [
 ]
 
 
-def test_what_comes_and_goes_has_not_grown() -> None:
+def test_fluctuating_figures_have_not_grown() -> None:
     """Connections and handlers vary; memory may grow by less than a tenth."""
     assert not grown(CALM)
 
 
 @pytest.mark.parametrize("name", ["descriptors", "tasks", "threads"])
-def test_one_that_is_never_given_back_is_seen(name: str) -> None:
+def test_single_leak_is_detected(name: str) -> None:
     """A single one more, from the middle on, is a leak."""
     leaking = [
         each._replace(**{name: int(getattr(each, name)) + (number >= 15)})

@@ -48,7 +48,7 @@ def test_every_job_is_accounted_for(own_server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [100, 1000, 4000])
-def test_a_plan_is_its_seeds(number: int) -> None:
+def test_plan_is_determined_by_its_seed(number: int) -> None:
     """The same seed gives the same jobs and faults, in their exact numbers."""
     assert wishes(1, number) == wishes(1, number)
     assert wishes(1, number) != wishes(2, number)

@@ -42,7 +42,7 @@ async def test_clients_that_are_paused(
     [b"XREADGROUP", SETTLE.sha.encode(), MAINTAIN.sha.encode()],
     ids=["read", "settle", "maintain"],
 )
-async def test_half_an_answer(
+async def test_broken_off_answer_loses_nothing(
     redis_url: str,
     raw: Raw,
     stream: str,

@@ -227,7 +227,7 @@ async def test_a_lost_dead_letter_is_announced(
     assert "lost" not in events(caplog.records)
 
 
-async def test_what_a_thief_settled_is_not_reported_as_done(
+async def test_settle_after_a_takeover_reports_lost(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A settle that never came through, and came too late, did nothing: it says `lost`."""
