@@ -205,7 +205,7 @@ async def test_a_queue_whose_group_is_not_there_has_no_jobs_of_another(
     assert (now.waiting, now.delayed, now.dead) == (2, 1, 0)
 
 
-async def test_what_a_group_began_after_does_not_wait(
+async def test_entries_before_the_group_do_not_count_as_waiting(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Of a stream that was full before, it has what came later, where Redis knows."""
