@@ -27,7 +27,7 @@ from flowd_codegen.compat.pair import DeclarationPair
 from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.compat.versions import dropped_versions, limited_to, version_pairs
 from flowd_codegen.diagnostics.rules import Aspect
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     DictOf,
     EnumRef,
     ListOf,

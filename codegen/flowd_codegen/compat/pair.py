@@ -18,7 +18,8 @@ from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.readability import MISREAD, UNKNOWN, Readability
 from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Aspect, Rule
-from flowd_codegen.model.schema import Field, Job, Optional, Record, base
+from flowd_codegen.model.kinds import Optional, base
+from flowd_codegen.model.schema import Field, Job, Record
 from flowd_codegen.model.walk import bare
 
 __all__ = ["Breaks", "DeclarationPair", "Direction", "is_optional"]

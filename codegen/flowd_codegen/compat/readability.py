@@ -17,14 +17,10 @@ from typing import Final, Self, TypeAlias
 from flowd import wire
 from flowd.wire import CodecError
 from flowd_codegen.compat.same_text import json_of, texts_of
-from flowd_codegen.model.limits import Limits
-from flowd_codegen.model.scalars import ENCODINGS, SCALARS
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
-    Enum,
     EnumRef,
-    Field,
     ListOf,
     OneOf,
     Optional,
@@ -34,6 +30,9 @@ from flowd_codegen.model.schema import (
     UnionOf,
     base,
 )
+from flowd_codegen.model.limits import Limits
+from flowd_codegen.model.scalars import ENCODINGS, SCALARS
+from flowd_codegen.model.schema import Enum, Field
 
 __all__ = ["MISREAD", "UNKNOWN", "Readability", "choice_refusal", "choices_of"]
 

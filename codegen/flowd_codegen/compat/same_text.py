@@ -10,8 +10,8 @@ import math
 from typing import Final
 
 from flowd import wire
+from flowd_codegen.model.kinds import DictOf, ListOf, RecordRef, Scalar, Type, UnionOf
 from flowd_codegen.model.limits import Limits
-from flowd_codegen.model.schema import DictOf, ListOf, RecordRef, Scalar, Type, UnionOf
 
 __all__ = ["json_of", "texts_of"]
 

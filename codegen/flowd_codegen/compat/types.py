@@ -12,11 +12,8 @@ from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.canonical import field_form
-from flowd_codegen.model.limits import Limits
-from flowd_codegen.model.scalars import SCALARS
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     DictOf,
-    Field,
     ListOf,
     OneOf,
     Optional,
@@ -25,6 +22,9 @@ from flowd_codegen.model.schema import (
     UnionOf,
     base,
 )
+from flowd_codegen.model.limits import Limits
+from flowd_codegen.model.scalars import SCALARS
+from flowd_codegen.model.schema import Field
 from flowd_codegen.model.walk import bare
 
 __all__ = ["choice_changes", "type_changes"]

@@ -12,17 +12,12 @@ from flowd import wire
 from flowd.model.job import SECRET
 from flowd.wire import Json, Shape
 from flowd_codegen.model.bounds import End, counted, ends, in_model, is_ranged, native
-from flowd_codegen.model.scalars import INTEGERS, SCALARS
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     ANY,
     Bounds,
     DictOf,
-    Encoding,
     EnumRef,
     External,
-    Factory,
-    Field,
-    Job,
     ListOf,
     OneOf,
     Optional,
@@ -30,8 +25,15 @@ from flowd_codegen.model.schema import (
     Scalar,
     Type,
     UnionOf,
-    Value,
     base,
+)
+from flowd_codegen.model.scalars import INTEGERS, SCALARS
+from flowd_codegen.model.schema import (
+    Encoding,
+    Factory,
+    Field,
+    Job,
+    Value,
     is_list,
     is_table,
 )

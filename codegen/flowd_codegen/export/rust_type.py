@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowd_codegen.model.canonical import type_text
+from flowd_codegen.model.kinds import EnumRef, OneOf, Scalar, base
 from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.model.schema import EnumRef, Field, OneOf, Scalar, base
+from flowd_codegen.model.schema import Field
 from flowd_codegen.model.walk import unions_in
 
 __all__ = ["RustType", "rust_type"]

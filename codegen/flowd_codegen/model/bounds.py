@@ -15,8 +15,9 @@ from typing import Final, TypeAlias
 
 from flowd import wire
 from flowd.wire import CodecError
+from flowd_codegen.model.kinds import Bound, Bounds, Scalar, Type, base
 from flowd_codegen.model.scalars import SCALARS
-from flowd_codegen.model.schema import Bound, Bounds, Encoding, Scalar, Type, base
+from flowd_codegen.model.schema import Encoding
 
 __all__ = [
     "LAST",

@@ -15,29 +15,31 @@ from flowd import wire
 from flowd.model.policy import Policy
 from flowd_codegen.model.bounds import RANGE
 from flowd_codegen.model.duration import duration_text
-from flowd_codegen.model.scalars import TAG
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
-    Enum,
     EnumRef,
     External,
+    ListOf,
+    OneOf,
+    Optional,
+    RecordRef,
+    Scalar,
+    Type,
+    UnionOf,
+    base,
+)
+from flowd_codegen.model.scalars import TAG
+from flowd_codegen.model.schema import (
+    Enum,
     Factory,
     Field,
     Function,
     Job,
-    ListOf,
     Module,
-    OneOf,
-    Optional,
     Record,
-    RecordRef,
-    Scalar,
     Schema,
-    Type,
-    UnionOf,
     Value,
-    base,
     is_list,
     is_table,
 )

@@ -6,16 +6,8 @@ from collections.abc import Iterator
 
 from flowd.model.policy import Backoff, Policy
 from flowd_codegen.model.duration import duration_text
-from flowd_codegen.model.schema import (
-    Bounds,
-    DictOf,
-    Field,
-    ListOf,
-    OneOf,
-    Scalar,
-    Type,
-    base,
-)
+from flowd_codegen.model.kinds import Bounds, DictOf, ListOf, OneOf, Scalar, Type, base
+from flowd_codegen.model.schema import Field
 
 __all__ = ["limits", "policy_lines", "with_deprecation"]
 

@@ -9,9 +9,10 @@ from typing import Final
 from flowd import wire
 from flowd.wire import CodecError
 from flowd_codegen.model.bounds import End, broken, ends, ranges
+from flowd_codegen.model.kinds import ANY, Bounds, OneOf, Scalar, Type
 from flowd_codegen.model.pattern import takes_all
 from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.model.schema import ANY, Bounds, Encoding, Field, OneOf, Scalar, Type
+from flowd_codegen.model.schema import Encoding, Field
 
 __all__ = ["Limits"]
 

@@ -1,8 +1,7 @@
-"""The model: what a directory of schema files says, checked and resolved.
+"""The model: what a folder of schema files declares, checked and resolved.
 
-The types that fields may have are in `kinds`. Everything here is frozen and knows no file,
-no TOML and no Python source. `parse` builds it, `plan` turns it into modules; nothing else
-is between them.
+The types of fields are in `kinds`. Everything here is frozen, and knows no file, no TOML and
+no Python source. `parse` builds it; `python`, `compat` and `export` read it.
 """
 
 from __future__ import annotations
@@ -12,51 +11,22 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeGuard
 
 from flowd.model.policy import Policy
-from flowd_codegen.model.kinds import (
-    ANY,
-    Bound,
-    Bounds,
-    DictOf,
-    EnumRef,
-    External,
-    ListOf,
-    OneOf,
-    Optional,
-    RecordRef,
-    Scalar,
-    Type,
-    UnionOf,
-    base,
-)
+from flowd_codegen.model.kinds import Bounds, Type
 
 __all__ = [
-    "ANY",
-    "Bound",
-    "Bounds",
-    "DictOf",
     "Encoding",
     "Enum",
-    "EnumRef",
-    "External",
     "Factory",
     "Field",
     "Function",
     "Group",
     "Job",
-    "ListOf",
     "Mapper",
     "Module",
-    "OneOf",
-    "Optional",
     "Record",
-    "RecordRef",
     "Removed",
-    "Scalar",
     "Schema",
-    "Type",
-    "UnionOf",
     "Value",
-    "base",
     "is_list",
     "is_table",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     DictOf,
     EnumRef,
     ListOf,

@@ -22,13 +22,10 @@ from flowd_codegen.model.bounds import (
     is_ranged,
     native,
 )
-from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     Bound,
     Bounds,
     DictOf,
-    Encoding,
-    Field,
     ListOf,
     OneOf,
     Optional,
@@ -36,6 +33,8 @@ from flowd_codegen.model.schema import (
     Type,
     base,
 )
+from flowd_codegen.model.scalars import INTEGERS
+from flowd_codegen.model.schema import Encoding, Field
 from flowd_codegen.parse.backtracking import explodes, is_unbounded
 from flowd_codegen.parse.scalars import InvalidValue, read_scalar
 from flowd_codegen.parse.table import Table

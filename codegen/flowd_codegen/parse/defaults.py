@@ -9,13 +9,11 @@ from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.diagnostics.suggest import suggest
 from flowd_codegen.model.bounds import broken, is_ranged, native
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
-    Encoding,
     EnumRef,
     External,
-    Field,
     ListOf,
     OneOf,
     Optional,
@@ -23,9 +21,9 @@ from flowd_codegen.model.schema import (
     Scalar,
     Type,
     UnionOf,
-    Value,
     base,
 )
+from flowd_codegen.model.schema import Encoding, Field, Value
 from flowd_codegen.parse.backtracking import matches
 from flowd_codegen.parse.scalars import InvalidValue, read_scalar, wrong
 from flowd_codegen.parse.scope import Scope

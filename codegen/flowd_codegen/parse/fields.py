@@ -13,18 +13,9 @@ from flowd_codegen.diagnostics.foreign import OPTIONS
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted
 from flowd_codegen.model.bounds import LENGTHS, RANGE
+from flowd_codegen.model.kinds import Optional, Scalar, Type, base
 from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
-from flowd_codegen.model.schema import (
-    Encoding,
-    Factory,
-    Field,
-    Mapper,
-    Optional,
-    Scalar,
-    Type,
-    Value,
-    base,
-)
+from flowd_codegen.model.schema import Encoding, Factory, Field, Mapper, Value
 from flowd_codegen.parse.constraints import parse_constraints, parse_one_of
 from flowd_codegen.parse.items import with_items
 from flowd_codegen.parse.mappers import field_mapper, read_function

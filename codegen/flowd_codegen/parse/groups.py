@@ -11,7 +11,8 @@ from typing import Final
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted, visible
 from flowd_codegen.diagnostics.suggest import suggest
-from flowd_codegen.model.schema import Field, Group, Scalar, base
+from flowd_codegen.model.kinds import Scalar, base
+from flowd_codegen.model.schema import Field, Group
 from flowd_codegen.parse.fields import (
     IN_JOB,
     Encodings,

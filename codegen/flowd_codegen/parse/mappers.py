@@ -10,17 +10,9 @@ from typing import Final
 
 from flowd_codegen.diagnostics.report import Code, quoted
 from flowd_codegen.diagnostics.suggest import suggest
+from flowd_codegen.model.kinds import DictOf, External, ListOf, Optional, Type, base
 from flowd_codegen.model.naming import FIELD_NAME, MODULE_PART
-from flowd_codegen.model.schema import (
-    DictOf,
-    External,
-    Function,
-    ListOf,
-    Mapper,
-    Optional,
-    Type,
-    base,
-)
+from flowd_codegen.model.schema import Function, Mapper
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import EXTRA, Table
 

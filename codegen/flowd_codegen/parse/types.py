@@ -13,9 +13,7 @@ from flowd_codegen.diagnostics.foreign import type_advice
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted
 from flowd_codegen.diagnostics.suggest import suggest, translate_type
-from flowd_codegen.model.naming import CLASS_NAME
-from flowd_codegen.model.scalars import INTEGERS, TAG
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     DictOf,
     EnumRef,
     External,
@@ -26,6 +24,8 @@ from flowd_codegen.model.schema import (
     Type,
     UnionOf,
 )
+from flowd_codegen.model.naming import CLASS_NAME
+from flowd_codegen.model.scalars import INTEGERS, TAG
 from flowd_codegen.parse.mappers import split_reference
 from flowd_codegen.parse.scope import Scope
 

@@ -6,17 +6,8 @@ from collections.abc import Iterable
 
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
-from flowd_codegen.model.schema import (
-    DictOf,
-    Field,
-    Group,
-    Job,
-    ListOf,
-    Optional,
-    Record,
-    Type,
-    UnionOf,
-)
+from flowd_codegen.model.kinds import DictOf, ListOf, Optional, Type, UnionOf
+from flowd_codegen.model.schema import Field, Group, Job, Record
 from flowd_codegen.model.walk import unions_in
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table

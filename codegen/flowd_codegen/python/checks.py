@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from flowd_codegen.model.bounds import LENGTHS, Native, ranges
-from flowd_codegen.model.schema import Bounds, Encoding, Type
+from flowd_codegen.model.kinds import Bounds, Type
+from flowd_codegen.model.schema import Encoding
 from flowd_codegen.python.source import bracket, text_literal
 from flowd_codegen.python.types import TypePrinter, native_expression
 

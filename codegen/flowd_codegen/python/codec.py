@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from flowd_codegen.model.schema import EnumRef, Field, OneOf, Optional, Scalar, Type
+from flowd_codegen.model.kinds import EnumRef, OneOf, Optional, Scalar, Type
+from flowd_codegen.model.schema import Field
 from flowd_codegen.python.checks import Calls, limited
 from flowd_codegen.python.source import bracket, bytes_literal, text_literal
 from flowd_codegen.python.types import TypePrinter, expression, scalar

@@ -9,8 +9,9 @@ from typing import Final
 from flowd.model.job import FORMAT
 from flowd.model.policy import Backoff, Policy
 from flowd_codegen.model.describe import with_deprecation
+from flowd_codegen.model.kinds import Scalar
 from flowd_codegen.model.migrations import Step, module_of, steps
-from flowd_codegen.model.schema import Enum, Job, Module, Record, Scalar
+from flowd_codegen.model.schema import Enum, Job, Module, Record
 from flowd_codegen.python.plan_field import (
     FieldPlan,
     plan_job_field,

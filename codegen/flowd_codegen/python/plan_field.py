@@ -7,21 +7,19 @@ from functools import partial
 from typing import Final
 
 from flowd_codegen.model.describe import with_deprecation
-from flowd_codegen.model.naming import snake_case
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     DictOf,
     EnumRef,
-    Factory,
-    Field,
     ListOf,
     OneOf,
     Optional,
     RecordRef,
     Scalar,
     UnionOf,
-    Value,
     base,
 )
+from flowd_codegen.model.naming import snake_case
+from flowd_codegen.model.schema import Factory, Field, Value
 from flowd_codegen.model.walk import choices_in, unions_in
 from flowd_codegen.python.checks import Calls, Checks
 from flowd_codegen.python.codec import Codec, EntryCodec, JsonCodec

@@ -10,25 +10,27 @@ from typing import Final
 
 from flowd import wire
 from flowd_codegen.model.bounds import Native
-from flowd_codegen.model.scalars import ENCODINGS, SCALARS, ScalarType
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
-    Encoding,
-    Enum,
     EnumRef,
     External,
-    Function,
     ListOf,
     OneOf,
     Optional,
-    Record,
     RecordRef,
     Scalar,
-    Schema,
     Type,
     UnionOf,
     base,
+)
+from flowd_codegen.model.scalars import ENCODINGS, SCALARS, ScalarType
+from flowd_codegen.model.schema import (
+    Encoding,
+    Enum,
+    Function,
+    Record,
+    Schema,
     is_list,
     is_table,
 )

@@ -12,23 +12,22 @@ from typing import Any, Final
 from uuid import UUID
 
 from flowd_codegen.model.bounds import End, broken, ends, in_model, is_ranged, native
-from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     ANY,
     Bounds,
     DictOf,
     EnumRef,
     External,
-    Field,
     ListOf,
     OneOf,
     Optional,
-    Record,
     RecordRef,
     Scalar,
     Type,
     UnionOf,
 )
+from flowd_codegen.model.scalars import INTEGERS
+from flowd_codegen.model.schema import Field, Record
 from flowd_codegen.model.schema import Job as JobModel
 
 __all__ = ["Maker"]

@@ -20,25 +20,22 @@ from hypothesis import strategies as st
 import flowd
 from flowd import DecodeError
 from flowd_codegen.model.bounds import End, broken, ends, in_model, is_ranged, native
-from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.model.schema import (
+from flowd_codegen.model.kinds import (
     ANY,
     Bounds,
     DictOf,
     EnumRef,
     External,
-    Field,
-    Job,
     ListOf,
     OneOf,
     Optional,
-    Record,
     RecordRef,
     Scalar,
-    Schema,
     Type,
     UnionOf,
 )
+from flowd_codegen.model.scalars import INTEGERS
+from flowd_codegen.model.schema import Field, Job, Record, Schema
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import read
 
