@@ -162,7 +162,7 @@ async def test_a_refused_job_ends_the_batch(
 async def test_a_job_that_cannot_be_sent_ends_the_batch(
     redis_url: str, raw: Raw, stream: str, bad: Email, cause: type[Exception]
 ) -> None:
-    """The batches that were sent before it are told, by their ids."""
+    """The error has the ids of the batches that were sent before it."""
     queue = sender(redis_url, stream)
     with pytest.raises(BulkError, match="500 jobs are stored; then: Email") as caught:
         await queue.enqueue_bulk([*emails(600), bad, *emails(600)])
@@ -192,7 +192,7 @@ async def test_an_iterable_that_fails_ends_the_batch(
 
 
 async def test_a_server_that_is_not_there_is_said(stream: str) -> None:
-    """Nothing is stored and nothing is unknown where nobody listens."""
+    """Nothing is stored and nothing is unknown where no server listens."""
     queue = Queue(
         Email,
         RecordingHandler(),

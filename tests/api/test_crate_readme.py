@@ -57,7 +57,7 @@ def test_the_quick_start_runs_on_either_loop(
 
 
 async def test_a_group_shares_its_stream(redis_url: str, raw: Raw, stream: str) -> None:
-    """Consumers of one group, named as they were told, get each job once."""
+    """Consumers of one group, with the names they were given, get each job once."""
     benches = [RecordingHandler(closed=True), RecordingHandler(closed=True)]
     queues = [
         Queue(Email, each, url=redis_url, stream=stream, consumer=name, concurrency=2)
@@ -116,7 +116,7 @@ async def test_group_begins_at_the_given_id(
 
 
 async def test_no_more_run_at_once_than_is_allowed(redis_url: str, stream: str) -> None:
-    """`concurrency` is the seed's `max_concurrent_tasks`."""
+    """`concurrency` is the crate's `max_concurrent_tasks`."""
     recorder = RecordingHandler(closed=True)
     async with Queue(
         Email, recorder, url=redis_url, stream=stream, concurrency=3
@@ -183,7 +183,7 @@ async def test_stuck_messages_are_reclaimed(
 async def test_exhausted_messages_go_to_the_callback(
     redis_url: str, stream: str
 ) -> None:
-    """`on_dead_letter`, the seed's `dlq_worker`, gets the job and its attempts."""
+    """`on_dead_letter`, the crate's `dlq_worker`, gets the job and its attempts."""
     letters: list[Letter[Email]] = []
 
     async def fail(job: Email) -> None:

@@ -166,7 +166,7 @@ async def test_secrets_are_in_no_error(
 
 
 async def test_the_callback_comes_after_the_letter(redis_url: str, stream: str) -> None:
-    """`on_dead_letter` is told what is stored already, and it is the same letter."""
+    """`on_dead_letter` gets what is stored already, and it is the same letter."""
     told: list[tuple[Letter[Email], Letter[Email]]] = []
 
     async def tell(letter: Letter[Email]) -> None:

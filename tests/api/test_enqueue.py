@@ -46,7 +46,7 @@ async def test_the_id_is_the_entrys(redis_url: str, raw: Raw, stream: str) -> No
 async def test_an_entry_holds_the_jobs_fields_and_no_other(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A job without delay and key goes over the wire as the seed writes it."""
+    """A job without delay and key goes over the wire as the crate flowd writes it."""
     queue = sender(redis_url, stream)
     await queue.enqueue(Email(to="ä\0\r\n", subject="", body=None))
     await queue.aclose()

@@ -76,7 +76,7 @@ async def test_all_are_set_up_in_one_round_trip(
 async def test_the_shutdown_takes_as_long_as_the_slowest(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Every queue is told at once: none waits for another one's handlers."""
+    """Every queue shuts down at once: none waits for another one's handlers."""
     benches = [RecordingHandler(closed=True) for _ in range(4)]
     group = queues(redis_url, stream, *benches)
     running = QueueGroup(group)
@@ -208,7 +208,7 @@ async def test_a_signal_is_for_all_that_are_waited_for(
 async def test_a_second_signal_hands_back_now(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Whoever signals twice does not wait for handlers."""
+    """A second signal does not wait for handlers."""
     recorder = RecordingHandler(closed=True)
     (queue,) = queues(redis_url, stream, recorder)
     async with queue:

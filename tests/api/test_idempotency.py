@@ -68,7 +68,7 @@ async def test_a_key_outlives_its_job(redis_url: str, raw: Raw, stream: str) -> 
 async def test_a_key_is_kept_as_long_as_it_says(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A day unless told otherwise; then the key is free."""
+    """A day by default; then the key is free."""
     queue = sender(redis_url, stream)
     first = await queue.enqueue(email(), key="short", key_ttl=0.001)
     await queue.enqueue(email(), key="long")

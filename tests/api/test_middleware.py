@@ -238,7 +238,7 @@ async def test_middleware_decides_how_an_attempt_ends(
 async def test_middleware_receives_the_outcome_of_each_delivery(
     redis_url: str, stream: str
 ) -> None:
-    """Done, retry, release and dead letter are told apart, with the job and numbers."""
+    """Done, retry, release and dead letter are distinguished, with the job and numbers."""
     diary = Diary()
     snoozes = iter([Snooze(0)])
 
@@ -278,7 +278,7 @@ async def test_middleware_receives_the_outcome_of_each_delivery(
 async def test_an_event_is_its_line_in_the_log(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log and a middleware are told the same, in the same order."""
+    """The log and a middleware get the same events, in the same order."""
     caplog.set_level(logging.INFO, "flowd")
     diary = Diary()
     async with Queue(
@@ -298,7 +298,7 @@ async def test_an_event_is_its_line_in_the_log(
 async def test_middleware_receives_events_that_the_log_omits(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who counts is told of every job, however quiet the log is."""
+    """A middleware gets every event, whatever the log's level."""
     caplog.set_level(logging.CRITICAL, "flowd")
     diary = Diary()
     async with Queue(
@@ -368,7 +368,7 @@ async def test_outage_is_reported_once(own_server: Server, stream: str) -> None:
 
 
 async def test_blocked_loop_is_reported(redis_url: str, stream: str) -> None:
-    """Though nothing else can be told at that time."""
+    """The event arrives although the loop runs nothing else."""
     diary = Diary()
 
     async def handle(job: Email) -> None:
@@ -389,7 +389,7 @@ async def test_blocked_loop_is_reported(redis_url: str, stream: str) -> None:
 async def test_failing_subscriber_stops_nothing(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says which, and of what it was told."""
+    """The log names the subscriber and the event."""
 
     class Deaf(Middleware):
         def on_event(self, event: Event) -> None:
@@ -523,7 +523,7 @@ async def test_middleware_may_be_added_until_the_queue_runs(
 
 
 async def test_job_keeps_one_id(redis_url: str) -> None:
-    """A middleware that loses it is told so."""
+    """A middleware that loses it gets an error."""
 
     class Sink(Middleware):
         async def enqueue(
@@ -565,7 +565,7 @@ def test_headers_have_limits(headers: dict[str, str], match: str) -> None:
 
 
 async def test_a_context_says_why_it_is_cancelled(redis_url: str, stream: str) -> None:
-    """A timeout, a lost lease and a shutdown are told apart."""
+    """A timeout, a lost lease and a shutdown are distinguished."""
     seen: list[str] = []
 
     class Look(Middleware):

@@ -204,7 +204,7 @@ async def test_some_letters_are_redriven(redis_url: str, raw: Raw, stream: str) 
 async def test_letters_of_meanwhile_are_left_alone(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Jobs that die while all are redriven or purged are not caught up for ever."""
+    """Jobs that die while all are redriven or purged are left for the next run."""
     await bury(redis_url, stream, *(email(str(number)) for number in range(120)))
     one = raw_letters(raw, stream)[0]
     seen: list[str] = []
@@ -226,7 +226,7 @@ async def test_letters_of_meanwhile_are_left_alone(
 async def test_a_letter_that_is_none_of_flowds_stays(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """What somebody else wrote cannot be told apart from its job, so it is refused."""
+    """A foreign letter cannot be distinguished from its job, so it is refused."""
     await bury(redis_url, stream, email())
     key = f"{{{stream}}}:{GROUP}:dlq"
     raw("XADD", key, "*", "to", "a", "subject", "hi")
@@ -273,7 +273,7 @@ async def test_a_purge_deletes_for_good(redis_url: str, raw: Raw, stream: str) -
 
 
 async def test_a_purge_frees_the_key(redis_url: str, raw: Raw, stream: str) -> None:
-    """The same work may be enqueued again, because nobody will do it otherwise."""
+    """The same work may be enqueued again."""
     queue = Queue(Email, RecordingHandler(), url=redis_url, stream=stream)
     first = await queue.enqueue(email(), key="k")
     await bury(redis_url, stream)
@@ -305,7 +305,7 @@ async def test_a_purge_leaves_the_key_of_another_job(
 async def test_a_key_that_is_no_text_holds_up_no_purge(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A `_key` that somebody else wrote frees nothing, and the letter goes."""
+    """A `_key` that flowd did not write frees nothing, and the letter goes."""
     await bury(redis_url, stream)
     raw("XADD", stream, "*", "to", "a", "subject", "hi", "_key", b"\xff")
     await bury(redis_url, stream)

@@ -152,7 +152,7 @@ def test_sync_producer_reopens_after_close(redis_url: str, raw: Raw) -> None:
 
 
 def test_unreferenced_sync_producer_ends(redis_url: str) -> None:
-    """The thread of a producer that nobody refers to ends by itself."""
+    """The thread of a producer without references ends by itself."""
     producer = SyncProducer(redis_url)
     producer.enqueue(email())
     assert threads() == 1
@@ -471,7 +471,7 @@ def test_a_thread_that_died_is_made_anew(redis_url: str, raw: Raw) -> None:
 def test_a_bulk_that_cannot_be_sent_on_says_what_is_stored(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no thread can be started any more, what was stored before is told."""
+    """Where no thread can be started any more, the error has what was stored before."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

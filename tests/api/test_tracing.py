@@ -202,7 +202,7 @@ async def test_a_trace_never_refuses_a_job(
 async def test_a_job_without_a_trace_begins_one(
     redis_url: str, raw: Raw, stream: str, traced: Traced, parent: str
 ) -> None:
-    """Also if what it carries is none, and not below whoever started the queue."""
+    """Also if what it carries is none, and not below the span that started the queue."""
 
     async def handle(job: Email) -> None:
         pass
@@ -277,7 +277,7 @@ async def test_a_timeout_is_named(redis_url: str, stream: str, traced: Traced) -
 async def test_a_shutdown_is_no_error(
     redis_url: str, stream: str, traced: Traced
 ) -> None:
-    """The job is handed back and runs elsewhere."""
+    """The job is released and runs elsewhere."""
     recorder = RecordingHandler(closed=True)
     async with Queue(
         Email,
@@ -307,7 +307,7 @@ async def test_an_enqueue_that_fails_is_an_error(
 
 
 def test_missing_extra_is_explained() -> None:
-    """In place of the name of a module that nobody has heard of."""
+    """The error names the extra, not the missing module."""
     for module, library, package in (
         ("flowd.tracing", "opentelemetry", "opentelemetry-api"),
         ("flowd.metrics", "prometheus_client", "prometheus-client"),

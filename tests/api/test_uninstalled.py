@@ -33,7 +33,7 @@ asyncio.run(main())
 async def test_a_copy_that_is_not_installed_connects(
     redis_url: str, raw: Raw, tmp_path: Path
 ) -> None:
-    """It names no version to the server, which is no reason to try again for ever."""
+    """It names no version to the server, which is no reason for retries without end."""
     await asyncio.to_thread(_run, tmp_path, ["-c", _ENQUEUES, redis_url])
     assert raw("XLEN", "emails") == 1
 

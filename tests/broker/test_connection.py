@@ -68,7 +68,7 @@ async def test_unsent_command_is_unreachable_after_close(redis_url: str) -> None
 
 
 async def test_an_answer_that_is_none_ends_the_connection() -> None:
-    """What follows could be anybody's answer, so nothing of it is believed."""
+    """What follows could answer any command, so it is discarded."""
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
@@ -130,7 +130,7 @@ async def test_none_is_late_while_one_before_it_may_be_waited_for(
 
 @pytest.mark.parametrize("turns", range(4))
 async def test_callers_during_close_get_an_error(redis_url: str, turns: int) -> None:
-    """At whatever moment: nothing waits for ever, and nothing connects again."""
+    """At any moment: every call ends, and nothing connects again."""
     async with proxy_to(redis_url) as proxy:
         connection = Connection(Address.of(proxy.url))
         asked = connection.call("PING")
@@ -151,7 +151,7 @@ async def _ask_at_once(connection: Connection) -> object:
 
 
 async def test_a_connection_that_dies_as_it_begins_is_a_failure() -> None:
-    """Who waits for it is told, and not left waiting."""
+    """Callers that wait for it get an error."""
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:

@@ -127,7 +127,7 @@ async def test_a_name_is_looked_up_while_the_executor_is_full(redis_url: str) ->
 
 
 async def test_work_that_blocks_is_shared() -> None:
-    """Who asks for what is under way waits for it; who is cancelled cancels nobody."""
+    """Callers share work under way; cancelling one cancels no other."""
     begun: list[int] = []
     go = threading.Event()
 

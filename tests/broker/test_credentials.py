@@ -74,7 +74,7 @@ async def test_a_client_lends_its_settings(own_server: Server, stream: str) -> N
 async def test_a_wrong_password_ends_it(
     own_server: Server, stream: str, password: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Producer and worker say so at once, and nobody tries again."""
+    """Producer and worker fail at once, without a retry."""
     with Raw(own_server.url) as raw:
         raw("CONFIG", "SET", "requirepass", PASSWORD)
     url = f"unix://:{password}@{own_server.socket}" if password else own_server.url
@@ -139,7 +139,7 @@ async def test_a_password_that_changes_ends_the_worker(
 
 
 async def test_a_missing_right_ends_the_worker(own_server: Server, stream: str) -> None:
-    """A user that may not read the stream is told which right is missing."""
+    """The error names the right to read the stream."""
     with Raw(own_server.url) as raw:
         rights = ("on", ">pw", "~*", "+@all", "-xreadgroup")
         raw("ACL", "SETUSER", "narrow", *rights)
@@ -224,7 +224,7 @@ async def test_a_worker_waits_for_its_server(
 async def test_a_right_that_a_script_lacks_ends_the_worker(
     own_server: Server, stream: str, lacks: str
 ) -> None:
-    """A user that may read, and not take over, settle or delay, is told so."""
+    """The error names a right to claim, settle or delay."""
     rules = lacks.replace("STREAM", stream).split()
     with Raw(own_server.url) as raw:
         raw("ACL", "SETUSER", "narrow", "on", ">pw", "~*", "+@all", *rules)

@@ -181,13 +181,13 @@ async def test_no_server_stores_nothing(own_server: Server) -> None:
     ],
 )
 def test_a_wish_has_to_make_sense(wish: dict[str, float]) -> None:
-    """Something has to be waited for, and not for ever."""
+    """A copy or the disk has to be awaited, with a limit."""
     with pytest.raises(OptionError):
         Durable(**wish)  # type: ignore[arg-type]
 
 
 async def test_two_that_wait_do_not_end_each_other(own_server: Server) -> None:
-    """Without a replica both are told so, after the time of the one and of both."""
+    """Without a replica both get the error, after the time of the one and of both."""
     wish = Durable(fsync=False, replicas=1, timeout=1.2)
     async with Producer(own_server.url) as producer:
         results = await asyncio.gather(

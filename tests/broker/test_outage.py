@@ -15,7 +15,7 @@ EXPIRED = Unreachable("the certificate has expired")
 
 
 def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
-    """A new reason is told once it lasts, and any once a minute."""
+    """A new reason is logged once it lasts, and any once a minute."""
     now = 100.0
     outage = Outage("redis://h", EventBus(), clock=lambda: now)
     told: list[tuple[float, Unreachable]] = []
@@ -49,7 +49,7 @@ def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_reason_that_comes_with_the_loss_is_not_another(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One loop is told of the lost connection, the next that none can be made."""
+    """One loop sees the lost connection, the next that none can be made."""
     now = 100.0
     outage = Outage("redis://h", EventBus(), clock=lambda: now)
     outage.report_failure("reading", "emails", EXPIRED)

@@ -180,7 +180,7 @@ def test_a_place_that_cannot_be_is_refused(url: str, why: str) -> None:
     [("/dev/null/x", "must be a folder to write in"), ("\0", "not a path")],
 )
 async def test_a_folder_that_cannot_be_ends_it(path: str, why: str) -> None:
-    """Producer and worker say so at once, and nobody tries again."""
+    """Producer and worker fail at once, without a retry."""
     queue = Queue(
         Email, RecordingHandler(), url=f"embedded:{path}", policy=policy("emails")
     )

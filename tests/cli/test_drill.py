@@ -102,7 +102,7 @@ def test_a_poison_deploy(flowd: Program, raw: Raw) -> None:
 
 
 def test_a_stuck_handler(flowd: Program) -> None:
-    """Jobs wait behind one that hangs: which, in which process, and it runs once mended."""
+    """Jobs wait behind one that hangs: which, in which process, and it runs once repaired."""
     with flowd.start("run", "workers:queues") as worker:
         job_id = enqueue(flowd, "hang")
         enqueue(flowd, "behind")

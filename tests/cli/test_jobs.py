@@ -132,7 +132,7 @@ async def test_enqueue(flowd: Program, redis_url: str, raw: Raw) -> None:
 async def test_the_fields_of_a_letter_are_enqueued_again(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
-    """What flowd wrote beside them is passed over; a name of nobody is refused."""
+    """What flowd wrote beside them is passed over; an unknown name is refused."""
     own = {"_key": "k", "_traceparent": "00-1", "_attempt": "4", "_at": "1", "_id": "x"}
     given = {"to": "anna", "subject": "hi", **own}
     words = ("jobs", "enqueue", "jobs.email:Email", "--fields", "-")

@@ -130,7 +130,7 @@ async def test_redrive(flowd: Program, redis_url: str, raw: Raw) -> None:
 
 
 async def test_purge_asks(flowd: Program, redis_url: str, raw: Raw) -> None:
-    """Nothing is deleted without `--yes` when there is nobody to ask."""
+    """Nothing is deleted without `--yes` without a terminal to ask on."""
     await dead_letters(redis_url, "one", "two")
     refused = flowd("dlq", "purge", "--all", *EMAILS)
     assert (refused.code, "--yes" in refused.err) == (2, True)

@@ -198,7 +198,7 @@ async def test_a_second_signal_hands_back(
 
 
 async def test_grace_limits_the_wait(flowd: Program, redis_url: str, raw: Raw) -> None:
-    """With `--grace 0` the first signal hands back."""
+    """With `--grace 0` the first signal releases the jobs."""
     flowd.write("workers.py", WORKERS)
     await enqueue(redis_url, "first", "slow")
     with flowd.start("run", "workers:queue", "--grace", "0") as running:
@@ -495,7 +495,7 @@ async def test_changed_code_is_run(flowd: Program, redis_url: str) -> None:
 async def test_a_terminal_that_is_closed_ends_both(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
-    """No worker is left behind that nobody watches or reloads."""
+    """No worker is left behind without its supervisor."""
     flowd.write("workers.py", CHANGING)
     with flowd.start("run", "workers:queue", "--reload") as running:
         running.until("runs up to")

@@ -66,7 +66,7 @@ async def test_the_class_shows_what_is_no_secret(
 async def test_values_without_a_class_are_shown_as_sizes(
     flowd: Program, redis_url: str
 ) -> None:
-    """Nobody knows what is secret: values are shown only to those who ask for them."""
+    """Secrets are unknown without the class: values are shown only on request."""
     await _bury(redis_url)
     plain = json.loads(flowd("dlq", "list", *_PLAIN, "--json").out)
     assert plain["fields"]["open"] == "<4 bytes>"

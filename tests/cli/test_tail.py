@@ -143,7 +143,7 @@ async def test_events_are_printed_as_json_objects(
 async def test_a_queue_that_runs_begins_and_ends_to_tell(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
-    """Only while somebody follows is anything published."""
+    """Events are published only while a client follows."""
     recorder = RecordingHandler()
     async with Queue(Email, recorder, url=redis_url) as queue:
         raw("CONFIG", "RESETSTAT")
@@ -193,7 +193,7 @@ async def test_text_of_others_is_harmless(
 
 
 async def test_no_secret_is_shown(flowd: Program, redis_url: str, raw: Raw) -> None:
-    """What a handler says of a secret field is not told, in text or on the channel."""
+    """What a handler says of a secret field is not shown, in text or on the channel."""
 
     async def die(job: Vault) -> None:
         raise ValueError(f"because of {job.token!r} {job.login!r}")
@@ -236,7 +236,7 @@ async def test_tail_survives_a_server_restart(
 async def test_a_worker_without_the_right_to_tell_works(
     flowd: Program, own_server: Server, right: str
 ) -> None:
-    """It goes on as if nobody followed."""
+    """It works on without publishing events."""
     with Raw(own_server.url) as raw:
         make_users(raw)
         raw("ACL", "SETUSER", "worker", right)

@@ -181,7 +181,7 @@ def test_leftovers_are_swept_at_the_next_start(temp: str, system: str) -> None:
 
 
 def test_a_living_owner_is_not_swept(temp: str) -> None:
-    """A start touches nothing that somebody uses, nor folders of other names."""
+    """A start touches nothing that is in use, nor folders of other names."""
     other = Path(temp, "flowd-mine")
     other.mkdir()
     with Opener("embedded:", TMPDIR=temp) as living:
@@ -397,7 +397,7 @@ def test_a_path_that_cannot_be_is_an_option_error(tmp_path: Path, path: str) -> 
 def test_an_owner_that_cannot_be_reached_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """When somebody holds PATH and no server answers, the error says what to do."""
+    """When another process holds PATH and no server answers, the error says what to do."""
     monkeypatch.setattr(embedded, "_JOIN_PATIENCE", 0.02)
     lock = FileLock.take(tmp_path / "lock")
     assert lock

@@ -81,7 +81,7 @@ def test_a_given_folder_stays(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_killed_one_is_noticed(own_server: Server) -> None:
-    """`alive` turns false when somebody else kills the process."""
+    """`alive` turns false when another process kills the server."""
     assert own_server.alive
     os.kill(own_server.pid, 9)
     wait_until_blocking(lambda: not own_server.alive)

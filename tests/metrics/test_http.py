@@ -67,7 +67,7 @@ async def test_silent_client_blocks_no_other() -> None:
 
 
 async def test_endpoint_listens_on_loopback_only() -> None:
-    """Unless somebody says otherwise."""
+    """The default address is loopback."""
     async with endpoint() as here, endpoint("0.0.0.0") as everywhere:
         assert here.url.startswith("http://127.0.0.1:")
         assert everywhere.url.startswith("http://0.0.0.0:")

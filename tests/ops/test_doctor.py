@@ -151,7 +151,7 @@ async def test_a_disk_that_cannot_be_written(own_server: Server, raw: Raw) -> No
 
 
 async def test_a_replica(own_server: Server, raw: Raw) -> None:
-    """Whoever names a replica instead of the primary is told."""
+    """A replica in place of the primary is reported."""
     raw("REPLICAOF", "127.0.0.1", 1)
     found = await finding(own_server.url, "replicas")
 
@@ -268,7 +268,7 @@ async def test_an_admin_of_another_queue(own_server: Server, raw: Raw) -> None:
 
 
 async def test_a_list_of_queues_that_is_none(own_server: Server, raw: Raw) -> None:
-    """What the server refuses for another reason is wrong, and the rest is told."""
+    """What the server refuses for another reason is wrong, and the rest is shown."""
     raw("SET", "flowd:queues", "text")
     found = await doctor(own_server.url)
 

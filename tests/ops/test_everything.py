@@ -146,7 +146,7 @@ async def test_delayed_jobs_that_stay_are_not_passed_over(
 
 
 async def test_a_delayed_job_without_fields_is_no_job(redis_url: str, raw: Raw) -> None:
-    """Somebody deleted its body; what is behind it is read all the same."""
+    """Its body was deleted; the jobs behind it are read all the same."""
     jobs = [delay(raw, due) for due in range(1, 31)]
     raw("HDEL", BODIES, *jobs[15:])
     assert met(await pages(redis_url)) == {("delayed", job): 1 for job in jobs[:15]}

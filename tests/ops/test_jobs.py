@@ -121,7 +121,7 @@ async def test_a_retried_job_keeps_its_id(
 async def test_an_envelope_that_is_none_hides_no_job(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """What somebody else wrote is listed as well."""
+    """Foreign entries are listed as well."""
     await set_up(redis_url, stream)
     raw("XADD", stream, "*", "_id", b"\xff", "_attempt", "many", "_at", "never")
     (job,) = await listed(redis_url, stream, "waiting")

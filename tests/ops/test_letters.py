@@ -101,13 +101,13 @@ async def test_a_pace_is_kept() -> None:
 
 
 async def test_missing_letters_are_skipped() -> None:
-    """Somebody else was faster, which is no failure."""
+    """Another operator was faster, which is no failure."""
     steps = Steps({"1": LetterNotFound("gone"), "3": LetterNotFound("gone")})
     assert await moved(5, steps) == [0, 2, 4]
 
 
 async def test_a_failure_ends_it_behind_those_that_worked() -> None:
-    """Whoever counts what was yielded knows how many were moved."""
+    """The count of what was yielded is the count of what was moved."""
     steps = Steps({"102": Unreachable("no server"), "104": OutcomeUnknown("later")})
     found: list[str] = []
 

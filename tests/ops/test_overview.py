@@ -154,7 +154,7 @@ async def test_a_group_that_is_gone(redis_url: str, raw: Raw, stream: str) -> No
 
 
 async def test_a_broken_queue_hides_no_other(redis_url: str, raw: Raw) -> None:
-    """Why it cannot be seen is told in its place, under its name."""
+    """The reason is shown in its place, under its name."""
     await set_up(redis_url, "a", email())
     await set_up(redis_url, "c", email())
     raw("SADD", "flowd:queues", f"b\n{GROUP}")

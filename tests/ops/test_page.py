@@ -35,7 +35,7 @@ def _first_cells(heading: str) -> list[str]:
 
 
 def test_every_event_is_on_the_page() -> None:
-    """Whoever reads the log finds the event, and no event that there is not."""
+    """The page has every event of the log, and no other."""
     # A signal is for the process and not for a queue: only the log is told.
     events = {*get_args(EventName), "signal"}
     named = _first_cells("event")
@@ -54,7 +54,7 @@ def test_every_event_happens() -> None:
 
 
 def test_every_check_is_on_the_page() -> None:
-    """Whoever reads what the doctor says finds what it looked at, and why."""
+    """The page has what each check looks at, and why."""
     assert set(_first_cells("check")) == {*CHECKS, "queue", "server"}
 
 
@@ -89,7 +89,7 @@ _ENDLESS: Final = ("flowd stats --watch", "flowd tail", "flowd tail --json")
 def test_every_command_of_the_night_works(
     redis_url: str, raw: Raw, capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
-    """What the page tells somebody to type can be typed; ids are those of the server."""
+    """The commands of the page can be typed; ids are those of the server."""
     fill(raw, 30, running=10)
     letter = run(capsys, redis_url, "dlq", "list").split()[0]
     job = run(capsys, redis_url, "jobs", "list").split()[0]

@@ -61,7 +61,7 @@ async def test_a_queue_that_is_worked_on(redis_url: str, stream: str) -> None:
 
 
 async def test_an_empty_queue(redis_url: str, stream: str) -> None:
-    """Without jobs nobody has to work."""
+    """Without jobs no worker is needed."""
     await set_up(redis_url, stream)
     (found,) = await findings(redis_url, stream)
 
@@ -99,7 +99,7 @@ async def test_the_worker_is_dead(redis_url: str, raw: Raw, stream: str) -> None
 
 
 async def test_jobs_are_abandoned(redis_url: str, raw: Raw, stream: str) -> None:
-    """Jobs whose worker died long ago are wrong: somebody should have taken them."""
+    """Jobs whose worker died long ago are wrong: a worker should have claimed them."""
     await set_up(redis_url, stream, jobs=3)
     die_with(raw, stream, GROUP, jobs=2)
     raw("XREADGROUP", "GROUP", GROUP, "alive", "STREAMS", stream, ">")
@@ -211,7 +211,7 @@ async def test_a_queue_without_a_worker_is_wrong(redis_url: str, stream: str) ->
 
 
 async def test_the_group_is_gone(redis_url: str, raw: Raw, stream: str) -> None:
-    """Jobs that nobody can read are wrong; a queue that is gone with them is not."""
+    """Jobs without a group to read them are wrong; a queue that is gone with them is not."""
     await set_up(redis_url, stream, jobs=2)
     raw("XGROUP", "DESTROY", stream, GROUP)
     (found,) = await findings(redis_url, stream)

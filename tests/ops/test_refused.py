@@ -89,7 +89,7 @@ def answer(user: Raw, command: str) -> str:
 def test_unneeded_commands_are_refused(
     own_server: Server, guarded: Raw, role: str
 ) -> None:
-    """Nobody may delete a queue, look around, or touch another one."""
+    """No role may delete a queue, list keys, or touch another queue."""
     guarded("XGROUP", "CREATE", "emails", "senders", 0, "MKSTREAM")
     with Raw(own_server.url) as user:
         log_in(user, role)
@@ -102,7 +102,7 @@ def test_unneeded_commands_are_refused(
 async def test_another_queue_is_refused(
     own_server: Server, guarded: Raw, role: str
 ) -> None:
-    """A program that uses the wrong user is told at once."""
+    """A program with the wrong user fails at once."""
     async with Queue(Crawl, print, url=own_server.url):
         pass
     url = url_of(own_server, role)

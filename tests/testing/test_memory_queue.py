@@ -204,7 +204,7 @@ async def test_a_handler_may_enqueue() -> None:
 
 
 def test_crate_helpers_are_available() -> None:
-    """`debug_map`, `round_trip` and `from_text` mirror the seed's."""
+    """`debug_map`, `round_trip` and `from_text` mirror the crate's."""
     crawl = Crawl(url="u", priority=7, tags=["a", "b"])
 
     assert debug_map(crawl) == {"url": "u", "priority": "7", "tags": "a,b"}
@@ -215,7 +215,7 @@ def test_crate_helpers_are_available() -> None:
 
 
 async def test_a_drain_that_is_given_up_loses_no_job() -> None:
-    """As at a shutdown, what was running is handed back, uncounted."""
+    """As at a shutdown, what was running is released, uncounted."""
     begun = asyncio.Event()
     attempts: list[int] = []
 

@@ -65,7 +65,7 @@ def test_recording_sync_producer_records() -> None:
 
 
 async def test_ids_and_keys_are_those_of_a_stream() -> None:
-    """A known key gives the first id and records nothing; ids are told apart."""
+    """A known key gives the first id and records nothing; ids are distinct."""
     producer = RecordingProducer()
     first = await producer.enqueue(HELLO, key="k")
     assert await producer.enqueue(HELLO, key="k") == first

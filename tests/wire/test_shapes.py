@@ -168,7 +168,7 @@ def test_a_key_of_json_is_a_str(value: object, data: st.DataObject) -> None:
 
 
 def test_json_that_holds_itself_is_refused() -> None:
-    """A circle has no end, and is told from what cannot be written for its types."""
+    """A cycle has an error of its own, apart from that of an unsupported type."""
     circle: list[wire.Json] = []
     circle.append({"again": circle})
     with pytest.raises(wire.CodecError, match="nested too deeply, or in a circle"):

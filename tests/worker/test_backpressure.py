@@ -44,7 +44,7 @@ class Turnstile:
 
 
 async def test_worker_prefetches_nothing(redis_url: str, raw: Raw, stream: str) -> None:
-    """While all slots are busy the rest of the stream is nobody's."""
+    """While all slots are busy the rest of the stream has no owner."""
     turnstile = Turnstile()
     async with Queue(
         Email, turnstile, url=redis_url, stream=stream, concurrency=3

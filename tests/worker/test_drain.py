@@ -106,7 +106,7 @@ async def test_dead_letters_are_not_waited_for(redis_url: str, stream: str) -> N
 async def test_a_queue_that_has_failed_is_not_waited_for(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Instead of for ever, `drain` waits until the queue fails, and says why."""
+    """`drain` waits until the queue fails, and says why."""
     queue = Queue(Email, RecordingHandler(), url=redis_url, stream=stream)
     await queue.init()
     queue.run()

@@ -256,7 +256,7 @@ async def test_a_cancellation_of_the_handlers_own_is_a_failure(
 async def test_a_returned_awaitable_can_be_cancelled(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """The coroutine that a plain function returned is handed back at the shutdown."""
+    """The coroutine that a plain function returned is released at the shutdown."""
     recorder = RecordingHandler(closed=True)
 
     def wrapped(job: Email, ctx: Context) -> Awaitable[None]:

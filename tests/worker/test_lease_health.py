@@ -154,7 +154,7 @@ async def test_a_lease_thread_that_cannot_start_is_started_later(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A system with too many threads is told of; once it has room, leases are kept."""
+    """A system with too many threads is reported; once it has room, leases are kept."""
     caplog.set_level(logging.INFO, "flowd")
     start: Callable[[threading.Thread], None] = threading.Thread.start
     refused: list[str] = []
@@ -219,7 +219,7 @@ async def test_a_lease_thread_that_dies_is_replaced(
     caplog: pytest.LogCaptureFixture,
     error: type[BaseException],
 ) -> None:
-    """Whatever ends the thread is told, and the next one keeps the leases."""
+    """Whatever ends the thread is logged, and the next one keeps the leases."""
     caplog.set_level(logging.INFO, "flowd")
     recorder = RecordingHandler(closed=True)
     rules = policy(stream, lease=LEASE)

@@ -50,7 +50,7 @@ async def test_a_job_longer_than_its_lease_is_kept(
 async def test_a_handler_that_blocks_the_loop_keeps_its_job(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """The event loop stands still for three leases and nobody can take the job over."""
+    """The event loop stands still for three leases and no worker can claim the job."""
     lease = 0.8
     thefts: list[object] = []
 
@@ -257,7 +257,7 @@ async def test_a_deleted_entry_is_done_all_the_same(
 async def test_a_deleted_entry_is_not_brought_back(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What somebody deleted is neither tried again nor dead-lettered by a failure."""
+    """A deleted entry is neither tried again nor dead-lettered by a failure."""
     entry = ""
 
     async def fail(job: Email) -> None:

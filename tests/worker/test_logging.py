@@ -38,7 +38,7 @@ def _info(caplog: pytest.LogCaptureFixture) -> None:
 async def test_each_delivery_is_one_line(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Done, failed, handed back or given up: a line each, and no other."""
+    """Done, failed, released or dead-lettered: a line each, and no other."""
     snoozes = iter([Snooze(0)])
 
     async def handle(job: Email, ctx: Context) -> None:

@@ -188,7 +188,7 @@ async def test_late_group_ends_its_outage(
 async def test_group_made_without_an_answer_ends_its_outage(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Once it is read, it is set up, whoever was told so."""
+    """Once it is read, it is set up, whichever caller got the answer."""
     async with (
         proxy_to(redis_url) as proxy,
         Queue(Email, RecordingHandler(), url=proxy.url, policy=policy(stream)) as queue,

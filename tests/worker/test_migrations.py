@@ -177,7 +177,7 @@ async def test_a_mended_job_is_of_the_newest_version(redis_url: str, raw: Raw) -
 
 
 def test_a_migration_shows_no_secret() -> None:
-    """Where one of the two classes has a secret, only the kind of its error is told."""
+    """Where one of the two classes has a secret, only the type of its error is shown."""
     fields = {b"customer": b"1", b"day": b"2026-01-01", b"password": b"refuse hunter2"}
     with pytest.raises(DecodeError) as caught:
         Report.from_fields({**fields, b"_v": b"2"})
@@ -201,7 +201,7 @@ def test_a_migration_shows_no_secret() -> None:
 def test_a_migration_that_makes_no_job_of_its_version_fails(
     made: object, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A forgotten `return` or a class of another version is told, also in a chain."""
+    """A forgotten `return` or a class of another version is reported, also in a chain."""
 
     def migrate(_old: object) -> object:
         return made

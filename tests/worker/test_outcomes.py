@@ -98,7 +98,7 @@ async def test_a_snooze_forgets_no_failure(redis_url: str, stream: str) -> None:
 async def test_a_snoozed_job_has_no_lease(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """While it sleeps it is in the delayed set, and nobody's."""
+    """While it sleeps it is in the delayed set, without an owner."""
 
     async def snooze(job: Email) -> None:
         raise Snooze(3600)
@@ -116,7 +116,7 @@ async def test_a_snoozed_job_has_no_lease(
 async def test_a_wait_without_an_end_is_no_fault(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A handler may put its job off for ever; the worker goes on with the others."""
+    """A handler may delay its job without a limit; the worker goes on with the others."""
     recorder = RecordingHandler()
 
     async def handle(job: Email, ctx: Context) -> None:

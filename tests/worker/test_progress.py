@@ -53,7 +53,7 @@ class Speaker:
 async def test_progress_is_visible_until_the_job_ends(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """By whoever looks at the job; nothing of it is left behind."""
+    """By every reader of the job; nothing of it is left behind."""
     speaker = Speaker((0.4, "parsing"))
     async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
         job_id = await queue.enqueue(email())
@@ -75,7 +75,7 @@ async def test_progress_is_visible_until_the_job_ends(
 async def test_the_last_word_counts_and_few_are_written(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """However often it is said, Redis is told about once a second, and told the last."""
+    """However often it is said, it is written about once a second, and the last always is."""
     speaker = Speaker(*[(n / 1000, f"step {n}") for n in range(1000)])
     async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
         await queue.enqueue(email())

@@ -323,7 +323,7 @@ async def test_suspects_start_under_a_steady_supply_of_long_jobs(
 async def test_a_suspect_that_is_no_job_is_buried_where_it_waits(
     redis_url: str, raw: Raw, stream: str, ends: str
 ) -> None:
-    """It is not handed back, which its size may make impossible for the whole queue."""
+    """It is not released, which its size may make impossible for the whole queue."""
     lease = 0.2 if ends == "by its lease" else LEASE
     async with staged(redis_url, stream, lease) as stage:
         fields = [word for number in range(5_000) for word in (f"f{number}", "v")]

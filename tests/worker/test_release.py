@@ -20,7 +20,7 @@ GROUP = "senders"
 async def test_unfinished_job_is_released_to_another_worker(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """After the grace a job is handed back uncounted, and a waiting worker takes it."""
+    """After the grace a job is released uncounted, and a waiting worker takes it."""
     first, second = RecordingHandler(closed=True), RecordingHandler()
     rules = policy(stream, lease=60.0)
     async with (
@@ -42,7 +42,7 @@ async def test_unfinished_job_is_released_to_another_worker(
 async def test_a_release_forgets_no_failure_and_no_crash(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A job that failed and was taken over before keeps both counts when handed back."""
+    """A job that failed and was taken over before keeps both counts when released."""
     seen: list[tuple[int, int]] = []
     started = asyncio.Event()
 

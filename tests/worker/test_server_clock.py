@@ -135,7 +135,7 @@ async def test_jobs_of_a_dead_worker_are_taken_over_after_a_step(
 async def test_jobs_of_a_live_worker_stay_its_own_after_a_step(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """What is renewed is stamped by the new clock, and nobody ends its lease."""
+    """What is renewed is stamped by the new clock, and no worker ends its lease."""
     async with worker_of(redis_url, stream) as (worker, queue):
         await queue.enqueue_bulk([email("a"), email("b")])
         stamp_ahead(raw, stream, "alive", jobs=2)

@@ -141,7 +141,7 @@ async def test_a_handler_that_will_not_end_is_left_to_its_lease(
 async def test_a_thread_that_runs_on_is_left_to_its_lease(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thread cannot be cancelled: until its lease ends nobody starts its job again."""
+    """A thread cannot be cancelled: until its lease ends no worker starts its job again."""
     end = threading.Event()
     started: list[str] = []
 
@@ -166,7 +166,7 @@ async def test_a_thread_that_runs_on_is_left_to_its_lease(
 async def test_an_error_that_follows_the_shutdown_spends_no_attempt(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A handler that fails because it was cancelled is handed back uncounted."""
+    """A handler that fails because it was cancelled is released uncounted."""
     started: list[str] = []
 
     async def fail(job: Email) -> None:

@@ -61,7 +61,7 @@ async def test_each_attempt_has_its_own_time(redis_url: str, stream: str) -> Non
 async def test_handler_within_its_timeout_is_done(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A timeout that nobody reaches changes nothing."""
+    """A timeout that is not reached changes nothing."""
     recorder = RecordingHandler()
     rules = policy(stream, timeout=60.0)
     async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
@@ -76,7 +76,7 @@ async def test_handler_within_its_timeout_is_done(
 async def test_a_timed_out_handler_keeps_slot_and_lease_until_it_ends(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """One that takes its time to end is settled then, and nobody starts it before."""
+    """One that takes its time to end is settled then, and no worker starts it before."""
     cancelled, gate = asyncio.Event(), asyncio.Event()
     recorder = RecordingHandler()
 

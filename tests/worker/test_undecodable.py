@@ -122,7 +122,7 @@ async def test_an_entry_that_is_too_large_is_not_decoded(
 async def test_a_name_that_comes_twice_reads_as_its_last(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """As in the seed, where the fields of an entry are a map."""
+    """As in the crate flowd, where the fields of an entry are a map."""
     recorder = RecordingHandler()
     async with Queue(Email, recorder, url=redis_url, stream=stream) as queue:
         raw("XADD", stream, "*", "to", "first", "subject", "", "to", "last")

@@ -41,7 +41,7 @@ class Newer:
 async def test_a_newer_job_waits_for_a_newer_worker(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is handed back with a delay, uncounted, and runs where its version is known."""
+    """It is released with a delay, uncounted, and runs where its version is known."""
     caplog.set_level("INFO", "flowd")
     delayed = Keys(stream, GROUP).delayed
     old, seen = RecordingHandler(), list[Context]()
@@ -81,7 +81,7 @@ async def test_a_newer_job_waits_for_a_newer_worker(
 async def test_a_version_that_is_no_number_is_undecodable(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Nobody could ever read it, so it is dead-lettered like any other fault."""
+    """No version could read it, so it is dead-lettered like any other fault."""
     async with Queue(
         Email, RecordingHandler(), url=redis_url, policy=policy(stream)
     ) as queue:

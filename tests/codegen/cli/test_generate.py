@@ -136,7 +136,7 @@ def test_system_error_exits_with_3(
 def test_unexpected_error_exits_with_3_and_asks_for_a_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A traceback comes only with a word that it is ours to mend."""
+    """A traceback comes with the request to report it."""
     assert run(["schemas", "-o", "no shell can pass\0this"]) == 3
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "Traceback (most recent call last):"

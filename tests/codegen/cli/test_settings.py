@@ -64,7 +64,7 @@ def test_the_lock_is_beside_the_file_that_names_none(
 
 
 def test_arguments_win() -> None:
-    """What the command is told replaces what the file says, one by one."""
+    """Arguments replace the settings of the file, one by one."""
     _configure()
     Path("schemas").rename("other")
     assert run(["other"]) == 0

@@ -175,7 +175,7 @@ def test_warnings_are_printed_and_change_nothing() -> None:
 
 
 def test_warnings_wait_until_there_is_no_fault() -> None:
-    """Who has an error to correct is not told of lesser things."""
+    """Errors are printed without the warnings."""
     warnings: list[Fault] = []
     files = (
         Source("a.toml", "a.toml", ""),

@@ -58,7 +58,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def test_every_key_and_value_of_a_hostile_document_is_found() -> None:
-    """Quotes, comments, dots and brackets in all wrong places mislead nobody."""
+    """Quotes, comments, dots and brackets in all wrong places do not mislead it."""
     _check(_HOSTILE.read_text("utf-8"))
 
 

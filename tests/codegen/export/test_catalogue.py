@@ -134,7 +134,7 @@ def test_an_example_keeps_to_the_limits(limits: str) -> None:
 
 
 def test_a_huge_limit_makes_no_huge_page() -> None:
-    """An example that would be long is told, not shown."""
+    """An example that would be long is described, not shown."""
     schema = _schema('job.A.fields.x = { type = "str", min_len = 1_000_000_000_000 }')
     assert "x  <at least 1000000000000 of them>" in catalogue(schema)
 

@@ -145,7 +145,7 @@ def test_a_secret_is_in_no_encode_error() -> None:
 
 @pytest.mark.parametrize("kind", [UnicodeError, ValueError, AttributeError])
 def test_a_secret_is_in_no_error_of_a_mapper(kind: type[Exception]) -> None:
-    """Whatever a mapper raised, with the value in its words, only its kind is told."""
+    """Whatever a mapper raised, with the value in its words, only its type is shown."""
     job, cause = Secrets.from_fields(_SECRETS), kind("cannot spell hunter2")
     for error in (
         Secrets.SPEC.encode_error(b"token", job, cause),
@@ -261,7 +261,7 @@ def test_a_mappers_empty_text_is_none_for_an_optional_field() -> None:
 def test_a_mappers_empty_text_is_not_written_for_an_optional_field(
     field: str, value: object, said: str
 ) -> None:
-    """It would be read as None, and nobody would know; without a reader it is not."""
+    """It would be read as None without an error; without a reader it is not."""
     job = Mappers(
         where=Point(), path=[], shout="", level=0, key="k", upper="", shouted=""
     )

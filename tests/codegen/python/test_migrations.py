@@ -125,7 +125,7 @@ def test_a_migration_that_returns_is_no_stub() -> None:
 
 
 def test_a_stub_is_warned_of_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not written yet is told when generating, and by the error of a job."""
+    """An unfinished migration is reported when generating, and by the error of a job."""
     assert _generate() == 0
     said = capsys.readouterr().err.splitlines()
     assert said[0] == (

@@ -76,7 +76,7 @@ def test_failing_field_is_named_with_place_and_reason(
 def test_letters_that_were_no_jobs_do_not_count(
     filled: str, raw: Raw, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are told: as before, readable by now, or not written by flowd."""
+    """They are reported: as before, readable by now, or not written by flowd."""
     add(raw, "to", "x", to=DEAD)
     write('sender = "str?"', 'to = "str?"', 'subject = "str?"')
     assert preflight(filled) == 0

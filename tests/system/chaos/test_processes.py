@@ -196,7 +196,7 @@ async def test_a_job_that_kills_convicts_no_long_job_with_it(
 
 
 async def test_a_producer_needs_no_worker(redis_url: str, raw: Raw) -> None:
-    """Jobs wait in the stream, group or not, until somebody runs them."""
+    """Jobs wait in the stream, group or not, until a worker runs them."""
     async with Producer(redis_url) as producer:
         await producer.enqueue(Email(to="a", subject="ok"))
     recorder = RecordingHandler()

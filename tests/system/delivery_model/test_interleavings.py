@@ -23,7 +23,7 @@ AT_ONCE: Final = 100
 
 @pytest.mark.limit(120)
 async def test_every_order_ends_well(redis_url: str, stream: str) -> None:
-    """Never lost, never in two places, settled by nobody but its owner, and once."""
+    """Never lost, never in two places, settled only by its owner, and once."""
     connection = Connection(Address.of(redis_url))
     walk = Walk(connection, stream)
     follows: defaultdict[str, list[str]] = defaultdict(list)

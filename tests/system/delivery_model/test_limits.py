@@ -45,7 +45,7 @@ async def _jobs(
 
 
 async def test_a_lease_holds_to_its_end(redis_url: str, stream: str) -> None:
-    """An entry that was idle for nine tenths of a lease is nobody else's yet."""
+    """An entry that was idle for nine tenths of a lease cannot be claimed yet."""
     async with _jobs(redis_url, stream, 3) as (connection, queue, _):
         for passed, taken in ((0.6, 0), (0.3, 0), (0.2, 3)):
             await pass_time(connection, queue.keys, GROUP, passed * LEASE)

@@ -139,7 +139,7 @@ async def test_a_second_group_that_comes_and_goes(
 async def test_a_stale_ack_after_release_and_return(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A job that is handed back and read again by the same worker is not settled twice."""
+    """A job that is released and read again by the same worker is not settled twice."""
     connection = Connection(Address.of(redis_url))
     place = Stream(connection, stream, GROUP)
 

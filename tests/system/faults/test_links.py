@@ -107,7 +107,7 @@ async def test_a_link_of_a_kilobyte_a_second(
 async def test_a_link_on_which_nothing_gets_through(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Too slow for any answer in time, it is an outage until it is mended."""
+    """Too slow for any answer in time, it is an outage until it is repaired."""
     async with (
         proxy_to(redis_url) as proxy,
         recovering_worker(proxy.url, stream, caplog) as worker,

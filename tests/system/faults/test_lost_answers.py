@@ -59,7 +59,7 @@ async def test_a_lost_promotion_is_made_once(
 async def test_a_lost_release_is_made_once(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A job that a shutdown hands back is in the stream once, and nobody's."""
+    """A job that a shutdown releases is in the stream once, without an owner."""
     recorder = RecordingHandler(closed=True)
     raw("SCRIPT", "LOAD", SETTLE.source)
     async with (
@@ -107,7 +107,7 @@ async def test_a_lost_renewal_is_repeated(
 async def test_a_lost_redrive_is_made_once(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """The operator is told that it is not known, and asking again moves nothing."""
+    """The operator gets OutcomeUnknown, and a repetition moves nothing."""
 
     async def refuse(job: Email) -> None:
         raise Reject("no")

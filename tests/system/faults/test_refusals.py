@@ -81,7 +81,7 @@ async def test_a_server_that_cannot_save(
 async def test_a_server_that_is_busy(
     own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """BUSY: somebody's script does not end, until it is killed."""
+    """BUSY: a script does not end, until it is killed."""
     with Raw(own_server.url) as raw, Raw(own_server.url) as looping:
         raw("CONFIG", "SET", "lua-time-limit", 10)
         async with recovering_worker(own_server.url, stream, caplog) as worker:
@@ -117,7 +117,7 @@ async def test_a_server_with_too_many_clients(
 async def test_a_server_that_is_full(
     own_server: Server, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """OOM: producers are told, jobs are acknowledged, and a dead letter waits for room."""
+    """OOM: producers get QueueFull, jobs are acknowledged, and a dead letter waits for room."""
 
     async def run(job: Email, ctx: Context) -> None:
         if job.to == "rejected":

@@ -50,7 +50,7 @@ async def test_an_idle_worker_is_quiet(redis_url: str, stream: str) -> None:
 async def test_a_server_that_is_gone(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While nobody listens, connections are tried a few times a second."""
+    """While no server listens, connections are tried a few times a second."""
     async with (
         proxy_to(redis_url) as proxy,
         recovering_worker(proxy.url, stream, caplog) as worker,
