@@ -7,6 +7,7 @@ and Python waits for its threads when a program ends.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable, Hashable
@@ -26,7 +27,7 @@ async def in_thread(work: Callable[..., R], *args: Hashable) -> R:
 
     Raises:
         Exception: what `work` raises.
-        RuntimeError: the system gives no thread.
+        OSError: the system gives no thread.
     """
     # A forked child has its parent's entries, and none of its threads.
     what = (os.getpid(), work, args)
@@ -44,7 +45,7 @@ async def in_thread(work: Callable[..., R], *args: Hashable) -> R:
             thread.start()
         except RuntimeError as error:  # there are as many as the system allows
             del _under_way[what]
-            done.set_exception(error)
+            done.set_exception(OSError(errno.EAGAIN, str(error)))
     return await asyncio.wrap_future(done)
 
 

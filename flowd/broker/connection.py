@@ -19,7 +19,14 @@ import hiredis
 from flowd.broker.protocol import Call, RedisProtocol
 from flowd.broker.replies import Reader, anything, items, number, okay
 from flowd.broker.url import Address
-from flowd.errors import CommandRefused, OutcomeUnknown, ServerError, Unreachable
+from flowd.errors import (
+    CommandRefused,
+    FatalError,
+    FlowdError,
+    OutcomeUnknown,
+    ServerError,
+    Unreachable,
+)
 
 __all__ = ["TIMEOUT", "Argument", "Connection", "log_in", "pack"]
 
@@ -162,10 +169,8 @@ class Connection:
             async with asyncio.timeout(max(call.timeout for call in self._waiting)):
                 self._drop()
                 self._protocol = await self._open()
-        except ServerError as error:
-            failed = error
-        except TimeoutError as error:
-            failed = _unreachable(self._address, error)
+        except Exception as error:
+            failed = _failure(self._address, error)
         finally:
             self._connecting = None
             self._answer_waiting(failed)
@@ -199,20 +204,22 @@ async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
         then a read that blocks ends by itself.
 
     Raises:
-        Unreachable: for whatever reason, a credential provider's among them.
+        Unreachable: what may pass: of the network, of TLS, of a credential provider.
+        FatalError: what does not pass: an option, or a fault in flowd.
         ServerError: the server refuses; the subclass says why.
     """
     try:
         await address.connect(protocol)
         login = [*await address.login(), ("CLIENT", "SETNAME", name)]
         return await _greet(protocol, login)
-    except BaseException as error:
+    except Exception as error:
         protocol.close(_CLOSED)
-        # What the server refuses in words of no known meaning may pass.
-        if isinstance(error, CommandRefused) or (
-            isinstance(error, Exception) and not isinstance(error, ServerError)
-        ):
-            raise _unreachable(address, error) from error
+        failure = _failure(address, error)
+        if failure is error:
+            raise
+        raise failure from error
+    except BaseException:
+        protocol.close(_CLOSED)
         raise
 
 
@@ -249,6 +256,22 @@ def _versions() -> Sequence[str]:
 
 def _or_refusal(read: Reader[T]) -> Reader[T | ServerError]:
     return lambda reply: reply if isinstance(reply, ServerError) else read(reply)
+
+
+def _failure(address: Address, error: Exception) -> ServerError:
+    """What a try to connect that ended so means."""
+    if isinstance(error, ServerError) and not isinstance(error, CommandRefused):
+        return error
+    # What the server refuses in words of no known meaning may pass.
+    if isinstance(error, OSError | CommandRefused):
+        return _unreachable(address, error)
+    if isinstance(error, FlowdError):
+        return FatalError(f"cannot reach {address}: {error}")
+    # Tried again without end, a fault of ours would look like an outage.
+    said = f"{type(error).__name__}: {error}"
+    return FatalError(
+        f"a fault in flowd, please report it: connecting to {address}: {said}"
+    )
 
 
 def _unreachable(address: Address, error: Exception) -> Unreachable:

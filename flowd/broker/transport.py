@@ -63,8 +63,8 @@ class TlsContext:
         """The context of the files as they are.
 
         Raises:
-            ValueError: a file cannot be read, or is no certificate or key.
-            OSError: they do not fit together.
+            OSError: a file cannot be read, or is no certificate or key, or they do not
+                fit together.
         """
         stamps = [_stamp(option, file) for option, file in self._files]
         if self._made is None or stamps != self._stamps:
@@ -192,11 +192,11 @@ def _check(option: str, file: str) -> None:
     except OSError as error:
         raise _unreadable(option, file, error) from None
     if b"-----BEGIN " not in text:
-        raise ValueError(f"{option} {file!r} has nothing in the form of PEM")
+        raise OSError(f"{option} {file!r} has nothing in the form of PEM")
 
 
-def _unreadable(option: str, file: str, error: OSError) -> ValueError:
-    return ValueError(f"{option} {file!r}: {error.strerror or type(error).__name__}")
+def _unreadable(option: str, file: str, error: OSError) -> OSError:
+    return OSError(f"{option} {file!r}: {error.strerror or type(error).__name__}")
 
 
 _sockets: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()

@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, Self, cast
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from redis.credentials import CredentialProvider, UsernamePasswordCredentialProv
 from flowd.broker.blocking import in_thread
 from flowd.broker.transport import KEEPALIVE, TlsContext, connect_tcp, connect_unix
 from flowd.embedded import is_embedded, open_embedded
-from flowd.errors import OptionError
+from flowd.errors import FatalError, OptionError, Unreachable
 
 __all__ = ["Address"]
 
@@ -198,8 +198,8 @@ class Address:
 
         Raises:
             ServerError: the embedded server is not there; as `open_embedded`.
-            OSError: nobody takes the connection, or TLS refuses it.
-            ValueError: a file of a certificate has become one that cannot be used.
+            OSError: nobody takes the connection, TLS refuses it, or a file of a
+                certificate has become one that cannot be used.
         """
         if self._embedded is not None:
             # Asked again each time: the server ends with its owner, and then the next
@@ -231,7 +231,8 @@ class Address:
         """The commands that a new connection begins with, to log in where it belongs.
 
         Raises:
-            Exception: whatever a credential provider raises.
+            Unreachable: whatever a credential provider raises: it may ask a server too.
+            FatalError: it gives what is no login.
         """
         known = self._settings.get
         provider, name, word = (
@@ -243,12 +244,25 @@ class Address:
             )
         commands: list[tuple[str | int, ...]] = []
         if provider is not None:
-            login = await cast("CredentialProvider", provider).get_credentials_async()
-            commands.append(("AUTH", *login))
+            commands.append(
+                ("AUTH", *await self._ask(cast("CredentialProvider", provider)))
+            )
         database = self._settings.get("db") or 0
         if database:
             commands.append(("SELECT", int(str(database))))
         return commands
+
+    async def _ask(self, provider: CredentialProvider) -> Sequence[str]:
+        try:
+            login = [*await provider.get_credentials_async()]
+        except Exception as error:
+            said = str(error) or type(error).__name__
+            raise Unreachable(f"cannot reach {self}: {said}") from error
+        words: Sequence[object] = login  # it is the user's, whatever it is declared as
+        if not all(isinstance(each, str | bytes) for each in words):
+            rule = "the credential provider must give texts"
+            raise FatalError(f"cannot log in at {self}: {rule}")
+        return login
 
     def __str__(self) -> str:
         return self._shown

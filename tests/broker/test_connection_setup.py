@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlencode
 
 import pytest
 import redis
+import redis.asyncio
 import trustme
 
-from flowd import AccessDenied, OptionError, Producer, Unreachable
+from flowd import AccessDenied, FatalError, OptionError, Producer, Queue, Unreachable
 from flowd.broker.blocking import in_thread
 from flowd.broker.connection import Connection
 from flowd.broker.url import Address
+from flowd.embedded import Server
 from flowd.embedded.lock import FileLock
+from jobs.email import Email
 from tests.support.certificates import certificates
 from tests.support.email_job import email
 from tests.support.proxy import proxy_to
@@ -124,6 +129,93 @@ async def test_a_name_is_looked_up_while_the_executor_is_full(redis_url: str) ->
     finally:
         done.set()
         await handler
+
+
+@pytest.mark.parametrize("fault", [AttributeError, TypeError, ValueError, RuntimeError])
+async def test_a_fault_in_connecting_ends_the_worker(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: type[Exception],
+) -> None:
+    """It is no outage, which would be waited for without end; a producer hears it too."""
+
+    def look_up(*_: object, **__: object) -> object:
+        raise fault("of ours")
+
+    async def handle(_: Email) -> None: ...
+
+    async with proxy_to(redis_url, tls=True) as proxy:
+        queue = Queue(Email, handle, url=proxy.url, stream=stream)
+        handle_of = queue.run()
+        await wait_until(lambda: handle_of.consumer)
+        monkeypatch.setattr("socket.getaddrinfo", look_up)
+        raw("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        said = f"a fault in flowd, please report it: .*{fault.__name__}: of ours"
+        with pytest.raises(FatalError, match=said) as caught:
+            await handle_of.wait()
+        assert type(caught.value.__cause__) is fault
+        with pytest.raises(FatalError, match=said):
+            await queue.enqueue(email())
+        with pytest.raises(FatalError, match=said):
+            await queue.aclose()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (OSError(101, "Network is unreachable"), "Network is unreachable"),
+        (ssl.SSLError(1, "bad record"), "bad record"),
+        (TimeoutError(), "no answer in time"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+    ids=["network", "tls", "silence", "no thread"],
+)
+async def test_a_fault_that_may_pass_is_an_outage(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, fault: Exception, said: str
+) -> None:
+    """Of the network, of TLS and of the system: nothing was sent, and workers wait."""
+    start = threading.Thread.start
+
+    def begin(thread: threading.Thread) -> None:
+        if thread.name == "flowd-blocking" and isinstance(fault, RuntimeError):
+            raise fault
+        start(thread)
+
+    def look_up(*_: object, **__: object) -> object:
+        raise fault
+
+    monkeypatch.setattr(threading.Thread, "start", begin)
+    async with proxy_to(redis_url, tls=True) as proxy:
+        connection = Connection(Address.of(proxy.url))
+        with monkeypatch.context() as patch:
+            patch.setattr("socket.getaddrinfo", look_up)
+            with pytest.raises(Unreachable, match=said):
+                await connection.call("PING")
+        await connection.aclose()
+
+
+class _Careless(redis.credentials.CredentialProvider):
+    """A provider that gives what is no text."""
+
+    def get_credentials(self) -> tuple[str]:
+        """The password, as nothing."""
+        return (cast("str", None),)
+
+    async def get_credentials_async(self) -> tuple[str]:
+        """Likewise."""
+        return self.get_credentials()
+
+
+async def test_a_login_that_is_no_text_is_refused(own_server: Server) -> None:
+    """Nothing is sent, and it is not tried again."""
+    client = redis.asyncio.Redis(
+        unix_socket_path=own_server.socket, credential_provider=_Careless()
+    )
+    async with Producer(redis=client) as producer:
+        with pytest.raises(FatalError, match="credential provider must give texts"):
+            await producer.enqueue(email())
 
 
 async def test_work_that_blocks_is_shared() -> None:
