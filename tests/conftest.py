@@ -31,7 +31,9 @@ from tests.support.servers import chosen, serving, transport
 _ROOT: Final = Path(__file__).parent.parent
 _LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 _LOOP: Final = os.environ.get("FLOWD_TEST_LOOP", "asyncio")
-_LIMIT: Final = 30.0
+# For a test that hangs. Each command of `tests/cli` starts a process, which takes 0.6 s of
+# a CPU that many may want.
+_LIMIT: Final = 120.0
 
 
 def pytest_configure(config: pytest.Config) -> None:

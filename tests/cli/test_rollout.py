@@ -11,8 +11,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from flowd.model.keys import Keys
 from flowd_codegen.cli import run
 from tests.support.program import Program
@@ -100,7 +98,6 @@ class Release:
         return done.stdout.split()
 
 
-@pytest.mark.limit(60.0)
 async def test_old_and_new_releases_share_a_stream(
     tmp_path: Path, redis_url: str, raw: Raw
 ) -> None:

@@ -29,7 +29,7 @@ from jobs.email import Email
 from tests.ops.page import granted, knows, refused, url_of
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import consumers, die_with
-from tests.support.program import Program
+from tests.support.program import LIMIT, Program
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -225,7 +225,7 @@ async def test_a_worker_survives_a_server_that_forgot(
     assert refused(guarded) <= INTRODUCTION
 
 
-@pytest.mark.limit(120.0)
+@pytest.mark.limit(240.0)
 async def test_an_admin_may_administer(
     own_server: Server, guarded: Raw, tmp_path: Path
 ) -> None:
@@ -238,7 +238,7 @@ async def test_an_admin_may_administer(
     url = url_of(own_server, "admin")
     printed = await asyncio.to_thread(administer, url, tmp_path)
     with Program(tmp_path, url).start("tail", "--stream", STREAM):
-        await wait_until(lambda: guarded.calls("subscribe"))
+        await wait_until(lambda: guarded.calls("subscribe"), within=LIMIT)
     explains = knows(guarded, "ACL|DRYRUN")
     idle = idle_rights(guarded, "admin") - (set() if explains else {"acl|dryrun"})
 

@@ -173,7 +173,7 @@ async def test_an_entry_that_was_packed_says_its_size(redis_url: str, raw: Raw) 
     assert found.size == 1_100
 
 
-@pytest.mark.limit(120.0)
+@pytest.mark.limit(240.0)
 async def test_memory_does_not_grow_with_the_queue(redis_url: str, raw: Raw) -> None:
     """Ten times as many jobs take as much."""
     fill(raw, 1_500, running=10)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self
 
-LIMIT: Final = 30.0
+LIMIT: Final = 100.0
+"""Seconds after which a command counts as hung; less than a test has."""
 
 
 @dataclass(frozen=True, slots=True)

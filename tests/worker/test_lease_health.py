@@ -241,7 +241,7 @@ async def test_a_lease_thread_that_dies_is_replaced(
 
     assert recorder.done == ["a"]
     assert error.__name__ in renewing(caplog.records)[0]
-    assert not lease_threads()
+    await wait_until(lambda: not lease_threads())
 
 
 def lease_threads() -> list[threading.Thread]:
