@@ -126,7 +126,8 @@ class Address:
             raise OptionError(
                 "url",
                 url,
-                "give url=… or redis=…, or set FLOWD_URL, as in redis://localhost:6379",
+                "give --url, url= or redis=, or set the environment variable FLOWD_URL,"
+                " as redis://localhost:6379",
             )
         if is_embedded(url):
             address = cls(url, UnixDomainSocketConnection, {})

@@ -1,7 +1,7 @@
 """The command `flowd`: run, inspect and repair queues.
 
-Exit codes: 0 fine, 1 what was asked for is not there or a check said no, 2 invalid usage,
-3 Redis refused or could not be reached, or a bug.
+Exit codes: 0 success, 1 not found or a check failed, 2 invalid usage, 3 Redis refused or
+cannot be reached, or a bug.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from flowd.cli import completion, dlq, doctor, jobs, preflight, run, stats, tail
 from flowd.cli.load import UsageError
+from flowd.cli.options import Parser
 from flowd.cli.output import print_error
 from flowd.errors import (
     DecodeError,
@@ -29,21 +30,21 @@ __all__ = ["main"]
 
 _EPILOG = """\
 examples:
-  flowd run app.workers:queues          run what `queues` in app/workers.py holds
-  flowd stats --watch                   what queues hold, and who works on them
-  flowd tail                            what finishes, from now on
-  flowd jobs list --state running       what runs now
+  flowd run app.workers:queues          run the queues that app/workers.py names
+  flowd stats --watch                   jobs and workers of every queue
+  flowd tail                            follow the jobs that end
+  flowd jobs list --state running       jobs that run now
   flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
-  flowd dlq list --newer 1h             what died lately, and why
+  flowd dlq list --newer 1h             jobs that died in the last hour, and why
   flowd dlq redrive --all --error TimeoutError --rate 50/s
-  flowd doctor                          what is wrong with the server, and what to do
-  flowd preflight jobs                  may this release be deployed: is all readable?
+  flowd doctor                          check the server and its queues
+  flowd preflight jobs                  can this release read all queued jobs?
 
-The server is --url, or the environment variable FLOWD_URL, which other users of the
-machine do not see.
+The server is --url, or the environment variable FLOWD_URL, which keeps a password out of
+the list of processes.
 
-exit codes: 0 fine; 1 what was asked for is not there, or the doctor found something
-wrong; 2 invalid usage; 3 Redis refused or could not be reached, or a bug"""
+exit codes: 0 success; 1 not found, or a check failed; 2 invalid usage; 3 Redis refused or
+cannot be reached, or a bug"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal of another encoding shows what it cannot as an escape.
+            # Characters that the terminal's encoding lacks are shown as escapes.
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     code = 3
@@ -83,12 +84,12 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     except UnicodeEncodeError as error:
-        return _say(f"{error.object!r} is not text: UTF-8 has no place for it", 2)
+        return _say(f"{error.object!r} cannot be encoded as UTF-8", 2)
     except OSError as error:
-        # Only printing comes here: nothing may be flushed again at exit.
+        # Only printing raises it here; Python must not flush again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            return 0  # whoever read the output has seen enough
+            return 0  # the reader of the pipe, as `head`, has ended
         return _say(f"failed to write the output: {error}", 3)
     except Exception:
         traceback.print_exc()
@@ -102,7 +103,7 @@ def _say(what: object, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="flowd",
         description="Run, inspect and repair queues.",
         epilog=_EPILOG,
@@ -126,4 +127,4 @@ def _version() -> str:
     try:
         return version("flowd-jobs")
     except PackageNotFoundError:
-        return "unknown: it was copied and not installed"
+        return "unknown: it is not installed"

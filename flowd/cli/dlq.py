@@ -31,11 +31,11 @@ _SCAN: Final = 20_000
 _LONG: Final = 10_000
 
 _DESCRIPTION: Final = """\
-Jobs that were given up, kept with their bytes and the reason.
+Dead letters: jobs that will not run again by themselves, with their fields and the reason.
 
-The queue is named by --job, the generated class, or by --stream. The class says which
-fields are secret: they are hidden. Of a field that no class names the size is shown,
-unless you ask for all of them with --raw."""
+The queue is named by --job, the generated class, or by --stream. Fields that the class
+marks as secret are hidden. For fields that no class names only the size is shown, unless
+you give --raw."""
 
 _EXAMPLES: Final = """\
   flowd dlq list --newer 1h
@@ -68,9 +68,9 @@ def add(commands: Commands) -> None:
         metavar="N",
         type=count,
         default=_SCAN,
-        help=f"look at so many letters at most (default: {_SCAN:,}; 0: all)",
+        help=f"read at most so many letters (default: {_SCAN:,}; 0: all)",
     )
-    showing = _verb(verbs, "show", "everything about one letter", _show)
+    showing = _verb(verbs, "show", "all details of one letter", _show)
     showing.add_argument("id", metavar="ID", help="of the letter or of its job")
     showing.add_argument(
         "--scan",
@@ -90,7 +90,7 @@ def add(commands: Commands) -> None:
         default=[],
         help="first give a field another value; needs --job, whose class checks it",
     )
-    purging = _verb(verbs, "purge", "delete letters for good", purge)
+    purging = _verb(verbs, "purge", "delete letters permanently", purge)
     purging.add_argument("--yes", action="store_true", help="do not ask")
     for each in (redriving, purging):
         each.set_defaults(scan=_SCAN)
@@ -101,10 +101,12 @@ def add(commands: Commands) -> None:
             "--all", action="store_true", help="all letters, or those that match"
         )
         each.add_argument(
-            "--dry-run", action="store_true", help="say which, and change nothing"
+            "--dry-run",
+            action="store_true",
+            help="list the letters, and change nothing",
         )
         each.add_argument(
-            "--rate", metavar="N/s", type=rate, help="so many in a second, at most"
+            "--rate", metavar="N/s", type=rate, help="at most N letters per second"
         )
         add_pick(each, 0)
 
@@ -162,7 +164,7 @@ async def _list(request: Selection) -> int:
 
 async def _export(request: Selection) -> int:
     if request.target.job_class is None and not request.target.raw:
-        # Who purges what was saved must know what was not.
+        # A purge of exported letters must not lose values that were hidden.
         raise UsageError(
             "an export without a class would hide every value: name it with --job"
             " MODULE:CLASS, which hides secret fields only, or hide nothing with --raw"

@@ -1,4 +1,4 @@
-"""`flowd doctor`: what is wrong with a server and its queues, and what to do."""
+"""`flowd doctor`: check a server and its queues."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["add"]
 _MAX: Final = 1_000
 
 _DESCRIPTION: Final = """\
-Look at a server and the queues on it, and change nothing. Each line says how something
-is and what to do about it:
+Check a server and its queues; nothing is changed. Each line has a result and what to do
+about it:
 
-  ok     it is well
-  note   worth knowing
-  warn   it may lose or delay jobs some day
-  wrong  it loses or delays jobs now
+  ok     no problem
+  note   information
+  warn   may lose or delay jobs
+  wrong  loses or delays jobs now
 
-Exit code 1 if anything is wrong; warnings alone give 0."""
+The exit code is 1 if a line is `wrong`, else 0."""
 
 
 def add(commands: Commands) -> None:
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "doctor",
-        "what is wrong with the server, and what to do",
+        "check the server and its queues, and say what to do",
         _command,
         description=_DESCRIPTION,
         examples="  flowd doctor\n  flowd doctor --json --lease 10m",

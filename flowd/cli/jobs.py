@@ -1,4 +1,4 @@
-"""`flowd jobs`: list, show and enqueue jobs that did not end yet."""
+"""`flowd jobs`: list, show and enqueue jobs that have not ended."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ _CUT: Final = 1_000
 _SHORT: Final = 40
 
 _LIST: Final = """\
-One line for each job that runs, waits or is delayed, in this order: its id, its attempt,
-for how long it has run at most or has waited, or when it is due, and its fields. Done
-jobs leave nothing; dead ones are listed by `flowd dlq`."""
+One line for each job that runs, waits or is delayed: its id, its attempt, how long it has
+run at most or has waited, or when it is due, and its fields. A done job is deleted from
+Redis; dead jobs are listed by `flowd dlq`."""
 
 _SHOW: Final = """\
-Everything about one job, by its id or its entry's. A job that failed before has an entry
-of another id, so it is searched for, among those that run and then those that wait."""
+All details of one job, by its id or the id of its entry. A retried job has an entry with
+another id, so it is searched for, first among running and then among waiting jobs."""
 
 _ENQUEUE: Final = """\
-Enqueue one job and print its id. Values are the text that is on the wire, and the class
-checks them. In --fields a value that is no string is written as JSON, and null is left
-out; --fields - reads from standard input, which other users of the machine do not see.
+Enqueue one job and print its id. Values are given as the text on the wire, and the class
+checks them. In --fields a value that is not a string is written as JSON, and null is left
+out; --fields - reads from standard input, which keeps values out of the list of processes.
 
-The `fields` of a dead letter are fit for --fields: flowd's own, as `_key`, are passed
-over, and `_v` says which version the others are of. Without one they are of version 1."""
+The `fields` of a dead letter can be used as --fields: flowd's own, as `_key`, are ignored,
+and `_v` is the version of the others. Without `_v` they are of version 1."""
 
 _ENQUEUING: Final = """\
   flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
@@ -96,12 +96,12 @@ def add(commands: Commands) -> None:
         metavar="N",
         type=count,
         default=_LIMIT,
-        help=f"how many at most (default: {_LIMIT}; 0: all)",
+        help=f"show at most so many (default: {_LIMIT}; 0: all)",
     )
     showing = add_command(
         verbs,
         "show",
-        "everything about one job",
+        "all details of one job",
         lambda options: asyncio.run(_show(options)),
         description=_SHOW,
         examples="  flowd jobs show 1795535506792-0 --stream emails",
@@ -132,13 +132,13 @@ def _add_enqueue(verbs: Commands) -> None:
     parser.add_argument("--fields", metavar="JSON", help="an object with the fields")
     when = parser.add_mutually_exclusive_group()
     when.add_argument(
-        "--delay", metavar="TIME", type=seconds, default=0.0, help="run it only then"
+        "--delay", metavar="TIME", type=seconds, default=0.0, help="run it after TIME"
     )
     when.add_argument(
         "--at",
         metavar="MOMENT",
         type=moment,
-        help="run it only then: a date and a time with a zone,"
+        help="run it at this date and time, with a zone,"
         " as 2031-05-01T08:00:00+02:00",
     )
     parser.add_argument("--key", help="an idempotency key: enqueue it once")

@@ -1,4 +1,4 @@
-"""The end of a process that has run queues: it comes, whatever threads still do."""
+"""End a process that has run queues, even if threads still run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Leaving:
         self._running.stop(grace)
 
     async def wait(self) -> None:
-        """Return when it has ended; signals do nothing any more, as the end is near."""
+        """Return when it has ended; from then on signals have no effect."""
         loop = asyncio.get_running_loop()
         executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
         loop.set_default_executor(executor)

@@ -1,4 +1,4 @@
-"""The dead letters that a verb of `flowd dlq` means, and how one is shown."""
+"""The dead letters that a command of `flowd dlq` selects, and how one is shown."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _SHORT: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The letters of a queue, and which of them are meant."""
+    """The letters of a queue, and which of them are selected."""
 
     target: Target
     letters: DeadLetters[Job]
     filter: LetterFilter
     last: str
-    """The newest letter that may be meant: what dies later, nobody has asked about."""
+    """The newest letter when the command began; later ones are not selected."""
 
     options: argparse.Namespace
 
     @property
     def is_filtered(self) -> bool:
-        """Whether not all letters of the queue are meant."""
+        """Whether the options exclude some letters of the queue."""
         return self.filter != LetterFilter()
 
     async def total(self) -> int:
@@ -82,7 +82,7 @@ class Selection:
         scan: int = 0,
         limit: int = 0,
     ) -> AsyncIterator[Letter[Job]]:
-        """The letters that are meant, or wished, as `flowd.ops.letters.pick`."""
+        """The selected letters, as `flowd.ops.letters.pick`."""
         return pick(
             self.target.look.stream,
             self.target.job_class,
@@ -188,7 +188,7 @@ def _id_in(line: str) -> str:
 
 
 def _ago(now: float, age: float | None) -> datetime | None:
-    """The moment that was so many seconds ago; long ago is as good as for ever."""
+    """The time so many seconds ago; None if it is before the calendar begins."""
     if age is None:
         return None
     return datetime.fromtimestamp(max(0.0, now - age), UTC)

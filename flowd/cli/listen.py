@@ -1,4 +1,4 @@
-"""What `flowd run --metrics-port` shows: `/metrics`, `/healthz` and `/readyz`."""
+"""The HTTP pages of `flowd run --metrics-port`: `/metrics`, `/healthz` and `/readyz`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def listening(
 
     Raises:
         OptionError: one of the queues runs already.
-        UsageError: nobody can listen there, or there are several `Metrics`.
+        UsageError: the port cannot be opened, or there are several `Metrics`.
     """
     metrics = _metrics_of(queues)
     for queue in queues:
@@ -46,7 +46,7 @@ async def listening(
         return Page(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def live() -> Page:
-        # That it is answered at all is the proof: the event loop runs.
+        # An answer proves that the event loop runs.
         return Page(b"ok\n")
 
     async def ready() -> Page:
@@ -64,12 +64,12 @@ async def listening(
             endpoint = await stack.enter_async_context(Endpoint(pages, host, port))
         except OSError as error:
             raise UsageError(f"--metrics-port {port}: {error.strerror}") from None
-        log(logging.INFO, "shows metrics at %s/metrics", endpoint.url)
+        log(logging.INFO, "serves metrics at %s/metrics", endpoint.url)
         yield
 
 
 def _metrics_of(queues: Sequence[Queue[Job]]) -> Metrics:
-    """The one that counts for them; a new one if none has any."""
+    """The `Metrics` object of the queues; a new one if none has one."""
     rule = "--metrics-port shows one Metrics: give the same to all that have one"
     found = {m for queue in queues for m in queue.middleware if isinstance(m, Metrics)}
     if len(found) > 1:

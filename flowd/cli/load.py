@@ -27,7 +27,7 @@ class UsageError(Exception):
 
 @contextlib.contextmanager
 def users_code() -> Generator[None]:
-    """Run code of the user's: its failure is shown as its own, from its first line on.
+    """Run the user's code; a failure shows the traceback from the user's first line on.
 
     Raises:
         UsageError: it uses flowd wrongly; the message has the line.
@@ -93,7 +93,7 @@ def load_job_classes(reference: str, app_dir: Path) -> list[type[Job]]:
         modules = [module, *map(importlib.import_module, inside)]
     except UsageError:
         raise
-    # No answer of a user's module, not even its exit code, may look like one of ours.
+    # An exit code of the user's module must not look like a result of flowd.
     except (Exception, SystemExit) as error:
         where = f" ({place})" if (place := _place(error)) else ""
         raise UsageError(
@@ -150,11 +150,11 @@ def _import(module_name: str, app_dir: Path) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # Also raised by a module that is there and imports one that is not.
+        # Also raised by a module that exists and imports one that does not.
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise UsageError(
                 f"there is no module {error.name!r} in {str(app_dir.resolve())!r};"
-                " --app-dir names another folder"
+                " --app-dir names another folder, and flowd-gen writes generated classes"
             ) from None
         raise
 
@@ -172,6 +172,11 @@ def _failed(error: BaseException) -> SystemExit:
     for _ in range(outer):
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        error.add_note(
+            f"flowd: if {error.name!r} has generated classes, run flowd-gen; --app-dir"
+            " names the folder of your modules"
+        )
     traceback.print_exception(error)
     return SystemExit(3)
 

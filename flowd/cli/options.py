@@ -1,16 +1,18 @@
-"""Options that several commands have."""
+"""The command-line parser, and options that several commands have."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 __all__ = [
     "Commands",
+    "Parser",
     "add_app_dir",
     "add_command",
     "add_lease",
@@ -22,9 +24,23 @@ __all__ = [
     "seconds",
 ]
 
+_INVALID_CHOICE: Final = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
 _PART: Final = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
+
+
+class Parser(argparse.ArgumentParser):
+    """Suggests a command when an unknown one was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit with 2."""
+        found = _INVALID_CHOICE.search(message)
+        if found:
+            known = re.findall(r"[\w-]+", found[2])
+            if close := difflib.get_close_matches(found[1], known, 1):
+                message += f"; did you mean {close[0]!r}?"
+        super().error(message)
 
 
 class Commands(Protocol):
@@ -57,11 +73,11 @@ def add_command(
 
     Args:
         commands: where to.
-        name: its word.
-        text: what it does, in a few words.
-        command: carries it out and returns the exit code; None if it has verbs.
-        description: what the help says; `text` if empty.
-        examples: one a line.
+        name: the word on the command line.
+        text: a short description for the list of commands.
+        command: runs it and returns the exit code; None if it has subcommands.
+        description: the first paragraph of its help; `text` if empty.
+        examples: one on each line.
     """
     parser = commands.add_parser(
         name,
@@ -88,25 +104,25 @@ def add_app_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that asks a server."""
+    """Add the options of every command that connects to a server."""
     parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def add_lease(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says after which silence a lease is over."""
+    """Add the option for the length of a lease."""
     parser.add_argument(
         "--lease",
         metavar="SECONDS",
         type=seconds,
         default=30.0,
         help="the longest claim_after of the queues (default: 30);"
-        " what is silent for ten of them counts as dead",
+        " a consumer that is silent for ten leases counts as dead",
     )
 
 
 def seconds(text: str) -> float:
-    """A time on the command line, as `90`, `90s` or `1h30m`; not for ever.
+    """A finite time on the command line, as `90`, `90s` or `1h30m`; returns seconds.
 
     Raises:
         ValueError: it is none, which argparse says by this function's name.
@@ -143,7 +159,7 @@ def count(text: str) -> int:
 
 
 def rate(text: str) -> float:
-    """So many in a second, as `10/s`, `600/m` or `10`.
+    """A rate on the command line, as `10/s`, `600/m` or `10`; returns jobs per second.
 
     Raises:
         ValueError: it is none, or not above 0.

@@ -1,4 +1,4 @@
-"""How commands show things: tables, JSON, progress, and text of others made harmless.
+"""The output of commands: tables, JSON, progress, and escaped text.
 
 On a terminal, and with the extra `cli`, tables and progress are drawn by rich; else
 tables are aligned text, and progress is a line now and then where a command asks for it.
@@ -51,7 +51,7 @@ _ALARMING: Final = {"expired": "red", "silent": "yellow", "working": "green"}
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under a head; cells are made harmless when they are printed."""
+    """Rows under a head; control characters in cells are escaped when printed."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -182,7 +182,7 @@ def object_of(view: object, *, without: Collection[str] = ()) -> dict[str, objec
 def field_texts(
     fields: Mapping[bytes, bytes], hidden: Mapping[bytes, str]
 ) -> dict[str, str]:
-    """An entry's fields as text: what is none as escapes, what is hidden not at all."""
+    """An entry's fields as text: other bytes as escapes, without hidden values."""
     return {
         name.decode("utf-8", "backslashreplace"): (
             hidden.get(name) or value.decode("utf-8", "backslashreplace")

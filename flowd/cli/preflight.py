@@ -38,17 +38,16 @@ _SAMPLES: Final = 5
 _LONG: Final = 1_000
 
 _DESCRIPTION: Final = """\
-Decode everything that is queued now, waiting, running, delayed and dead, with the
-generated classes of a package or module, and say what a worker with these classes could
-not read. Run it before a deploy, with the code that is about to be deployed. No job is
-run and nothing is changed; mappers and migrations are run.
+Decode all waiting, running, delayed and dead jobs with the generated classes of a package
+or module, and list the jobs that a worker with these classes cannot read. Run it before a
+deploy, with the code to be deployed. No job is run and nothing is changed; mappers and
+migrations are run.
 
-Jobs move meanwhile: what is done by then is not looked at, and what comes later neither.
-Jobs of a newer version, and dead letters that were undecodable when they died, are
-listed and do not count.
+Jobs that end or are enqueued while it runs are not checked. Jobs of a newer version, and
+dead letters that were undecodable when they died, are listed and do not fail the check.
 
 exit codes: 0 yes, deploy it; 1 no, jobs cannot be read; 2 invalid usage, or code that
-cannot be imported; 3 Redis refused or could not be reached, or a bug"""
+cannot be imported; 3 Redis refused or cannot be reached, or a bug"""
 
 _EXAMPLES: Final = """\
   flowd preflight jobs
@@ -61,7 +60,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "preflight",
-        "say which queued jobs the classes of a release cannot read",
+        "list the queued jobs that the classes of a release cannot read",
         _command,
         description=_DESCRIPTION,
         examples=_EXAMPLES,
@@ -74,7 +73,7 @@ def add(commands: Commands) -> None:
         metavar="N",
         type=count,
         default=0,
-        help="look only at the first N of each place of a queue (default: all)",
+        help="check only the first N of each place of a queue (default: all)",
     )
     parser.add_argument(
         "--ids",
@@ -142,7 +141,7 @@ def _lines(finding: PreflightFinding) -> Iterator[str]:
 
 
 def _github_line(finding: PreflightFinding) -> str:
-    """A workflow command that puts the finding beside its line in a pull request."""
+    """A workflow command that shows the finding at its line in a pull request."""
     level = "error" if finding.severity == "breaking" else "notice"
     path = _escaped(finding.path).replace(":", "%3A").replace(",", "%2C")
     text = printable("; ".join((finding.message, *finding.notes)), _LONG)

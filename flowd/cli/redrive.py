@@ -1,4 +1,4 @@
-"""`flowd dlq redrive` and `purge`: the verbs that change something."""
+"""`flowd dlq redrive` and `purge`: the commands that change dead letters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Step: TypeAlias = Callable[[Letter[Job]], Awaitable[object]]
 
 
 async def redrive(request: Selection) -> int:
-    """Put jobs back into their stream, mended if `--set` says so."""
+    """Move jobs back into their stream, with the changes of `--set`."""
     _check_choice(request)
     edit = _edit(request)
 
@@ -42,7 +42,7 @@ async def redrive(request: Selection) -> int:
 
 
 async def purge(request: Selection) -> int:
-    """Delete letters for good."""
+    """Delete letters permanently."""
     options = request.options
     _check_choice(request)
 
@@ -74,7 +74,7 @@ async def _each(request: Selection, step: Step, name: str, what: str) -> int:
                 if dry and not as_json:
                     print(letter_line(letter))
     except BaseException as error:
-        # Also a Ctrl-C: whoever goes on from here has to know how far it got.
+        # Also after Ctrl-C: the operator has to know how far it got.
         if (moved or isinstance(error, asyncio.CancelledError)) and not dry:
             print(
                 f"{count_of(moved, 'job')} {what} before it broke off", file=sys.stderr
@@ -123,7 +123,7 @@ def _unchanged(_: Letter[Job]) -> None:
 async def _chosen(
     request: Selection, told: Callable[[], object]
 ) -> AsyncIterator[Letter[Job]]:
-    """The letters that were named, or those that are meant by `--all`."""
+    """The letters that were named, or those that `--all` selects."""
     for letter_id in request.options.ids:
         told()
         yield await request.find(letter_id)

@@ -1,4 +1,4 @@
-"""`flowd run --reload`: a worker that starts anew whenever its code changes."""
+"""`flowd run --reload`: restart the worker whenever its code changes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _LOOK_UP: Final = 200
 def run_and_reload(words: Sequence[str], folder: Path) -> int:
     """Run `flowd` with these words, and again after each change below `folder`.
 
-    A change stops the worker as SIGTERM does, so that its jobs end or are handed back.
-    So does a signal, which also ends this.
+    A change stops the worker as SIGTERM does: its jobs end or are released. A signal
+    does the same, and ends this function as well.
 
     Returns:
         The exit code of the last worker.
@@ -37,7 +37,7 @@ def run_and_reload(words: Sequence[str], folder: Path) -> int:
         worker.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # The worker has no terminal whose end it would hear of; with nohup nobody has.
+        # The worker has no terminal, so it gets no SIGHUP; under nohup ignore it too.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, on_signal)
     changes = watch(
@@ -50,7 +50,7 @@ def run_and_reload(words: Sequence[str], folder: Path) -> int:
     for changed in changes:
         if changed:
             names = ", ".join(sorted(Path(path).name for _, path in changed))
-            print_note(f"{names} changed, starting anew")
+            print_note(f"{names} changed, restarting")
             worker.stop()
             worker.wait()
         # Not before somebody watches: a change meanwhile would go unseen.
@@ -65,8 +65,8 @@ class _Worker:
     """The worker's process; there is one at a time."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        # Without compiled files (-B): Python takes a file that was changed within the
-        # second, and is as long as before, for the one that it has compiled.
+        # Without bytecode files (-B): Python would not notice a file that was changed
+        # within the same second and kept its length.
         self._command = [sys.executable, "-B", "-m", "flowd", *words]
         self._process: subprocess.Popen[bytes] | None = None
         self._told = False
@@ -78,18 +78,18 @@ class _Worker:
 
     def start(self) -> None:
         """Start one."""
-        # In a group of its own: Ctrl-C is for us, and two signals mean hurry.
+        # In its own process group: Ctrl-C must not reach it as a second signal.
         self._process = subprocess.Popen(self._command, process_group=0)
         self._told = False
 
     def stop(self) -> None:
-        """Tell it to end; told again, it hurries."""
+        """Send SIGTERM; a second one ends the grace period."""
         if self._process is not None:
             self._told = True
             self._process.terminate()
 
     def stop_once(self) -> None:
-        """Tell it to end if it was not told."""
+        """Send SIGTERM, unless it was sent before."""
         if not self._told:
             self.stop()
 

@@ -1,4 +1,4 @@
-"""`flowd run MODULE:QUEUES`: run queues until a signal says stop."""
+"""`flowd run MODULE:QUEUES`: run queues until a signal stops them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Final
 from flowd.cli.leave import Leaving, leave
 from flowd.cli.load import UsageError, load
 from flowd.cli.options import Commands, add_app_dir, add_command, seconds
+from flowd.cli.output import print_note
 from flowd.cli.service import Service, Shown, find_queues
 from flowd.model.text import printable
 from flowd.worker.signals import until_stopped
@@ -23,9 +24,9 @@ _HOST: Final = "127.0.0.1"
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 _DESCRIPTION: Final = """\
-Run queues in this process until SIGTERM or SIGINT: then no more jobs are taken, running
-ones have --grace seconds to end, and the rest is handed back. A second signal hands back
-at once.
+Run queues in this process until SIGTERM or SIGINT (Ctrl-C). The shutdown is graceful: no
+more jobs are read, running handlers have --grace seconds to end, and the jobs of the
+others are released. A second signal releases them at once.
 
 QUEUES is a Queue, a list of them, a QueueGroup, or a function that returns one of these
 or an async context manager of one, which is open while they run.
@@ -33,7 +34,7 @@ Log lines go to standard error, one for each job."""
 
 
 class _Lines(logging.Formatter):
-    """Puts the job before what a handler says with `ctx.log`, as in flowd's own lines."""
+    """Prefixes the lines of `ctx.log` with the job, as flowd's own lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         if record.name == "flowd.job":
@@ -50,7 +51,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "run",
-        "run queues until a signal says stop",
+        "run queues until a signal stops them",
         _command,
         description=_DESCRIPTION,
         examples="  flowd run app.workers:queues\n"
@@ -61,7 +62,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("queues", metavar="MODULE:QUEUES")
     add_app_dir(parser)
     parser.add_argument(
-        "--burst", action="store_true", help="end when no job waits, runs or is delayed"
+        "--burst",
+        action="store_true",
+        help="exit when no job waits, runs or is delayed",
     )
     parser.add_argument(
         "--grace",
@@ -74,18 +77,18 @@ def add(commands: Commands) -> None:
         "--metrics-port",
         metavar="PORT",
         type=port,
-        help="show /metrics to Prometheus, and /healthz and /readyz to probes",
+        help="serve /metrics for Prometheus, and /healthz and /readyz for probes",
     )
     parser.add_argument(
         "--metrics-host",
         metavar="HOST",
         default=_HOST,
-        help=f"where that port is (default: {_HOST}; 0.0.0.0: everywhere)",
+        help=f"address of that port (default: {_HOST}; 0.0.0.0: all interfaces)",
     )
     parser.add_argument(
         "--reload",
         action="store_true",
-        help="start anew when a Python file below --app-dir changes; for development",
+        help="restart when a Python file below --app-dir changes; for development",
     )
 
 
@@ -94,12 +97,14 @@ def _command(options: argparse.Namespace) -> int:
         return _reload(options)
     shown = _shown(options)
     queues = find_queues(load(options.queues, options.app_dir), options.queues)
-    # Does nothing if the user's module has set up logging itself.
+    # Has no effect if the user's module has configured logging.
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(_Lines(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[lines])
     service = Service(queues, options.queues, burst=options.burst, shown=shown)
     options.leave = leave
+    if sys.stderr.isatty():
+        print_note("waiting for jobs; Ctrl-C ends")
     asyncio.run(until_stopped(Leaving(service), options.grace))
     return 0
 
@@ -117,7 +122,7 @@ def port(text: str) -> int:
 
 
 def _shown(options: argparse.Namespace) -> Shown:
-    """What is open while queues run, to be asked about them."""
+    """The server of metrics and probes, which is open while queues run."""
     if options.metrics_port is None:
         return lambda _: nullcontext()
     if find_spec("prometheus_client") is None:

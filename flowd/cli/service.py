@@ -1,4 +1,4 @@
-"""What `flowd run` runs: a user's queues, and what the user opens around them."""
+"""The service of `flowd run`: a user's queues, and the resources opened around them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Shown: TypeAlias = Callable[[Sequence[Queue[Job]]], AbstractAsyncContextManager[
 
 
 class Service:
-    """Queues from their opening to their end; can be stopped at any moment of it.
+    """Queues from their opening to their end; can be stopped at any time.
 
-    What the user opens around them is closed by the same asyncio task that opened it.
+    The user's resources around them are closed by the asyncio task that opened them.
 
     Args:
         queues: opens them; from `find_queues`.
@@ -52,7 +52,7 @@ class Service:
         self._stopped = False
 
     def stop(self, grace: float | None = 25.0) -> None:
-        """Begin the shutdown, or break off what is being opened, set up or closed."""
+        """Begin the shutdown, or cancel an opening, set-up or closing in progress."""
         self._stopped = True
         if self._handle is not None:
             self._handle.stop(grace)

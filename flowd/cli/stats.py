@@ -1,4 +1,4 @@
-"""`flowd stats` and `flowd consumers`: what every queue holds, and who works on it."""
+"""`flowd stats` and `flowd consumers`: the jobs and the workers of every queue."""
 
 from __future__ import annotations
 
@@ -36,26 +36,25 @@ _MANY: Final = 20
 _SOONEST: Final = 0.1
 
 _STATS: Final = """\
-What every queue holds that was set up on this server, and who works on it.
+The jobs and workers of every queue that was set up on this server.
 
-  waiting   not handed out yet; oldest: for how long the first of them has waited
-  running   handed out, and not settled
-  delayed   wait for their time; next due: when the first is due, or for how long it has
-            been (-)
-  dead      given up: see `flowd dlq`"""
+  waiting   not delivered yet; oldest: how long the oldest of them has waited
+  running   delivered, and not settled
+  delayed   not due yet; next due: the time until the first is due, or since it was (-)
+  dead      dead-lettered: see `flowd dlq`"""
 
 _CONSUMERS: Final = """\
-Who works on every queue, and what they run.
+The workers of every queue, and the jobs that they run.
 
   working   holds jobs and renews their leases
-  idle      holds none
-  expired   let the lease of a job run out: it died, or its process stands still; another
-            worker takes the job over
-  silent    holds none, and gave no sign of life for ten leases: it died, or it waits on
-            Redis before 7.2, which does not notice
+  idle      holds no jobs
+  expired   the lease of one of its jobs has expired: it died, or its process is frozen;
+            another worker claims the job
+  silent    holds no jobs, and sent no command for ten leases: it died, or it waits for
+            jobs on Redis before 7.2, which does not record that
 
 `at most` is the time since a job's entry was added: it runs no longer than that. Host and
-process are read from the name, unless the user chose it."""
+process are read from the consumer's name, unless the user chose the name."""
 
 
 def add(commands: Commands) -> None:
@@ -63,7 +62,7 @@ def add(commands: Commands) -> None:
     stats = add_command(
         commands,
         "stats",
-        "what queues hold: jobs that wait, run, are delayed, died",
+        "count the jobs of every queue: waiting, running, delayed, dead",
         _stats,
         description=_STATS,
         examples="  flowd stats\n  flowd stats --watch\n"
@@ -75,12 +74,12 @@ def add(commands: Commands) -> None:
         type=seconds,
         nargs="?",
         const=2.0,
-        help="look again and again, every 2 seconds or as often as it says",
+        help="refresh every 2 seconds, or at the given interval",
     )
     consumers = add_command(
         commands,
         "consumers",
-        "who works, and on what",
+        "list workers, and the jobs that they run",
         _consumers,
         description=_CONSUMERS,
         examples="  flowd consumers\n"
@@ -121,7 +120,7 @@ async def _look(address: Address, lease: float, runs: int) -> Seen:
 
 
 async def _watch(address: Address, options: argparse.Namespace) -> int:
-    """Look until somebody has seen enough; a server that is away is waited for."""
+    """Refresh until Ctrl-C; an unreachable server is retried."""
     session = Session.acquire(address)
     try:
         with screen() as show:
@@ -203,7 +202,7 @@ def _consumers_blocks(seen: Seen) -> list[Block]:
         return [] if seen else [_NONE]
     blocks = _consumer_table(queues, place=True)
     if not blocks:
-        return [] if _faults(seen) else ["nobody reads any queue"]
+        return [] if _faults(seen) else ["no worker reads any queue"]
     rows = [
         [
             *(job.id, job.entry_id or "", f"{job.attempt}", span(job.age)),

@@ -1,4 +1,4 @@
-"""`flowd tail`: follow what finishes in a queue."""
+"""`flowd tail`: follow the events of a queue."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from flowd.ops.tail import TailEvent, follow
 __all__ = ["add"]
 
 _TAIL: Final = """\
-What happens in a queue from now on, a line for each event: jobs that are done, fail, are
-handed back or given up, and what else the workers log of the queue. Times are UTC.
+The events of a queue from now on, one on each line: jobs that are done, fail, are released
+or dead-lettered, and the other events that workers log. Times are UTC.
 
-The workers tell it themselves, and only while somebody follows: they begin within about
-2 seconds. What happens while the connection is away is not shown, nor is what a worker
-cannot tell, because it dies. Fields of jobs are never told. Ctrl-C ends it."""
+Workers publish events only while `flowd tail` runs; they begin within about 2 seconds.
+Events during a lost connection are not shown, and a worker that is killed publishes none.
+Fields of jobs are never published. Ctrl-C ends it."""
 
 
 def add(commands: Commands) -> None:
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     tail = add_command(
         commands,
         "tail",
-        "follow what finishes",
+        "follow the jobs that end",
         _tail,
         description=_TAIL,
         examples="  flowd tail\n  flowd tail --stream emails\n"
@@ -44,7 +44,7 @@ def _tail(options: argparse.Namespace) -> int:
 
 
 async def _follow(options: argparse.Namespace) -> int:
-    """Print until somebody has seen enough."""
+    """Print events until Ctrl-C."""
     async with open_target(options) as target:
         name, channel = target.name, target.look.keys.tail
     print_note(f"follows {name}; workers begin to tell within about 2 s")

@@ -35,7 +35,7 @@ class Target:
         return f"{self.look.keys.stream} ({self.look.group})"
 
     def hidden(self, fields: Mapping[bytes, bytes]) -> Mapping[bytes, str]:
-        """What is shown instead of a value, for the fields that are not shown."""
+        """The text shown instead of the value, for each hidden field."""
         spec = None if self.job_class is None else self.job_class.SPEC
         return redacted_fields(fields, spec, raw=self.raw)
 
@@ -85,7 +85,7 @@ def with_fields(
         DecodeError: the class cannot read it.
     """
     if fields.get(b"_v", b"1") != b"%d" % max(job_class.SPEC.version, 1):
-        # The names are those of the newest version, so the rest has to be too.
+        # The names are those of the newest version, so migrate the entry first.
         fields = decode(job_class, fields).to_fields()
     return job_class.from_fields({**fields, **new})
 

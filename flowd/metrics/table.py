@@ -45,13 +45,13 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ("stream",)
     events: tuple[EventName, ...] = ()
-    """What a counter counts."""
+    """The events that a counter counts."""
 
     kinds: tuple[str, ...] = ()
     """Every value of the last label, where they are few and known."""
 
     begins: EventName = "started"
-    """When it is shown as 0, so that Prometheus sees the first as an increase."""
+    """When it is first shown, as 0, so that Prometheus sees the first event as an increase."""
 
 
 ENQUEUED: Final = Metric(
@@ -63,19 +63,19 @@ DONE: Final = Metric(
 RETRIES: Final = Metric(
     "flowd_retries_total",
     "counter",
-    "Attempts that failed and are tried again.",
+    "Failed attempts that will be retried.",
     events=("retry",),
 )
 RELEASES: Final = Metric(
     "flowd_releases_total",
     "counter",
-    "Jobs that were handed back, uncounted.",
+    "Jobs that were released without spending an attempt.",
     events=("release",),
 )
 LETTERS: Final = Metric(
     "flowd_dead_letters_total",
     "counter",
-    "Jobs that were given up.",
+    "Jobs that were dead-lettered.",
     ("stream", "reason"),
     ("dead_letter",),
     kinds=get_args(Reason),
@@ -83,19 +83,19 @@ LETTERS: Final = Metric(
 TAKEOVERS: Final = Metric(
     "flowd_takeovers_total",
     "counter",
-    "Jobs that were taken over from a worker that died.",
+    "Jobs that this process claimed after the lease of another worker expired.",
     events=("takeover",),
 )
 LOST: Final = Metric(
     "flowd_lease_losses_total",
     "counter",
-    "Jobs that this process ran and another one took over.",
+    "Jobs whose lease this process lost to another worker.",
     events=("lease_lost", "lost"),
 )
 NEWER: Final = Metric(
     "flowd_newer_versions_total",
     "counter",
-    "Jobs that were handed back because their class is too old.",
+    "Jobs that were released because this worker's class is too old.",
     events=("newer_version",),
 )
 STUCK: Final = Metric(
@@ -107,19 +107,19 @@ STUCK: Final = Metric(
 DELETED: Final = Metric(
     "flowd_jobs_deleted_total",
     "counter",
-    "Jobs that somebody deleted while they ran.",
+    "Jobs that another client deleted while they ran.",
     events=("deleted",),
 )
 RECREATED: Final = Metric(
     "flowd_groups_recreated_total",
     "counter",
-    "Groups that were gone and set up again.",
+    "Consumer groups that were deleted and created again.",
     events=("group_recreated",),
 )
 RECONNECTS: Final = Metric(
     "flowd_reconnects_total",
     "counter",
-    "Outages of a server that are over.",
+    "Outages of the server that have ended.",
     ("server",),
     ("recovery",),
     begins="outage",
@@ -127,7 +127,7 @@ RECONNECTS: Final = Metric(
 LAG: Final = Metric(
     "flowd_loop_lags_total",
     "counter",
-    "Times that the event loop stood still for a second.",
+    "Times that the event loop was blocked for a second.",
     (),
     ("loop_lag",),
 )
@@ -136,12 +136,12 @@ COUNTERS: Final = (
     *(ENQUEUED, DONE, RETRIES, RELEASES, LETTERS, TAKEOVERS, LOST, NEWER, STUCK),
     *(DELETED, RECREATED, RECONNECTS, LAG),
 )
-"""What this process saw; counted where it happens."""
+"""Events of this process; counted when they happen."""
 
 DURATION: Final = Metric(
     "flowd_handler_seconds",
     "histogram",
-    "Time that a handler took; result is returned, raised or cancelled.",
+    "Duration of a handler; result is returned, raised or cancelled.",
     ("stream", "result"),
     kinds=("returned", "raised", "cancelled"),
 )
@@ -149,25 +149,23 @@ DURATION: Final = Metric(
 _QUEUE: Final = ("server", "stream")
 
 UP: Final = Metric(
-    "flowd_queue_up", "gauge", "1 if Redis told the numbers below in time.", _QUEUE
+    "flowd_queue_up", "gauge", "1 if Redis returned the numbers below in time.", _QUEUE
 )
-WAITING: Final = Metric("flowd_jobs_waiting", "gauge", "Jobs that wait.", _QUEUE)
+WAITING: Final = Metric("flowd_jobs_waiting", "gauge", "Waiting jobs.", _QUEUE)
 OLDEST: Final = Metric(
     "flowd_oldest_waiting_seconds",
     "gauge",
-    "For how long the oldest waiting job has waited; 0 if none waits.",
+    "Age of the oldest waiting job in seconds; 0 if none waits.",
     _QUEUE,
 )
 RUNNING: Final = Metric(
-    "flowd_jobs_running", "gauge", "Jobs that run, anywhere.", _QUEUE
+    "flowd_jobs_running", "gauge", "Jobs that run, in any process.", _QUEUE
 )
-DELAYED: Final = Metric(
-    "flowd_jobs_delayed", "gauge", "Jobs that wait for their time.", _QUEUE
-)
+DELAYED: Final = Metric("flowd_jobs_delayed", "gauge", "Delayed jobs.", _QUEUE)
 DEAD: Final = Metric("flowd_jobs_dead", "gauge", "Dead letters.", _QUEUE)
 CONSUMERS: Final = Metric(
     "flowd_consumers", "gauge", "Workers that Redis knows.", _QUEUE
 )
 
 GAUGES: Final = (UP, WAITING, OLDEST, RUNNING, DELAYED, DEAD, CONSUMERS)
-"""What queues hold; read from Redis when somebody asks."""
+"""The contents of queues; read from Redis at each scrape."""

@@ -204,7 +204,7 @@ def _failed(event: Event, listener: Listener) -> Event:
     return Event(
         name="middleware_failed",
         level=logging.ERROR,
-        text=f"{name} failed when told of {event.name}; the job is not affected",
+        text=f"{name} failed on the event {event.name}; the job is not affected",
         stream=event.stream,
         group=event.group,
         details={"middleware": name},

@@ -160,7 +160,7 @@ class Executor(Generic[J]):
         self._events.emit(
             logging.DEBUG if seen else logging.WARNING,
             "newer_version",
-            f"hands back jobs of version {error.version}: its class reads up to"
+            f"releases jobs of version {error.version}: its class reads up to"
             f" {error.known}; workers with newer classes take them",
             version=error.version,
             known=error.known,

@@ -288,7 +288,7 @@ class Settlement(Generic[J]):
             if self._tell_done:
                 self._emit(logging.INFO, "done", "done", delivery)
         elif result == 2:
-            text = "was deleted from the stream by somebody"
+            text = "was deleted from the stream by another client"
             self._emit(logging.WARNING, "deleted", text, delivery)
         else:
             self._moved(delivery, end, result)
@@ -313,7 +313,7 @@ class Settlement(Generic[J]):
                 )
                 self._maintenance.due_in(after)
             case outcome.Release(after, reason):
-                text = f"handed back: {reason}" if reason else "handed back"
+                text = f"released: {reason}" if reason else "released"
                 self._emit(logging.INFO, "release", text, delivery, after=after)
                 self._maintenance.due_in(after)
             case outcome.DeadLetter(reason, error, _, exception):

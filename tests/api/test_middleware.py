@@ -404,7 +404,7 @@ async def test_failing_subscriber_stops_nothing(
         queue.run()
         await queue.drain()
     (line,) = (r for r in caplog.records if vars(r)["event"] == "middleware_failed")
-    assert "Deaf.on_event failed when told of done" in line.getMessage()
+    assert "Deaf.on_event failed on the event done" in line.getMessage()
     assert "ZeroDivisionError" in line.getMessage()
     assert diary.named("done")
 

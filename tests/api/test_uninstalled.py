@@ -41,7 +41,7 @@ async def test_a_copy_that_is_not_installed_connects(
 def test_a_copy_that_is_not_installed_has_no_version(tmp_path: Path) -> None:
     """The command says that it does not know its version."""
     said = _run(tmp_path, ["-m", "flowd", "--version"])
-    assert said == "flowd unknown: it was copied and not installed\n"
+    assert said == "flowd unknown: it is not installed\n"
 
 
 def _run(folder: Path, words: Sequence[str]) -> str:

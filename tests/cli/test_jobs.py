@@ -244,7 +244,7 @@ async def test_consumers(flowd: Program, redis_url: str, raw: Raw) -> None:
     none = flowd("consumers")
     assert (none.code, none.out) == (0, "no queue was set up on this server yet\n")
     first, second = await set_up(redis_url, email("a"), email("b"))
-    assert flowd("consumers").out == "nobody reads any queue\n"
+    assert flowd("consumers").out == "no worker reads any queue\n"
     raw("SET", "{emails}:delayed", "something else")
     for command in ("stats", "consumers"):
         unseen = flowd(command)

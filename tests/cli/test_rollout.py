@@ -158,4 +158,4 @@ async def test_old_and_new_releases_share_a_stream(
         assert raw(*keys) == 0
     warned = [line for line in first.lines + second.lines if "WARNING" in line]
     assert len(warned) in (1, 2)
-    assert "order hands back jobs of version 2" in warned[0]
+    assert "order releases jobs of version 2" in warned[0]

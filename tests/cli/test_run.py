@@ -190,7 +190,7 @@ async def test_a_second_signal_hands_back(
         running.signal(signal.SIGINT)
         running.until("finishing running jobs")
         running.signal(signal.SIGINT)
-        running.until("handed back")
+        running.until("released")
         assert running.end() == 0
     ((_, fields),) = raw.entries("emails")
     assert fields[b"_attempt"] == b"1"
@@ -204,7 +204,7 @@ async def test_grace_limits_the_wait(flowd: Program, redis_url: str, raw: Raw) -
     with flowd.start("run", "workers:queue", "--grace", "0") as running:
         running.until("done")
         running.signal(signal.SIGTERM)
-        running.until("handed back")
+        running.until("released")
         assert running.end() == 0
     assert len(raw.entries("emails")) == 1
 
@@ -483,7 +483,7 @@ async def test_changed_code_is_run(flowd: Program, redis_url: str) -> None:
         await enqueue(redis_url, "a")
         running.until("version ONE ran a")
         flowd.write("workers.py", CHANGING.replace("ONE", "TWO"))
-        running.until("workers.py changed, starting anew")
+        running.until("workers.py changed, restarting")
         running.until("emails has ended")
         running.until("runs up to")
         await enqueue(redis_url, "b")
@@ -548,3 +548,16 @@ async def test_logging_that_raises_hides_no_exit_code(
         running.signal(signal.SIGTERM)
         assert running.end() == 0
     assert any("(logging raised Broken)" in line for line in running.lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [(["stat"], "stats"), (["dlq", "lst"], "list"), (["job", "list"], "jobs")],
+)
+def test_an_unknown_command_suggests_the_nearest(
+    flowd: Program, words: list[str], wanted: str
+) -> None:
+    """A typing error is answered with the command that was probably meant."""
+    done = flowd(*words)
+    assert done.code == 2
+    assert done.err.endswith(f"; did you mean {wanted!r}?\n")

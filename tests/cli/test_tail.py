@@ -109,7 +109,7 @@ async def test_finished_jobs_are_shown(
             f"{ids['rejected']} attempt 1 dead-lettered (rejected): why\n",
             f"{ids['failed']} attempt 1 failed, next attempt in 0.0 s: ValueError: why\n",
             f"{ids['failed']} attempt 4 dead-lettered (failed): ValueError: why\n",
-            f"{ids['snoozed']} attempt 1 handed back\n",
+            f"{ids['snoozed']} attempt 1 released\n",
         )
         tail.running.signal(signal.SIGINT)
         assert await asyncio.to_thread(tail.running.end) == 130

@@ -44,7 +44,7 @@ def worker(tmp_path: Path, own_server: Server) -> Program:
 
 def url_of(running: Running) -> str:
     """Where it says that it listens."""
-    line = running.until("shows metrics at")
+    line = running.until("serves metrics at")
     found = re.search(r"(http://\S+)/metrics", line)
     assert found
     return found[1]
