@@ -236,6 +236,10 @@ def _missing(fields: Mapping[bytes, bytes]) -> str:
 
 def _cut(value: object) -> str:
     # Cut before `repr` too: a payload may have megabytes.
-    shown = repr(value[:_SHOWN] if isinstance(value, str | bytes) else value)
+    try:
+        shown = repr(value[:_SHOWN] if isinstance(value, str | bytes) else value)
+    except Exception as error:
+        # A record that holds itself without end; or the user's own `__repr__`.
+        return f"a {type(value).__name__} ({type(error).__name__} in its repr)"
     whole = not isinstance(value, str | bytes) or len(value) <= _SHOWN
     return shown if whole and len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

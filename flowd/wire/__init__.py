@@ -8,6 +8,7 @@ the codec.
 
 from __future__ import annotations
 
+from flowd.wire.depth import depth_checked
 from flowd.wire.document import Json
 from flowd.wire.fields import (
     bounded,
@@ -167,6 +168,7 @@ __all__ = [
     "decode_u64",
     "decode_unix_ms",
     "decode_uuid",
+    "depth_checked",
     "dict_of",
     "encode_base64",
     "encode_bool",

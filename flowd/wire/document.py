@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flowd.wire.refusal import NESTED, CodecError
 
-__all__ = ["DEEPEST", "Json", "finite", "with_text_keys"]
+__all__ = ["DEEPEST", "TOO_DEEP", "Json", "finite", "with_text_keys"]
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -21,7 +21,8 @@ else:
 DEEPEST: Final = 127
 """How deep arrays and objects may be in each other: as deep as Rust's serde reads them."""
 
-_TOO_DEEP: Final = f"{NESTED}: more than {DEEPEST} levels"
+TOO_DEEP: Final = f"{NESTED}: more than {DEEPEST} levels"
+"""The refusal of what is deeper."""
 _CONTAINERS: Final = (list, dict)
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
@@ -51,7 +52,7 @@ def _check_keys(value: Json, deepest: int) -> None:
     for one in inner:
         if type(one) not in _LEAVES:
             if not deepest:
-                raise CodecError(_TOO_DEEP)
+                raise CodecError(TOO_DEEP)
             _check_keys(one, deepest - 1)
 
 
@@ -74,7 +75,7 @@ def _check_numbers(value: Json, deepest: int) -> None:
             for one in value.values() if isinstance(value, dict) else value:
                 if type(one) is float or type(one) in _CONTAINERS:
                     if not deepest:
-                        raise CodecError(_TOO_DEEP)
+                        raise CodecError(TOO_DEEP)
                     _check_numbers(one, deepest - 1)
         case _:
             pass

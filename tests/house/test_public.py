@@ -32,7 +32,7 @@ PUBLIC: Final = {
         decode_duration decode_enum decode_float decode_hex decode_i8 decode_i16
         decode_i32 decode_i64 decode_int decode_json decode_one_of decode_open_enum
         decode_raw decode_u8 decode_u16 decode_u32 decode_u64 decode_unix_ms
-        decode_uuid dict_of encode_base64 encode_bool encode_bool01 encode_date
+        decode_uuid depth_checked dict_of encode_base64 encode_bool encode_bool01 encode_date
         encode_datetime encode_decimal encode_duration encode_enum encode_float
         encode_hex encode_i8 encode_i16 encode_i32 encode_i64 encode_int encode_json
         encode_one_of encode_open_enum encode_raw encode_u8 encode_u16 encode_u32

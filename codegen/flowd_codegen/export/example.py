@@ -12,6 +12,7 @@ from flowd import wire
 from flowd.model.job import SECRET
 from flowd.wire import Json, Shape
 from flowd_codegen.model.bounds import End, counted, ends, in_model, is_ranged, native
+from flowd_codegen.model.cycles import holders
 from flowd_codegen.model.kinds import (
     ANY,
     Bounds,
@@ -37,6 +38,7 @@ from flowd_codegen.model.schema import (
     is_list,
     is_table,
 )
+from flowd_codegen.model.walk import names_in
 from flowd_codegen.python.types import Declared, scalar
 
 __all__ = ["Examples"]
@@ -69,6 +71,7 @@ class Examples:
     def __init__(self, declared: Declared) -> None:
         self._declared = declared
         self._records = 0
+        self._open: list[str] = []
 
     def default(self, field: Field, *, in_record: bool) -> str:
         """What a field is when nothing is given; empty when it must be given.
@@ -143,8 +146,11 @@ class Examples:
         if self._records == _MAX_RECORDS:
             return {}
         self._records += 1
+        self._open.append(name)
         fields = self._declared.records[name].fields
-        return {field.key: self._member(field, value) for field in fields}
+        found = {field.key: self._member(field, value) for field in fields}
+        self._open.pop()
+        return found
 
     def _member(self, field: Field, record: dict[str, object]) -> Json:
         if stand_in := _stand_in(field):
@@ -171,6 +177,10 @@ class Examples:
                 return "".join(_sized([*str(self._any(kind))], bounds))
             case Scalar() if is_ranged(kind):
                 return _between(self._any(kind), kind, bounds, encoding)
+            case ListOf() if self._is_again(kind, bounds):
+                return []
+            case DictOf() if self._is_again(kind, bounds):
+                return {}
             case ListOf(item, each):
                 return _sized([self._within(base(item), each)], bounds)
             case DictOf(item, each):
@@ -193,9 +203,15 @@ class Examples:
             case OneOf(values):
                 return values[0]
             case UnionOf(members, tag):
-                return {tag: members[0][0]}
+                new = (said for said, name in members if name not in self._open)
+                return {tag: next(new, members[0][0])}
             case RecordRef() | External():
                 return {}
+
+    def _is_again(self, kind: Type, bounds: Bounds) -> bool:
+        """Whether a list or dict may be empty, and holds what an example is of already."""
+        held = holders(self._declared.records.values(), self._open)
+        return not (bounds.min_len or held.isdisjoint(names_in(kind)))
 
 
 def _stand_in(field: Field) -> str:

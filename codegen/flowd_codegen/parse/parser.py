@@ -22,6 +22,7 @@ from flowd_codegen.model.schema import Enum, Group, Job, Module, Record, Removed
 from flowd_codegen.parse.classes import parse_enum, parse_job, parse_record
 from flowd_codegen.parse.constraints import slow_patterns
 from flowd_codegen.parse.defaults import check_defaults
+from flowd_codegen.parse.endless import check_endless_defaults
 from flowd_codegen.parse.groups import read_groups
 from flowd_codegen.parse.mappers import parse_mapper
 from flowd_codegen.parse.removed import check_removed, parse_removed
@@ -102,6 +103,7 @@ def parse(
     check_removed(removed, scope.classes, jobs, report)
     _check_migrations(files, report)
     check_uses(owners, scope, report)
+    check_endless_defaults(owners, report)
     if report.faults:
         raise SchemaErrors(report.faults)
     for warning in _warnings(files, scope):

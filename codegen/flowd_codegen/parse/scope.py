@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted, visible
+from flowd_codegen.model.cycles import circles, endless, needs
 from flowd_codegen.model.naming import CLASS_NAME
 from flowd_codegen.model.schema import Enum, Group, Job, Mapper, Record
 from flowd_codegen.model.walk import names_in
@@ -102,26 +103,37 @@ def _cycles(uses: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
 
 
 def in_order(records: Sequence[Record]) -> tuple[Record, ...]:
-    """Move records behind those they use, and otherwise leave them as declared."""
-    own = {record.name for record in records}
+    """Move records behind those they use, and otherwise leave them as declared.
+
+    Those that hold each other are next to each other.
+    """
+    places = {record.name: place for place, record in enumerate(records)}
     uses = {
         record.name: {name for field in record.fields for name in names_in(field.type)}
-        & own
+        & places.keys()
         for record in records
     }
-    users: dict[str, list[int]] = {}
-    for location, record in enumerate(records):
-        for name in uses[record.name]:
-            users.setdefault(name, []).append(location)
-    missing = [len(uses[record.name]) for record in records]
-    ready = [location for location, count in enumerate(missing) if not count]
+    groups = [sorted(places[name] for name in one) for one in circles(uses)]
+    own = {
+        records[place].name: one for one, group in enumerate(groups) for place in group
+    }
+    users: dict[int, set[int]] = {}
+    missing = [0] * len(groups)
+    for one, group in enumerate(groups):
+        used = {own[name] for place in group for name in uses[records[place].name]}
+        for other in used - {one}:
+            users.setdefault(other, set()).add(one)
+            missing[one] += 1
+    ready = [(group[0], one) for one, group in enumerate(groups) if not missing[one]]
+    heapify(ready)
     ordered: list[Record] = []
     while ready:
-        ordered.append(records[heappop(ready)])
-        for location in users.get(ordered[-1].name, ()):
-            missing[location] -= 1
-            if not missing[location]:
-                heappush(ready, location)
+        _, done = heappop(ready)
+        ordered += (records[place] for place in groups[done])
+        for one in users.get(done, ()):
+            missing[one] -= 1
+            if not missing[one]:
+                heappush(ready, (groups[one][0], one))
     return tuple(ordered)
 
 
@@ -142,24 +154,25 @@ def check_streams(jobs: Iterable[tuple[Table, Job]], report: Report) -> None:
 
 
 def check_uses(
-    owners: Iterable[tuple[Table, Record | Job]], scope: Scope, report: Report
+    owners: Sequence[tuple[Table, Record | Job]], scope: Scope, report: Report
 ) -> None:
-    """Report records that hold themselves, and files that import each other."""
+    """Report records of which no value ends, and files that import each other."""
     records: _Uses = {}
     files: _Uses = {}
+    left = endless({one.name: one for _, one in owners if isinstance(one, Record)})
     for table, owner in owners:
         own_file = table.location.source.path
         for one in owner.fields:
             location = table.at("fields").child(one.name)
-            for name in names_in(one.type):
-                declaration = scope.classes[name]
-                if isinstance(owner, Record) and declaration.kind == "record":
+            if owner.name in left:
+                for name in needs(one.type, one, left):
                     records.setdefault(owner.name, {}).setdefault(name, location)
-                file = declaration.location.source.path
+            for name in names_in(one.type):
+                file = scope.classes[name].location.source.path
                 if file != own_file:
                     files.setdefault(own_file, {}).setdefault(file, location)
     before = len(report.faults)
-    advice = "a record cannot hold itself; hold an id, or use `json`"
+    advice = "let one be `?`, or in a list or dict that may be empty"
     _report_cycles(records, report, Code.CIRCULAR_RECORDS, "holds", advice)
     if len(report.faults) == before:
         advice = "move what both use into a third file"
@@ -187,5 +200,6 @@ def _report_cycles(
         names = [*map(visible, way)]
         if len(names) > _MAX_CYCLE_LENGTH:
             names[4:-2] = [f"… {len(names) - 6} more …"]
-        message = f"circular: {f' {verb} '.join(names)}"
+        endless_ = ", so no value of it ends" if code is Code.CIRCULAR_RECORDS else ""
+        message = f"circular: {f' {verb} '.join(names)}{endless_}"
         report(code, steps[0][0], message, advice, also=also)

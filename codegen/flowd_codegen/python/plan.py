@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import zip_longest
 from typing import Final
 
 from flowd.model.job import FORMAT
@@ -74,6 +75,8 @@ class ClassPlan:
     Attributes:
         spec: empty for a record.
         setters: the statement behind the class that binds them, empty without a field.
+        constants: what its methods use, in front of the class.
+        late: such constants behind the class, which they name.
         start: the dict that a job's fields are put into.
         version: a job's first statement when reading, if it has more than one version.
         versioned_alias: of a job that has older versions.
@@ -85,6 +88,7 @@ class ClassPlan:
     fields: tuple[FieldPlan, ...]
     setters: str
     constants: tuple[str, ...]
+    late: tuple[str, ...] = ()
     start: str = "{}"
     version: str = ""
     versioned_alias: str = ""
@@ -121,7 +125,7 @@ def plan_module(module: Module, declared: Declared) -> ModulePlan:
         exports=bracket("[", map(text_literal, names)),
         words=_words(module, printer),
         enums=tuple(_enum(enum, imports) for enum in module.enums),
-        records=tuple(_record(record, printer) for record in module.records),
+        records=_records(module, printer),
         jobs=tuple(plan for job in module.jobs for plan in _jobs(job, printer, last)),
         last_import=_last_import(migrations, last),
         imports=imports.groups(),
@@ -182,6 +186,24 @@ def _member_doc(enum: Enum, member: str) -> str:
     doc = enum.docs.get(member)
     blank = "\n" if member != enum.members[-1][0] else ""
     return f"\n    {docstring(doc, 4)}{blank}" if doc else ""
+
+
+def _records(module: Module, printer: TypePrinter) -> tuple[ClassPlan, ...]:
+    """The records; the constants of those in a circle are behind the last of it."""
+    circular = printer.declared.circular
+    plans: list[ClassPlan] = []
+    late: list[str] = []
+    circles = [circular.get(record.name) for record in module.records]
+    for record, circle, after in zip_longest(module.records, circles, circles[1:]):
+        plan = _record(record, printer)
+        if circle is not None:
+            late += plan.constants
+            plan = replace(plan, constants=())
+            if after != circle:
+                plan = replace(plan, late=tuple(late))
+                late.clear()
+        plans.append(plan)
+    return tuple(plans)
 
 
 def _record(record: Record, printer: TypePrinter) -> ClassPlan:

@@ -20,7 +20,7 @@ from flowd_codegen.model.kinds import (
 )
 from flowd_codegen.model.naming import snake_case
 from flowd_codegen.model.schema import Factory, Field, Value
-from flowd_codegen.model.walk import choices_in, unions_in
+from flowd_codegen.model.walk import choices_in, names_in, unions_in
 from flowd_codegen.python.checks import Calls, Checks
 from flowd_codegen.python.codec import Codec, EntryCodec, JsonCodec
 from flowd_codegen.python.source import bracket, docstring
@@ -67,7 +67,9 @@ class FieldPlan:
 
 def plan_job_field(field: Field, owner: str, printer: TypePrinter) -> FieldPlan:
     """A field of a job: one field of a stream entry, absent for None."""
-    named = _Constants(field, owner, printer)
+    # The whole of an entry's field is checked once, not each record in it.
+    is_deep = printer.declared.holds_circle(field.type)
+    named = _Constants(field, owner, printer, is_deep=is_deep)
     is_choice = isinstance(named.kind, OneOf)
     constant = named.table() if is_choice else named.shape(_CONTAINERS)
     codec = EntryCodec(printer, field, constant, named.checks())
@@ -94,7 +96,9 @@ def plan_record_field(field: Field, owner: str, printer: TypePrinter) -> FieldPl
 class _Constants:
     """The module's constants for one field: choices, a JSON shape, bounds, a setter."""
 
-    def __init__(self, field: Field, owner: str, printer: TypePrinter) -> None:
+    def __init__(
+        self, field: Field, owner: str, printer: TypePrinter, *, is_deep: bool = False
+    ) -> None:
         mapper = field.mapper
         self.needed = not (mapper and mapper.serialize and mapper.deserialize)
         self.kind = base(field.type)
@@ -102,6 +106,7 @@ class _Constants:
         self.choices = ""
         self._printer = printer
         self._field = field
+        self._is_deep = is_deep
         place = f"{snake_case(owner)}_{field.name}"
         self._name = f"_{place}".upper()
         self.setter = printer.imports.reserve(f"_set_{place}")
@@ -131,7 +136,10 @@ class _Constants:
         name = self._name if union == self.kind else f"{self._name}_ITEM"
         kind = f"{self._printer.wire('Shape')}[{self._printer.annotation(union)}]"
         # From a dict a checker infers only what all of its values have in common.
-        return self._constant(name, self._printer.union(union), f"[{kind}]")
+        shape = self._printer.union(union)
+        if union == self.kind:
+            shape = self._outermost(shape)
+        return self._constant(name, shape, f"[{kind}]")
 
     def shape(self, kinds: tuple[type, ...]) -> str:
         """The JSON shape of a type that is one of `kinds`; returns its name."""
@@ -143,8 +151,13 @@ class _Constants:
         items = Checks(self._printer, partial(self._end, f"{self._name}_ITEM"))
         encoding = self._field.encoding
         shape = self._printer.shape(self.kind, encoding, inner, items.item)
-        is_choice = isinstance(self.kind, OneOf)
-        return self._constant(f"{self._name}_JSON" if is_choice else self._name, shape)
+        name = f"{self._name}_JSON" if isinstance(self.kind, OneOf) else self._name
+        return self._constant(name, self._outermost(shape))
+
+    def _outermost(self, shape: str) -> str:
+        if not self._is_deep:
+            return shape
+        return bracket(f"{self._printer.wire('depth_checked')}(", (shape,))
 
     def _end(self, name: str, option: str, value: str) -> str:
         return self._constant(f"{name}_{option}", value)
@@ -205,6 +218,11 @@ def _read(codec: Codec, choices: str) -> str:
     return f"{target} = {code}"
 
 
+def _is_later(field: Field, printer: TypePrinter) -> bool:
+    """Whether the type names a class that may be behind the one that it is a field of."""
+    return any(name in printer.declared.circular for name in names_in(field.type))
+
+
 def _declaration(field: Field, printer: TypePrinter) -> str:
     start = f"{field.attribute}: {printer.annotation(field.type)}"
     options: list[str] = []
@@ -212,14 +230,18 @@ def _declaration(field: Field, printer: TypePrinter) -> str:
         case Optional(), _:
             options = ["default=None"]
         case ListOf() | DictOf(), Value(value) if not value:
-            options = [f"default_factory={printer.annotation(field.type)}"]
+            empty = printer.annotation(field.type)
+            if _is_later(field, printer):
+                empty = f"lambda: {empty}()"
+            options = [f"default_factory={empty}"]
         case _, Value(value) if is_container(value):
             default = expression(field.type, value, printer)
             if field.type == Scalar("json"):
                 # An argument is what mypy infers as the type it is meant to be.
                 default = bracket(f"{printer.wire('JSON')}.load(", (default,))
             # Each object gets its own.
-            if default.endswith("()") and default[:-2].isidentifier():
+            is_call = default.endswith("()") and default[:-2].isidentifier()
+            if is_call and not _is_later(field, printer):
                 options = [f"default_factory={default.removesuffix('()')}"]
             else:
                 options = [f"default_factory=lambda: {default}"]

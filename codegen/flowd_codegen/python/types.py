@@ -10,6 +10,7 @@ from typing import Final
 
 from flowd import wire
 from flowd_codegen.model.bounds import Native
+from flowd_codegen.model.cycles import circles, holders
 from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
@@ -78,25 +79,39 @@ class Declared:
             case _:
                 return False
 
+    def holds_circle(self, kind: Type) -> bool:
+        """Whether values of the type have no deepest level: a record in it holds itself."""
+        return not self._deep.isdisjoint(names_in(kind))
+
+    @cached_property
+    def circular(self) -> dict[str, int]:
+        """The records that hold themselves, with the number of their circle."""
+        uses = {
+            record.name: {
+                one for field in record.fields for one in names_in(field.type)
+            }
+            for record in self.records.values()
+        }
+        return {
+            name: number
+            for number, group in enumerate(circles(uses))
+            for name in group
+            if len(group) > 1 or name in uses[name]
+        }
+
+    @cached_property
+    def _deep(self) -> set[str]:
+        return holders(self.records.values(), self.circular)
+
     @cached_property
     def _secretive(self) -> set[str]:
         """The records with a secret field, also one of a record that they hold."""
-        holders: dict[str, list[str]] = {}
-        for record in self.records.values():
-            for field in record.fields:
-                for name in names_in(field.type):
-                    holders.setdefault(name, []).append(record.name)
-        waiting = [
+        own = (
             record.name
             for record in self.records.values()
             if any(field.secret for field in record.fields)
-        ]
-        found = set(waiting)
-        for name in waiting:
-            new = {*holders.get(name, ())} - found
-            found |= new
-            waiting += new
-        return found
+        )
+        return holders(self.records.values(), own)
 
 
 class TypePrinter:

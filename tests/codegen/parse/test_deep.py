@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,8 +15,9 @@ from flowd.errors import DecodeError, EncodeError
 from flowd_codegen.cli import run
 from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.parse.parser import parse
-from flowd_codegen.parse.source import Sources
+from flowd_codegen.parse.source import Sources, read
 from flowd_codegen.python.render import render
+from tests.codegen.compat.classes import classes
 
 
 def _write(folder: Path, count: int, *fields: str) -> None:
@@ -113,3 +117,149 @@ def test_records_deeper_than_python_goes_are_refused(
         record = getattr(module, f"R{number}")(a=record)
     with pytest.raises(EncodeError, match="nested too deeply"):
         module.J(r=record).to_fields()
+
+
+_TREE = """
+[record.Node.fields]
+name = "str"
+children = { type = "list[Node]", default = [] }
+next = "Node?"
+
+[record.Group.fields]
+of = "dict[str, Group | Leaf]"
+
+[record.Leaf.fields]
+any = { type = "json", default = 1 }
+
+[job.Walk.fields]
+tree = "Node"
+group = "Group?"
+
+[job.Walk.queue]
+stream = "walks"
+"""
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> Iterator[Any]:
+    """The module of a job with records that hold themselves."""
+    (tmp_path / "tree.toml").write_text(_TREE)
+    with classes(parse(read(tmp_path))) as names:
+        yield SimpleNamespace(**names)
+
+
+def test_a_tree_is_read_as_deep_as_json_may_be(walk: Any) -> None:
+    """127 levels are written and read; one more is an error on either side."""
+    tree = walk.Node(name="leaf")
+    for _ in range(63):
+        tree = walk.Node(name="", children=[tree])
+    # 64 objects, and the lists in 63 of them; the leaf's empty list is the last level.
+    assert tree.to_json()["name"] == ""
+    with pytest.raises(EncodeError, match=r"Walk\.tree.*more than 127 levels"):
+        walk.Walk(tree=tree).to_fields()
+    chain = walk.Node(name="leaf")
+    for _ in range(125):
+        chain = walk.Node(name="", next=chain)
+    job = walk.Walk(tree=chain)
+    fields = job.to_fields()
+    assert walk.Walk.from_fields(fields) == job
+    deeper = b'{"name":"","next":%s}' % fields[b"tree"]
+    with pytest.raises(DecodeError, match=r"Walk\.tree.*more than 127 levels"):
+        walk.Walk.from_fields({b"tree": deeper})
+    with pytest.raises(EncodeError, match="more than 127 levels"):
+        walk.Walk(tree=walk.Node(name="", next=chain)).to_fields()
+
+
+@pytest.mark.parametrize("depth", [200, 400, 5_000])
+def test_a_tree_that_is_deeper_than_the_stack_is_refused(walk: Any, depth: int) -> None:
+    """In words of one line, on either side, also through dicts and unions."""
+    tree = walk.Node(name="leaf")
+    group = walk.Group(of={})
+    for _ in range(depth):
+        tree = walk.Node(name="", children=[tree])
+        group = walk.Group(of={"x": group})
+    for job in (
+        walk.Walk(tree=tree),
+        walk.Walk(tree=walk.Node(name=""), group=group),
+    ):
+        with pytest.raises(EncodeError, match="nested too deeply") as refused:
+            job.to_fields()
+        assert len(str(refused.value)) < 200
+    start = '{"name":"","children":[' * depth
+    deep = f'{start}{{"name":"","children":[]}}{"]}" * depth}'
+    with pytest.raises(DecodeError, match="nested too deeply") as unread:
+        walk.Walk.from_fields({b"tree": deep.encode()})
+    assert len(str(unread.value)) < 200
+
+
+def test_a_value_in_a_circle_is_refused(walk: Any) -> None:
+    """A list that was changed to hold its own record has no JSON."""
+    tree = walk.Node(name="", children=[])
+    tree.children.append(tree)
+    with pytest.raises(EncodeError, match="nested too deeply, or in a circle"):
+        walk.Walk(tree=tree).to_fields()
+
+
+def test_the_depth_is_that_of_the_whole_value(walk: Any) -> None:
+    """A `json` at the end of a branch counts on, and so does a key that nobody knows."""
+    any_: object = 1
+    for _ in range(100):
+        any_ = [any_]
+    group = walk.Group(of={"x": walk.Leaf(any=any_)})
+    node = walk.Node(name="")
+    assert walk.Walk(tree=node, group=group).to_fields()
+    for _ in range(20):
+        group = walk.Group(of={"x": group})
+    with pytest.raises(EncodeError, match=r"Walk\.group.*more than 127 levels"):
+        walk.Walk(tree=node, group=group).to_fields()
+    unknown = b'{"name":"","children":[],"later":%s1%s}' % (b"[" * 127, b"]" * 127)
+    with pytest.raises(DecodeError, match="more than 127 levels"):
+        walk.Walk.from_fields({b"tree": unknown})
+
+
+def test_the_place_in_a_tree_is_told(walk: Any) -> None:
+    """What is wrong three levels down is named with the way to it."""
+    raw = b'{"name":"","children":[{"name":"","next":{"name":7,"children":[]}}]}'
+    with pytest.raises(
+        DecodeError, match=r"\.children\[0\]\.next\.name: expected a str"
+    ):
+        walk.Walk.from_fields({b"tree": raw})
+
+
+def test_a_job_of_records_without_a_circle_pays_nothing(tmp_path: Path) -> None:
+    """The depth is checked once, in the fields of a job whose records have no end."""
+    (tmp_path / "tree.toml").write_text(f'{_TREE}[job.Flat.fields]\nx = "list[Leaf]"\n')
+    text, _ = render(parse(read(tmp_path))).values()
+    checked = [line for line in text.splitlines() if "depth_checked" in line]
+    assert [line.partition(":")[0] for line in checked] == ["_WALK_TREE", "_WALK_GROUP"]
+
+
+@pytest.mark.parametrize("count", [3, 1500])
+def test_a_circle_of_any_length_is_generated(tmp_path: Path, count: int) -> None:
+    """Records that hold each other are found without recursion, in any order."""
+    tables = [
+        f'[record.R{number}.fields]\na = "R{(number + 1) % count}?"\nb = "R{number // 2}?"\n'
+        for number in reversed(range(count))
+    ]
+    job = '[job.J.fields]\nr = "R0"\n'
+    (tmp_path / "circle.toml").write_text("".join([job, *tables]))
+    schema = parse(read(tmp_path))
+    assert [one.name for one in schema.modules[0].records] == [
+        f"R{number}" for number in reversed(range(count))
+    ]
+    if count == 3:
+        with classes(schema) as names:
+            kind: Any = names["R0"]
+            assert kind.from_json(kind(a=None).to_json()) == kind()
+
+
+def test_a_circle_through_two_files_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The modules would import each other; the message says where to put the records."""
+    (tmp_path / "a.toml").write_text('[record.A.fields]\nb = "B?"\n')
+    (tmp_path / "b.toml").write_text('[record.B.fields]\na = "list[A]"\n')
+    assert run(["validate", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "E409" in said
+    assert "third file" in said

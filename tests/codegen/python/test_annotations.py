@@ -18,7 +18,10 @@ import msgspec
 import pydantic
 import pytest
 
-_CASES = ("scalars", "containers", "optionals", "records", "enums", "unions", "one_of")
+_CASES = (
+    *("scalars", "containers", "optionals", "records", "circular_records"),
+    *("enums", "unions", "one_of"),
+)
 _MODULES = [
     importlib.import_module(f"cases.{case}.expected.{path.stem}")
     for case in _CASES

@@ -36,11 +36,16 @@ from flowd_codegen.model.kinds import (
 )
 from flowd_codegen.model.scalars import INTEGERS
 from flowd_codegen.model.schema import Field, Job, Record, Schema
+from flowd_codegen.model.walk import names_in
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import read
+from flowd_codegen.python.types import Declared
 
 _CASES: Final = Path(__file__).parents[1] / "cases"
 _GOOD: Final = sorted(path.parent.name for path in _CASES.glob("*/expected"))
+
+_DEEPEST: Final = 2
+"""How many records that hold themselves are in each other, as far as it can be helped."""
 
 _Values: TypeAlias = st.SearchStrategy[object]
 
@@ -137,28 +142,58 @@ class _Case:
         assert issubclass(found, StrEnum)
         return found
 
-    def instances(self, owner: Job | Record) -> st.SearchStrategy[_Instance]:
-        """Objects of a generated class."""
-        values = {field.attribute: self._field(field, owner) for field in owner.fields}
+    @cached_property
+    def circular(self) -> Mapping[str, int]:
+        """The records that hold themselves."""
+        return Declared(self.schema).circular
+
+    def instances(
+        self, owner: Job | Record, level: int = 0
+    ) -> st.SearchStrategy[_Instance]:
+        """Objects of a generated class; those below `_DEEPEST` hold no more of their kind."""
+        level += owner.name in self.circular
+        values = {
+            field.attribute: self._field(field, owner, level) for field in owner.fields
+        }
         return st.builds(self.classes[owner.name], **values)
 
-    def _field(self, field: Field, owner: Job | Record) -> _Values:
+    def _field(self, field: Field, owner: Job | Record, level: int) -> _Values:
         if examples := self.examples.get(f"{owner.name}.{field.name}"):
             return st.sampled_from(examples)
-        return self._type(field.type, field, in_json=isinstance(owner, Record))
+        in_json = isinstance(owner, Record)
+        return self._type(field.type, field, in_json=in_json, level=level)
 
     def _type(
-        self, kind: Type, bounds: Bounds = ANY, *, in_json: bool = True
+        self,
+        kind: Type,
+        bounds: Bounds = ANY,
+        *,
+        in_json: bool = True,
+        level: int = 0,
     ) -> _Values:
         most = bounds.max_len if bounds is not ANY else 5
         fewest = bounds.min_len or 0
+        if level >= _DEEPEST and self.circular.keys() & names_in(kind):
+            match kind:
+                case Optional():
+                    return st.none()
+                case ListOf() if not fewest:
+                    return st.builds(list)
+                case DictOf() if not fewest:
+                    return st.builds(dict)
+                case UnionOf(members, tag):
+                    ends = (one for one in members if one[1] not in self.circular)
+                    kind = UnionOf(tuple(ends), tag)
+                case _:
+                    pass
         match kind:
             case Scalar():
                 return _scalar(kind, bounds, in_json=in_json)
             case ListOf(item, each):
-                return st.lists(self._type(item, each), min_size=fewest, max_size=most)
+                items = self._type(item, each, level=level)
+                return st.lists(items, min_size=fewest, max_size=most)
             case DictOf(value, each):
-                values = self._type(value, each)
+                values = self._type(value, each, level=level)
                 return st.dictionaries(
                     st.text(), values, min_size=fewest, max_size=most
                 )
@@ -167,14 +202,16 @@ class _Case:
                     [one for one in self.enum(name) if one.name != self.unknown[name]]
                 )
             case RecordRef(name):
-                return self.instances(self.records[name])
+                return self.instances(self.records[name], level)
             case UnionOf(members):
                 records = [self.records[name] for _, name in members]
-                return st.one_of([self.instances(record) for record in records])
+                return st.one_of([self.instances(record, level) for record in records])
             case OneOf(values):
                 return st.sampled_from(values)
             case Optional(item):
-                return st.none() | self._type(item, bounds, in_json=in_json)
+                return st.none() | self._type(
+                    item, bounds, in_json=in_json, level=level
+                )
             case External():
                 raise AssertionError(f"{self.name}: give EXAMPLES of {kind.name}")
 
