@@ -217,7 +217,7 @@ def test_the_depth_is_that_of_the_whole_value(walk: Any) -> None:
         walk.Walk.from_fields({b"tree": unknown})
 
 
-def test_the_place_in_a_tree_is_told(walk: Any) -> None:
+def test_decode_error_names_the_place_in_a_tree(walk: Any) -> None:
     """What is wrong three levels down is named with the way to it."""
     raw = b'{"name":"","children":[{"name":"","next":{"name":7,"children":[]}}]}'
     with pytest.raises(
