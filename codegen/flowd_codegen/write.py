@@ -31,6 +31,9 @@ _TOP: Final = 300
 _TOP_ABOVE: Final = 16_384
 _PACKAGE: Final = "__init__.py"
 _CLASS: Final = re.compile(rb"^class (\w+)", re.MULTILINE)
+_STREAM: Final = re.compile(rb'\bstream=("(?:[^"\\]|\\.)*")')
+_IDENTITY: Final = (_CLASS, _STREAM)
+_MOST_NAMED: Final = 5
 
 
 class ForeignFiles(Portable):
@@ -80,8 +83,9 @@ def compare(
         once: files that are written where none is, and are the user's then.
 
     Raises:
-        ForeignFiles: a file or link is in the way, or all that would be removed and
-            all that is there were made of other schemas.
+        ForeignFiles: a file or link is in the way, a module was made of another schema
+            file of the same name, or all that would be removed and all that is there were
+            made of other schemas.
         OSError: something below `out` cannot be read.
     """
     changes: list[Change] = []
@@ -110,6 +114,8 @@ def compare(
         if maker is None or formatter.name not in ("", maker):
             new = above + _stamped(source, formatter)
             ast.parse(new)
+            if path.name != _PACKAGE and not prune and _is_of_another(old, new):
+                blocked.append(_other_schema(path, header, old))
             if not _is_same(old, new):
                 restamped = maker is not None and _same_but_stamp(old, new)
                 changes.append(Change(path, old, _in_lines_of(old, new), restamped))
@@ -132,19 +138,39 @@ def compare(
 
 
 def _are_of_others(stale: list[Path], changes: list[Change], kept: set[Path]) -> bool:
-    """Whether modules are there, and none of them is of the schemas that are read.
-
-    A file of the same name is of these schemas where it has one of their classes.
-    """
+    """Whether modules are there, and none of them is of the schemas that are read."""
     modules = {path for path in kept if path.name != _PACKAGE}
     foreign = {
         change.path
         for change in changes
-        if change.old is None
-        or not {*_CLASS.findall(change.old)} & {*_CLASS.findall(change.new or b"")}
+        if change.old is None or _is_of_another(change.old, change.new)
     }
     has_stale = any(path.name != _PACKAGE for path in stale)
     return has_stale and bool(modules) and modules <= foreign
+
+
+def _is_of_another(old: bytes | None, new: bytes | None) -> bool:
+    """Whether a module was generated from another schema file of the same name.
+
+    Two folders may each have a `jobs.toml`, and a folder may be moved, so its name says
+    nothing. A schema that was edited still has one of its classes, or a stream of a job
+    that was renamed.
+    """
+    if not (old and new and _CLASS.search(old)):
+        return False
+    return not any({*part.findall(old)} & {*part.findall(new)} for part in _IDENTITY)
+
+
+def _other_schema(path: Path, header: re.Match[bytes] | None, old: bytes | None) -> str:
+    schema = header[2].decode(errors="replace") if header else path.stem
+    names = ", ".join(
+        name.decode() for name in _CLASS.findall(old or b"")[:_MOST_NAMED]
+    )
+    return (
+        f"{path} is of another {schema}, with other classes and streams ({names});"
+        f" give this one another -o or name, or remove {path.name} if its schema was"
+        " replaced"
+    )
 
 
 def compare_document(

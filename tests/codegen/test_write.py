@@ -128,10 +128,60 @@ def test_modules_of_other_schemas_are_not_pruned(
         said = capsys.readouterr().err
         assert "jobs/web/crawl.py was generated from other schemas" in said
         assert _tree(Path("jobs")) == before
-    assert run(["other", "-o", "jobs", "--no-prune"]) == 0
+    refused = 2 if name == "email" else 0
+    assert run(["other", "-o", "jobs", "--no-prune"]) == refused
     assert Path("jobs/web/crawl.py").exists()
     assert run(["other", "-o", "jobs", "--prune"]) == 0
     assert not Path("jobs/web/crawl.py").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--check",), ("--no-prune",)])
+def test_module_of_another_schema_of_that_name_is_not_replaced(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+) -> None:
+    """Two folders with a `jobs.toml` each: the second run names both and what to do."""
+    monkeypatch.chdir(tmp_path)
+    _jobs_toml("shop", "[job.Order]\n[record.Line.fields]\nsku = 'str'\n")
+    _jobs_toml("mail", "[job.Email]\n[record.To.fields]\nat = 'str'\n")
+    assert run(["shop", "-o", "out"]) == 0
+    before = _tree(Path("out"))
+    capsys.readouterr()
+    for source in ("mail", "mail/jobs.toml"):
+        assert run([source, "-o", "out", *more]) == 2
+        said = capsys.readouterr().err
+        assert "out/jobs.py is of another jobs.toml" in said
+        assert "(Line, Order)" in said
+        assert "another -o" in said
+        assert _tree(Path("out")) == before
+    assert run(["mail", "-o", "out/mail"]) == 0
+    Path("out/jobs.py").unlink()
+    assert run(["mail", "-o", "out"]) == 0
+
+
+def test_module_of_an_edited_schema_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder may be moved, a job renamed on its stream, and classes come and go."""
+    monkeypatch.chdir(tmp_path)
+    _jobs_toml("shop", "[job.Order]\n[job.Order.queue]\nstream = 'orders'\n")
+    assert run(["shop", "-o", "out"]) == 0
+    Path("shop").rename("store")
+    assert run(["store", "-o", "out", "--check"]) == 0
+    for text in (
+        "[job.Purchase]\n[job.Purchase.queue]\nstream = 'orders'\n",
+        "[job.Purchase]\n[job.Refund]\n",
+        "[job.Refund]\n",
+    ):
+        _jobs_toml("store", text)
+        assert run(["store", "-o", "out"]) == 0, text
+
+
+def _jobs_toml(folder: str, text: str) -> None:
+    Path(folder).mkdir(exist_ok=True)
+    Path(folder, "jobs.toml").write_text(text)
 
 
 def test_single_schema_prunes_nothing(schemas: Path) -> None:

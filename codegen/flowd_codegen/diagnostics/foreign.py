@@ -69,13 +69,14 @@ def type_advice(text: str) -> str:
 
 
 _OWN: Final = "a key of your own begins with `x-`, as `x-{}`"
-_BOUND: Final = "bounds are `min` and `max`, which are included"
+_ABOVE: Final = "a bound that is not included is `above`; `min` is included"
+_BELOW: Final = "a bound that is not included is `below`; `max` is included"
 _NO_TABLE: Final = "a stream is no table: nothing compares or indexes its entries"
 _CHECKED: Final = "check it in a `mapper`, or in the handler"
 
 OPTIONS: Final = {
-    **dict.fromkeys(("gt", "exclusive_minimum", "exclusiveMinimum"), _BOUND),
-    **dict.fromkeys(("lt", "exclusive_maximum", "exclusiveMaximum"), _BOUND),
+    **dict.fromkeys(("gt", "exclusive_minimum", "exclusiveMinimum"), _ABOVE),
+    **dict.fromkeys(("lt", "exclusive_maximum", "exclusiveMaximum"), _BELOW),
     **dict.fromkeys(("multiple_of", "multipleOf", "validator", "validate"), _CHECKED),
     **dict.fromkeys(("check", "validators", "strict"), _CHECKED),
     **dict.fromkeys(("unique", "primary_key", "foreign_key", "index"), _NO_TABLE),
