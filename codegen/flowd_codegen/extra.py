@@ -1,4 +1,4 @@
-"""The extra `gen`: what it installs, and what is said where a part of it is missing."""
+"""The extra `gen`: what it installs, and the error if a part of it is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ flowd-gen needs the extra `gen`, which is not installed:
 
 
 class ExtraMissing(Exception):
-    """A part of the extra is not there, or is too old; the text says what to install."""
+    """A part of the extra is missing or too old; the text names what to install."""
 
 
 def need(*names: str) -> None:

@@ -34,7 +34,7 @@ from jobs.email import Email
 
 
 async def send(email: Email) -> None:
-    """Send one e-mail. A job whose worker dies runs again, so bear to run twice."""
+    """Send one e-mail. Must be idempotent: jobs are delivered at least once."""
     print(f"sending to {email.to}: {email.subject}")
 '''
 

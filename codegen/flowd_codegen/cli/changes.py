@@ -1,4 +1,4 @@
-"""What a command does with what it generated: `--check` shows it, else it is written."""
+"""What a command does with its output: `--check` compares it, otherwise it is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands of `flowd-gen` share: options, reading schemas, how they end.
+"""What all commands of `flowd-gen` share: options, reading schemas, exit codes.
 
 Exit codes: 0 fine, 1 a check said no, 2 the schemas or the usage are invalid,
 3 reading or writing failed, or flowd-gen has a bug.
@@ -104,7 +104,7 @@ def command_parser(
 
 
 def default_of(value: object) -> str:
-    """The words for an argument that may be left out, empty for None."""
+    """The help text of a default; empty for None."""
     return "" if value is None else f" (default: {value})".replace("%", "%%")
 
 
@@ -150,8 +150,8 @@ def format_fault(fault: Fault, output_format: Format, **more: object) -> str:
 
     Args:
         fault: of a schema, or of a comparison.
-        output_format: for whom.
-        **more: what JSON says beside it.
+        output_format: text, json or github.
+        **more: further keys of the JSON object.
     """
     match output_format:
         case "text":

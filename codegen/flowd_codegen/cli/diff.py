@@ -31,13 +31,13 @@ __all__ = ["run"]
 
 _NOUNS: Final = ("warning", "note")
 _LEVELS: Final = """\
-levels, each with what it looks at:
-  messages  may new workers read what is queued?
-  workers   may old workers, until the deploy is over, read what new programs write?
+levels, each with what it checks:
+  messages  new workers can read what is queued
+  workers   old workers can read what new programs write, until the deploy is complete
   wire      both
-  full      and is it still the same queue? (default)
-  source    and does code that uses the classes still fit?
-  strict    warnings count too
+  full      wire, and the queue stays the same (default)
+  source    full, and code that uses the classes still works
+  strict    source, and warnings count too
 """
 
 
@@ -102,7 +102,7 @@ def _before(options: _Options) -> Contract:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(
         "diff SRC --against OLD [--level LEVEL] [--format FORMAT]",
-        "Say what a change of the schemas breaks for jobs and programs that are there.",
+        "Report what a change of the schemas breaks for queued jobs and running programs.",
     )
     parser.epilog = f"{_LEVELS}\n{EXIT_CODES}"
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Compares what stands beside the fields: names, reservations, values, queue options."""
+"""Compares names, reservations, enum values and queue options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares two schemas, and finds every change that somebody may notice.
+"""Compares two schemas, and finds every change that affects jobs, workers or user code.
 
 It walks from the jobs. A record or enum that several of them hold is compared once.
 """

@@ -131,7 +131,7 @@ def _key(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange
 
 
 def _silent_loss(direction: Direction, read: Field) -> Breaks:
-    """Unless another field's value is read there, which is told at that one."""
+    """Empty if another field's value is read there, which is reported at that field."""
     return (
         {}
         if any(direction.fields_sharing_key(read, None))

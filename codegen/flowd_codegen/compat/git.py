@@ -24,10 +24,10 @@ _REPOSITORY: Final = (
     *("GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_SHALLOW_FILE"),
     *("GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE"),
 )
-"""What git tells its hooks, and programs below them, of a repository that is not meant."""
+"""Variables that git sets for its hooks, and that would select another repository."""
 
 _NONE: Final = (b"not a git repository", b"cannot change to")
-"""How git says that there is none."""
+"""The message of git if there is none."""
 
 
 def is_revision(text: str) -> bool:
@@ -139,7 +139,7 @@ class _Git:
         return done.stdout if done.returncode == 0 else None
 
     def _ended(self, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[bytes]:
-        # What git refuses is told by its words, which are not to be translated.
+        # Refusals are recognised by git's messages, which must not be translated.
         kept = {k: v for k, v in os.environ.items() if k not in _REPOSITORY}
         try:
             return subprocess.run(

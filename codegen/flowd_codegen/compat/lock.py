@@ -94,6 +94,6 @@ def _files(raw: bytes, here: SourceLocation) -> dict[str, dict[str, Toml]]:
 
 def _refusal(here: SourceLocation, reason: str) -> SchemaErrors:
     message = f"this is no lock of flowd-gen: {reason}"
-    # To write it anew would be to forget what it was to be compared with.
+    # A new lock would lose what the schemas are to be compared with.
     advice = "restore the lock of the release that runs"
     return SchemaErrors([Fault(Code.LOCK, here, message, advice)])

@@ -1,7 +1,7 @@
-"""A job or record before and after, and the two ways between them.
+"""A job or record before and after, and the two directions between them.
 
-One way leads from what old programs have written to new ones, the other from what new
-programs write to old ones, which run until the deploy is over.
+One direction is from old programs to new ones, which read what is queued. The other is from
+new programs to old ones, which run until the deploy is complete.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def is_optional(field: Field) -> bool:
 
 @dataclass(frozen=True)
 class Direction:
-    """Who writes, who reads, and how it looks where that fails.
+    """One side writes, the other side reads.
 
     Attributes:
-        aspect: what breaks then.
+        aspect: what breaks if reading fails.
         writer: a job or record.
         reader: the same of the other schema.
         values: compares types.
@@ -83,7 +83,7 @@ class Direction:
             is_optional(read) and self.reads_key_of(written, read)
         ):
             return {}
-        # Of two different mappers nobody knows what they read.
+        # It is unknown how two different mappers read it.
         if mapper and mapper.deserialize and mapper == written.mapper:
             return {self.aspect: MISREAD}
         return {}
@@ -185,7 +185,7 @@ class DeclarationPair:
             *options: where the caret stands if the field has one of them.
             breaks: what it breaks.
             compatible_severity: what it is where it breaks nothing.
-            label: beside the caret.
+            label: printed after the caret.
         """
         return SchemaChange(
             rule=rule,

@@ -1,4 +1,4 @@
-"""What `diff` has found: a change, what it breaks, and how it is told."""
+"""A change that `diff` found, what it breaks, and how it is reported."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class SchemaChange:
         message: what was changed, one line.
         breaks: what it breaks, each with how that looks when it runs: the text of the
             error, or what happens silently.
-        compatible_severity: what it is where it breaks nothing.
-        label: beside the caret.
+        compatible_severity: its severity if it breaks nothing.
+        label: printed after the caret.
         old_location: the old place.
         jobs: the jobs whose messages it concerns.
     """
@@ -49,7 +49,7 @@ class SchemaChange:
     jobs: tuple[str, ...] = ()
 
     def severity(self, level: Level) -> Severity | None:
-        """How bad it is at a level; None when that level does not look at it."""
+        """How bad it is at a level; None if that level ignores it."""
         if self.breaks.keys() & LEVELS[level]:
             return "breaking"
         if self.compatible_severity == "warning" and level == "strict":
@@ -58,7 +58,7 @@ class SchemaChange:
 
     @property
     def more(self) -> dict[str, object]:
-        """What JSON says of it beside the fault."""
+        """The keys of its JSON object that a fault does not have."""
         return {"breaks": dict(self.breaks), "jobs": self.jobs}
 
     def fault(self, severity: Severity) -> Fault:

@@ -110,7 +110,7 @@ def _versions(
         lower: Breaks = {"messages": text, "workers": text}
         if was > max(now, 1):
             lower["messages"] = (
-                f"handed back for ever, {NewerVersion(new.name, was, max(now, 1))}"
+                f"released again and again, {NewerVersion(new.name, was, max(now, 1))}"
             )
         yield SchemaChange(
             rule=Rule.VERSION_NOT_BUMPED,

@@ -1,4 +1,4 @@
-"""Which versions of a job meet: who reads the messages of each, and who hands them back."""
+"""Which versions of a job meet: which class reads the messages of each version."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class VersionPair:
     aspects: frozenset[Aspect]
 
     def relevant(self, changes: Iterable[SchemaChange]) -> Iterator[SchemaChange]:
-        """The findings as far as they count."""
+        """The changes that count for this pair."""
         for change in changes:
             kept = limited_to(change, self.aspects)
             if not self.aspects & _ALWAYS:
-                # Nobody writes such messages any more, or imports the class from there.
+                # No program writes such messages any more, or imports the class from there.
                 if kept.breaks:
                     label = f"version {self.old.version or 1} was different"
                     yield replace(kept, label=label)
@@ -64,8 +64,8 @@ class VersionPair:
 def version_pairs(old: Job, new: Job) -> Iterator[VersionPair]:
     """What of two schemas is to be compared for one job.
 
-    A worker hands back what is newer than it knows, so a version that is raised breaks
-    no old worker. Messages of an older version are for the class that is declared for it.
+    A worker releases jobs of a newer version, so raising the version breaks no old worker.
+    Messages of an older version are read by the class declared for that version.
     """
     raised = (new.version or 1) > (old.version or 1)
     for written in (old, *old.older):

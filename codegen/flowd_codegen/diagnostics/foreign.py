@@ -1,4 +1,4 @@
-"""Words of other languages for what flowd says otherwise: pydantic's, SQL's, protobuf's."""
+"""Terms of pydantic, SQL, protobuf and other tools, and what flowd has instead."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ OPTIONS: Final = {
     "fields": "declare a `[record.…]` and write its name as `type`",
     "ref": "write the name of the record as `type`",
     "$ref": "write the name of the record as `type`",
-    "discriminator": "the key that tells a union's records apart is `tag`",
+    "discriminator": "the key that identifies the record of a union is `tag`",
     "validation_alias": "keys that are read too are `aliases`",
     "serialization_alias": "the name on the wire is `key`",
     "json_name": "the name on the wire is `key`",

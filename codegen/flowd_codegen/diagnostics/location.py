@@ -1,7 +1,7 @@
 """Where something is written: every key and value of a TOML text, and places in it.
 
 tomli gives values without places. The locator reads a text that tomli has already
-accepted, so it has no error handling, and nobody takes a value from it: only offsets.
+accepted, so it has no error handling, and it gives only offsets, no values.
 Places are cheap: they name a path in the document, and only a fault that is shown asks
 for the line. The text is searched then, once per file.
 """

@@ -112,7 +112,7 @@ _MAX_QUOTED: Final = 60
 
 
 def visible(text: str) -> str:
-    """Spell out what a terminal would obey or hide: controls, bidi marks, blanks."""
+    """Escape what a terminal would interpret or hide: controls, bidi marks, blanks."""
     if text.isprintable():
         return text
     return "".join(
@@ -183,7 +183,7 @@ class Fault:
         code: stable; its text is `E201`, `W101`, `NOT_YET` or a rule's.
         location: where. At the root of a file: the file as a whole.
         message: what is wrong, one line.
-        label: what would be right, beside the caret.
+        label: what would be right, printed after the caret.
         notes: further lines.
         also: a second place that takes part, with its label.
         severity: how bad it is.
@@ -307,7 +307,7 @@ _GITHUB: Final[dict[Severity, str]] = {
 
 
 def github_line(fault: Fault) -> str:
-    """A workflow command that puts the fault beside its line in a pull request."""
+    """A workflow command that annotates the line of the fault in a pull request."""
     line, column = fault.position
     path = _escaped(fault.path).replace(":", "%3A").replace(",", "%2C")
     location = f"file={path},line={line},col={column},title={fault.code}"

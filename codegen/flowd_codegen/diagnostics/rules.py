@@ -1,4 +1,4 @@
-"""The rules of `flowd-gen diff`: every change of a schema that somebody may notice."""
+"""The rules of `flowd-gen diff`: every change of a schema that affects jobs, workers or user code."""
 
 from __future__ import annotations
 

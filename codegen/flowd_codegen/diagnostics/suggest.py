@@ -1,4 +1,4 @@
-"""The nearest word that is one: from misspellings, and from other tools' languages."""
+"""Suggestions for unknown words: misspellings, and terms of other tools."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def _scalar(word: str, scalars: Collection[str]) -> str | None:
 def _closest(
     word: str, known: Collection[str], synonyms: dict[str, str], *, cutoff: float
 ) -> str | None:
-    # A 1 MB key is nobody's typing mistake, and comparing it takes minutes.
+    # A 1 MB key is not a typing mistake, and comparing it takes minutes.
     if len(word) > _MAX_LENGTH:
         return None
     plain = word.replace("-", "_").lower()

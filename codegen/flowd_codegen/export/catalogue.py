@@ -167,7 +167,7 @@ def _notes(field: Field) -> Iterator[str]:
     for word, texts in () if field.secret else limits(field):
         yield f"{word} {', '.join(map(_code, texts))}"
     for union in unions_in(field.type):
-        yield f"which of them is said by {_code(union.tag)}"
+        yield f"identified by {_code(union.tag)}"
     if field.encoding:
         yield f"written as {_code(field.encoding)}"
     if field.mapper:

@@ -231,7 +231,7 @@ def _stand_in(field: Field) -> str:
 def _between(
     value: object, kind: Type, bounds: Bounds, encoding: Encoding | None
 ) -> object:
-    """The value, or one beside the end that it is beyond, as the model has it."""
+    """The value, or one next to the bound that it violates, in the model's form."""
     (low, low_open), (high, high_open) = ends(kind, bounds, encoding)
     given = value if isinstance(value, int | float) else str(value)
     at = counted(native(kind, given))

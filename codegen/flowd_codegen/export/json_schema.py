@@ -145,7 +145,7 @@ def _about(kind: str) -> dict[str, Rules]:
     return {
         "doc": text(f"The docstring of the {kind}."),
         "deprecated": {
-            "description": "`true` or a reason, for whoever reads the class.",
+            "description": "`true` or a reason, for readers of the class.",
             "type": ["boolean", "string"],
         },
     }
@@ -172,7 +172,7 @@ def _owner(kind: str) -> dict[str, Rules]:
             **_version(),
         },
         "oldest": {
-            "description": "The oldest version that is read; 1 unless said.",
+            "description": "The oldest version that is read; 1 by default.",
             **_version(),
         },
         "fields": _fields(kind),
@@ -267,7 +267,7 @@ def _enum() -> dict[str, Rules]:
 
 def _member() -> dict[str, Json]:
     rules = {"text": text("The text on the wire."), **_about("member")}
-    about = table("A text, and what is said of it.", MEMBER_OPTIONS, rules)
+    about = table("A text, with its docs.", MEMBER_OPTIONS, rules)
     return {**about, "required": ["text"]}
 
 
@@ -299,9 +299,9 @@ def _options() -> dict[str, Rules]:
     return {
         **_about("field"),
         **_limits(),
-        "type": ref("type", "The field's type; may be left out beside `one_of`."),
+        "type": ref("type", "The field's type; may be omitted with `one_of`."),
         "tag": _tag(
-            "The key that tells the records of a union apart; `type` without it."
+            "The key that identifies the record in a union; `type` without it."
         ),
         "default": {
             "description": "A value of the type, always written: changing it never"

@@ -52,7 +52,7 @@ def ref(name: str, description: str = "") -> dict[str, Json]:
     target: Json = f"#/$defs/{name}"
     if not description:
         return {"$ref": target}
-    # Editors of an older draft would not see a description beside `$ref`.
+    # Editors for older drafts ignore a description next to `$ref`.
     return {"description": description, "allOf": [{"$ref": target}]}
 
 

@@ -1,1 +1,1 @@
-"""What a schema says, checked and resolved."""
+"""The schema, checked and resolved."""

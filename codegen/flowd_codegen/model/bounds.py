@@ -40,7 +40,7 @@ NUMBERS: Final = ("int", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "
 """The types that Python compares with a plain number."""
 
 TIMES: Final = ("datetime", "date", "duration")
-"""The other types that have a smallest and a largest value, beside `decimal`."""
+"""The other types that have a smallest and a largest value, besides `decimal`."""
 
 RANGE: Final = ("min", "max", "above", "below")
 """The bounds of what can be compared."""
@@ -129,9 +129,9 @@ def ranges(
 def broken(
     value: object, kind: Type, bounds: Bounds, encoding: Encoding | None = None
 ) -> tuple[str, CodecError] | None:
-    """The option that a value is against, and what a generated class says of that.
+    """The option that a value violates, and the error that a generated class raises.
 
-    `pattern` is not looked at.
+    `pattern` is not checked.
     """
     for option, check in _checks(value, kind, bounds, encoding):
         try:

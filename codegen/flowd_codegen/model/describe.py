@@ -1,4 +1,4 @@
-"""What a field and a job keep to, in words for people."""
+"""The limits of a field and the policy of a job, as English text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["limits", "policy_lines", "with_deprecation"]
 
 
 def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What a value must keep to: each a word, and the texts it is said of.
+    """The limits of a value: each a word, and its texts.
 
-    The texts are the schema's own, or made of them; whoever prints them escapes them.
+    The texts come from the schema; the caller escapes them.
     """
     yield from _limits(base(field.type), field)
 
@@ -88,7 +88,7 @@ def _duration(seconds: float) -> str:
 
 
 def with_deprecation(doc: str, deprecated: str | bool) -> str:
-    """The text with a last paragraph that says what is deprecated, and why."""
+    """The text with a last paragraph that gives the deprecation and its reason."""
     if not deprecated:
         return doc
     note = "Deprecated." if deprecated is True else f"Deprecated: {deprecated}"

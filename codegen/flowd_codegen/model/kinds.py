@@ -38,12 +38,12 @@ Bound: TypeAlias = int | float | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What the values of a field, or the items of a list or dict, keep to; None aside."""
+    """The limits of a field's values, or of the items of a list or dict, except None."""
 
     min: Bound | None = None
     max: Bound | None = None
     above: Bound | None = None
-    """As `min`, which the value itself may not be; never beside `min`."""
+    """As `min`, without the bound itself; never together with `min`."""
 
     below: Bound | None = None
     """The same of `max`."""
@@ -108,7 +108,7 @@ class External:
 
 @dataclass(frozen=True, slots=True)
 class UnionOf:
-    """`Card | Sepa`: records, told apart by the text under one key of the object.
+    """`Card | Sepa`: records, distinguished by the text under one key of the object.
 
     Attributes:
         members: the text that stands for a record, and its name; as declared.

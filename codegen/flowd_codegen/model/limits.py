@@ -1,4 +1,4 @@
-"""What a field demands of its value, and which of two fields demands more."""
+"""The limits of a field's values, and which of two fields is stricter."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Limits:
         return cls.of(kind, field, field.encoding)
 
     def check(self, value: object) -> None:
-        """Judge a value as a generated class does.
+        """Check a value as a generated class does.
 
         Raises:
             CodecError: it is outside.
@@ -116,7 +116,7 @@ class Limits:
         return CodecError(f"does not match {self.pattern}")
 
     def reads(self, other: Limits, *, in_json: bool) -> bool:
-        """Whether numbers under `other` are spelt so that these can be read from them."""
+        """Whether this type can parse the text of numbers that follow `other`."""
         if not (self.number and other.number):
             return False
         if self.number == other.number:

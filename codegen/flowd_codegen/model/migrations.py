@@ -1,7 +1,7 @@
-"""Migrations: the user's functions that make a job of a newer version of an older one.
+"""Migrations: the user's functions that convert a job of one version to the next version.
 
-They are in a file that is written once, with stubs, and is the user's from then on. It
-is looked into, and never imported or written again.
+flowd-gen writes their file once, with stubs. From then on the file belongs to the user:
+flowd-gen parses it, but never imports it or writes it again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Step:
     result: str
 
     def stub(self, path: PurePosixPath) -> str:
-        """The function before somebody has written it, for the file `path`."""
+        """The function to be completed by the user, for the file `path`."""
         return (
             f"def {self.function}(old: {self.old.name}) -> {self.result}:\n"
             f'    """Make a {self.result} of a {self.old.name}."""\n'

@@ -161,7 +161,7 @@ def module_names(
     """Name the module of each source by its path; faults are reported.
 
     Two files may not meet in one module, not even on a file system that takes capitals
-    for small letters, nor may a module bear the name of a package beside it.
+    for small letters, and a module must not have the name of a package next to it.
     """
     names: dict[str, tuple[str, ...]] = {}
     spelt: dict[tuple[str, ...], tuple[tuple[str, ...], bool, Source]] = {}
@@ -180,7 +180,7 @@ def module_names(
                     SourceLocation(source),
                     f"its module would be in the way of the one of {visible(first[2].shown)}",
                     (
-                        "rename one: file systems may not tell their names apart"
+                        "rename one: some file systems treat their names as equal"
                         if first[0] != start
                         else "rename one: a module and a package cannot share a name"
                     ),

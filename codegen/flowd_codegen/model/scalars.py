@@ -79,7 +79,7 @@ SCALARS: Final = {
     "i32": _carried("int", wire.encode_i32, wire.decode_i32, wire.I32),
     "i64": _carried("int", wire.encode_i64, wire.decode_i64, wire.I64),
 }
-"""Every scalar type but `json`, which has no text of its own beside JSON."""
+"""Every scalar type but `json`, which has no text other than JSON."""
 
 ENCODINGS: Final = {
     "text": _BOOL,
@@ -107,4 +107,4 @@ INTEGERS: Final = {
 """The sized integers and their ranges, both ends included."""
 
 TAG: Final = "type"
-"""The key that tells the records of a union apart, unless the field gives another."""
+"""The key that identifies the record in a union, unless the field sets another."""

@@ -99,7 +99,7 @@ class Field(Bounds):
     mapper: Mapper | None = None
     encoding: Encoding | None
     """The declared encoding; None means the type's own. In a record never `text`, `01`
-    or `raw`; never beside a mapper with both sides."""
+    or `raw`; never together with a mapper with both sides."""
 
     secret: bool = False
     """Kept out of `repr`, logs and errors. An entry's field that holds a record with a
@@ -133,7 +133,7 @@ class Enum:
     """(MEMBER, wire text) in declared order."""
 
     docs: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
-    """What is said of single members, by name."""
+    """The docs of single members, by name."""
 
     unknown: str = ""
     """The member that any other text is read as, and that is never written."""
@@ -160,7 +160,7 @@ class Record:
     deprecated: str | bool = False
 
     tag: str
-    """What stands for it in a union."""
+    """The text that identifies it in a union."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,7 @@ class Job:
     fields: tuple[Field, ...]
     policy: Policy
     version: int | None = None
-    """Counts the changes that not every worker can read; 1 or more."""
+    """Counts the incompatible changes of the job; 1 or more."""
 
     oldest: int = 1
     """The oldest version that is read; what is below it is refused."""
@@ -181,7 +181,7 @@ class Job:
     the others, the next version reads the messages as they are."""
 
     versioned_alias: str = ""
-    """`CrawlV2`: what the class will be called once it is an older one itself."""
+    """`CrawlV2`: the name the class keeps when a later version comes."""
 
     reserved: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
@@ -195,14 +195,14 @@ class Job:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its classes, the one of today under both of its names."""
+        """Its classes; the current one under both of its names."""
         names = (self.name, *(old.name for old in self.older), self.versioned_alias)
         return tuple(filter(None, names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """A job that was: neither its name nor its stream may be used again."""
+    """A removed job: neither its name nor its stream may be used again."""
 
     name: str
     stream: str

@@ -1,4 +1,4 @@
-"""Defaults: a TOML value judged by the type, bounds and choices of its field."""
+"""Defaults: a TOML value checked against the type, bounds and choices of its field."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ __all__ = ["check_defaults"]
 def check_defaults(
     fields: tuple[Field, ...], table: Table, scope: Scope, group: str = ""
 ) -> tuple[Field, ...]:
-    """Judge each default and put it into the form of `schema.Value`.
+    """Check each default and convert it to the form of `schema.Value`.
 
     Args:
         fields: with their defaults as written.
         table: `[job.X.fields]` or `[record.X.fields]`, for the places.
         scope: with all enums and records.
-        group: of which the table is, whose fields are judged once for all.
+        group: the table's own group; fields of other groups are checked already.
     """
     checker = _DefaultChecker(scope, table.report)
     checked: list[Field] = []

@@ -1,6 +1,6 @@
 """Fields: `[job.X.fields]` and `[record.X.fields]` as model fields.
 
-A default is kept as written; `parse_default` judges it once every type is known.
+A default is kept as written; `check_defaults` checks it once every type is known.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def parse_fields(
         keys: takes the wire keys.
         scope: the names that types and mappers may have.
         encodings: those that a type may have there.
-        others: the attributes that it has beside its own.
+        others: attributes that come from groups.
     """
     table = owner.table("fields", '{ to = "str" }')
     count = len(table.values) + len(others)
@@ -224,7 +224,10 @@ def _encoding(
     inner = base(found)
     fitting = encodings.get(inner.name if isinstance(inner, Scalar) else "", ())
     if mapper and mapper.serialize and mapper.deserialize:
-        message, label = "`encoding` beside a mapper", "the mapper writes the text"
+        message, label = (
+            "`encoding` together with a mapper",
+            "the mapper writes the text",
+        )
     elif not fitting:
         message = "`encoding` does not fit this type"
         label = f"it is for {', '.join(encodings)}"

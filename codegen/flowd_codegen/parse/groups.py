@@ -183,7 +183,7 @@ class _IncludedFields:
         attribute = f".{field.attribute}"
         for key in (attribute, field.key, *field.aliases):
             other = self._entries.setdefault(key, entry)
-            # What one entry brings was judged when that group was read.
+            # Faults within one group were reported when that group was read.
             if other is not entry:
                 called = f"field {quoted(field.name)}"
                 if key != attribute:

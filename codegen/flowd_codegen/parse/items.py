@@ -1,4 +1,4 @@
-"""What the items of a list keep to (`items`), and the values of a dict (`values`)."""
+"""The limits of the items of a list (`items`), and of the values of a dict (`values`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ITEM_OPTIONS: Final = (
 
 
 def with_items(options: Table, found: Type) -> Type:
-    """The type with what its items keep to; faults are reported.
+    """The type with the limits of its items; faults are reported.
 
     Args:
         options: of a field, or of the `items` of a list of lists.
@@ -50,7 +50,7 @@ def _item(options: Table, key: str, item: Type) -> tuple[Table, Type]:
     inside = options.table(key, "{ max_len = 20 }")
     inside.refuse_others(ITEM_OPTIONS, f"option of `{key}`")
     if "mapper" in options.values:
-        message = f"`{key}` beside a mapper"
+        message = f"`{key}` together with a mapper"
         label = "the mapper reads and writes them"
         options.report(Code.CONSTRAINT_MISFIT, options.at(key).key(), message, label)
     if "one_of" in inside.values:

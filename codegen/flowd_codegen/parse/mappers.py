@@ -1,6 +1,6 @@
-"""The user's own code in a schema: references `module:name`, and mappers made of them.
+"""The user's own code in a schema: references `module:name`, and mappers that consist of them.
 
-Nothing here imports it.
+Nothing here imports user code.
 """
 
 from __future__ import annotations

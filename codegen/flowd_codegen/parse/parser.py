@@ -1,4 +1,4 @@
-"""Schema texts to the model: reads everything, then says everything that is wrong."""
+"""Schema texts to the model: reads all files, then reports all faults."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def parse(
 
     Args:
         sources: what `source.read` gave.
-        warn: is told each warning, once there is no fault.
+        warn: called with each warning, if there is no fault.
         load: reads a source; TOML unless given.
 
     Raises:
@@ -113,7 +113,7 @@ def parse(
 
 @dataclass(slots=True)
 class _File:
-    """One file on its way into the model; each table stays beside what it became."""
+    """One file while it is parsed; each table is kept with its result."""
 
     root: Table
     name: tuple[str, ...]
@@ -187,7 +187,7 @@ def _declare(file: _File, scope: Scope) -> None:
             before = len(root.report.faults)
             enum = parse_enum(name, table)
             file.enums.append(enum)
-            # A default is not judged by an enum or record that has faults itself.
+            # Defaults are not checked against an enum or record that has faults itself.
             if len(root.report.faults) == before:
                 scope.enums.setdefault(name, enum)
 
@@ -225,7 +225,7 @@ def _read_classes(file: _File, scope: Scope) -> None:
 
 
 def _settle_defaults(file: _File, scope: Scope) -> None:
-    """Judge the defaults, which may name any file's enums and records."""
+    """Check the defaults, which may name enums and records of any file."""
     file.records = [(table, _settled(table, one, scope)) for table, one in file.records]
     file.jobs = [(table, _settled_job(table, one, scope)) for table, one in file.jobs]
 

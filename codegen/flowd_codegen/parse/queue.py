@@ -1,4 +1,4 @@
-"""Queue tables: `[job.X.queue]` as a `flowd.policy.Policy`, which judges its values."""
+"""Queue tables: `[job.X.queue]` as a `flowd.policy.Policy`, which checks its values."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ _DEPLOYMENT: Final = (
 _REFUSED: Final = {
     **{word: (Code.UNKNOWN_KEY, advice) for word, advice in QUEUE_WORDS.items()},
     "unique": (Code.NOT_YET, "remove it"),
-    "dedupe": (Code.NOT_YET, "it will be spelt `unique`; remove it"),
+    "dedupe": (Code.NOT_YET, "it will be called `unique`; remove it"),
     "maxlen": (Code.REFUSED_KEY, "trimming a stream deletes jobs that have not run"),
     "dead_letter": (Code.REFUSED_KEY, "dead letters are in `{stream}:GROUP:dlq`"),
     "url": _DEPLOYMENT,

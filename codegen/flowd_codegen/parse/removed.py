@@ -1,7 +1,7 @@
-"""Tombstones: `removed = ["Name"]`, the jobs that were, whose name and stream stay theirs.
+"""Removed jobs: `removed = ["Name"]` reserves their names and streams.
 
 A stream outlives its job: an old program, a delayed job or a dead letter may still reach
-it, and would be run as whatever is on that stream next.
+it, and would run as the next job on that stream.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["check_removed", "parse_removed"]
 
 
 def parse_removed(root: Table) -> list[tuple[SourceLocation, Removed]]:
-    """The tombstones of a file, an array of names or a table `Name = "stream"`."""
+    """The removed jobs of a file, an array of names or a table `Name = "stream"`."""
     value = root.values.get("removed")
     if isinstance(value, dict):
         found = list(_with_streams(root.table("removed")))

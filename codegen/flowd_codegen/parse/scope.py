@@ -1,6 +1,6 @@
 """The one name space of a schema folder, and what only all files together show.
 
-That is: cycles, streams with two jobs, mappers that nobody uses.
+These checks are: cycles, streams with two jobs, unused mappers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is wrong with a text that is no TOML, in our words and at the place that is meant.
+"""Faults of a text that is not TOML, in plain words and at the place of the mistake.
 
-tomli says where it stopped, in the words of a parser. What was meant stands around there.
+tomli reports where it stopped. The mistake is near that place.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ _EXAMPLES: Final = {
 
 
 def example_of(value: Toml, wanted: str) -> str:
-    """What to write: the value itself, where only its clothes are wrong, as 3 for `"3"`."""
+    """What to write: the value itself where only its notation is wrong, as 3 for `"3"`."""
     match wanted, value:
         case "an integer" | "a number", str() if value.lstrip("-").isdecimal():
             return value

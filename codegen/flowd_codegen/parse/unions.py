@@ -63,7 +63,7 @@ def _with_tag(found: Type, tag: str) -> Type:
 def check_unions(
     owners: Iterable[tuple[Table, Record | Job]], scope: Scope, report: Report
 ) -> None:
-    """Report unions whose records cannot be told apart by what is on the wire."""
+    """Report unions whose records cannot be distinguished on the wire."""
     groups = ((scope.group_tables[one.name], one) for one in scope.groups.values())
     for table, owner in (*owners, *groups):
         for field in owner.fields:

@@ -47,7 +47,7 @@ def older_versions(table: Table) -> Iterator[tuple[int, Table]]:
 
 
 def class_names(job: str, table: Table) -> Iterator[tuple[str, Table]]:
-    """The classes that a job has beside its own, each with the table that gives it."""
+    """The other classes of a job, each with the table that declares it."""
     tables = dict(older_versions(table))
     version = table.values.get("version")
     if tables and isinstance(version, int):
@@ -102,7 +102,7 @@ def _number(table: Table, key: str) -> int | None:
 def _check(
     table: Table, key: str, number: int, version: int | None, oldest: int
 ) -> None:
-    """Judge one older version: its number, and what is said of it."""
+    """Check one older version: its number and its declaration."""
     location = table.at(key)
     following = f"v{number + 1}"
     if number >= (version or 1):

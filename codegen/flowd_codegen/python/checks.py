@@ -1,4 +1,4 @@
-"""The calls in generated code that judge a value: `wire.sized(value, max_len=5)`."""
+"""The calls in generated code that check a value: `wire.sized(value, max_len=5)`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Calls: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """Spells what judges values.
+    """Prints the checks of values.
 
     Attributes:
         printer: of the module.
@@ -43,7 +43,7 @@ class Checks:
         return tuple((self.printer.wire(name), given) for name, given in calls if given)
 
     def item(self, shape: str, kind: Type, bounds: Bounds) -> str:
-        """The shape of an item of a list or dict, with what judges it."""
+        """The shape of an item of a list or dict, with its checks."""
         calls = self.of(kind, bounds)
         if not calls:
             return shape

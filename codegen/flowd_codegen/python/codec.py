@@ -26,7 +26,7 @@ class Codec(ABC):
         printer: of the module.
         field: the field.
         constant: the name of its JSON shape or table of choices, empty without one.
-        checks: what judges the value.
+        checks: the checks of the value.
         mapping: the local that is written to and read from.
         present: the condition under which an optional field is not None.
     """

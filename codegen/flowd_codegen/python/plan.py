@@ -217,7 +217,7 @@ def _jobs(job: Job, printer: TypePrinter, migrations: str) -> Iterator[ClassPlan
     secrets: list[str] = []
     came_from = {step.new.name: step for step in steps(job)}
     for each in (*job.older, job):
-        # Whoever reads older entries keeps the secrets of those as well.
+        # A class that reads older entries keeps their secrets too.
         secrets += [key for key in _secrets(each, printer) if key not in secrets]
         otherwise = f"An entry of the stream `{job.policy.stream}`."
         if each is not job:

@@ -124,7 +124,7 @@ class _Constants:
         return self.choices
 
     def checks(self) -> Calls:
-        """What judges the field's value; None aside."""
+        """The checks of the field's value, except None."""
         found = Checks(self._printer, partial(self._end, self._name))
         return found.of(self.kind, self._field, self._field.encoding)
 

@@ -35,7 +35,7 @@ def docstring(text: str, indent: int) -> str:
     lines = [_readable(line) for line in inspect.cleandoc(text).split("\n")]
     body = "\n".join(f"{pad}{line}" if line else "" for line in lines).strip()
     body = body.replace('"""', '\\"\\"\\"')
-    # A quote beside the delimiter would join it; black too puts a blank there.
+    # A quote next to the delimiter would join it; black puts a blank there too.
     before = " " if body.startswith('"') else ""
     after = f"\n{pad}" if "\n" in body else " " if body.endswith('"') else ""
     return f'"""{before}{body}{after}"""'

@@ -186,7 +186,7 @@ class TypePrinter:
             kind: the type.
             encoding: of the field, for a scalar that is no item of anything.
             constant: the name of what its `one_of` or union is, if it has one.
-            judged: the shape of an item with what judges it.
+            judged: adds checks to the shape of an item.
         """
         match kind:
             case Scalar("json") | Optional(Scalar("json")):
