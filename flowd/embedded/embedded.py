@@ -34,7 +34,7 @@ def is_embedded(url: str) -> bool:
 
 
 def open_embedded(url: str) -> str:
-    """Return the unix socket to connect to, starting the server if nobody has.
+    """Return the unix socket to connect to, starting the server if it does not run.
 
     Ask again before every connection: the server may have ended with its owner, and
     the next to ask becomes the owner. Safe from any thread; blocks for as long as a
@@ -120,7 +120,7 @@ class _Embedded:
             former = _recorded(folder)
             if former and not shutdown_orphan(former):
                 raise FatalError(
-                    f"a server that nobody owns has {folder} open and does not end when "
+                    f"a server without an owner has {folder} open and does not end when "
                     f"asked to at {former}; kill it and try again"
                 )
             options = ("--appendonly", "yes", "--appendfsync", "everysec")

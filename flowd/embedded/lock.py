@@ -23,7 +23,7 @@ class FileLock:
 
     @classmethod
     def take(cls, path: Path) -> Self | None:
-        """Lock the file, made if it is missing; None while somebody else holds it.
+        """Lock the file, made if it is missing; None while another process holds it.
 
         Raises:
             OSError: the file cannot be opened.

@@ -22,7 +22,7 @@ def listens(path: str) -> bool:
 
 
 def ping(path: str) -> str:
-    """Return the reply to PING, as `+PONG` or `-LOADING …`; empty when nobody answers."""
+    """Return the reply to PING, as `+PONG` or `-LOADING …`; empty without an answer."""
     try:
         return _ask(path, b"PING\r\n")
     except OSError:
@@ -30,14 +30,14 @@ def ping(path: str) -> str:
 
 
 def flush(path: str) -> None:
-    """Delete all that a server holds; raises OSError if nobody answers in time."""
+    """Delete all that a server holds; raises OSError without an answer in time."""
     _ask(path, b"FLUSHALL\r\n")
 
 
 def shutdown_orphan(path: str) -> bool:
     """Stop a server that outlived its owner; False when it does not go within 2 s.
 
-    Call it only while holding the lock of the server's folder: then nobody owns it.
+    Call it only while holding the lock of the server's folder: then the server has no owner.
     """
     deadline = time.monotonic() + 2.0
     while time.monotonic() < deadline:

@@ -146,7 +146,7 @@ class Server:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Freeze it: it keeps its connections and answers nobody."""
+        """Freeze it: it keeps its connections and answers none."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:

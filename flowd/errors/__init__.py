@@ -1,29 +1,29 @@
-"""Every error flowd raises, and the three that a handler raises.
+"""Every error that flowd raises, and the three signals that a handler raises.
 
-All survive `pickle` and `copy`, with their attributes; equal ones are equal (`Portable`).
+All can be pickled and copied with their attributes, and compare equal (`Portable`).
 
 FlowdError
-├── OptionError            an argument or a declared rule that cannot be
-│   └── FormatError        a job class from another generation of flowd-gen
-├── EncodeError            a value that has no form on the wire
+├── OptionError            invalid option or schema rule
+│   └── FormatError        a job class from an incompatible version of flowd-gen
+├── EncodeError            a value that cannot be serialized
 │   └── PayloadTooLarge    a job above the size limit
 ├── DecodeError            an entry that is not this job
 │   └── NewerVersion       an entry of a version that the class does not know yet
-├── ServerError            Redis said no, or could not be asked
+├── ServerError            Redis refused a command, or cannot be reached
 │   ├── Unreachable        no connection; nothing was sent
 │   ├── OutcomeUnknown     sent, and the answer was lost
-│   ├── CommandRefused     a refusal of another kind, of this command alone
-│   ├── NotDurable         not proved to outlive the server
-│   ├── NotReady           loading, read-only, disk full …: it may pass
+│   ├── CommandRefused     Redis refused this command, for another reason
+│   ├── NotDurable         durability was not confirmed
+│   ├── NotReady           loading, read-only, disk full …: temporary
 │   │   └── QueueFull      Redis is out of memory; nothing was stored
 │   ├── GroupMissing       the consumer group is not there
 │   ├── IdNotIncreasing    an explicit id below the stream's last
 │   ├── StreamShared       a second group reads the stream
-│   └── FatalError         it will not pass by itself
-│       ├── AccessDenied   wrong password, or a right that is missing
+│   └── FatalError         an operator must change something
+│       ├── AccessDenied   wrong password, or a missing right
 │       ├── WrongAddress   embedded:PATH, and PATH cannot be a folder
 │       └── WrongKeyType   a key of flowd's holds something else
-├── BulkError              a batch broke off; says what was sent
+├── BulkError              a batch was interrupted; says what was stored
 └── LetterNotFound         no dead letter under this id
 
 HandlerSignal              not an error: how a handler ends its delivery
@@ -76,7 +76,7 @@ class FormatError(OptionError):
 
 
 class EncodeError(FlowdError, ValueError):
-    """A job holds a value that has no form on the wire; nothing was sent.
+    """A job has a value that cannot be serialized; nothing was sent.
 
     Attributes:
         job: the class's name.
@@ -138,7 +138,7 @@ class DecodeError(FlowdError, ValueError):
 class NewerVersion(DecodeError):
     """An entry of a version that the class does not know yet.
 
-    A worker hands it back, and one with newer classes takes it.
+    A worker releases it, and a worker with newer classes runs it.
 
     Attributes:
         version: of the entry.
@@ -153,7 +153,7 @@ class NewerVersion(DecodeError):
 
 
 class ServerError(FlowdError):
-    """Redis refused a command, or could not be asked."""
+    """Redis refused a command, or cannot be reached."""
 
 
 class Unreachable(ServerError, ConnectionError):
@@ -163,7 +163,7 @@ class Unreachable(ServerError, ConnectionError):
 class OutcomeUnknown(ServerError, ConnectionError):
     """A command was sent and its answer was lost: it may have been carried out.
 
-    An `enqueue` with a `key` is repeated instead, which is safe.
+    With a `key`, `enqueue` is safe to repeat, and repeats itself first.
     """
 
 
@@ -172,11 +172,11 @@ class CommandRefused(ServerError):
 
 
 class NotDurable(ServerError):
-    """What a durable `enqueue` waits for was not proved.
+    """The durability of a job was not confirmed.
 
     Attributes:
-        ids: the jobs that are stored all the same, and will run; empty when the server
-            cannot prove anything, and so nothing was sent.
+        ids: the jobs that are stored nevertheless, and will run; empty if the server
+            cannot confirm durability at all, so that nothing was sent.
     """
 
     def __init__(self, text: str, ids: Sequence[str]) -> None:
@@ -201,7 +201,7 @@ class IdNotIncreasing(ServerError, ValueError):
 
 
 class FatalError(ServerError):
-    """Redis refuses, and will until somebody changes something."""
+    """Redis refuses, and an operator must change something."""
 
 
 class AccessDenied(FatalError):
@@ -224,13 +224,13 @@ class StreamShared(ServerError):
 
 
 class BulkError(FlowdError):
-    """`enqueue_bulk` broke off.
+    """`enqueue_bulk` was interrupted.
 
     Attributes:
-        ids: the job ids that are certainly stored, in order.
-        unknown: how many more were sent, with their answer lost or their durability
-            not proved.
-        cause: what broke it off; an error of the caller's iterable as well.
+        ids: the ids of the jobs that are stored, in order.
+        unknown: how many more may be stored: their answer was lost, or their durability
+            was not confirmed.
+        cause: the error that interrupted it; it may come from the caller's iterable.
     """
 
     def __init__(self, ids: Sequence[str], unknown: int, cause: Exception) -> None:
@@ -271,10 +271,13 @@ class Retry(HandlerSignal):
 
 
 class Snooze(HandlerSignal):
-    """Run the job again in `after` seconds, or after a `timedelta`; spends nothing.
+    """Run the job again later; spends none of `max_retries`.
+
+    Args:
+        after: seconds until then, or a `timedelta`.
 
     Raises:
-        OptionError: as `Retry`.
+        OptionError: `after` is neither, or below 0.
     """
 
     def __init__(self, after: float | timedelta) -> None:
@@ -283,7 +286,11 @@ class Snooze(HandlerSignal):
 
 
 class Reject(HandlerSignal):
-    """Dead-letter the job at once, whatever tries are left."""
+    """Dead-letter the job at once, without further attempts.
+
+    Args:
+        reason: stored with the dead letter.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""Arguments that cannot be: the error, and the one way to check a number."""
+"""Invalid options: the error, and the checks of numbers and texts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FlowdError(Portable):
 
 
 class OptionError(FlowdError, ValueError):
-    """An argument, or a rule in a schema, that cannot be.
+    """Invalid option or schema rule.
 
     Attributes:
         option: the name of what was given.

@@ -81,7 +81,7 @@ def _parcel(error: BaseException) -> _Rebuilt:
 
 
 def _sendable(value: object) -> object:
-    """The value, or what can be told of it to another process."""
+    """The value, or a text in its place if it cannot be pickled."""
     if type(value) in _PLAIN:
         return value
     whole = _Parcel(value) if isinstance(value, BaseException) else value

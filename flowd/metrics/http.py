@@ -54,7 +54,7 @@ class Endpoint:
         """Listen.
 
         Raises:
-            OSError: nobody can listen there.
+            OSError: the port cannot be opened.
         """
         self._server = await asyncio.start_server(
             self._serve, self._host or None, self._port, limit=_MAX
@@ -81,7 +81,7 @@ class Endpoint:
             async with asyncio.timeout(_PATIENCE):
                 await self._answer(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # whoever asked is gone, or dawdles
+            pass  # the client is gone, or too slow
         except asyncio.CancelledError:
             pass  # the end; the task of a server must not be a cancelled one
         finally:

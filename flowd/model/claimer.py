@@ -1,4 +1,4 @@
-"""When and how a process takes over what another one abandoned."""
+"""When and how a process claims deliveries with an expired lease."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ __all__ = ["Claimer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimer:
-    """Takes over deliveries whose lease ran out; on by default.
+    """Claims deliveries whose lease has expired; on by default.
 
-    Mirrors the seed's `ClaimerBuilder`. Any number may run at once: Redis looks at the
-    idle time again inside XAUTOCLAIM, so one delivery goes to one of them.
+    Mirrors `ClaimerBuilder` of the Rust crate flowd. Any number of processes may claim:
+    Redis checks the idle time inside XAUTOCLAIM, so each delivery goes to one of them.
     """
 
     min_idle: float | None = None
     """Seconds without renewal; None means the policy's `claim_after`.
 
-    It is the lease, so every worker of a group must have the same.
+    It is the lease, so all workers of a group must use the same value.
     """
 
     max_crashes: int = 5
-    """Takeovers a job survives; at one more it is dead-lettered as `crashed`."""
+    """Takeovers that a job may have; the next one dead-letters it as `crashed`."""
 
     concurrency: int | None = None
-    """How many of the queue's slots takeovers may use; None means all."""
+    """How many of the queue's slots claimed jobs may use; None means all."""
 
     interval: float = 10.0
-    """The longest time between two looks for abandoned deliveries, in seconds."""
+    """The longest time between two checks for expired leases, in seconds."""
 
     def __post_init__(self) -> None:
         if self.min_idle is not None:

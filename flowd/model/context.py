@@ -1,4 +1,4 @@
-"""What a handler knows of its delivery, and what it may say about it."""
+"""The delivery as its handler sees it, with a log and progress reports."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class Context:
 
     @property
     def deliveries(self) -> int:
-        """How often the job was handed out: failures, crashes and this time."""
+        """How often the job was delivered: failures, crashes and this time."""
         return self._delivery.deliveries
 
     @property
     def lease_deadline(self) -> float:
-        """Until when the job is certainly held, as `time.monotonic()` counts.
+        """When the lease expires unless it is renewed, on the clock of `time.monotonic()`.
 
-        It moves on with every renewal.
+        Every renewal moves it forward.
         """
         return self._delivery.held_since + self._lease
 
@@ -83,7 +83,7 @@ class Context:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What was enqueued beside the job, as `Item.headers`."""
+        """The headers that were enqueued with the job, as `Item.headers`."""
         return {
             name[1:].decode("utf-8", "backslashreplace"): value.decode(
                 "utf-8", "backslashreplace"
@@ -94,17 +94,18 @@ class Context:
 
     @property
     def cancelled(self) -> Literal["", "timeout", "lost", "shutdown"]:
-        """Why flowd cancels the handler just now; empty if it does not.
+        """Why flowd cancels the handler; empty if it does not.
 
-        It took too long, its lease was lost, or the process ends.
+        `timeout`: the attempt took too long; `lost`: the lease was lost; `shutdown`: the
+        process ends.
         """
         return self._delivery.cancelled
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """The logger `flowd.job`, with `stream`, `job_id` and `attempt` beside each line.
+        """The logger `flowd.job`, with `stream`, `job_id` and `attempt` in each record.
 
-        `flowd run` shows them; a format of your own may use `%(job_id)s`.
+        `flowd run` shows them; your own format may use `%(job_id)s`.
         """
         if self._job_log is None:
             fields = {"stream": self.stream, "job_id": self.id, "attempt": self.attempt}
@@ -112,16 +113,16 @@ class Context:
         return self._job_log
 
     def progress(self, fraction: float, text: str = "") -> _Turn:
-        """Say how far the job is: `await ctx.progress(0.4, "parsing")`.
+        """Report the progress of the job: `await ctx.progress(0.4, "parsing")`.
 
-        `flowd stats` and `flowd jobs show` show it until the delivery ends. It may be
-        said at every step: Redis is told at most once a second, and what was said last.
-        It never fails the job. To await it gives other jobs a turn; a plain function
-        calls it without `await`.
+        `flowd stats` and `flowd jobs show` show it until the delivery ends. It can be
+        called often: the last report is sent to Redis, at most once a second. It never
+        fails the job. Awaiting it lets other jobs run; a plain function calls it without
+        `await`.
 
         Args:
-            fraction: from 0 to 1; what is outside is cut.
-            text: what it does, in a few words; 200 characters are kept.
+            fraction: from 0 to 1; other values are clamped.
+            text: the current step in a few words; 200 characters are kept.
         """
         if self._report is not None:
             self._report(self._delivery, fraction, text)

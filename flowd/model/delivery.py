@@ -1,8 +1,8 @@
-"""One entry handed to this process under a lease, and what travels with a job.
+"""One entry that this process holds under a lease, and flowd's own fields of an entry.
 
-flowd's own fields of an entry begin with `_`. The runtime writes them, and whoever does
-not know one ignores it. `to_fields` writes none but `_v`, and that only from version 2 on:
-without it, what a class writes would be read as version 1.
+flowd's own fields begin with `_`. The runtime writes them, and a reader ignores those that
+it does not know. `to_fields` writes only `_v`, and only from version 2 on: an entry without
+it is of version 1.
 
     _id           the job's id, once its entry id is no longer that
     _at           when it was enqueued (ms, server clock), likewise
@@ -13,7 +13,7 @@ without it, what a class writes would be read as version 1.
     _v            the version of its schema, where that declares one; 1 for a job that
                   would have no field otherwise
 
-Any other is a header: it was enqueued beside the job and travels with it unread.
+Any other is a header: it was enqueued with the job, and the runtime does not read it.
 
     _traceparent  the trace that the job belongs to, as W3C writes it
 """
@@ -130,7 +130,7 @@ class Delivery:
         """Take the counters from the fields.
 
         Raises:
-            DecodeError: somebody wrote a counter that is not a number.
+            DecodeError: a counter is not a number.
         """
         fields = self.fields
         if b"_attempt" in fields:
@@ -187,12 +187,12 @@ class Delivery:
 
     @property
     def crashes(self) -> int:
-        """Deliveries that neither failed nor were handed back."""
+        """Deliveries that neither failed nor were released."""
         return self.deliveries - self.attempt
 
     @property
     def is_poison_suspect(self) -> bool:
-        """Whether two deliveries before this one ended without a word."""
+        """Whether two deliveries before this one ended in a crash."""
         if self.count == 1 and b"_deliveries" not in self.fields:
             return False
         try:
@@ -209,7 +209,7 @@ def _shortened(error: str) -> bytes:
 
 
 def number(raw: bytes) -> int:
-    """What the digits say; 0 where somebody wrote something else."""
+    """The number in decimal digits; 0 for any other text."""
     return int(raw) if raw.isdigit() and len(raw) <= 20 else 0
 
 

@@ -1,4 +1,4 @@
-"""What happens to queues and jobs: one shape for the log, for metrics and for users."""
+"""Events of queues and jobs, for the log, for metrics and for middleware."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ EventName: TypeAlias = Literal[
     "stuck",
     "takeover",
 ]
-"""What may happen; docs/monitoring.md says what each means and what to do about it."""
+"""The names of events; docs/monitoring.md says what each means and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened; as text, it is its line in the log."""
+    """An event of a job or a queue; `str(event)` is its line in the log."""
 
     name: EventName
     level: int
-    """How grave it is, as `logging` counts."""
+    """The level of `logging`."""
 
     text: str
-    """What happened, without the place."""
+    """What happened, without the names of the queue and the job."""
 
     stream: str = ""
     """The queue; empty if it concerns the whole process, as `outage` does."""
@@ -62,19 +62,19 @@ class Event:
 
     attempt: int = 0
     details: Mapping[str, object]
-    """The numbers and names in the text, as `after` and `error` of a retry."""
+    """The values in the text by name, as `after` and `error` of a retry."""
 
     traceback: str = ""
-    """Of what somebody's own code raised, without secrets; in the log, below the line."""
+    """The traceback of an exception in user code, without secrets; logged below the line."""
 
     exception: BaseException | None = field(default=None, compare=False)
-    """What a handler raised; without its frames if its job has secrets."""
+    """The exception of a handler; without its frames if its job has secrets."""
 
     template: str = ""
-    """What `text` was made of by `%`; the same for all events that read alike."""
+    """The template of `text` for `%`; constant for all events of the same kind."""
 
     arguments: tuple[object, ...] = ()
-    """What `template` was filled with."""
+    """The values for `template`."""
 
     @property
     def place(self) -> str:
@@ -87,11 +87,11 @@ class Event:
 
 
 Listener: TypeAlias = Callable[[Event], None]
-"""Told what happens, as `Middleware.on_event`."""
+"""Receives events, as `Middleware.on_event`."""
 
 
 class EventBus:
-    """Those who are told what happens: the log first, then whoever listens.
+    """Sends events to the log, and then to the subscribed listeners.
 
     Args:
         stream: of the queue in which it happens.
@@ -104,15 +104,17 @@ class EventBus:
         self._listening: Counter[Listener] = Counter()
 
     def subscribe(self, listeners: Iterable[Listener]) -> None:
-        """Tell these too; one that comes twice is told once, and must leave twice."""
+        """Add listeners; one that subscribes twice gets each event once, and has to
+        unsubscribe twice.
+        """
         self._listening.update(listeners)
 
     def unsubscribe(self, listeners: Iterable[Listener]) -> None:
-        """Tell these no longer."""
+        """Remove listeners."""
         self._listening -= Counter(listeners)
 
     def is_enabled(self, level: int) -> bool:
-        """Whether anybody is told of what is as grave as this."""
+        """Whether an event of this level reaches the log or a listener."""
         return bool(self._listening) or is_wanted(level)
 
     def emit(
@@ -127,7 +129,7 @@ class EventBus:
         exception: BaseException | None = None,
         **details: object,
     ) -> None:
-        """Tell all that something happened; costs next to nothing if nobody cares.
+        """Send an event; almost free if neither the log nor a listener wants it.
 
         Args:
             level: as `Event` says.
@@ -169,7 +171,7 @@ class EventBus:
 
 
 def _write(event: Event) -> None:
-    """The listener that is always there: one line in the log."""
+    """Write the event as one line in the log."""
     if not is_wanted(event.level):
         return
     extra: dict[str, object] = {"event": event.name, **event.details}
@@ -182,7 +184,7 @@ def _write(event: Event) -> None:
 
 
 def _message(event: Event) -> tuple[str, tuple[object, ...]]:
-    """The line as a constant and what fills it: error trackers group by the constant."""
+    """The constant template and its arguments: error trackers group by the template."""
     if event.template:
         shown = (
             printable(each) if isinstance(each, str) else each

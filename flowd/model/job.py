@@ -51,10 +51,10 @@ class JobSpec:
     """The class's name, as in the schema."""
 
     fields: tuple[str, ...]
-    """Wire names in declared order (the seed's `fields()`)."""
+    """Wire names in declared order, as `fields()` of the Rust crate flowd."""
 
     policy: Policy
-    """The rules declared beside the fields."""
+    """The rules of `[job.X.queue]` in the schema."""
 
     format: int
     """The `FORMAT` of the `flowd-gen` that wrote the class."""
@@ -135,7 +135,7 @@ class JobSpec:
         raise failure
 
     def encode_error(self, key: bytes, job: object, cause: Exception) -> EncodeError:
-        """Say why the field of that wire name has no form on the wire."""
+        """The error for a field whose value cannot be serialized."""
         name = key.decode()
         if name in self.secrets:
             return EncodeError(self.name, name, _plain(cause), SECRET)
@@ -149,7 +149,7 @@ class JobSpec:
     def decode_error(
         self, key: bytes, fields: Mapping[bytes, bytes], cause: Exception
     ) -> DecodeError:
-        """Say why the field of that wire name cannot be read from an entry."""
+        """The error for a field that cannot be read from an entry."""
         name = key.decode()
         raw = fields.get(key)
         if isinstance(cause, KeyError) and cause.args == (key,):

@@ -1,7 +1,7 @@
 """Every Redis key flowd touches.
 
-A stream keeps its plain name, the seed's wire. Its companions are in its hash slot, so
-that one script may touch all of them on a cluster.
+A stream keeps its plain name, as in the Rust crate flowd. Its companion keys are in its
+hash slot, so that one script may use all of them on a cluster.
 
     emails                    the jobs, waiting and running
     {emails}:delayed          sorted set: job id -> due time (ms, server clock)
@@ -9,7 +9,7 @@ that one script may touch all of them on a cluster.
     {emails}:senders:dlq      the dead letters of one group
     {emails}:senders:progress hash: entry id -> how far the job is that runs
     {emails}:senders:receipts hash: consumer -> what its last settle did, for minutes
-    {emails}:senders:tail     channel: what happens, while somebody listens
+    {emails}:senders:tail     channel: events, while `flowd tail` listens
     {emails}:key:KEY          an idempotency key -> job id
     {emails}:call:TOKEN       the ids that one call has stored, while it may repeat
     flowd:queues              set: [stream, group] of every queue that was set up
@@ -90,7 +90,7 @@ def clash(stream: str, group: str) -> tuple[str, str] | None:
     found = _TAG.match(stream)
     behind = found[2] if found else stream if "}" in stream else ""
     if _COMPANION.fullmatch(behind) or (found and behind.endswith(":")):
-        return "stream", "is named as flowd names the keys beside another stream"
+        return "stream", "is named as flowd names the companion keys of another stream"
     if _NUMBERED.fullmatch(stream):
         return "stream", "begins as flowd's own keys do"
     return None

@@ -1,4 +1,4 @@
-"""Code around every enqueue and every handler, and told whatever else happens.
+"""Code that runs around every enqueue and every handler, and receives events.
 
 flowd's metrics and traces are middleware, and use nothing that yours cannot.
 """
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 Run: TypeAlias = Callable[[], Awaitable[object]]
-"""Runs what is inside: the next middleware, and at last the handler."""
+"""Runs the next middleware; the last one runs the handler."""
 
 HandlerMiddleware: TypeAlias = Callable[[Job, Context, Run], Awaitable[object]]
 """Runs around a handler, as `Middleware.handle`."""
 
 Send: TypeAlias = Callable[[Iterable[Item[Job]]], Awaitable[list[str]]]
-"""Sends what it is given: to the next middleware, and at last to Redis."""
+"""Passes items to the next middleware; the last one sends them to Redis."""
 
 EnqueueMiddleware: TypeAlias = Callable[
     [str, Iterable[Item[Job]], Send], Awaitable[list[str]]
@@ -42,7 +42,7 @@ _METHODS: Final = ("enqueue", "handle", "on_event")
 
 
 class Middleware(Protocol):
-    """What runs around jobs; derive from it and override what you need.
+    """Base class of middleware: override the methods that you need.
 
     It is given to `Queue(..., middleware=[...])` or `Producer(..., middleware=[...])`; the
     first in the list is the outermost. One object may serve many queues. A method that is
@@ -63,7 +63,7 @@ class Middleware(Protocol):
         items: Iterable[Item[Job]],
         send: Send,
     ) -> list[str]:
-        """Enqueue jobs of one stream; what it raises, `enqueue` raises.
+        """Enqueue jobs of one stream; its exceptions are raised by `enqueue`.
 
         Args:
             stream: where they go.
@@ -88,16 +88,19 @@ class Middleware(Protocol):
         return await run()
 
     def on_event(self, event: Event) -> None:
-        """Something happened to a job or a queue; also how each delivery ended.
+        """Receive an event of a job or a queue, as the end of each delivery.
 
-        It is told when Redis has taken note of it. To be quick: the event loop waits.
-        `loop_lag` is told from another thread. What it raises is logged.
+        It is called after Redis has stored the change, and blocks the event loop, so it
+        must be fast. `loop_lag` comes from another thread. An exception is logged.
+
+        Args:
+            event: what happened, with its details.
         """
         del event  # mypy takes an empty body for an abstract method
 
 
 class MiddlewareChain:
-    """The middleware of one queue or producer, looked at once.
+    """The middleware of one queue or producer, with the methods that are overridden.
 
     Raises:
         OptionError: one of them is no middleware.

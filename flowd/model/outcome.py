@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 __all__ = ["Ack", "DeadLetter", "Outcome", "Reason", "Release", "Retry"]
 
 Reason: TypeAlias = Literal["failed", "rejected", "undecodable", "crashed"]
-"""Why a job was given up: by its tries, its handler, its form, or its workers' deaths."""
+"""Why a job was dead-lettered: retries exhausted, rejected by its handler, undecodable, or
+too many worker crashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Not run to its end: hand it back, `after` seconds from now; spends nothing."""
+    """Not run to its end: run it again in `after` seconds; spends no failure."""
 
     after: float = 0.0
     reason: str = ""

@@ -64,12 +64,12 @@ class Backoff:
 class Policy:
     """Where a job's entries live and how often, how long and when it may run.
 
-    Mirrors the seed's `QueueBuilder` (stream, group) and `ClaimerBuilder`
-    (`max_retries`; `min_idle_time` is `claim_after`).
+    Mirrors `QueueBuilder` (stream, group) and `ClaimerBuilder` (`max_retries`;
+    `min_idle_time` is `claim_after`) of the Rust crate flowd.
     """
 
     stream: str
-    """The stream's key, as in the seed."""
+    """The Redis key of the stream."""
 
     group: str = "workers"
     """The one consumer group that reads the stream."""
@@ -80,16 +80,17 @@ class Policy:
     timeout: float | None = None
     """Seconds one attempt may take; None means no limit.
 
-    Then the handler is cancelled. One that has not ended a lease later is told as `stuck`
-    and cancelled again, and its lease runs out: the attempt counts as a crash, and the job
-    moves on. Its slot stays taken until it ends, which a thread can only do by itself.
+    Then the handler is cancelled. If it has not ended one lease later, the event `stuck`
+    is emitted, it is cancelled again, and its lease expires: the attempt counts as a crash,
+    and another worker claims the job. Its slot stays in use until it ends; a thread cannot
+    be cancelled.
     """
 
     max_retries: int = 3
     """Failed attempts that are tried again; one more is dead-lettered."""
 
     claim_after: float = 30.0
-    """The lease: seconds without renewal after which a delivery is taken over."""
+    """The lease: seconds without renewal after which another worker claims a delivery."""
 
     backoff: Backoff = field(default_factory=Backoff)
     """The wait between a failure and the next attempt."""

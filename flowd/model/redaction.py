@@ -1,7 +1,7 @@
-"""Keeps the values of a job's secret fields out of a text that others may read.
+"""Removes the values of a job's secret fields from errors and tracebacks.
 
-A handler, or a callback, may put into an error what it was given. So each value is looked
-for as it is on the wire, as Python prints it, and as JSON spells it.
+A handler or a callback may put a value into an error. So each value is searched for as it
+is on the wire, in its `repr`, and as JSON writes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flowd.model.job import SECRET, Job, JobSpec
 
 __all__ = ["redact", "redacted_fields"]
 
-# Shorter ones are parts of every text, and no secrets.
+# Shorter values occur in every text, and are not secrets.
 _SHORTEST: Final = 3
 
 

@@ -1,4 +1,4 @@
-"""Look at a server the way somebody would who is called at night."""
+"""Check a server and its queues, as an operator would in an incident."""
 
 from __future__ import annotations
 
@@ -73,11 +73,13 @@ async def _as_far_as_allowed(
         raise
     except ServerError as error:
         if not connection.connections:
-            raise  # nobody was let in
+            raise  # no connection, or no login
         if isinstance(error, AccessDenied):
             advice = "grant what docs/security.md lists for an admin"
             return [Finding("note", check, f"cannot be seen: {error}", advice)]
-        return [Finding("wrong", check, f"cannot be seen: {error}", "mend that first")]
+        return [
+            Finding("wrong", check, f"cannot be seen: {error}", "repair that first")
+        ]
 
 
 async def _judge_clock(connection: Connection, now: Callable[[], float]) -> Finding:

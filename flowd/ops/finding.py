@@ -1,4 +1,4 @@
-"""What a look at a server found."""
+"""A finding of `flowd doctor`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Literal, TypeAlias
 __all__ = ["Finding", "Level"]
 
 Level: TypeAlias = Literal["ok", "note", "warn", "wrong"]
-"""`wrong` loses or holds up jobs, `warn` may, `note` is worth knowing, `ok` is well."""
+"""`wrong` loses or delays jobs, `warn` may, `note` is information, `ok` is no problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at, and how it is."""
+    """The result of one check."""
 
     level: Level
     check: str
     """What was looked at, in a word."""
 
     text: str
-    """What was found. It may hold names that somebody else chose."""
+    """What was found. It may contain names that users chose, not escaped."""
 
     advice: str = ""
     """What to do about it; empty if nothing has to be done."""

@@ -57,7 +57,7 @@ class JobView:
     """How far it is, from 0 to 1, as its handler said; None if it did not."""
 
     doing: str
-    """What its handler said it does; somebody else's words."""
+    """The current step as its handler reported it; not escaped."""
 
     error: str
     """What its last failure said, 500 bytes at most; empty if it never failed."""

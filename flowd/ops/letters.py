@@ -1,4 +1,4 @@
-"""Dead letters in bulk: pick some, mend them, put them back or delete them, at a pace."""
+"""Dead letters in bulk: select, edit, redrive or purge them, at a limited rate."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ async def _together(
     try:
         results = await asyncio.shield(under_way)
     except asyncio.CancelledError as cancelled:
-        # Redis carries them out all the same, and whoever goes on has to know.
+        # Redis carries them out all the same, and the operator has to know.
         results, interrupted = await under_way, cancelled
     for letter, result in zip(batch, results, strict=True):
         match result:

@@ -55,7 +55,7 @@ class Progress(NamedTuple):
     """From 0 to 1."""
 
     text: str
-    """Somebody else's words."""
+    """Text of the handler, not escaped."""
 
 
 class JobRow(NamedTuple):
@@ -70,7 +70,7 @@ class JobRow(NamedTuple):
     """When a delayed job is due, in seconds by the server's clock; else 0."""
 
     consumer: bytes
-    """Who runs it; empty if nobody does."""
+    """The consumer that runs it; empty if it does not run."""
 
     silent: float
     """Seconds without a sign of life from who runs it; else 0."""

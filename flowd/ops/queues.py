@@ -1,4 +1,4 @@
-"""How one queue is: whether somebody works on it, and what keeps it."""
+"""Check one queue: whether workers run, and what blocks it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
 __all__ = ["judge_queue"]
 
-# Of a million entries that somebody took, so many tell enough.
+# A sample of the pending entries is enough.
 _LOOKED_AT: Final = 1_000
 
 
@@ -128,7 +128,7 @@ class _Queue:
             more = " or more" if len(silences) == _LOOKED_AT else ""
             self.say(
                 "wrong",
-                f"abandoned for up to {max(abandoned):,.0f} s, and nobody takes over:"
+                f"abandoned for up to {max(abandoned):,.0f} s, and no worker claims them:"
                 f" {count_of(len(abandoned), 'job')}{more}",
                 "start a worker that has a Claimer, or give --lease if it is longer",
             )

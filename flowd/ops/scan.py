@@ -115,7 +115,7 @@ async def _delayed(look: Queries, limit: int) -> AsyncGenerator[Sequence[Scanned
         yield [
             ScannedJob(row.id, row.fields, len(row.fields))
             for row in page
-            if row.fields  # else somebody deleted them
+            if row.fields  # else another client deleted them
         ]
 
 

@@ -165,7 +165,7 @@ def _replicas(facts: Facts) -> Finding:
     good = facts.info.get("min_slaves_good_slaves")
     if good is not None and int(good) < int(least):
         text = f"{good} of {least} replicas are there; Redis refuses jobs (NOREPLICAS)"
-        advice = "mend the replicas, or lower min-replicas-to-write"
+        advice = "repair the replicas, or lower min-replicas-to-write"
         return Finding("wrong", "replicas", text, advice)
     if not replicas:
         return Finding("ok", "replicas", "none")

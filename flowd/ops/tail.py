@@ -1,4 +1,4 @@
-"""Follow what happens in a queue, as its workers tell it."""
+"""Follow the events of a queue that its workers publish."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SILENCE: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TailEvent:
-    """One event, as the worker told it: anybody who may publish could have written it."""
+    """One event as a worker published it; any client with the right to publish can forge one."""
 
     at: datetime
     """When it was heard."""
@@ -42,15 +42,15 @@ class TailEvent:
 async def follow(
     address: Address, channel: str, lost: Callable[[str], object]
 ) -> AsyncGenerator[TailEvent]:
-    """What is told from now on, for ever; a connection that was lost is made again.
+    """The events from now on, without an end; reconnects after a lost connection.
 
     Args:
         address: the server.
         channel: that of the queue, `Keys.tail`.
-        lost: told once for each outage, and why.
+        lost: called once for each outage, with the reason.
 
     Raises:
-        FatalError: the server refuses, and will until somebody changes something.
+        FatalError: Redis refuses, and an operator must change something.
     """
     failures = 0
     while True:

@@ -1,4 +1,4 @@
-"""Time for tests: it passes when it is told to."""
+"""Time for tests: it moves only when the test moves it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """A clock that stands still until it is told to move."""
+    """A clock that moves only by `advance`."""
 
     def __init__(self, now: float | None = None) -> None:
         self.now = time.time() if now is None else now
         """Seconds since 1970."""
 
     def advance(self, seconds: float) -> None:
-        """Move on."""
+        """Move the clock forward by so many seconds."""
         self.now += seconds

@@ -40,7 +40,7 @@ class Memory:
         """All that was enqueued, in order, each job as a worker would get it."""
 
         self.error: Exception | None = None
-        """Raised by whoever enqueues, for as long as it is set."""
+        """While it is set, every enqueue raises it."""
 
         self._streams: dict[str, MemoryStream] = {}
 

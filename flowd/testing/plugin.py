@@ -1,6 +1,6 @@
 """Fixtures for pytest.
 
-To have them, name this module in the `conftest.py` beside your tests:
+To have them, name this module in the top `conftest.py` of your tests:
 
     pytest_plugins = ["flowd.testing.plugin"]
 

@@ -39,7 +39,7 @@ class RecordingProducer(Recorded, Producer):
         self,
         job: Job,
         *,
-        id: str = "*",  # noqa: A002 - the seed's name
+        id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
         delay: Seconds = 0.0,
         at: datetime | None = None,
         key: str | None = None,
@@ -74,7 +74,7 @@ class RecordingSyncProducer(Recorded, SyncProducer):
         self,
         job: Job,
         *,
-        id: str = "*",  # noqa: A002 - the seed's name
+        id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
         delay: Seconds = 0.0,
         at: datetime | None = None,
         key: str | None = None,

@@ -74,7 +74,7 @@ class MemoryQueue(Recorded, Generic[J]):
         """The jobs whose handler returned, in that order."""
 
         self.dead: list[Letter[J]] = []
-        """What was given up."""
+        """The dead letters, in order."""
 
         self._options = QueueOptions(
             job_class=job_class,
@@ -99,7 +99,7 @@ class MemoryQueue(Recorded, Generic[J]):
         self,
         job: J,
         *,
-        id: str = "*",  # noqa: A002 - the seed's name
+        id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
         delay: Seconds = 0.0,
         at: datetime | None = None,
         key: str | None = None,

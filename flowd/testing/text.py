@@ -1,4 +1,4 @@
-"""Jobs as text, as they go over the wire; the seed's helpers for tests."""
+"""Jobs as text, as they go over the wire; the test helpers of the Rust crate flowd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ J = TypeVar("J", bound=Job)
 
 
 def debug_map(job: Job) -> dict[str, str]:
-    """A job's fields as text, as they go over the wire; the seed's `debug_map`.
+    """A job's fields as text on the wire, as `debug_map` of the Rust crate flowd.
 
     Bytes that are not UTF-8 are written out; a secret field is `<secret>`.
     """
@@ -29,10 +29,10 @@ def debug_map(job: Job) -> dict[str, str]:
 
 
 def round_trip(job: J) -> J:
-    """A job as a worker would get it; the seed's `round_trip`.
+    """A job as a worker would get it, as `round_trip` of the Rust crate flowd.
 
     Raises:
-        EncodeError: a value has no form on the wire.
+        EncodeError: a value cannot be serialized.
         DecodeError: what was written cannot be read, as with a mapper whose two
             functions do not fit.
     """
@@ -40,7 +40,7 @@ def round_trip(job: J) -> J:
 
 
 def from_text(job_class: type[J], fields: Mapping[str, str]) -> J:
-    """A job from wire names and texts; the seed's constructor from string pairs.
+    """A job from wire names and texts, as the Rust crate flowd builds it from string pairs.
 
     Raises:
         DecodeError: a field is missing or cannot be read.

@@ -52,15 +52,17 @@ class QueueHandle(Generic[J]):
         return "it has ended" if error is None else f"it has ended: {error}"
 
     async def shutdown(self, grace: float | None = 25.0) -> None:
-        """Stop reading, let handlers end, hand back the rest, and return.
+        """Shut down gracefully, and return when the queue has ended.
 
-        Safe to call again: a shorter `grace` takes effect at once.
+        It reads no more jobs, waits `grace` for running handlers, cancels the others and
+        releases their jobs. It can be called again with a shorter `grace`.
 
         Args:
-            grace: seconds for running handlers; None waits for ever.
+            grace: seconds for running handlers; None: no limit.
 
         Raises:
-            FatalError: what ended the queue before.
+            OptionError: `grace` is not a time.
+            FatalError: the error that ended the queue before.
         """
         self.stop(grace)
         await self.wait()
@@ -77,7 +79,7 @@ class QueueHandle(Generic[J]):
         """Return when the queue has ended.
 
         Raises:
-            FatalError: Redis refused, and would have until somebody changed something.
+            FatalError: Redis refuses, and an operator must change something.
         """
         await asyncio.shield(self._main)
 
