@@ -23,6 +23,9 @@ _MORE: Final = object()
 _BUFFER: Final = 64 * 1024
 _SLOWEST: Final = 40_000
 
+# Bytes that every system takes at once; of more, some may have to wait here.
+_AT_ONCE: Final = 16_384
+
 
 class Call:
     """What was asked in one piece, and the one answer that is awaited."""
@@ -97,6 +100,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
         self._written = 0
         self._gone_out = 0
         self._moved = 0.0
+        self._held = False  # whether, when last looked at, bytes waited to leave
         self._alarm: asyncio.TimerHandle | None = None
         self.why = "the server closed the connection"
         """Why it is closed, once it is."""
@@ -142,6 +146,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
         data = b"".join([call.packed for call in calls])
         self._written += len(data)
         self._transport.write(data)
+        self._held |= len(data) > _AT_ONCE
         # Answers come in order: none is late while one before it may be waited for.
         due = self._sent[-1].due if self._sent else 0.0
         now = self._loop.time()
@@ -217,8 +222,9 @@ class RedisProtocol(asyncio.BufferedProtocol):
             # A large answer over a slow line is not late while more of it comes.
             call.due, call.late = self._heard + call.timeout, False
         now = self._loop.time()
-        waiting = self._waiting_to_leave(now)
-        if waiting and self._moved == now:
+        held, waiting = self._held, self._waiting_to_leave(now)
+        self._held = waiting > 0
+        if (held or waiting) and self._moved == now:
             # An answer has its time from when the request has left.
             call.due, call.late = max(call.due, now + call.timeout), False
         elif call.due <= now or (waiting and self._moved + call.timeout <= now):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from flowd import OutcomeUnknown, ServerError, Unreachable
 from flowd.broker.connection import Connection
+from flowd.broker.protocol import Call, RedisProtocol
 from flowd.broker.replies import text
 from flowd.broker.url import Address
 from tests.support.proxy import proxy_to
@@ -219,3 +222,100 @@ async def test_large_unread_request_is_lost(
         with pytest.raises(OutcomeUnknown, match="no answer in time"):
             await connection.call("SET", stream, "x" * 20_000_000, timeout=0.3)
         await connection.aclose()
+
+
+class Line(asyncio.WriteTransport):
+    """A line with a clock of its own, on which bytes leave when a test says so.
+
+    It stands for the event loop too: a protocol that is made on it has its time and its
+    timers.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.held = 0
+        self.timers: list[tuple[asyncio.TimerHandle, Callable[[], object]]] = []
+        self.ended = ""
+        self.create_future = asyncio.get_running_loop().create_future
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "get_running_loop", lambda: self)
+            self.protocol = RedisProtocol(lambda _, __, ___, why: self.end(why))
+        self.protocol.connection_made(self)
+
+    def end(self, why: str) -> None:
+        self.ended = why
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Do nothing: a test flushes itself."""
+
+    def call_at(self, when: float, call: Callable[[], object]) -> asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        handle = asyncio.TimerHandle(when, call, (), loop)
+        self.timers.append((handle, call))
+        return handle
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.held += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
+
+    def abort(self) -> None: ...
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the clock go on; timers run at their time."""
+        until = self.now + seconds
+        while due := [each for each in self.timers if each[0].when() <= until]:
+            first = min(due, key=lambda each: each[0].when())
+            self.timers.remove(first)
+            if not first[0].cancelled():
+                self.now = max(self.now, first[0].when())
+                first[1]()
+        self.now = until
+
+    def receive(self, data: bytes) -> None:
+        self.protocol.get_buffer(-1)[: len(data)] = data
+        self.protocol.buffer_updated(len(data))
+
+
+@pytest.mark.parametrize("seed", range(100))
+async def test_a_request_has_time_while_its_bytes_leave(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the line, the answer has its time from when the request has left."""
+    chance = random.Random(seed)
+    line, timeout = Line(monkeypatch), 1.0
+    # What leaves at once has its time from the start; what a slow line may hold is more.
+    size = chance.randint(20_000, 200_000)
+    call = Call(b"x" * size, 1, timeout)
+    line.protocol.send(call)
+    line.protocol.flush()
+    while line.held > 0:
+        line.pass_time(chance.uniform(0.01, 0.95) * timeout)
+        left = int(chance.uniform(0.001, 0.02) * size) + 1
+        line.held = max(0, line.held - left)
+        assert not line.ended, (line.now, line.held)
+    line.pass_time(0.95 * timeout)
+    assert not line.ended
+    line.receive(b"+OK\r\n")
+    assert await call.reply == b"OK"
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_request_whose_bytes_stay_is_lost(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large it is, once none has left for its time."""
+    chance = random.Random(seed)
+    line, timeout = Line(monkeypatch), 1.0
+    line.protocol.send(Call(b"x" * 20_000_000, 1, timeout))
+    line.protocol.flush()
+    for _ in range(chance.randrange(5)):
+        line.pass_time(chance.uniform(0.1, 0.95) * timeout)
+        line.held -= 1000
+    line.pass_time(3.2 * timeout)
+    assert line.ended == "no answer in time"
