@@ -61,7 +61,7 @@ class Call:
         self.answers -= 1
         if self.refused is None and isinstance(reply, ServerError):
             self.refused = reply
-        # The caller may have been cancelled; the command was carried out all the same.
+        # The caller may have been cancelled; the command was carried out nevertheless.
         if self.answers or self.reply.done():
             return
         if self.refused is None:

@@ -1,7 +1,7 @@
-"""Tell those who follow a queue what happens in it; costs nothing while nobody does.
+"""Publish the events of a queue for `flowd tail`; costs nothing without a subscriber.
 
 Whether somebody follows, the script that tends the queue says at least every 2 seconds.
-What is told is what the log is told: no fields of jobs, and no secrets.
+It publishes what the log gets: no fields of jobs, and no secrets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class EventFeed:
         connection: which is used for it.
         channel: where to; a message is lines of JSON.
         consumer: who tells.
-        witnesses: who hear of every event.
+        events: its event bus, to which the feed subscribes.
     """
 
     def __init__(

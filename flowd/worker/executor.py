@@ -38,7 +38,7 @@ class Executor(Generic[J]):
     Args:
         options: of the queue.
         in_flight: what runs.
-        witnesses: where events go.
+        events: receives its events.
         report: takes note of how far a job is; None: nothing does.
     """
 

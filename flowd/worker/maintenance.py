@@ -53,7 +53,7 @@ class Maintenance:
         consumer: gets what is claimed; its read makes way for what is due.
         in_flight: what is held under its name.
         extensions: what else is done in the same step.
-        witnesses: where events go.
+        events: receives its events.
         lease: seconds.
         block: the longest time one read waits, in seconds.
         claimer: None: nothing is claimed.
@@ -157,7 +157,7 @@ class Maintenance:
             Entries that this consumer holds now, and has to run.
 
         Raises:
-            ServerError: as `Stream.tend`.
+            ServerError: as `Stream.maintain`.
         """
         claims = 0 if this.orphans else this.claims
         maintained = await self._stream.maintain(

@@ -1,4 +1,4 @@
-"""Notice that the server's clock steps back, and go on all the same.
+"""Notice that the server's clock steps back, and keep working.
 
 Leases are stamped with the server's clock. When it steps back an hour, what was stamped
 before looks freshly renewed for that hour, and nothing would be taken over. Workers that
@@ -45,7 +45,7 @@ class ServerClock:
     Args:
         stream: whose leases are looked after.
         lease: seconds.
-        witnesses: told of a step.
+        events: receives `clock_stepped`.
         now: seconds of a clock that never steps back.
     """
 

@@ -88,10 +88,10 @@ class Settlement(Generic[J]):
         self._wake.set()
 
     async def run(self) -> None:
-        """Settle what is added, for ever.
+        """Settle what is submitted, until cancelled.
 
         Raises:
-            FatalError: the server refuses, and will until somebody changes something.
+            FatalError: Redis refuses, and an operator must change something.
         """
         try:
             while True:

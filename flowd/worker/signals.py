@@ -32,7 +32,7 @@ _Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 
 
 class Stoppable(Protocol):
-    """Something that runs until it is told to stop."""
+    """Something that runs until it is stopped."""
 
     def stop(self, grace: float | None = 25.0) -> None:
         """Begin the shutdown."""
