@@ -6,6 +6,8 @@
 --
 -- One step, because XGROUP DELCONSUMER drops what the consumer owns without handing it
 -- to anybody.
+--
+-- Bounds: the group's consumers, one look at each; no job is read.
 local deleted = 0
 for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local found = {}

@@ -11,6 +11,9 @@
 --
 -- One step, because a job moves while somebody looks; and inside Redis, because values
 -- may be large, the envelope is among them, and delayed jobs are packed.
+--
+-- Bounds: as many jobs as are asked for, 100 at most (`PAGE` in `ops/queries`), and of each
+-- value as many bytes as are asked for; whole, a job has up to 256 KB, so 26 MB.
 local stream, delayed, bodies, said = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, most, what = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local seen = {}

@@ -9,6 +9,9 @@
 -- One step, because between two a crash would lose the job or run it twice. The letter's
 -- own fields are the last ones and are cut by number: a job may use the same names. An
 -- entry never changes, so what a caller made of its fields is not out of date.
+--
+-- Bounds: the letters that are named, 100 at most (`PAGE` in `deadletter`); a job has up
+-- to 256 KB and its failure up to 10 KB, so 27 MB.
 local refused = other_group(KEYS[1], ARGV[1])
 if refused then return refused end
 local cut, results = 2 * ARGV[2], {}
