@@ -91,10 +91,14 @@ def many(jobs: Iterable[T]) -> Iterable[T]:
     Raises:
         OptionError: it is one job, a class, or something else.
     """
-    if not isinstance(jobs, Iterable):
+    if not _is_iterable(jobs):
         rule = "must be an iterable of jobs, as a list; for one job use enqueue"
         raise OptionError("jobs", jobs, rule)
     return jobs
+
+
+def _is_iterable(jobs: object) -> bool:
+    return isinstance(jobs, Iterable)
 
 
 def items_of(jobs: Iterable[Job | Item[Job]]) -> Iterator[Item[Job]]:

@@ -18,6 +18,7 @@ import pytest
 import redis
 import redis.asyncio
 import trustme
+from redis.credentials import CredentialProvider
 
 from flowd import AccessDenied, FatalError, OptionError, Producer, Queue, Unreachable
 from flowd.broker.blocking import in_thread
@@ -196,7 +197,7 @@ async def test_a_fault_that_may_pass_is_an_outage(
         await connection.aclose()
 
 
-class _Careless(redis.credentials.CredentialProvider):
+class _Careless(CredentialProvider):
     """A provider that gives what is no text."""
 
     def get_credentials(self) -> tuple[str]:
