@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
-from typing import Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from flowd.cli.load import UsageError
+from flowd.cli.service import why_failing
 from flowd.log import log
 from flowd.metrics import Metrics, exposition
-from flowd.metrics.http import Endpoint, Page
+from flowd.metrics.http import Endpoint, Page, PageMaker
 from flowd.model.job import Job
-from flowd.model.text import printable
 from flowd.queue import Queue
 
-__all__ = ["listening"]
-
-_MAX: Final = 1_000
+__all__ = ["counting", "listening", "live", "serving", "verdict"]
 
 
 @asynccontextmanager
@@ -33,10 +30,7 @@ async def listening(
         OptionError: one of the queues runs already.
         UsageError: the port cannot be opened, or there are several `Metrics`.
     """
-    metrics = _metrics_of(queues)
-    for queue in queues:
-        if not any(isinstance(each, Metrics) for each in queue.middleware):
-            queue.add_middleware(metrics)
+    metrics = counting(queues)
 
     async def show_metrics() -> Page:
         places = [
@@ -45,20 +39,23 @@ async def listening(
         body = await exposition(metrics.registry, places)
         return Page(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    async def live() -> Page:
-        # An answer proves that the event loop runs.
-        return Page(b"ok\n")
-
     async def ready() -> Page:
-        reasons = [
-            f"{each.policy.stream}: {why}" for each in queues if (why := each.failing)
-        ]
-        if not reasons:
-            return Page(b"ok\n")
-        text = "".join(f"{printable(each, _MAX)}\n" for each in reasons)
-        return Page(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
+        return verdict(why_failing(queues))
 
     pages = {"/metrics": show_metrics, "/healthz": live, "/readyz": ready}
+    async with serving(pages, host, port):
+        yield
+
+
+@asynccontextmanager
+async def serving(
+    pages: Mapping[str, PageMaker], host: str, port: int
+) -> AsyncGenerator[None]:
+    """Serve pages, among them `/metrics`.
+
+    Raises:
+        UsageError: the process cannot listen there.
+    """
     async with AsyncExitStack() as stack:
         try:
             endpoint = await stack.enter_async_context(Endpoint(pages, host, port))
@@ -66,6 +63,33 @@ async def listening(
             raise UsageError(f"--metrics-port {port}: {error.strerror}") from None
         log(logging.INFO, "serves metrics at %s/metrics", endpoint.url)
         yield
+
+
+async def live() -> Page:
+    """The page of a process whose event loop runs: that it is answered is the proof."""
+    return Page(b"ok\n")
+
+
+def verdict(reasons: Sequence[str]) -> Page:
+    """200 without a reason against it, else 503 and the reasons, one a line."""
+    if not reasons:
+        return Page(b"ok\n")
+    text = "".join(f"{each}\n" for each in reasons)
+    return Page(text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def counting(queues: Sequence[Queue[Job]]) -> Metrics:
+    """What counts for queues that do not run yet; each gets it if it has none.
+
+    Raises:
+        OptionError: one of the queues runs already.
+        UsageError: there are several `Metrics`.
+    """
+    metrics = _metrics_of(queues)
+    for queue in queues:
+        if not any(isinstance(each, Metrics) for each in queue.middleware):
+            queue.add_middleware(metrics)
+    return metrics
 
 
 def _metrics_of(queues: Sequence[Queue[Job]]) -> Metrics:

@@ -22,11 +22,13 @@ __all__ = [
     "pair",
     "rate",
     "seconds",
+    "size",
 ]
 
 _INVALID_CHOICE: Final = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)", re.ASCII)
 _PART: Final = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
 
 
@@ -131,6 +133,21 @@ def seconds(text: str) -> float:
         return sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text))
     value = float(text)
     if not 0.0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
+def size(text: str) -> int:
+    """A size on the command line in bytes, as `500M` or `2G`; 1K is 1024, above 0.
+
+    Raises:
+        ValueError: it is none, which argparse says by this function's name.
+    """
+    found = _SIZE.fullmatch(text)
+    value = (
+        int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else 0
+    )
+    if value <= 0:
         raise ValueError
     return value
 

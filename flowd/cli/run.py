@@ -14,14 +14,21 @@ from flowd.cli.leave import Leaving, leave
 from flowd.cli.load import UsageError, load
 from flowd.cli.options import Commands, add_app_dir, add_command, seconds
 from flowd.cli.output import print_note
+from flowd.cli.processes.command import (
+    add_processes,
+    is_supervised,
+    link_of,
+    supervise,
+)
 from flowd.cli.service import Service, Shown, find_queues
 from flowd.model.text import printable
-from flowd.worker.signals import until_stopped
+from flowd.worker.signals import Stoppable, until_stopped
 
 __all__ = ["add"]
 
 _HOST: Final = "127.0.0.1"
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_OF_PROCESS: Final = _FORMAT.replace("%(name)s", "%(name)s[%(process)d]")
 
 _DESCRIPTION: Final = """\
 Run queues in this process until SIGTERM or SIGINT (Ctrl-C). The shutdown is graceful: no
@@ -30,6 +37,11 @@ others are released. A second signal releases them at once.
 
 QUEUES is a Queue, a list of them, a QueueGroup, or a function that returns one of these
 or an async context manager of one, which is open while they run.
+
+With --processes a parent keeps that many workers running, starts one that died again, and
+on SIGHUP replaces all, one by one, with the code that is there then. --metrics-port is the
+parent's and shows all of them. Each of --max-jobs, --max-rss and --max-age replaces a worker;
+its replacement is ready before it stops.
 Log lines go to standard error, one for each job."""
 
 
@@ -57,6 +69,7 @@ def add(commands: Commands) -> None:
         examples="  flowd run app.workers:queues\n"
         "  flowd run app.workers:queues --burst\n"
         "  flowd run app.workers:queues --metrics-port 9000\n"
+        "  flowd run app.workers:queues --processes auto --max-rss 500M\n"
         "  flowd run app.workers:queues --reload      in development",
     )
     parser.add_argument("queues", metavar="MODULE:QUEUES")
@@ -85,6 +98,7 @@ def add(commands: Commands) -> None:
         default=_HOST,
         help=f"address of that port (default: {_HOST}; 0.0.0.0: all interfaces)",
     )
+    add_processes(parser)
     parser.add_argument(
         "--reload",
         action="store_true",
@@ -93,20 +107,53 @@ def add(commands: Commands) -> None:
 
 
 def _command(options: argparse.Namespace) -> int:
+    several = is_supervised(options)
+    if options.reload and several:
+        raise UsageError(
+            "--reload is for development and one process: leave out --processes and --max-…"
+        )
     if options.reload:
         return _reload(options)
+    if several and options.supervised is None:
+        _set_up_log(_OF_PROCESS)
+        _note_terminal()
+        return supervise(options, _port_is_usable(options))
+    if options.supervised is not None:
+        return _run_supervised(options)
     shown = _shown(options)
     queues = find_queues(load(options.queues, options.app_dir), options.queues)
-    # Has no effect if the user's module has configured logging.
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(_Lines(_FORMAT))
-    logging.basicConfig(level=logging.INFO, handlers=[lines])
+    _set_up_log(_FORMAT)
     service = Service(queues, options.queues, burst=options.burst, shown=shown)
+    _note_terminal()
+    _run_to_the_end(service, options)
+    return 0
+
+
+def _run_supervised(options: argparse.Namespace) -> int:
+    """Run as one of several, whose parent has started this one."""
+    link = link_of(options)
+    queues = find_queues(load(options.queues, options.app_dir), options.queues)
+    _set_up_log(_OF_PROCESS)
+    service = Service(queues, options.queues, burst=options.burst, shown=link.shown)
+    _run_to_the_end(link.join(service), options)
+    return 0
+
+
+def _run_to_the_end(running: Stoppable, options: argparse.Namespace) -> None:
     options.leave = leave
+    asyncio.run(until_stopped(Leaving(running), options.grace))
+
+
+def _note_terminal() -> None:
     if sys.stderr.isatty():
         print_note("waiting for jobs; Ctrl-C ends")
-    asyncio.run(until_stopped(Leaving(service), options.grace))
-    return 0
+
+
+def _set_up_log(template: str) -> None:
+    """Log to standard error; has no effect if the user's module has configured logging."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Lines(template))
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
 
 
 def port(text: str) -> int:
@@ -123,16 +170,23 @@ def port(text: str) -> int:
 
 def _shown(options: argparse.Namespace) -> Shown:
     """The server of metrics and probes, which is open while queues run."""
-    if options.metrics_port is None:
+    if not _port_is_usable(options):
         return lambda _: nullcontext()
-    if find_spec("prometheus_client") is None:
-        raise UsageError(
-            "--metrics-port needs the extra `metrics`: pip install prometheus-client"
-        )
     from flowd.cli.listen import listening  # noqa: PLC0415 - only now it is there
 
     host, number = options.metrics_host, options.metrics_port
     return lambda queues: listening(queues, host, number)
+
+
+def _port_is_usable(options: argparse.Namespace) -> bool:
+    """Whether there is to be a port; what it needs is there then."""
+    if options.metrics_port is None:
+        return False
+    if find_spec("prometheus_client") is None:
+        raise UsageError(
+            "--metrics-port needs the extra `metrics`: pip install prometheus-client"
+        )
+    return True
 
 
 def _reload(options: argparse.Namespace) -> int:

@@ -15,9 +15,10 @@ from flowd.model.job import Job
 from flowd.model.text import printable
 from flowd.queue import Queue
 
-__all__ = ["Service", "Shown", "find_queues"]
+__all__ = ["Service", "Shown", "find_queues", "why_failing"]
 
 _AGAIN: Final = 0.5
+_MAX: Final = 1_000
 
 Shown: TypeAlias = Callable[[Sequence[Queue[Job]]], AbstractAsyncContextManager[object]]
 """Opens something about queues before they are set up; it is closed when they ended."""
@@ -120,6 +121,15 @@ class Service:
                 return await group.drain()
             except (Unreachable, OutcomeUnknown, NotReady):
                 await asyncio.sleep(_AGAIN)  # the queues wait for the server as well
+
+
+def why_failing(queues: Sequence[Queue[Job]]) -> list[str]:
+    """Why queues are not ready, a line for each that is not; it names the stream."""
+    return [
+        printable(f"{each.policy.stream}: {why}", _MAX)
+        for each in queues
+        if (why := each.failing)
+    ]
 
 
 def find_queues(found: object, reference: str) -> AbstractAsyncContextManager[object]:

@@ -17,7 +17,7 @@ from flowd.metrics import table
 from flowd.ops.overview import QueueView, queue_view
 from flowd.ops.queries import Queries, server_time
 
-__all__ = ["Place", "exposition"]
+__all__ = ["Place", "exposition", "queue_registry"]
 
 Place: TypeAlias = tuple[Address, str, str]
 """Server, stream and group of a queue."""
@@ -36,11 +36,19 @@ async def exposition(
         within: seconds that Redis may take. Of a queue it does not tell in time only
             `flowd_queue_up` is shown, as 0.
     """
+    queues = await queue_registry(places, within=within)
+    return generate_latest(registry) + generate_latest(queues)
+
+
+async def queue_registry(
+    places: Iterable[Place], *, within: float = 2.0
+) -> CollectorRegistry:
+    """The gauges of queues, as Redis told them just now; as in `exposition`."""
     wanted = list(dict.fromkeys(places))
     views = await asyncio.gather(*(_view(place, within) for place in wanted))
     queues = CollectorRegistry()
     queues.register(_Gauges(dict(zip(wanted, views, strict=True))))
-    return generate_latest(registry) + generate_latest(queues)
+    return queues
 
 
 async def _view(place: Place, within: float) -> QueueView | None:

@@ -101,6 +101,12 @@ class Running:
             with suppress(ProcessLookupError):
                 os.kill(int(each), signal.SIGKILL)
 
+    def patience(self, seconds: float) -> None:
+        """Let it run so long from now on."""
+        self._overdue.cancel()
+        self._overdue = threading.Timer(seconds, self._kill)
+        self._overdue.start()
+
     def until(self, text: str) -> str:
         """Read log lines up to one with `text`, and return it."""
         assert self.process.stderr is not None

@@ -1,0 +1,202 @@
+"""A child's end of the way to its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final, cast
+
+from flowd.cli.load import UsageError
+from flowd.cli.processes.limits import Limits
+from flowd.cli.processes.messages import (
+    LIMIT,
+    FromChild,
+    FromParent,
+    from_line,
+    line,
+)
+from flowd.cli.service import why_failing
+from flowd.log import log
+from flowd.model.job import Job
+from flowd.queue import Queue
+from flowd.worker.signals import Stoppable
+
+if TYPE_CHECKING:
+    from flowd.metrics import Metrics
+
+__all__ = ["Link"]
+
+_FIRST_LOOK: Final = 0.01
+_LAST_LOOK: Final = 0.25
+_SAYING: Final = 2.0
+
+
+class Link:
+    """Joins what runs in this process to the parent, which is told and may ask.
+
+    When the parent is gone, whatever ended it, this process ends as on a signal.
+
+    Args:
+        running: is stopped when the parent says so.
+        number: of the file descriptor that the parent has given.
+        grace: seconds that running jobs have when the parent is gone.
+        limits: when to ask the parent for a replacement.
+        counted: whether metrics are wanted.
+
+    Raises:
+        UsageError: there is no such descriptor.
+    """
+
+    def __init__(
+        self, number: int, grace: float, limits: Limits, *, counted: bool
+    ) -> None:
+        try:
+            self._socket = socket.socket(fileno=number)
+        except OSError as error:
+            raise UsageError(
+                f"--supervised {number}: {error.strerror}; only a parent gives it"
+            ) from None
+        # What handlers start must not keep it open.
+        self._socket.set_inheritable(False)
+        self._socket.setblocking(False)
+        self._grace = grace
+        self._limits = limits
+        self._counted = counted
+        self._running: Stoppable | None = None
+        self._signals = 0
+        self._forwarded = 0
+        self._writer: asyncio.StreamWriter | None = None
+        self._queues: Sequence[Queue[Job]] = ()
+        self._metrics: Metrics | None = None
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def join(self, running: Stoppable) -> Stoppable:
+        """What runs, as something that hears the parent as well."""
+        self._running = running
+        return self
+
+    def stop(self, grace: float | None = 25.0) -> None:
+        """Begin the shutdown, on a signal."""
+        self._signals += 1
+        self._forward(self._signals, grace)
+
+    async def wait(self) -> None:
+        """Run to the end; the parent is heard from the beginning."""
+        assert self._running is not None
+        reader, self._writer = await asyncio.open_unix_connection(
+            sock=self._socket, limit=LIMIT
+        )
+        # Then `drain` returns when all of it has left.
+        self._writer.transport.set_write_buffer_limits(high=0)
+        hearing = asyncio.create_task(self._hear(reader))
+        try:
+            self._say({"state": "loaded"})
+            await self._running.wait()
+        finally:
+            hearing.cancel()
+            for task in self._answering:
+                task.cancel()
+            await self._say_last()
+
+    @asynccontextmanager
+    async def shown(self, queues: Sequence[Queue[Job]]) -> AsyncGenerator[None]:
+        """Queues that do not run yet: the parent is told when they do, and of them.
+
+        Raises:
+            OptionError: one of the queues runs already.
+            UsageError: they have several `Metrics`, or a server of this process alone.
+        """
+        for queue in queues:
+            if str(queue.address) == "embedded:":
+                raise UsageError(
+                    f"{queue.policy.stream} has the url embedded:, a server of one"
+                    " process, which --processes cannot share: set FLOWD_URL=embedded:"
+                    " and give no url, or write embedded:PATH"
+                )
+        if self._counted:
+            from flowd.cli.listen import counting  # noqa: PLC0415 - an extra
+
+            self._metrics = counting(queues)
+        self._limits.count(queues, self._retire)
+        self._queues = queues
+        tasks = (
+            asyncio.create_task(self._say_when_ready()),
+            asyncio.create_task(self._limits.watch(self._retire)),
+        )
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        with suppress(OSError):
+            while text := await reader.readline():
+                message = cast("FromParent", from_line(text))
+                if "stop" in message:
+                    self._stop(message)
+                elif "ask" in message:
+                    task = asyncio.create_task(self._answer(message))
+                    self._answering.add(task)
+                    task.add_done_callback(self._answering.discard)
+        log(logging.WARNING, "the parent process is gone: finishing running jobs")
+        self._forward(1, self._grace)
+
+    def _stop(self, message: FromParent) -> None:
+        grace = message.get("stop", 0.0)
+        name = message.get("signal") or "a replacement is ready"
+        what = "finishing running jobs" if grace else "handing jobs back now"
+        log(logging.INFO, "%s: %s", name, what, extra={"event": "signal"})
+        self._forward(message.get("times", 1), grace)
+
+    def _forward(self, times: int, grace: float | None) -> None:
+        """Stop for the n-th time, whichever way that came first.
+
+        What ends a whole process group, as systemd does by default, signals the parent and
+        the child: that is one stop, not two.
+        """
+        assert self._running is not None
+        if times > self._forwarded:
+            self._forwarded = times
+            self._running.stop(grace)
+
+    async def _answer(self, message: FromParent) -> None:
+        answer: FromChild = {"answer": message.get("ask", 0)}
+        answer["failing"] = why_failing(self._queues)
+        if self._metrics is not None:
+            from flowd.cli.processes import sums  # noqa: PLC0415 - an extra
+
+            if message.get("counted"):
+                answer["counted"] = sums.families(self._metrics.registry)
+            if message.get("queues"):
+                answer["queues"] = await sums.queue_families(self._queues)
+        self._say(answer)
+
+    async def _say_when_ready(self) -> None:
+        pause = _FIRST_LOOK
+        while why_failing(self._queues):
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LAST_LOOK)
+        self._say({"state": "ready"})
+
+    def _retire(self, why: str) -> None:
+        self._say({"retire": why})
+
+    def _say(self, message: FromChild) -> None:
+        if self._writer is not None:
+            self._writer.write(line(message))
+
+    async def _say_last(self) -> None:
+        """Say what was counted: the parent's sums must not fall when a process ends."""
+        assert self._writer is not None
+        if self._metrics is not None:
+            from flowd.cli.processes import sums  # noqa: PLC0415 - an extra
+
+            self._say({"counted": sums.families(self._metrics.registry)})
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_SAYING):
+                await self._writer.drain()
+        self._writer.close()

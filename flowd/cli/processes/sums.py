@@ -1,0 +1,116 @@
+"""Metrics of several processes as one: what they counted is added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.registry import Collector
+
+from flowd.cli.processes.messages import Family
+from flowd.metrics.scrape import queue_registry
+from flowd.model.job import Job
+from flowd.queue import Queue
+
+__all__ = ["Part", "added", "exposed", "families", "queue_families"]
+
+Part: TypeAlias = tuple[str | None, Sequence[Family]]
+"""A process and its metrics; None for one that is about to end, or has ended."""
+
+_LABEL: Final = "flowd_process"
+_ADDED: Final = frozenset({"counter", "histogram", "summary"})
+
+
+def families(registry: CollectorRegistry) -> list[Family]:
+    """What a registry holds, as it can be sent."""
+    return [
+        {
+            "name": metric.name,
+            "kind": metric.type,
+            "help": metric.documentation,
+            "samples": [
+                (each.name, each.labels, each.value) for each in metric.samples
+            ],
+        }
+        for metric in registry.collect()
+    ]
+
+
+async def queue_families(queues: Sequence[Queue[Job]]) -> list[Family]:
+    """What queues hold, read from Redis."""
+    places = [(each.address, each.policy.stream, each.policy.group) for each in queues]
+    return families(await queue_registry(places))
+
+
+def added(parts: Iterable[Part]) -> list[Family]:
+    """The metrics of all; counters and histograms are sums.
+
+    A gauge of one process says nothing when added to another's. So it gets the process as
+    a label, `flowd_process`, and one of a process that ends is left out.
+    """
+    sums: dict[str, _Sum] = {}
+    for process, found in parts:
+        for family in found:
+            name, kind = family["name"], family["kind"]
+            if kind not in _ADDED and process is None:
+                continue
+            # New code may have made another kind of metric of a name: the old one goes.
+            if name not in sums or sums[name].kind != kind:
+                sums[name] = _Sum(family)
+            sums[name].add(family, None if kind in _ADDED else process)
+    return [each.family() for each in sums.values()]
+
+
+def exposed(found: Iterable[Family]) -> bytes:
+    """The text for Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Families(found))
+    return generate_latest(registry)
+
+
+class _Sum:
+    """One metric of several processes."""
+
+    def __init__(self, family: Family) -> None:
+        self.kind = family["kind"]
+        self._like = family
+        self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def add(self, family: Family, process: str | None) -> None:
+        for name, labels, value in family["samples"]:
+            if process is not None:
+                labels = labels | {_LABEL: process}  # noqa: PLW2901 - the same sample
+            key = (name, tuple(sorted(labels.items())))
+            before = self._values.get(key)
+            if before is None:
+                self._values[key] = value
+            elif name.endswith("_created"):
+                self._values[key] = min(before, value)
+            else:
+                self._values[key] = before + value
+
+    def family(self) -> Family:
+        return {
+            "name": self._like["name"],
+            "kind": self.kind,
+            "help": self._like["help"],
+            "samples": [
+                (name, dict(labels), value)
+                for (name, labels), value in self._values.items()
+            ],
+        }
+
+
+class _Families(Collector):
+    """Families, as Prometheus collects them."""
+
+    def __init__(self, found: Iterable[Family]) -> None:
+        self._found = list(found)
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._found:
+            metric = Metric(family["name"], family["help"], family["kind"])
+            for name, labels, value in family["samples"]:
+                metric.add_sample(name, labels, value)
+            yield metric
