@@ -124,7 +124,7 @@ def get(url: str) -> tuple[int, str]:
 
 def port_of(running: Running) -> str:
     """Where its pages are."""
-    return running.until("shows metrics at").split()[-1].removesuffix("/metrics")
+    return running.until("serves metrics at").split()[-1].removesuffix("/metrics")
 
 
 def value_of(page: str, name: str) -> float:
@@ -371,6 +371,47 @@ async def test_sighup_with_broken_code_changes_nothing(
         assert running.end() == 0
 
 
+async def test_a_replaced_child_that_does_not_end_is_killed(
+    flowd: Program, ran: Ran, redis_url: str
+) -> None:
+    """Code that blocks the event loop cannot keep an old process for good."""
+    words = ("run", "workers:queue", "--processes", "1", "--grace", "0")
+    with flowd.start(*words, "--max-jobs", "1000") as running:
+        (old,) = until_ready(running, 1)
+        await enqueue(redis_url, "block")
+        running.until("blocks")
+        running.signal(signal.SIGHUP)
+        until_ready(running, 1)
+        assert f"(pid {old}) does not end" in running.until("killing it")
+        await until(lambda: not is_there(old))
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+    assert not ran.rows()
+
+
+def test_a_terminal_that_is_closed_ends_all(
+    flowd: Program, ran: Ran, redis_url: str, tmp_path: Path
+) -> None:
+    """SIGHUP of a terminal means its end, not a replacement."""
+    assert not ran.rows()
+    ours, theirs = os.openpty()
+    command = (sys.executable, "-m", "flowd", "run", "workers:queue")
+    process = subprocess.Popen(
+        ("setsid", "--ctty", *command, "--processes", "2"),
+        cwd=tmp_path,
+        env=os.environ | {"FLOWD_URL": redis_url},
+        stdin=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(theirs)
+    with Running(process) as running:
+        until_ready(running, 2)
+        os.close(ours)
+        running.until("SIGHUP: finishing running jobs in 2 processes")
+        assert running.end() == 0
+
+
 @pytest.mark.parametrize(
     ("words", "to"),
     [
@@ -431,7 +472,8 @@ async def test_one_port_shows_all(flowd: Program, ran: Ran, redis_url: str) -> N
         await until(lambda: done() == 30)
         assert {int(row[3]) for row in ran.rows()} <= set(pids)
         page = get(f"{url}/metrics")[1]
-        assert value_of(page, "flowd_handler_seconds_count") == 30
+        handled = 'flowd_handler_seconds_count{result="returned",stream="emails"} 30.0'
+        assert handled in page
         assert value_of(page, "flowd_queue_up") == 1
         assert value_of(page, "flowd_consumers") == 2
         for slot in "12":

@@ -71,6 +71,8 @@ class Child:
         """Whether it was ready once."""
         self.retire = ""
         """Why it asked to be replaced."""
+        self.killed = False
+        """Whether `kill` ended it."""
         self.counted: Sequence[Family] = ()
         """What it counted, as it was last said."""
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -127,6 +129,7 @@ class Child:
 
     def kill(self) -> None:
         """End it at once."""
+        self.killed = True
         self._process.kill()
 
     async def ask(

@@ -149,7 +149,7 @@ class Supervisor:
         if self.on_end is not None:
             self.on_end(child)
         code = child.ended.result()
-        if not self._stops or self._code:
+        if not self._stops or self._code or child.killed:
             return
         if code == -signal.SIGTERM and not child.loaded:
             return  # nothing ran in it yet that could have heard the signal
