@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +21,9 @@ from flowd import Producer
 from flowd.cli.options import size
 from flowd.cli.processes.cpus import usable_cpus
 from jobs.email import Email
-from tests.cli.program import Program, Running
-from tests.raw import Raw
-from tests.runtime.faults import until
+from tests.support.program import Program, Running
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 
 _WORKERS: Final = """
 import asyncio, os, signal, sys, time
@@ -83,6 +83,11 @@ async def enqueue(url: str, to: str, subjects: Iterable[object] = ("hi",)) -> No
         await producer.enqueue_bulk(
             Email(to=to, subject=str(each)) for each in subjects
         )
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return once it holds; interpreters start slowly on a busy machine."""
+    await wait_until(holds, _PATIENCE)
 
 
 def until_ready(running: Running, count: int) -> list[int]:
@@ -231,7 +236,7 @@ def test_a_signal_ends_a_pause(flowd: Program) -> None:
         (("broken:queue",), None, 3, "ModuleNotFoundError"),
     ],
 )
-def test_what_is_wrong_at_the_start_ends_all(
+def test_a_fault_at_the_start_ends_all(
     flowd: Program,
     ran: Ran,
     words: tuple[str, ...],
