@@ -32,6 +32,9 @@ from flowd_codegen.model.schema import Job as JobModel
 
 __all__ = ["Maker"]
 
+_DEEPEST: Final = 4
+"""How many records are in each other before a value of records without end is ended."""
+
 _FLOATS: Final = (0.0, -0.0, 0.5, 2.0, 2.5, 1e300, -1e300, math.nan, math.inf)
 _INTEGERS: Final = (0, 1, 2, 3, 255, 256, -1, 2**53 + 1, 10**30, 10**400)
 _USUAL: Final[Mapping[str, tuple[Any, ...]]] = {
@@ -69,16 +72,19 @@ class Maker:
         self._rng = rng
         self._names = names
         self._records = records
+        self._depth = 0
 
     def instance(self, owner: JobModel | Record) -> object:
         """An object of a job or record; it may be outside of its field's limits."""
         kind = self._names[owner.name]
         assert isinstance(kind, type)
         in_json = isinstance(owner, Record)
+        self._depth += 1
         values = {
             field.attribute: self._value(field.type, field, in_json=in_json)
             for field in owner.fields
         }
+        self._depth -= 1
         made: object = kind(**values)
         return made
 
@@ -88,7 +94,7 @@ class Maker:
         rng = self._rng
         match kind:
             case Optional(item):
-                if rng.random() < 0.4:
+                if rng.random() < 0.4 or self._depth > _DEEPEST:
                     return None
                 return self._value(item, bounds, in_json=in_json)
             case ListOf(item, each):
@@ -142,6 +148,8 @@ class Maker:
 
     def _length(self, bounds: Bounds) -> int:
         least = bounds.min_len or 0
+        if self._depth > _DEEPEST:
+            return least
         most = least + 2 if bounds.max_len is None else bounds.max_len
         return self._rng.choice((least, most, self._rng.randint(least, most)))
 
