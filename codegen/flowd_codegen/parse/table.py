@@ -144,7 +144,14 @@ class Table:
         value = self.values.get(key)
         if isinstance(value, dict):
             return Table(value, self.at(key), self.report)
-        if value is not None:
+        if isinstance(value, list) and key in _BELOW:
+            self.report(
+                Code.WRONG_KIND,
+                self.at(key),
+                f"{quoted(key)} must be a table, not {kind_of(value)}",
+                f"write `[{key}.Name]`{_BELOW[key]}",
+            )
+        elif value is not None:
             self.wrong_kind(key, value, "a table", example)
         return Table({}, self.at(key), self.report)
 

@@ -201,6 +201,10 @@ def test_a_misspelt_command_is_recognised(capsys: pytest.CaptureFixture[str]) ->
     [
         (("generate", "schemas", "-o", "jobs"), "leave it out"),
         (("build", "schemas"), "leave it out"),
+        *(
+            ((word, "schemas"), "did you mean `validate`, or --check with -o?")
+            for word in ("check", "lint", "verify", "test")
+        ),
         (("valdate",), "did you mean `validate`?"),
         (("valdate", "schemas", "-o", "jobs"), "did you mean `validate`?"),
         (("frobnicate", "schemas"), "it is one of catalogue, diff"),
