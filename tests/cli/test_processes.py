@@ -187,9 +187,9 @@ async def test_a_signal_to_the_whole_group_is_one(
         running.signal(signal.SIGTERM)
         said = [running.until("finishing running jobs") for _ in range(5)]
         assert len(said) == 5
-        assert not any("handed back" in line for line in running.lines)
+        assert not any(" released" in line for line in running.lines)
         running.signal(signal.SIGTERM)
-        running.until("handed back")
+        running.until(" released")
         assert running.end() == 0
     assert not ran.rows()
 
