@@ -259,7 +259,9 @@ class Address:
         except Exception as error:
             said = str(error) or type(error).__name__
             raise Unreachable(f"cannot reach {self}: {said}") from error
-        words: Sequence[object] = login  # it is the user's, whatever it is declared as
+        words = cast(
+            "Sequence[object]", login
+        )  # it is the user's, whatever it is declared as
         if not all(isinstance(each, str | bytes) for each in words):
             rule = "the credential provider must give texts"
             raise FatalError(f"cannot log in at {self}: {rule}")
