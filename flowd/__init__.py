@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from flowd.model.letter import Letter
     from flowd.model.middleware import Middleware, Run, Send
     from flowd.model.policy import Backoff, Policy
+    from flowd.model.schedule import Schedule
     from flowd.producer import Producer
     from flowd.queue import Queue
     from flowd.sync import SyncProducer
@@ -104,6 +105,7 @@ __all__ = [
     "Reject",
     "Retry",
     "Run",
+    "Schedule",
     "Send",
     "ServerError",
     "Snooze",
@@ -154,6 +156,7 @@ _HOMES: Final = {
     "Reject": "errors",
     "Retry": "errors",
     "Run": "model.middleware",
+    "Schedule": "model.schedule",
     "Send": "model.middleware",
     "ServerError": "errors",
     "Snooze": "errors",

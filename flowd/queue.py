@@ -11,6 +11,7 @@ from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
 
+from flowd.broker.cron import set_up
 from flowd.broker.durability import Durable
 from flowd.broker.outage import RECONNECT
 from flowd.broker.sender import Promoter, Sender
@@ -217,9 +218,7 @@ class Queue(Generic[J]):
         try:
             await self._until_available(
                 "setting up",
-                lambda: asyncio.gather(
-                    stream.init(self._options.policy.starting_id), stream.register()
-                ),
+                lambda: set_up(stream, self._options.policy, self._options.job_class),
             )
         except StreamShared:
             # Both commands were sent in one round trip, so undo the second.

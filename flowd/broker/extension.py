@@ -5,8 +5,8 @@ implements the protocols of the seams that it needs, and adds parts to the scrip
 there (`lua/parts/`). A queue that does not use it runs the plain scripts.
 
     enqueue   idempotency, durability
-    settle    progress
-    maintain  event feed
+    settle    progress, cron
+    maintain  event feed, cron
     renew     progress
 """
 

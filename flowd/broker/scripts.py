@@ -28,7 +28,10 @@ __all__ = [
     "REDRIVE",
     "REMAINING",
     "RENEW",
+    "RUN_SCHEDULE",
+    "SCHEDULES",
     "SETTLE",
+    "TICK",
     "Part",
     "Script",
     "results",
@@ -176,5 +179,8 @@ RECOUNT: Final = Script("recount", "fence", often=False)
 ABANDON: Final = Script("abandon", "fence", often=False)
 REDRIVE: Final = Script("redrive", "only_group")
 RENEW: Final = Script("renew", "fence")
+RUN_SCHEDULE: Final = Script("run_schedule", often=False)
+SCHEDULES: Final = Script("schedules", often=False)
 SETTLE: Final = Script("settle", "fence", "only_group")
+TICK: Final = Script("tick")
 MAINTAIN: Final = Script("maintain", "fence", "only_group")

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from flowd.cli import completion, dlq, doctor, jobs, preflight, run, stats, tail
+from flowd.cli import completion, cron, dlq, doctor, jobs, preflight, run, stats, tail
 from flowd.cli.load import UsageError
 from flowd.cli.options import Parser
 from flowd.cli.output import print_error
@@ -37,6 +37,7 @@ examples:
   flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
   flowd dlq list --newer 1h             jobs that died in the last hour, and why
   flowd dlq redrive --all --error TimeoutError --rate 50/s
+  flowd cron list                       schedules, and when they run next
   flowd doctor                          check the server and its queues
   flowd preflight jobs                  can this release read all queued jobs?
 
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     tail.add(commands)
     jobs.add(commands)
     dlq.add(commands)
+    cron.add(commands)
     doctor.add(commands)
     preflight.add(commands)
     completion.add(commands, parser)

@@ -30,6 +30,7 @@ __all__ = [
     "RUNNING",
     "STUCK",
     "TAKEOVERS",
+    "TICKS",
     "UP",
     "WAITING",
     "Metric",
@@ -124,6 +125,15 @@ RECONNECTS: Final = Metric(
     ("recovery",),
     begins="outage",
 )
+TICKS: Final = Metric(
+    "flowd_cron_ticks_total",
+    "counter",
+    "Ticks that this process gave their turn; outcome is enqueued or passed.",
+    ("stream", "schedule", "outcome"),
+    ("cron_tick",),
+    kinds=("enqueued", "passed"),
+    begins="cron_tick",
+)
 LAG: Final = Metric(
     "flowd_loop_lags_total",
     "counter",
@@ -134,7 +144,7 @@ LAG: Final = Metric(
 
 COUNTERS: Final = (
     *(ENQUEUED, DONE, RETRIES, RELEASES, LETTERS, TAKEOVERS, LOST, NEWER, STUCK),
-    *(DELETED, RECREATED, RECONNECTS, LAG),
+    *(DELETED, RECREATED, RECONNECTS, TICKS, LAG),
 )
 """Events of this process; counted when they happen."""
 

@@ -18,6 +18,8 @@ __all__ = ["Event", "EventBus", "EventName", "Listener"]
 EventName: TypeAlias = Literal[
     "callback_failed",
     "clock_stepped",
+    "cron_refused",
+    "cron_tick",
     "dead_letter",
     "deleted",
     "done",

@@ -12,6 +12,7 @@ from typing import ClassVar, Final, Protocol, Self, TypeVar
 
 from flowd.errors import DecodeError, EncodeError, FormatError, NewerVersion
 from flowd.model.policy import Policy
+from flowd.model.schedule import Schedule
 from flowd.model.text import printable
 from flowd.wire import CodecError, Json
 
@@ -67,6 +68,9 @@ class JobSpec:
 
     oldest: int = 1
     """The oldest version that the class reads."""
+
+    schedules: tuple[Schedule, ...] = ()
+    """When it is enqueued by itself: `[job.X.cron.NAME]`."""
 
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json], hash=False)
     """The schema's own `x-…` keys of the job, for tools; flowd reads none of them."""

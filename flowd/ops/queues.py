@@ -9,6 +9,7 @@ from typing import Final
 from flowd.errors import AccessDenied, WrongKeyType
 from flowd.model.keys import QUEUES
 from flowd.model.text import count_of
+from flowd.ops.cron import schedules
 from flowd.ops.finding import Finding, Level
 from flowd.ops.queries import Queries, Sizes
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
@@ -72,6 +73,7 @@ class _Queue:
             jobs = f"{count_of(count, 'job')} wait{'s' if count == 1 else ''}"
             text = f"{jobs}, no worker ever started, or its group is gone"
             self.say("wrong", text, "start a worker, which sets it up")
+        await self._look_at_schedules()
         overdue = 0.0 if first_due is None else self._now - first_due
         if overdue > self._lease:
             text = f"its first delayed job has been due for {overdue:,.0f} s"
@@ -108,6 +110,15 @@ class _Queue:
     def _quoted(self) -> tuple[str, str]:
         """The names, to be copied into a shell: they may be anybody's."""
         return shlex.quote(self._look.keys.stream), shlex.quote(self._look.group)
+
+    async def _look_at_schedules(self) -> None:
+        for each in await schedules(self._look, self._now):
+            if each.paused:
+                self.say("note", f"its schedule {each.name} is paused")
+            elif each.late:
+                text = f"a tick of its schedule {each.name} is {each.late:,.0f} s late"
+                advice = "start a worker of the release whose schedules are registered"
+                self.say("wrong", text, advice)
 
     async def _look_at_workers(self, waiting: int) -> int:
         """Returns how many workers seem to be alive."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count, groupby, islice
 
 from flowd.broker.commands import enqueue_command
@@ -58,6 +58,10 @@ class Memory:
             as_read = type(item.job).from_fields(stored.fields)
             self.items.append(dataclasses.replace(item, job=as_read))
         return job_id
+
+    def note(self, job_class: type[Job], fields: Mapping[bytes, bytes]) -> None:
+        """Keep a job that was enqueued by itself among `items`."""
+        self.items.append(Item(job_class.from_fields(fields)))
 
     def add_all(self, jobs: Iterable[Job | Item[Job]], stream: str = "") -> list[str]:
         """Enqueue many jobs; raises BulkError as `Producer.enqueue_bulk`."""
@@ -140,6 +144,11 @@ class MemoryStream:
         due = self._clock.now + delay
         heapq.heappush(self._waiting, (due, next(self._order), entry))
         return entry
+
+    def holds(self, job_id: str) -> bool:
+        """Whether a job waits that carries this id with it."""
+        own = job_id.encode()
+        return any(entry.fields.get(b"_id") == own for _, _, entry in self._waiting)
 
     def new_id(self, wanted: str = "*") -> str:
         """An entry id above all others; raises IdNotIncreasing if `wanted` is not."""

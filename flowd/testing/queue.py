@@ -23,6 +23,7 @@ from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
 from flowd.testing.clock import FakeClock
+from flowd.testing.cron import MemoryCron
 from flowd.testing.memory import Memory
 from flowd.testing.recorded import Recorded
 from flowd.worker.executor import Executor
@@ -85,6 +86,8 @@ class MemoryQueue(Recorded, Generic[J]):
             stack=MiddlewareChain(middleware),
         )
         self._stream = self.memory.stream(self._options.policy.stream)
+        schedules = job_class.SPEC.schedules
+        self._cron = MemoryCron(schedules, self._stream, self.clock)
 
     def __len__(self) -> int:
         """How many jobs wait, delayed ones included."""
@@ -147,8 +150,17 @@ class MemoryQueue(Recorded, Generic[J]):
         return attempts
 
     async def advance_time(self, seconds: float) -> None:
-        """Let time pass: run each job at the moment it is due, and its retries too."""
+        """Let time pass: run each job at the moment it is due, and its retries too.
+
+        Schedules of the class tick as well, from the making of the queue on.
+        """
         until = self.clock.now + seconds
+        while (tick := self._cron.next) <= until:
+            await self._run_until(tick)
+            self.clock.now = max(self.clock.now, tick)
+            if fields := self._cron.tick():
+                self.memory.note(self._options.job_class, fields)
+            await self.run_due()
         await self._run_until(until)
         self.clock.now = max(self.clock.now, until)
 

@@ -30,6 +30,7 @@ from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
 from flowd.model.job import Job
 from flowd.worker.consumer import Consumer
+from flowd.worker.cron import CronClock
 from flowd.worker.dead_letter_callback import DeadLetterCallback
 from flowd.worker.event_feed import EventFeed
 from flowd.worker.executor import Executor
@@ -79,8 +80,11 @@ class Runner(Generic[J]):
         self._event_feed = EventFeed(
             session.connection, self.stream.keys.tail, self.consumer, events
         )
-        on_settle = (self._progress,)
-        on_maintain = (self._event_feed,)
+        schedules = options.job_class.SPEC.schedules
+        self._cron = CronClock(self.stream, schedules, events) if schedules else None
+        cron = (self._cron,) if self._cron else ()
+        on_settle = (self._progress, *cron)
+        on_maintain = (self._event_feed, *cron)
         self.on_renew = (self._progress,)
         # The path.
         self._fetcher = Consumer(
@@ -349,6 +353,8 @@ class Runner(Generic[J]):
                 self._alarm.cancel()
             self._progress.close()
             self._event_feed.close()
+            if self._cron is not None:
+                self._cron.close()
             await self._shared.leases.remove(self._leases)
             self._quarantine.remove_queue(self)
             self._session.outage.clear(self.stream.keys.stream)

@@ -77,6 +77,8 @@ async def test_queues_without_a_capability_run_plain_scripts(
     assert {scripts.SETTLE.sha, scripts.ENQUEUE.sha} <= hashes
     for script, part in (
         (scripts.SETTLE, "settle_progress"),
+        (scripts.SETTLE, "settle_cron"),
+        (scripts.MAINTAIN, "maintain_cron"),
         (scripts.RENEW, "renew_progress"),
         (scripts.ENQUEUE, "enqueue_idempotency"),
     ):

@@ -18,7 +18,7 @@ PUBLIC: Final = {
         GroupMissing IdNotIncreasing Item Job JobSpec Letter LetterNotFound
         Middleware NewerVersion NotDurable NotReady OptionError OutcomeUnknown
         PayloadTooLarge Policy Producer Queue QueueFull QueueGroup QueueHandle
-        Reject Retry Run Send ServerError Snooze StreamShared SyncProducer
+        Reject Retry Run Schedule Send ServerError Snooze StreamShared SyncProducer
         Unreachable WrongAddress WrongKeyType wire
     """,
     "flowd.testing": """

@@ -24,6 +24,7 @@ from flowd_codegen.compat.jobs import (
     reused_streams,
 )
 from flowd_codegen.compat.pair import DeclarationPair
+from flowd_codegen.compat.schedules import schedule_changes
 from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.compat.versions import dropped_versions, limited_to, version_pairs
 from flowd_codegen.diagnostics.rules import Aspect
@@ -56,7 +57,11 @@ def diff(before: Contract, after: Contract) -> list[SchemaChange]:
         if new is None:
             found.append(removed_job(old, before, after))
             continue
-        own = [*queue_changes(after, old, new), *dropped_versions(after, old, new)]
+        own = [
+            *queue_changes(after, old, new),
+            *schedule_changes(after, old, new),
+            *dropped_versions(after, old, new),
+        ]
         for versions in version_pairs(old, new):
             declarations = DeclarationPair(before, after, versions.old, versions.new)
             own += versions.relevant(_declaration_changes(declarations))

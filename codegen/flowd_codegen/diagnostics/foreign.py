@@ -112,8 +112,8 @@ OPTIONS: Final = {
 JOB_WORDS: Final = {
     "extends": "write `include` with the name of a `[group.…]`",
     "base": "write `include` with the name of a `[group.…]`",
-    "schedule": "a schema has no schedule: let cron enqueue the job",
-    "cron": "a schema has no schedule: let cron enqueue the job",
+    "schedule": "write `[job.N.cron.NAME]` with `at` or `every`",
+    "crontab": "write `[job.N.cron.NAME]` with `at` or `every`",
     "name": "the name is in the header: `[job.Email]`",
     "handler": "a handler is a function of the worker's program, not of the schema",
 }

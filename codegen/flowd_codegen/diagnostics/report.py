@@ -69,6 +69,7 @@ class Code(StrEnum):
     POLICY = "E312"
     VERSION = "E313"
     WAIVER = "E314"
+    SCHEDULE = "E315"
 
     NAME = "E401"
     NAME_TAKEN = "E402"

@@ -59,6 +59,8 @@ class Rule(StrEnum):
     QUEUE_GROUP_CHANGED = "QUEUE_GROUP_CHANGED"
     QUEUE_LEASE_CHANGED = "QUEUE_LEASE_CHANGED"
     QUEUE_POLICY_CHANGED = "QUEUE_POLICY_CHANGED"
+    CRON_CHANGED = "CRON_CHANGED"
+    CRON_REMOVED = "CRON_REMOVED"
     SOURCE_RENAMED = "SOURCE_RENAMED"
     SOURCE_RETYPED = "SOURCE_RETYPED"
 
@@ -260,6 +262,18 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "ok",
         "ok",
         "nothing",
+    ),
+    Rule.CRON_CHANGED: Recipe(
+        "a schedule is new, or its times, rules or arguments are others",
+        "ok",
+        "ok; they are silent once the first new worker is set up",
+        "nothing; a schedule whose times are others begins anew, and runs no tick of the past",
+    ),
+    Rule.CRON_REMOVED: Recipe(
+        "a schedule is gone",
+        "ok; jobs that it has enqueued run",
+        "ok; they are silent once the first new worker is set up",
+        "nothing, if the job is not to be enqueued by itself any more",
     ),
     Rule.SOURCE_RENAMED: Recipe(
         "a class, attribute, enum member or module is renamed, and the wire format stays the same",

@@ -13,7 +13,7 @@ from typing import Final
 from flowd_codegen.diagnostics.report import visible
 from flowd_codegen.export.example import Examples
 from flowd_codegen.model.canonical import type_text
-from flowd_codegen.model.describe import limits, policy_lines
+from flowd_codegen.model.describe import limits, policy_lines, schedule_lines
 from flowd_codegen.model.kinds import Optional, Type
 from flowd_codegen.model.schema import Enum, Field, Job, Record, Schema
 from flowd_codegen.model.walk import names_in, unions_in
@@ -70,6 +70,7 @@ def _job(job: Job, path: str, examples: Examples) -> Iterator[str]:
     yield f"{_code(path)}: {queue}. {' '.join(policy_lines(policy))}"
     if job.version is not None:
         yield f"Version {job.version}, reads messages from version {job.oldest} on."
+    yield from _schedules(job, examples)
     if not job.fields:
         yield "It has no fields."
         return
@@ -80,6 +81,24 @@ def _job(job: Job, path: str, examples: Examples) -> Iterator[str]:
     width = max(map(len, shown))
     lines = [f"{key:{width}}  {text}" for key, text in shown.items()]
     yield _fenced([visible(line).rstrip() for line in lines])
+
+
+def _schedules(job: Job, examples: Examples) -> Iterator[str]:
+    if not job.crons:
+        return
+    rows = [
+        (
+            _code(cron.schedule.name),
+            " ".join(schedule_lines(cron.schedule)),
+            "<br>".join(
+                f"{_code(key)} {_code(text)}"
+                for key, text in examples.arguments(job, cron).items()
+            ),
+        )
+        for cron in job.crons
+    ]
+    yield "It is enqueued by itself:"
+    yield _table(("schedule", "when", "with"), rows)
 
 
 def _record(record: Record, examples: Examples) -> Iterator[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, TypeVar
 
 from flowd import wire
 from flowd.model.job import SECRET
-from flowd.wire import Json, Shape
+from flowd.wire import Json
 from flowd_codegen.model.bounds import End, counted, ends, in_model, is_ranged, native
 from flowd_codegen.model.cycles import holders
 from flowd_codegen.model.kinds import (
@@ -28,18 +26,17 @@ from flowd_codegen.model.kinds import (
     UnionOf,
     base,
 )
-from flowd_codegen.model.scalars import INTEGERS, SCALARS
+from flowd_codegen.model.scalars import INTEGERS
 from flowd_codegen.model.schema import (
     Encoding,
     Factory,
     Field,
     Job,
     Value,
-    is_list,
-    is_table,
 )
 from flowd_codegen.model.walk import names_in
-from flowd_codegen.python.types import Declared, scalar
+from flowd_codegen.python.types import Declared
+from flowd_codegen.python.wire_text import WireTexts
 
 __all__ = ["Examples"]
 
@@ -65,11 +62,11 @@ _SAMPLES: Final[dict[str, object]] = {
 _T = TypeVar("_T")
 
 
-class Examples:
+class Examples(WireTexts):
     """Spells values of one schema's types; secret ones are never shown."""
 
     def __init__(self, declared: Declared) -> None:
-        self._declared = declared
+        super().__init__(declared)
         self._records = 0
         self._open: list[str] = []
 
@@ -84,9 +81,9 @@ class Examples:
             case Value() if field.secret or self._declared.holds_secret(field.type):
                 return SECRET
             case Value(value) if in_record:
-                return self._dumped(field.type, value, field.encoding)
+                return self.dumped(field.type, value, field.encoding)
             case Value(value):
-                return self._text(field, value)
+                return self.text(field, value)
             case Factory(function):
                 return f"{function.module}:{function.name}()"
             case None:
@@ -99,47 +96,17 @@ class Examples:
 
     def entry(self, field: Field) -> str:
         """A text that a field of a job may have on the wire, or `<what it would be>`."""
-        return _stand_in(field) or self._text(field, self._sample(field))
+        return _stand_in(field) or self.text(field, self._sample(field))
 
-    def _text(self, field: Field, value: object) -> str:
-        kind = base(field.type)
-        match kind:
-            case Scalar(name) if name != "json":
-                encode = scalar(name, field.encoding).encode
-                if not encode:
-                    return str(value)
-                write: Callable[[object], bytes] = getattr(wire, encode)
-                return write(_native(name, value)).decode(errors="backslashreplace")
-            case EnumRef() | OneOf():
-                return str(value)
-            case _:
-                return self._dumped(kind, value, field.encoding)
-
-    def _dumped(self, kind: Type, value: object, encoding: Encoding | None) -> str:
+    def dumped(self, kind: Type, value: object, encoding: Encoding | None) -> str:
+        """A value as the text of JSON."""
         self._records = 0
-        text = self._json(kind, value, encoding)
-        return json.dumps(text, ensure_ascii=False, separators=(",", ":"))
+        return super().dumped(kind, value, encoding)
 
-    def _json(self, kind: Type, value: object, encoding: Encoding | None) -> Json:
-        match kind:
-            case Optional(item):
-                return None if value is None else self._json(item, value, encoding)
-            case Scalar(name) if name != "json":
-                shape: Shape[object] = getattr(wire, scalar(name, encoding).shape)
-                return shape.dump(_native(name, value))
-            case ListOf(item) if is_list(value):
-                return [self._json(item, one, None) for one in value]
-            case DictOf(item) if is_table(value):
-                return {key: self._json(item, one, None) for key, one in value.items()}
-            case RecordRef(name) if is_table(value):
-                if self._records == _MAX_RECORDS:
-                    return f"<{name}>"
-                return self._record(name, value)
-            case UnionOf(members, tag) if is_table(value):
-                said = str(value[tag])
-                return {tag: said, **self._record(dict(members)[said], value)}
-            case _:
-                return _plain(value)
+    def _reference(self, name: str, value: dict[str, object]) -> Json:
+        if self._records == _MAX_RECORDS:
+            return f"<{name}>"
+        return self._record(name, value)
 
     def _record(self, name: str, value: dict[str, object]) -> dict[str, Json]:
         # Records that hold others twice, and those again, are too many to show.
@@ -147,18 +114,17 @@ class Examples:
             return {}
         self._records += 1
         self._open.append(name)
-        fields = self._declared.records[name].fields
-        found = {field.key: self._member(field, value) for field in fields}
+        found = super()._record(name, value)
         self._open.pop()
         return found
 
     def _member(self, field: Field, record: dict[str, object]) -> Json:
-        if stand_in := _stand_in(field):
+        hidden = field.secret or field.mapper or field.name not in record
+        if hidden and (stand_in := _stand_in(field)):
             return stand_in
-        if field.name not in record and isinstance(field.type, Optional):
-            return None
-        value = record.get(field.name, self._sample(field))
-        return self._json(field.type, value, field.encoding)
+        if field.name not in record and not isinstance(field.type, Optional):
+            record = {**record, field.name: self._sample(field)}
+        return super()._member(field, record)
 
     def _sample(self, field: Field) -> object:
         """The default, or a value within the limits."""
@@ -256,20 +222,3 @@ def _sized(items: list[_T], bounds: Bounds) -> list[_T]:
     fewest, most = bounds.min_len or 0, bounds.max_len
     repeated = items * max(1, -(-fewest // len(items)))
     return repeated[: max(fewest, len(items))][:most]
-
-
-def _native(name: str, value: object) -> object:
-    """From the form of `schema.Value` to the Python value."""
-    if name in ("str", "bool", "float", "int", *INTEGERS):
-        return value
-    decode: Callable[[bytes], object] = getattr(wire, SCALARS[name].decode)
-    return decode(str(value).encode())
-
-
-def _plain(value: object) -> Json:
-    if is_list(value):
-        return [_plain(one) for one in value]
-    if is_table(value):
-        return {key: _plain(one) for key, one in value.items()}
-    assert isinstance(value, bool | int | float | str)
-    return value

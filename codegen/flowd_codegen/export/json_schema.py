@@ -13,6 +13,7 @@ from typing import Final
 
 from flowd.wire import Json
 from flowd_codegen.diagnostics.rules import Rule
+from flowd_codegen.export.json_cron import crons, schedule
 from flowd_codegen.export.json_queue import duration, queue
 from flowd_codegen.export.json_rules import encoding_rules, field_rules
 from flowd_codegen.export.json_table import PRINTABLE, Rules, named, ref, table, text
@@ -93,6 +94,7 @@ def json_schema() -> dict[str, Json]:
             "job_field": _field(IN_JOB),
             "record_field": _field(IN_RECORD),
             "queue": queue(),
+            "schedule": schedule(),
             "type": _type(),
             "key": {"type": "string", "pattern": rf"^(?!_){PRINTABLE}$"},
             "function": {"type": "string", "pattern": rf"^{_PATH}:{_PATH}$"},
@@ -178,6 +180,7 @@ def _owner(kind: str) -> dict[str, Rules]:
         "fields": _fields(kind),
         "tag": _tag("What stands for the record in a union; its name without it."),
         "queue": ref("queue", "Where the job is queued, and the rules it runs by."),
+        "cron": crons(),
         "reserved": {
             "description": "Wire keys that no field may have again.",
             "type": "array",

@@ -83,7 +83,13 @@ class _Writer:
         empty = (
             "Redis takes no entry without a field: give one at least." if free else ""
         )
-        yield from _doc(job.doc, _deprecation(job.deprecated), empty, indent="")
+        crons = ", ".join(cron.schedule.name for cron in job.crons)
+        ticks = (
+            f"Its schedules ({crons}) are ticked by workers in Python alone."
+            if crons
+            else ""
+        )
+        yield from _doc(job.doc, _deprecation(job.deprecated), empty, ticks, indent="")
         yield f"#[derive({'Job' if secret else 'Debug, Job'})]"
         body = [line for one in fields for line in self._declaration(one)]
         if version > 1:

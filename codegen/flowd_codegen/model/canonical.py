@@ -31,6 +31,7 @@ from flowd_codegen.model.kinds import (
 )
 from flowd_codegen.model.scalars import TAG
 from flowd_codegen.model.schema import (
+    Cron,
     Enum,
     Factory,
     Field,
@@ -45,7 +46,7 @@ from flowd_codegen.model.schema import (
 )
 from flowd_codegen.model.walk import unions_in
 
-__all__ = ["Form", "field_form", "policy_form", "schema_form", "type_text"]
+__all__ = ["Form", "cron_form", "field_form", "policy_form", "schema_form", "type_text"]
 
 Form: TypeAlias = dict[str, object]
 """A table of the language; what JSON can hold."""
@@ -104,6 +105,10 @@ def _job(job: Job, records: _Records) -> Form:
         fields=_fields(job.fields, records),
         reserved=sorted(job.reserved),
         queue=policy_form(job.policy),
+        cron={
+            cron.schedule.name: cron_form(job, cron, records)
+            for cron in sorted(job.crons, key=lambda one: one.schedule.name)
+        },
     )
 
 
@@ -126,6 +131,25 @@ def policy_form(policy: Policy) -> Form:
             "base": _duration(backoff.base),
             "max": _duration(backoff.max),
             "jitter": backoff.jitter,
+        },
+    )
+
+
+def cron_form(job: Job, cron: Cron, records: _Records = MappingProxyType({})) -> Form:
+    """A schedule's table with every rule, the defaults as well."""
+    schedule = cron.schedule
+    types = {field.name: field for field in job.fields}
+    return _given(
+        at=schedule.at or None,
+        every=_duration(schedule.every) if schedule.every else None,
+        tz=schedule.tz,
+        missed=schedule.missed,
+        overlap=schedule.overlap,
+        **{
+            "with": {
+                name: _field_default(types[name], value, records)
+                for name, value in sorted(cron.arguments.items())
+            }
         },
     )
 

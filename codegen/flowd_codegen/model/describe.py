@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from flowd.model.policy import Backoff, Policy
+from flowd.model.schedule import MOST_MISSED, Schedule
 from flowd_codegen.model.duration import duration_text
 from flowd_codegen.model.kinds import Bounds, DictOf, ListOf, OneOf, Scalar, Type, base
 from flowd_codegen.model.schema import Field
 
-__all__ = ["limits", "policy_lines", "with_deprecation"]
+__all__ = ["limits", "policy_lines", "schedule_lines", "with_deprecation"]
 
 
 def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -69,6 +71,22 @@ def policy_lines(policy: Policy) -> Iterator[str]:
         yield "A new group reads only what comes after it."
     elif policy.starting_id != "0":
         yield f"A new group reads what comes after the entry {policy.starting_id}."
+
+
+_MISSED: Final = {
+    "skip": "Ticks that no worker was there for do not run.",
+    "once": "Of ticks that no worker was there for, the last runs.",
+    "all": f"Ticks that no worker was there for run, the last {MOST_MISSED} of them.",
+}
+
+
+def schedule_lines(schedule: Schedule) -> Iterator[str]:
+    """When a schedule ticks and by what rules, as sentences."""
+    when = f"`{schedule.at}`" if schedule.at else f"Every {_duration(schedule.every)}"
+    yield f"{when}, {schedule.tz}."
+    yield _MISSED[schedule.missed]
+    if schedule.overlap == "skip":
+        yield "A tick passes while the run before it has not ended."
 
 
 def _wait(backoff: Backoff) -> str:

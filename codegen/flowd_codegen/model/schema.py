@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeGuard
 
 from flowd.model.policy import Policy
+from flowd.model.schedule import Schedule
 from flowd_codegen.model.kinds import Bounds, Type
 
 __all__ = [
+    "Cron",
     "Encoding",
     "Enum",
     "Factory",
@@ -164,12 +166,26 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """`[job.N.cron.M]`: when the job is enqueued by itself, and with what."""
+
+    schedule: Schedule
+    """Its times and rules, without the job's fields."""
+
+    arguments: Mapping[str, object] = field(
+        default_factory=dict[str, object], hash=False
+    )
+    """What `with` gives, by the names of fields, in the form of `Value`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """`[job.N]` with its `[job.N.queue]`."""
 
     name: str
     fields: tuple[Field, ...]
     policy: Policy
+    crons: tuple[Cron, ...] = ()
     version: int | None = None
     """Counts the incompatible changes of the job; 1 or more."""
 

@@ -18,6 +18,7 @@ from flowd_codegen.model.naming import (
     version_name,
 )
 from flowd_codegen.model.schema import Enum, Job, Record
+from flowd_codegen.parse.cron import parse_crons
 from flowd_codegen.parse.fields import IN_JOB, IN_RECORD, WireKeys
 from flowd_codegen.parse.groups import all_fields
 from flowd_codegen.parse.queue import QUEUE_OPTIONS, parse_queue
@@ -48,7 +49,7 @@ RECORD_OPTIONS: Final = (
 """The keys of a record's table."""
 
 JOB_OPTIONS: Final = (
-    *("include", "fields", "queue", "version", "oldest"),
+    *("include", "fields", "queue", "cron", "version", "oldest"),
     *("doc", "reserved", "allow", "deprecated"),
 )
 """The keys of a job's table, but for `v1`, `v2` and so on."""
@@ -241,6 +242,7 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
         name=name,
         fields=all_fields(table, keys, scope, IN_JOB),
         policy=policy,
+        crons=parse_crons(table.table("cron")),
         version=version,
         oldest=oldest,
         older=older,

@@ -29,7 +29,7 @@ from flowd_codegen.parse.scalars import InvalidValue, read_scalar, wrong
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table, Toml
 
-__all__ = ["check_defaults"]
+__all__ = ["check_defaults", "check_value"]
 
 
 def check_defaults(
@@ -60,17 +60,29 @@ def check_defaults(
     return tuple(checked)
 
 
+def check_value(
+    value: Toml, field: Field, location: SourceLocation, scope: Scope, report: Report
+) -> object:
+    """Judge a value that a field is given, as a default is; faults are reported.
+
+    Returns:
+        It, in the form of `schema.Value`.
+    """
+    return _DefaultChecker(scope, report, "the value").field(value, field, location)
+
+
 class _DefaultChecker:
-    def __init__(self, scope: Scope, report: Report) -> None:
+    def __init__(self, scope: Scope, report: Report, what: str = "the default") -> None:
         self.scope = scope
         self.report = report
+        self.what = what
 
     def field(self, value: Toml, field: Field, location: SourceLocation) -> object:
         """The value in its final form; what it is after a reported fault is no matter."""
         try:
             found = self.value(_in_base64(value, field, location), field.type, location)
         except InvalidValue as invalid:
-            message = f"the default does not fit: {invalid}"
+            message = f"{self.what} does not fit: {invalid}"
             self.report(Code.DEFAULT_MISFIT, invalid.location, message, invalid.label)
             return value
         self.bounds(found, base(field.type), field, location, field.encoding)
@@ -85,7 +97,7 @@ class _DefaultChecker:
         encoding: Encoding | None = None,
     ) -> None:
         if against := broken(_native(kind, value), kind, bounds, encoding):
-            message = f"the default is against `{against[0]}` of its own field"
+            message = f"{self.what} is against `{against[0]}` of its own field"
             self.report(Code.DEFAULT_OUT_OF_BOUNDS, location, message)
         elif isinstance(value, str) and bounds.pattern is not None:
             self.pattern(bounds.pattern, value, location)
@@ -95,9 +107,9 @@ class _DefaultChecker:
             case True:
                 return
             case False:
-                message = "the default is against `pattern` of its own field"
+                message = f"{self.what} is against `pattern` of its own field"
             case None:
-                message = "`pattern` takes more than two seconds for the default"
+                message = f"`pattern` takes more than two seconds for {self.what}"
         self.report(Code.DEFAULT_OUT_OF_BOUNDS, location, message)
 
     def value(self, value: Toml, found: Type, location: SourceLocation) -> object:

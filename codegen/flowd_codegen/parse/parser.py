@@ -21,6 +21,7 @@ from flowd_codegen.model.naming import check_name, module_names
 from flowd_codegen.model.schema import Enum, Group, Job, Module, Record, Removed, Schema
 from flowd_codegen.parse.classes import parse_enum, parse_job, parse_record
 from flowd_codegen.parse.constraints import slow_patterns
+from flowd_codegen.parse.cron import check_arguments
 from flowd_codegen.parse.defaults import check_defaults
 from flowd_codegen.parse.endless import check_endless_defaults
 from flowd_codegen.parse.groups import read_groups
@@ -239,7 +240,8 @@ def _settled_job(table: Table, job: Job, scope: Scope) -> Job:
     older = tuple(
         _settled(table.table(f"v{old.version}"), old, scope) for old in job.older
     )
-    return replace(_settled(table, job, scope), older=older)
+    settled = replace(_settled(table, job, scope), older=older)
+    return replace(settled, crons=check_arguments(settled, table.table("cron"), scope))
 
 
 def _check_migrations(files: list[_File], report: Report) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from flowd.model.job import FORMAT
 from flowd.model.policy import Backoff, Policy
+from flowd.model.schedule import Schedule
 from flowd_codegen.model.describe import with_deprecation
 from flowd_codegen.model.kinds import Scalar
 from flowd_codegen.model.migrations import Step, module_of, steps
@@ -21,10 +22,12 @@ from flowd_codegen.python.plan_field import (
 from flowd_codegen.python.source import (
     Imports,
     bracket,
+    bytes_literal,
     docstring,
     text_literal,
 )
 from flowd_codegen.python.types import Declared, TypePrinter, expression
+from flowd_codegen.python.wire_text import WireTexts
 
 __all__ = ["ClassPlan", "EnumPlan", "ModulePlan", "plan_module"]
 
@@ -299,11 +302,36 @@ def _spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
         arguments.append(f"version={job.version}")
     if job.oldest > 1:
         arguments.append(f"oldest={job.oldest}")
+    if job.crons:
+        arguments.append(f"schedules={_schedules(job, printer)}")
     if job.extra:
         extra = expression(Scalar("json"), {**job.extra}, printer)
         arguments.append(f"extra={extra}")
     spec = bracket(f"{name}(", arguments, spread=True)
     return f"SPEC: {class_var}[{name}] = {spec}"
+
+
+def _schedules(job: Job, printer: TypePrinter) -> str:
+    """The schedules as plain data, each with the fields that it enqueues."""
+    name = printer.imports.name("flowd", "Schedule")
+    calls: list[str] = []
+    for cron in job.crons:
+        arguments = [
+            f"{option.name}={_plain(getattr(cron.schedule, option.name))}"
+            for option in fields(Schedule)
+            if getattr(cron.schedule, option.name) != option.default
+        ]
+        pairs = [
+            bracket("(", (bytes_literal(key.encode()), bytes_literal(text.encode())))
+            for key, text in WireTexts(printer.declared).scheduled(job, cron).items()
+        ]
+        arguments.append(f"fields={bracket('(', pairs)}")
+        calls.append(bracket(f"{name}(", arguments, spread=True))
+    return bracket("(", calls)
+
+
+def _plain(value: object) -> str:
+    return text_literal(value) if isinstance(value, str) else repr(value)
 
 
 def _texts(texts: list[str]) -> str:

@@ -36,6 +36,7 @@ for _, job in ipairs(due) do
   redis.call('ZREM', delayed, job)
   promoted = promoted + 1
   bytes = bytes + #(body or '')
+  --@ promoted
   if bytes >= most_bytes then break end
 end
 local next = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')

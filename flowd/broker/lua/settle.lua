@@ -112,6 +112,7 @@ while i <= #ARGV do
     elseif entry then
       moved = bury(entry[2], first, last)
     end
+    --@ moved
     if type(moved) == 'table' and moved.err then
       if refuses_all(moved) then return moved end
       result = '!' .. moved.err

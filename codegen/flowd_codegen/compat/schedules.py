@@ -1,0 +1,62 @@
+"""Compares the schedules of a job: `[job.N.cron]`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.diagnostics.rules import Rule
+from flowd_codegen.model.canonical import Form, cron_form
+from flowd_codegen.model.schema import Job
+
+__all__ = ["schedule_changes"]
+
+
+def schedule_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChange]:
+    """What was changed in a job's schedules; none of it breaks what is queued."""
+    was, now = _forms(old), _forms(new)
+    for name, form in was.items():
+        if name not in now:
+            yield SchemaChange(
+                rule=Rule.CRON_REMOVED,
+                owner=new,
+                location=after.at(new, "cron").key(),
+                message=f"{new.name} has no schedule `{name}` any more",
+                compatible_severity="warning",
+                label=f"it was {_shown(form)}",
+            )
+    for name, form in now.items():
+        before = was.get(name)
+        if before is None:
+            yield SchemaChange(
+                rule=Rule.CRON_CHANGED,
+                owner=new,
+                location=after.at(new, "cron", name).key(),
+                message=f"{new.name} has a new schedule `{name}`",
+                compatible_severity="note",
+            )
+            continue
+        for option in before | form:
+            if before.get(option) != form.get(option):
+                yield SchemaChange(
+                    rule=Rule.CRON_CHANGED,
+                    owner=new,
+                    location=after.at(new, "cron", name, option),
+                    message=f"the schedule `{name}` of {new.name} has another `{option}`",
+                    compatible_severity="note",
+                    label=(
+                        f"it was {_shown(before[option])}"
+                        if option in before
+                        else "it is new"
+                    ),
+                )
+
+
+def _forms(job: Job) -> dict[str, Form]:
+    return {cron.schedule.name: cron_form(job, cron) for cron in job.crons}
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,144 @@
+"""`flowd cron`: the schedules of queues."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from datetime import UTC, datetime
+from typing import Final
+
+from flowd.broker.session import Session
+from flowd.broker.stream import registered
+from flowd.broker.url import Address
+from flowd.cli.options import Commands, add_command, add_server
+from flowd.cli.output import Table, as_json, print_blocks, print_json, span
+from flowd.cli.target import add_target, open_target
+from flowd.model.text import printable
+from flowd.ops.cron import CronView, pause_schedule, run_schedule, schedules
+from flowd.ops.queries import Queries
+
+__all__ = ["add"]
+
+_LIST: Final = """\
+The schedules that are registered, with the last run and the next tick, in the zone of the
+schedule and in UTC. A schedule is registered when a worker is set up, and the last one
+counts."""
+
+_PAUSE: Final = """\
+Let the ticks of a schedule pass without a run, for all workers at once. What passes
+meanwhile is not run later. The pause outlives restarts and new releases."""
+
+_RUN: Final = """\
+Enqueue the job of a schedule now, with its arguments. Its ticks go on as before; with
+`overlap = "skip"` the next one passes if this run has not ended."""
+
+
+def add(commands: Commands) -> None:
+    """Add the commands to the command line."""
+    cron = add_command(commands, "cron", "list, pause and run schedules", None)
+    verbs = cron.add_subparsers(metavar="VERB", required=True)
+    listed = add_command(
+        verbs,
+        "list",
+        "list schedules, with the last run and the next tick",
+        _list,
+        description=_LIST,
+        examples="  flowd cron list\n  flowd cron list --json | jq '.[] | select(.late > 0)'",
+    )
+    add_server(listed)
+    for verb, text, about, command in (
+        ("pause", "let the ticks of a schedule pass", _PAUSE, _pause),
+        ("resume", "run the ticks of a schedule again", "", _resume),
+        ("run", "enqueue the job of a schedule now", _RUN, _run),
+    ):
+        parser = add_command(
+            verbs,
+            verb,
+            text,
+            command,
+            description=about,
+            examples=f"  flowd cron {verb} nightly --stream reports",
+        )
+        parser.add_argument("schedule", metavar="NAME", help="of the schedule")
+        add_target(parser, fields=False)
+
+
+def _list(options: argparse.Namespace) -> int:
+    views = asyncio.run(_look(options))
+    if options.json:
+        print_json([as_json(each) for each in views])
+        return 0
+    if not views:
+        print("no schedule is registered on this server")
+        return 0
+    head = (
+        *("stream", "schedule", "when", "zone", "state", "last run", "outcome"),
+        *("next", "next in UTC"),
+    )
+    rows = [
+        [
+            *(each.stream, each.name, each.when, each.tz, _state(each)),
+            *(_time(each.last_run_at), each.outcome or "-"),
+            *(_time(each.next_tick), _time(each.next_tick, utc=True)),
+        ]
+        for each in views
+    ]
+    print_blocks([Table(head, rows, set())])
+    return 0
+
+
+def _state(view: CronView) -> str:
+    if view.paused:
+        return "paused"
+    return f"late by {span(view.late)}" if view.late else "active"
+
+
+def _time(at: datetime | None, *, utc: bool = False) -> str:
+    if at is None:
+        return "-"
+    return (at.astimezone(UTC) if utc else at).isoformat(" ", "seconds")
+
+
+async def _look(options: argparse.Namespace) -> list[CronView]:
+    session = Session.acquire(Address.of(options.url))
+    try:
+        found: list[CronView] = []
+        for each in await registered(session.connection):
+            look = Queries(session.connection, each.keys.stream, each.group)
+            found += await schedules(look)
+        return found
+    finally:
+        await session.release()
+
+
+def _pause(options: argparse.Namespace) -> int:
+    return asyncio.run(_set(options, paused=True))
+
+
+def _resume(options: argparse.Namespace) -> int:
+    return asyncio.run(_set(options, paused=False))
+
+
+async def _set(options: argparse.Namespace, *, paused: bool) -> int:
+    async with open_target(options) as target:
+        changed = await pause_schedule(target.look, options.schedule, paused=paused)
+        word = "paused" if paused else "active"
+        if options.json:
+            said = {"schedule": options.schedule, "state": word, "changed": changed}
+            print_json(said)
+        else:
+            was = "is" if changed else "was"
+            name = printable(options.schedule)
+            print(f"{name} of {printable(target.name)} {was} {word}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    return asyncio.run(_run_now(options))
+
+
+async def _run_now(options: argparse.Namespace) -> int:
+    async with open_target(options) as target:
+        job_id = await run_schedule(target.look, options.schedule)
+        print_json({"job": job_id}) if options.json else print(job_id)
+    return 0

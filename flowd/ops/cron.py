@@ -1,0 +1,190 @@
+"""The schedules of a queue, as operators see and change them.
+
+What a schedule says of itself is in Redis, so none of its code is needed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, TypeAlias
+
+from flowd.broker import replies, scripts
+from flowd.errors import OptionError
+from flowd.model.schedule import LATE, Schedule
+from flowd.ops.queries import Queries, server_time
+
+__all__ = ["CronView", "RunState", "pause_schedule", "run_schedule", "schedules"]
+
+RunState: TypeAlias = Literal[
+    "", "waiting or running", "delayed", "done", "dead", "gone"
+]
+"""What became of a run; empty if there was none. `gone` is what ended otherwise."""
+
+_PARTS: Final = ("text", "tick", "paused", "run", "entry", "ran", "outcome")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CronView:
+    """A schedule that is registered."""
+
+    stream: str
+    group: str
+    name: str
+    when: str
+    """Its cron expression, or `every N s`."""
+
+    tz: str
+    missed: str
+    overlap: str
+    paused: bool
+    last_tick: datetime
+    """The last tick that had its turn, or when it was registered; in UTC."""
+
+    last_run: str
+    """The job id of the last run; empty if there was none."""
+
+    last_run_at: datetime | None
+    """When it was enqueued, in UTC."""
+
+    outcome: RunState
+    next_tick: datetime | None
+    """In the zone of the schedule."""
+
+    late: float
+    """Seconds since a tick was due that had no turn; 0 if none is."""
+
+
+async def schedules(look: Queries, now: float | None = None) -> list[CronView]:
+    """Every schedule that is registered for a queue, by name.
+
+    Args:
+        look: at the queue.
+        now: the server's time, if it is known.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    names = await _names(look)
+    if not names:
+        return []
+    at = await server_time(look.connection) if now is None else now
+    return [*await asyncio.gather(*(_view(look, name, at) for name in names))]
+
+
+async def pause_schedule(look: Queries, name: str, *, paused: bool) -> bool:
+    """Let the ticks of a schedule pass without a run, or run again.
+
+    Returns:
+        False if it was so before.
+
+    Raises:
+        OptionError: no schedule of this name is registered.
+        ServerError: as `Connection.call`.
+    """
+    await _check(look, name)
+    key, field = look.keys.cron, f"{name}:paused"
+    call = ("HSET", key, field, 1) if paused else ("HDEL", key, field)
+    return await look.connection.call(*call, read=replies.number) == 1
+
+
+async def run_schedule(look: Queries, name: str) -> str:
+    """Enqueue the job of a schedule now; returns its id. No tick is used up by it.
+
+    Raises:
+        OptionError: no schedule of this name is registered.
+        ServerError: as `Connection.call`; the job may be stored.
+    """
+    await _check(look, name)
+    now = datetime.fromtimestamp(await server_time(look.connection), UTC)
+    job_id = f"cron:{name}:now:{now.isoformat(timespec='milliseconds')}"
+    keys = [look.keys.stream, look.keys.cron]
+    await scripts.RUN_SCHEDULE.run(look.connection, keys, [name, job_id], replies.text)
+    return job_id
+
+
+async def _names(look: Queries) -> list[str]:
+    raw = await look.connection.call("HGET", look.keys.cron, "@names")
+    return sorted(raw.decode().split(",")) if isinstance(raw, bytes) and raw else []
+
+
+async def _check(look: Queries, name: str) -> None:
+    names = await _names(look)
+    if name not in names:
+        known = ", ".join(names) or "none"
+        raise OptionError("schedule", name, f"is not registered here; there: {known}")
+
+
+async def _view(look: Queries, name: str, now: float) -> CronView:
+    fields = [f"{name}:{part}" for part in _PARTS]
+    values = await look.connection.call(
+        "HMGET", look.keys.cron, *fields, read=replies.array
+    )
+    known = {
+        part: value.decode("utf-8", "backslashreplace")
+        for part, value in zip(_PARTS, values, strict=True)
+        if isinstance(value, bytes)
+    }
+    schedule = _schedule(name, known.get("text", "{}"))
+    recorded = int(known.get("tick", "0")) / 1000
+    due = schedule.next_after(recorded)
+    late = max(0.0, now - due.timestamp()) if due is not None else 0.0
+    ran = known.get("ran")
+    return CronView(
+        stream=look.keys.stream,
+        group=look.group,
+        name=name,
+        when=schedule.at or f"every {schedule.every:g} s",
+        tz=schedule.tz,
+        missed=schedule.missed,
+        overlap=schedule.overlap,
+        paused="paused" in known,
+        last_tick=datetime.fromtimestamp(recorded, UTC),
+        last_run=known.get("run", ""),
+        last_run_at=(
+            None if ran is None else datetime.fromtimestamp(int(ran) / 1000, UTC)
+        ),
+        outcome=await _outcome(look, known),
+        next_tick=schedule.next_after(now),
+        late=late if late > LATE else 0.0,
+    )
+
+
+def _schedule(name: str, text: str) -> Schedule:
+    said: dict[str, object] = json.loads(text)
+    every = said.get("every", 0.0)
+    missed: Literal["skip", "once", "all"] = "once"
+    if said.get("missed") in ("skip", "all"):
+        missed = "skip" if said["missed"] == "skip" else "all"
+    return Schedule(
+        name=name,
+        at=str(said.get("at", "")),
+        every=float(every) if isinstance(every, int | float) else 0.0,
+        tz=str(said.get("tz", "UTC")),
+        missed=missed,
+        overlap="skip" if said.get("overlap") == "skip" else "allow",
+    )
+
+
+async def _outcome(look: Queries, known: Mapping[str, str]) -> RunState:
+    run, entry = known.get("run"), known.get("entry")
+    if not run:
+        return ""
+    match known.get("outcome"):
+        case "done":
+            return "done"
+        case "dead":
+            return "dead"
+        case _:
+            pass
+    if entry:
+        there = await look.connection.call(
+            "XRANGE", look.keys.stream, entry, entry, read=replies.entries
+        )
+        if there:
+            return "waiting or running"
+    delayed = await look.connection.call("ZSCORE", look.keys.delayed, run)
+    return "gone" if delayed is None else "delayed"

@@ -1,0 +1,193 @@
+"""Tick: enqueue the jobs of a queue's schedules when they are due.
+
+No worker is special and no next run is stored. Each worker computes the ticks, and a
+script lets each have its turn once. The server's clock decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from flowd.broker.cron import Ticked, register_schedules, tick
+from flowd.broker.scripts import Part
+from flowd.broker.stream import Stream
+from flowd.errors import FatalError, ServerError
+from flowd.model.event import EventBus
+from flowd.model.schedule import Schedule, digest_of, load_zone
+
+__all__ = ["CronClock"]
+
+_AHEAD: Final = 4.0
+"""Seconds for which a timer is set; the maintenance comes sooner than that."""
+
+_SOONEST: Final = 0.005
+
+
+class CronClock:
+    """The schedules of one queue in one worker.
+
+    Hooks into *maintain*, which says what time it is, and *settle*, which notes how runs
+    end. A queue without schedules has none.
+
+    Args:
+        stream: of the queue.
+        schedules: of its class.
+        events: is told of ticks.
+
+    Raises:
+        OptionError: this machine does not know a time zone.
+    """
+
+    def __init__(
+        self, stream: Stream, schedules: Sequence[Schedule], events: EventBus
+    ) -> None:
+        for each in schedules:
+            load_zone(each.tz)
+        self._stream = stream
+        self._schedules = schedules
+        self._digest = digest_of(schedules)
+        self._names = ",".join(each.name for each in schedules)
+        self._events = events
+        self._recorded: dict[str, float] = {}
+        self._next: dict[str, float] = {}
+        self._offset: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._refused = ""
+        self._closed = False
+
+    def maintain_part(self) -> Part:
+        """Ask for the server's time, and whose schedules are registered."""
+        return Part("maintain_cron", (self._stream.keys.cron,), (self._digest,))
+
+    def settle_part(self) -> Part:
+        """Note how runs end."""
+        return Part("settle_cron", (self._stream.keys.cron,), (self._names,))
+
+    def maintained(self, answer: int) -> None:
+        """The server's time in ms; below 1: other schedules are registered, or none."""
+        if answer > 0:
+            # The answer is older than its arrival, so a tick is late and never early.
+            self._offset = answer / 1000 - time.monotonic()
+            self._look()
+            return
+        self._stop_timer()
+        self._offset = None
+        self._forget()
+        if answer < 0:
+            self._start(register=True)
+
+    def close(self) -> None:
+        """Tick no more."""
+        self._closed = True
+        self._stop_timer()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _look(self) -> None:
+        """Let what is due have its turn, and set a timer for what comes soon."""
+        self._stop_timer()
+        if self._task is not None or self._closed or self._offset is None:
+            return
+        now = time.monotonic() + self._offset
+        wait = min((self._due(each) for each in self._schedules), default=now) - now
+        if wait <= 0:
+            self._start(register=False)
+        elif wait < _AHEAD:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(wait, _SOONEST), self._look)
+
+    def _due(self, schedule: Schedule) -> float:
+        """When it is due the next time; at once as long as its last tick is not known."""
+        recorded = self._recorded.get(schedule.name)
+        if recorded is None:
+            return 0.0
+        if schedule.name not in self._next:
+            found = schedule.next_after(recorded)
+            self._next[schedule.name] = found.timestamp() if found else float("inf")
+        return self._next[schedule.name]
+
+    def _start(self, *, register: bool) -> None:
+        if self._task is None and not self._closed:
+            work = self._register() if register else self._tick()
+            # Not in the context of what happened to be running.
+            context = contextvars.Context()
+            self._task = asyncio.get_running_loop().create_task(work, context=context)
+
+    async def _register(self) -> None:
+        try:
+            await register_schedules(self._stream, self._schedules, patient=True)
+        except ServerError as error:
+            self._fail(error)
+        finally:
+            self._task = None
+
+    async def _tick(self) -> None:
+        try:
+            for schedule in self._schedules:
+                if not await self._tick_one(schedule):
+                    return
+            self._refused = ""
+        except ServerError as error:
+            self._fail(error)
+            return  # the next maintenance tries again
+        finally:
+            self._task = None
+        self._look()
+
+    async def _tick_one(self, schedule: Schedule) -> bool:
+        """Let one schedule have its turn; False if it is not registered."""
+        if self._offset is None:
+            return False
+        now = time.monotonic() + self._offset
+        if self._due(schedule) > now:
+            return True
+        recorded = self._recorded.get(schedule.name)
+        ticks = [] if recorded is None else schedule.ticks(recorded, now)
+        done = await tick(self._stream, self._digest, schedule, ticks)
+        if not done.registered:
+            self._offset = None
+            self._forget()
+            return False
+        self._offset = done.now - time.monotonic()
+        # A restored backup knows less than this worker, which does not repeat itself.
+        self._recorded[schedule.name] = max(done.recorded, recorded or 0.0)
+        self._next.pop(schedule.name, None)
+        self._tell(schedule, done)
+        return True
+
+    def _tell(self, schedule: Schedule, done: Ticked) -> None:
+        if not done.stored and not done.passed:
+            return
+        text = f"cron {schedule.name}: enqueued {done.stored}"
+        if done.passed:
+            text += f", passed over {done.passed}"
+        self._events.emit(
+            logging.INFO,
+            "cron_tick",
+            text,
+            schedule=schedule.name,
+            outcome="enqueued" if done.stored else "passed",
+        )
+
+    def _fail(self, error: ServerError) -> None:
+        """Say once what the server refuses; an outage is told by those who wait for it."""
+        said = str(error)
+        if isinstance(error, FatalError) and said != self._refused:
+            self._refused = said
+            text = f"cannot tick: {said}"
+            self._events.emit(logging.ERROR, "cron_refused", text)
+
+    def _forget(self) -> None:
+        self._recorded.clear()
+        self._next.clear()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,352 @@
+"""Schedules on real servers: each tick has its turn once, whoever runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+
+from flowd import Context, Queue, Schedule
+from flowd.broker.cron import register_schedules, tick
+from flowd.broker.session import Session
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.model.schedule import MOST_MISSED, Tick, digest_of
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, policy
+from tests.support.raw import Raw
+from tests.support.scheduled import ARGUMENTS, every, scheduled
+from tests.support.waiting import wait_until
+
+HOUR = 3_600.0
+
+
+def cron_key(stream: str) -> str:
+    """Where the schedules of a queue are."""
+    return f"{{{stream}}}:senders:cron"
+
+
+def text(reply: object) -> str:
+    """An answer as text."""
+    assert isinstance(reply, bytes)
+    return reply.decode()
+
+
+def ids(bench: RecordingHandler) -> list[str]:
+    """The ids of the jobs that began, in that order."""
+    return [ctx.id for ctx in bench.contexts]
+
+
+def rewind(raw: Raw, stream: str, seconds: float, name: str = "nightly") -> None:
+    """Make as if the last tick had its turn so long ago."""
+    at = int((time.time() - seconds) * 1000)
+    raw("HSET", cron_key(stream), f"{name}:tick", str(at))
+
+
+async def test_a_tick_enqueues_its_job_under_its_id(
+    redis_url: str, stream: str
+) -> None:
+    """The handler gets the declared arguments, and an id that names schedule and time."""
+    bench = RecordingHandler()
+    job_class = scheduled(every(1))
+    began = time.time()
+    async with Queue(job_class, bench, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await wait_until(lambda: len(bench.done) >= 2)
+    assert set(bench.started) == {"nightly"}
+    assert all(each.startswith("cron:nightly:20") for each in ids(bench))
+    assert len(set(ids(bench))) == len(ids(bench))
+    assert time.time() >= began + 1.0
+
+
+async def test_many_workers_tick_once(redis_url: str, stream: str) -> None:
+    """Five workers with three schedules enqueue each tick once."""
+    bench = RecordingHandler()
+    job_class = scheduled(every(1, "one"), every(1, "two"), every(2, "three"))
+    queues = [
+        Queue(job_class, bench, url=redis_url, policy=policy(stream)) for _ in range(5)
+    ]
+    for queue in queues:
+        await queue.init()
+        queue.run()
+    await wait_until(lambda: len(bench.done) >= 10)
+    for queue in queues:
+        await queue.aclose()
+    assert max(Counter(ids(bench)).values()) == 1
+    by_name = Counter(each.split(":")[1] for each in ids(bench))
+    assert abs(by_name["one"] - by_name["two"]) <= 1
+    assert by_name["three"] < by_name["one"]
+
+
+async def test_a_retry_keeps_the_ticks_id(redis_url: str, stream: str) -> None:
+    """A run that fails is tried again under the same id."""
+    seen: list[tuple[str, int]] = []
+
+    async def fail_once(_: Email, ctx: Context) -> None:
+        seen.append((ctx.id, ctx.attempt))
+        if ctx.attempt == 1:
+            raise ValueError("once")
+
+    job_class = scheduled(every(1))
+    async with Queue(
+        job_class, fail_once, url=redis_url, policy=policy(stream)
+    ) as queue:
+        queue.run()
+        await wait_until(lambda: [attempt for _, attempt in seen].count(2) >= 1)
+    retried = next(job for job, attempt in seen if attempt == 2)
+    assert (retried, 1) in seen
+
+
+async def test_the_first_registration_runs_nothing_of_the_past(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A schedule that is new begins now, and one that is changed as well."""
+    bench = RecordingHandler()
+    rules = policy(stream)
+    for schedule in (every(HOUR), every(2 * HOUR)):
+        queue = Queue(scheduled(schedule), bench, url=redis_url, policy=rules)
+        async with queue:
+            queue.run()
+            await wait_until(lambda: raw("XINFO", "CONSUMERS", stream, "senders"))
+            await asyncio.sleep(0.1)
+        rewind(raw, stream, 100 * HOUR)
+    assert bench.started == []
+
+
+@pytest.mark.parametrize(("missed", "runs"), [("skip", 0), ("once", 1), ("all", 24)])
+async def test_missed_ticks_follow_their_rule(
+    redis_url: str, raw: Raw, stream: str, missed: str, runs: int
+) -> None:
+    """After a day without workers: none of the ticks runs, the last, or all of them."""
+    schedule = late(missed)
+    bench = RecordingHandler()
+    queue = Queue(scheduled(schedule), bench, url=redis_url, policy=policy(stream))
+    await queue.init()
+    rewind(raw, stream, 24 * HOUR)
+    before = raw("HGET", cron_key(stream), "nightly:tick")
+    async with queue:
+        queue.run()
+        await wait_until(
+            lambda: raw("HGET", cron_key(stream), "nightly:tick") != before
+        )
+        await wait_until(lambda: len(bench.done) >= runs)
+        await queue.drain()
+    assert len(bench.done) == runs
+    assert ids(bench) == sorted(ids(bench))
+
+
+def late(missed: str) -> Schedule:
+    """Hourly, and two minutes past its last tick at any time of the test."""
+    minute = (int(time.time() // 60) - 2) % 60
+    return Schedule(
+        name="nightly",
+        at=f"{minute} * * * *",
+        fields=ARGUMENTS,
+        missed=missed,  # type: ignore[arg-type]
+    )
+
+
+async def test_missed_ticks_are_no_flood(redis_url: str, raw: Raw, stream: str) -> None:
+    """Of a week of ticks a minute, `all` runs the last ones up to its bound."""
+    bench = RecordingHandler()
+    schedule = every(60, missed="all")
+    queue = Queue(scheduled(schedule), bench, url=redis_url, policy=policy(stream))
+    await queue.init()
+    rewind(raw, stream, 7 * 24 * HOUR)
+    async with queue:
+        queue.run()
+        await wait_until(lambda: len(bench.done) >= MOST_MISSED)
+        await asyncio.sleep(0.1)
+    assert MOST_MISSED <= len(bench.done) <= MOST_MISSED + 1
+
+
+async def test_a_run_that_is_alive_is_not_overlapped(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """With `overlap = "skip"` a tick passes while the run before it waits for a retry."""
+    runs: list[str] = []
+
+    async def work(_: Email, ctx: Context) -> None:
+        runs.append(ctx.id)
+        if ctx.attempt < 3:
+            raise ValueError("again")
+
+    job_class = scheduled(every(1, overlap="skip"))
+    rules = policy(stream, backoff=1.2)
+    async with Queue(job_class, work, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await wait_until(lambda: len(runs) >= 4)
+    assert len(set(runs[:3])) == 1
+    assert runs[3] != runs[0]
+    assert raw("HGET", cron_key(stream), "nightly:run") is not None
+
+
+async def test_a_run_that_was_deleted_does_not_hold_its_schedule(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A job that an operator deleted is not alive, so the next tick runs."""
+    bench = RecordingHandler(closed=True)
+    job_class = scheduled(every(1, overlap="skip"))
+    async with Queue(job_class, bench, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await wait_until(lambda: bench.started)
+        raw("XDEL", stream, text(raw("HGET", cron_key(stream), "nightly:entry")))
+        await wait_until(lambda: len(bench.started) == 2)
+        bench.gate.set()
+
+
+async def with_stream(
+    redis_url: str, stream: str, act: Callable[[Stream], object]
+) -> None:
+    """Do something with the stream, over a connection that is closed afterwards."""
+    session = Session.acquire(Address.of(redis_url))
+    try:
+        await act(Stream(session.connection, stream, "senders"))  # type: ignore[misc]
+    finally:
+        await session.release()
+
+
+async def test_a_wrong_clock_fires_nothing_early(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A tick ahead of the server's clock is refused, and runs when its time comes."""
+    schedule = every(HOUR)
+
+    async def act(queue: Stream) -> None:
+        await register_schedules(queue, [schedule])
+        ahead = schedule.next_after(time.time())
+        assert ahead is not None
+        early = Tick(ahead, schedule.job_id(ahead))
+        done = await tick(queue, digest_of([schedule]), schedule, [early])
+        assert done.registered
+        assert done.stored == done.passed == 0
+        assert done.recorded < early.ms / 1000
+
+    await with_stream(redis_url, stream, act)
+    assert raw("XLEN", stream) == 0
+
+
+async def test_a_workers_own_clock_is_not_asked(
+    redis_url: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose clock is a day ahead ticks by the server's."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 86_400)
+    bench = RecordingHandler()
+    async with Queue(
+        scheduled(every(1)), bench, url=redis_url, policy=policy(stream)
+    ) as queue:
+        queue.run()
+        await wait_until(lambda: bench.done)
+    day = time.gmtime(real())
+    assert f"{day.tm_year}-{day.tm_mon:02}-{day.tm_mday:02}T" in ids(bench)[0]
+
+
+async def test_two_releases_never_both_fire(redis_url: str, stream: str) -> None:
+    """While two versions of a schedule run, only the ticks of the newer one do."""
+    old, new = RecordingHandler(), RecordingHandler()
+    rules = policy(stream)
+    before = Queue(scheduled(every(1)), old, url=redis_url, policy=rules)
+    after = Queue(
+        scheduled(every(1, "hourly"), every(2)), new, url=redis_url, policy=rules
+    )
+    async with before:
+        before.run()
+        await wait_until(lambda: old.done)
+        async with after:
+            after.run()
+            count = len(old.contexts) + len(new.contexts)
+            await wait_until(lambda: len(old.contexts) + len(new.contexts) >= count + 6)
+    found = [*ids(old), *ids(new)]
+    assert max(Counter(found).values()) == 1
+    odd = [each for each in found if ":nightly:" in each and _second(each) % 2]
+    hourly = [each for each in found if ":hourly:" in each]
+    # A tick of the old release that ran before the new one came is the only odd one.
+    assert all(_second(each) <= _second(hourly[0]) for each in odd)
+
+
+def _second(job_id: str) -> int:
+    """The second of a tick, as the server's clock counts."""
+    return int(datetime.fromisoformat(job_id.split(":", 2)[2]).timestamp())
+
+
+async def test_a_schedule_that_is_removed_is_gone(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Workers of the former release tick no more once the next one was set up."""
+    bench = RecordingHandler()
+    rules = policy(stream)
+    before = Queue(scheduled(every(1)), bench, url=redis_url, policy=rules)
+    after = Queue(Email, bench, url=redis_url, policy=rules)
+    async with before:
+        before.run()
+        await wait_until(lambda: bench.done)
+        await after.init()
+        count = len(bench.started)
+        await asyncio.sleep(2.5)
+        assert len(bench.started) <= count + 1
+        await after.aclose()
+    assert raw("HGET", cron_key(stream), "nightly:tick") is None
+
+
+async def test_a_release_that_died_is_replaced(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Schedules of which no worker was seen for a minute make way for those that run."""
+    bench = RecordingHandler()
+    async with Queue(
+        scheduled(every(1)), bench, url=redis_url, policy=policy(stream)
+    ) as queue:
+        await register(redis_url, stream, every(2))
+        long_ago = str(int((time.time() - 61) * 1000))
+        raw("HSET", cron_key(stream), "@seen", long_ago)
+        queue.run()
+        await wait_until(lambda: bench.done)
+
+
+async def register(redis_url: str, stream: str, *schedules: Schedule) -> None:
+    """Register schedules as the init of a release does."""
+
+    async def act(queue: Stream) -> None:
+        await register_schedules(queue, schedules)
+
+    await with_stream(redis_url, stream, act)
+
+
+async def test_schedules_survive_a_server_that_lost_everything(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Where nothing is registered any more, running workers register theirs again."""
+    bench = RecordingHandler()
+    async with Queue(
+        scheduled(every(1)), bench, url=redis_url, policy=policy(stream)
+    ) as queue:
+        queue.run()
+        await wait_until(lambda: bench.done)
+        raw("DEL", cron_key(stream))
+        count = len(bench.done)
+        await wait_until(lambda: len(bench.done) >= count + 2)
+    assert max(Counter(ids(bench)).values()) == 1
+
+
+async def test_a_paused_schedule_passes_its_ticks(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """While it is paused, ticks are recorded, and none of them runs afterwards."""
+    bench = RecordingHandler()
+    async with Queue(
+        scheduled(every(1, missed="all")), bench, url=redis_url, policy=policy(stream)
+    ) as queue:
+        raw("HSET", cron_key(stream), "nightly:paused", "1")
+        queue.run()
+        before = raw("HGET", cron_key(stream), "nightly:tick")
+        key = cron_key(stream), "nightly:tick"
+        await wait_until(lambda: raw("HGET", *key) != before)
+        assert bench.started == []
+        raw("HDEL", cron_key(stream), "nightly:paused")
+        await wait_until(lambda: bench.done)
+        assert len(bench.done) == 1
