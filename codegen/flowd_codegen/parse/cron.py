@@ -87,8 +87,8 @@ def _parse(name: str, table: Table) -> Schedule:
         table.report(Code.SCHEDULE, location.key(), message, label)
     at, every = _read_at(table), _read_every(table)
     zone = _read_zone(table)
-    missed = _choice(table, "missed", _MISSED, "once")
-    overlap = _choice(table, "overlap", _OVERLAP, "allow")
+    missed: Literal["skip", "once", "all"] = _choice(table, "missed", _MISSED, "once")
+    overlap: Literal["allow", "skip"] = _choice(table, "overlap", _OVERLAP, "allow")
     if len(given) != 1 or not (at or every):
         at, every = "", 60.0
     return Schedule(
