@@ -91,7 +91,7 @@ class Maintained(NamedTuple):
 
 
 Settled: TypeAlias = int | bytes | ServerError
-"""1 settled, 0 not ours any more, 2 deleted by somebody, a letter's id, or a refusal."""
+"""1 settled, 0 not ours any more, 2 deleted by another client, a letter's id, or a refusal."""
 
 
 def enqueue_command(job: Job | Item[Job]) -> EnqueueCommand:

@@ -165,7 +165,7 @@ class Connection:
     async def _connect(self) -> None:
         failed: ServerError = _unreachable(self._address, ConnectionError(_CLOSED))
         try:
-            await asyncio.sleep(0)  # whoever asks in this turn shares what comes of it
+            await asyncio.sleep(0)  # all calls of this turn share the result
             async with asyncio.timeout(max(call.timeout for call in self._waiting)):
                 self._drop()
                 self._protocol = await self._open()
@@ -181,7 +181,7 @@ class Connection:
         for call in calls:
             if self._protocol is None:
                 call.fail(failed)
-            elif not call.reply.done():  # else nobody waits for it any more
+            elif not call.reply.done():  # else the caller has stopped waiting
                 self._protocol.send(call)
 
     async def _open(self) -> RedisProtocol:

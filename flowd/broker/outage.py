@@ -91,7 +91,7 @@ class Outage:
         return None
 
     def clear(self, stream: str, what: str | None = None) -> None:
-        """Nobody waits for this stream any more, or not for this of it."""
+        """Forget the outages of a stream, or one of them: its queue ended."""
         self._failing = {
             each: error
             for each, error in self._failing.items()

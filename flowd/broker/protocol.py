@@ -79,7 +79,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
     """What is asked on one connection, until it is closed; a protocol for one transport.
 
     Args:
-        gone: told once, when it is closed: of itself, of the calls that have no answer,
+        gone: called once, when it is closed, with itself, the calls that have no answer,
             of those that were not sent, and why.
     """
 
@@ -131,7 +131,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
         self._unasked = heard
 
     def close(self, why: str) -> None:
-        """Close at once; `gone` is told what has no answer."""
+        """Close at once; `gone` gets the calls without an answer."""
         if self.usable:
             self.why = why
         self._end()
@@ -237,7 +237,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
         self._watch(min(call.due, now + call.timeout) if waiting else call.due)
 
     def _waiting_to_leave(self, now: float) -> int:
-        """The bytes that nobody takes yet; notes the moment if they became fewer."""
+        """The bytes that the peer has not taken yet; notes the time if they became fewer."""
         transport = self._transport
         waiting = transport.get_write_buffer_size() if transport is not None else 0
         before, self._gone_out = self._gone_out, self._written - waiting

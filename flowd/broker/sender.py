@@ -64,7 +64,7 @@ class Promoter(Protocol):
 
 
 class Sender:
-    """Sends jobs over a session that somebody else opened and closes.
+    """Sends jobs over a session that its user opens and closes.
 
     Args:
         session: the open one.

@@ -49,7 +49,7 @@ class Session:
     def acquire(cls, address: Address, listeners: Sequence[Listener] = ()) -> Session:
         """The running event loop's session with a server, opened by its first user.
 
-        The listeners are told what happens to the whole process.
+        The listeners get the events of the whole process.
         """
         _forget_closed(_sessions)
         sessions = _sessions.setdefault(_loop(), {})
@@ -74,7 +74,7 @@ class Session:
     def register_once(self, stream: Stream) -> None:
         """List a queue for operators, with what is asked in this turn of the loop.
 
-        Nobody waits for it, and a user without the right enqueues all the same.
+        Nothing waits for it, and a user without the right can still enqueue.
         """
         place = (stream.keys.stream, stream.group)
         if place not in self._registered:

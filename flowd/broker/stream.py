@@ -263,7 +263,7 @@ class Stream:
         """Promote due jobs and take over up to `takeovers` abandoned entries.
 
         Entries that Redis holds for this consumer and that are not `running` were
-        handed out in an answer that never came. With `stranded` above 0, which says how
+        handed out in an answer that never came. With `orphans` above 0, which says how
         many, they are taken, and what runs with a lost lease is renewed. Without it
         nothing is taken over while an own entry has lost its lease (`Maintained.unsorted`).
         Capabilities do their `parts` in the same step.

@@ -27,7 +27,7 @@ KEEPALIVE: Final[Mapping[int, int]] = {
     )
     if hasattr(socket, name)  # not every system has all of them
 }
-"""Options of a socket: a machine may vanish without a word; it is given up after 45 s."""
+"""Options of a socket: a machine may vanish silently; its connection is closed after 45 s."""
 
 _Place: TypeAlias = tuple[
     int,
@@ -205,9 +205,9 @@ _sockets: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
 def _let_go() -> None:
     """Let go of the sockets, in a forked child: they are the parent's.
 
-    What still refers to them here, be it a destructor, then reaches nobody; and the server
+    What still refers to them here, such as a destructor, then has no effect; and the server
     notices when the parent dies, though its child lives. They stay open, to nowhere: a
-    number that is given to another file would be closed by whoever still has it.
+    number that is given to another file would be closed by the object that still has it.
     """
     nowhere = os.open(os.devnull, os.O_RDWR)
     for sock in list(_sockets):

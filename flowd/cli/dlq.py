@@ -136,11 +136,11 @@ async def _list(request: Selection) -> int:
     bar = progress("looking", total) if request.is_filtered else nullcontext(int)
     with bar as advance:
 
-        def told() -> None:
+        def on_progress() -> None:
             next(looked)
             advance()
 
-        async for letter in request.picked(told, scan=options.scan, limit=more):
+        async for letter in request.picked(on_progress, scan=options.scan, limit=more):
             if options.limit and shown == options.limit:
                 text = f"… and more: --limit 0 shows all ({shown} shown)"
                 print(text, file=sys.stderr)
@@ -169,8 +169,8 @@ async def _export(request: Selection) -> int:
             "an export without a class would hide every value: name it with --job"
             " MODULE:CLASS, which hides secret fields only, or hide nothing with --raw"
         )
-    with progress("exporting", await request.total()) as told:
-        async for letter in request.picked(told, limit=request.options.limit):
+    with progress("exporting", await request.total()) as on_progress:
+        async for letter in request.picked(on_progress, limit=request.options.limit):
             print_json(letter_as_json(letter, request.target))
     return 0
 

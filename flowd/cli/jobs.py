@@ -182,9 +182,9 @@ async def _show(options: argparse.Namespace) -> int:
     async with open_target(options) as target:
         now = await server_time(target.look.connection)
         sizes = await target.look.sizes()
-        with progress("searching", sizes.entries) as told:
+        with progress("searching", sizes.entries) as on_progress:
             job = await find_job(
-                target.look, options.id, now, scan=options.scan, told=told
+                target.look, options.id, now, scan=options.scan, on_progress=on_progress
             )
     if job is None:
         print_error(_not_found(options, target))

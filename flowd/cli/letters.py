@@ -76,7 +76,7 @@ class Selection:
 
     def picked(
         self,
-        told: Callable[[], object],
+        on_progress: Callable[[], object],
         *,
         wish: LetterFilter | None = None,
         scan: int = 0,
@@ -90,7 +90,7 @@ class Selection:
             last=self.last,
             scan=scan,
             limit=limit,
-            told=told,
+            on_progress=on_progress,
         )
 
 

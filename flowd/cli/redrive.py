@@ -64,8 +64,8 @@ async def _each(request: Selection, step: Step, name: str, what: str) -> int:
     moved = 0
     refused: list[tuple[str, FlowdError]] = []
     try:
-        with bar as told:
-            chosen = _chosen(request, told)
+        with bar as on_progress:
+            chosen = _chosen(request, on_progress)
             async for letter, error in move(chosen, step, rate=options.rate):
                 if error is not None:
                     refused.append((letter.id, error))
@@ -121,14 +121,14 @@ def _unchanged(_: Letter[Job]) -> None:
 
 
 async def _chosen(
-    request: Selection, told: Callable[[], object]
+    request: Selection, on_progress: Callable[[], object]
 ) -> AsyncIterator[Letter[Job]]:
     """The letters that were named, or those that `--all` selects."""
     for letter_id in request.options.ids:
-        told()
+        on_progress()
         yield await request.find(letter_id)
     if request.options.all:
-        async for letter in request.picked(told, limit=request.options.limit):
+        async for letter in request.picked(on_progress, limit=request.options.limit):
             yield letter
 
 
@@ -162,7 +162,7 @@ async def _confirm(request: Selection) -> None:
 
 
 async def _typed() -> str:
-    """The line that somebody types; empty if it is Ctrl-D."""
+    """The line that the user types; empty for Ctrl-D."""
     loop, typed = asyncio.get_running_loop(), asyncio.Event()
     # Not with `input`, which would keep the loop from ending at a Ctrl-C.
     loop.add_reader(sys.stdin, typed.set)

@@ -53,7 +53,7 @@ def run_and_reload(words: Sequence[str], folder: Path) -> int:
             print_note(f"{names} changed, restarting")
             worker.stop()
             worker.wait()
-        # Not before somebody watches: a change meanwhile would go unseen.
+        # Not before the watch begins: a change in between would be missed.
         if (changed or not worker.started) and not stop.is_set():
             worker.start()
     # A signal that came while a worker was started has not reached it.

@@ -49,15 +49,15 @@ async def _follow(options: argparse.Namespace) -> int:
         name, channel = target.name, target.look.keys.tail
     print_note(f"follows {name}; workers begin to tell within about 2 s")
     async with aclosing(follow(Address.of(options.url), channel, print_note)) as events:
-        async for told in events:
+        async for event in events:
             if options.json:
-                print_json(as_json(told))
+                print_json(as_json(event))
             else:
-                print(_line(told), flush=True)
+                print(_line(event), flush=True)
     return 0
 
 
-def _line(told: TailEvent) -> str:
+def _line(event: TailEvent) -> str:
     """The event as the worker's log shows it."""
-    job = f"{printable(told.job)} attempt {told.attempt} " if told.job else ""
-    return f"{told.at:%Y-%m-%d %H:%M:%S} {job}{printable(told.text)}"
+    job = f"{printable(event.job)} attempt {event.attempt} " if event.job else ""
+    return f"{event.at:%Y-%m-%d %H:%M:%S} {job}{printable(event.text)}"

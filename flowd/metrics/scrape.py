@@ -43,7 +43,7 @@ async def exposition(
 async def queue_registry(
     places: Iterable[Place], *, within: float = 2.0
 ) -> CollectorRegistry:
-    """The gauges of queues, as Redis told them just now; as in `exposition`."""
+    """The gauges of queues, read from Redis just now, as in `exposition`."""
     wanted = list(dict.fromkeys(places))
     views = await asyncio.gather(*(_view(place, within) for place in wanted))
     queues = CollectorRegistry()

@@ -129,7 +129,7 @@ async def find_job(
     now: float,
     *,
     scan: int,
-    told: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> JobView | None:
     """The job with this id, or the one in the entry with this id.
 
@@ -141,7 +141,7 @@ async def find_job(
         job_id: of a job or of an entry.
         now: the server's time.
         scan: how many jobs are searched at most; 0: all.
-        told: called for each job that is searched.
+        on_progress: called for each job that is searched.
 
     Raises:
         ServerError: as `Connection.call`.
@@ -157,7 +157,7 @@ async def find_job(
             if job.id == job_id and job.entry_id:
                 (row,) = await look.one(job.entry_id, "") or (None,)
                 return None if row is None else job_view(row, now)
-            told()
+            on_progress()
             searched += 1
             if searched == scan:
                 return None

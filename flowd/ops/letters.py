@@ -88,7 +88,7 @@ async def pick(
     last: str | None = None,
     scan: int = 0,
     limit: int = 0,
-    told: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[Letter[Job]]:
     """The letters that are meant, the oldest first, of those that are there now.
 
@@ -99,7 +99,7 @@ async def pick(
         last: the id of the newest letter that counts; None: of the newest there is.
         scan: how many are looked at, at most; 0: all.
         limit: how many are given out, at most; 0: all.
-        told: called for each that is looked at.
+        on_progress: called for each that is looked at.
 
     Raises:
         ServerError: the server cannot be asked.
@@ -112,7 +112,7 @@ async def pick(
         stream, job_class, since=since, until=until, last=last, page_size=most
     ):
         for letter in page:
-            told()
+            on_progress()
             if wish.takes(letter):
                 yield letter
                 if next(given) == limit:
@@ -165,7 +165,7 @@ async def _together(
     try:
         results = await asyncio.shield(under_way)
     except asyncio.CancelledError as cancelled:
-        # Redis carries them out all the same, and the operator has to know.
+        # Redis still carries them out, and the operator has to know.
         results, interrupted = await under_way, cancelled
     for letter, result in zip(batch, results, strict=True):
         match result:

@@ -59,8 +59,8 @@ async def follow(
                 async for message in messages:
                     failures = 0
                     for line in message.splitlines():
-                        if (told := _read(line)) is not None:
-                            yield told
+                        if (event := _read(line)) is not None:
+                            yield event
         except FatalError:
             raise
         except (ServerError, OSError) as error:

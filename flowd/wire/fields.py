@@ -1,4 +1,4 @@
-"""What generated classes do with a field beside its codec: find it, and judge it.
+"""What generated classes do with a field apart from its codec: find it and check it.
 
 The constraints return the value they were given, or refuse it.
 """

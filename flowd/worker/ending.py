@@ -68,7 +68,7 @@ class Endings:
             case None if delivery.cancelled == "timeout":
                 return self._failed(self._timed_out(error), delivery)
             case None if delivery.cancelled and _follows(error, delivery):
-                # A thread cannot be cancelled: it runs on, so nobody else may start the
+                # A thread cannot be cancelled: it runs on, so no other worker may start the
                 # job before its lease is over.
                 return None if delivery.in_thread else outcome.Release()
             case _:

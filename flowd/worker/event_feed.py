@@ -1,6 +1,6 @@
 """Publish the events of a queue for `flowd tail`; costs nothing without a subscriber.
 
-Whether somebody follows, the script that tends the queue says at least every 2 seconds.
+The maintain script answers at least every 2 seconds whether a client listens.
 It publishes what the log gets: no fields of jobs, and no secrets.
 """
 
@@ -23,7 +23,8 @@ _LONGEST: Final = 500
 class EventFeed:
     """Publishes the events of one queue, those of one turn together.
 
-    Hooks into *maintain*. It is no part of the path: nobody waits for it, and what cannot be told is left out.
+    Hooks into *maintain*. It is not part of the path: nothing waits for it, and events that cannot be published
+    are dropped.
 
     Args:
         connection: which is used for it.
@@ -92,12 +93,12 @@ class EventFeed:
         lines, self._lines = self._lines, []
         if lines:
             message = "\n".join(lines)
-            told = self._connection.call("PUBLISH", self._channel, message)
-            told.add_done_callback(self._published)
+            published = self._connection.call("PUBLISH", self._channel, message)
+            published.add_done_callback(self._published)
 
-    def _published(self, told: asyncio.Future[object]) -> None:
+    def _published(self, published: asyncio.Future[object]) -> None:
         self._busy = False
-        if told.cancelled() or told.exception() is not None:
+        if published.cancelled() or published.exception() is not None:
             # The next tending says whether anybody still follows.
             self.maintained(0)
             self._lines.clear()

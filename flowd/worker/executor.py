@@ -118,7 +118,7 @@ class Executor(Generic[J]):
     def release(self, delivery: Delivery, after: float = 0.0) -> outcome.Outcome:
         """How a delivery ends that is not to be started, or not for some seconds."""
         try:
-            # Its counters go back with it; and what is no job is nobody's to run.
+            # Its counters go back with it; and an entry that is no job must not run anywhere.
             decode_delivery(self._job_class, delivery)
         except NewerVersion:
             pass
@@ -154,7 +154,7 @@ class Executor(Generic[J]):
 
     def _newer_version(self, error: NewerVersion) -> outcome.Release:
         """Leave a job to workers with newer classes, which a deploy is about to bring."""
-        # One line is enough; whoever counts is told of each.
+        # One line in the log is enough; metrics count each.
         seen = error.version in self._too_new_seen
         self._too_new_seen.add(error.version)
         self._events.emit(

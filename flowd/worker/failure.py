@@ -1,4 +1,4 @@
-"""What an attempt failed of: which signal it is, and how it is told.
+"""What an attempt failed of: which signal it is, and how it is described.
 
 Whatever a handler raises is the user's code, and so is its `__str__`. Nothing here raises,
 and every text has a bound.
@@ -44,7 +44,7 @@ _PRECEDENCE: Final[tuple[type[HandlerSignal], ...]] = (Reject, Retry, Snooze)
 
 
 class Failure:
-    """An error of a handler, or of what reads its job, as it is told to others.
+    """An error of a handler, or of what reads its job, as logs and letters show it.
 
     Args:
         error: what was raised.
@@ -161,13 +161,15 @@ def describe(error: BaseException) -> str:
         if not _is_group(error):
             return _one(error)
         # The group's own words ("unhandled errors in a TaskGroup") say nothing.
-        told = list(dict.fromkeys(_one(each) for each in leaves(error)))
+        texts = list(dict.fromkeys(_one(each) for each in leaves(error)))
         # All of it is looked for by operators, so none of it may be cut away later.
         rest = dict.fromkeys(type(each).__name__ for each in leaves(error))
         names = ", ".join(rest)[: _ERROR // 4]
-        more = f" and {len(told) - _TOLD} more; of {names}" if len(told) > _TOLD else ""
+        more = (
+            f" and {len(texts) - _TOLD} more; of {names}" if len(texts) > _TOLD else ""
+        )
         most = _ERROR * 2 // 3 // _TOLD
-        return "; ".join(text[:most] for text in told[:_TOLD]) + more
+        return "; ".join(text[:most] for text in texts[:_TOLD]) + more
     except KeyboardInterrupt:
         raise
     except BaseException:

@@ -62,7 +62,7 @@ class BoundHandler(Generic[J]):
         handler: the user's.
         stream: for the context.
         lease: likewise, in seconds.
-        report: likewise; None where nobody asks how far a job is.
+        report: likewise; None without progress reports.
         around: the middleware that runs around it; None costs nothing.
     """
 

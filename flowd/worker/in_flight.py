@@ -91,7 +91,7 @@ class InFlight:
         return True
 
     def mark_refused(self, delivery: Delivery) -> None:
-        """The server refuses to settle it for now: it stays held, and nobody waits for it."""
+        """The server refuses to settle it for now: it stays held, and nothing waits for it."""
         self._refused.add(delivery)
 
     def slot_may_be_free(self) -> None:

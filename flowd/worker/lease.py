@@ -123,7 +123,7 @@ class QueueLeases:
         self._loop.call_soon_threadsafe(self.queue.abandoned, stuck)
 
     def _overdue(self, delivery: Delivery, now: float) -> bool:
-        """A hung process must not hold a job for ever that has a time limit."""
+        """A hung process must not hold a job that has a time limit without end."""
         return (
             delivery.deadline is not None and now > delivery.deadline + self.queue.lease
         )
@@ -246,7 +246,7 @@ class LeaseRenewer:
             _tell(loop, ended.set_result, why)
 
     def _rest(self, seconds: float, watch: LoopMonitor) -> None:
-        """Wait, or until somebody wakes it; meanwhile, watch the event loop."""
+        """Wait until it is woken; meanwhile, watch the event loop."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._wake.wait(min(left, _WATCH)):
@@ -316,6 +316,6 @@ def _described(error: BaseException) -> str:
 def _tell(
     loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object
 ) -> None:
-    """Let the event loop do it; if it is closed by now, nobody waits."""
+    """Let the event loop do it; if it is closed by now, nothing waits."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(what, *args)

@@ -5,7 +5,7 @@ long they look as guilty. So a job that two workers have died of, or seem to, wa
 nothing else of its process runs, and nothing else begins before it has ended.
 
 Both have a bound, or one long job would stop suspects, and one long suspect the process:
-after one lease a suspect starts beside jobs that still run. A suspect that runs keeps
+after one lease a suspect starts while other jobs still run. A suspect that runs keeps
 everything from beginning for ten leases, other suspects as well: one that kills would
 else count a death for each that is longer than a lease. So the k-th suspect starts within
 1 + 10 (k - 1) leases. Each is delivered once: what waits is held and renewed, and not

@@ -32,7 +32,7 @@ class RefusedSettlements:
     One of them asks from time to time, ever more slowly; once it is accepted, all do.
 
     Args:
-        in_flight: where they are marked, so that nobody waits for them.
+        in_flight: where they are marked, so that nothing waits for them.
         again: settles endings that may be accepted by now.
     """
 

@@ -127,7 +127,7 @@ class Runner(Generic[J]):
             endings=self._executor.endings,
         )
         self._leases = QueueLeases(self)
-        # Whoever starts a delivery, and be it the end of another, leaks nothing into it.
+        # A delivery may be started by the end of another one; none inherits its context.
         self._context = contextvars.copy_context()
         self._alarm: asyncio.TimerHandle | None = None
         self._shutdown = Shutdown()

@@ -40,7 +40,7 @@ _EXPIRED_AT_ONCE: Final = 500
 
 
 class ServerClock:
-    """The server's clock as one worker sees it, beside its own that never steps.
+    """The server's clock as one worker sees it, compared with its own monotonic clock.
 
     Args:
         stream: whose leases are looked after.

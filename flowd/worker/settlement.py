@@ -215,7 +215,9 @@ class Settlement(Generic[J]):
                     self._refused(delivery, end, result)
                 else:
                     self._settled(delivery, end, result)
-            except Exception as error:  # it is settled, and the others are told
+            except (
+                Exception
+            ) as error:  # it is settled; the others still get their event
                 text = "is settled; to tell of it failed: %s"
                 self._emit(
                     logging.ERROR,

@@ -176,7 +176,7 @@ async def find(
     searched = count()
     async with looking(url, stream) as look:
         found = await find_job(
-            look, job_id, time.time(), scan=scan, told=lambda: next(searched)
+            look, job_id, time.time(), scan=scan, on_progress=lambda: next(searched)
         )
     return found, next(searched)
 

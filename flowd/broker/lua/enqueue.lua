@@ -31,7 +31,7 @@ local function store(id, wait, due, job, first, last)
   return job
 end
 
--- A replica refuses all of them, and whoever asks has to go elsewhere.
+-- A replica refuses all of them, so the caller has to ask another server.
 local function is_replica(reply)
   return type(reply) == 'table' and reply.err and reply.err:find('READONLY', 1, true)
 end

@@ -45,7 +45,7 @@ local next_due = next[2] and math.max(refused_one and 1000 or 0, next[2] - now) 
 local taken, wanted = {}, 0
 local function room() return #taken < wanted and bytes < most_bytes end
 
--- An entry deleted while it was pending is a ghost: acknowledge it, or it stays for ever.
+-- An entry deleted while it was pending is a ghost: acknowledge it, or it stays pending without end.
 local function take(id, count, entry)
   if not entry then
     redis.call('XACK', stream, group, id)
@@ -55,7 +55,7 @@ local function take(id, count, entry)
   taken[#taken + 1] = { id, count, entry[2] }
 end
 
--- Own entries that nobody runs came in an answer that never arrived; those that run and
+-- Own entries that do not run came in an answer that never arrived; those that run and
 -- have lost their lease are renewed, because the server was away.
 local own = tonumber(ARGV[7])
 if own > 0 then

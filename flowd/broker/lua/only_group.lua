@@ -1,6 +1,6 @@
 -- Prelude of every script that deletes entries or adds them again.
 --
--- groups_of(stream) -> groups as XINFO has them; { err = ... } if it cannot be told
+-- groups_of(stream) -> groups as XINFO has them; { err = ... } if they cannot be read
 -- other_group(stream, group) -> error reply, or nil
 --
 -- A settled entry is deleted, so a second group that reads the stream would lose it.

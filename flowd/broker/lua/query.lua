@@ -9,7 +9,7 @@
 -- Returns for each job { state, id, fields, due in ms, consumer, ms without a sign of
 --   life, count, progress }; what does not apply is 0 or ''.
 --
--- One step, because a job moves while somebody looks; and inside Redis, because values
+-- One step, because a job may move between two steps; and inside Redis, because values
 -- may be large, the envelope is among them, and delayed jobs are packed.
 --
 -- Bounds: as many jobs as are asked for, 100 at most (`PAGE` in `ops/queries`), and of each
@@ -25,7 +25,7 @@ local function add(state, id, fields, due, consumer, idle, count, progress)
   seen[#seen + 1] = { state, id, fields, due, consumer, idle, count, progress or '' }
 end
 
--- What somebody deleted behind flowd's back is shown without fields.
+-- An entry that another client deleted is shown without fields.
 local function add_running(rows)
   local ids = {}
   for i, p in ipairs(rows) do ids[i] = p[1] end

@@ -45,7 +45,7 @@ while i <= #ARGV do
     fields[#fields + 1] = ARGV[i + 1]
     local added = redis.pcall('XADD', KEYS[1], '*', unpack(fields))
     if type(added) == 'table' then
-      -- A replica refuses all of them, and whoever asks has to go elsewhere.
+      -- A replica refuses all of them, so the caller has to ask another server.
       if added.err:match('%u+') == 'READONLY' then return added end
       result = '!' .. added.err
     else

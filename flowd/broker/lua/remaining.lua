@@ -6,7 +6,7 @@
 --   asks wants to know whether there is any.
 --
 -- What the group will never get is no work: entries before its beginning, or that
--- somebody acknowledged and did not delete. Without a group, a worker that sets it up
+-- a client acknowledged and did not delete. Without a group, a worker that sets it up
 -- gets what is there.
 --
 -- One step, because a job moves between the places.

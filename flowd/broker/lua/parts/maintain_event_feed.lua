@@ -5,5 +5,5 @@
 --@ begin
 local channel = table.remove(ARGV)
 --@ reply
--- Without the right to ask, nobody listens.
+-- Without the right to ask, no client counts as listening.
 reply[#reply + 1] = redis.pcall('PUBSUB', 'NUMSUB', channel)[2] or 0
