@@ -128,9 +128,7 @@ class _Signals:
             signal.signal(number, before if before is not None else signal.SIG_DFL)
             signal.raise_signal(number)
             return
-        with suppress(
-            RuntimeError
-        ):  # the loop is closed: there is nothing left to stop
+        with suppress(RuntimeError):  # the loop is closed: nothing is left to stop
             self._loop.call_soon_threadsafe(self._tell, signal.Signals(number))
         if callable(before) and not _is_pythons(before):
             try:

@@ -17,7 +17,6 @@ from urllib.parse import urlencode
 import pytest
 import redis
 import redis.asyncio
-import redis.credentials
 import trustme
 from redis.credentials import CredentialProvider
 
