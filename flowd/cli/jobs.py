@@ -16,6 +16,7 @@ from flowd.cli.options import (
     add_command,
     add_server,
     count,
+    id_advice,
     moment,
     pair,
     seconds,
@@ -215,6 +216,8 @@ async def _show(options: argparse.Namespace) -> int:
 
 def _not_found(options: argparse.Namespace, target: Target) -> str:
     text = f"no job {options.id} runs, waits or is delayed in {target.name}"
+    if advice := id_advice(options.id):
+        return text + advice
     if options.scan:
         text += f"; of those that failed before, at most {options.scan:,} were searched"
     return f"{text}. It is done, or dead (flowd dlq list), or was never there"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from flowd.cli.options import count, pair, seconds
+from flowd.cli.options import count, id_advice, pair, seconds
 from flowd.cli.output import fields_as_json, object_of
 from flowd.cli.target import Target, open_target
 from flowd.deadletter import DeadLetters
@@ -70,7 +70,9 @@ class Selection:
             ):
                 return letter
             text = f"{error}, and none whose job it is"
-            if scan and next(searched) == scan:
+            if advice := id_advice(name):
+                text += advice
+            elif scan and next(searched) == scan:
                 text += f" among {scan:,} (flowd dlq show ID --scan 0 looks at all)"
             raise LetterNotFound(text) from None
 

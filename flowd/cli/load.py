@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import importlib.machinery
 import pkgutil
@@ -51,6 +52,10 @@ def load(reference: str, app_dir: Path) -> object:
         SystemExit: the module itself fails on import; its traceback was printed.
     """
     module_name, colon, name = reference.partition(":")
+    if (spelling := _dotted(module_name, app_dir)) and colon:
+        raise UsageError(
+            f"{reference!r} names a file: write the module, as {spelling}:{name}"
+        )
     if not colon or not _are_names(*module_name.split("."), name):
         raise UsageError(f"{reference!r} must be MODULE:NAME, as in app.workers:queues")
     _make_importable(app_dir)
@@ -59,7 +64,9 @@ def load(reference: str, app_dir: Path) -> object:
     try:
         found: object = getattr(module, name)
     except AttributeError:
-        raise UsageError(f"the module {module_name!r} has no {name!r}") from None
+        near = difflib.get_close_matches(name, vars(module), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"the module {module_name!r} has no {name!r}{hint}") from None
     return found
 
 
@@ -84,6 +91,8 @@ def load_job_classes(reference: str, app_dir: Path) -> list[type[Job]]:
     Raises:
         UsageError: nothing of that name is there, it cannot be imported, or has no job.
     """
+    if spelling := _dotted(reference, app_dir):
+        raise UsageError(f"{reference!r} names a file: write the module, as {spelling}")
     if not _are_names(*reference.split(".")):
         raise UsageError(f"{reference!r} must be a package or module, as in app.jobs")
     _make_importable(app_dir)
@@ -134,6 +143,18 @@ def _older(found: Collection[type[Job]]) -> set[type[Job]]:
         if mark and version == str(each.SPEC.version)
         if newest.get((each.__module__, name), 0) > each.SPEC.version
     }
+
+
+def _dotted(module_name: str, app_dir: Path) -> str:
+    """How a module is written that was named as a file or folder; empty if it was not."""
+    stem = module_name.removesuffix(".py")
+    dotted = stem.removeprefix("./").strip("/").replace("/", ".")
+    if not _are_names(*dotted.split(".")):
+        return ""
+    # `workers.py` may also be the module `py` of a package.
+    is_file = (app_dir / f"{dotted.replace('.', '/')}.py").is_file()
+    named = "/" in module_name or (stem != module_name and is_file)
+    return dotted if named else ""
 
 
 def _are_names(*parts: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Callable
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
@@ -18,22 +19,39 @@ __all__ = [
     "add_lease",
     "add_server",
     "count",
+    "id_advice",
     "moment",
     "pair",
     "rate",
     "seconds",
     "size",
+    "wrong",
 ]
 
 _INVALID_CHOICE: Final = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)", re.ASCII)
+_ID: Final = re.compile(r"\d+-\d+|cron:.+", re.ASCII)
 _PART: Final = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
 
 
 class Parser(argparse.ArgumentParser):
-    """Suggests a command when an unknown one was typed."""
+    """Suggests a command or an option when an unknown one was typed."""
+
+    def parse_known_args(  # type: ignore[override] # typeshed has overloads
+        self, args: Sequence[str] | None = None, namespace: Namespace | None = None
+    ) -> tuple[Namespace, list[str]]:
+        """Refuse unknown words here, so that the usage is that of the command they follow."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            message = f"unrecognized arguments: {' '.join(unknown)}"
+            typed = unknown[0].partition("=")[0]
+            close = difflib.get_close_matches(typed, self._option_string_actions, 1)
+            if typed.startswith("--") and close:
+                message += f"; did you mean {close[0]}?"
+            self.error(message)
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and exit with 2."""
@@ -127,13 +145,13 @@ def seconds(text: str) -> float:
     """A finite time on the command line, as `90`, `90s` or `1h30m`; returns seconds.
 
     Raises:
-        ValueError: it is none, which argparse says by this function's name.
+        ArgumentTypeError: it is none.
     """
     if _SPAN.fullmatch(text):
         return sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text))
-    value = float(text)
+    value = _number(text)
     if not 0.0 <= value < float("inf"):
-        raise ValueError
+        raise wrong(text, "time", "90s, 15m, 2h or 7d")
     return value
 
 
@@ -141,14 +159,14 @@ def size(text: str) -> int:
     """A size on the command line in bytes, as `500M` or `2G`; 1K is 1024, above 0.
 
     Raises:
-        ValueError: it is none, which argparse says by this function's name.
+        ArgumentTypeError: it is none.
     """
     found = _SIZE.fullmatch(text)
     value = (
         int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else 0
     )
     if value <= 0:
-        raise ValueError
+        raise wrong(text, "size", "500M or 2G")
     return value
 
 
@@ -156,11 +174,18 @@ def moment(text: str) -> datetime:
     """A date and a time on the command line, as `2031-05-01T08:00:00Z`.
 
     Raises:
-        ValueError: it is none, or has no time zone.
+        ArgumentTypeError: it is none, or has no time zone.
     """
-    found = datetime.fromisoformat(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        example = "2027-01-01T00:00:00Z or 2027-01-01T00:00:00+02:00"
+        raise wrong(text, "date and time", example) from None
     if found.tzinfo is None:
-        raise ValueError
+        zoned = found.isoformat()
+        raise ArgumentTypeError(
+            f"{text!r} has no time zone: write it as {zoned}Z for UTC, or as {zoned}+02:00"
+        )
     return found
 
 
@@ -168,10 +193,10 @@ def count(text: str) -> int:
     """A number of things: 0 or more.
 
     Raises:
-        ValueError: it is none.
+        ArgumentTypeError: it is none.
     """
     if not (text.isdecimal() and text.isascii()):
-        raise ValueError
+        raise wrong(text, "count", "0, 1 or 1000")
     return int(text)
 
 
@@ -179,14 +204,13 @@ def rate(text: str) -> float:
     """A rate on the command line, as `10/s`, `600/m` or `10`; returns jobs per second.
 
     Raises:
-        ValueError: it is none, or not above 0.
+        ArgumentTypeError: it is none, or not above 0.
     """
     number, slash, unit = text.partition("/")
-    if slash and unit not in _UNITS:
-        raise ValueError
-    value = float(number) / _UNITS[unit or "s"]
+    known = not slash or unit in _UNITS
+    value = _number(number) / _UNITS[unit or "s"] if known else 0.0
     if not 0.0 < value < float("inf"):
-        raise ValueError
+        raise wrong(text, "rate above 0", "50/s or 600/m")
     return value
 
 
@@ -194,9 +218,35 @@ def pair(text: str) -> tuple[str, str]:
     """A field's wire name and its text, as `to=a@b.c`.
 
     Raises:
-        ValueError: there is no `=`, or nothing before it.
+        ArgumentTypeError: there is no `=`, or nothing before it.
     """
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise ValueError
+        raise wrong(text, "field with its value", "to=a@b.c")
     return name, value
+
+
+def id_advice(text: str) -> str:
+    """What to say of an id that is not found and does not look like one; else empty."""
+    if _ID.fullmatch(text):
+        return ""
+    return ": this is no id; ids are like 1795537402210-0, and `list` shows them"
+
+
+def wrong(text: str, what: str, example: str) -> ArgumentTypeError:
+    """The error of a word on the command line that cannot be read.
+
+    Args:
+        text: the word.
+        what: it should be, as `rate`.
+        example: how that is written.
+    """
+    return ArgumentTypeError(f"{text!r} is no {what}: write it as {example}")
+
+
+def _number(text: str) -> float:
+    """A number; not-a-number where the text is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Final
 
+from flowd.broker.url import Address
 from flowd.cli.leave import Leaving, leave
 from flowd.cli.load import UsageError, load
-from flowd.cli.options import Commands, add_app_dir, add_command, seconds
+from flowd.cli.options import Commands, add_app_dir, add_command, seconds, wrong
 from flowd.cli.output import print_note
 from flowd.cli.processes.command import (
     add_processes,
@@ -27,6 +29,7 @@ from flowd.worker.signals import Stoppable, until_stopped
 __all__ = ["add"]
 
 _HOST: Final = "127.0.0.1"
+_LAST_PORT: Final = 65_535
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _OF_PROCESS: Final = _FORMAT.replace("%(name)s", "%(name)s[%(process)d]")
 
@@ -75,6 +78,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("queues", metavar="MODULE:QUEUES")
     add_app_dir(parser)
     parser.add_argument(
+        "--url",
+        help="the server of queues without url=, as redis://localhost:6379"
+        " (default: $FLOWD_URL, which keeps a password out of the list of processes)",
+    )
+    parser.add_argument(
         "--burst",
         action="store_true",
         help="exit when no job waits, runs or is delayed",
@@ -108,6 +116,10 @@ def add(commands: Commands) -> None:
 
 def _command(options: argparse.Namespace) -> int:
     several = is_supervised(options)
+    if options.url:
+        Address.of(options.url)  # a wrong one is refused before the user's code runs
+        # Read by queues without url=, and passed on to the processes that this one starts.
+        os.environ["FLOWD_URL"] = options.url
     if options.reload and several:
         raise UsageError(
             "--reload is for development and one process: leave out --processes and --max-…"
@@ -160,12 +172,12 @@ def port(text: str) -> int:
     """A port on the command line.
 
     Raises:
-        ValueError: it is none, which argparse says by this function's name.
+        ArgumentTypeError: it is none.
     """
-    value = int(text)
-    if not 0 <= value <= 65_535:
-        raise ValueError
-    return value
+    known = text.isdecimal() and text.isascii()
+    if not (known and int(text) <= _LAST_PORT):
+        raise wrong(text, "port", f"9000; the last one is {_LAST_PORT}")
+    return int(text)
 
 
 def _shown(options: argparse.Namespace) -> Shown:

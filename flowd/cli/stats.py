@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from flowd.broker.session import Session
 from flowd.broker.url import Address
 from flowd.cli.jobs import progress_of
+from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_lease, add_server, seconds
 from flowd.cli.output import (
     Block,
@@ -23,6 +24,7 @@ from flowd.cli.output import (
     span,
 )
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
+from flowd.model.text import printable
 from flowd.ops.jobs import JobView
 from flowd.ops.overview import ConsumerView, QueueView, overview
 
@@ -31,6 +33,9 @@ __all__ = ["add"]
 Seen: TypeAlias = Sequence[QueueView | ServerError]
 
 _NONE: Final = "no queue was set up on this server yet"
+_NONE_THERE: Final = (
+    "no queue on stream {} was set up on this server; without --stream all are shown"
+)
 _GLANCE: Final = 3
 _MANY: Final = 20
 _SOONEST: Final = 0.1
@@ -65,7 +70,7 @@ def add(commands: Commands) -> None:
         "count the jobs of every queue: waiting, running, delayed, dead",
         _stats,
         description=_STATS,
-        examples="  flowd stats\n  flowd stats --watch\n"
+        examples="  flowd stats\n  flowd stats --watch\n  flowd stats --stream emails\n"
         "  flowd stats --json | jq '.[] | select(.oldest > 60)'",
     )
     stats.add_argument(
@@ -86,6 +91,7 @@ def add(commands: Commands) -> None:
         "  flowd consumers --json | jq '.[] | select(.lease == \"expired\")'",
     )
     for parser in (stats, consumers):
+        parser.add_argument("--stream", help="only the queues on this stream")
         add_lease(parser)
         add_server(parser)
 
@@ -94,7 +100,7 @@ def _stats(options: argparse.Namespace) -> int:
     address = Address.of(options.url)
     if options.watch is not None:
         return asyncio.run(_watch(address, options))
-    seen = asyncio.run(_look(address, options.lease, _GLANCE))
+    seen = asyncio.run(_look(address, options, _GLANCE))
     if options.json:
         print_json(_stats_as_json(seen), indent=True)
     else:
@@ -103,7 +109,7 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _consumers(options: argparse.Namespace) -> int:
-    seen = asyncio.run(_look(Address.of(options.url), options.lease, _MANY))
+    seen = asyncio.run(_look(Address.of(options.url), options, _MANY))
     if options.json:
         print_json(_consumers_as_json(seen), indent=True)
     else:
@@ -111,12 +117,28 @@ def _consumers(options: argparse.Namespace) -> int:
     return _tell_faults(seen)
 
 
-async def _look(address: Address, lease: float, runs: int) -> Seen:
+async def _look(address: Address, options: argparse.Namespace, runs: int) -> Seen:
     session = Session.acquire(address)
     try:
-        return await overview(session.connection, lease=lease, runs=runs)
+        return await _overview(session, options, runs)
     finally:
         await session.release()
+
+
+async def _overview(session: Session, options: argparse.Namespace, runs: int) -> Seen:
+    """The queues that the options choose.
+
+    Raises:
+        UsageError: there is none on the stream that they name.
+        ServerError: as `overview`.
+    """
+    stream: str | None = options.stream
+    seen = await overview(
+        session.connection, lease=options.lease, runs=runs, stream=stream
+    )
+    if stream is not None and not seen:
+        raise UsageError(_NONE_THERE.format(printable(stream)))
+    return seen
 
 
 async def _watch(address: Address, options: argparse.Namespace) -> int:
@@ -126,9 +148,7 @@ async def _watch(address: Address, options: argparse.Namespace) -> int:
         with screen() as show:
             while True:
                 try:
-                    seen = await overview(
-                        session.connection, lease=options.lease, runs=_GLANCE
-                    )
+                    seen = await _overview(session, options, _GLANCE)
                 except (Unreachable, OutcomeUnknown, NotReady) as error:
                     if options.json:
                         raise

@@ -72,7 +72,11 @@ class QueueView:
 
 
 async def overview(
-    connection: Connection, *, lease: float = 30.0, runs: int = 10
+    connection: Connection,
+    *,
+    lease: float = 30.0,
+    runs: int = 10,
+    stream: str | None = None,
 ) -> list[QueueView | ServerError]:
     """Every queue that was set up on a server, by name, or why it cannot be seen.
 
@@ -80,11 +84,16 @@ async def overview(
         connection: to the server.
         lease: the longest `claim_after` of the queues, in seconds.
         runs: how many jobs of each consumer are looked at.
+        stream: only the queues on it; None: all.
 
     Raises:
         ServerError: no connection, or no right to see which queues there are.
     """
-    streams = await registered(connection)
+    streams = [
+        each
+        for each in await registered(connection)
+        if stream in (None, each.keys.stream)
+    ]
     now = await server_time(connection)
     looks = [Queries(connection, each.keys.stream, each.group) for each in streams]
     views = await asyncio.gather(

@@ -135,4 +135,4 @@ def test_a_lease_that_is_none_is_refused(doctor: Program, lease: str) -> None:
     done = doctor("doctor", f"--lease={lease}")
 
     assert (done.code, done.out) == (2, "")
-    assert f"--lease: invalid seconds value: '{lease}'" in done.err
+    assert f"--lease: '{lease}' is no time: write it as 90s" in done.err

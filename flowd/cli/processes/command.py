@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flowd.cli.options import seconds, size
+from flowd.cli.options import seconds, size, wrong
 from flowd.cli.processes.cpus import usable_cpus
 from flowd.cli.processes.limits import Limits
 from flowd.embedded import is_embedded, open_embedded
@@ -58,19 +58,21 @@ def processes(text: str) -> int | str:
     """A number of processes on the command line, or `auto`.
 
     Raises:
-        ValueError: it is none, which argparse says by this function's name.
+        ArgumentTypeError: it is none.
     """
-    return text if text == _AUTO else jobs(text)
+    if text != _AUTO and not _is_above_0(text):
+        raise wrong(text, "number of processes", f"4 or {_AUTO}")
+    return text if text == _AUTO else int(text)
 
 
 def jobs(text: str) -> int:
     """A number above 0 on the command line.
 
     Raises:
-        ValueError: it is none.
+        ArgumentTypeError: it is none.
     """
-    if not (text.isdecimal() and text.isascii() and int(text) > 0):
-        raise ValueError
+    if not _is_above_0(text):
+        raise wrong(text, "count above 0", "1 or 1000")
     return int(text)
 
 
@@ -78,11 +80,15 @@ def age(text: str) -> float:
     """A time above 0 on the command line.
 
     Raises:
-        ValueError: it is none.
+        ArgumentTypeError: it is none.
     """
     if (found := seconds(text)) <= 0.0:
-        raise ValueError
+        raise wrong(text, "time above 0", "90m or 12h")
     return found
+
+
+def _is_above_0(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and int(text) > 0
 
 
 def is_supervised(options: argparse.Namespace) -> bool:
