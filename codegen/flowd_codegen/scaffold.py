@@ -93,7 +93,8 @@ async def main() -> None:
         print(await producer.enqueue(Email(to="a@b.c", subject="hi")))
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
 '''
 
 STARTER: Final = {

@@ -53,9 +53,7 @@ def load(reference: str, app_dir: Path) -> object:
     """
     module_name, colon, name = reference.partition(":")
     if (spelling := _dotted(module_name, app_dir)) and colon:
-        raise UsageError(
-            f"{reference!r} names a file: write the module, as {spelling}:{name}"
-        )
+        raise UsageError(f"{reference!r} must be MODULE:NAME, as {spelling}:{name}")
     if not colon or not _are_names(*module_name.split("."), name):
         raise UsageError(f"{reference!r} must be MODULE:NAME, as in app.workers:queues")
     _make_importable(app_dir)
@@ -92,7 +90,7 @@ def load_job_classes(reference: str, app_dir: Path) -> list[type[Job]]:
         UsageError: nothing of that name is there, it cannot be imported, or has no job.
     """
     if spelling := _dotted(reference, app_dir):
-        raise UsageError(f"{reference!r} names a file: write the module, as {spelling}")
+        raise UsageError(f"{reference!r} must be a package or module, as {spelling}")
     if not _are_names(*reference.split(".")):
         raise UsageError(f"{reference!r} must be a package or module, as in app.jobs")
     _make_importable(app_dir)
@@ -147,13 +145,14 @@ def _older(found: Collection[type[Job]]) -> set[type[Job]]:
 
 def _dotted(module_name: str, app_dir: Path) -> str:
     """How a module is written that was named as a file or folder; empty if it was not."""
-    stem = module_name.removesuffix(".py")
-    dotted = stem.removeprefix("./").strip("/").replace("/", ".")
+    path = module_name.removeprefix("./").strip("/")
+    stem = path.removesuffix(".py")
+    dotted = stem.replace("/", ".")
     if not _are_names(*dotted.split(".")):
         return ""
     # `workers.py` may also be the module `py` of a package.
     is_file = (app_dir / f"{dotted.replace('.', '/')}.py").is_file()
-    named = "/" in module_name or (stem != module_name and is_file)
+    named = "/" in module_name or (stem != path and is_file)
     return dotted if named else ""
 
 

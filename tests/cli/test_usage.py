@@ -108,11 +108,11 @@ def test_run_refuses_a_wrong_url_first(flowd: Program) -> None:
     ("reference", "advice"),
     [
         ("workers:queue", "did you mean 'queues'?"),
-        ("workers.py:queues", "write the module, as workers:queues"),
-        ("./workers.py:queues", "write the module, as workers:queues"),
-        ("app/inner.py:queues", "write the module, as app.inner:queues"),
-        ("app.inner.py:queues", "write the module, as app.inner:queues"),
-        ("app/inner:queues", "write the module, as app.inner:queues"),
+        ("workers.py:queues", "must be MODULE:NAME, as workers:queues"),
+        ("./workers.py:queues", "must be MODULE:NAME, as workers:queues"),
+        ("app/inner.py:queues", "must be MODULE:NAME, as app.inner:queues"),
+        ("app.inner.py:queues", "must be MODULE:NAME, as app.inner:queues"),
+        ("app/inner:queues", "must be MODULE:NAME, as app.inner:queues"),
     ],
 )
 def test_a_reference_that_is_nearly_right_is_corrected(
@@ -135,7 +135,7 @@ def test_preflight_corrects_the_path_of_a_module(
     flowd.write("mine/email.py", "")
     done = flowd("preflight", "mine/email.py")
     assert done.code == 2
-    assert "write the module, as mine.email" in done.err
+    assert "must be a package or module, as mine.email" in done.err
 
 
 @pytest.mark.parametrize("command", ["dlq show", "dlq redrive", "jobs show"])

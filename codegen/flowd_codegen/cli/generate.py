@@ -34,6 +34,9 @@ __all__ = ["run"]
 _WORD: Final = re.compile(r"[a-z][a-z_-]*")
 
 
+_FILES: Final = (".py", ".pyi", ".toml")
+
+
 _VALIDATE: Final = ("check", "lint", "verify", "test")
 
 
@@ -56,7 +59,18 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     if advice := _advice(arguments, commands):
         parser.error(advice)
     options = parser.parse_args(arguments, _Options())
+    if options.out.suffix in _FILES:
+        parser.error(_no_folder(options.out))
     return exit_code_of(lambda: _generate(options), options.format)
+
+
+def _no_folder(out: Path) -> str:
+    """What to say of an OUT that names a file."""
+    folder = Path("jobs") if out.name == str(out) else out.parent
+    return (
+        f"`{out}` names a file, and -o a package folder, which gets a module for each"
+        f" schema: write `-o {folder}`"
+    )
 
 
 def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:

@@ -93,6 +93,11 @@ class Contract:
         short = not any(path[:-1] == location.path for path in spans)
         return location if short and "type" in options else location.key()
 
+    def header(self, owner: Job | Record) -> str:
+        """The table of a class, as `[job.Email]`; empty for an older version of a job."""
+        kind = type(owner).__name__.lower()
+        return "" if owner.name in self._older else f"`[{kind}.{owner.name}]`"
+
     def file(self, path: str) -> SourceLocation:
         """A schema file as a whole, or the folder when it has no such file."""
         return SourceLocation(self._files.get(path) or Source("", self.name))

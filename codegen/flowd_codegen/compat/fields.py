@@ -78,12 +78,17 @@ def _added(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:
 def _removed(pair: DeclarationPair, field: Field) -> SchemaChange:
     breaks = pair.backward.missing(field)
     reserved = field.key in pair.new.reserved
+    header = pair.after.header(pair.new)
     return pair.removal(
         Rule.FIELD_REMOVED_REQUIRED if breaks else Rule.FIELD_REMOVED,
         field,
         breaks={**breaks, "source": f"the attribute `{field.attribute}` is gone"},
         compatible_severity=None if reserved else "warning",
-        label="" if reserved else f'`reserved = ["{field.key}"]` is missing',
+        label=(
+            ""
+            if reserved or not header
+            else f'`reserved = ["{field.key}"]` is missing in {header}'
+        ),
     )
 
 

@@ -10,6 +10,7 @@ __all__ = ["JOB_WORDS", "OPTIONS", "QUEUE_WORDS", "TOP_WORDS", "type_advice"]
 
 _MAX_LENGTH: Final = 100
 _MEMBERS: Final = "put each into a `[record.…]`, as in `Card | Sepa`; or use `json`"
+_BETWEEN: Final = "the records of a union have `|` between them, as in `Card | Sepa`"
 _CONSTRAINED: Final = 'limits are options: `{ type = "int", min = 0 }`'
 _CHOICES: Final = 'write `one_of = ["a", "b"]`, or declare an `[enum.…]`'
 _TEXT: Final = "write `str`, with a `pattern` or a `mapper`"
@@ -34,6 +35,8 @@ _ROWS: Final[tuple[tuple[str, _Advice], ...]] = (
     (r"(?:typing\.)?literal\[(.+)\]\??", _literal),
     (r".*\bliteral\b.*|enum|choice|choices", _CHOICES),
     (r"oneof|one_of|union", _MEMBERS),
+    (r"(?-i:[A-Z])\w*(?:\s*(?:,|/|;|&|\|\||\bor\b)\s*(?-i:[A-Z])\w*)+\??", _BETWEEN),
+    (r"\w+\??(?:\s*(?:,|/|;|\bor\b)\s*\w+\??)+", _MEMBERS),
     (r"(?:typing\.)?union\[.*\]\??", _MEMBERS),
     (r"(?:typing\.)?(?:named)?tuple\b.*", "write `list[…]`, or a `[record.…]` with a field for each item"),
     (r"(?:set|frozenset|list|array|sequence|vec|iterable|repeated)", "write the type of its items too: `list[str]`"),

@@ -163,6 +163,8 @@ _NONE_OR: Final = re.compile(r"^(?:None|null)\s*\|\s*(.+)$")
 _LABELLED: Final = re.compile(r"^(repeated|optional|required)\s+(\w+)$")
 _QUESTION: Final = re.compile(r"^\?(\w[\w\[\], ]*)$")
 _ITEMS: Final = re.compile(r"^\[([\w ]+)\]$")
+_LISTED: Final = re.compile(r"^[A-Z]\w*(?:\s*(?:,|/|;|\|\||\bor\b)\s*[A-Z]\w*)+\??$")
+_SEPARATOR: Final = re.compile(r"\s*(?:,|/|;|\|\||\bor\b)\s*")
 _EVEN: Final = re.compile(r"\b[Tt]uple\[([^\[\],]+),\s*\.\.\.\]")
 _SIZE: Final = re.compile(
     r"^((?:dec|decimal|numeric|number|int|integer|float|double))\s*\(\d+(?:\s*,\s*\d+)?\)$",
@@ -224,6 +226,8 @@ def translate_type(
     spelling = text.strip().replace("<", "[").replace(">", "]")
     for pattern, other in _FORMS:
         spelling = pattern.sub(other, spelling)
+    if _LISTED.match(spelling):
+        spelling = _SEPARATOR.sub(" | ", spelling)
     spelling = _UNION.sub(lambda found: found[1].replace(",", " |"), spelling)
     spelling = spelling.translate(_NO_PARENTHESES)
     spelling = _OR_NONE.sub("?", spelling)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from flowd_codegen.diagnostics.foreign import JOB_WORDS
@@ -227,7 +227,7 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
     table.refuse_others(known, "job option", _REFUSED, advice)
     keys = WireKeys(table)
     policy = parse_queue(name, table.table("queue", '{ stream = "emails" }'))
-    version, oldest = parse_version(table)
+    version, oldest = parse_version(name, table)
     older = tuple(
         Job(
             name=version_name(name, number),
@@ -255,6 +255,12 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
     )
 
 
+def _longer(text: str, known: Sequence[str]) -> str | None:
+    """The rule that a text is the beginning of; None for several."""
+    found = [rule for rule in known if text and rule.startswith(f"{text.upper()}_")]
+    return found[0] if len(found) == 1 else None
+
+
 def _allowed(table: Table) -> tuple[str, ...]:
     """Read the rules whose findings are accepted."""
     known = [*Rule]
@@ -263,7 +269,7 @@ def _allowed(table: Table) -> tuple[str, ...]:
         if text in known:
             rules.append(text)
         else:
-            near = suggest(text, known)
+            near = _longer(text, known) or suggest(text, known)
             table.report(
                 Code.WAIVER,
                 location,

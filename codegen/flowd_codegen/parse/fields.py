@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from flowd_codegen.diagnostics.foreign import OPTIONS
 from flowd_codegen.diagnostics.location import SourceLocation
-from flowd_codegen.diagnostics.report import Code, quoted
+from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.kinds import Optional, Scalar, Type, base
 from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
@@ -19,6 +19,7 @@ from flowd_codegen.model.schema import Encoding, Factory, Field, Mapper, Value
 from flowd_codegen.parse.constraints import parse_constraints, parse_one_of
 from flowd_codegen.parse.items import with_items
 from flowd_codegen.parse.mappers import field_mapper, read_function
+from flowd_codegen.parse.misplaced import home_of, report_misplaced
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table, Toml
 from flowd_codegen.parse.types import parse_type
@@ -135,7 +136,9 @@ def _options(name: str, value: Toml, table: Table) -> Table | None:
             options.refuse_others(FIELD_OPTIONS, "field option", _REFUSED)
             return options
         case _:
-            table.wrong_kind(name, value, "a type or a table of options", '"str"')
+            wanted = "a type or a table of options"
+            label = home_of(table.at(name))
+            table.wrong_kind(name, value, wanted, '"str"', label)
             return None
 
 
@@ -173,7 +176,9 @@ def _type(options: Table, name: str, scope: Scope) -> Type | None:
 def _spelt_type(options: Table, name: str, scope: Scope) -> Type | None:
     text = options.text("type")
     if text is not None:
-        found = parse_type(text, options.at("type"), scope, options.report)
+        trial, location = Report(), options.at("type")
+        found = parse_type(text, location, scope, trial)
+        report_misplaced(text, options.location, location, trial, options.report)
         if found is not None and "one_of" in options.values:
             return parse_one_of(options, found)
         return found

@@ -63,6 +63,10 @@ def written(value: str) -> str:
     return f'"{escaped}"'
 
 
+def _are_tables(values: list[Toml]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table, its place, and where its faults go.
@@ -151,6 +155,14 @@ class Table:
                 f"{quoted(key)} must be a table, not {kind_of(value)}",
                 f"write `[{key}.Name]`{_BELOW[key]}",
             )
+        elif isinstance(value, list) and _are_tables(value):
+            header = ".".join(visible(str(part)) for part in self.at(key).path)
+            self.report(
+                Code.WRONG_KIND,
+                self.at(key),
+                f"{quoted(key)} must be one table, not an array of tables",
+                f"write `[{header}]`, with single brackets",
+            )
         elif value is not None:
             self.wrong_kind(key, value, "a table", example)
         return Table({}, self.at(key), self.report)
@@ -222,14 +234,16 @@ class Table:
                         notes.append(f"known here: {', '.join(known)}")
             self.report(code, self.at(key).key(), message, label, *notes)
 
-    def wrong_kind(self, key: str, value: Toml, wanted: str, example: str = "") -> None:
-        """Report a value of another kind; shows the key with the right one if it can."""
+    def wrong_kind(
+        self, key: str, value: Toml, wanted: str, example: str = "", label: str = ""
+    ) -> None:
+        """Report a value of another kind, with `label` or the key and what it may be."""
         text = example or example_of(value, wanted)
         self.report(
             Code.WRONG_KIND,
             self.at(key),
             f"{quoted(key)} must be {wanted}, not {kind_of(value)}",
-            f"write {quoted(f'{key} = {text}')}" if text else "",
+            label or (f"write {quoted(f'{key} = {text}')}" if text else ""),
         )
 
     def _typed(self, key: str, kind: type[_T], wanted: str) -> _T | None:

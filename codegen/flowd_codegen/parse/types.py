@@ -239,6 +239,7 @@ class _TypeReader:
         found = _WORD.match(self.text, self.at)
         if found is None:
             here = self.text[self.at : self.at + 1]
+            in_union = here == "|" or self.text[: self.at].rstrip().endswith("|")
             self.fail(
                 (
                     f"a type is missing before {quoted(here)}"
@@ -246,7 +247,11 @@ class _TypeReader:
                     else "a type is missing"
                 ),
                 1,
-                "write one, as `str`",
+                (
+                    "write a record, as in `Card | Sepa`"
+                    if in_union
+                    else "write one, as `str`"
+                ),
             )
         self.at = found.end()
         return found[0]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from flowd_codegen.diagnostics.report import Code, quoted
+from flowd_codegen.diagnostics.report import Code, quoted, visible
 from flowd_codegen.model.naming import version_name
 from flowd_codegen.parse.table import Table, written
 
@@ -56,11 +56,15 @@ def class_names(job: str, table: Table) -> Iterator[tuple[str, Table]]:
         yield version_name(job, number), declared
 
 
-def parse_version(table: Table) -> tuple[int | None, int]:
+def parse_version(job: str, table: Table) -> tuple[int | None, int]:
     """Read the version that is written and the oldest one that is read.
 
     Every version between them is either declared or said to be read as the next one;
     faults are reported.
+
+    Args:
+        job: the job's name.
+        table: `[job.X]`.
     """
     version = _number(table, "version")
     oldest = _number(table, "oldest") or 1
@@ -81,7 +85,7 @@ def parse_version(table: Table) -> tuple[int | None, int]:
             Code.VERSION,
             table.at("version"),
             f"nothing says what version {missing} was",
-            f"declare its fields in a table `v{missing}.fields`",
+            f"declare its fields in `[job.{visible(job)}.v{missing}.fields]`",
             f'if version {missing + 1} reads its messages: `v{missing} = "v{missing + 1}"`',
             f"if none of them is left: `oldest = {missing + 1}`",
         )

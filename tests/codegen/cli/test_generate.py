@@ -368,3 +368,18 @@ def test_a_document_is_printed_on_a_terminal_of_another_encoding(command: str) -
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\u017b\xf3\\u0142w" in done.stdout
+
+
+@pytest.mark.parametrize("out", ["email.py", "jobs/email.py", "email.pyi"])
+def test_out_that_names_a_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    """No folder `email.py` is made; the message says what -o is."""
+    schema = tmp_path / "email.toml"
+    schema.write_text('[job.Email.fields]\nto = "str"\n', "utf-8")
+    with pytest.raises(SystemExit) as caught:
+        run([str(schema), "-o", str(tmp_path / out)])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"write `-o {(tmp_path / out).parent}`" in said
+    assert not (tmp_path / out).exists()
