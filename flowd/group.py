@@ -88,10 +88,13 @@ class QueueGroup:
         queues: the `Queue` objects; `push` adds more.
 
     Raises:
-        OptionError: one of them is not a queue.
+        OptionError: it is no list of queues.
     """
 
-    def __init__(self, queues: Iterable[_Queue] = ()) -> None:
+    def __init__(self, queues: Iterable[_Queue] = (), *more: object) -> None:
+        if more or not _is_iterable(queues):
+            rule = "must be a list of Queue objects, as QueueGroup([emails, reports])"
+            raise OptionError("queues", (queues, *more) if more else queues, rule)
         self._queues = [_queue(each) for each in queues]
         self._handle: GroupHandle | None = None
 
@@ -171,6 +174,10 @@ class QueueGroup:
                 stack.push_async_callback(queue.aclose)
             if self._handle is not None:
                 await self._handle.shutdown()
+
+
+def _is_iterable(given: object) -> bool:
+    return isinstance(given, Iterable)
 
 
 def _queue(given: _Queue) -> _Queue:

@@ -185,7 +185,7 @@ def _not_a_job(given: object, wanted: str = "") -> OptionError:
     """Why an object cannot be enqueued, and what to enqueue instead."""
     name = given.__name__ if isinstance(given, type) else type(given).__name__
     if isinstance(given, type):
-        rule = f"is a class; enqueue an instance of it, as {name}(...)"
+        rule = f"enqueue an instance of the class, as {name}(...)"
         return OptionError("job", given, rule)
     if wanted and isinstance(getattr(given, "SPEC", None), JobSpec):
         rule = (

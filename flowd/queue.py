@@ -107,8 +107,9 @@ class Queue(Generic[J]):
         connect_timeout: float = 5.0,
         middleware: Iterable[Middleware] = (),
     ) -> None:
+        spec = spec_of(job_class)
         if policy is None:
-            policy = spec_of(job_class).policy
+            policy = spec.policy
         instance("policy", policy, Policy, "must be a Policy")
         self._options = QueueOptions(
             job_class=job_class,

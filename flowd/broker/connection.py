@@ -277,5 +277,7 @@ def _failure(address: Address, error: Exception) -> ServerError:
 def _unreachable(address: Address, error: Exception) -> Unreachable:
     said = (isinstance(error, OSError) and error.strerror) or str(error)
     silent = isinstance(error, TimeoutError)
-    why = said or ("no answer in time" if silent else type(error).__name__)
+    # A server without TLS takes the connection, and waits for a line of its own protocol.
+    tls = "; does the server speak TLS?" if address.tls else ""
+    why = said or (f"no answer in time{tls}" if silent else type(error).__name__)
     return Unreachable(f"cannot reach {address}: {why}")

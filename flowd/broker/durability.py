@@ -54,8 +54,10 @@ class Durable:
 
     def __post_init__(self) -> None:
         flag("fsync", self.fsync)
-        least = 0 if self.fsync else 1  # something has to be proved
-        count("replicas", self.replicas, least=least, most=_MAX_REPLICAS)
+        count("replicas", self.replicas, most=_MAX_REPLICAS)
+        if not self.fsync and not self.replicas:
+            rule = "must be at least 1 without fsync, or nothing would be proved"
+            raise OptionError("replicas", self.replicas, rule)
         timeout = seconds("timeout", self.timeout, least=0.001)
         if timeout > _LONGEST:
             rule = f"must be from 0.001 to {_LONGEST:g} (seconds)"
@@ -100,11 +102,12 @@ class DurabilityChecker:
         try:
             await self._ask(Durable(timeout=0.001))
         except (CommandRefused, CommandUnknown) as error:
-            why = str(error).rstrip(".")
+            unknown = isinstance(error, CommandUnknown)
+            why = "" if unknown else f" ({str(error).rstrip('.')})"
             raise NotDurable(
-                f"nothing was stored, because the server cannot prove it: {why}; that"
-                " takes Redis 7.2 or Valkey 8 with appendonly yes, or replicas, as in"
-                " Durable(fsync=False, replicas=1)",
+                f"nothing was stored, because this server cannot prove a write to disk"
+                f"{why}: durable=True needs Redis 7.2 or Valkey 8 with appendonly yes,"
+                " and Durable(fsync=False, replicas=1) a replica instead",
                 (),
             ) from error
         self._able_on = self._connection.connections

@@ -63,7 +63,6 @@ _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
     "NOSCRIPT": (ScriptMissing, ""),
     "OOM": (QueueFull, _FULL),
     "READONLY": (NotReady, _NOW),
-    "SHARED": (StreamShared, ""),
     "UNBLOCKED": (NotReady, ""),
     "WRONGPASS": (AccessDenied, _LOGIN),
     "WRONGTYPE": (WrongKeyType, "a key is not flowd's (`flowd doctor` names it): "),
@@ -102,6 +101,15 @@ _WRAPPING: Final = re.compile(
     r")*"
 )
 
+# Redis 7 and Valkey say behind a message which script it was.
+_BEHIND: Final = re.compile(r" script: (?:\w+, )?on @user_script:\d+\.$")
+
+_ONE_GROUP: Final = (
+    "; a job that one group has settled is deleted for all, so use one group per stream:"
+    " give all programs of the stream the same group, or another stream, or destroy the"
+    " group that is not needed (XGROUP DESTROY; docs/guide.md)"
+)
+
 _DEMOTED: Final = (
     *("READONLY ", "MASTERDOWN ", "UNBLOCKED "),
     *("WAIT cannot be used with replica", "WAITAOF cannot be used with replica"),
@@ -114,8 +122,16 @@ def refusal(answer: str) -> ServerError:
     for phrase, kind, meaning in _PHRASES:
         if said.removeprefix("ERR ").startswith(phrase):
             return kind(f"{meaning}{text}")
+    if said.startswith("SHARED "):
+        return _shared(said)
     kind, meaning = _CODES.get(said.partition(" ")[0], (CommandRefused, ""))
     return kind(f"{meaning}{text}")
+
+
+def _shared(said: str) -> StreamShared:
+    """The error for a second group, without the words of Lua around what flowd said."""
+    text = _BEHIND.sub("", said.rstrip()).removeprefix("SHARED ")
+    return StreamShared(f"{text}{_ONE_GROUP}")
 
 
 def is_demotion(reply: object) -> bool:

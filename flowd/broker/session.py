@@ -161,9 +161,16 @@ def _loop() -> asyncio.AbstractEventLoop:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
-        raise OptionError("event loop", None, _FORKED) from None
+        if os.getpid() != _IMPORTED_BY:
+            raise OptionError("event loop", None, _FORKED) from None
+        raise OptionError.absent("event loop", _NO_LOOP) from None
 
 
+_IMPORTED_BY: Final = os.getpid()
+_NO_LOOP: Final = (
+    "there is no running event loop; call it inside a coroutine that was started with"
+    " asyncio.run"
+)
 _FORKED: Final = (
     "a forked child has no part in its parent's loop; begin one with asyncio.run, where"
     " the same object has a connection of its own"

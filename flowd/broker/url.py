@@ -43,7 +43,10 @@ _FORM: Final = (
 _LOGIN: Final = re.compile(r"^([a-z]+://)?(?:.*\?.*=.*@.*|.*@)", re.DOTALL)
 _LATE_LOGIN: Final = re.compile(r"#|[/?].*@", re.DOTALL)
 _VALUE: Final = re.compile(r"([?&](?!db=)[^=&]*=).*", re.DOTALL)
-_NO_PORT: Final = re.compile(r":(?!//|\d{1,5}$).*", re.DOTALL)
+# A database stands behind a host and its port; without a host the number is a password's.
+_NO_PORT: Final = re.compile(
+    r":(?!//|\d{1,5}$|(?<=[^/]:)\d{1,5}/[\w/-]*$).*", re.DOTALL
+)
 
 _DATABASE: Final = re.compile(r"(/[0-9]*)?")
 _PORT: Final = 6_379
@@ -123,11 +126,9 @@ class Address:
             return cls._of_client(client)
         url = url or os.environ.get("FLOWD_URL")
         if not url:
-            raise OptionError(
+            raise OptionError.absent(
                 "url",
-                url,
-                "give --url, url= or redis=, or set the environment variable FLOWD_URL,"
-                " as redis://localhost:6379",
+                "no URL: give url=, redis= or set FLOWD_URL, as redis://localhost:6379",
             )
         if is_embedded(url):
             address = cls(url, UnixDomainSocketConnection, {})
@@ -155,6 +156,10 @@ class Address:
 
     @classmethod
     def _of_client(cls, client: redis.Redis | redis.asyncio.Redis) -> Address:
+        if not isinstance(client, redis.Redis | redis.asyncio.Redis):
+            # Only its class: a URL has a password.
+            rule = "must be a redis-py client; a URL is given as url="
+            raise OptionError("redis", type(client).__name__, rule)
         pool = client.connection_pool
         given: type[object] = pool.connection_class
         kind = _AWAITED.get(given)
@@ -180,7 +185,7 @@ class Address:
         try:
             _check_place(self._settings)
             self._kind(**self._settings)
-            if self._kind is SSLConnection:
+            if self.tls:
                 self._tls.get()
         except Exception as error:  # redis-py's own, and what ssl says of the files
             rule = f"redis-py cannot use it: {type(error).__name__}: {error}"
@@ -215,8 +220,13 @@ class Address:
                 str(self._settings.get("host", "localhost")),
                 int(str(self._settings.get("port", _PORT))),
                 keepalive=self._keepalive(),
-                tls=self._tls.get() if self._kind is SSLConnection else None,
+                tls=self._tls.get() if self.tls else None,
             )
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections speak TLS."""
+        return self._kind is SSLConnection
 
     def _keepalive(self) -> Mapping[int, int | bytes] | None:
         if not self._settings.get("socket_keepalive", True):

@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     except LetterNotFound as error:
         return _say(error, 1)
     except (OptionError, UsageError, EncodeError, DecodeError) as error:
-        return _say(error, 2)
+        return _say(_as_option(error, options), 2)
     except ServerError as error:
         return _say(error, 3)
     except KeyboardInterrupt:
@@ -96,6 +96,14 @@ def _run(options: argparse.Namespace) -> int:
         traceback.print_exc()
         return 3
     return code
+
+
+def _as_option(error: Exception, options: argparse.Namespace) -> object:
+    """An error of the arguments of flowd's classes, in the words of a command line."""
+    if isinstance(error, OptionError) and (error.option, error.value) == ("url", None):
+        give = "give --url or set" if hasattr(options, "url") else "set"
+        return f"no URL: {give} FLOWD_URL, as redis://localhost:6379"
+    return error
 
 
 def _say(what: object, code: int) -> int:

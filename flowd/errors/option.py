@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from flowd.errors.portable import Portable
 
@@ -48,6 +48,13 @@ class OptionError(FlowdError, ValueError):
         super().__init__(f"{option} is {_shown(value)}; {rule}")
         self.option = option
         self.value = value
+
+    @classmethod
+    def absent(cls, option: str, text: str) -> Self:
+        """The error for what has to be there and is not; the text is all that it says."""
+        error = cls(option, None, text)
+        error.args = (text,)
+        return error
 
 
 def seconds(

@@ -121,7 +121,7 @@ class Context:
         `await`.
 
         Args:
-            fraction: from 0 to 1; other values are clamped.
+            fraction: from 0 to 1; other values are clamped, so 40 for 40 % is shown as 1.
             text: the current step in a few words; 200 characters are kept.
         """
         if self._report is not None:

@@ -185,16 +185,26 @@ def spec_of(job_class: type[Job]) -> JobSpec:
     """What a generated class says of itself.
 
     Raises:
-        FormatError: `flowd-gen` did not write it.
+        FormatError: `flowd-gen` did not write it, or it is an instance or no class.
     """
     spec: object = getattr(job_class, "SPEC", None)
-    if not isinstance(spec, JobSpec):
-        raise FormatError(
-            "job_class",
-            job_class,
-            f"has no SPEC: generate it with flowd-gen (format {FORMAT})",
-        )
-    return spec
+    if isinstance(spec, JobSpec) and isinstance(job_class, type):
+        return spec
+    raise _no_job_class(job_class, spec)
+
+
+def _no_job_class(given: object, spec: object) -> FormatError:
+    rule = "must be a class that flowd-gen wrote"
+    if isinstance(given, type):
+        rule += f", and has no SPEC: generate it with flowd-gen (format {FORMAT})"
+    elif isinstance(spec, JobSpec):
+        # Not its `repr`: it would show the fields.
+        name = type(given).__name__
+        rule += f": give the class {name} itself, not an instance of it"
+        return FormatError("job_class", f"{name}(...)", rule)
+    elif callable(given):
+        rule += "; it comes first, and the handler second"
+    return FormatError("job_class", given, rule)
 
 
 def decode(job_class: type[J], fields: Mapping[bytes, bytes]) -> J:

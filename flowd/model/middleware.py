@@ -103,10 +103,13 @@ class MiddlewareChain:
     """The middleware of one queue or producer, with the methods that are overridden.
 
     Raises:
-        OptionError: one of them is no middleware.
+        OptionError: it is no iterable, or one of them is no middleware.
     """
 
     def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
+        if not _is_iterable(middleware):
+            rule = "must be a list of objects whose class derives from flowd.Middleware"
+            raise OptionError("middleware", middleware, rule)
         self.middleware = tuple(middleware)
         for each in self.middleware:
             if isinstance(each, type) or not all(hasattr(each, m) for m in _METHODS):
@@ -131,6 +134,10 @@ class MiddlewareChain:
             None,
         )
         """What runs around a handler; None if nothing does."""
+
+
+def _is_iterable(middleware: object) -> bool:
+    return isinstance(middleware, Iterable)
 
 
 def _overrides(middleware: Middleware, method: str) -> bool:

@@ -17,7 +17,7 @@ from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
 from flowd.model.item import KEY_TTL, Item, items_of, many
-from flowd.model.job import Job
+from flowd.model.job import Job, spec_of
 from flowd.model.letter import Letter, letter_fields, read_letter
 from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.policy import Policy
@@ -80,7 +80,7 @@ class MemoryQueue(Recorded, Generic[J]):
         self._options = QueueOptions(
             job_class=job_class,
             handler=handler,
-            policy=policy or job_class.SPEC.policy,
+            policy=policy or spec_of(job_class).policy,
             claimer=None,
             on_dead_letter=on_dead_letter,
             stack=MiddlewareChain(middleware),

@@ -8,6 +8,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import CodeType
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
 from flowd.errors import OptionError
@@ -35,6 +36,7 @@ def check_handler(handler: Handler[J], job_class: type[J]) -> None:
             a generator function, or is annotated with other classes.
         FormatError: `flowd-gen` did not write the class.
     """
+    fields = spec_of(job_class).fields
     if inspect.iscoroutine(handler):
         name = getattr(handler, "__qualname__", "handler")
         handler.close()
@@ -46,13 +48,10 @@ def check_handler(handler: Handler[J], job_class: type[J]) -> None:
         )
     takes_context = _takes_context(handler)
     if not takes_context and not _takes_job(handler):
-        raise OptionError(
-            "handler",
-            handler,
-            "must be a function of (job) or of (job, ctx)",
-        )
+        rule = f"must be a function of (job) or of (job, ctx){_what_it_takes(handler)}"
+        raise OptionError("handler", handler, rule)
     wanted = Context if takes_context else None
-    check_arguments(handler, job_class, spec_of(job_class).fields, wanted)
+    check_arguments(handler, job_class, fields, wanted)
 
 
 class BoundHandler(Generic[J]):
@@ -99,6 +98,20 @@ def name_of(handler: Callable[..., object]) -> str:
     """Where a handler is defined, for the log."""
     function = handler if hasattr(handler, "__qualname__") else type(handler)
     return f"{function.__module__}.{function.__qualname__}"
+
+
+def _what_it_takes(handler: Callable[..., object]) -> str:
+    """Where a handler is defined and its parameters; empty if neither can be said."""
+    try:
+        takes = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return ""
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    line = f":{code.co_firstlineno}" if isinstance(code, CodeType) else ""
+    module = getattr(handler, "__module__", None) or type(handler).__module__
+    name = getattr(handler, "__name__", type(handler).__name__)
+    given = ", ".join(takes.parameters) or "no argument"
+    return f"; {name} ({module}{line}) takes {given}"
 
 
 async def finished(result: object) -> object:

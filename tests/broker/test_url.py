@@ -45,7 +45,8 @@ PASSWORD = "correct-horse"
         ("rediss://h?ssl_certfile=/no/c.pem", "ssl_certfile '/no/c.pem': No such"),
         ("rediss://h?ssl_keyfile=/no/c.key", "ssl_keyfile '/no/c.key': No such"),
         (f"rediss://h?ssl_certfile={__file__}", "test_url.py' has nothing in the form"),
-        ("", "give --url, url= or redis=, or set the environment variable FLOWD_URL"),
+        ("", "^no URL: give url=, redis= or set FLOWD_URL"),
+        ("redis://localhost:6379/abc", "'redis://localhost:6379/abc'; must be as"),
     ],
 )
 def test_a_url_that_is_none_is_refused(

@@ -22,7 +22,8 @@ local function other_group(stream, group)
     local name
     for i = 1, #g, 2 do if g[i] == 'name' then name = g[i + 1] end end
     if name ~= group then
-      return redis.error_reply('SHARED stream is also read by group ' .. name)
+      return redis.error_reply('SHARED stream ' .. stream .. ' of group ' .. group
+        .. ' is also read by group ' .. name)
     end
   end
 end

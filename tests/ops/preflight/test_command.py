@@ -88,7 +88,7 @@ def test_text_of_others_is_harmless(
     [
         ("redis://localhost:1", 3, "flowd: error: cannot reach redis://localhost:1"),
         ("http://localhost", 2, "must start with redis://"),
-        ("", 2, "flowd: error: url is None; give --url, url= or redis=, or set the"),
+        ("", 2, "flowd: error: no URL: give --url or set FLOWD_URL, as redis://"),
     ],
 )
 def test_a_server_that_cannot_be_asked_is_no_answer(
