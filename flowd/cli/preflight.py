@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from flowd.broker.session import Session
@@ -31,11 +32,13 @@ from flowd.ops.preflight import (
     findings,
     rows,
 )
+from flowd.ops.unread import unread_queues
 
 __all__ = ["add"]
 
 _SAMPLES: Final = 5
 _LONG: Final = 1_000
+_LEVELS: Final = {"breaking": "error", "warning": "warning", "note": "notice"}
 
 _DESCRIPTION: Final = """\
 Decode all waiting, running, delayed and dead jobs with the generated classes of a package
@@ -45,8 +48,10 @@ migrations are run.
 
 Jobs that end or are enqueued while it runs are not checked. Jobs of a newer version, and
 dead letters that were undecodable when they died, are listed and do not fail the check.
+Nor do queues with jobs that no class here reads. A stream that another group reads does:
+workers refuse it.
 
-exit codes: 0 yes, deploy it; 1 no, jobs cannot be read; 2 invalid usage, or code that
+exit codes: 0 yes, deploy it; 1 no, jobs cannot be read or a stream is refused; 2 invalid usage, or code that
 cannot be imported; 3 Redis refused or cannot be reached, or a bug"""
 
 _EXAMPLES: Final = """\
@@ -95,9 +100,9 @@ def _command(options: argparse.Namespace) -> int:
     classes = load_job_classes(options.jobs, options.app_dir)
     address = Address.of(options.url)
     started = time.perf_counter()
-    checks = asyncio.run(_check(address, classes, options))
+    checks, unread = asyncio.run(_check(address, classes, options))
     seconds = time.perf_counter() - started
-    for finding in (each for check in checks for each in findings(check)):
+    for finding in (*chain.from_iterable(map(findings, checks)), *unread):
         if options.json:
             print_json(object_of(finding))
         elif options.github:
@@ -105,7 +110,7 @@ def _command(options: argparse.Namespace) -> int:
         else:
             print("\n".join(_lines(finding)))
     table = [row for check in checks for row in rows(check)]
-    answer = _answer(table, f"{address}", options.limit, seconds)
+    answer = _answer(table, unread, f"{address}", options.limit, seconds)
     if options.json:
         for row in table:
             print_json(object_of(row))
@@ -114,27 +119,30 @@ def _command(options: argparse.Namespace) -> int:
         print(answer, file=sys.stderr)
     else:
         print_blocks([*_blocks(table), answer])
-    return int(any(row.unreadable for row in table))
+    refused = any(each.severity == "breaking" for each in unread)
+    return int(refused or any(row.unreadable for row in table))
 
 
 async def _check(
     address: Address, classes: Sequence[type[Job]], options: argparse.Namespace
-) -> list[DecodeCheck]:
+) -> tuple[list[DecodeCheck], list[PreflightFinding]]:
     session = Session.acquire(address)
     try:
-        return await check_classes(
+        checks = await check_classes(
             session.connection,
             classes,
             limit=options.limit,
             samples=options.ids,
             progress=lambda total: progress("decoding", total, lines=True),
         )
+        return checks, await unread_queues(session.connection, classes)
     finally:
         await session.release()
 
 
 def _lines(finding: PreflightFinding) -> Iterator[str]:
-    head = f"{finding.path}:{finding.line}: {finding.severity}[{finding.code}]"
+    place = f"{finding.path}:{finding.line}: " if finding.path else ""
+    head = f"{place}{finding.severity}[{finding.code}]"
     yield printable(f"{head}: {finding.message}", _LONG)
     for note in finding.notes:
         yield f"  = {printable(note, _LONG)}"
@@ -142,11 +150,11 @@ def _lines(finding: PreflightFinding) -> Iterator[str]:
 
 def _github_line(finding: PreflightFinding) -> str:
     """A workflow command that shows the finding at its line in a pull request."""
-    level = "error" if finding.severity == "breaking" else "notice"
+    level = _LEVELS[finding.severity]
     path = _escaped(finding.path).replace(":", "%3A").replace(",", "%2C")
     text = printable("; ".join((finding.message, *finding.notes)), _LONG)
-    place = f"file={path},line={finding.line},title={finding.code}"
-    return f"::{level} {place}::{_escaped(text)}"
+    place = f"file={path},line={finding.line}," if path else ""
+    return f"::{level} {place}title={finding.code}::{_escaped(text)}"
 
 
 def _escaped(text: str) -> str:
@@ -167,10 +175,22 @@ def _blocks(rows: Sequence[PreflightRow]) -> list[Block]:
 
 
 def _answer(
-    rows: Sequence[PreflightRow], server: str, limit: int, seconds: float
+    rows: Sequence[PreflightRow],
+    unread: Sequence[PreflightFinding],
+    server: str,
+    limit: int,
+    seconds: float,
 ) -> str:
     """The one line that all read."""
     seen = sum(row.seen for row in rows)
+    others = sum(each.count for each in unread)
+    missed = f"; {count_of(others, 'job')} in queues that no class here reads"
+    refused = {each.stream for each in unread if each.severity == "breaking"}
+    if refused and not any(row.unreadable for row in rows):
+        names = printable(", ".join(sorted(refused)), _LONG)
+        return f"no: workers of these classes will refuse what another group reads: {names}"
+    if not seen and others:
+        return f"yes, but nothing is in the streams of these classes{missed}"
     if not seen:
         return f"yes, but nothing is there: is {server} the right server and database?"
     which = f"of the first {limit:,} of each place" if limit else "that are there now"
@@ -182,4 +202,6 @@ def _answer(
         )
     newer = sum(row.newer for row in rows)
     rest = f"; {count_of(newer, 'job')} will wait for newer workers" if newer else ""
-    return f"yes: all jobs {which} can be read{rest} {speed}"
+    whole = "all jobs in the streams of these classes"
+    what = f"{whole}, {which}," if limit else whole
+    return f"yes: {what} can be read{rest}{missed if others else ''} {speed}"

@@ -19,7 +19,14 @@ from flowd.ops.decode_check import DecodeCheck, DecodeFailure, DecodeStatus, Sam
 from flowd.ops.queries import Queries
 from flowd.ops.scan import PLACES, Place
 
-__all__ = ["PreflightFinding", "PreflightRow", "check_classes", "findings", "rows"]
+__all__ = [
+    "PreflightFinding",
+    "PreflightRow",
+    "check_classes",
+    "declared",
+    "findings",
+    "rows",
+]
 
 _VERDICTS: Final[Mapping[DecodeStatus, tuple[str, str]]] = {
     "unreadable": ("UNREADABLE", "cannot be read"),
@@ -40,17 +47,21 @@ class PreflightFinding:
     """Jobs of one queue that are not read, all for the same reason."""
 
     path: str
-    """The file of the class that refused them, as seen from the current folder."""
+    """The file of the class that refused them, as seen from the current folder; empty if
+    no class reads the queue."""
 
     line: int
-    """Of the field, or of the class where no field is at fault."""
+    """Of the field, or of the class where no field is at fault; 0 without a file."""
 
-    severity: Literal["breaking", "note"]
+    severity: Literal["breaking", "warning", "note"]
     code: str
     message: str
     notes: Sequence[str]
     job: str
+    """The class's name; empty if no class reads the queue."""
+
     stream: str
+    group: str
     field: str
     """The wire name; empty when the entry as a whole is at fault."""
 
@@ -145,7 +156,7 @@ def _finding(failure: DecodeFailure, job_class: type[Job]) -> PreflightFinding:
     total = failure.places.total()
     where = f"{failure.job}.{failure.field}" if failure.field else failure.job
     reason = f": {failure.reason}" if failure.reason else ""
-    path, line = _declared(failure, job_class)
+    path, line = declared(job_class, failure.job, failure.field)
     return PreflightFinding(
         path=path,
         line=line,
@@ -155,6 +166,7 @@ def _finding(failure: DecodeFailure, job_class: type[Job]) -> PreflightFinding:
         notes=[*_notes(failure, spec.policy.stream)],
         job=spec.name,
         stream=spec.policy.stream,
+        group=spec.policy.group,
         field=failure.field,
         reason=failure.reason,
         count=total,
@@ -174,18 +186,16 @@ def _notes(failure: DecodeFailure, stream: str) -> Iterator[str]:
         yield "do: `flowd dlq redrive` them, after the deploy"
 
 
-def _declared(failure: DecodeFailure, job_class: type[Job]) -> tuple[str, int]:
-    """Where the class that refused a job declares the field."""
-    owner: type[Job] = getattr(
-        sys.modules[job_class.__module__], failure.job, job_class
-    )
+def declared(job_class: type[Job], name: str, field: str) -> tuple[str, int]:
+    """Where the class of that name in the module of `job_class` declares the field."""
+    owner: type[Job] = getattr(sys.modules[job_class.__module__], name, job_class)
     file = Path(inspect.getfile(owner))
     path = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
     lines, first = inspect.getsourcelines(owner)
     assert dataclasses.is_dataclass(owner)
     attributes = [each.name for each in dataclasses.fields(owner)]
     names = dict(zip(owner.SPEC.fields, attributes, strict=True))
-    start = f"    {names.get(failure.field)}: "
+    start = f"    {names.get(field)}: "
     found = (number for number, each in enumerate(lines) if each.startswith(start))
     return str(path), first + next(found, 0)
 

@@ -157,7 +157,7 @@ def test_a_run_without_a_loop_says_how_to_start_one() -> None:
     )
 
 
-async def test_a_forked_child_is_told_of_its_parent() -> None:
+async def test_a_run_in_a_forked_child_names_the_fork() -> None:
     """The child of a process whose loop runs reads why that loop is not its own."""
     queue = Queue(Email, handle, url=NOWHERE)
     receive, send = os.pipe()

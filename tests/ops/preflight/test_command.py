@@ -22,7 +22,7 @@ from tests.support.raw import Raw
 READING = {
     *("auth", "client", "client|id", "client|setname", "client|setinfo", "hello"),
     *("eval", "evalsha", "info", "xlen", "zcard", "xpending", "xrange", "xrevrange"),
-    *("xinfo", "xinfo|groups", "xinfo|consumers", "zrange", "hget"),
+    *("smembers", "xinfo", "xinfo|groups", "xinfo|consumers", "zrange", "hget"),
     *("config", "config|resetstat"),  # this test's own
 }
 

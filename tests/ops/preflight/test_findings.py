@@ -38,7 +38,7 @@ def test_classes_that_read_everything_may_be_deployed(
     assert "note[UNDECODABLE_BEFORE]: Email.to: 1 job died because" in printed.out
     last = printed.out.splitlines()[-1]
     assert re.fullmatch(
-        r"yes: all jobs that are there now can be read"
+        r"yes: all jobs in the streams of these classes can be read"
         r" \(7 looked at, [\d,]+ messages/s\)",
         last,
     )
@@ -105,6 +105,7 @@ def test_json_has_an_object_for_each_finding_and_each_place(
         "message": "Email.priority: 6 jobs cannot be read: required field is missing",
         "job": "Email",
         "stream": "emails",
+        "group": "senders",
         "field": "priority",
         "reason": "required field is missing",
         "count": 6,
