@@ -22,10 +22,10 @@ _DESCRIPTION: Final = """\
 Check a server and its queues; nothing is changed. Each line has a result and what to do
 about it:
 
-  ok     no problem
-  note   information
-  warn   may lose or delay jobs
-  wrong  loses or delays jobs now
+- ok: no problem
+- note: information
+- warn: may lose or delay jobs
+- wrong: loses or delays jobs now
 
 The exit code is 1 if a line is `wrong`, else 0."""
 

@@ -43,20 +43,20 @@ _SOONEST: Final = 0.1
 _STATS: Final = """\
 The jobs and workers of every queue that was set up on this server.
 
-  waiting   not delivered yet; oldest: how long the oldest of them has waited
-  running   delivered, and not settled
-  delayed   not due yet; next due: the time until the first is due, or since it was (-)
-  dead      dead-lettered: see `flowd dlq`"""
+- waiting: not delivered yet; oldest: how long the oldest of them has waited
+- running: delivered, and not settled
+- delayed: not due yet; next due: the time until the first is due, or since it was (-)
+- dead: dead-lettered, see `flowd dlq`"""
 
 _CONSUMERS: Final = """\
 The workers of every queue, and the jobs that they run.
 
-  working   holds jobs and renews their leases
-  idle      holds no jobs
-  expired   the lease of one of its jobs has expired: it died, or its process is frozen;
-            another worker claims the job
-  silent    holds no jobs, and sent no command for ten leases: it died, or it waits for
-            jobs on Redis before 7.2, which does not record that
+- working: holds jobs and renews their leases
+- idle: holds no jobs
+- expired: the lease of one of its jobs has expired: it died, or its process is frozen;
+  another worker claims the job
+- silent: holds no jobs, and sent no command for ten leases: it died, or it waits for
+  jobs on Redis before 7.2, which does not record that
 
 `at most` is the time since a job's entry was added: it runs no longer than that. Host and
 process are read from the consumer's name, unless the user chose the name."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from flowd import Producer, Queue
+from flowd.cli import main
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.support.program import Program
@@ -172,3 +175,33 @@ def test_stats_of_an_unknown_stream_says_so(
     done = flowd(*words, "--stream", "email")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "no queue on stream email was set up" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("stats", "consumers", "tail", "doctor", "preflight", "run"),
+        *("jobs", "jobs list", "jobs show", "jobs enqueue", "dlq", "dlq list"),
+        *("cron", "cron list", "cron pause", "cron run"),
+    ],
+)
+def test_a_description_reads_as_the_documentation_needs_it(
+    capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    """In a paragraph only what continues the item of a list is indented.
+
+    The site is built of these texts, where other indentation is an error.
+    """
+    with pytest.raises(SystemExit, match="0"):
+        main([*words.split(), "--help"])
+    _, *blocks = capsys.readouterr().out.split("\n\n")
+    checked = 0
+    for block in blocks:
+        if re.match(r"[a-zA-Z ()]+:\n  ", block):  # the options begin
+            break
+        for before, line in pairwise(block.splitlines()):
+            deeper = len(line) - len(line.lstrip()) > len(before) - len(before.lstrip())
+            assert not deeper or before.startswith("- "), line
+        assert not block.startswith("  "), block
+        checked += 1
+    assert checked
