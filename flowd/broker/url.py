@@ -156,7 +156,7 @@ class Address:
 
     @classmethod
     def _of_client(cls, client: redis.Redis | redis.asyncio.Redis) -> Address:
-        if not isinstance(client, redis.Redis | redis.asyncio.Redis):
+        if not _is_client(client):
             # Only its class: a URL has a password.
             rule = "must be a redis-py client; a URL is given as url="
             raise OptionError("redis", type(client).__name__, rule)
@@ -294,6 +294,10 @@ class Address:
 
     def __hash__(self) -> int:
         return hash((self._kind, self._embedded, str(self._settings.get("host"))))
+
+
+def _is_client(given: object) -> bool:
+    return isinstance(given, redis.Redis | redis.asyncio.Redis)
 
 
 def _check_place(settings: Mapping[str, object]) -> None:

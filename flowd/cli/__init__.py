@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     except LetterNotFound as error:
         return _say(error, 1)
     except (OptionError, UsageError, EncodeError, DecodeError) as error:
-        return _say(_as_option(error, options), 2)
+        return _say(_as_option(error), 2)
     except ServerError as error:
         return _say(error, 3)
     except KeyboardInterrupt:
@@ -98,11 +98,10 @@ def _run(options: argparse.Namespace) -> int:
     return code
 
 
-def _as_option(error: Exception, options: argparse.Namespace) -> object:
+def _as_option(error: Exception) -> object:
     """An error of the arguments of flowd's classes, in the words of a command line."""
     if isinstance(error, OptionError) and (error.option, error.value) == ("url", None):
-        give = "give --url or set" if hasattr(options, "url") else "set"
-        return f"no URL: {give} FLOWD_URL, as redis://localhost:6379"
+        return "no URL: give --url or set FLOWD_URL, as redis://localhost:6379"
     return error
 
 

@@ -6,6 +6,7 @@ A job class needs no base class: it has `SPEC`, `to_fields` and `from_fields`.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol, Self, TypeVar
@@ -188,7 +189,7 @@ def spec_of(job_class: type[Job]) -> JobSpec:
         FormatError: `flowd-gen` did not write it, or it is an instance or no class.
     """
     spec: object = getattr(job_class, "SPEC", None)
-    if isinstance(spec, JobSpec) and isinstance(job_class, type):
+    if isinstance(spec, JobSpec) and inspect.isclass(job_class):
         return spec
     raise _no_job_class(job_class, spec)
 

@@ -450,8 +450,9 @@ def test_missing_url_is_explained(flowd: Program) -> None:
     """Without a URL the line says how to give one."""
     flowd.write("workers.py", WORKERS)
     done = flowd("run", "workers:queue", url="")
-    assert done.code == 2
-    assert "FLOWD_URL" in done.err
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "workers.py:14: no URL: set FLOWD_URL, as redis://" in done.err
+    assert not [each for each in ("url=", "--url") if each in done.err]
 
 
 async def test_the_example_service(redis_url: str) -> None:
