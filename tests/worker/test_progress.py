@@ -92,22 +92,6 @@ async def test_the_last_word_counts_and_few_are_written(
     assert int(line.partition(b"calls=")[2].partition(b",")[0]) <= 3
 
 
-@pytest.mark.parametrize(("said", "shown"), [(40, 1.0), (-1, 0.0), (float("nan"), 0.0)])
-async def test_progress_outside_its_range_is_clamped(
-    redis_url: str, raw: Raw, stream: str, said: float, shown: float
-) -> None:
-    """A percentage, or what is no share at all, never fails the job."""
-    speaker = Speaker((said, "parsing"))
-    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
-        await queue.enqueue(email())
-        queue.run()
-        await wait_until(lambda: raw("HLEN", board(stream)))
-        (view,) = await views(queue)
-        speaker.gate.set()
-        await queue.drain()
-    assert (view.progress, view.doing) == (shown, "parsing")
-
-
 async def test_handler_without_progress_costs_no_command(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
@@ -228,7 +212,7 @@ async def test_progress_of_a_dead_worker_ends_with_the_job(
 
 
 @pytest.mark.parametrize(
-    ("fraction", "shown"), [(7.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)]
+    ("fraction", "shown"), [(40, 1.0), (7.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)]
 )
 async def test_no_number_fails_a_job(
     redis_url: str, raw: Raw, stream: str, fraction: float, shown: float
