@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Namespace | None = None
     ) -> tuple[Namespace, list[str]]:
         """Refuse unknown words here, so that the usage is that of the command they follow."""
-        found, unknown = super().parse_known_args(args, namespace)
+        found, unknown = super().parse_known_args(args, namespace or Namespace())
         if unknown:
             message = f"unrecognized arguments: {' '.join(unknown)}"
             typed = unknown[0].partition("=")[0]

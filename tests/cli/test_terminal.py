@@ -286,7 +286,7 @@ async def test_words_that_are_no_text(
         pass
     assert await asyncio.to_thread(main, (*words, "--url", redis_url)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "is not text" in line
+    assert "cannot be encoded as UTF-8" in line
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+
+import pytest
 
 from tests.house.sources import ROOT
 from tests.readme import quickstart
@@ -27,3 +30,15 @@ def test_the_evolution_tutorial_works_word_for_word(
     """Every file and command of the page works, and prints what the page shows."""
     page = ROOT / "docs/evolution-tutorial.md"
     follow(page, newcomer, update=bool(os.environ.get("UPDATE_GOLDEN")))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs"])
+def test_a_program_runs_as_a_script_only(page: str) -> None:
+    """`flowd run` imports the module, which must not run the program then."""
+    path = ROOT / page
+    pages = sorted(path.glob("*.md")) if path.is_dir() else [path]
+    texts = {each.name: each.read_text("utf-8") for each in pages}
+    found = [name for name, text in texts.items() if "asyncio.run(main())" in text]
+    assert found
+    for name, text in texts.items():
+        assert not re.search(r"^asyncio\.run\(", text, re.MULTILINE), name
