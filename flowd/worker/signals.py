@@ -159,13 +159,17 @@ class _Signals:
 
     def after_in_child(self) -> None:
         """Forget the parent's loop, and what would wake it."""
+        interrupts: list[int] = []
         if self._told:
             self._forget()
-            for number in signal.sigpending() & set(NUMBERS):
-                # It comes in the next line, where a KeyboardInterrupt would be dropped.
-                if signal.getsignal(number) is signal.default_int_handler:
-                    signal.signal(number, signal.SIG_DFL)
+            # A KeyboardInterrupt that is raised in here would be dropped.
+            default = signal.default_int_handler
+            interrupts = [n for n in NUMBERS if signal.getsignal(n) is default]
+            for number in interrupts:
+                signal.signal(number, signal.SIG_DFL)
         self.after_in_parent()
+        for number in interrupts:
+            signal.signal(number, signal.default_int_handler)
 
 
 class _Wakeup:

@@ -211,6 +211,7 @@ def test_every_file_is_used() -> None:
         "Flask",
         "A worker with a database",
         "A transactional outbox",
+        "Sentry",
     ]
 
 

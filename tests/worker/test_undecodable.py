@@ -27,7 +27,7 @@ async def ignore(job: Crawl | Blob | Login) -> None:
     [
         (
             {b"url": b"u", b"tags": b"a"},
-            "Crawl.priority: required field is missing (the entry has url, tags)",
+            "Crawl.priority: required field is missing (fields present: 'url', 'tags')",
         ),
         (
             {b"url": b"u", b"priority": b"-1", b"tags": b"a"},

@@ -164,7 +164,7 @@ def test_names_that_differ_only_in_case_are_refused(tmp_path: Path) -> None:
             "schemas/a/email.toml:1:1: error[E411]: its module would be in the way "
             "of the one of schemas/a/Email.toml"
         ),
-        "  = rename one: file systems may not tell their names apart",
+        "  = rename one: some file systems treat their names as equal",
     ]
 
 
