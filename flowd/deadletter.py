@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import builtins
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
 
@@ -102,9 +103,10 @@ class DeadLetters(Generic[J]):
         Raises:
             ServerError: the server refused, or cannot be reached.
         """
-        async for page in self._pages(where, since, until):
-            for letter in page:
-                yield letter
+        async with aclosing(self._pages(where, since, until)) as found:
+            async for page in found:
+                for letter in page:
+                    yield letter
 
     async def get(self, letter_id: str) -> Letter[J]:
         """Read one letter.
@@ -171,16 +173,17 @@ class DeadLetters(Generic[J]):
                 before it are back in the stream, and a note says how many.
         """
         moved = 0
-        async for page in self._pages(where):
-            batch = [(letter.id, letter.job_id) for letter in page]
-            try:
-                results = await self._stream().redrive(batch)
-            except ServerError as error:
-                raise _broken_off(error, moved, len(batch), "back") from None
-            moved += sum(result is True for result in results)
-            for result in results:
-                if isinstance(result, ServerError):
-                    raise _broken_off(result, moved, 0, "back")
+        async with aclosing(self._pages(where)) as found:
+            async for page in found:
+                batch = [(letter.id, letter.job_id) for letter in page]
+                try:
+                    results = await self._stream().redrive(batch)
+                except ServerError as error:
+                    raise _broken_off(error, moved, len(batch), "back") from None
+                moved += sum(result is True for result in results)
+                for result in results:
+                    if isinstance(result, ServerError):
+                        raise _broken_off(result, moved, 0, "back")
         return moved
 
     async def purge(self, letter: str | Letter[J]) -> None:
@@ -213,14 +216,15 @@ class DeadLetters(Generic[J]):
                 were deleted.
         """
         purged = 0
-        async for page in self._pages(where):
-            asked = map(self._purge, page)
-            results = await asyncio.gather(*asked, return_exceptions=True)
-            purged += sum(result is True for result in results)
-            failed = [each for each in results if isinstance(each, BaseException)]
-            unknown = [each for each in failed if isinstance(each, OutcomeUnknown)]
-            for error in unknown or failed:
-                raise _broken_off(error, purged, len(unknown), "deleted") from None
+        async with aclosing(self._pages(where)) as found:
+            async for page in found:
+                asked = map(self._purge, page)
+                results = await asyncio.gather(*asked, return_exceptions=True)
+                purged += sum(result is True for result in results)
+                failed = [each for each in results if isinstance(each, BaseException)]
+                unknown = [each for each in failed if isinstance(each, OutcomeUnknown)]
+                for error in unknown or failed:
+                    raise _broken_off(error, purged, len(unknown), "deleted") from None
         return purged
 
     async def _pages(
@@ -228,13 +232,16 @@ class DeadLetters(Generic[J]):
         where: Callable[[Letter[J]], bool] | None,
         since: datetime | None = None,
         until: datetime | None = None,
-    ) -> AsyncIterator[builtins.list[Letter[J]]]:
+    ) -> AsyncGenerator[builtins.list[Letter[J]], None]:
         """The letters that `where` selects, page by page."""
         stream, job_class = self._stream(), self._job_class
-        async for page in pages(stream, job_class, since=since, until=until):
-            picked = [each for each in page if where is None or where(each)]
-            if picked:
-                yield picked
+        async with aclosing(
+            pages(stream, job_class, since=since, until=until)
+        ) as found:
+            async for page in found:
+                picked = [each for each in page if where is None or where(each)]
+                if picked:
+                    yield picked
 
     async def _purge(self, letter: Letter[J]) -> bool:
         key = letter.fields.get(b"_key")
@@ -260,7 +267,7 @@ async def pages(
     until: datetime | None = None,
     last: str | None = None,
     page_size: int = PAGE,
-) -> AsyncIterator[list[Letter[J]]]:
+) -> AsyncGenerator[list[Letter[J]], None]:
     """The letters that exist now, oldest first, page by page.
 
     Args:

@@ -12,6 +12,7 @@ from collections.abc import (
     Collection,
     Mapping,
 )
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -108,17 +109,19 @@ async def pick(
     # Letters may be large: no more are asked for than can be meant.
     most = min(filter(None, (PAGE, scan, 0 if wish.sifts else limit)))
     since, until = wish.since, wish.until
-    async for page in pages(
+    letters = pages(
         stream, job_class, since=since, until=until, last=last, page_size=most
-    ):
-        for letter in page:
-            on_progress()
-            if wish.takes(letter):
-                yield letter
-                if next(given) == limit:
+    )
+    async with aclosing(letters) as found:
+        async for page in found:
+            for letter in page:
+                on_progress()
+                if wish.takes(letter):
+                    yield letter
+                    if next(given) == limit:
+                        return
+                if next(looked) == scan:
                     return
-            if next(looked) == scan:
-                return
 
 
 async def move(

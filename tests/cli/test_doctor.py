@@ -55,7 +55,9 @@ def test_a_warning_is_not_wrong(doctor: Program, raw: Raw) -> None:
 
     assert done.code == 0
     assert "warn   eviction" in done.out
-    assert "exit code is 1 if a line is `wrong`, else 0" in doctor("doctor", "--help").out
+    assert (
+        "exit code is 1 if a line is `wrong`, else 0" in doctor("doctor", "--help").out
+    )
 
 
 def test_doctor_prints_json(doctor: Program, raw: Raw) -> None:

@@ -111,8 +111,7 @@ async def test_the_first_registration_runs_nothing_of_the_past(
         queue = Queue(scheduled(schedule), bench, url=redis_url, policy=rules)
         async with queue:
             queue.run()
-            await wait_until(lambda: raw("XINFO", "CONSUMERS", stream, "senders"))
-            await asyncio.sleep(0.1)
+            await wait_until(lambda: raw("HGET", cron_key(stream), "nightly:tick"))
         rewind(raw, stream, 100 * HOUR)
     assert bench.started == []
 
