@@ -12,6 +12,7 @@ from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
 
+from flowd.broker import dead_letters
 from flowd.broker.commands import enqueue_command
 from flowd.broker.session import SessionUser
 from flowd.broker.stream import Stream
@@ -120,7 +121,9 @@ class DeadLetters(Generic[J]):
         """
         found: builtins.list[tuple[bytes, builtins.list[bytes]]] = []
         if _ID.fullmatch(letter_id):
-            found = await self._stream().letters(letter_id, letter_id, 1)
+            found = await dead_letters.read_letters(
+                self._stream(), letter_id, letter_id, 1
+            )
         if not found:
             raise self._not_found(letter_id)
         return read_letter(*found[0], self._job_class)
@@ -147,7 +150,7 @@ class DeadLetters(Generic[J]):
         found = await self.get(letter) if isinstance(letter, str) else letter
         edited = {} if job is None else {found.id: _edited(found.fields, job)}
         pair = (found.id, found.job_id)
-        (moved,) = await self._stream().redrive([pair], edited)
+        (moved,) = await dead_letters.redrive(self._stream(), [pair], edited)
         if isinstance(moved, ServerError):
             raise moved
         if not moved:
@@ -177,7 +180,7 @@ class DeadLetters(Generic[J]):
             async for page in found:
                 batch = [(letter.id, letter.job_id) for letter in page]
                 try:
-                    results = await self._stream().redrive(batch)
+                    results = await dead_letters.redrive(self._stream(), batch)
                 except ServerError as error:
                     raise _broken_off(error, moved, len(batch), "back") from None
                 moved += sum(result is True for result in results)
@@ -245,7 +248,8 @@ class DeadLetters(Generic[J]):
 
     async def _purge(self, letter: Letter[J]) -> bool:
         key = letter.fields.get(b"_key")
-        return await self._stream().purge(
+        return await dead_letters.purge(
+            self._stream(),
             letter.id,
             letter.job_id,
             None if key is None else key.decode("utf-8", "backslashreplace"),
@@ -282,11 +286,11 @@ async def pages(
         ServerError: the server refused, or cannot be reached.
     """
     # Stop at the last letter of now: a redriven job that dies again must not loop here.
-    end = last or await stream.last_letter()
+    end = last or await dead_letters.newest_letter(stream)
     if until is not None:
         end = min(end, f"({_ms(until)}-0", key=_order)
     first = "-" if since is None else f"{_ms(since)}"
-    while found := await stream.letters(first, end, page_size):
+    while found := await dead_letters.read_letters(stream, first, end, page_size):
         first = f"({found[-1][0].decode()}"
         yield [read_letter(*each, job_class) for each in found]
 

@@ -28,7 +28,7 @@ from flowd.errors import (
     Unreachable,
 )
 
-__all__ = ["TIMEOUT", "Argument", "Connection", "log_in", "pack"]
+__all__ = ["BULK_READ_TIMEOUT", "TIMEOUT", "Argument", "Connection", "log_in", "pack"]
 
 T = TypeVar("T")
 
@@ -36,6 +36,9 @@ Argument: TypeAlias = str | bytes | int
 
 TIMEOUT: Final = 2.0
 """Seconds after which an answer counts as lost, unless said otherwise."""
+
+BULK_READ_TIMEOUT: Final = 30.0
+"""As `TIMEOUT`, for reads of whole jobs: they may be large, and the network slow."""
 
 _CLOSED: Final = "it was closed here"
 

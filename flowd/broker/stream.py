@@ -26,13 +26,9 @@ from flowd.broker.scripts import Part
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
 from flowd.model.delivery import Delivery, Entry, id_range, order
 from flowd.model.keys import QUEUES, Keys
-from flowd.model.letter import LETTER_FIELDS
 from flowd.model.timing import milliseconds
 
-__all__ = ["BULK_READ_TIMEOUT", "STUCK", "Stream", "registered", "written"]
-
-BULK_READ_TIMEOUT: Final = 30.0
-"""Seconds to wait for whole jobs, which may be large, and the way to them long."""
+__all__ = ["STUCK", "Stream", "registered", "written"]
 
 STUCK: Final = ":stuck"
 """Ends the name under which a consumer leaves what its handlers do not end."""
@@ -42,21 +38,20 @@ _RENEWED_AT_ONCE: Final = 1_000
 _READ_MARGIN: Final = 1.0
 T = TypeVar("T")
 
-_NOTHING: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
-
 
 class Stream:
-    """One stream, its group and its companions, over one link."""
+    """One stream, its group and its companion keys, over one connection."""
 
     def __init__(self, connection: Connection, stream: str, group: str) -> None:
         self.keys = Keys(stream, group)
         self.group = group
-        self._connection = self.connection = connection
-        # public for modules with scripts of their own
+        self.connection = connection
+        """Modules with scripts of their own send them over it."""
+
         self._delayed = (self.keys.stream, self.keys.delayed, self.keys.bodies)
 
     def over(self, connection: Connection) -> Stream:
-        """The same stream over another link."""
+        """The same stream over another connection."""
         return Stream(connection, self.keys.stream, self.group)
 
     async def init(self, starting_id: str) -> bool:
@@ -67,7 +62,7 @@ class Stream:
             ServerError: as `Connection.call`.
         """
         created = await scripts.INIT.run(
-            self._connection,
+            self.connection,
             [self.keys.stream],
             [self.group, starting_id],
             replies.number,
@@ -76,13 +71,11 @@ class Stream:
 
     def register(self) -> asyncio.Future[object]:
         """Remember the queue for the commands that list queues; to be awaited or not."""
-        return self._connection.call(
-            "SADD", QUEUES, f"{self.keys.stream}\n{self.group}"
-        )
+        return self.connection.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
 
     async def unregister(self) -> None:
-        """Forget it again."""
-        await self._connection.call("SREM", QUEUES, f"{self.keys.stream}\n{self.group}")
+        """Undo `register`."""
+        await self.connection.call("SREM", QUEUES, f"{self.keys.stream}\n{self.group}")
 
     async def add(self, fields: Mapping[bytes, bytes], entry_id: str = "*") -> str:
         """Append one entry; returns its id.
@@ -92,7 +85,7 @@ class Stream:
             ServerError: as `Connection.call`.
         """
         pairs = chain.from_iterable(fields.items())
-        return await self._connection.call(
+        return await self.connection.call(
             "XADD", self.keys.stream, entry_id, *pairs, read=replies.text
         )
 
@@ -117,14 +110,14 @@ class Stream:
             args += chain.from_iterable(job.fields.items())
         added = scripts.results(answers.added, most=len(jobs))
         return await scripts.ENQUEUE.run(
-            self._connection, self._delayed, args, added, parts
+            self.connection, self._delayed, args, added, parts
         )
 
     async def _append(self, jobs: Sequence[EnqueueCommand]) -> list[str | ServerError]:
         """Add all or none; without a script, which costs the server as much again."""
         add: tuple[Argument, ...] = ("XADD", self.keys.stream, "*")
         try:
-            return await self._connection.transact(
+            return await self.connection.transact(
                 [(*add, *chain.from_iterable(job.fields.items())) for job in jobs],
                 replies.text,
             )
@@ -147,7 +140,7 @@ class Stream:
         timeout = TIMEOUT
         if block is not None:
             wait, timeout = ("BLOCK", max(1, milliseconds(block))), block + _READ_MARGIN
-        return await self._connection.call(
+        return await self.connection.call(
             *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),
             *(*wait, "STREAMS", self.keys.stream, ">"),
             read=answers.taken,
@@ -158,7 +151,7 @@ class Stream:
         """End a blocked read at once; False if none was blocked."""
         if not reader.client_id:
             return False
-        return await self._connection.call("CLIENT", "UNBLOCK", reader.client_id) == 1
+        return await self.connection.call("CLIENT", "UNBLOCK", reader.client_id) == 1
 
     async def settle(
         self,
@@ -190,7 +183,7 @@ class Stream:
             args += written(other)
         keys = [*self._delayed, self.keys.dead, self.keys.receipts]
         settled = scripts.results(answers.settled, exactly=len(every))
-        return await scripts.SETTLE.run(self._connection, keys, args, settled, parts)
+        return await scripts.SETTLE.run(self.connection, keys, args, settled, parts)
 
     async def renew(
         self,
@@ -220,7 +213,7 @@ class Stream:
         for entry_id, count in held:
             args += (entry_id, count)
         return await scripts.RENEW.run(
-            self._connection, [self.keys.stream], args, answers.ids, parts
+            self.connection, [self.keys.stream], args, answers.ids, parts
         )
 
     async def recount(
@@ -234,7 +227,7 @@ class Stream:
         args: list[Argument] = [self.group, consumer]
         args += chain.from_iterable(held)
         return await scripts.RECOUNT.run(
-            self._connection, [self.keys.stream], args, answers.ids
+            self.connection, [self.keys.stream], args, answers.ids
         )
 
     async def abandon(self, consumer: str, held: Sequence[tuple[bytes, int]]) -> None:
@@ -246,7 +239,7 @@ class Stream:
         args: list[Argument] = [self.group, consumer, f"{consumer}{STUCK}"]
         args += chain.from_iterable(held)
         await scripts.ABANDON.run(
-            self._connection, [self.keys.stream], args, answers.ids
+            self.connection, [self.keys.stream], args, answers.ids
         )
 
     async def maintain(
@@ -282,7 +275,7 @@ class Stream:
             args += running
         read = answers.maintained(len(parts))
         return await scripts.MAINTAIN.run(
-            self._connection, self._delayed, args, read, parts
+            self.connection, self._delayed, args, read, parts
         )
 
     async def forget_consumer(self, consumer: str) -> bool:
@@ -290,72 +283,20 @@ class Stream:
         args: list[Argument] = [self.group, 0, consumer]
         keys = [self.keys.stream, self.keys.receipts]
         forget = scripts.FORGET_CONSUMER.run
-        return await forget(self._connection, keys, args, replies.number) == 1
+        return await forget(self.connection, keys, args, replies.number) == 1
 
     async def reap(self, silence: float) -> int:
         """Forget consumers that own nothing and were silent for so many seconds."""
         args: list[Argument] = [self.group, milliseconds(silence), ""]
         keys = [self.keys.stream, self.keys.receipts]
         forget = scripts.FORGET_CONSUMER.run
-        return await forget(self._connection, keys, args, replies.number)
-
-    async def letters(
-        self, first: str, last: str, count: int
-    ) -> list[tuple[bytes, list[bytes]]]:
-        """Up to `count` dead letters from `first` to `last`; `(ID` leaves ID itself out.
-
-        Each is its id and its fields as name, value, name, value …
-        """
-        return await self._connection.call(
-            *("XRANGE", self.keys.dead, first, last, "COUNT", count),
-            read=replies.entries,
-            timeout=BULK_READ_TIMEOUT,
-        )
-
-    async def last_letter(self) -> str:
-        """The id of the newest dead letter; `0-0` without any."""
-        return await self._connection.call(
-            *("XREVRANGE", self.keys.dead, "+", "-", "COUNT", 1), read=replies.last_id
-        )
-
-    async def redrive(
-        self,
-        letters: Sequence[tuple[str, str]],
-        edited: Mapping[str, Mapping[bytes, bytes]] = _NOTHING,
-    ) -> list[bool | ServerError]:
-        """Put dead letters (letter id, job id) back into the stream, in one step each.
-
-        Under a letter's id, `edited` has the fields that its job gets instead of its
-        own. For each letter: True, False if it is gone, or why it was refused.
-
-        Raises:
-            StreamShared: another group reads the stream; none was moved.
-            ServerError: as `Connection.call`. Repeating the call is safe.
-        """
-        args: list[Argument] = [self.group, LETTER_FIELDS]
-        for letter_id, job_id in letters:
-            fields = edited.get(letter_id)
-            args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
-            args += chain.from_iterable((fields or {}).items())
-        keys = [self.keys.stream, self.keys.dead]
-        moved = scripts.results(answers.moved, exactly=len(letters))
-        return await scripts.REDRIVE.run(self._connection, keys, args, moved)
-
-    async def purge(self, letter_id: str, job_id: str, key: str | None) -> bool:
-        """Delete a dead letter and free its idempotency key; False if it is gone."""
-        keys = [self.keys.dead]
-        if key is not None:
-            keys.append(self.keys.idempotency(key))
-        args = [letter_id, job_id]
-        return (
-            await scripts.PURGE.run(self._connection, keys, args, replies.number) == 1
-        )
+        return await forget(self.connection, keys, args, replies.number)
 
     async def remaining(self) -> tuple[int, int]:
         """How many jobs run or wait (of those that wait, one), and how many are delayed."""
         keys = [self.keys.stream, self.keys.delayed]
         entries, delayed = await scripts.REMAINING.run(
-            self._connection, keys, [self.group], replies.numbers(2)
+            self.connection, keys, [self.group], replies.numbers(2)
         )
         return entries, delayed
 

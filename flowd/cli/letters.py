@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from flowd.broker.dead_letters import newest_letter
 from flowd.cli.options import count, id_advice, pair, seconds
 from flowd.cli.output import fields_as_json, object_of
 from flowd.cli.target import Target, open_target
@@ -143,7 +144,7 @@ async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
     """
     async with open_target(options) as target:
         look = target.look
-        wish, last = LetterFilter(), await look.stream.last_letter()
+        wish, last = LetterFilter(), await newest_letter(look.stream)
         if "error" in options:
             now = await server_time(look.connection)
             wish = LetterFilter(

@@ -12,9 +12,9 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
-from flowd.broker.connection import TIMEOUT, Argument, Connection
+from flowd.broker.connection import BULK_READ_TIMEOUT, TIMEOUT, Argument, Connection
 from flowd.broker.refusals import KeyMissing
-from flowd.broker.stream import BULK_READ_TIMEOUT, Stream, registered
+from flowd.broker.stream import Stream, registered
 from flowd.errors import GroupMissing, WrongKeyType
 from flowd.model.delivery import by_name
 from flowd.model.keys import Keys

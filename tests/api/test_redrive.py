@@ -19,6 +19,7 @@ from flowd import (
     ServerError,
 )
 from flowd.broker.connection import Connection
+from flowd.broker.dead_letters import redrive
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.embedded import Server
@@ -151,7 +152,7 @@ async def test_changed_letter_leaves_others_unchanged(
     first, second, third = await letters(redis_url, stream)
     pairs = [(each.id, each.job_id) for each in (first, second, third)]
     async with aclosing(Connection(Address.of(redis_url))) as connection:
-        moved = await Stream(connection, stream, GROUP).redrive(pairs, {second.id: {}})
+        moved = await redrive(Stream(connection, stream, GROUP), pairs, {second.id: {}})
 
     assert moved == [True, True, True]
     sent = [fields.get(b"to") for _, fields in raw.entries(stream)]

@@ -12,6 +12,7 @@ import pytest
 from flowd import OutcomeUnknown, Queue, ServerError
 from flowd.broker.commands import EnqueueCommand, MoveToDeadLetter
 from flowd.broker.connection import Connection
+from flowd.broker.dead_letters import newest_letter, purge, read_letters, redrive
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.idempotency import Idempotency
 from flowd.broker.scripts import Part
@@ -61,10 +62,10 @@ ASKED: Final[dict[str, Ask]] = {
     ),
     "leave": lambda stream, _: stream.forget_consumer("me"),
     "reap": lambda stream, _: stream.reap(9.0),
-    "letters": lambda stream, _: stream.letters("-", "+", 5),
-    "last letter": lambda stream, _: stream.last_letter(),
-    "redrive": lambda stream, _: stream.redrive(_LETTERS),
-    "purge": lambda stream, _: stream.purge("1-1", "1-1", None),
+    "letters": lambda stream, _: read_letters(stream, "-", "+", 5),
+    "last letter": lambda stream, _: newest_letter(stream),
+    "redrive": lambda stream, _: redrive(stream, _LETTERS),
+    "purge": lambda stream, _: purge(stream, "1-1", "1-1", None),
     "left": lambda stream, _: stream.remaining(),
     "registered": lambda _, look: registered(look.connection),
     "rows": lambda _, look: look.waiting(5),

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from flowd import StreamShared
 from flowd.broker.commands import Requeue
 from flowd.broker.connection import Connection
+from flowd.broker.dead_letters import purge, redrive
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.idempotency import Idempotency
 from flowd.broker.stream import Stream
@@ -195,13 +196,13 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(picks=st.lists(st.integers(0, 5), min_size=1, max_size=3))
     def redrive(self, picks: Sequence[int]) -> None:
         picked = [self.letters[pick % len(self.letters)][:2] for pick in picks]
-        self.model.redriven(picked, self.ask(self.real.redrive(picked)))
+        self.model.redriven(picked, self.ask(redrive(self.real, picked)))
 
     @precondition(lambda self: self.letters)
     @rule(pick=st.integers(0, 5))
     def purge(self, pick: int) -> None:
         letter = self.letters[pick % len(self.letters)]
-        self.model.purged(letter[0], self.ask(self.real.purge(*letter)))
+        self.model.purged(letter[0], self.ask(purge(self.real, *letter)))
 
     @rule(consumer=st.none() | consumers)
     def forget_consumers(self, consumer: str | None) -> None:
@@ -224,7 +225,7 @@ class QueueMachine(RuleBasedStateMachine):
         for attempt in (
             self.real.settle(held.consumer, [held.delivery], []),
             self.real.maintain(consumer, lease=LEASE, takeovers=ALL, cursor=b"0-0"),
-            self.real.redrive([("1-1", "1-1")]),
+            redrive(self.real, [("1-1", "1-1")]),
         ):
             with pytest.raises(StreamShared):
                 self.ask(attempt)

@@ -1,0 +1,85 @@
+"""What is sent to Redis of dead letters: reading, redriving and purging them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Final
+
+from flowd.broker import replies, scripts
+from flowd.broker import script_replies as answers
+from flowd.broker.connection import BULK_READ_TIMEOUT, Argument
+from flowd.broker.stream import Stream
+from flowd.errors import ServerError
+from flowd.model.letter import LETTER_FIELDS
+
+__all__ = ["newest_letter", "purge", "read_letters", "redrive"]
+
+_UNCHANGED: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
+
+
+async def read_letters(
+    stream: Stream, first: str, last: str, count: int
+) -> list[tuple[bytes, list[bytes]]]:
+    """Up to `count` dead letters from `first` to `last`; `(ID` leaves ID itself out.
+
+    Each is its id and its fields as name, value, name, value …
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    return await stream.connection.call(
+        *("XRANGE", stream.keys.dead, first, last, "COUNT", count),
+        read=replies.entries,
+        timeout=BULK_READ_TIMEOUT,
+    )
+
+
+async def newest_letter(stream: Stream) -> str:
+    """The id of the newest dead letter; `0-0` without any.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    return await stream.connection.call(
+        *("XREVRANGE", stream.keys.dead, "+", "-", "COUNT", 1), read=replies.last_id
+    )
+
+
+async def redrive(
+    stream: Stream,
+    letters: Sequence[tuple[str, str]],
+    edited: Mapping[str, Mapping[bytes, bytes]] = _UNCHANGED,
+) -> list[bool | ServerError]:
+    """Put dead letters (letter id, job id) back into the stream, in one step each.
+
+    Under a letter's id, `edited` has the fields that its job gets instead of its
+    own. For each letter: True, False if it is gone, or why it was refused.
+
+    Raises:
+        StreamShared: another group reads the stream; none was moved.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    args: list[Argument] = [stream.group, LETTER_FIELDS]
+    for letter_id, job_id in letters:
+        fields = edited.get(letter_id)
+        args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
+        args += chain.from_iterable((fields or {}).items())
+    keys = [stream.keys.stream, stream.keys.dead]
+    moved = scripts.results(answers.moved, exactly=len(letters))
+    return await scripts.REDRIVE.run(stream.connection, keys, args, moved)
+
+
+async def purge(stream: Stream, letter_id: str, job_id: str, key: str | None) -> bool:
+    """Delete a dead letter and free its idempotency key; False if it is gone.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    keys = [stream.keys.dead]
+    if key is not None:
+        keys.append(stream.keys.idempotency(key))
+    deleted = await scripts.PURGE.run(
+        stream.connection, keys, [letter_id, job_id], replies.number
+    )
+    return deleted == 1
