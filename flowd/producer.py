@@ -50,7 +50,7 @@ class Producer:
         middleware: Iterable[Middleware] = (),
     ) -> None:
         self._address = Address.of(url, redis)
-        self._stack = MiddlewareChain(middleware)
+        self._chain = MiddlewareChain(middleware)
         self._connect_timeout = seconds("connect_timeout", connect_timeout)
         self._membership = SessionUser(self._address)
         self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
@@ -140,7 +140,7 @@ class Producer:
                 session,
                 _Streams(session.connection),
                 self._connect_timeout,
-                around=self._stack.enqueue,
+                around=self._chain.enqueue,
             )
         return self._senders[session]
 

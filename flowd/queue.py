@@ -125,7 +125,7 @@ class Queue(Generic[J]):
             block=block,
             claimer=claimer,
             on_dead_letter=on_dead_letter,
-            stack=MiddlewareChain(middleware),
+            chain=MiddlewareChain(middleware),
         )
         self._address = Address.of(url, redis)
         self._connect_timeout = wait("connect_timeout", connect_timeout)
@@ -149,7 +149,7 @@ class Queue(Generic[J]):
     @property
     def middleware(self) -> tuple[Middleware, ...]:
         """The middleware of this queue, the outermost first."""
-        return self._options.stack.middleware
+        return self._options.chain.middleware
 
     def add_middleware(self, middleware: Middleware) -> None:
         """Add a middleware as the outermost one, before the queue runs.
@@ -160,9 +160,9 @@ class Queue(Generic[J]):
         if self._handle is not None and not self._handle.ended:
             rule = "it must be added before the queue runs"
             raise OptionError("middleware", middleware, rule)
-        before = self._options.stack
+        before = self._options.chain
         after = MiddlewareChain((middleware, *before.middleware))
-        self._options = dataclasses.replace(self._options, stack=after)
+        self._options = dataclasses.replace(self._options, chain=after)
         self._senders.clear()
         for session in self._membership.joined():
             session.events.unsubscribe(before.listeners)
@@ -203,7 +203,7 @@ class Queue(Generic[J]):
         finally:
             self._handle = self._worker.handle = None
             self._senders.clear()
-            await self._membership.leave(self._options.stack.listeners)
+            await self._membership.leave(self._options.chain.listeners)
 
     async def init(self) -> None:
         """Create the stream and its group (XGROUP CREATE MKSTREAM) if they are missing.
@@ -338,7 +338,7 @@ class Queue(Generic[J]):
         return await self._sender().send_all(many(jobs), durable)
 
     def _open(self) -> tuple[Session, Stream]:
-        session = self._membership.here(self._options.stack.listeners)
+        session = self._membership.here(self._options.chain.listeners)
         stream = Stream(
             session.connection, self._options.policy.stream, self._options.policy.group
         )
@@ -373,7 +373,7 @@ class Queue(Generic[J]):
             session.outage.clear(self._options.policy.stream, what)
 
     def _sender(self) -> Sender:
-        session = self._membership.here(self._options.stack.listeners)
+        session = self._membership.here(self._options.chain.listeners)
         sender = self._senders.get(session)
         if sender is None:
             _, stream = self._open()
@@ -381,7 +381,7 @@ class Queue(Generic[J]):
                 session,
                 OneStream(stream, self._options.job_class),
                 self._connect_timeout,
-                around=self._options.stack.enqueue,
+                around=self._options.chain.enqueue,
                 promoter=self._worker,
             )
         return sender

@@ -83,7 +83,7 @@ class MemoryQueue(Recorded, Generic[J]):
             policy=policy or spec_of(job_class).policy,
             claimer=None,
             on_dead_letter=on_dead_letter,
-            stack=MiddlewareChain(middleware),
+            chain=MiddlewareChain(middleware),
         )
         self._stream = self.memory.stream(self._options.policy.stream)
         schedules = job_class.SPEC.schedules
@@ -129,9 +129,9 @@ class MemoryQueue(Recorded, Generic[J]):
         items: Iterable[Item[Job]],
         send: Callable[[Iterable[Item[Job]]], Awaitable[list[str]]],
     ) -> list[str]:
-        if self._options.stack.enqueue is None:
+        if self._options.chain.enqueue is None:
             return await send(items)
-        return await self._options.stack.enqueue(
+        return await self._options.chain.enqueue(
             self._options.policy.stream, items, send
         )
 

@@ -56,7 +56,7 @@ class Executor(Generic[J]):
             policy.stream,
             options.lease,
             report=report,
-            around=options.stack.handle,
+            around=options.chain.handle,
         )
         self.endings = Endings(options.job_class, policy, own=__file__)
         """Makes outcomes of errors."""

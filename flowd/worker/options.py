@@ -43,7 +43,7 @@ class QueueOptions(Generic[J]):
     """None: this process takes over no abandoned deliveries."""
 
     on_dead_letter: Callable[[Letter[J]], object] | None = None
-    stack: MiddlewareChain = field(default_factory=MiddlewareChain)
+    chain: MiddlewareChain = field(default_factory=MiddlewareChain)
     """The middleware."""
 
     def __post_init__(self) -> None:

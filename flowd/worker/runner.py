@@ -69,7 +69,7 @@ class Runner(Generic[J]):
         self._shared = WorkerSession.of(session)
         self._quarantine = self._shared.quarantine
         self._events = events = EventBus(policy.stream, policy.group)
-        events.subscribe(options.stack.listeners)
+        events.subscribe(options.chain.listeners)
         self._callback = DeadLetterCallback(
             options.on_dead_letter, options.job_class, self.consumer, events
         )
