@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import weakref
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
 
@@ -13,18 +13,12 @@ import redis.asyncio
 
 from flowd.broker.cron import set_up
 from flowd.broker.durability import Durable
-from flowd.broker.outage import RECONNECT
-from flowd.broker.sender import Promoter, Sender
+from flowd.broker.retry import call_until_available
+from flowd.broker.sender import Sender
 from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
-from flowd.errors import (
-    NotReady,
-    OptionError,
-    OutcomeUnknown,
-    StreamShared,
-    Unreachable,
-)
+from flowd.errors import OptionError, StreamShared
 from flowd.errors.option import instance, wait
 from flowd.model.claimer import Claimer
 from flowd.model.item import KEY_TTL, Item, many
@@ -42,7 +36,6 @@ from flowd.worker.signals import until_stopped
 __all__ = ["Queue"]
 
 J = TypeVar("J", bound=Job)
-R = TypeVar("R")
 
 _CLAIMER: Final = Claimer()
 _LEFT_POLL: Final = 0.05
@@ -130,8 +123,7 @@ class Queue(Generic[J]):
         self._address = Address.of(url, redis)
         self._connect_timeout = wait("connect_timeout", connect_timeout)
         self._membership = SessionUser(self._address)
-        self._handle: QueueHandle[J] | None = None
-        self._worker = _Worker()
+        self._running = _Running[J]()
         self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
             weakref.WeakKeyDictionary()
         )
@@ -157,7 +149,7 @@ class Queue(Generic[J]):
         Raises:
             OptionError: it is not a `Middleware`, or the queue runs already.
         """
-        if self._handle is not None and not self._handle.ended:
+        if self._running.active is not None:
             rule = "it must be added before the queue runs"
             raise OptionError("middleware", middleware, rule)
         before = self._options.chain
@@ -177,7 +169,8 @@ class Queue(Generic[J]):
         for session in self._membership.joined():
             if why := session.outage.reason(self._options.policy.stream):
                 return why
-        return "it does not run yet" if self._handle is None else self._handle.failing
+        handle = self._running.handle
+        return "it does not run yet" if handle is None else handle.failing
 
     async def __aenter__(self) -> Self:
         try:
@@ -193,15 +186,14 @@ class Queue(Generic[J]):
     async def aclose(self) -> None:
         """Shut down running handlers, with 25 s of grace, and close the connections."""
         try:
-            if (handle := self._here()) is not None:
+            if (handle := self._running.here()) is not None:
                 await handle.shutdown()
-            elif self._handle is not None and not self._handle.ended:
-                shutdown = self._handle.shutdown()
+            elif (handle := self._running.active) is not None:
                 await asyncio.wrap_future(
-                    asyncio.run_coroutine_threadsafe(shutdown, self._handle.loop)
+                    asyncio.run_coroutine_threadsafe(handle.shutdown(), handle.loop)
                 )
         finally:
-            self._handle = self._worker.handle = None
+            self._running.handle = None
             self._senders.clear()
             await self._membership.leave(self._options.chain.listeners)
 
@@ -217,12 +209,14 @@ class Queue(Generic[J]):
         """
         session, stream = self._open()
         try:
-            await self._until_available(
-                "setting up",
+            await call_until_available(
                 lambda: set_up(stream, self._options.policy, self._options.job_class),
+                session.outage,
+                "setting up",
+                stream.keys.stream,
             )
         except StreamShared:
-            # Both commands were sent in one round trip, so undo the second.
+            # It was listed in the same round trip.
             await stream.unregister()
             raise
         session.note_set_up(stream)
@@ -233,14 +227,13 @@ class Queue(Generic[J]):
         Raises:
             OptionError: the queue runs already.
         """
-        if self._handle is not None and not self._handle.ended:
+        if self._running.active is not None:
             raise OptionError(
                 "run", self._options.policy.stream, "this queue runs already"
             )
-        session, _ = self._open()
-        self._handle = QueueHandle(session, self._options)
-        self._worker.handle, self._worker.loop = self._handle, self._handle.loop
-        return self._handle
+        handle = QueueHandle(self._session(), self._options)
+        self._running.handle = handle
+        return handle
 
     async def run_until_stopped(self, grace: float | None = 25.0) -> None:
         """Run until SIGTERM or SIGINT, then shut down gracefully and return.
@@ -259,7 +252,7 @@ class Queue(Generic[J]):
             OptionError: `grace` is not a time.
             FatalError: Redis refuses, and an operator must change something.
         """
-        await until_stopped(self._here() or self.run(), grace)
+        await until_stopped(self._running.here() or self.run(), grace)
 
     async def drain(self) -> None:
         """Return when no job waits, runs or is delayed.
@@ -269,9 +262,13 @@ class Queue(Generic[J]):
         Raises:
             FatalError: Redis refuses, and an operator must change something.
         """
-        _, stream = self._open()
-        while any(await self._until_available("draining", stream.remaining)):
-            handle = self._here()
+        session, stream = self._open()
+        while any(
+            await call_until_available(
+                stream.remaining, session.outage, "draining", stream.keys.stream
+            )
+        ):
+            handle = self._running.here()
             if handle is not None and handle.ended:
                 await handle.wait()
             await asyncio.sleep(_LEFT_POLL)
@@ -338,42 +335,14 @@ class Queue(Generic[J]):
         return await self._sender().send_all(many(jobs), durable)
 
     def _open(self) -> tuple[Session, Stream]:
-        session = self._membership.here(self._options.chain.listeners)
-        stream = Stream(
-            session.connection, self._options.policy.stream, self._options.policy.group
-        )
-        return session, stream
+        session, policy = self._session(), self._options.policy
+        return session, Stream(session.connection, policy.stream, policy.group)
 
-    def _here(self) -> QueueHandle[J] | None:
-        """The running queue, if it runs in this event loop."""
-        handle = self._handle
-        if handle is None or handle.loop is not asyncio.get_running_loop():
-            return None
-        return handle
-
-    async def _until_available(self, what: str, ask: Callable[[], Awaitable[R]]) -> R:
-        """Repeat the call until the server answers; an outage is one line in the log."""
-        session, _ = self._open()
-        failures = 0
-        try:
-            while True:
-                try:
-                    answer = await ask()
-                except (Unreachable, OutcomeUnknown, NotReady) as error:
-                    session.outage.report_failure(
-                        what, self._options.policy.stream, error
-                    )
-                    failures += 1
-                    await asyncio.sleep(RECONNECT.delay(failures))
-                else:
-                    session.outage.report_recovery(what, self._options.policy.stream)
-                    return answer
-        finally:
-            # A cancelled caller must not keep an outage open.
-            session.outage.clear(self._options.policy.stream, what)
+    def _session(self) -> Session:
+        return self._membership.here(self._options.chain.listeners)
 
     def _sender(self) -> Sender:
-        session = self._membership.here(self._options.chain.listeners)
+        session = self._session()
         sender = self._senders.get(session)
         if sender is None:
             _, stream = self._open()
@@ -382,19 +351,33 @@ class Queue(Generic[J]):
                 OneStream(stream, self._options.job_class),
                 self._connect_timeout,
                 around=self._options.chain.enqueue,
-                promoter=self._worker,
+                promoter=self._running,
             )
         return sender
 
 
-class _Worker:
-    """The running queue in this process, which promotes its delayed jobs."""
+class _Running(Generic[J]):
+    """The run of a queue, which promotes the jobs that this process delays.
+
+    An object of its own, so that senders do not keep the queue alive.
+    """
 
     def __init__(self) -> None:
-        self.handle: Promoter | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.handle: QueueHandle[J] | None = None
+        """Of the last run; None before the first, and once the queue is closed."""
+
+    @property
+    def active(self) -> QueueHandle[J] | None:
+        """The run, unless it has ended."""
+        return None if self.handle is None or self.handle.ended else self.handle
+
+    def here(self) -> QueueHandle[J] | None:
+        """The run, if it is one of this event loop."""
+        if self.handle is None or self.handle.loop is not asyncio.get_running_loop():
+            return None
+        return self.handle
 
     def due_in(self, delay: float) -> None:
-        """A job will be due in so many seconds."""
-        if self.handle is not None and self.loop is asyncio.get_running_loop():
-            self.handle.due_in(delay)
+        """As `Promoter.due_in`."""
+        if (handle := self.here()) is not None:
+            handle.due_in(delay)

@@ -1,4 +1,4 @@
-"""Ask until there is an answer, and say the worst that may be true if there is none."""
+"""Send again while the server is away: for a time, or until it answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from flowd.broker.idempotency import RECEIPT
-from flowd.broker.outage import RECONNECT
+from flowd.broker.outage import RECONNECT, Outage
 from flowd.errors import (
     NotDurable,
     NotReady,
@@ -18,7 +18,7 @@ from flowd.errors import (
     Unreachable,
 )
 
-__all__ = ["call_with_retry"]
+__all__ = ["call_until_available", "call_with_retry"]
 
 R = TypeVar("R")
 
@@ -31,7 +31,7 @@ async def call_with_retry(
     Args:
         send: one try.
         patience: in seconds.
-        repeatable: the server knows again what an earlier try has stored.
+        repeatable: the server recognizes what an earlier try has stored.
 
     Raises:
         ServerError: the worst that may be true of all tries: once the answer of one was
@@ -55,6 +55,37 @@ async def call_with_retry(
         await asyncio.sleep(wait)
         if lost is not None and time.monotonic() > until + RECEIPT / 2:
             raise lost  # the process stood still: the server may have forgotten
+
+
+async def call_until_available(
+    send: Callable[[], Awaitable[R]], outage: Outage, what: str, stream: str
+) -> R:
+    """Send until the server answers, without a limit; what is sent is safe to repeat.
+
+    Args:
+        send: one try.
+        outage: gets the failures and the recovery.
+        what: setting up, draining …
+        stream: for which.
+
+    Raises:
+        ServerError: the server refuses.
+    """
+    failures = 0
+    try:
+        while True:
+            try:
+                answer = await send()
+            except (Unreachable, OutcomeUnknown, NotReady) as error:
+                outage.report_failure(what, stream, error)
+                failures += 1
+                await asyncio.sleep(RECONNECT.delay(failures))
+            else:
+                outage.report_recovery(what, stream)
+                return answer
+    finally:
+        # A cancelled caller must not keep an outage open.
+        outage.clear(stream, what)
 
 
 def _passes(error: ServerError) -> bool:
