@@ -28,13 +28,13 @@ _LEASE: Final = 30.0
 async def exposition(
     registry: CollectorRegistry, places: Iterable[Place], *, within: float = 2.0
 ) -> bytes:
-    """The text that `/metrics` shows; never fails for want of a server.
+    """The text that `/metrics` shows; a server that is away raises nothing.
 
     Args:
         registry: what was counted.
         places: the queues to be looked at; one that is named twice is shown once.
-        within: seconds that Redis may take. Of a queue it does not tell in time only
-            `flowd_queue_up` is shown, as 0.
+        within: seconds that Redis may take. A queue without an answer by then shows
+            only `flowd_queue_up`, as 0.
     """
     queues = await queue_registry(places, within=within)
     return generate_latest(registry) + generate_latest(queues)

@@ -23,6 +23,7 @@ DEEPEST: Final = 127
 
 TOO_DEEP: Final = f"{NESTED}: more than {DEEPEST} levels"
 """The refusal of what is deeper."""
+
 _CONTAINERS: Final = (list, dict)
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 

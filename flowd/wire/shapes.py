@@ -2,8 +2,8 @@
 
 A shape reads and writes one JSON value. Numbers and booleans are JSON's own, a duration
 and a datetime as `unix_ms` are milliseconds, every other scalar is the string that a
-field would hold. `list_of`, `dict_of`, `optional`, `record_of`, `enum_of` `one_of` and
-`union_of` build the others.
+field would hold. `list_of`, `dict_of`, `optional`, `record_of`, `enum_of`,
+`open_enum_of`, `one_of` and `union_of` build the others.
 """
 
 from __future__ import annotations

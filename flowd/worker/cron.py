@@ -37,7 +37,7 @@ class CronClock:
     Args:
         stream: of the queue.
         schedules: of its class.
-        events: is told of ticks.
+        events: receives `cron_tick` and `cron_refused`.
 
     Raises:
         OptionError: this machine does not know a time zone.
@@ -90,7 +90,7 @@ class CronClock:
             self._task.cancel()
 
     def _look(self) -> None:
-        """Let what is due have its turn, and set a timer for what comes soon."""
+        """Tick what is due now, or set a timer for what is due soon."""
         self._stop_timer()
         if self._task is not None or self._closed or self._offset is None:
             return
@@ -141,7 +141,7 @@ class CronClock:
         self._look()
 
     async def _tick_one(self, schedule: Schedule) -> bool:
-        """Let one schedule have its turn; False if it is not registered."""
+        """Tick one schedule if it is due; False if it is not registered."""
         if self._offset is None:
             return False
         now = time.monotonic() + self._offset
@@ -176,7 +176,7 @@ class CronClock:
         )
 
     def _fail(self, error: ServerError) -> None:
-        """Say once what the server refuses; an outage is told by those who wait for it."""
+        """Report once what the server refuses; the queue's loop reports an outage."""
         said = str(error)
         if isinstance(error, FatalError) and said != self._refused:
             self._refused = said

@@ -1,4 +1,4 @@
-"""Tell the user's `on_dead_letter`, after the letter is stored."""
+"""Call the user's `on_dead_letter`, after the letter is stored."""
 
 from __future__ import annotations
 

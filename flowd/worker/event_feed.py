@@ -23,13 +23,13 @@ _LONGEST: Final = 500
 class EventFeed:
     """Publishes the events of one queue, those of one turn together.
 
-    Hooks into *maintain*. It is not part of the path: nothing waits for it, and events that cannot be published
-    are dropped.
+    Hooks into *maintain*. It is not part of the path: nothing waits for it, and events that
+    cannot be published are dropped.
 
     Args:
         connection: which is used for it.
         channel: where to; a message is lines of JSON.
-        consumer: who tells.
+        consumer: the name of this worker, in every message.
         events: its event bus, to which the feed subscribes.
     """
 
@@ -60,7 +60,7 @@ class EventFeed:
         self._followed = followed
 
     def close(self) -> None:
-        """Tell what waits, and then nothing more."""
+        """Publish the events that are held, and none after them."""
         self._closed = True
         self.maintained(0)
         if self._lines:
@@ -99,7 +99,7 @@ class EventFeed:
     def _published(self, published: asyncio.Future[object]) -> None:
         self._busy = False
         if published.cancelled() or published.exception() is not None:
-            # The next tending says whether anybody still follows.
+            # The next maintenance says whether a client still follows.
             self.maintained(0)
             self._lines.clear()
         elif self._lines:

@@ -40,7 +40,7 @@ class QueueLeases:
     def __init__(self, queue: RunningQueue) -> None:
         self.queue = queue
         self.failing = False
-        """Whether the last renewal failed; the keeper's thread notes it."""
+        """Whether the last renewal failed; set by the lease thread."""
 
         self._loop = asyncio.get_running_loop()
         self._standby: asyncio.Task[None] | None = None
@@ -72,7 +72,7 @@ class QueueLeases:
             await asyncio.wait([self._standby])
 
     async def renew(self, connection: Connection, loop_seen: float) -> None:
-        """Renew what is held; in the keeper's thread, or in the event loop.
+        """Renew what is held; in the lease thread, or in the event loop.
 
         Args:
             connection: of the thread or loop that this runs in.
@@ -132,7 +132,7 @@ class QueueLeases:
 class LeaseRenewer:
     """The thread that renews for all queues of one event loop and server.
 
-    It is started anew whenever it dies, and could not be started. What fails here is an
+    It is started again when it dies, and when it could not be started. What fails here is an
     outage of its own: jobs run on, and may be started elsewhere too if the loop's connection
     fails as well, or a handler keeps the loop from renewing over it.
 
@@ -206,7 +206,7 @@ class LeaseRenewer:
             ended.set_result(_described(error))
 
     def _begin_again(self, ended: asyncio.Future[str]) -> None:
-        """The thread ended; if it is needed yet, it died."""
+        """The thread has ended; if it is still needed, it died: start another."""
         if self._ended is not ended or self._loop_watch is None:
             return
         self._deaths += 1
@@ -281,7 +281,7 @@ class LeaseRenewer:
         return failed
 
     def _fails(self, leases: QueueLeases, error: ServerError) -> None:
-        """Note, in the event loop, that the thread does not renew, and renew here."""
+        """Report, in the event loop, that the thread does not renew, and renew here."""
         if leases in self._queues:
             leases.stand_in(self._connection)
             self._outage.report_failure(
@@ -289,7 +289,7 @@ class LeaseRenewer:
             )
 
     def _works(self, leases: QueueLeases) -> None:
-        """Note, in the event loop, that they are."""
+        """Report, in the event loop, that the thread renews again."""
         self._deaths = 0
         if leases in self._queues:
             self._outage.report_recovery(_RENEWING, leases.queue.stream.keys.stream)
@@ -316,6 +316,6 @@ def _described(error: BaseException) -> str:
 def _tell(
     loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object
 ) -> None:
-    """Let the event loop do it; if it is closed by now, nothing waits."""
+    """Call it in the event loop; a loop that is closed needs it no more."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(what, *args)

@@ -1,19 +1,23 @@
-"""Let suspects run alone in their process, one after the other.
+"""Run suspects of being poison jobs alone in their process, one after the other.
 
-A payload that kills its worker takes the neighbours' delivery counts with it, and before
-long they look as guilty. So a job that two workers have died of, or seem to, waits until
-nothing else of its process runs, and nothing else begins before it has ended.
+A job that kills its worker adds a delivery to every job that runs in the same process, and
+soon these look like poison jobs too. So a suspect waits until no other job of its process
+runs, and no other job starts before the suspect has ended.
 
-Both have a bound, or one long job would stop suspects, and one long suspect the process:
-after one lease a suspect starts while other jobs still run. A suspect that runs keeps
-everything from beginning for ten leases, other suspects as well: one that kills would
-else count a death for each that is longer than a lease. So the k-th suspect starts within
-1 + 10 (k - 1) leases. Each is delivered once: what waits is held and renewed, and not
-counted as a delivery until it starts.
+Both waits have a bound:
 
-Who has more crashes starts first, so that jobs which were hit before run after the one
-that kills. Where they have the same number, the order turns around with each crash: a
-job so long that the one that kills starts beside it is hit once by it, and not each time.
+- A suspect waits for running jobs for one lease. Then it starts while they still run, or one
+  long job would block every suspect.
+- A running suspect blocks all other jobs for ten leases, or one long suspect would block the
+  process. Other suspects wait as long: if they could start after one lease, the one that
+  kills would add a crash to every suspect that takes longer than a lease.
+
+So the k-th suspect starts within 1 + 10 (k - 1) leases. A suspect that waits is held and its
+lease is renewed; its delivery is not counted until it starts.
+
+The suspect with the most crashes starts first, so that jobs that another job's crash has hit
+run after the job that kills. Between equal numbers, the order reverses with each crash: a
+long job that still runs when the job that kills is started is hit once, and not each time.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ _LAST_ANSWER: Final = 2.0
 
 
 class _Suspect:
-    """One that waits."""
+    """A suspect that waits for its turn, and the queue that holds it."""
 
     def __init__(self, delivery: Delivery, queue: RunningQueue) -> None:
         self.delivery = delivery
@@ -45,7 +49,7 @@ class _Suspect:
 
 
 class Quarantine:
-    """The suspects of a process, for whom all its queues make room."""
+    """The suspects of one process; while there are any, none of its queues starts other jobs."""
 
     def __init__(self) -> None:
         self._queues: list[RunningQueue] = []
@@ -98,7 +102,7 @@ class Quarantine:
             )
 
     def update(self) -> None:
-        """Something is not held any more: it may be a suspect's turn, or its end."""
+        """A delivery is not held any more: a suspect may start, or has ended."""
         if not self.busy:
             return
         held = set(self._held())
@@ -118,7 +122,7 @@ class Quarantine:
         return False
 
     async def withdraw_all(self, queue: RunningQueue) -> list[Delivery]:
-        """Start none of a queue any more; returns those that waited and are held."""
+        """Start no more of a queue's suspects; returns those that waited and are held."""
         if self._recounting is not None:
             await asyncio.wait([self._recounting], timeout=_LAST_ANSWER)
         waiting = [each.delivery for each in self._waiting if each.queue is queue]
@@ -197,7 +201,7 @@ class Quarantine:
                 queue.resume()
 
     async def _recount(self, suspects: Sequence[_Suspect], *, counted: bool) -> None:
-        """Let deliveries count or not; those that are lost do not wait any more."""
+        """Count the deliveries of suspects, or not; those that are lost wait no more."""
         self._recounting = asyncio.get_running_loop().create_future()
         try:
             for queue in {each.queue: None for each in suspects}:

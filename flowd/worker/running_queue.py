@@ -51,7 +51,7 @@ class RunningQueue(Protocol):
         ...
 
     def pause(self) -> None:
-        """Take no more entries until `go_on`: a suspect of this process is to run alone."""
+        """Take no entries until `resume`: a suspect of this process is to run alone."""
         ...
 
     def resume(self) -> None:

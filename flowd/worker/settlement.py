@@ -200,7 +200,7 @@ class Settlement(Generic[J]):
             return results
 
     def _conclude(self, batch: Sequence[Ending], results: Sequence[Settled]) -> None:
-        """Say what became of each.
+        """Emit the event of each, and let go of what is settled.
 
         Raises:
             FatalError: why one was refused, once the others are concluded.
