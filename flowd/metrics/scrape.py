@@ -57,8 +57,8 @@ async def _view(place: Place, within: float) -> QueueView | None:
     try:
         async with asyncio.timeout(within):
             now = await server_time(session.connection)
-            look = Queries(session.connection, stream, group)
-            return await queue_view(look, now, lease=_LEASE, runs=0)
+            queries = Queries(session.connection, stream, group)
+            return await queue_view(queries, now, lease=_LEASE, runs=0)
     except (ServerError, TimeoutError):
         return None
     finally:

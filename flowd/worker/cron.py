@@ -74,7 +74,7 @@ class CronClock:
         if answer > 0:
             # The answer is older than its arrival, so a tick is late and never early.
             self._offset = answer / 1000 - time.monotonic()
-            self._look()
+            self._tick_or_wait()
             return
         self._stop_timer()
         self._offset = None
@@ -89,7 +89,7 @@ class CronClock:
         if self._task is not None:
             self._task.cancel()
 
-    def _look(self) -> None:
+    def _tick_or_wait(self) -> None:
         """Tick what is due now, or set a timer for what is due soon."""
         self._stop_timer()
         if self._task is not None or self._closed or self._offset is None:
@@ -100,7 +100,7 @@ class CronClock:
             self._start(register=False)
         elif wait < _AHEAD:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(wait, _SOONEST), self._look)
+            self._timer = loop.call_later(max(wait, _SOONEST), self._tick_or_wait)
 
     def _due(self, schedule: Schedule) -> float:
         """When it is due the next time; at once as long as its last tick is not known."""
@@ -138,7 +138,7 @@ class CronClock:
             return  # the next maintenance tries again
         finally:
             self._task = None
-        self._look()
+        self._tick_or_wait()
 
     async def _tick_one(self, schedule: Schedule) -> bool:
         """Tick one schedule if it is due; False if it is not registered."""
@@ -158,10 +158,10 @@ class CronClock:
         # A restored backup knows less than this worker, which does not repeat itself.
         self._recorded[schedule.name] = max(done.recorded, recorded or 0.0)
         self._next.pop(schedule.name, None)
-        self._tell(schedule, done)
+        self._report(schedule, done)
         return True
 
-    def _tell(self, schedule: Schedule, done: Ticked) -> None:
+    def _report(self, schedule: Schedule, done: Ticked) -> None:
         if not done.stored and not done.passed:
             return
         text = f"cron {schedule.name}: enqueued {done.stored}"

@@ -35,7 +35,7 @@ _MOST: Final = 500_000
 _ERROR: Final = 2_000
 _TRACEBACK: Final = 8_000
 _LEAVES: Final = 1_000
-_TOLD: Final = 5
+_DESCRIBED: Final = 5
 
 # The way to the handler says nothing about what went wrong in it.
 _OWN: Final = (inspect.getfile(BoundHandler),)
@@ -166,10 +166,12 @@ def describe(error: BaseException) -> str:
         rest = dict.fromkeys(type(each).__name__ for each in leaves(error))
         names = ", ".join(rest)[: _ERROR // 4]
         more = (
-            f" and {len(texts) - _TOLD} more; of {names}" if len(texts) > _TOLD else ""
+            f" and {len(texts) - _DESCRIBED} more; of {names}"
+            if len(texts) > _DESCRIBED
+            else ""
         )
-        most = _ERROR * 2 // 3 // _TOLD
-        return "; ".join(text[:most] for text in texts[:_TOLD]) + more
+        most = _ERROR * 2 // 3 // _DESCRIBED
+        return "; ".join(text[:most] for text in texts[:_DESCRIBED]) + more
     except KeyboardInterrupt:
         raise
     except BaseException:

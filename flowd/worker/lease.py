@@ -156,25 +156,25 @@ class LeaseRenewer:
         self._deaths = 0
         self._ended: asyncio.Future[str] | None = None
         self._restart: asyncio.TimerHandle | None = None
-        self._loop_watch: LoopMonitor | None = None
+        self._monitor: LoopMonitor | None = None
 
     def add(self, leases: QueueLeases) -> None:
         """Renew for this queue from now on."""
         self._queues.append(leases)
-        if self._loop_watch is None:
-            self._loop_watch = LoopMonitor(self._describe, self._events)
-            self._loop_watch.start()
-            self._begin(self._loop_watch)
+        if self._monitor is None:
+            self._monitor = LoopMonitor(self._describe, self._events)
+            self._monitor.start()
+            self._begin(self._monitor)
         self._wake.set()
 
     async def remove(self, leases: QueueLeases) -> None:
         """Renew no longer; the thread ends with its last queue."""
         self._queues.remove(leases)
         await leases.aclose()
-        if self._queues or self._loop_watch is None:
+        if self._queues or self._monitor is None:
             return
-        self._loop_watch.stop()
-        self._loop_watch = None
+        self._monitor.stop()
+        self._monitor = None
         if self._restart is not None:
             self._restart.cancel()
             self._restart = None
@@ -191,14 +191,17 @@ class LeaseRenewer:
         if not self._failures:  # else it tries already, and ever more slowly
             self._wake.set()
 
-    def _begin(self, watch: LoopMonitor) -> None:
+    def _begin(self, monitor: LoopMonitor) -> None:
         """Start the thread."""
         loop = asyncio.get_running_loop()
         self._restart = None
         self._ended = ended = loop.create_future()
         ended.add_done_callback(self._begin_again)
         thread = threading.Thread(
-            target=self._run, args=(loop, watch, ended), name="flowd-lease", daemon=True
+            target=self._run,
+            args=(loop, monitor, ended),
+            name="flowd-lease",
+            daemon=True,
         )
         try:
             thread.start()
@@ -207,7 +210,7 @@ class LeaseRenewer:
 
     def _begin_again(self, ended: asyncio.Future[str]) -> None:
         """The thread has ended; if it is still needed, it died: start another."""
-        if self._ended is not ended or self._loop_watch is None:
+        if self._ended is not ended or self._monitor is None:
             return
         self._deaths += 1
         error = ServerError(f"the thread that renews them has died: {ended.result()}")
@@ -215,13 +218,13 @@ class LeaseRenewer:
             leases.failing = True
             self._fails(leases, error)
         self._restart = asyncio.get_running_loop().call_later(
-            RECONNECT.delay(self._deaths), self._begin, self._loop_watch
+            RECONNECT.delay(self._deaths), self._begin, self._monitor
         )
 
     def _run(
         self,
         loop: asyncio.AbstractEventLoop,
-        watch: LoopMonitor,
+        monitor: LoopMonitor,
         ended: asyncio.Future[str],
     ) -> None:
         why = ""
@@ -230,28 +233,28 @@ class LeaseRenewer:
                 connection = Connection(self._address, name="flowd-lease")
                 try:
                     while self._ended is ended:
-                        if runner.run(self._renew(connection, watch.seen, loop)):
+                        if runner.run(self._renew(connection, monitor.seen, loop)):
                             self._failures += 1
                             wait = RECONNECT.delay(self._failures)
                         else:
                             self._failures = 0
                             wait = self._interval()
-                        self._rest(wait, watch)
+                        self._rest(wait, monitor)
                 finally:
                     runner.run(connection.aclose())
         except BaseException as error:  # whatever it is, the loop starts another thread
             why = _described(error)
         finally:
             self._failures = 0
-            _tell(loop, ended.set_result, why)
+            _call_in_loop(loop, ended.set_result, why)
 
-    def _rest(self, seconds: float, watch: LoopMonitor) -> None:
-        """Wait until it is woken; meanwhile, watch the event loop."""
+    def _rest(self, seconds: float, monitor: LoopMonitor) -> None:
+        """Wait until it is woken; meanwhile, monitor the event loop."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._wake.wait(min(left, _WATCH)):
                 break
-            watch.check()
+            monitor.check()
         self._wake.clear()
 
     async def _renew(
@@ -272,12 +275,12 @@ class LeaseRenewer:
                 failed = leases.failing = True
                 known = isinstance(result, ServerError)
                 error = result if known else ServerError(_described(result))
-                _tell(loop, self._fails, leases, error)
+                _call_in_loop(loop, self._fails, leases, error)
             elif result is not None:
                 raise result
             elif leases.failing:
                 leases.failing = False
-                _tell(loop, self._works, leases)
+                _call_in_loop(loop, self._works, leases)
         return failed
 
     def _fails(self, leases: QueueLeases, error: ServerError) -> None:
@@ -313,7 +316,7 @@ def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _tell(
+def _call_in_loop(
     loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object
 ) -> None:
     """Call it in the event loop; a loop that is closed needs it no more."""

@@ -1,4 +1,4 @@
-"""Tell Redis how far running jobs are: at most once a second, and what was said last."""
+"""Write to Redis how far running jobs are: at most once a second, the latest report of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AT_ONCE: Final = 500
 
 
 class ProgressBoard:
-    """What the handlers of one queue say; costs nothing until one of them does.
+    """The progress that handlers of one queue report; costs nothing until one of them does.
 
     Hooks into *settle* and *renew*.
     """
@@ -39,81 +39,81 @@ class ProgressBoard:
         self._consumer = consumer
         self._in_flight = in_flight
         self._events = events
-        self._said = False
+        self._reported = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._unsaid: dict[Delivery, tuple[str, bytes]] = {}
-        self._saying: asyncio.Task[None] | None = None
-        self._refused = False
+        self._pending: dict[Delivery, tuple[str, bytes]] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._closed = False
 
     def report(self, delivery: Delivery, fraction: float, text: str) -> None:
-        """Take note, in any thread, of whatever a handler may take for progress."""
+        """Take a report, in any thread; a wrong value is corrected and fails no job."""
         try:
             # `max` comes first: it makes 0 of what is no number.
             share = min(max(0.0, float(fraction)), 1.0)
-        except Exception:  # no number, or one with a `__float__` of its own
+        except Exception:  # no number; a `__float__` of the user's may raise anything
             share = 0.0
         try:
             words = str(text)[:_MOST].encode("utf-8", "backslashreplace")
-        except Exception:
+        except Exception:  # likewise a `__str__`
             words = b""
-        said = f"{share:.4g}", words
+        progress = f"{share:.4g}", words
         if threading.get_ident() == self._thread:
-            self._note(delivery, said)
+            self._note(delivery, progress)
         else:
-            self._loop.call_soon_threadsafe(self._note, delivery, said)
+            self._loop.call_soon_threadsafe(self._note, delivery, progress)
 
     def settle_part(self) -> Part | None:
-        """Forget what was said of jobs that end."""
+        """Delete the progress of jobs that end."""
         return self._part("settle_progress")
 
     def renew_part(self) -> Part | None:
-        """Keep what was said of jobs that run."""
+        """Keep the progress of jobs that run."""
         return self._part("renew_progress")
 
     def _part(self, name: str) -> Part | None:
-        # What was claimed may have been written of by the consumer before.
-        if self._said or self._in_flight.has_claimed:
+        # The worker that held a claimed delivery before may have written its progress.
+        if self._reported or self._in_flight.has_claimed:
             return Part(name, keys=(self._stream.keys.progress,))
         return None
 
     def close(self) -> None:
-        """Say nothing more."""
-        self._refused = True
-        if self._saying is not None:
-            self._saying.cancel()
+        """Write nothing more."""
+        self._closed = True
+        if self._writing is not None:
+            self._writing.cancel()
 
-    def _note(self, delivery: Delivery, said: tuple[str, bytes]) -> None:
-        if self._refused:
+    def _note(self, delivery: Delivery, progress: tuple[str, bytes]) -> None:
+        if self._closed:
             return
-        self._said = True
-        self._unsaid[delivery] = said
-        if self._saying is None:
-            # Of whichever handler is the first to speak, it inherits nothing.
-            self._saying = self._loop.create_task(
-                self._say(), context=contextvars.Context()
+        self._reported = True
+        self._pending[delivery] = progress
+        if self._writing is None:
+            # It must not inherit the context of the handler that reports first.
+            self._writing = self._loop.create_task(
+                self._write_pending(), context=contextvars.Context()
             )
 
-    async def _say(self) -> None:
-        while self._unsaid:
-            unsaid, self._unsaid = self._unsaid, {}
+    async def _write_pending(self) -> None:
+        while self._pending:
+            pending, self._pending = self._pending, {}
             try:
-                await self._write(unsaid)
+                await self._write(pending)
             except FatalError as error:
-                self._refused = True
-                said = f"cannot say how far its jobs are: {error}"
-                self._events.emit(logging.WARNING, "progress_refused", said)
+                self._closed = True
+                text = f"cannot say how far its jobs are: {error}"
+                self._events.emit(logging.WARNING, "progress_refused", text)
                 return
             except ServerError:
-                pass  # it is said again when there is more to say
+                pass  # the next report is written; the queue's loop reports the outage
             await asyncio.sleep(_PAUSE)
-        self._saying = None
+        self._writing = None
 
-    async def _write(self, unsaid: Mapping[Delivery, tuple[str, bytes]]) -> None:
+    async def _write(self, pending: Mapping[Delivery, tuple[str, bytes]]) -> None:
         stream = self._stream
         held = [
-            (delivery, said)
-            for delivery, said in unsaid.items()
+            (delivery, progress)
+            for delivery, progress in pending.items()
             if self._in_flight.holds(delivery)
         ]
         keys = [stream.keys.stream, stream.keys.progress]
@@ -121,6 +121,6 @@ class ProgressBoard:
             some = held[at : at + _AT_ONCE]
             first, last = id_range(delivery.entry_id for delivery, _ in some)
             args: list[Argument] = [stream.group, self._consumer, first, last]
-            for delivery, said in some:
-                args += (delivery.entry_id, delivery.count, *said)
+            for delivery, progress in some:
+                args += (delivery.entry_id, delivery.count, *progress)
             await scripts.PROGRESS.run(stream.connection, keys, args, number)

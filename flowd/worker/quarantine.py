@@ -110,7 +110,7 @@ class Quarantine:
             self._alone.pop(suspect).cancel()
         self._tolerated &= held
         self._changed.set()
-        self._go_on()
+        self._resume_queues()
 
     def withdraw(self, delivery: Delivery) -> bool:
         """Start it no more; False if it does not wait."""
@@ -138,7 +138,7 @@ class Quarantine:
                 await self._admit_next()
         finally:
             self._task = None
-        self._go_on()
+        self._resume_queues()
 
     async def _admit_next(self) -> None:
         """Start the first that waits if it may; else wait for a change."""
@@ -192,9 +192,9 @@ class Quarantine:
         self._alone.pop(delivery, None)
         self._tolerated.add(delivery)
         self._changed.set()
-        self._go_on()
+        self._resume_queues()
 
-    def _go_on(self) -> None:
+    def _resume_queues(self) -> None:
         if not self.busy:
             self._tolerated.clear()
             for queue in self._queues:

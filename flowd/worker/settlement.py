@@ -70,7 +70,7 @@ class Settlement(Generic[J]):
         self._outage = outage
         self._events = events
         self._emit = events.emit
-        self._tell_done = True
+        self._emits_done = True
         self._apart = RefusedSettlements(in_flight, self._again)
         self._batches = 0
         self._ready: list[Ending] = []
@@ -137,7 +137,9 @@ class Settlement(Generic[J]):
         for delivery, end in batch[len(acks) :]:
             try:
                 others.append(((delivery, end), self._move(delivery, end)))
-            except Exception:  # any of them, or no ending of this queue is settled
+            except Exception:
+                # Whatever a value of the user's raises when it is encoded: it must not
+                # keep the other endings of the queue from being settled.
                 self._replace(delivery, others)
         others.sort(key=lambda other: _order(other[0]))
         return (
@@ -155,7 +157,8 @@ class Settlement(Generic[J]):
             end = self._endings.unwritable(delivery)
             others.append(((delivery, end), self._move(delivery, end)))
         except Exception:
-            # Released with nothing but its id: the lease thread leaves it to others.
+            # Here the entry itself cannot be encoded, so there is nothing to send. The
+            # lease thread releases it by its id.
             delivery.stuck, delivery.stuck_at = True, 0.0
             self._emit(
                 logging.WARNING,
@@ -205,7 +208,7 @@ class Settlement(Generic[J]):
         Raises:
             FatalError: why one was refused, once the others are concluded.
         """
-        self._tell_done = self._events.is_enabled(logging.INFO)
+        self._emits_done = self._events.is_enabled(logging.INFO)
         fatal: FatalError | None = None
         for (delivery, end), result in zip(batch, results, strict=True):
             try:
@@ -215,9 +218,9 @@ class Settlement(Generic[J]):
                     self._refused(delivery, end, result)
                 else:
                     self._settled(delivery, end, result)
-            except (
-                Exception
-            ) as error:  # it is settled; the others still get their event
+            except Exception as error:
+                # It is settled, whatever its event raises out of the user's exception;
+                # the others still get their events.
                 text = "is settled; to tell of it failed: %s"
                 self._emit(
                     logging.ERROR,
@@ -287,7 +290,7 @@ class Settlement(Generic[J]):
             text = "was taken over or settled before; not settled"
             self._emit(logging.WARNING, "lost", text, delivery)
         elif isinstance(end, outcome.Ack):
-            if self._tell_done:
+            if self._emits_done:
                 self._emit(logging.INFO, "done", "done", delivery)
         elif result == 2:
             text = "was deleted from the stream by another client"

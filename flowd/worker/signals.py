@@ -80,7 +80,7 @@ class _Signals:
     """What this process does with the signals while anything is waited for."""
 
     def __init__(self) -> None:
-        self._told: list[Callable[[signal.Signals], None]] = []
+        self._callbacks: list[Callable[[signal.Signals], None]] = []
         self._before: dict[signal.Signals, _Handler] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wakeup: _Wakeup | None = None
@@ -88,21 +88,21 @@ class _Signals:
         self._masks = threading.local()
 
     def add(self, on_signal: Callable[[signal.Signals], None]) -> None:
-        """Tell it of signals from now on, in the running loop."""
-        if not self._told:
+        """Call it for each signal from now on, in the running loop."""
+        if not self._callbacks:
             self._loop = asyncio.get_running_loop()
             self._wakeup = _Wakeup(self._loop)
             for number in NUMBERS:
                 self._before[number] = signal.signal(number, self._received)
                 signal.siginterrupt(number, False)  # as the loops do
-        self._told.append(on_signal)
+        self._callbacks.append(on_signal)
 
     def remove(
         self, on_signal: Callable[[signal.Signals], None]
     ) -> BaseException | None:
-        """Tell it no more; the last one gets what the former handlers raised."""
-        self._told.remove(on_signal)
-        if self._told:
+        """Call it no more; returns, for the last one, what the former handlers raised."""
+        self._callbacks.remove(on_signal)
+        if self._callbacks:
             return None
         self._restore()
         if self._wakeup is not None:
@@ -118,7 +118,7 @@ class _Signals:
         self._restore()
         if self._wakeup is not None:
             self._wakeup.abandon()
-        self._told.clear()
+        self._callbacks.clear()
         self._loop = self._wakeup = self._raised = None
 
     def _received(self, number: int, frame: FrameType | None) -> None:
@@ -129,15 +129,15 @@ class _Signals:
             signal.raise_signal(number)
             return
         with suppress(RuntimeError):  # the loop is closed: nothing is left to stop
-            self._loop.call_soon_threadsafe(self._tell, signal.Signals(number))
+            self._loop.call_soon_threadsafe(self._call_back, signal.Signals(number))
         if callable(before) and not _is_pythons(before):
             try:
                 before(number, frame)
             except BaseException as error:  # SystemExit, as a rule
                 self._raised = error
 
-    def _tell(self, number: signal.Signals) -> None:
-        for on_signal in tuple(self._told):
+    def _call_back(self, number: signal.Signals) -> None:
+        for on_signal in tuple(self._callbacks):
             on_signal(number)
 
     def _restore(self) -> None:
@@ -148,7 +148,11 @@ class _Signals:
 
     def before_fork(self) -> None:
         """Let no signal come to the child before it is the child's."""
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS) if self._told else None
+        mask = (
+            signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+            if self._callbacks
+            else None
+        )
         self._masks.former = mask
 
     def after_in_parent(self) -> None:
@@ -160,7 +164,7 @@ class _Signals:
     def after_in_child(self) -> None:
         """Forget the parent's loop, and what would wake it."""
         interrupts: list[int] = []
-        if self._told:
+        if self._callbacks:
             self._forget()
             # A KeyboardInterrupt that is raised in here would be dropped.
             default = signal.default_int_handler
