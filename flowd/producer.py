@@ -19,10 +19,11 @@ from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import FormatError, OptionError
+from flowd.errors.option import wait
 from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job, JobSpec, spec_of
 from flowd.model.middleware import Middleware, MiddlewareChain
-from flowd.model.timing import Seconds, seconds
+from flowd.model.timing import Seconds
 
 __all__ = ["OneStream", "Producer"]
 
@@ -51,7 +52,7 @@ class Producer:
     ) -> None:
         self._address = Address.of(url, redis)
         self._chain = MiddlewareChain(middleware)
-        self._connect_timeout = seconds("connect_timeout", connect_timeout)
+        self._connect_timeout = wait("connect_timeout", connect_timeout)
         self._membership = SessionUser(self._address)
         self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
             weakref.WeakKeyDictionary()

@@ -34,7 +34,7 @@ async def in_thread(work: Callable[..., R], *args: Hashable) -> R:
     mine = Future[R]()
     done = cast("Future[R]", _under_way.setdefault(what, mine))
     if done is mine:
-        done.set_running_or_notify_cancel()  # else a caller's end would be everybody's
+        done.set_running_or_notify_cancel()  # else one cancelled caller would cancel all
         thread = threading.Thread(
             target=_run,
             args=(what, done, work, args),

@@ -72,7 +72,7 @@ class MoveToDeadLetter(NamedTuple):
 
 
 class Maintained(NamedTuple):
-    """What tending a queue brought."""
+    """What one step of maintenance did."""
 
     promoted: int
     next_due: float | None
@@ -84,7 +84,7 @@ class Maintained(NamedTuple):
 
     claimed: list[Entry]
     unsorted: bool
-    """Whether own entries lost their lease: what runs of them has to be said first."""
+    """Whether own entries lost their lease: which of them run has to be said first."""
 
     answers: list[int]
     """One of each part, in order."""

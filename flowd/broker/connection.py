@@ -1,8 +1,8 @@
 """A connection to one server that is made anew when it is lost.
 
-An `RedisProtocol` writes and reads, and no client of redis-py: those repeat commands whose answer
-was lost, and an XADD that is repeated is a second job. A `Connection` says which of the two
-happened: `Unreachable` (nothing was sent) or `OutcomeUnknown`.
+A `RedisProtocol` writes and reads, not a client of redis-py: those repeat commands whose
+answer was lost, and an XADD that is repeated is a second job. A `Connection` says which of
+the two happened: `Unreachable` (nothing was sent) or `OutcomeUnknown`.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Connection:
     """A connection that everything on one event loop may share.
 
     Calls made in one turn of the loop are sent together, in one write, whether or not
-    those before them are answered. A read that blocks needs a link of its own, or all
-    others would wait behind it.
+    those before them are answered. A read that blocks needs a connection of its own, or
+    all others would wait behind it.
     """
 
     def __init__(self, address: Address, *, name: str = "flowd") -> None:
@@ -72,7 +72,7 @@ class Connection:
         """The server's number for this connection; 0 while there is none."""
 
         self.connections = 0
-        """How many there have been."""
+        """How many times it has connected."""
 
     @overload
     def call(
@@ -99,7 +99,7 @@ class Connection:
         waited for a connection.
 
         Raises, when awaited:
-            Unreachable: not connected within `timeout` seconds, or the link is closed;
+            Unreachable: not connected within `timeout` seconds, or it is closed;
                 nothing was sent.
             OutcomeUnknown: sent, and then nothing was heard for `timeout` seconds, or
                 what `read` does not take.
@@ -114,8 +114,9 @@ class Connection:
         """Send commands that are carried out all or none (MULTI, EXEC).
 
         The result is the list of their answers, each as `read` takes it; one that failed
-        while it was carried out is a ServerError. Raises as `call`, also if one was refused before;
-        then none was carried out, unless MULTI was, for which a right may be missing.
+        while it was carried out is a ServerError. Raises as `call`, also if the server
+        refused one before EXEC: then none was carried out, unless it was MULTI that it
+        refused, for which the user may lack the right.
         """
         packed = b"".join([_MULTI, *map(pack, commands), _EXEC])
         each = items(_or_refusal(read), len(commands))
@@ -200,7 +201,7 @@ class Connection:
 
 
 async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
-    """Connect a new exchange and log in, in one write; close it if that fails.
+    """Connect a new protocol and log in, in one write; close it if that fails.
 
     Returns:
         the server's number for the connection; 0 if the right to ask for it is missing, and

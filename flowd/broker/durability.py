@@ -1,9 +1,9 @@
-"""Prove that what was enqueued outlives the server: WAITAOF and WAIT.
+"""Confirm that what was enqueued outlives the server: WAITAOF and WAIT.
 
 Both count what one connection wrote, and the server does nothing else for a connection
-that waits. So durable jobs have a connection of their own, and the proof is asked for
-on the very one that carried them. Callers at the same time share one flush to disk: the
-second proof finds nothing left to wait for.
+that waits. So durable jobs have a connection of their own, and are confirmed on the very
+one that carried them. Callers at the same time share one flush to disk: the second
+finds nothing left to wait for.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from flowd.errors import (
     OutcomeUnknown,
     ServerError,
 )
-from flowd.errors.option import count, flag
-from flowd.model.timing import milliseconds, seconds
+from flowd.errors.option import count, flag, wait
+from flowd.model.timing import milliseconds
 
 __all__ = ["Durability", "DurabilityChecker", "Durable", "check_durable"]
 
@@ -37,7 +37,7 @@ _LONGEST: Final = 3_600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durable:
-    """What has to be proved before `enqueue` returns; `durable=True` means `Durable()`.
+    """What has to be confirmed before `enqueue` returns; `durable=True` means `Durable()`.
 
     It narrows the time in which a job can be lost, and does not end it: a replica that
     has received a job is not always the one that a failover chooses.
@@ -50,7 +50,7 @@ class Durable:
     """How many replicas have to have it; on their disks if `fsync` is set."""
 
     timeout: float = 5.0
-    """Seconds to wait for the proof."""
+    """Seconds to wait for the confirmation."""
 
     def __post_init__(self) -> None:
         flag("fsync", self.fsync)
@@ -58,7 +58,7 @@ class Durable:
         if not self.fsync and not self.replicas:
             rule = "must be at least 1 without fsync, or nothing would be proved"
             raise OptionError("replicas", self.replicas, rule)
-        timeout = seconds("timeout", self.timeout, least=0.001)
+        timeout = wait("timeout", self.timeout, least=0.001)
         if timeout > _LONGEST:
             rule = f"must be from 0.001 to {_LONGEST:g} (seconds)"
             raise OptionError("timeout", self.timeout, rule)
@@ -76,11 +76,11 @@ def check_durable(durable: object) -> None:
 
 
 class DurabilityChecker:
-    """Asks for proofs, over a connection of its own that carries durable jobs."""
+    """Confirms durable jobs, over a connection of its own that carries them."""
 
     def __init__(self, address: Address) -> None:
         self._connection = Connection(address, name="flowd-durable")
-        self._able_on = -1
+        self._confirms_on = -1
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -91,13 +91,13 @@ class DurabilityChecker:
         return stream.over(self._connection)
 
     async def check(self, durable: Durable) -> None:
-        """Ask for a proof of nothing, before a job is stored that cannot have one.
+        """Confirm no write, to learn whether the server can, before a job is stored.
 
         Raises:
-            NotDurable: the server can prove nothing.
+            NotDurable: the server cannot confirm a write to disk.
             ServerError: as `Connection.call`.
         """
-        if not durable.fsync or self._able_on == self._connection.connections:
+        if not durable.fsync or self._confirms_on == self._connection.connections:
             return
         try:
             await self._ask(Durable(timeout=0.001))
@@ -110,14 +110,14 @@ class DurabilityChecker:
                 " and Durable(fsync=False, replicas=1) a replica instead",
                 (),
             ) from error
-        self._able_on = self._connection.connections
+        self._confirms_on = self._connection.connections
 
-    async def prove(self, ids: Sequence[str], durable: Durable) -> None:
-        """Wait for the proof of jobs that were stored just now.
+    async def confirm(self, ids: Sequence[str], durable: Durable) -> None:
+        """Wait for the confirmation of jobs that were stored just now.
 
         Raises:
-            NotDurable: the server has not proved it in time.
-            OutcomeUnknown: the connection was lost before the proof.
+            NotDurable: the server has not confirmed it in time.
+            OutcomeUnknown: the connection was lost before the confirmation.
         """
         carrier = self._connection.connections
         try:
@@ -137,47 +137,47 @@ class DurabilityChecker:
             )
 
     async def _ask(self, durable: Durable) -> tuple[int, int]:
-        """What is proved: on this disk (0 or 1), and by how many replicas."""
+        """What is confirmed: on this disk (0 or 1), and by how many replicas."""
         ms = milliseconds(durable.timeout)
-        wait = ("WAITAOF", 1) if durable.fsync else ("WAIT",)
+        command = ("WAITAOF", 1) if durable.fsync else ("WAIT",)
         return await self._connection.call(
-            *(*wait, durable.replicas, ms),
-            read=_proved,
+            *(*command, durable.replicas, ms),
+            read=_confirmed,
             timeout=durable.timeout + _MARGIN,
         )
 
 
 class Durability:
-    """Hooks into *enqueue* where a proof was asked for.
+    """Hooks into *enqueue* where `durable` was asked for.
 
     Args:
-        prover: carries the jobs, and asks for the proof.
-        durable: what has to be proved.
+        checker: carries the jobs, and confirms them.
+        durable: what has to be confirmed.
     """
 
-    def __init__(self, durability: DurabilityChecker, durable: Durable) -> None:
-        self._durability = durability
+    def __init__(self, checker: DurabilityChecker, durable: Durable) -> None:
+        self._checker = checker
         self._durable = durable
 
     def on_enqueue(self, call: EnqueueCall) -> EnqueueCall:
-        """Send over the connection that is asked for the proof, and wait for it."""
+        """Send over the connection that confirms, and wait for the confirmation."""
         return replace(
             call,
-            stream=self._durability.over(call.stream),
+            stream=self._checker.over(call.stream),
             lasts=call.lasts + self._durable.timeout,
             confirmation=self,
         )
 
     async def check(self) -> None:
         """As `DurabilityChecker.check`."""
-        await self._durability.check(self._durable)
+        await self._checker.check(self._durable)
 
     async def confirm(self, stored: Sequence[str]) -> None:
-        """As `DurabilityChecker.prove`."""
-        await self._durability.prove(stored, self._durable)
+        """As `DurabilityChecker.confirm`."""
+        await self._checker.confirm(stored, self._durable)
 
 
-def _proved(reply: object) -> tuple[int, int]:
+def _confirmed(reply: object) -> tuple[int, int]:
     if isinstance(reply, int):
         return 0, reply
     synced, replicas = numbers(2)(reply)

@@ -14,7 +14,7 @@ from flowd.model.timing import milliseconds
 __all__ = ["RECEIPT", "Idempotency"]
 
 RECEIPT: Final = 60.0
-"""Seconds that a receipt outlives the tries of its call: a request may be on its way."""
+"""Seconds that a receipt outlives the tries of its call: a late request may still arrive."""
 
 
 class Idempotency:

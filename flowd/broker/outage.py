@@ -69,7 +69,7 @@ class Outage:
         )
 
     def report_recovery(self, what: str, stream: str) -> None:
-        """It goes on."""
+        """`what` of a stream works again; the last recovery ends the outage."""
         if (what, stream) not in self._failing:
             return
         del self._failing[what, stream]

@@ -98,9 +98,9 @@ class RedisProtocol(asyncio.BufferedProtocol):
         self._ready: list[Call] = []
         self._heard = 0.0
         self._written = 0
-        self._gone_out = 0
+        self._bytes_out = 0
         self._moved = 0.0
-        self._held = False  # whether, when last looked at, bytes waited to leave
+        self._held = False  # whether, at the last check, bytes waited to leave
         self._alarm: asyncio.TimerHandle | None = None
         self.why = "the server closed the connection"
         """Why it is closed, once it is."""
@@ -121,8 +121,8 @@ class RedisProtocol(asyncio.BufferedProtocol):
             self._loop.call_soon(self.flush)
         self._ready.append(call)
 
-    def tell(self, packed: bytes) -> None:
-        """Send a command whose answers go to `listen`."""
+    def write(self, packed: bytes) -> None:
+        """Write a command whose answers go to the function of `listen`."""
         if self._transport is not None:
             self._transport.write(packed)
 
@@ -156,7 +156,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
             carried = len(call.packed) / _SLOWEST
             call.due = due = max(due, now + call.timeout) + carried
         self._sent.extend(calls)
-        self._watch(min(self._sent[0].due, now + self._sent[0].timeout))
+        self._check_at(min(self._sent[0].due, now + self._sent[0].timeout))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
         """As `asyncio.BufferedProtocol`."""
@@ -205,15 +205,15 @@ class RedisProtocol(asyncio.BufferedProtocol):
         ready, self._ready = self._ready, []
         self._gone(self, sent, ready, self.why)
 
-    def _watch(self, due: float) -> None:
-        """Look for late answers then; one timer serves all calls, one after the other."""
+    def _check_at(self, due: float) -> None:
+        """Check for late answers then; one timer serves all calls, one after the other."""
         if self._alarm is not None:
             if self._alarm.when() <= due:
                 return
             self._alarm.cancel()
-        self._alarm = self._loop.call_at(due, self._look)
+        self._alarm = self._loop.call_at(due, self._check_overdue)
 
-    def _look(self) -> None:
+    def _check_overdue(self) -> None:
         self._alarm = None
         if not self._sent:
             return
@@ -234,13 +234,13 @@ class RedisProtocol(asyncio.BufferedProtocol):
             # Let the answer in that came while a handler kept the loop from looking.
             call.late = True
             call.due = now + _GRACE
-        self._watch(min(call.due, now + call.timeout) if waiting else call.due)
+        self._check_at(min(call.due, now + call.timeout) if waiting else call.due)
 
     def _waiting_to_leave(self, now: float) -> int:
         """The bytes that the peer has not taken yet; notes the time if they became fewer."""
         transport = self._transport
         waiting = transport.get_write_buffer_size() if transport is not None else 0
-        before, self._gone_out = self._gone_out, self._written - waiting
-        if self._gone_out > before:
+        before, self._bytes_out = self._bytes_out, self._written - waiting
+        if self._bytes_out > before:
             self._moved = now
         return waiting

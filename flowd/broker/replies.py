@@ -1,7 +1,7 @@
 """What an answer must look like: each reader checks the shape of one, and gives it a type.
 
-A `Connection` reads every answer before it gives it to who asked. One that no reader
-takes is no answer: what comes behind it cannot be trusted either, so the connection is
+A `Connection` reads every answer before the caller gets it. One that its reader does
+not take is no answer: what comes behind it cannot be trusted either, so the connection is
 closed, and whether the command was carried out is unknown.
 """
 
@@ -42,7 +42,7 @@ _ONLY_DATA: Final = {bytes}
 
 
 def anything(reply: object) -> object:
-    """An answer that is not looked at, or by who asked."""
+    """An answer of any shape: the caller checks it, or does not need it."""
     return reply
 
 

@@ -1,4 +1,4 @@
-"""What the commands and scripts of a stream answer, as `steps` names it."""
+"""Readers for the answers of the scripts, and of commands on entries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def moved(reply: object) -> bool:
 
 
 def maintained(parts: int) -> replies.Reader[Maintained]:
-    """What tending a queue brought, and the answer of each of so many parts."""
+    """What one step of maintenance did, and the answer of each of so many parts."""
 
     def read(reply: object) -> Maintained:
         every = replies.array(reply)

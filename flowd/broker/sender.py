@@ -199,8 +199,8 @@ class Sender:
     ) -> list[str | ServerError]:
         extensions: list[EnqueueExtension] = [_IDEMPOTENCY]
         if durable:
-            proof = Durable() if durable is True else durable
-            extensions.insert(0, Durability(self._durability, proof))
+            wanted = Durable() if durable is True else durable
+            extensions.insert(0, Durability(self._durability, wanted))
         call = EnqueueCall(stream=stream, jobs=commands, lasts=self._connect_timeout)
         for extension in extensions:
             call = extension.on_enqueue(call)

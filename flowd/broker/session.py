@@ -39,7 +39,7 @@ class Session:
 
         self.outage = Outage(str(address), self.events)
         self.users = 0
-        """How many joined and did not leave yet."""
+        """How many acquired it and did not release it yet."""
 
         self.process = os.getpid()
         self._registered: set[tuple[str, str]] = set()
@@ -61,7 +61,7 @@ class Session:
         return session
 
     async def release(self, listeners: Sequence[Listener] = ()) -> None:
-        """Be one user less, as one joined; the last one closes the connection."""
+        """Undo one `acquire`; the last one closes the connections."""
         self.events.unsubscribe(listeners)
         self.users -= 1
         if self.users == 0:
@@ -150,7 +150,7 @@ class SessionUser:
 def _forget_closed(
     by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, V],
 ) -> None:
-    """Forget what loops had that ended without a word: nothing of it can be closed."""
+    """Forget what closed loops had: without its loop, no connection can be closed."""
     for reference in by_loop.keyrefs():
         loop = reference()
         if loop is not None and loop.is_closed():

@@ -38,7 +38,7 @@ _FORM: Final = (
     " is / ? # or @ in a password is written %2F %3F %23 or %40"
 )
 
-# Greedy: a login ends at the last @, whatever somebody forgot to write otherwise. What
+# Greedy: a login ends at the last @, also where a / or ? in it was not escaped. What
 # stands before the first colon is a scheme or a user's name.
 _LOGIN: Final = re.compile(r"^([a-z]+://)?(?:.*\?.*=.*@.*|.*@)", re.DOTALL)
 _LATE_LOGIN: Final = re.compile(r"#|[/?].*@", re.DOTALL)
@@ -204,7 +204,7 @@ class Address:
 
         Raises:
             ServerError: the embedded server is not there; as `open_embedded`.
-            OSError: nobody takes the connection, TLS refuses it, or a file of a
+            OSError: no server accepts the connection, TLS refuses it, or a file of a
                 certificate has become one that cannot be used.
         """
         if self._embedded is not None:
@@ -271,7 +271,7 @@ class Address:
             raise Unreachable(f"cannot reach {self}: {said}") from error
         words = cast(
             "Sequence[object]", login
-        )  # it is the user's, whatever it is declared as
+        )  # whatever the provider declares, it is code of the user
         if not all(isinstance(each, str | bytes) for each in words):
             rule = "the credential provider must give texts"
             raise FatalError(f"cannot log in at {self}: {rule}")

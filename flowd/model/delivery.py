@@ -115,7 +115,7 @@ class Delivery:
         timeout, and has not ended."""
 
         self.stuck = False
-        """Whether that was said."""
+        """Whether the event `stuck` was emitted."""
 
         self.counted = True
         """Whether `count` has this delivery in it; not while a suspect waits."""

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Final, Generic, TypeGuard, TypeVar
 
 from flowd.errors import OptionError
+from flowd.errors.option import wait
 from flowd.model.delivery import MAX_HEADERS, OWN
 from flowd.model.job import Job
-from flowd.model.timing import Seconds, due_at, seconds
+from flowd.model.timing import Seconds, due_at
 
 __all__ = ["KEY_TTL", "Item", "items_of", "many"]
 
@@ -65,7 +66,7 @@ class Item(Generic[J_co]):
     ) -> None:
         if headers:
             _check_headers(headers)
-        delay = seconds("delay", delay)
+        delay = wait("delay", delay)
         _check_id(id)
         if at is not None:
             due_at("at", at)
@@ -80,7 +81,7 @@ class Item(Generic[J_co]):
         put(self, "id", id)
         put(self, "delay", delay)
         put(self, "key", key)
-        put(self, "key_ttl", seconds("key_ttl", key_ttl, least=0.001))
+        put(self, "key_ttl", wait("key_ttl", key_ttl, least=0.001))
         put(self, "headers", headers or {})
         put(self, "at", at)
 

@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 
 from flowd.errors import OptionError
 from flowd.errors.option import FOREVER
-from flowd.errors.option import wait as seconds
 
-__all__ = ["FOREVER", "Seconds", "due_at", "milliseconds", "seconds"]
+__all__ = ["Seconds", "due_at", "milliseconds"]
 
 Seconds = float | timedelta
 """A span of time: seconds as `float` or `int`, or a `timedelta`."""

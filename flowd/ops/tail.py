@@ -90,7 +90,7 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
                     raise ConnectionError("no answer in time")
                 # To subscribe again changes nothing, is answered, and takes no right
                 # that the first time did not.
-                protocol.tell(pack(("SUBSCRIBE", channel)))
+                protocol.write(pack(("SUBSCRIBE", channel)))
             asked = reply is None
             reply = await _next(heard)
             if isinstance(reply, Exception):

@@ -4,10 +4,10 @@
 -- ARGV  group  ms without a sign of life, at least  consumer, or '' for all
 -- Returns how many were deleted.
 --
--- One step, because XGROUP DELCONSUMER drops what the consumer owns without handing it
--- to anybody.
+-- One step, because XGROUP DELCONSUMER drops what the consumer owns, and no other
+-- consumer gets it.
 --
--- Bounds: the group's consumers, one look at each; no job is read.
+-- Bounds: the group's consumers, each read once; no job is read.
 local deleted = 0
 for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local found = {}

@@ -7,7 +7,7 @@
 -- Returns 1 if these are registered now, else 0.
 --
 -- One step, because workers of two releases set up at the same moment, and half of the
--- one set must not stay beside half of the other. A schedule that is new, or whose ticks
+-- one set must not stay with half of the other. A schedule that is new, or whose ticks
 -- are others, begins now: no tick of the past runs.
 local cron, digest = KEYS[1], ARGV[1]
 local t = redis.call('TIME')
