@@ -1,8 +1,9 @@
-"""Records that hold each other: which are in one circle, and which values never end."""
+"""What uses itself through others: circles of any names, and records that hold each other."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from flowd_codegen.model.kinds import (
     Bounds,
@@ -16,25 +17,40 @@ from flowd_codegen.model.kinds import (
 from flowd_codegen.model.schema import Record
 from flowd_codegen.model.walk import names_in
 
-__all__ = ["circles", "endless", "holders", "needs"]
+__all__ = ["circles", "components", "endless", "holders", "needs"]
+
+_Node = TypeVar("_Node", bound=Hashable)
 
 
-def circles(uses: Mapping[str, Collection[str]]) -> list[list[str]]:
-    """The names in groups whose members reach each other; a group after those it uses.
+def circles(uses: Mapping[_Node, Collection[_Node]]) -> list[list[_Node]]:
+    """The names in groups whose members all reach each other, without those in no circle.
 
-    A name that is in no circle is a group of its own. Linear, and without recursion: a
+    Args:
+        uses: as of `components`.
+    """
+    return [
+        group
+        for group in components(uses)
+        if len(group) > 1 or group[0] in uses[group[0]]
+    ]
+
+
+def components(uses: Mapping[_Node, Collection[_Node]]) -> list[list[_Node]]:
+    """The strongly connected components of a graph; each after those it uses.
+
+    A name that is in no circle is a component of its own. Linear, and without recursion: a
     schema may be a chain of thousands.
 
     Args:
         uses: what each name uses; names that are no key are left out.
     """
-    number: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    open_: list[str] = []
-    is_open: set[str] = set()
-    groups: list[list[str]] = []
+    number: dict[_Node, int] = {}
+    lowest: dict[_Node, int] = {}
+    open_: list[_Node] = []
+    is_open: set[_Node] = set()
+    groups: list[list[_Node]] = []
     for root in uses:
-        waiting: list[tuple[str, Iterator[str]]] = []
+        waiting: list[tuple[_Node, Iterator[_Node]]] = []
         enter = [root] if root not in number else []
         while enter or waiting:
             if enter:
@@ -67,15 +83,11 @@ def circles(uses: Mapping[str, Collection[str]]) -> list[list[str]]:
 
 def holders(records: Iterable[Record], names: Iterable[str]) -> set[str]:
     """The named records, and all that hold one of them, through others as well."""
-    above: dict[str, list[str]] = {}
-    for record in records:
-        for field in record.fields:
-            for name in names_in(field.type):
-                above.setdefault(name, []).append(record.name)
+    users = _users(records)
     found = set(names)
     waiting = [*found]
     for name in waiting:
-        new = {*above.get(name, ())} - found
+        new = {*users.get(name, ())} - found
         found |= new
         waiting += new
     return found
@@ -87,11 +99,7 @@ def endless(records: Mapping[str, Record]) -> set[str]:
     A value ends at None, at a list or dict that may be empty, and at a member of a union
     that ends. A default is no end: it has to be a value itself.
     """
-    users: dict[str, list[str]] = {}
-    for record in records.values():
-        for field in record.fields:
-            for name in names_in(field.type):
-                users.setdefault(name, []).append(record.name)
+    users = _users(records.values())
     left = {*records}
     waiting = [*records]
     for name in waiting:
@@ -101,6 +109,16 @@ def endless(records: Mapping[str, Record]) -> set[str]:
             left.discard(name)
             waiting += users.get(name, ())
     return left
+
+
+def _users(records: Iterable[Record]) -> dict[str, list[str]]:
+    """The records that mention each name."""
+    users: dict[str, list[str]] = {}
+    for record in records:
+        for field in record.fields:
+            for name in names_in(field.type):
+                users.setdefault(name, []).append(record.name)
+    return users
 
 
 def needs(kind: Type, bounds: Bounds, left: Collection[str]) -> list[str]:

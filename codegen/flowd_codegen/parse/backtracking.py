@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Final, TypeAlias
 
+from flowd_codegen.model.cycles import circles
 from flowd_codegen.model.machine import Machine, NoAnswer, Ranges, has
 
 __all__ = ["explodes", "is_unbounded", "matches"]
@@ -41,25 +42,29 @@ def is_unbounded(pattern: str) -> bool:
     except NoAnswer:
         return True
     edges = _edges(machine)
-    return any(state in part for part in _cycles(edges) for state in part)
+    return bool(circles(edges))
 
 
 @cache
 def explodes(pattern: str) -> bool:
-    """Whether a text may take twice as long with each further character, or may it be."""
+    """Whether a text may take twice as long with each further character.
+
+    True as well where that is not known.
+    """
     try:
         machine = Machine.of(pattern, loose=True)
     except NoAnswer:
         return _is_nested(pattern)
     edges = _edges(machine)
-    for part in _cycles(edges):
+    for part in circles(edges):
+        states = {*part}
         inner = {
-            state: {to: twice for to, twice in edges[state].items() if to in part}
-            for state in part
+            state: {to: twice for to, twice in edges[state].items() if to in states}
+            for state in states
         }
         if any(twice for ways in inner.values() for twice in ways.values()):
             return True
-        if len(part) > _MAX_STATES or _meets(machine, inner):
+        if len(states) > _MAX_STATES or _meets(machine, inner):
             return True
     return False
 
@@ -93,7 +98,8 @@ def _elsewhere(pattern: str, text: str) -> bool | None:
 
 
 def _edges(machine: Machine) -> _Edges:
-    looping = {state for part in _parts(machine.free) for state in part}
+    free = dict(enumerate(machine.free))
+    looping = {state for part in circles(free) for state in part}
     edges: _Edges = {}
     waiting = [*_reading(machine, machine.start, looping)]
     for state in waiting:
@@ -135,13 +141,6 @@ def _forward(free: Sequence[Sequence[int]], start: int) -> list[int]:
     return done[::-1]
 
 
-def _cycles(edges: _Edges) -> list[set[int]]:
-    names = {state: number for number, state in enumerate(edges)}
-    graph = [[names[to] for to in edges[state]] for state in edges]
-    states = [*edges]
-    return [{states[number] for number in part} for part in _parts(graph)]
-
-
 def _meets(machine: Machine, inner: _Edges) -> bool:
     """Whether two ways that part come together again, with the same text."""
 
@@ -157,65 +156,23 @@ def _meets(machine: Machine, inner: _Edges) -> bool:
         )
 
     pairs = {
-        (one, other): number
-        for number, (one, other) in enumerate(
-            (one, other)
-            for one in inner
-            for other in inner
-            if both(label(one), label(other))
-        )
+        (one, other)
+        for one in inner
+        for other in inner
+        if both(label(one), label(other))
     }
-    graph = [
-        [
-            pairs[to]
+    graph = {
+        (one, other): [
+            to
             for first in inner[one]
             for second in inner[other]
             if (to := (first, second)) in pairs
         ]
         for one, other in pairs
-    ]
-    alike = [one == other for one, other in pairs]
-    return any(len({alike[number] for number in part}) == 2 for part in _parts(graph))
-
-
-def _parts(graph: Sequence[Iterable[int]]) -> list[set[int]]:
-    """The sets of nodes that all lead to each other, without those on no cycle."""
-    back: list[list[int]] = [[] for _ in graph]
-    for node, ways in enumerate(graph):
-        for to in ways:
-            back[to].append(node)
-    order: list[int] = []
-    seen: set[int] = set()
-    for node in range(len(graph)):
-        if node not in seen:
-            order += _walk(lambda one: graph[one], node, seen)
-    seen.clear()
-    parts: list[set[int]] = []
-    for node in reversed(order):
-        if node not in seen:
-            part = set(_walk(lambda one: back[one], node, seen))
-            if len(part) > 1 or node in graph[node]:
-                parts.append(part)
-    return parts
-
-
-def _walk(
-    ways_of: Callable[[int], Iterable[int]], start: int, seen: set[int]
-) -> list[int]:
-    """What is reached and was not seen, each behind what it leads to."""
-    seen.add(start)
-    done: list[int] = []
-    stack = [(start, iter(ways_of(start)))]
-    while stack:
-        node, ways = stack[-1]
-        to = next((one for one in ways if one not in seen), None)
-        if to is None:
-            done.append(node)
-            stack.pop()
-        else:
-            seen.add(to)
-            stack.append((to, iter(ways_of(to))))
-    return done
+    }
+    return any(
+        len({one == other for one, other in part}) == 2 for part in circles(graph)
+    )
 
 
 def _is_nested(pattern: str) -> bool:

@@ -34,8 +34,6 @@ def check_endless_defaults(
         if isinstance(field.default, Value)
     }
     for group in circles(uses):
-        if len(group) == 1 and group[0] not in uses[group[0]]:
-            continue
         for table, owner in owners:
             for field in owner.fields:
                 if f"{owner.name}.{field.name}" in group:

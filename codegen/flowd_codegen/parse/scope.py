@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted, visible
-from flowd_codegen.model.cycles import circles, endless, needs
+from flowd_codegen.model.cycles import components, endless, needs
 from flowd_codegen.model.naming import CLASS_NAME
 from flowd_codegen.model.schema import Enum, Group, Job, Mapper, Record
 from flowd_codegen.model.walk import names_in
@@ -113,7 +113,7 @@ def in_order(records: Sequence[Record]) -> tuple[Record, ...]:
         & places.keys()
         for record in records
     }
-    groups = [sorted(places[name] for name in one) for one in circles(uses)]
+    groups = [sorted(places[name] for name in one) for one in components(uses)]
     own = {
         records[place].name: one for one, group in enumerate(groups) for place in group
     }

@@ -69,15 +69,7 @@ class Declared:
 
     def holds_secret(self, kind: Type) -> bool:
         """Whether a record somewhere in the type has a secret field."""
-        match kind:
-            case ListOf(item) | DictOf(item) | Optional(item):
-                return self.holds_secret(item)
-            case RecordRef(name):
-                return name in self._secretive
-            case UnionOf(members):
-                return any(name in self._secretive for _, name in members)
-            case _:
-                return False
+        return not self._secretive.isdisjoint(names_in(kind))
 
     def holds_circle(self, kind: Type) -> bool:
         """Whether values of the type have no deepest level: a record in it holds itself."""
@@ -93,10 +85,7 @@ class Declared:
             for record in self.records.values()
         }
         return {
-            name: number
-            for number, group in enumerate(circles(uses))
-            for name in group
-            if len(group) > 1 or name in uses[name]
+            name: number for number, group in enumerate(circles(uses)) for name in group
         }
 
     @cached_property
