@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 from flowd_codegen.compat.lock import LOCK
 from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.diagnostics.report import Code, Report, SchemaErrors, quoted
-from flowd_codegen.diagnostics.suggest import suggest
+from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.parse.source import load
 from flowd_codegen.parse.table import Table
 
@@ -99,11 +99,10 @@ def _format(table: Table) -> Format:
     for known in FORMATS:
         if text in (None, known):
             return known
-    near = suggest(text or "", FORMATS)
     table.report(
         Code.WRONG_KIND,
         table.at("format"),
         f"unknown format {quoted(text or '')}",
-        f"did you mean `{near}`?" if near else f"choose from {', '.join(FORMATS)}",
+        did_you_mean(text or "", FORMATS, f"choose from {', '.join(FORMATS)}"),
     )
     return "text"

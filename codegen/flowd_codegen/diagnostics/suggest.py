@@ -7,7 +7,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["suggest", "translate_type"]
+__all__ = ["did_you_mean", "suggest", "translate_type"]
 
 _MAX_LENGTH: Final = 100
 _SYNONYM_CUTOFF: Final = 0.82
@@ -203,6 +203,18 @@ _FORMS: Final = (
 def suggest(word: str, known: Collection[str]) -> str | None:
     """The known key that was probably meant, by likeness or by another tool's name."""
     return _closest(word, known, _KEYS, cutoff=0.6)
+
+
+def did_you_mean(word: str, known: Collection[str], otherwise: str = "") -> str:
+    """The label of an unknown word: the known one that was probably meant, if any.
+
+    Args:
+        word: as written.
+        known: the words there are.
+        otherwise: the label where none of them was meant.
+    """
+    near = suggest(word, known)
+    return f"did you mean `{near}`?" if near else otherwise
 
 
 def translate_type(

@@ -9,7 +9,7 @@ from flowd_codegen.diagnostics.foreign import JOB_WORDS
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted, visible
 from flowd_codegen.diagnostics.rules import Rule
-from flowd_codegen.diagnostics.suggest import suggest
+from flowd_codegen.diagnostics.suggest import did_you_mean, suggest
 from flowd_codegen.model.describe import with_deprecation
 from flowd_codegen.model.naming import (
     MEMBER_NAME,
@@ -108,12 +108,11 @@ def _unknown(table: Table, members: Mapping[str, SourceLocation]) -> str:
     if unknown is None:
         return ""
     if members and unknown not in members:
-        near = suggest(unknown, members)
         table.report(
             Code.ENUM_VALUES,
             table.at("unknown"),
             f"{quoted(unknown)} is no member of this enum",
-            f"did you mean `{near}`?" if near else "name one of its members",
+            did_you_mean(unknown, members, "name one of its members"),
         )
     elif len(members) == 1:
         table.report(

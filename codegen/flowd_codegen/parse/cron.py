@@ -13,7 +13,7 @@ from flowd.model.cron_expression import CronError, parse_cron
 from flowd.model.schedule import Schedule, load_zone
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted, visible
-from flowd_codegen.diagnostics.suggest import suggest
+from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.model.kinds import (
     DictOf,
     ListOf,
@@ -142,12 +142,11 @@ def _read_zone(table: Table) -> str:
             known = False
         else:
             return text
-    near = suggest(text, zones)
     table.report(
         Code.SCHEDULE,
         table.at("tz"),
         f"there is no time zone {quoted(text)}",
-        f"did you mean `{near}`?" if near else "write an IANA name: `Europe/Berlin`",
+        did_you_mean(text, zones, "write an IANA name: `Europe/Berlin`"),
     )
     return "UTC"
 
@@ -159,13 +158,12 @@ def _choice(table: Table, key: str, choices: tuple[_W, ...], default: _W) -> _W:
     for choice in choices:
         if text == choice:
             return choice
-    near = suggest(text, choices)
     known = ", ".join(f"`{choice}`" for choice in choices)
     table.report(
         Code.SCHEDULE,
         table.at(key),
         f"{quoted(text)} is no rule for `{key}`",
-        f"did you mean `{near}`?" if near else f"choose from {known}",
+        did_you_mean(text, choices, f"choose from {known}"),
     )
     return default
 
@@ -193,8 +191,7 @@ def _arguments(job: Job, own: Table, given: Table, scope: Scope) -> dict[str, ob
         location = given.at(name)
         field = fields.get(name)
         if field is None:
-            near = suggest(name, fields)
-            label = f"did you mean `{near}`?" if near else ""
+            label = did_you_mean(name, fields)
             message = f"{visible(job.name)} has no field {quoted(name)}"
             own.report(Code.UNKNOWN_NAME, location.key(), message, label)
         elif refusal := _unwritable(field, scope):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from flowd import wire
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
-from flowd_codegen.diagnostics.suggest import suggest
+from flowd_codegen.diagnostics.suggest import did_you_mean, suggest
 from flowd_codegen.model.bounds import broken, is_ranged, native
 from flowd_codegen.model.kinds import (
     Bounds,
@@ -203,8 +203,7 @@ class _DefaultChecker:
         fields = {field.name: field for field in record.fields} if record else {}
         for key in value:
             if record and key not in fields:
-                near = suggest(key, fields)
-                label = f"did you mean `{near}`?" if near else ""
+                label = did_you_mean(key, fields)
                 message = f"`{name}` has no field {quoted(key)}"
                 raise InvalidValue(location.child(key).key(), message, label)
         for field in fields.values():

@@ -10,7 +10,7 @@ from typing import Final
 
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted, visible
-from flowd_codegen.diagnostics.suggest import suggest
+from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.model.kinds import Scalar, base
 from flowd_codegen.model.schema import Field, Group
 from flowd_codegen.parse.fields import (
@@ -103,8 +103,7 @@ def _includes(owner: Table, scope: Scope) -> Iterator[tuple[SourceLocation, str]
                 also=(declaration.location.key(), "declared here"),
             )
         elif scope.complete:
-            near = suggest(name, scope.group_tables)
-            label = f"did you mean `{near}`?" if near else "nothing has this name"
+            label = did_you_mean(name, scope.group_tables, "nothing has this name")
             message = f"unknown group {quoted(name)}"
             owner.report(Code.UNKNOWN_NAME, location, message, label)
 

@@ -9,7 +9,7 @@ import keyword
 from typing import Final
 
 from flowd_codegen.diagnostics.report import Code, quoted
-from flowd_codegen.diagnostics.suggest import suggest
+from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.model.kinds import DictOf, External, ListOf, Optional, Type, base
 from flowd_codegen.model.naming import FIELD_NAME, MODULE_PART
 from flowd_codegen.model.schema import Function, Mapper
@@ -104,7 +104,6 @@ def _mapper(options: Table, scope: Scope) -> tuple[Mapper | None, bool]:
                 return known[0], True
             if scope.complete:
                 names = sorted(filter(FIELD_NAME.fullmatch, scope.mappers))
-                near = suggest(value, names)
                 label = "declare `[mapper.…]`"
                 if split_reference(value):
                     label = f'write `mapper = {{ serialize = "{value}", … }}`'
@@ -112,7 +111,7 @@ def _mapper(options: Table, scope: Scope) -> tuple[Mapper | None, bool]:
                     Code.UNKNOWN_MAPPER,
                     options.at("mapper"),
                     f"unknown mapper {quoted(value)}",
-                    f"did you mean `{near}`?" if near else label,
+                    did_you_mean(value, names, label),
                     f"mappers in scope: {', '.join(names[:20]) or 'none'}",
                 )
             return None, False

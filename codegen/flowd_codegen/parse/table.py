@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
-from flowd_codegen.diagnostics.suggest import suggest
+from flowd_codegen.diagnostics.suggest import did_you_mean
 
 __all__ = ["EXTRA", "Table", "Toml", "example_of", "kind_of", "written"]
 
@@ -227,9 +227,7 @@ class Table:
                     message = f"`{key}` is no {what}, on purpose"
                 case _:
                     message = f"unknown {what} {quoted(key)}"
-                    if not label:
-                        near = suggest(key, known)
-                        label = f"did you mean `{near}`?" if near else otherwise
+                    label = label or did_you_mean(key, known, otherwise)
                     if not label:
                         notes.append(f"known here: {', '.join(known)}")
             self.report(code, self.at(key).key(), message, label, *notes)

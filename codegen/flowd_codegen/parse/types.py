@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 from flowd_codegen.diagnostics.foreign import type_advice
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted
-from flowd_codegen.diagnostics.suggest import suggest, translate_type
+from flowd_codegen.diagnostics.suggest import did_you_mean, translate_type
 from flowd_codegen.model.kinds import (
     DictOf,
     EnumRef,
@@ -227,8 +227,7 @@ class _TypeReader:
             )
         elif CLASS_NAME.fullmatch(word):
             types = self.scope.types()
-            near = suggest(word, types)
-            label = f"did you mean `{near}`?" if near else "nothing has this name"
+            label = did_you_mean(word, types, "nothing has this name")
             note = f"enums and records in scope: {', '.join(types[:20]) or 'none'}"
             self.report(Code.UNKNOWN_NAME, location, message, label, note)
         else:
