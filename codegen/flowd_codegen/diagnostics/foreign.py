@@ -92,8 +92,6 @@ OPTIONS: Final = {
         "fields have no numbers: the name, or `key`, is what is on the wire",
     ),
     "const": "write `one_of` with one value",
-    "values": "write `one_of`, or declare an `[enum.…]`",
-    "items": "it is in the type: `list[str]`",
     "repeated": "it is in the type: `list[str]`",
     "properties": "declare a `[record.…]` and write its name as `type`",
     "fields": "declare a `[record.…]` and write its name as `type`",

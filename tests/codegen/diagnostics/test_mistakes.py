@@ -13,9 +13,18 @@ from typing import Final
 
 import pytest
 
+from flowd_codegen.diagnostics.foreign import (
+    JOB_WORDS,
+    OPTIONS,
+    QUEUE_WORDS,
+    TOP_WORDS,
+)
 from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.diagnostics.report import SchemaErrors
-from flowd_codegen.parse.parser import parse
+from flowd_codegen.parse.classes import JOB_OPTIONS
+from flowd_codegen.parse.fields import FIELD_OPTIONS
+from flowd_codegen.parse.parser import TOP_KEYS, parse
+from flowd_codegen.parse.queue import QUEUE_OPTIONS
 from flowd_codegen.parse.source import Sources
 
 _FILE: Final = Path(__file__).parent / "mistakes.txt"
@@ -60,3 +69,19 @@ def test_a_text_has_places_and_advice(text: str) -> None:
         assert re.search(
             r"\| +\^+ \S|^  = |^ ::: |must be \d", fault, re.MULTILINE
         ), fault
+
+
+@pytest.mark.parametrize(
+    ("advice", "known"),
+    [
+        (OPTIONS, FIELD_OPTIONS),
+        (JOB_WORDS, JOB_OPTIONS),
+        (QUEUE_WORDS, QUEUE_OPTIONS),
+        (TOP_WORDS, TOP_KEYS),
+    ],
+)
+def test_advice_is_for_unknown_words_only(
+    advice: dict[str, str], known: tuple[str, ...]
+) -> None:
+    """A word of the language itself is never refused, so its advice is never shown."""
+    assert advice.keys().isdisjoint(known)
