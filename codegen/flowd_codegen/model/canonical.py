@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from flowd import wire
 from flowd.model.policy import Policy
 from flowd_codegen.model.bounds import RANGE
-from flowd_codegen.model.duration import duration_text
+from flowd_codegen.model.duration import duration_text, seconds_text
 from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
@@ -123,13 +123,13 @@ def policy_form(policy: Policy) -> Form:
         stream=policy.stream,
         group=policy.group,
         starting_id=policy.starting_id,
-        timeout=policy.timeout and _duration(policy.timeout),
-        claim_after=_duration(policy.claim_after),
+        timeout=policy.timeout and seconds_text(policy.timeout),
+        claim_after=seconds_text(policy.claim_after),
         max_retries=policy.max_retries,
         backoff={
             "kind": backoff.kind,
-            "base": _duration(backoff.base),
-            "max": _duration(backoff.max),
+            "base": seconds_text(backoff.base),
+            "max": seconds_text(backoff.max),
             "jitter": backoff.jitter,
         },
     )
@@ -141,7 +141,7 @@ def cron_form(job: Job, cron: Cron, records: _Records = MappingProxyType({})) ->
     types = {field.name: field for field in job.fields}
     return _given(
         at=schedule.at or None,
-        every=_duration(schedule.every) if schedule.every else None,
+        every=seconds_text(schedule.every) if schedule.every else None,
         tz=schedule.tz,
         missed=schedule.missed,
         overlap=schedule.overlap,
@@ -274,10 +274,6 @@ def _default(kind: Type, value: object, records: _Records) -> object:
 
 def _function(function: Function) -> str:
     return f"{function.module}:{function.name}"
-
-
-def _duration(seconds: float) -> str:
-    return duration_text(round(seconds * 1000))
 
 
 def _sorted(named: Iterable[_N]) -> list[_N]:

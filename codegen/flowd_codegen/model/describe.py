@@ -7,7 +7,7 @@ from typing import Final
 
 from flowd.model.policy import Backoff, Policy
 from flowd.model.schedule import MOST_MISSED, Schedule
-from flowd_codegen.model.duration import duration_text
+from flowd_codegen.model.duration import duration_text, seconds_text
 from flowd_codegen.model.kinds import Bounds, DictOf, ListOf, OneOf, Scalar, Type, base
 from flowd_codegen.model.schema import Field
 
@@ -64,8 +64,8 @@ def policy_lines(policy: Policy) -> Iterator[str]:
     else:
         yield "After a failure it is not tried again."
     if policy.timeout is not None:
-        yield f"An attempt may take {_duration(policy.timeout)}."
-    lease = _duration(policy.claim_after)
+        yield f"An attempt may take {seconds_text(policy.timeout)}."
+    lease = seconds_text(policy.claim_after)
     yield f"Another worker takes it over when its lease has not been renewed for {lease}."
     if policy.starting_id == "$":
         yield "A new group reads only what comes after it."
@@ -82,7 +82,9 @@ _MISSED: Final = {
 
 def schedule_lines(schedule: Schedule) -> Iterator[str]:
     """When a schedule ticks and by what rules, as sentences."""
-    when = f"`{schedule.at}`" if schedule.at else f"Every {_duration(schedule.every)}"
+    when = (
+        f"`{schedule.at}`" if schedule.at else f"Every {seconds_text(schedule.every)}"
+    )
     yield f"{when}, {schedule.tz}."
     yield _MISSED[schedule.missed]
     if schedule.overlap == "skip":
@@ -90,19 +92,15 @@ def schedule_lines(schedule: Schedule) -> Iterator[str]:
 
 
 def _wait(backoff: Backoff) -> str:
-    first, most = _duration(backoff.base), _duration(backoff.max)
+    first, most = seconds_text(backoff.base), seconds_text(backoff.max)
     match backoff.kind:
         case "fixed":
-            wait = f"each time after {_duration(min(backoff.base, backoff.max))}"
+            wait = f"each time after {seconds_text(min(backoff.base, backoff.max))}"
         case "linear":
             wait = f"after {first} more each time, at most {most}"
         case "exponential":
             wait = f"after {first}, doubled each time, at most {most}"
     return f"{wait}, or less at random" if backoff.jitter else wait
-
-
-def _duration(seconds: float) -> str:
-    return duration_text(round(seconds * 1000))
 
 
 def with_deprecation(doc: str, deprecated: str | bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["DURATION", "UNITS", "duration_text"]
+__all__ = ["DURATION", "UNITS", "duration_text", "seconds_text"]
 
 UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
@@ -24,3 +24,8 @@ def duration_text(milliseconds: int) -> str:
         number, left = divmod(left, size)
         text += f"{number}{unit}" if number else ""
     return text or "0ms"
+
+
+def seconds_text(seconds: float) -> str:
+    """The same of seconds, as the rules of a queue have them; to the millisecond."""
+    return duration_text(round(seconds * 1000))
