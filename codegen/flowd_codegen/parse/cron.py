@@ -14,16 +14,10 @@ from flowd.model.schedule import Schedule, load_zone
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, quoted, visible
 from flowd_codegen.diagnostics.suggest import did_you_mean
-from flowd_codegen.model.kinds import (
-    DictOf,
-    ListOf,
-    Optional,
-    RecordRef,
-    Type,
-    UnionOf,
-    base,
-)
+from flowd_codegen.model.cycles import holders
+from flowd_codegen.model.kinds import Optional, Type
 from flowd_codegen.model.schema import Cron, Factory, Field, Job
+from flowd_codegen.model.walk import names_in
 from flowd_codegen.parse.defaults import check_value
 from flowd_codegen.parse.queue import read_duration
 from flowd_codegen.parse.scope import Scope
@@ -240,21 +234,9 @@ def _is_made_elsewhere(field: Field) -> bool:
 
 def _any_record(kind: Type, scope: Scope, holds: Callable[[Field], bool]) -> bool:
     """Whether a record somewhere in the type has such a field."""
-    seen: set[str] = set()
-    left: list[Type] = [kind]
-    while left:
-        match base(left.pop()):
-            case ListOf(item) | DictOf(item):
-                left.append(item)
-            case UnionOf(members):
-                left += [RecordRef(name) for _, name in members]
-            case RecordRef(name) if name not in seen:
-                seen.add(name)
-                record = scope.records.get(name)
-                for field in record.fields if record else ():
-                    if holds(field):
-                        return True
-                    left.append(field.type)
-            case _:
-                pass
-    return False
+    names = {*names_in(kind)}
+    if not names:
+        return False
+    records = scope.records.values()
+    own = (record.name for record in records if any(map(holds, record.fields)))
+    return not names.isdisjoint(holders(records, own))
