@@ -31,7 +31,7 @@ from flowd_codegen.model.kinds import (
     base,
 )
 from flowd_codegen.model.limits import Limits
-from flowd_codegen.model.scalars import ENCODINGS, SCALARS
+from flowd_codegen.model.scalars import scalar
 from flowd_codegen.model.schema import Enum, Field
 
 __all__ = ["MISREAD", "UNKNOWN", "Readability", "choice_refusal", "choices_of"]
@@ -237,7 +237,7 @@ class Readability:
             return partial(wire.decode_one_of, choices=texts), wire.one_of(texts).load
         match kind:
             case Scalar(name) if name != "json":
-                row = ENCODINGS[wanted.encoding] if wanted.encoding else SCALARS[name]
+                row = scalar(name, wanted.encoding)
                 return row.read, row.load
             case UnionOf(members, tag):
                 known = dict.fromkeys(

@@ -103,10 +103,10 @@ class Examples(WireTexts):
         self._records = 0
         return super().dumped(kind, value, encoding)
 
-    def _reference(self, name: str, value: dict[str, object]) -> Json:
-        if self._records == _MAX_RECORDS:
-            return f"<{name}>"
-        return self._record(name, value)
+    def _json(self, kind: Type, value: object, encoding: Encoding | None) -> Json:
+        if isinstance(kind, RecordRef) and self._records == _MAX_RECORDS:
+            return f"<{kind.name}>"
+        return super()._json(kind, value, encoding)
 
     def _record(self, name: str, value: dict[str, object]) -> dict[str, Json]:
         # Records that hold others twice, and those again, are too many to show.
@@ -204,13 +204,13 @@ def _between(
     if bounds.places is not None:
         at = round(Decimal(str(at)), bounds.places)
     if at < low or (low_open and at == low):
-        at = low if not low_open else _beside(low, high, 1)
+        at = low if not low_open else _next_to(low, high, 1)
     elif at > high or (high_open and at == high):
-        at = high if not high_open else _beside(high, low, -1)
+        at = high if not high_open else _next_to(high, low, -1)
     return in_model(kind, at)
 
 
-def _beside(end: End, other: End, step: int) -> End:
+def _next_to(end: End, other: End, step: int) -> End:
     """A number next to an end that is outside, on the side where the other is."""
     if not math.isfinite(other):
         return end + step

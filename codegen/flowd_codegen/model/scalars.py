@@ -9,7 +9,15 @@ from typing import Final, TypeVar
 from flowd import wire
 from flowd.wire import Shape
 
-__all__ = ["ENCODINGS", "INTEGERS", "SCALARS", "TAG", "ScalarType"]
+__all__ = [
+    "ENCODINGS",
+    "INTEGERS",
+    "SCALARS",
+    "TAG",
+    "ScalarType",
+    "native_value",
+    "scalar",
+]
 
 T = TypeVar("T")
 
@@ -108,3 +116,15 @@ INTEGERS: Final = {
 
 TAG: Final = "type"
 """The key that identifies the record in a union, unless the field sets another."""
+
+
+def scalar(name: str, encoding: str | None) -> ScalarType:
+    """The row of a scalar type, or of the encoding declared for it."""
+    return ENCODINGS[encoding] if encoding else SCALARS[name]
+
+
+def native_value(name: str, value: object) -> object:
+    """A value of a scalar type from the form of `schema.Value` to the Python value."""
+    if name in ("str", "bool", "float", "int", "json", *INTEGERS):
+        return value
+    return SCALARS[name].read(str(value).encode())

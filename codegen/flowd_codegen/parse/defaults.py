@@ -8,7 +8,7 @@ from flowd import wire
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.diagnostics.suggest import did_you_mean, suggest
-from flowd_codegen.model.bounds import broken, is_ranged, native
+from flowd_codegen.model.bounds import broken
 from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
@@ -23,6 +23,7 @@ from flowd_codegen.model.kinds import (
     UnionOf,
     base,
 )
+from flowd_codegen.model.scalars import native_value
 from flowd_codegen.model.schema import Encoding, Field, Value
 from flowd_codegen.parse.backtracking import matches
 from flowd_codegen.parse.scalars import InvalidValue, read_scalar, wrong
@@ -96,7 +97,8 @@ class _DefaultChecker:
         location: SourceLocation,
         encoding: Encoding | None = None,
     ) -> None:
-        if against := broken(_native(kind, value), kind, bounds, encoding):
+        native = native_value(kind.name, value) if isinstance(kind, Scalar) else value
+        if against := broken(native, kind, bounds, encoding):
             message = f"{self.what} is against `{against[0]}` of its own field"
             self.report(Code.DEFAULT_OUT_OF_BOUNDS, location, message)
         elif isinstance(value, str) and bounds.pattern is not None:
@@ -235,14 +237,3 @@ def _in_base64(value: Toml, field: Field, location: SourceLocation) -> Toml:
 
 def _literal(choice: str | int) -> str:
     return quoted(choice) if isinstance(choice, str) else str(choice)
-
-
-def _native(kind: Type, value: object) -> object:
-    """A value in the model's form as Python has it."""
-    match kind, value:
-        case Scalar("bytes"), str():
-            return wire.decode_base64(value.encode())
-        case Scalar(name), str() if name != "str" and is_ranged(kind):
-            return native(kind, value)
-        case _:
-            return value

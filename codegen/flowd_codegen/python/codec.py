@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from flowd_codegen.model.kinds import EnumRef, OneOf, Optional, Scalar, Type
+from flowd_codegen.model.scalars import scalar
 from flowd_codegen.model.schema import Field
 from flowd_codegen.python.checks import Calls, limited
 from flowd_codegen.python.source import bracket, bytes_literal, text_literal
-from flowd_codegen.python.types import TypePrinter, expression, scalar
+from flowd_codegen.python.types import TypePrinter, expression
 
 __all__ = ["Codec", "EntryCodec", "JsonCodec"]
 

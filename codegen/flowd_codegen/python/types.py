@@ -25,7 +25,7 @@ from flowd_codegen.model.kinds import (
     UnionOf,
     base,
 )
-from flowd_codegen.model.scalars import ENCODINGS, SCALARS, ScalarType
+from flowd_codegen.model.scalars import SCALARS, scalar
 from flowd_codegen.model.schema import (
     Encoding,
     Enum,
@@ -51,7 +51,6 @@ __all__ = [
     "is_container",
     "literal",
     "native_expression",
-    "scalar",
 ]
 
 
@@ -216,11 +215,6 @@ class TypePrinter:
 
     def _shape_of(self, builder: str, inner: str) -> str:
         return bracket(f"{self.wire(builder)}(", (inner,))
-
-
-def scalar(name: str, encoding: Encoding | None) -> ScalarType:
-    """The row of a scalar type, or of the encoding declared for it."""
-    return ENCODINGS[encoding] if encoding else SCALARS[name]
 
 
 def literal(choice: str | int) -> str:

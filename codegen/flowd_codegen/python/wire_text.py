@@ -19,7 +19,7 @@ from flowd_codegen.model.kinds import (
     UnionOf,
     base,
 )
-from flowd_codegen.model.scalars import INTEGERS, SCALARS
+from flowd_codegen.model.scalars import native_value, scalar
 from flowd_codegen.model.schema import (
     Cron,
     Encoding,
@@ -29,9 +29,9 @@ from flowd_codegen.model.schema import (
     is_list,
     is_table,
 )
-from flowd_codegen.python.types import Declared, scalar
+from flowd_codegen.python.types import Declared
 
-__all__ = ["WireTexts", "native_value"]
+__all__ = ["WireTexts"]
 
 
 class WireTexts:
@@ -99,15 +99,12 @@ class WireTexts:
             case DictOf(item) if is_table(value):
                 return {key: self._json(item, one, None) for key, one in value.items()}
             case RecordRef(name) if is_table(value):
-                return self._reference(name, value)
+                return self._record(name, value)
             case UnionOf(members, tag) if is_table(value):
                 said = str(value[tag])
                 return {tag: said, **self._record(dict(members)[said], value)}
             case _:
                 return _plain(value)
-
-    def _reference(self, name: str, value: dict[str, object]) -> Json:
-        return self._record(name, value)
 
     def _record(self, name: str, value: dict[str, object]) -> dict[str, Json]:
         fields = self._declared.records[name].fields
@@ -121,14 +118,6 @@ class WireTexts:
         else:
             return None
         return self._json(field.type, value, field.encoding)
-
-
-def native_value(name: str, value: object) -> object:
-    """From the form of `schema.Value` to the Python value."""
-    if name in ("str", "bool", "float", "int", *INTEGERS):
-        return value
-    decode: Callable[[bytes], object] = getattr(wire, SCALARS[name].decode)
-    return decode(str(value).encode())
 
 
 def _plain(value: object) -> Json:
