@@ -28,15 +28,8 @@ from flowd_codegen.compat.schedules import schedule_changes
 from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.compat.versions import dropped_versions, limited_to, version_pairs
 from flowd_codegen.diagnostics.rules import Aspect
-from flowd_codegen.model.kinds import (
-    DictOf,
-    EnumRef,
-    ListOf,
-    Optional,
-    RecordRef,
-    Type,
-    UnionOf,
-)
+from flowd_codegen.model.kinds import EnumRef, RecordRef, Type, UnionOf
+from flowd_codegen.model.walk import innermost
 
 __all__ = ["diff"]
 
@@ -119,17 +112,11 @@ def _nested_pairs(
 
 def _pairs_at(old: Type, new: Type) -> Iterator[_Pair]:
     """The records or enum at the same place of two types; several only in a union."""
-    match old, new:
-        case Optional(inner), _:
-            yield from _pairs_at(inner, new)
-        case _, Optional(inner):
-            yield from _pairs_at(old, inner)
-        case (ListOf(inner), ListOf(other)) | (DictOf(inner), DictOf(other)):
-            yield from _pairs_at(inner, other)
-        case RecordRef(), RecordRef():
-            yield old, new
-        case EnumRef(), EnumRef():
-            yield old, new
+    match innermost(old, new):
+        case (RecordRef() as one, RecordRef() as other):
+            yield one, other
+        case (EnumRef() as one, EnumRef() as other):
+            yield one, other
         case UnionOf(members), UnionOf(others):
             was = dict(members)
             for tag, name in others:

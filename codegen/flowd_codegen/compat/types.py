@@ -25,7 +25,7 @@ from flowd_codegen.model.kinds import (
 from flowd_codegen.model.limits import Limits
 from flowd_codegen.model.scalars import SCALARS
 from flowd_codegen.model.schema import Field
-from flowd_codegen.model.walk import bare
+from flowd_codegen.model.walk import bare, innermost
 
 __all__ = ["choice_changes", "type_changes"]
 
@@ -109,15 +109,9 @@ def _type_changes(
 
 def _unions(old: Type, new: Type) -> tuple[UnionOf, UnionOf] | None:
     """The unions at the same place of two types."""
-    match old, new:
-        case UnionOf(), UnionOf():
-            return old, new
-        case Optional(inner), _:
-            return _unions(inner, new)
-        case _, Optional(inner):
-            return _unions(old, inner)
-        case (ListOf(inner), ListOf(other)) | (DictOf(inner), DictOf(other)):
-            return _unions(inner, other)
+    match innermost(old, new):
+        case (UnionOf() as was, UnionOf() as now):
+            return was, now
         case _:
             return None
 

@@ -13,9 +13,10 @@ from flowd_codegen.model.kinds import (
     RecordRef,
     Type,
     UnionOf,
+    base,
 )
 
-__all__ = ["bare", "choices_in", "names_in", "unions_in"]
+__all__ = ["bare", "choices_in", "innermost", "names_in", "unions_in"]
 
 
 def bare(kind: Type) -> Type:
@@ -40,6 +41,15 @@ def choices_in(kind: Type) -> OneOf | None:
             return choices_in(item)
         case _:
             return None
+
+
+def innermost(one: Type, other: Type) -> tuple[Type, Type]:
+    """What two types hold at the same place: without `?`, and lists or dicts of both."""
+    match base(one), base(other):
+        case (ListOf(item), ListOf(same)) | (DictOf(item), DictOf(same)):
+            return innermost(item, same)
+        case pair:
+            return pair
 
 
 def names_in(kind: Type) -> Iterator[str]:
