@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, TypeGuard
 
+from flowd.broker.server_time import server_time
 from flowd.cli.load import UsageError, load_job_class
 from flowd.cli.options import (
     Commands,
@@ -36,7 +37,7 @@ from flowd.cli.target import Target, add_target, check_fields, open_target, with
 from flowd.model.job import Job
 from flowd.model.text import printable
 from flowd.ops.jobs import JobView, find_job, list_jobs
-from flowd.ops.queries import WHOLE, State, server_time
+from flowd.ops.queries import WHOLE, State
 from flowd.producer import Producer
 
 __all__ = ["add", "progress_of"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from flowd.broker.dead_letters import newest_letter
+from flowd.broker.server_time import server_time
 from flowd.cli.options import count, id_advice, pair, seconds
 from flowd.cli.output import fields_as_json, object_of
 from flowd.cli.target import Target, open_target
@@ -22,7 +23,6 @@ from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.model.text import printable
 from flowd.ops.letters import LetterFilter, by_job_id, pick
-from flowd.ops.queries import server_time
 
 __all__ = ["Selection", "add_pick", "letter_as_json", "letter_line", "selection"]
 

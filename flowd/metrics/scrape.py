@@ -10,12 +10,13 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from flowd.broker.server_time import server_time
 from flowd.broker.session import Session
 from flowd.broker.url import Address
 from flowd.errors import ServerError
 from flowd.metrics import table
 from flowd.ops.overview import QueueView, queue_view
-from flowd.ops.queries import Queries, server_time
+from flowd.ops.queries import Queries
 
 __all__ = ["Place", "exposition", "queue_registry"]
 

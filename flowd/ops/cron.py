@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from flowd.broker import replies, scripts
+from flowd.broker.server_time import server_time
 from flowd.errors import OptionError
 from flowd.model.schedule import LATE, Schedule
-from flowd.ops.queries import Queries, server_time
+from flowd.ops.queries import Queries
 
 __all__ = ["CronView", "RunState", "pause_schedule", "run_schedule", "schedules"]
 

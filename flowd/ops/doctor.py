@@ -10,10 +10,11 @@ from itertools import chain
 from typing import Final
 
 from flowd.broker.connection import Connection
+from flowd.broker.server_time import server_time
 from flowd.broker.stream import registered
 from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.finding import Finding
-from flowd.ops.queries import Queries, server_time
+from flowd.ops.queries import Queries
 from flowd.ops.queues import judge_queue
 from flowd.ops.rights import judge_rights
 from flowd.ops.server import judge, read_facts

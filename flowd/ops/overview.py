@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from flowd.broker.connection import Connection
+from flowd.broker.server_time import server_time
 from flowd.broker.stream import STUCK, registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.jobs import JobView, job_view
-from flowd.ops.queries import ConsumerRow, Queries, server_time
+from flowd.ops.queries import ConsumerRow, Queries
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
 __all__ = ["ConsumerView", "LeaseState", "QueueView", "overview", "queue_view"]

@@ -29,7 +29,6 @@ __all__ = [
     "Queries",
     "Sizes",
     "State",
-    "server_time",
 ]
 
 State: TypeAlias = Literal["waiting", "running", "delayed"]
@@ -282,15 +281,6 @@ class Queries:
             replies.items(_row),
             patience=BULK_READ_TIMEOUT if most == WHOLE else TIMEOUT,
         )
-
-
-async def server_time(connection: Connection) -> float:
-    """What time it is at the server, in seconds since 1970.
-
-    Raises:
-        ServerError: as `Connection.call`.
-    """
-    return await connection.call("TIME", read=answers.time)
 
 
 def _group(reply: object) -> GroupRow:

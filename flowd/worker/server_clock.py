@@ -24,10 +24,11 @@ from typing import Final, TypeAlias
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import Argument
+from flowd.broker.server_time import server_time
 from flowd.broker.stream import Stream
 from flowd.model.event import EventBus
 
-__all__ = ["ServerClock", "Stamped", "expire", "fresh", "server_time"]
+__all__ = ["ServerClock", "Stamped", "expire", "fresh"]
 
 Stamped: TypeAlias = tuple[bytes, bytes, int]
 """What a consumer holds: entry id, consumer, delivery count."""
@@ -75,7 +76,7 @@ class ServerClock:
         asked = self._now()
         if asked < self._next:
             return
-        server = await server_time(self._stream)
+        server = await server_time(self._stream.connection)
         answered = self._now()
         # Never in step with the renewals.
         self._next = answered + self._lease / _LOOKS * random.uniform(1.0, 1.5)
@@ -107,15 +108,6 @@ class ServerClock:
         abandoned = [each for each, times in self._seen.items() if times >= _TIMES]
         if abandoned:
             await expire(self._stream, self._lease, abandoned)
-
-
-async def server_time(stream: Stream) -> float:
-    """Seconds since 1970 by the server's clock.
-
-    Raises:
-        ServerError: as `Connection.call`.
-    """
-    return await stream.connection.call("TIME", read=answers.time)
 
 
 async def fresh(stream: Stream) -> list[Stamped]:

@@ -16,10 +16,11 @@ from flowd.broker.dead_letters import newest_letter, purge, read_letters, redriv
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.idempotency import Idempotency
 from flowd.broker.scripts import Part
+from flowd.broker.server_time import server_time
 from flowd.broker.stream import Stream, registered
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery, Entry
-from flowd.ops.queries import Queries, server_time
+from flowd.ops.queries import Queries
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.proxy import proxy_to
