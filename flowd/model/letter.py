@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, by_name, number, timestamp
 from flowd.model.job import Job, decode
 
-__all__ = ["LETTER_FIELDS", "Letter", "letter_fields", "read_letter"]
+__all__ = ["LETTER_FIELDS", "Letter", "letter_fields", "letter_of", "read_letter"]
 
 J = TypeVar("J", bound=Job)
 J_co = TypeVar("J_co", bound=Job, covariant=True)
@@ -97,6 +98,19 @@ def letter_fields(
         consumer.encode(),
     )
     return [item for pair in zip(_NAMES, values, strict=True) for item in pair]
+
+
+def letter_of(
+    letter_id: bytes,
+    delivery: Delivery,
+    end: outcome.DeadLetter,
+    consumer: str,
+    job_class: type[J],
+) -> Letter[J]:
+    """The letter that a delivery has become, as it would be read from its stream."""
+    own = letter_fields(delivery, end, consumer)
+    flat = [*chain.from_iterable(delivery.fields.items()), *own]
+    return read_letter(letter_id, flat, job_class)
 
 
 def read_letter(

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
-from itertools import chain
 from typing import Generic, TypeVar
 
 from flowd.broker.durability import Durable
@@ -18,7 +17,7 @@ from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
 from flowd.model.item import KEY_TTL, Item, items_of, many
 from flowd.model.job import Job, spec_of
-from flowd.model.letter import Letter, letter_fields, read_letter
+from flowd.model.letter import Letter, letter_of
 from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
@@ -213,11 +212,8 @@ class MemoryQueue(Recorded, Generic[J]):
         self._stream.put("" if after else self._stream.new_id(), fields, after)
 
     async def _bury(self, delivery: Delivery, end: outcome.DeadLetter) -> None:
-        own = letter_fields(delivery, end, "memory")
-        flat = [*chain.from_iterable(delivery.fields.items()), *own]
-        letter = read_letter(
-            self._stream.new_id().encode(), flat, self._options.job_class
-        )
+        letter_id = self._stream.new_id().encode()
+        letter = letter_of(letter_id, delivery, end, "memory", self._options.job_class)
         self.dead.append(letter)
         if self._options.on_dead_letter is not None:
             result = self._options.on_dead_letter(letter)

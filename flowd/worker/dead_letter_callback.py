@@ -6,14 +6,13 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Container
-from itertools import chain
 from typing import Generic, TypeVar
 
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
 from flowd.model.event import EventBus
 from flowd.model.job import Job
-from flowd.model.letter import Letter, letter_fields, read_letter
+from flowd.model.letter import Letter, letter_of
 from flowd.worker.failure import Failure
 
 __all__ = ["DeadLetterCallback"]
@@ -43,9 +42,7 @@ class DeadLetterCallback(Generic[J]):
         """Call back about a letter that was stored."""
         if self._callback is None:
             return
-        own = letter_fields(delivery, end, self._consumer)
-        flat = [*chain.from_iterable(delivery.fields.items()), *own]
-        letter = read_letter(letter_id, flat, self._job_class)
+        letter = letter_of(letter_id, delivery, end, self._consumer, self._job_class)
         call = asyncio.get_running_loop().create_task(
             self._call(self._callback, letter)
         )
