@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from flowd.model import outcome
@@ -14,6 +14,7 @@ from flowd.model.event import EventBus
 from flowd.model.job import Job
 from flowd.model.letter import Letter, letter_of
 from flowd.worker.failure import Failure
+from flowd.worker.handler import in_task
 
 __all__ = ["DeadLetterCallback"]
 
@@ -64,7 +65,7 @@ class DeadLetterCallback(Generic[J]):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too, which would end the loop
-            if not _is_running(self._calls):
+            if not in_task(self._calls):
                 raise  # the loop is gone, and Python takes the coroutine down
             # The letter is stored, so nothing is lost by this.
             failure = Failure(error, self._job_class, letter.fields, own=(__file__,))
@@ -77,11 +78,3 @@ class DeadLetterCallback(Generic[J]):
                 letter=letter.id,
                 error=failure.text,
             )
-
-
-def _is_running(tasks: Container[object]) -> bool:
-    """Whether the event loop is at work on one of the tasks just now."""
-    try:
-        return asyncio.current_task() in tasks
-    except RuntimeError:
-        return False

@@ -19,7 +19,7 @@ from flowd.model.delivery import ENVELOPE, Delivery
 from flowd.model.event import EventBus
 from flowd.model.job import MAX_JOB_BYTES, Job, decode, payload_size
 from flowd.worker.ending import Endings
-from flowd.worker.handler import BoundHandler, finished
+from flowd.worker.handler import BoundHandler, finished, in_task
 from flowd.worker.in_flight import InFlight
 from flowd.worker.options import QueueOptions
 
@@ -104,7 +104,7 @@ class Executor(Generic[J]):
             raise
         except BaseException as error:  # whatever a handler raises, a panic in Rust too
             # By its type: `isinstance` may ask the error, which may raise.
-            if issubclass(type(error), GeneratorExit) and not _is_running(delivery):
+            if issubclass(type(error), GeneratorExit) and not in_task((delivery.task,)):
                 raise  # the loop is gone, and Python takes the coroutine down
             return self.endings.of(error, delivery)
         finally:
@@ -238,11 +238,3 @@ def decode_delivery(job_class: type[J], delivery: Delivery) -> J:
         raise DecodeError(name, "", text)
     delivery.read_envelope()
     return decode(job_class, delivery.fields)
-
-
-def _is_running(delivery: Delivery) -> bool:
-    """Whether the event loop is at work on it just now."""
-    try:
-        return asyncio.current_task() is delivery.task
-    except RuntimeError:
-        return False

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from functools import partial
 from types import CodeType
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
@@ -18,7 +18,14 @@ from flowd.model.job import Job, spec_of
 from flowd.model.middleware import HandlerMiddleware
 from flowd.worker.annotations import check_arguments
 
-__all__ = ["BoundHandler", "Handler", "check_handler", "finished", "name_of"]
+__all__ = [
+    "BoundHandler",
+    "Handler",
+    "check_handler",
+    "finished",
+    "in_task",
+    "name_of",
+]
 
 J = TypeVar("J", bound=Job)
 
@@ -75,12 +82,13 @@ class BoundHandler(Generic[J]):
         around: HandlerMiddleware | None = None,
     ) -> None:
         context = partial(Context, stream=stream, lease=lease, report=report)
+        given: Callable[[J, Context], object]
         call: _Call[J]
         if _takes_context(handler):
             given, call = handler, _with_context(handler, context)
         else:
             assert _takes_job(handler), "check_handler has accepted it"
-            given, call = _ignoring_context(handler), _without_context(handler)
+            given = call = _with_job_alone(handler)
         self.begin: Callable[[J, Delivery], Awaitable[object]]
         """Begin a run; awaiting it brings the handler to its end."""
 
@@ -130,19 +138,26 @@ async def finished(result: object) -> object:
     return result
 
 
+def in_task(tasks: Container[object]) -> bool:
+    """Whether the caller runs in one of these tasks.
+
+    It does not when Python takes its coroutine down after the loop is gone.
+    """
+    try:
+        return asyncio.current_task() in tasks
+    except RuntimeError:
+        return False
+
+
 def _with_context(
     handler: Callable[[J, Context], object], context: Callable[[Delivery], Context]
 ) -> _Call[J]:
     return lambda job, delivery: handler(job, context(delivery))
 
 
-def _without_context(handler: Callable[[J], object]) -> _Call[J]:
-    return lambda job, _: handler(job)
-
-
-def _ignoring_context(
+def _with_job_alone(
     handler: Callable[[J], object],
-) -> Callable[[J, Context], object]:
+) -> Callable[[J, object], object]:
     return lambda job, _: handler(job)
 
 

@@ -81,14 +81,12 @@ class InFlight:
             self._idle.set()
         self._freed.set()
 
-    def remove(self, delivery: Delivery) -> bool:
-        """Hold it no longer; False if it was not held any more."""
+    def remove(self, delivery: Delivery) -> None:
+        """Hold it no longer; does nothing if it is not held any more."""
         if self._refused:
             self._refused.discard(delivery)
-        if self._held.get(delivery.entry_id) is not delivery:
-            return False
-        del self._held[delivery.entry_id]
-        return True
+        if self._held.get(delivery.entry_id) is delivery:
+            del self._held[delivery.entry_id]
 
     def mark_refused(self, delivery: Delivery) -> None:
         """The server refuses to settle it for now: it stays held, and nothing waits for it."""
