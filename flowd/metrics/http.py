@@ -100,10 +100,8 @@ class Endpoint:
         if not version.startswith(b"HTTP/1."):
             page = _refusal(HTTPStatus.BAD_REQUEST)
         elif method not in (b"GET", b"HEAD"):
-            page, allow = (
-                _refusal(HTTPStatus.METHOD_NOT_ALLOWED),
-                b"Allow: GET, HEAD\r\n",
-            )
+            page = _refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+            allow = b"Allow: GET, HEAD\r\n"
         elif make := self._pages.get(path.partition(b"?")[0].decode("latin-1")):
             page = await make()
         else:

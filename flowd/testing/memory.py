@@ -70,10 +70,9 @@ class Memory:
         try:
             for _, some in groupby(items_of(rest), _place):
                 while batch := list(islice(some, BATCH_JOBS)):
+                    # A batch of which one job cannot be encoded is not sent.
                     for item in batch:
-                        enqueue_command(
-                            item
-                        )  # a batch that cannot be encoded is not sent
+                        enqueue_command(item)
                     self._add_batch(batch, stream, ids)
         except BulkError:
             raise
