@@ -21,6 +21,7 @@ from flowd.wire.fields import (
     sized,
     within,
 )
+from flowd.wire.json_text import decode_json, encode_json
 from flowd.wire.numbers import (
     decode_decimal,
     decode_float,
@@ -73,9 +74,7 @@ from flowd.wire.shapes import (
     UUID,
     Shape,
     checked,
-    decode_json,
     dict_of,
-    encode_json,
     enum_of,
     items_of,
     list_of,

@@ -8,16 +8,15 @@ field would hold. `list_of`, `dict_of`, `optional`, `record_of`, `enum_of`,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite
-from typing import Final, Generic, NoReturn, Protocol, Self, TypeVar, cast
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 from flowd.wire import numbers, text, times
 from flowd.wire.document import Json, finite, with_text_keys
-from flowd.wire.refusal import MISSING, NESTED, CodecError, inside, misfit
+from flowd.wire.refusal import MISSING, CodecError, inside, misfit
 
 __all__ = [
     "BASE64",
@@ -43,9 +42,7 @@ __all__ = [
     "UUID",
     "Shape",
     "checked",
-    "decode_json",
     "dict_of",
-    "encode_json",
     "enum_of",
     "items_of",
     "list_of",
@@ -86,43 +83,6 @@ class Record(Protocol):
 R = TypeVar("R", bound=Record)
 E = TypeVar("E", bound=StrEnum)
 L = TypeVar("L", bound=str | int)
-
-
-def encode_json(value: T, shape: Shape[T]) -> bytes:
-    """Write compact JSON in UTF-8; NaN and the infinities are refused."""
-    document = shape.dump(value)
-    try:
-        return _write(document).encode()
-    except UnicodeEncodeError:
-        raise CodecError(_SURROGATE) from None
-    except ValueError:
-        raise CodecError("NaN and infinity are not JSON") from None
-    except RecursionError:
-        raise CodecError(NESTED) from None
-
-
-def decode_json(raw: bytes, shape: Shape[T]) -> T:
-    """Read JSON of that shape."""
-    document = raw.decode()
-    try:
-        value = _read(document)
-    except CodecError:
-        raise
-    except RecursionError:
-        raise CodecError(NESTED) from None
-    except ValueError:
-        # Among them numbers of thousands of digits.
-        raise CodecError("expected JSON") from None
-    if b"\\" in raw and (b"\\ud" in raw or b"\\uD" in raw):
-        # Only an escape can name half of a pair; what is read must be writable again.
-        try:
-            _write(value).encode()
-        except UnicodeEncodeError:
-            raise CodecError(_SURROGATE) from None
-        except (ValueError, RecursionError):
-            # A number that no shape but one has a use for.
-            pass
-    return shape.load(value)
 
 
 def list_of(item: Shape[T]) -> Shape[list[T]]:
@@ -273,36 +233,6 @@ def _each(convert: Callable[[A], B], values: Iterable[A]) -> list[B]:
     except Exception as error:
         refusal = inside(f"[{len(done)}]", error)
     raise refusal
-
-
-def _refuse(name: str) -> NoReturn:
-    raise CodecError(f"{name} is not JSON")
-
-
-_ENCODER: Final = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":")
-)
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
-_SURROGATE: Final = "half of a surrogate pair, which is no text"
-
-# Half of what `json` takes for a short value is the way to these two. `scan_once` is an
-# attribute of every decoder since Python 3.0, and typeshed does not know it.
-_scan: object = getattr(_DECODER, "scan_once")  # noqa: B009
-_SCAN: Final = cast("Callable[[str, int], tuple[Json, int]]", _scan)
-
-
-def _read(document: str) -> Json:
-    try:
-        value, end = _SCAN(document, 0)
-    except StopIteration:
-        value, end = None, -1
-    if end != len(document):
-        # White space is around it, or it is no JSON.
-        value = _DECODER.decode(document)
-    return value
-
-
-_write: Final = _ENCODER.encode
 
 
 def _integer(check: Callable[[int], bytes], low: int, high: int) -> Shape[int]:
