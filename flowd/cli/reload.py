@@ -20,8 +20,8 @@ _LOOK_UP: Final = 200
 """Milliseconds after which the watcher says that nothing has changed."""
 
 
-def run_and_reload(words: Sequence[str], folder: Path) -> int:
-    """Run `flowd` with these words, and again after each change below `folder`.
+def run_and_reload(arguments: Sequence[str], folder: Path) -> int:
+    """Run `flowd` with these arguments, and again after each change below `folder`.
 
     A change stops the worker as SIGTERM does: its jobs end or are released. A signal
     does the same, and ends this function as well.
@@ -30,7 +30,7 @@ def run_and_reload(words: Sequence[str], folder: Path) -> int:
         The exit code of the last worker.
     """
     stop = threading.Event()
-    worker = _Worker(words)
+    worker = _Worker(arguments)
 
     def on_signal(*_: object) -> None:
         stop.set()
@@ -64,12 +64,12 @@ def run_and_reload(words: Sequence[str], folder: Path) -> int:
 class _Worker:
     """The worker's process; there is one at a time."""
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str]) -> None:
         # Without bytecode files (-B): Python would not notice a file that was changed
         # within the same second and kept its length.
-        self._command = [sys.executable, "-B", "-m", "flowd", *words]
+        self._command = [sys.executable, "-B", "-m", "flowd", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
-        self._told = False
+        self._stop_sent = False
 
     @property
     def started(self) -> bool:
@@ -80,17 +80,17 @@ class _Worker:
         """Start one."""
         # In its own process group: Ctrl-C must not reach it as a second signal.
         self._process = subprocess.Popen(self._command, process_group=0)
-        self._told = False
+        self._stop_sent = False
 
     def stop(self) -> None:
         """Send SIGTERM; a second one ends the grace period."""
         if self._process is not None:
-            self._told = True
+            self._stop_sent = True
             self._process.terminate()
 
     def stop_once(self) -> None:
         """Send SIGTERM, unless it was sent before."""
-        if not self._told:
+        if not self._stop_sent:
             self.stop()
 
     def wait(self) -> int:

@@ -21,6 +21,7 @@ from flowd.cli.processes.command import (
     is_supervised,
     link_of,
     supervise,
+    worker_arguments,
 )
 from flowd.cli.service import Service, Shown, find_queues
 from flowd.model.text import printable
@@ -208,9 +209,5 @@ def _reload(options: argparse.Namespace) -> int:
 
     if not options.app_dir.is_dir():
         raise UsageError(f"--app-dir {str(options.app_dir)!r} is not a folder")
-    words = ["run", options.queues, "--app-dir", str(options.app_dir)]
-    words += ["--grace", str(options.grace), *(["--burst"] if options.burst else [])]
-    if options.metrics_port is not None:
-        words += ["--metrics-port", str(options.metrics_port)]
-        words += ["--metrics-host", options.metrics_host]
-    return run_and_reload(words, options.app_dir)
+    arguments = worker_arguments(options, "metrics_port", "metrics_host")
+    return run_and_reload(arguments, options.app_dir)

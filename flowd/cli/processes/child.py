@@ -34,7 +34,7 @@ _LAST_WORDS: Final = 2.0
 class Command:
     """How children are started."""
 
-    words: Sequence[str]
+    arguments: Sequence[str]
     """What follows `flowd`."""
 
     folder: str
@@ -89,7 +89,7 @@ class Child:
                 number = theirs.fileno()
                 self._process = subprocess.Popen(
                     (
-                        *(sys.executable, "-m", "flowd", *command.words),
+                        *(sys.executable, "-m", "flowd", *command.arguments),
                         *("--supervised", str(number)),
                     ),
                     cwd=command.folder,

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from flowd.cli.processes.link import Link
     from flowd.cli.processes.supervisor import Supervisor
 
-__all__ = ["add_processes", "is_supervised", "link_of", "supervise"]
+__all__ = [
+    "add_processes",
+    "is_supervised",
+    "link_of",
+    "supervise",
+    "worker_arguments",
+]
 
 _AUTO: Final = "auto"
 
@@ -115,7 +121,9 @@ def supervise(options: argparse.Namespace, pages: bool) -> int:
     if count == _AUTO:
         count = usable_cpus()
     assert isinstance(count, int)
-    command = Command(_words(options), _folder(), _environment())
+    names = ("metrics_port", "max_jobs", "max_rss", "max_age")
+    arguments = worker_arguments(options, *names)
+    command = Command(arguments, _folder(), _environment())
 
     async def run() -> int:
         supervisor = Supervisor(
@@ -158,14 +166,21 @@ def _pages(
     return serving_for_all(supervisor, options.metrics_host, options.metrics_port)
 
 
-def _words(options: argparse.Namespace) -> list[str]:
-    """What a child is started with."""
-    words = ["run", options.queues, "--app-dir", str(options.app_dir)]
-    words += ["--grace", str(options.grace), *(["--burst"] if options.burst else [])]
-    for name in ("metrics_port", "max_jobs", "max_rss", "max_age"):
+def worker_arguments(options: argparse.Namespace, *names: str) -> list[str]:
+    """The command line of a worker that a parent starts, from `run` on.
+
+    Args:
+        options: of the parent.
+        names: the attributes that are passed on where they are set, besides the queues,
+            their folder, the grace period and the burst.
+    """
+    arguments = ["run", options.queues, "--app-dir", str(options.app_dir)]
+    arguments += ["--grace", str(options.grace)]
+    arguments += ["--burst"] if options.burst else []
+    for name in names:
         if (value := getattr(options, name)) is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return words
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+    return arguments
 
 
 def _folder() -> str:
