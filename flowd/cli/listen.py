@@ -14,10 +14,11 @@ from flowd.cli.service import why_failing
 from flowd.log import log
 from flowd.metrics import Metrics, exposition
 from flowd.metrics.http import Endpoint, Page, PageMaker
+from flowd.metrics.scrape import Place
 from flowd.model.job import Job
 from flowd.queue import Queue
 
-__all__ = ["counting", "listening", "live", "serving", "verdict"]
+__all__ = ["counting", "listening", "live", "places", "serving", "verdict"]
 
 
 @asynccontextmanager
@@ -33,10 +34,7 @@ async def listening(
     metrics = counting(queues)
 
     async def show_metrics() -> Page:
-        places = [
-            (each.address, each.policy.stream, each.policy.group) for each in queues
-        ]
-        body = await exposition(metrics.registry, places)
+        body = await exposition(metrics.registry, places(queues))
         return Page(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def ready() -> Page:
@@ -90,6 +88,11 @@ def counting(queues: Sequence[Queue[Job]]) -> Metrics:
         if not any(isinstance(each, Metrics) for each in queue.middleware):
             queue.add_middleware(metrics)
     return metrics
+
+
+def places(queues: Sequence[Queue[Job]]) -> list[Place]:
+    """Where the metrics of queues are read."""
+    return [(each.address, each.policy.stream, each.policy.group) for each in queues]
 
 
 def _metrics_of(queues: Sequence[Queue[Job]]) -> Metrics:

@@ -25,7 +25,7 @@ from flowd.queue import Queue
 from flowd.worker.signals import Stoppable
 
 if TYPE_CHECKING:
-    from flowd.metrics import Metrics
+    from flowd.cli.processes.sums import ProcessMetrics
 
 __all__ = ["Link"]
 
@@ -70,7 +70,7 @@ class Link:
         self._forwarded = 0
         self._writer: asyncio.StreamWriter | None = None
         self._queues: Sequence[Queue[Job]] = ()
-        self._metrics: Metrics | None = None
+        self._metrics: ProcessMetrics | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
     def join(self, running: Stoppable) -> Stoppable:
@@ -117,9 +117,11 @@ class Link:
                     " and give no url, or write embedded:PATH"
                 )
         if self._counted:
-            from flowd.cli.listen import counting  # noqa: PLC0415 - an extra
+            from flowd.cli.processes.sums import (  # noqa: PLC0415 - an extra
+                ProcessMetrics,
+            )
 
-            self._metrics = counting(queues)
+            self._metrics = ProcessMetrics(queues)
         self._limits.count(queues, self._retire)
         self._queues = queues
         tasks = (
@@ -167,12 +169,10 @@ class Link:
         answer: FromChild = {"answer": message.get("ask", 0)}
         answer["failing"] = why_failing(self._queues)
         if self._metrics is not None:
-            from flowd.cli.processes import sums  # noqa: PLC0415 - an extra
-
             if message.get("counted"):
-                answer["counted"] = sums.families(self._metrics.registry)
+                answer["counted"] = self._metrics.counted()
             if message.get("queues"):
-                answer["queues"] = await sums.queue_families(self._queues)
+                answer["queues"] = await self._metrics.queues()
         self._say(answer)
 
     async def _say_when_ready(self) -> None:
@@ -193,9 +193,7 @@ class Link:
         """Say what was counted: the parent's sums must not fall when a process ends."""
         assert self._writer is not None
         if self._metrics is not None:
-            from flowd.cli.processes import sums  # noqa: PLC0415 - an extra
-
-            self._say({"counted": sums.families(self._metrics.registry)})
+            self._say({"counted": self._metrics.counted()})
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(_SAYING):
                 await self._writer.drain()

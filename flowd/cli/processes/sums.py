@@ -8,12 +8,13 @@ from typing import Final, TypeAlias
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from flowd.cli.listen import counting, places
 from flowd.cli.processes.messages import Family
 from flowd.metrics.scrape import queue_registry
 from flowd.model.job import Job
 from flowd.queue import Queue
 
-__all__ = ["Part", "added", "exposed", "families", "queue_families"]
+__all__ = ["Part", "ProcessMetrics", "added", "exposed"]
 
 Part: TypeAlias = tuple[str | None, Sequence[Family]]
 """A process and its metrics; None for one that is about to end, or has ended."""
@@ -22,25 +23,28 @@ _LABEL: Final = "flowd_process"
 _ADDED: Final = frozenset({"counter", "histogram", "summary"})
 
 
-def families(registry: CollectorRegistry) -> list[Family]:
-    """What a registry holds, as it can be sent."""
-    return [
-        {
-            "name": metric.name,
-            "kind": metric.type,
-            "help": metric.documentation,
-            "samples": [
-                (each.name, each.labels, each.value) for each in metric.samples
-            ],
-        }
-        for metric in registry.collect()
-    ]
+class ProcessMetrics:
+    """The metrics of this process, in the form in which they are sent.
 
+    Args:
+        queues: do not run yet; each gets a `Metrics` if it has none.
 
-async def queue_families(queues: Sequence[Queue[Job]]) -> list[Family]:
-    """What queues hold, read from Redis."""
-    places = [(each.address, each.policy.stream, each.policy.group) for each in queues]
-    return families(await queue_registry(places))
+    Raises:
+        OptionError: one of the queues runs already.
+        UsageError: there are several `Metrics`.
+    """
+
+    def __init__(self, queues: Sequence[Queue[Job]]) -> None:
+        self._registry = counting(queues).registry
+        self._places = places(queues)
+
+    def counted(self) -> list[Family]:
+        """What was counted since the start of the process."""
+        return _families(self._registry)
+
+    async def queues(self) -> list[Family]:
+        """What the queues hold, read from Redis."""
+        return _families(await queue_registry(self._places))
 
 
 def added(parts: Iterable[Part]) -> list[Family]:
@@ -67,6 +71,20 @@ def exposed(found: Iterable[Family]) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Families(found))
     return generate_latest(registry)
+
+
+def _families(registry: CollectorRegistry) -> list[Family]:
+    return [
+        {
+            "name": metric.name,
+            "kind": metric.type,
+            "help": metric.documentation,
+            "samples": [
+                (each.name, each.labels, each.value) for each in metric.samples
+            ],
+        }
+        for metric in registry.collect()
+    ]
 
 
 class _Sum:
