@@ -19,8 +19,8 @@ from flowd.cli.output import print_note
 from flowd.cli.processes.command import (
     add_processes,
     is_supervised,
-    link_of,
     supervise,
+    supervised_worker,
     worker_arguments,
 )
 from flowd.cli.service import Service, Shown, find_queues
@@ -144,11 +144,11 @@ def _command(options: argparse.Namespace) -> int:
 
 def _run_supervised(options: argparse.Namespace) -> int:
     """Run as one of several, whose parent has started this one."""
-    link = link_of(options)
+    worker = supervised_worker(options)
     queues = find_queues(load(options.queues, options.app_dir), options.queues)
     _set_up_log(_OF_PROCESS)
-    service = Service(queues, options.queues, burst=options.burst, shown=link.shown)
-    _run_to_the_end(link.join(service), options)
+    service = Service(queues, options.queues, burst=options.burst, shown=worker.shown)
+    _run_to_the_end(worker.around(service), options)
     return 0
 
 

@@ -614,7 +614,7 @@ def test_a_worker_alone_loads_no_supervisor(ran: Ran, tmp_path: Path) -> None:
     assert not ran.rows()
     program = (
         "import sys; import flowd.cli;"
-        "loaded = {'flowd.cli.processes.supervisor', 'flowd.cli.processes.link'};"
+        "loaded = {'flowd.cli.processes.supervisor', 'flowd.cli.processes.supervised'};"
         "sys.exit(str(loaded & set(sys.modules)) if loaded & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)

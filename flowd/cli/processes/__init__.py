@@ -2,9 +2,9 @@
 
 The parent has no connection to Redis and never imports the user's code: it starts `flowd
 run` anew for each child, so a replaced child has the code that is on the disk then. One
-socket pair joins the two. On it a child tells when it is ready and answers for the probes,
-the parent tells it to stop, and its end tells a child that the parent is gone.
+socket pair connects the two. A child reports when it is ready and answers for the probes;
+the parent asks it to stop; when the pair is closed, a child knows that the parent is gone.
 
-    cpus   embedded   messages -> link -> limits   (in a child)
-                      messages -> child -> supervisor -> pages   (in the parent)
+    in the parent   command -> pages -> supervisor -> child -> messages;   cpus
+    in a child      command -> supervised -> limits, sums, messages
 """

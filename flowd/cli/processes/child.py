@@ -27,7 +27,8 @@ from flowd.log import log
 
 __all__ = ["Child", "Command"]
 
-_LAST_WORDS: Final = 2.0
+_LAST_MESSAGES: Final = 2.0
+"""Seconds after its end for messages that are still to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Child:
         self.slot = slot
         self.generation = generation
         self.loaded = False
-        """Whether the user's code is, so that it hears what it is told."""
+        """Whether the user's code is loaded; from then on it reads messages."""
         self.ready = False
         """Whether it was ready once."""
         self.retire = ""
@@ -74,12 +75,12 @@ class Child:
         self.killed = False
         """Whether `kill` ended it."""
         self.counted: Sequence[Family] = ()
-        """What it counted, as it was last said."""
+        """Its metrics, as it last sent them."""
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """Its exit code, as `subprocess` has it, once all that it said was heard."""
+        """Its exit code, as `subprocess` has it, once all its messages were read."""
         self.began = time.monotonic()
         self._changed = changed
-        self._told: FromParent | None = None
+        self._stop_sent: FromParent | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[FromChild]] = {}
@@ -102,8 +103,8 @@ class Child:
             ours.close()
             raise
         self._exited = asyncio.Event()
-        hearing = asyncio.create_task(self._hear(ours))
-        self._ending = asyncio.create_task(self._end(hearing))
+        reading = asyncio.create_task(self._read(ours))
+        self._ending = asyncio.create_task(self._end(reading))
 
     def __str__(self) -> str:
         return f"process {self.slot} (pid {self._process.pid})"
@@ -114,16 +115,16 @@ class Child:
             self._exited.set()
 
     def stop(self, grace: float, times: int, name: str = "") -> None:
-        """Tell it to end.
+        """Ask it to shut down.
 
         Args:
             grace: seconds for running jobs.
-            times: 1 at first; above, it hurries.
-            name: the signal that means it; empty if the child was replaced.
+            times: which request this is, from 1; the child acts once on each.
+            name: the signal that caused it; empty if the child was replaced.
         """
-        self._told = {"stop": grace, "times": times, "signal": name}
+        self._stop_sent = {"stop": grace, "times": times, "signal": name}
         if self.loaded and self._writer is not None:
-            self._writer.write(line(self._told))
+            self._writer.write(line(self._stop_sent))
         else:
             self._process.send_signal(signal.SIGTERM)
 
@@ -135,12 +136,12 @@ class Child:
     async def ask(
         self, *, within: float, counted: bool = False, queues: bool = False
     ) -> FromChild | None:
-        """What it says of itself; None if it does not in so many seconds.
+        """Its answer to a question about its state; None without one in time.
 
         Args:
-            within: as long is waited.
-            counted: what it counted as well.
-            queues: what its queues hold as well, which it asks Redis.
+            within: seconds to wait.
+            counted: ask for its metrics as well.
+            queues: ask for what its queues hold as well, which it reads from Redis.
         """
         if not self.loaded or self._writer is None:
             return None
@@ -157,15 +158,15 @@ class Child:
         finally:
             del self._answers[number]
 
-    async def _hear(self, ours: socket.socket) -> None:
+    async def _read(self, ours: socket.socket) -> None:
         reader, self._writer = await asyncio.open_unix_connection(
             sock=ours, limit=LIMIT
         )
         with suppress(OSError):
             while text := await reader.readline():
-                self._heard(cast("FromChild", from_line(text)))
+                self._receive(cast("FromChild", from_line(text)))
 
-    def _heard(self, message: FromChild) -> None:
+    def _receive(self, message: FromChild) -> None:
         self.counted = message.get("counted", self.counted)
         self.retire = message.get("retire", self.retire)
         if "state" in message:
@@ -173,19 +174,23 @@ class Child:
             if message["state"] == "ready":
                 self.ready = True
                 log(logging.INFO, "%s is ready", self)
-            if self._told is not None and not self.ready and self._writer is not None:
+            if (
+                self._stop_sent is not None
+                and not self.ready
+                and self._writer is not None
+            ):
                 # The signal may have come before there was a handler for it.
-                self._writer.write(line(self._told))
+                self._writer.write(line(self._stop_sent))
         answer = self._answers.get(message.get("answer", 0))
         if answer is not None and not answer.done():
             answer.set_result(message)
         self._changed()
 
-    async def _end(self, hearing: asyncio.Task[None]) -> None:
+    async def _end(self, reading: asyncio.Task[None]) -> None:
         await self._exited.wait()
         # What it forked may keep its end of the pair open.
-        await asyncio.wait([hearing], timeout=_LAST_WORDS)
-        hearing.cancel()
+        await asyncio.wait([reading], timeout=_LAST_MESSAGES)
+        reading.cancel()
         if self._writer is not None:
             self._writer.close()
         code = self._process.returncode

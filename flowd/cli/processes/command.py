@@ -15,14 +15,14 @@ from flowd.cli.processes.limits import Limits
 from flowd.embedded import is_embedded, open_embedded
 
 if TYPE_CHECKING:
-    from flowd.cli.processes.link import Link
+    from flowd.cli.processes.supervised import SupervisedWorker
     from flowd.cli.processes.supervisor import Supervisor
 
 __all__ = [
     "add_processes",
     "is_supervised",
-    "link_of",
     "supervise",
+    "supervised_worker",
     "worker_arguments",
 ]
 
@@ -134,15 +134,17 @@ def supervise(options: argparse.Namespace, pages: bool) -> int:
     return asyncio.run(run())
 
 
-def link_of(options: argparse.Namespace) -> Link:
-    """The way to the parent, in a process that has one.
+def supervised_worker(options: argparse.Namespace) -> SupervisedWorker:
+    """The worker of a process that has a parent.
 
     Raises:
         UsageError: its number is wrong.
     """
-    from flowd.cli.processes.link import Link  # noqa: PLC0415 - as above
+    from flowd.cli.processes.supervised import (  # noqa: PLC0415 - as above
+        SupervisedWorker,
+    )
 
-    return Link(
+    return SupervisedWorker(
         options.supervised,
         options.grace,
         _limits(options),

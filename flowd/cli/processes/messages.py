@@ -1,4 +1,4 @@
-"""What parent and child tell each other: one JSON object a line."""
+"""The messages between parent and child: one JSON object a line."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Family(TypedDict):
 
 
 class FromChild(TypedDict, total=False):
-    """What a child says, of itself or as an answer."""
+    """A report of a child, or its answer to a question."""
 
     state: str
-    """`loaded`: the user's code is; `ready`: all its queues run."""
+    """`loaded`: the user's code is loaded; `ready`: all its queues run."""
 
     retire: str
     """Why it wants to be replaced."""
@@ -44,16 +44,16 @@ class FromChild(TypedDict, total=False):
 
 
 class FromParent(TypedDict, total=False):
-    """What the parent says."""
+    """A request or a question of the parent."""
 
     stop: float
     """Seconds that running jobs have."""
 
     times: int
-    """How often it was said, this time included."""
+    """How often a stop was requested, this time included."""
 
     signal: str
-    """The name of the signal that means it; empty if the child is replaced."""
+    """The name of the signal that caused it; empty if the child is replaced."""
 
     ask: int
     """A number for the answer."""

@@ -23,8 +23,13 @@ _REFUSALS: Final = (2, 3)
 
 _FIRST_PAUSE: Final = 0.5
 _LAST_PAUSE: Final = 30.0
-_SOUND: Final = 60.0
+"""Seconds before a restart, at most."""
+
+_STABLE: Final = 60.0
+"""Seconds after which the pause before a restart is the first one again."""
+
 _PATIENCE: Final = 10.0
+"""Seconds after its grace period in which a child has to end."""
 
 
 @dataclass(slots=True)
@@ -98,7 +103,7 @@ class Supervisor:
         return self._code
 
     def stop(self, name: str) -> None:
-        """Tell all children to end; told again, they hurry."""
+        """Ask all children to shut down; the second time, to release their jobs at once."""
         self._stops += 1
         what = "finishing running jobs" if self._stops == 1 else "handing jobs back now"
         log(logging.INFO, "%s: %s in %d processes", name, what, len(self.live))
@@ -152,7 +157,7 @@ class Supervisor:
         if not self._stops or self._code or child.killed:
             return
         if code == -signal.SIGTERM and not child.loaded:
-            return  # nothing ran in it yet that could have heard the signal
+            return  # it had no handler for the signal yet
         self._code = 128 - code if code < 0 else code
 
     def _on_change(self) -> None:
@@ -194,7 +199,7 @@ class Supervisor:
 
     async def _pause(self, slot: Slot, child: Child | None) -> None:
         """Wait before a restart, longer each time that it did not last."""
-        lasted = child is not None and time.monotonic() - child.began >= _SOUND
+        lasted = child is not None and time.monotonic() - child.began >= _STABLE
         slot.pause = (
             _FIRST_PAUSE
             if lasted or not slot.pause

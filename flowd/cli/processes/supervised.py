@@ -1,4 +1,4 @@
-"""A child's end of the way to its parent."""
+"""A worker that has a parent: it acts on the parent's messages, and answers them."""
 
 from __future__ import annotations
 
@@ -27,21 +27,20 @@ from flowd.worker.signals import Stoppable
 if TYPE_CHECKING:
     from flowd.cli.processes.sums import ProcessMetrics
 
-__all__ = ["Link"]
+__all__ = ["SupervisedWorker"]
 
 _FIRST_LOOK: Final = 0.01
 _LAST_LOOK: Final = 0.25
-_SAYING: Final = 2.0
+_SENDING: Final = 2.0
 
 
-class Link:
-    """Joins what runs in this process to the parent, which is told and may ask.
+class SupervisedWorker:
+    """Runs a service that the parent can stop, and asks for its state and metrics.
 
-    When the parent is gone, whatever ended it, this process ends as on a signal.
+    When the parent is gone, whatever ended it, this process shuts down as on a signal.
 
     Args:
-        running: is stopped when the parent says so.
-        number: of the file descriptor that the parent has given.
+        number: of the file descriptor that the parent has passed.
         grace: seconds that running jobs have when the parent is gone.
         limits: when to ask the parent for a replacement.
         counted: whether metrics are wanted.
@@ -65,7 +64,7 @@ class Link:
         self._grace = grace
         self._limits = limits
         self._counted = counted
-        self._running: Stoppable | None = None
+        self._service: Stoppable | None = None
         self._signals = 0
         self._forwarded = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -73,9 +72,9 @@ class Link:
         self._metrics: ProcessMetrics | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
-    def join(self, running: Stoppable) -> Stoppable:
-        """What runs, as something that hears the parent as well."""
-        self._running = running
+    def around(self, service: Stoppable) -> Stoppable:
+        """The service, as one that the parent can stop as well."""
+        self._service = service
         return self
 
     def stop(self, grace: float | None = 25.0) -> None:
@@ -84,26 +83,26 @@ class Link:
         self._forward(self._signals, grace)
 
     async def wait(self) -> None:
-        """Run to the end; the parent is heard from the beginning."""
-        assert self._running is not None
+        """Run to the end; the parent's messages are read from the beginning."""
+        assert self._service is not None
         reader, self._writer = await asyncio.open_unix_connection(
             sock=self._socket, limit=LIMIT
         )
         # Then `drain` returns when all of it has left.
         self._writer.transport.set_write_buffer_limits(high=0)
-        hearing = asyncio.create_task(self._hear(reader))
+        reading = asyncio.create_task(self._read(reader))
         try:
-            self._say({"state": "loaded"})
-            await self._running.wait()
+            self._send({"state": "loaded"})
+            await self._service.wait()
         finally:
-            hearing.cancel()
+            reading.cancel()
             for task in self._answering:
                 task.cancel()
-            await self._say_last()
+            await self._send_last()
 
     @asynccontextmanager
     async def shown(self, queues: Sequence[Queue[Job]]) -> AsyncGenerator[None]:
-        """Queues that do not run yet: the parent is told when they do, and of them.
+        """Report to the parent when these queues run, and what it asks about them.
 
         Raises:
             OptionError: one of the queues runs already.
@@ -125,7 +124,7 @@ class Link:
         self._limits.count(queues, self._retire)
         self._queues = queues
         tasks = (
-            asyncio.create_task(self._say_when_ready()),
+            asyncio.create_task(self._report_ready()),
             asyncio.create_task(self._limits.watch(self._retire)),
         )
         try:
@@ -134,7 +133,7 @@ class Link:
             for task in tasks:
                 task.cancel()
 
-    async def _hear(self, reader: asyncio.StreamReader) -> None:
+    async def _read(self, reader: asyncio.StreamReader) -> None:
         with suppress(OSError):
             while text := await reader.readline():
                 message = cast("FromParent", from_line(text))
@@ -160,10 +159,10 @@ class Link:
         What ends a whole process group, as systemd does by default, signals the parent and
         the child: that is one stop, not two.
         """
-        assert self._running is not None
+        assert self._service is not None
         if times > self._forwarded:
             self._forwarded = times
-            self._running.stop(grace)
+            self._service.stop(grace)
 
     async def _answer(self, message: FromParent) -> None:
         answer: FromChild = {"answer": message.get("ask", 0)}
@@ -173,28 +172,28 @@ class Link:
                 answer["counted"] = self._metrics.counted()
             if message.get("queues"):
                 answer["queues"] = await self._metrics.queues()
-        self._say(answer)
+        self._send(answer)
 
-    async def _say_when_ready(self) -> None:
+    async def _report_ready(self) -> None:
         pause = _FIRST_LOOK
         while why_failing(self._queues):
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LAST_LOOK)
-        self._say({"state": "ready"})
+        self._send({"state": "ready"})
 
     def _retire(self, why: str) -> None:
-        self._say({"retire": why})
+        self._send({"retire": why})
 
-    def _say(self, message: FromChild) -> None:
+    def _send(self, message: FromChild) -> None:
         if self._writer is not None:
             self._writer.write(line(message))
 
-    async def _say_last(self) -> None:
-        """Say what was counted: the parent's sums must not fall when a process ends."""
+    async def _send_last(self) -> None:
+        """Send the metrics: the parent's sums must not fall when a process ends."""
         assert self._writer is not None
         if self._metrics is not None:
-            self._say({"counted": self._metrics.counted()})
+            self._send({"counted": self._metrics.counted()})
         with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_SAYING):
+            async with asyncio.timeout(_SENDING):
                 await self._writer.drain()
         self._writer.close()
