@@ -64,7 +64,7 @@ def add(commands: Commands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    views = asyncio.run(_look(options))
+    views = asyncio.run(_all_schedules(options))
     if options.json:
         print_json([as_json(each) for each in views])
         return 0
@@ -83,7 +83,7 @@ def _list(options: argparse.Namespace) -> int:
         ]
         for each in views
     ]
-    print_blocks([Table(head, rows, set())])
+    print_blocks([Table(head, rows)])
     return 0
 
 
@@ -99,13 +99,13 @@ def _time(at: datetime | None, *, utc: bool = False) -> str:
     return (at.astimezone(UTC) if utc else at).isoformat(" ", "seconds")
 
 
-async def _look(options: argparse.Namespace) -> list[CronView]:
+async def _all_schedules(options: argparse.Namespace) -> list[CronView]:
     session = Session.acquire(Address.of(options.url))
     try:
         found: list[CronView] = []
         for each in await registered(session.connection):
-            look = Queries(session.connection, each.keys.stream, each.group)
-            found += await schedules(look)
+            queries = Queries(session.connection, each.keys.stream, each.group)
+            found += await schedules(queries)
         return found
     finally:
         await session.release()
@@ -121,7 +121,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 async def _set(options: argparse.Namespace, *, paused: bool) -> int:
     async with open_target(options) as target:
-        changed = await pause_schedule(target.look, options.schedule, paused=paused)
+        changed = await pause_schedule(target.queries, options.schedule, paused=paused)
         word = "paused" if paused else "active"
         if options.json:
             said = {"schedule": options.schedule, "state": word, "changed": changed}
@@ -139,6 +139,6 @@ def _run(options: argparse.Namespace) -> int:
 
 async def _run_now(options: argparse.Namespace) -> int:
     async with open_target(options) as target:
-        job_id = await run_schedule(target.look, options.schedule)
+        job_id = await run_schedule(target.queries, options.schedule)
         print_json({"job": job_id}) if options.json else print(job_id)
     return 0

@@ -172,21 +172,25 @@ async def _list(options: argparse.Namespace) -> int:
 async def _of_states(
     target: Target, states: Sequence[State], options: argparse.Namespace
 ) -> AsyncIterator[JobView]:
-    now = await server_time(target.look.connection)
+    now = await server_time(target.queries.connection)
     most = WHOLE if options.json else _CUT
     limit = options.limit and options.limit + 1  # one behind the last tells of others
     for state in states:
-        async for job in list_jobs(target.look, state, now, limit=limit, most=most):
+        async for job in list_jobs(target.queries, state, now, limit=limit, most=most):
             yield job
 
 
 async def _show(options: argparse.Namespace) -> int:
     async with open_target(options) as target:
-        now = await server_time(target.look.connection)
-        sizes = await target.look.sizes()
+        now = await server_time(target.queries.connection)
+        sizes = await target.queries.sizes()
         with progress("searching", sizes.entries) as on_progress:
             job = await find_job(
-                target.look, options.id, now, scan=options.scan, on_progress=on_progress
+                target.queries,
+                options.id,
+                now,
+                scan=options.scan,
+                on_progress=on_progress,
             )
     if job is None:
         print_error(_not_found(options, target))

@@ -48,7 +48,7 @@ class Selection:
 
     async def total(self) -> int:
         """How many letters the queue has."""
-        return (await self.target.look.sizes()).dead
+        return (await self.target.queries.sizes()).dead
 
     async def find(self, name: str) -> Letter[Job]:
         """The letter with this id, or that of the job with this id.
@@ -87,7 +87,7 @@ class Selection:
     ) -> AsyncIterator[Letter[Job]]:
         """The selected letters, as `flowd.ops.letters.pick`."""
         return pick(
-            self.target.look.stream,
+            self.target.queries.stream,
             self.target.job_class,
             self.filter if wish is None else wish,
             last=self.last,
@@ -143,10 +143,10 @@ async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
         ServerError: the server cannot be asked.
     """
     async with open_target(options) as target:
-        look = target.look
-        wish, last = LetterFilter(), await newest_letter(look.stream)
+        queries = target.queries
+        wish, last = LetterFilter(), await newest_letter(queries.stream)
         if "error" in options:
-            now = await server_time(look.connection)
+            now = await server_time(queries.connection)
             wish = LetterFilter(
                 text=options.error,
                 fields={name.encode(): value.encode() for name, value in options.field},
@@ -155,7 +155,10 @@ async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
                 ids=options.source,
             )
         async with DeadLetters(
-            target.job_class, options.url, stream=look.keys.stream, group=look.group
+            target.job_class,
+            options.url,
+            stream=queries.keys.stream,
+            group=queries.group,
         ) as letters:
             yield Selection(target, letters, wish, last, options)
 

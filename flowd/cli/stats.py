@@ -100,7 +100,7 @@ def _stats(options: argparse.Namespace) -> int:
     address = Address.of(options.url)
     if options.watch is not None:
         return asyncio.run(_watch(address, options))
-    seen = asyncio.run(_look(address, options, _GLANCE))
+    seen = asyncio.run(_read_queues(address, options, _GLANCE))
     if options.json:
         print_json(_stats_as_json(seen), indent=True)
     else:
@@ -109,7 +109,7 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _consumers(options: argparse.Namespace) -> int:
-    seen = asyncio.run(_look(Address.of(options.url), options, _MANY))
+    seen = asyncio.run(_read_queues(Address.of(options.url), options, _MANY))
     if options.json:
         print_json(_consumers_as_json(seen), indent=True)
     else:
@@ -117,7 +117,9 @@ def _consumers(options: argparse.Namespace) -> int:
     return _tell_faults(seen)
 
 
-async def _look(address: Address, options: argparse.Namespace, runs: int) -> Seen:
+async def _read_queues(
+    address: Address, options: argparse.Namespace, runs: int
+) -> Seen:
     session = Session.acquire(address)
     try:
         return await _overview(session, options, runs)

@@ -24,7 +24,7 @@ __all__ = ["Target", "add_target", "check_fields", "open_target", "with_fields"]
 class Target:
     """A queue, and the class of its jobs if the command line names it."""
 
-    look: Queries
+    queries: Queries
     job_class: type[Job] | None
     raw: bool = False
     """Show the fields that no class names as well."""
@@ -32,7 +32,7 @@ class Target:
     @property
     def name(self) -> str:
         """Stream and group."""
-        return f"{self.look.keys.stream} ({self.look.group})"
+        return f"{self.queries.keys.stream} ({self.queries.group})"
 
     def hidden(self, fields: Mapping[bytes, bytes]) -> Mapping[bytes, str]:
         """The text shown instead of the value, for each hidden field."""

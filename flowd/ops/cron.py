@@ -59,24 +59,24 @@ class CronView:
     """Seconds since a tick was due that had no turn; 0 if none is."""
 
 
-async def schedules(look: Queries, now: float | None = None) -> list[CronView]:
+async def schedules(queries: Queries, now: float | None = None) -> list[CronView]:
     """Every schedule that is registered for a queue, by name.
 
     Args:
-        look: at the queue.
+        queries: of the queue.
         now: the server's time, if it is known.
 
     Raises:
         ServerError: as `Connection.call`.
     """
-    names = await _names(look)
+    names = await _names(queries)
     if not names:
         return []
-    at = await server_time(look.connection) if now is None else now
-    return [*await asyncio.gather(*(_view(look, name, at) for name in names))]
+    at = await server_time(queries.connection) if now is None else now
+    return [*await asyncio.gather(*(_view(queries, name, at) for name in names))]
 
 
-async def pause_schedule(look: Queries, name: str, *, paused: bool) -> bool:
+async def pause_schedule(queries: Queries, name: str, *, paused: bool) -> bool:
     """Let the ticks of a schedule pass without a run, or run again.
 
     Returns:
@@ -86,43 +86,45 @@ async def pause_schedule(look: Queries, name: str, *, paused: bool) -> bool:
         OptionError: no schedule of this name is registered.
         ServerError: as `Connection.call`.
     """
-    await _check(look, name)
-    key, field = look.keys.cron, f"{name}:paused"
+    await _check(queries, name)
+    key, field = queries.keys.cron, f"{name}:paused"
     call = ("HSET", key, field, 1) if paused else ("HDEL", key, field)
-    return await look.connection.call(*call, read=replies.number) == 1
+    return await queries.connection.call(*call, read=replies.number) == 1
 
 
-async def run_schedule(look: Queries, name: str) -> str:
+async def run_schedule(queries: Queries, name: str) -> str:
     """Enqueue the job of a schedule now; returns its id. No tick is used up by it.
 
     Raises:
         OptionError: no schedule of this name is registered.
         ServerError: as `Connection.call`; the job may be stored.
     """
-    await _check(look, name)
-    now = datetime.fromtimestamp(await server_time(look.connection), UTC)
+    await _check(queries, name)
+    now = datetime.fromtimestamp(await server_time(queries.connection), UTC)
     job_id = f"cron:{name}:now:{now.isoformat(timespec='milliseconds')}"
-    keys = [look.keys.stream, look.keys.cron]
-    await scripts.RUN_SCHEDULE.run(look.connection, keys, [name, job_id], replies.text)
+    keys = [queries.keys.stream, queries.keys.cron]
+    await scripts.RUN_SCHEDULE.run(
+        queries.connection, keys, [name, job_id], replies.text
+    )
     return job_id
 
 
-async def _names(look: Queries) -> list[str]:
-    raw = await look.connection.call("HGET", look.keys.cron, "@names")
+async def _names(queries: Queries) -> list[str]:
+    raw = await queries.connection.call("HGET", queries.keys.cron, "@names")
     return sorted(raw.decode().split(",")) if isinstance(raw, bytes) and raw else []
 
 
-async def _check(look: Queries, name: str) -> None:
-    names = await _names(look)
+async def _check(queries: Queries, name: str) -> None:
+    names = await _names(queries)
     if name not in names:
         known = ", ".join(names) or "none"
         raise OptionError("schedule", name, f"is not registered here; there: {known}")
 
 
-async def _view(look: Queries, name: str, now: float) -> CronView:
+async def _view(queries: Queries, name: str, now: float) -> CronView:
     fields = [f"{name}:{part}" for part in _PARTS]
-    values = await look.connection.call(
-        "HMGET", look.keys.cron, *fields, read=replies.array
+    values = await queries.connection.call(
+        "HMGET", queries.keys.cron, *fields, read=replies.array
     )
     known = {
         part: value.decode("utf-8", "backslashreplace")
@@ -135,8 +137,8 @@ async def _view(look: Queries, name: str, now: float) -> CronView:
     late = max(0.0, now - due.timestamp()) if due is not None else 0.0
     ran = known.get("ran")
     return CronView(
-        stream=look.keys.stream,
-        group=look.group,
+        stream=queries.keys.stream,
+        group=queries.group,
         name=name,
         when=schedule.at or f"every {schedule.every:g} s",
         tz=schedule.tz,
@@ -148,7 +150,7 @@ async def _view(look: Queries, name: str, now: float) -> CronView:
         last_run_at=(
             None if ran is None else datetime.fromtimestamp(int(ran) / 1000, UTC)
         ),
-        outcome=await _outcome(look, known),
+        outcome=await _outcome(queries, known),
         next_tick=schedule.next_after(now),
         late=late if late > LATE else 0.0,
     )
@@ -170,7 +172,7 @@ def _schedule(name: str, text: str) -> Schedule:
     )
 
 
-async def _outcome(look: Queries, known: Mapping[str, str]) -> RunState:
+async def _outcome(queries: Queries, known: Mapping[str, str]) -> RunState:
     run, entry = known.get("run"), known.get("entry")
     if not run:
         return ""
@@ -182,10 +184,10 @@ async def _outcome(look: Queries, known: Mapping[str, str]) -> RunState:
         case _:
             pass
     if entry:
-        there = await look.connection.call(
-            "XRANGE", look.keys.stream, entry, entry, read=replies.entries
+        there = await queries.connection.call(
+            "XRANGE", queries.keys.stream, entry, entry, read=replies.entries
         )
         if there:
             return "waiting or running"
-    delayed = await look.connection.call("ZSCORE", look.keys.delayed, run)
+    delayed = await queries.connection.call("ZSCORE", queries.keys.delayed, run)
     return "gone" if delayed is None else "delayed"

@@ -83,7 +83,7 @@ class DecodeCheck:
 
     async def run(
         self,
-        look: Queries,
+        queries: Queries,
         *,
         limit: int = 0,
         on_progress: Callable[[int], object] = lambda _: None,
@@ -91,14 +91,14 @@ class DecodeCheck:
         """Decode all that a queue holds.
 
         Args:
-            look: the queue.
+            queries: of the queue.
             limit: how many of each place, at most; 0: all.
             on_progress: called with how many more were decoded.
 
         Raises:
             ServerError: as `Connection.call`.
         """
-        async with aclosing(scan(look, limit=limit)) as pages:
+        async with aclosing(scan(queries, limit=limit)) as pages:
             async for page in pages:
                 await self._take(page)
                 on_progress(len(page.found))

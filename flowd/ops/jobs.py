@@ -92,12 +92,12 @@ def job_view(row: JobRow, now: float) -> JobView:
 
 
 async def list_jobs(
-    look: Queries, state: State, now: float, *, limit: int = 0, most: int = WHOLE
+    queries: Queries, state: State, now: float, *, limit: int = 0, most: int = WHOLE
 ) -> AsyncIterator[JobView]:
     """The jobs of one state, read page by page: the oldest, or the next due, first.
 
     Args:
-        look: the queue.
+        queries: of the queue.
         state: which.
         now: the server's time.
         limit: how many, at most; 0: all.
@@ -111,11 +111,11 @@ async def list_jobs(
         count = min(PAGE, limit - given) if limit else PAGE
         match state:
             case "waiting":
-                page = await look.waiting(count, after, most=most)
+                page = await queries.waiting(count, after, most=most)
             case "running":
-                page = await look.running(count, after, most=most)
+                page = await queries.running(count, after, most=most)
             case "delayed":
-                page = await look.delayed(count, given, most=most)
+                page = await queries.delayed(count, given, most=most)
         for row in page:
             yield job_view(row, now)
         if not page:
@@ -124,7 +124,7 @@ async def list_jobs(
 
 
 async def find_job(
-    look: Queries,
+    queries: Queries,
     job_id: str,
     now: float,
     *,
@@ -137,7 +137,7 @@ async def find_job(
     finds: among those that run, then among those that wait.
 
     Args:
-        look: the queue.
+        queries: of the queue.
         job_id: of a job or of an entry.
         now: the server's time.
         scan: how many jobs are searched at most; 0: all.
@@ -146,16 +146,16 @@ async def find_job(
     Raises:
         ServerError: as `Connection.call`.
     """
-    rows = await look.one(job_id if _ENTRY_ID.fullmatch(job_id) else "", job_id)
+    rows = await queries.one(job_id if _ENTRY_ID.fullmatch(job_id) else "", job_id)
     found = [job_view(row, now) for row in rows]
     if found:
         return min(found, key=lambda job: job.id != job_id)
     searched = 0
     states: tuple[State, ...] = ("running", "waiting")
     for state in states:
-        async for job in list_jobs(look, state, now, most=_GLANCE):
+        async for job in list_jobs(queries, state, now, most=_GLANCE):
             if job.id == job_id and job.entry_id:
-                (row,) = await look.one(job.entry_id, "") or (None,)
+                (row,) = await queries.one(job.entry_id, "") or (None,)
                 return None if row is None else job_view(row, now)
             on_progress()
             searched += 1

@@ -96,24 +96,26 @@ async def overview(
         if stream in (None, each.keys.stream)
     ]
     now = await server_time(connection)
-    looks = [Queries(connection, each.keys.stream, each.group) for each in streams]
+    all_queries = [
+        Queries(connection, each.keys.stream, each.group) for each in streams
+    ]
     views = await asyncio.gather(
-        *(queue_view(look, now, lease=lease, runs=runs) for look in looks),
+        *(queue_view(queries, now, lease=lease, runs=runs) for queries in all_queries),
         return_exceptions=True,
     )
     found: list[QueueView | ServerError] = []
-    for look, view in zip(looks, views, strict=True):
+    for queries, view in zip(all_queries, views, strict=True):
         if isinstance(view, QueueView):
             found.append(view)
         elif isinstance(view, ServerError) and not _is_away(view):
-            found.append(type(view)(f"{look.keys.stream} ({look.group}): {view}"))
+            found.append(type(view)(f"{queries.keys.stream} ({queries.group}): {view}"))
         else:
             raise view
     return found
 
 
 async def queue_view(
-    look: Queries, now: float, *, lease: float, runs: int = 10
+    queries: Queries, now: float, *, lease: float, runs: int = 10
 ) -> QueueView:
     """One queue; arguments as `overview`, `now` by the server's clock.
 
@@ -121,21 +123,21 @@ async def queue_view(
         ServerError: as `Connection.call`.
     """
     sizes, oldest, first_due, consumers = await asyncio.gather(
-        look.sizes(),
-        look.waiting(1, most=_GLANCE),
-        look.first_due(),
-        look.consumers(),
+        queries.sizes(),
+        queries.waiting(1, most=_GLANCE),
+        queries.first_due(),
+        queries.consumers(),
     )
     held = await asyncio.gather(
-        *(_runs(look, each, now, runs) for each in consumers or ())
+        *(_runs(queries, each, now, runs) for each in consumers or ())
     )
     # What is taken while we count is in neither number. What the group will never get, or
     # another queue's group gets, is no job of this one.
     waits = oldest and not sizes.served_by
     due = None if first_due is None or sizes.served_by else first_due - now
     return QueueView(
-        stream=look.keys.stream,
-        group=look.group,
+        stream=queries.keys.stream,
+        group=queries.group,
         waiting=max(1, sizes.waiting) if waits else 0,
         oldest=job_view(oldest[0], now).age if waits else None,
         running=sizes.running,
@@ -154,11 +156,11 @@ async def queue_view(
 
 
 async def _runs(
-    look: Queries, consumer: ConsumerRow, now: float, count: int
+    queries: Queries, consumer: ConsumerRow, now: float, count: int
 ) -> Sequence[JobView]:
     if not consumer.owned or not count:
         return ()
-    rows = await look.running(count, most=_GLANCE, consumer=consumer.name)
+    rows = await queries.running(count, most=_GLANCE, consumer=consumer.name)
     return [job_view(row, now) for row in rows]
 
 

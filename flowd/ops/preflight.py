@@ -108,12 +108,12 @@ async def check_classes(
         ServerError: as `Connection.call`; a refusal names the queue.
     """
     checks = [DecodeCheck(each, samples=samples) for each in classes]
-    looks = [_look(connection, each) for each in classes]
-    total = sum([await _size(look, limit) for look in looks])
+    all_queries = [_queries(connection, each) for each in classes]
+    total = sum([await _size(queries, limit) for queries in all_queries])
     with progress(total) as on_progress:
-        for check, look in zip(checks, looks, strict=True):
-            with _naming(look):
-                await check.run(look, limit=limit, on_progress=on_progress)
+        for check, queries in zip(checks, all_queries, strict=True):
+            with _naming(queries):
+                await check.run(queries, limit=limit, on_progress=on_progress)
     return checks
 
 
@@ -200,23 +200,23 @@ def declared(job_class: type[Job], name: str, field: str) -> tuple[str, int]:
     return str(path), first + next(found, 0)
 
 
-def _look(connection: Connection, job_class: type[Job]) -> Queries:
+def _queries(connection: Connection, job_class: type[Job]) -> Queries:
     policy = job_class.SPEC.policy
     return Queries(connection, policy.stream, policy.group)
 
 
-async def _size(look: Queries, limit: int) -> int:
+async def _size(queries: Queries, limit: int) -> int:
     """About how many jobs will be decoded."""
-    with _naming(look):
-        sizes = await look.sizes()
+    with _naming(queries):
+        sizes = await queries.sizes()
     places = (sizes.entries, sizes.delayed, sizes.dead)
     return sum(min(place, limit or place) for place in places)
 
 
 @contextmanager
-def _naming(look: Queries) -> Generator[None]:
+def _naming(queries: Queries) -> Generator[None]:
     """Say of which queue a refusal is that will not pass by itself."""
     try:
         yield
     except FatalError as error:
-        raise ServerError(f"the queue {look.keys.stream}: {error}") from error
+        raise ServerError(f"the queue {queries.keys.stream}: {error}") from error

@@ -20,45 +20,45 @@ __all__ = ["judge_queue"]
 _LOOKED_AT: Final = 1_000
 
 
-async def judge_queue(look: Queries, now: float, lease: float) -> list[Finding]:
+async def judge_queue(queries: Queries, now: float, lease: float) -> list[Finding]:
     """What there is to say about a queue: one line if all is well.
 
     Args:
-        look: at the queue.
+        queries: of the queue.
         now: the server's time.
         lease: the queue's `claim_after`, or a longer one.
 
     Raises:
         ServerError: as `Connection.call`.
     """
-    queue = _Queue(look, now, lease)
+    queue = _Queue(queries, now, lease)
     try:
         await queue.judge()
     except AccessDenied as error:
         advice = "grant what docs/security.md lists for an admin"
         queue.say("note", f"cannot be seen: {error}", advice)
     except WrongKeyType:
-        for key in await look.foreign_keys():
+        for key in await queries.foreign_keys():
             advice = "see what it is, and rename it: flowd needs the name"
             queue.say("wrong", f"its key {key} holds what is not flowd's", advice)
     return queue.findings
 
 
 class _Queue:
-    def __init__(self, look: Queries, now: float, lease: float) -> None:
-        self._look = look
+    def __init__(self, queries: Queries, now: float, lease: float) -> None:
+        self._queries = queries
         self._now = now
         self._lease = lease
         self._dead_after = DEAD_CONSUMER_LEASES * lease
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str, advice: str = "") -> None:
-        name = f"{self._look.keys.stream} ({self._look.group})"
+        name = f"{self._queries.keys.stream} ({self._queries.group})"
         self.findings.append(Finding(level, "queue", f"{name}: {text}", advice))
 
     async def judge(self) -> None:
-        first_due = await self._look.first_due()
-        sizes = await self._look.sizes()
+        first_due = await self._queries.first_due()
+        sizes = await self._queries.sizes()
         if sizes.served_by:
             self._tell_who_serves(sizes)
             return
@@ -109,10 +109,10 @@ class _Queue:
 
     def _quoted(self) -> tuple[str, str]:
         """The names, to be copied into a shell: they may be anybody's."""
-        return shlex.quote(self._look.keys.stream), shlex.quote(self._look.group)
+        return shlex.quote(self._queries.keys.stream), shlex.quote(self._queries.group)
 
     async def _look_at_schedules(self) -> None:
-        for each in await schedules(self._look, self._now):
+        for each in await schedules(self._queries, self._now):
             if each.paused:
                 self.say("note", f"its schedule {each.name} is paused")
             elif each.late:
@@ -123,7 +123,7 @@ class _Queue:
     async def _look_at_workers(self, waiting: int) -> int:
         """Returns how many workers seem to be alive."""
         consumers, silences = await asyncio.gather(
-            self._look.consumers(), self._look.silences(_LOOKED_AT)
+            self._queries.consumers(), self._queries.silences(_LOOKED_AT)
         )
         consumers = consumers or []
         alive = sum(silent <= self._dead_after for _, _, silent in consumers)
@@ -132,7 +132,7 @@ class _Queue:
         )
         abandoned = [each for each in silences if each > self._dead_after]
         # What the group will never get is in the stream, and is no job that waits.
-        if waiting and not alive and await self._look.waiting(1, most=1):
+        if waiting and not alive and await self._queries.waiting(1, most=1):
             text = f"no worker reads what waits: {count_of(waiting, 'job')}"
             self.say("wrong", text, "start one")
         if abandoned:

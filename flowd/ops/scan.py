@@ -52,21 +52,21 @@ class Page(NamedTuple):
     found: Sequence[ScannedJob]
 
 
-async def scan(look: Queries, *, limit: int = 0) -> AsyncGenerator[Page]:
+async def scan(queries: Queries, *, limit: int = 0) -> AsyncGenerator[Page]:
     """All jobs and dead letters of a queue; each page is asked for ahead.
 
     So the server works while the page before is looked at, for which the caller has to
     let the event loop run now and then. There are never more than two pages, each of
-    200 jobs at most, and of fewer where jobs are large.
+    100 jobs at most, and of fewer where jobs are large.
 
     Args:
-        look: the queue.
+        queries: of the queue.
         limit: how many of each place, at most; 0: all.
 
     Raises:
         ServerError: as `Connection.call`.
     """
-    async with aclosing(_pages(look, limit)) as pages:
+    async with aclosing(_pages(queries, limit)) as pages:
         following = asyncio.ensure_future(anext(pages, None))
         try:
             while page := await following:
@@ -77,39 +77,43 @@ async def scan(look: Queries, *, limit: int = 0) -> AsyncGenerator[Page]:
             await asyncio.gather(following, return_exceptions=True)
 
 
-async def _pages(look: Queries, limit: int) -> AsyncGenerator[Page]:
-    stream, dead = look.keys.stream, look.keys.dead
-    end = await look.last_id(stream)
-    async for found in _entries(look, stream, "-", end, limit):
+async def _pages(queries: Queries, limit: int) -> AsyncGenerator[Page]:
+    stream, dead = queries.keys.stream, queries.keys.dead
+    end = await queries.last_id(stream)
+    async for found in _entries(queries, stream, "-", end, limit):
         yield Page("stream", found)
-    async for found in _delayed(look, limit):
+    async for found in _delayed(queries, limit):
         yield Page("delayed", found)
     if not limit:
         # What was delayed and became due meanwhile.
-        newest = await look.last_id(stream)
-        async for found in _entries(look, stream, f"({end}", newest, 0):
+        newest = await queries.last_id(stream)
+        async for found in _entries(queries, stream, f"({end}", newest, 0):
             yield Page("stream", found)
-    newest = await look.last_id(dead)
-    async for found in _entries(look, dead, "-", newest, limit):
+    newest = await queries.last_id(dead)
+    async for found in _entries(queries, dead, "-", newest, limit):
         yield Page("dead letters", found)
 
 
 async def _entries(
-    look: Queries, key: str, first: str, last: str, limit: int
+    queries: Queries, key: str, first: str, last: str, limit: int
 ) -> AsyncGenerator[Sequence[ScannedJob]]:
-    read = _letter if key == look.keys.dead else _entry
+    read = _letter if key == queries.keys.dead else _entry
     pace = _Pace(limit)
-    while pace.count and (page := await look.entries(key, first, last, pace.count)):
+    while pace.count and (page := await queries.entries(key, first, last, pace.count)):
         first = f"({page[-1][0].decode()}"
         pace.took(len(page), sum(sum(map(len, flat)) for _, flat in page))
         yield [read(entry_id, flat) for entry_id, flat in page]
 
 
-async def _delayed(look: Queries, limit: int) -> AsyncGenerator[Sequence[ScannedJob]]:
+async def _delayed(
+    queries: Queries, limit: int
+) -> AsyncGenerator[Sequence[ScannedJob]]:
     # Jobs leave at the front, where they become due, so this counts from the end: what
     # stays is never passed over, and met twice only if others are added behind it.
     pace, seen = _Pace(limit), 0
-    while pace.count and (page := await look.delayed(pace.count, -seen - pace.count)):
+    while pace.count and (
+        page := await queries.delayed(pace.count, -seen - pace.count)
+    ):
         seen += pace.count
         pace.took(len(page), sum(payload_size(row.fields) for row in page))
         yield [

@@ -56,8 +56,8 @@ async def unread_queues(
 
 
 async def _groups(connection: Connection, stream: str) -> Collection[str]:
-    look = Queries(connection, stream, "")
-    return [each.name for each in await look.groups()]
+    queries = Queries(connection, stream, "")
+    return [each.name for each in await queries.groups()]
 
 
 def _jobs(sizes: Sizes, *, is_read: bool) -> Mapping[Place, int]:
