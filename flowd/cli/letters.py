@@ -65,9 +65,9 @@ class Selection:
             if not name:  # so is the job of a letter that flowd did not write
                 raise
             searched, scan = itertools.count(), self.options.scan
-            wish = by_job_id(name)
+            letter_filter = by_job_id(name)
             async for letter in self.picked(
-                lambda: next(searched), wish=wish, scan=scan, limit=1
+                lambda: next(searched), letter_filter=letter_filter, scan=scan, limit=1
             ):
                 return letter
             text = f"{error}, and none whose job it is"
@@ -81,7 +81,7 @@ class Selection:
         self,
         on_progress: Callable[[], object],
         *,
-        wish: LetterFilter | None = None,
+        letter_filter: LetterFilter | None = None,
         scan: int = 0,
         limit: int = 0,
     ) -> AsyncIterator[Letter[Job]]:
@@ -89,7 +89,7 @@ class Selection:
         return pick(
             self.target.queries.stream,
             self.target.job_class,
-            self.filter if wish is None else wish,
+            self.filter if letter_filter is None else letter_filter,
             last=self.last,
             scan=scan,
             limit=limit,
@@ -144,10 +144,10 @@ async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
     """
     async with open_target(options) as target:
         queries = target.queries
-        wish, last = LetterFilter(), await newest_letter(queries.stream)
+        letter_filter, last = LetterFilter(), await newest_letter(queries.stream)
         if "error" in options:
             now = await server_time(queries.connection)
-            wish = LetterFilter(
+            letter_filter = LetterFilter(
                 text=options.error,
                 fields={name.encode(): value.encode() for name, value in options.field},
                 since=_ago(now, options.newer),
@@ -160,7 +160,7 @@ async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
             stream=queries.keys.stream,
             group=queries.group,
         ) as letters:
-            yield Selection(target, letters, wish, last, options)
+            yield Selection(target, letters, letter_filter, last, options)
 
 
 def letter_line(letter: Letter[Job]) -> str:

@@ -84,7 +84,7 @@ def by_job_id(job_id: str) -> LetterFilter:
 async def pick(
     stream: Stream,
     job_class: type[Job] | None,
-    wish: LetterFilter,
+    letter_filter: LetterFilter,
     *,
     last: str | None = None,
     scan: int = 0,
@@ -96,7 +96,7 @@ async def pick(
     Args:
         stream: of the queue.
         job_class: reads the jobs; None: nothing does.
-        wish: which.
+        letter_filter: which.
         last: the id of the newest letter that counts; None: of the newest there is.
         scan: how many are looked at, at most; 0: all.
         limit: how many are given out, at most; 0: all.
@@ -107,8 +107,8 @@ async def pick(
     """
     looked, given = itertools.count(1), itertools.count(1)
     # Letters may be large: no more are asked for than can be meant.
-    most = min(filter(None, (PAGE, scan, 0 if wish.sifts else limit)))
-    since, until = wish.since, wish.until
+    most = min(filter(None, (PAGE, scan, 0 if letter_filter.sifts else limit)))
+    since, until = letter_filter.since, letter_filter.until
     letters = pages(
         stream, job_class, since=since, until=until, last=last, page_size=most
     )
@@ -116,7 +116,7 @@ async def pick(
         async for page in found:
             for letter in page:
                 on_progress()
-                if wish.takes(letter):
+                if letter_filter.takes(letter):
                     yield letter
                     if next(given) == limit:
                         return
