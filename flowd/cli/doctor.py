@@ -8,9 +8,8 @@ import dataclasses
 import json
 from typing import Final
 
-from flowd.broker.session import Session
-from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command, add_lease, add_server
+from flowd.cli.target import connected
 from flowd.model.text import printable
 from flowd.ops import Finding, examine
 
@@ -45,7 +44,7 @@ def add(commands: Commands) -> None:
 
 
 def _command(options: argparse.Namespace) -> int:
-    findings = asyncio.run(_ask(Address.of(options.url), options.lease))
+    findings = asyncio.run(_ask(options.url, options.lease))
     if options.json:
         print(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
     else:
@@ -54,12 +53,9 @@ def _command(options: argparse.Namespace) -> int:
     return int(any(each.level == "wrong" for each in findings))
 
 
-async def _ask(address: Address, lease: float) -> list[Finding]:
-    session = Session.acquire(address)
-    try:
-        return await examine(session.connection, lease=lease)
-    finally:
-        await session.release()
+async def _ask(url: str | None, lease: float) -> list[Finding]:
+    async with connected(url) as connection:
+        return await examine(connection, lease=lease)
 
 
 def _line(finding: Finding) -> str:

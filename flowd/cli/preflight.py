@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from flowd.broker.session import Session
 from flowd.broker.url import Address
 from flowd.cli.load import load_job_classes
 from flowd.cli.options import Commands, add_app_dir, add_command, add_server, count
@@ -22,6 +21,7 @@ from flowd.cli.output import (
     print_json,
     progress,
 )
+from flowd.cli.target import connected
 from flowd.model.job import Job
 from flowd.model.text import count_of, printable
 from flowd.ops.decode_check import DecodeCheck
@@ -51,8 +51,8 @@ dead letters that were undecodable when they died, are listed and do not fail th
 Nor do queues with jobs that no class here reads. A stream that another group reads does:
 workers refuse it.
 
-exit codes: 0 yes, deploy it; 1 no, jobs cannot be read or a stream is refused; 2 invalid usage, or code that
-cannot be imported; 3 Redis refused or cannot be reached, or a bug"""
+exit codes: 0 yes, deploy it; 1 no, jobs cannot be read or a stream is refused;
+2 invalid usage, or code that cannot be imported; 3 Redis refused or cannot be reached, or a bug"""
 
 _EXAMPLES: Final = """\
   flowd preflight jobs
@@ -100,7 +100,7 @@ def _command(options: argparse.Namespace) -> int:
     classes = load_job_classes(options.jobs, options.app_dir)
     address = Address.of(options.url)
     started = time.perf_counter()
-    checks, unread = asyncio.run(_check(address, classes, options))
+    checks, unread = asyncio.run(_check(classes, options))
     seconds = time.perf_counter() - started
     for finding in (*chain.from_iterable(map(findings, checks)), *unread):
         if options.json:
@@ -124,20 +124,17 @@ def _command(options: argparse.Namespace) -> int:
 
 
 async def _check(
-    address: Address, classes: Sequence[type[Job]], options: argparse.Namespace
+    classes: Sequence[type[Job]], options: argparse.Namespace
 ) -> tuple[list[DecodeCheck], list[PreflightFinding]]:
-    session = Session.acquire(address)
-    try:
+    async with connected(options.url) as connection:
         checks = await check_classes(
-            session.connection,
+            connection,
             classes,
             limit=options.limit,
             samples=options.ids,
             progress=lambda total: progress("decoding", total, lines=True),
         )
-        return checks, await unread_queues(session.connection, classes)
-    finally:
-        await session.release()
+        return checks, await unread_queues(connection, classes)
 
 
 def _lines(finding: PreflightFinding) -> Iterator[str]:

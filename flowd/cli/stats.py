@@ -7,8 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from flowd.broker.session import Session
-from flowd.broker.url import Address
+from flowd.broker.connection import Connection
 from flowd.cli.jobs import progress_of
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_lease, add_server, seconds
@@ -23,6 +22,7 @@ from flowd.cli.output import (
     screen,
     span,
 )
+from flowd.cli.target import connected
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
 from flowd.model.text import printable
 from flowd.ops.jobs import JobView
@@ -97,37 +97,33 @@ def add(commands: Commands) -> None:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    address = Address.of(options.url)
     if options.watch is not None:
-        return asyncio.run(_watch(address, options))
-    seen = asyncio.run(_read_queues(address, options, _GLANCE))
+        return asyncio.run(_watch(options))
+    seen = asyncio.run(_read_queues(options, _GLANCE))
     if options.json:
         print_json(_stats_as_json(seen), indent=True)
     else:
         print_blocks(_stats_blocks(seen))
-    return _tell_faults(seen)
+    return _print_faults(seen)
 
 
 def _consumers(options: argparse.Namespace) -> int:
-    seen = asyncio.run(_read_queues(Address.of(options.url), options, _MANY))
+    seen = asyncio.run(_read_queues(options, _MANY))
     if options.json:
         print_json(_consumers_as_json(seen), indent=True)
     else:
         print_blocks(_consumers_blocks(seen))
-    return _tell_faults(seen)
+    return _print_faults(seen)
 
 
-async def _read_queues(
-    address: Address, options: argparse.Namespace, runs: int
+async def _read_queues(options: argparse.Namespace, runs: int) -> Seen:
+    async with connected(options.url) as connection:
+        return await _overview(connection, options, runs)
+
+
+async def _overview(
+    connection: Connection, options: argparse.Namespace, runs: int
 ) -> Seen:
-    session = Session.acquire(address)
-    try:
-        return await _overview(session, options, runs)
-    finally:
-        await session.release()
-
-
-async def _overview(session: Session, options: argparse.Namespace, runs: int) -> Seen:
     """The queues that the options choose.
 
     Raises:
@@ -135,22 +131,19 @@ async def _overview(session: Session, options: argparse.Namespace, runs: int) ->
         ServerError: as `overview`.
     """
     stream: str | None = options.stream
-    seen = await overview(
-        session.connection, lease=options.lease, runs=runs, stream=stream
-    )
+    seen = await overview(connection, lease=options.lease, runs=runs, stream=stream)
     if stream is not None and not seen:
         raise UsageError(_NONE_THERE.format(printable(stream)))
     return seen
 
 
-async def _watch(address: Address, options: argparse.Namespace) -> int:
+async def _watch(options: argparse.Namespace) -> int:
     """Refresh until Ctrl-C; an unreachable server is retried."""
-    session = Session.acquire(address)
-    try:
+    async with connected(options.url) as connection:
         with screen() as show:
             while True:
                 try:
-                    seen = await _overview(session, options, _GLANCE)
+                    seen = await _overview(connection, options, _GLANCE)
                 except (Unreachable, OutcomeUnknown, NotReady) as error:
                     if options.json:
                         raise
@@ -158,12 +151,10 @@ async def _watch(address: Address, options: argparse.Namespace) -> int:
                 else:
                     if options.json:
                         print_json(_stats_as_json(seen))
-                        _tell_faults(seen)
+                        _print_faults(seen)
                     else:
                         show([*_stats_blocks(seen), *map(str, _faults(seen))])
                 await asyncio.sleep(max(options.watch, _SOONEST))
-    finally:
-        await session.release()
 
 
 def _queues(seen: Seen) -> list[QueueView]:
@@ -174,7 +165,7 @@ def _faults(seen: Seen) -> list[ServerError]:
     return [each for each in seen if isinstance(each, ServerError)]
 
 
-def _tell_faults(seen: Seen) -> int:
+def _print_faults(seen: Seen) -> int:
     for fault in _faults(seen):
         print_error(fault)
     return 3 if _faults(seen) else 0

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from flowd.broker.connection import Connection
 from flowd.broker.session import Session
 from flowd.broker.stream import registered
 from flowd.broker.url import Address
@@ -17,7 +18,14 @@ from flowd.model.job import Job, decode
 from flowd.model.redaction import redacted_fields
 from flowd.ops.queries import Queries
 
-__all__ = ["Target", "add_target", "check_fields", "open_target", "with_fields"]
+__all__ = [
+    "Target",
+    "add_target",
+    "check_fields",
+    "connected",
+    "open_target",
+    "with_fields",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,22 +137,34 @@ async def open_target(options: argparse.Namespace) -> AsyncGenerator[Target]:
         job_class = load_job_class(options.job, options.app_dir)
         policy = job_class.SPEC.policy
         stream, group = stream or policy.stream, group or policy.group
-    session = Session.acquire(Address.of(options.url))
-    try:
+    async with connected(options.url) as connection:
         if stream is None or group is None:
-            stream, group = await _only(session, stream, group)
-        yield Target(Queries(session.connection, stream, group), job_class, options.raw)
+            stream, group = await _only(connection, stream, group)
+        yield Target(Queries(connection, stream, group), job_class, options.raw)
+
+
+@asynccontextmanager
+async def connected(url: str | None) -> AsyncGenerator[Connection]:
+    """A connection that is closed at the end; it is opened by the first command.
+
+    Args:
+        url: of `--url`; None: that of FLOWD_URL.
+
+    Raises:
+        OptionError: there is none, or it is wrong.
+    """
+    session = Session.acquire(Address.of(url))
+    try:
+        yield session.connection
     finally:
         await session.release()
 
 
 async def _only(
-    session: Session, stream: str | None, group: str | None
+    connection: Connection, stream: str | None, group: str | None
 ) -> tuple[str, str]:
     """The only queue that was set up and has this stream and group, if they are given."""
-    there = [
-        (each.keys.stream, each.group) for each in await registered(session.connection)
-    ]
+    there = [(each.keys.stream, each.group) for each in await registered(connection)]
     fitting = [
         each for each in there if stream in (None, each[0]) and group in (None, each[1])
     ]
