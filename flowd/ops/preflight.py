@@ -42,33 +42,33 @@ _VERDICTS: Final[Mapping[DecodeStatus, tuple[str, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightFinding:
     """Jobs of one queue that are not read, all for the same reason."""
 
-    path: str
+    path: str = ""
     """The file of the class that refused them, as seen from the current folder; empty if
     no class reads the queue."""
 
-    line: int
+    line: int = 0
     """Of the field, or of the class where no field is at fault; 0 without a file."""
 
     severity: Literal["breaking", "warning", "note"]
     code: str
     message: str
-    notes: Sequence[str]
-    job: str
+    notes: Sequence[str] = ()
+    job: str = ""
     """The class's name; empty if no class reads the queue."""
 
     stream: str
     group: str
-    field: str
+    field: str = ""
     """The wire name; empty when the entry as a whole is at fault."""
 
-    reason: str
-    count: int
-    places: Mapping[Place, int]
-    samples: Sequence[Sample]
+    reason: str = ""
+    count: int = 0
+    places: Mapping[Place, int] = dataclasses.field(default_factory=dict[Place, int])
+    samples: Sequence[Sample] = ()
 
 
 @dataclass(frozen=True, slots=True)

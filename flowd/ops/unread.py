@@ -85,20 +85,14 @@ def _unread(
     )
     text = f"stream {stream}, group {group}: {total}, {why}"
     return PreflightFinding(
-        path="",
-        line=0,
         severity="warning",
         code="QUEUE_NOT_READ",
         message=text,
         notes=[_in(stream, jobs), advice],
-        job="",
         stream=stream,
         group=group,
-        field="",
-        reason="",
         count=sum(jobs.values()),
         places=jobs,
-        samples=[],
     )
 
 
@@ -126,31 +120,19 @@ def _shared(
         job=name,
         stream=stream,
         group=group,
-        field="",
-        reason="",
         count=sum(jobs.values()),
         places=jobs,
-        samples=[],
     )
 
 
 def _unseen(stream: str, group: str, error: AccessDenied) -> PreflightFinding:
     text = f"queues that no class here reads cannot be seen: {stream}: {error}"
     return PreflightFinding(
-        path="",
-        line=0,
         severity="note",
         code="QUEUE_NOT_SEEN",
         message=text,
-        notes=[],
-        job="",
         stream=stream,
         group=group,
-        field="",
-        reason="",
-        count=0,
-        places={},
-        samples=[],
     )
 
 
