@@ -22,14 +22,14 @@ help:
 	@echo 'make test         the tests, on Valkey 9 (FLOWD_TEST_SERVER=redis62|path)'
 	@echo 'make test-matrix  the tests on every server there is, on uvloop, over TCP and TLS'
 	@echo 'make check        black, ruff, mypy, pyright and the house tests'
-	@echo 'make format       let black and ruff mend what they can'
+	@echo 'make format       let black and ruff fix what they can'
 	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
 	@echo 'make soak         ten minutes of work in one process; nothing in it may grow'
 	@echo 'make mutants      put deliberate bugs into copies; the tests must catch every one'
 	@echo 'make test-rust    the generated Rust structs through the crate flowd (needs cargo)'
 	@echo 'make fuzz         100,000 changes of schemas; what is called compatible must be read'
-	@echo 'make bench-quick  flowd beside raw redis-py, in the same minute'
-	@echo 'make bench        flowd beside all the others, half an hour; ROUNDS=5 PEERS=a,b SIZE=small'
+	@echo 'make bench-quick  flowd and raw redis-py, in the same minute'
+	@echo 'make bench        flowd and all the others, half an hour; ROUNDS=5 PEERS=a,b SIZE=small'
 	@echo 'make bench-scale  a million jobs, twenty workers, 64 queues; SIZE=small'
 	@echo 'make docs         the documentation site, in dist/docs'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
@@ -121,8 +121,8 @@ bench-quick: setup
 	@$(PY) -m benchmarks.quick
 
 bench-codec: setup
-	@$(PY) benchmarks/codec.py
-	@$(PY) benchmarks/codec_order.py
+	@$(PY) -m benchmarks.codec
+	@$(PY) -m benchmarks.codec_order
 
 clean:
 	rm -rf $(VENV) .bench dist jobs .mypy_cache .ruff_cache .pytest_cache .hypothesis

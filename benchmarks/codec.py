@@ -1,4 +1,4 @@
-"""What one job costs to write and to read: the generated class beside other ways.
+"""What one job costs to write and to read: the generated class and other ways.
 
 Prints nanoseconds and ratios, the fastest of several interleaved rounds each. The first
 row of each table is what flowd-gen writes; the others are what it might have written.
@@ -13,6 +13,7 @@ import tempfile
 import timeit
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar, Final, Protocol, Self, TypeAlias, get_type_hints
 
 from flowd import Job, wire
@@ -20,6 +21,8 @@ from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources
 from flowd_codegen.python.render import render
+
+__all__ = ["compare", "generate_module"]
 
 _SCHEMA: Final = """
 [job.Mail.fields]
@@ -72,15 +75,15 @@ class _Mail(Job, Protocol):
         ...
 
 
-def _generated() -> type[_Mail]:
-    """Generate the class into a throw-away folder, and import it."""
-    files = render(parse(Sources((Source("mail.toml", "mail.toml", _SCHEMA),))))
+def generate_module(name: str, schema: str) -> ModuleType:
+    """Generate the module of a schema into a throw-away folder, and import it."""
+    source = Source(f"{name}.toml", f"{name}.toml", schema)
+    files = render(parse(Sources((source,))))
     with tempfile.TemporaryDirectory() as folder:
         for path, text in files.items():
             Path(folder, path).write_text(text, encoding="utf-8")
         sys.path.insert(0, folder)
-        mail: type[_Mail] = importlib.import_module("mail").Mail
-    return mail
+        return importlib.import_module(name)
 
 
 def _decoders(mail: type[_Mail]) -> dict[str, Callable[[], object]]:
@@ -210,11 +213,20 @@ def _build(mail: Callable[..., object], values: Mapping[str, object]) -> object:
     return mail(**values)
 
 
-def _compare(title: str, ways: Mapping[str, Callable[[], object]]) -> None:
+def compare(
+    title: str, ways: Mapping[str, Callable[[], object]], *, calls: int = _CALLS
+) -> None:
+    """Print what each way takes, and its ratio to the first.
+
+    Args:
+        title: what they all do.
+        ways: by their names.
+        calls: how often each is called in a round.
+    """
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(_ROUNDS):
         for name, way in ways.items():
-            took = timeit.timeit(way, number=_CALLS) / _CALLS
+            took = timeit.timeit(way, number=calls) / calls
             best[name] = min(best[name], took)
     first = next(iter(best.values()))
     print(f"{title:<52} {'ns':>7} {'ratio':>6}")
@@ -224,9 +236,9 @@ def _compare(title: str, ways: Mapping[str, Callable[[], object]]) -> None:
 
 def main() -> None:
     """Print both tables."""
-    mail = _generated()
-    _compare("read six fields", _decoders(mail))
-    _compare("write six fields", _encoders(mail))
+    mail: type[_Mail] = generate_module("mail", _SCHEMA).Mail
+    compare("read six fields", _decoders(mail))
+    compare("write six fields", _encoders(mail))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ class Peer:
         raise NotImplementedError
 
     async def work(self, concurrency: int) -> object:
-        """Run a worker for ever, blocking the thread or not."""
+        """Run a worker until it is killed, blocking the thread or not."""
         raise NotImplementedError
 
     @classmethod

@@ -139,7 +139,7 @@ class Peer:
         self._folder = _ENVIRONMENTS / self.name
         if shutil.which(build[0]) is None:
             raise Failed(f"{build[0]} is not on the PATH")
-        # Beside what an earlier build left, so that little is built anew.
+        # In the folder of the earlier build, so that little is built anew.
         shutil.copytree(source, self._folder, dirs_exist_ok=True)
         _run(*build, folder=self._folder)
 

@@ -1,4 +1,4 @@
-"""`make bench-quick`: flowd beside raw redis-py, on one server, in one run.
+"""`make bench-quick`: flowd and raw redis-py, on one server, in one run.
 
 Every figure is the median of interleaved rounds, and every ratio the median of the
 ratios of its rounds. Absolute numbers are this machine's; the ratios are what to keep.

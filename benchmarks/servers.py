@@ -1,4 +1,4 @@
-"""The server under every benchmark, and what it tells of its work."""
+"""The server under every benchmark, and what it reports of its work."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Column(NamedTuple):
     title: str
     digits: int = 0
     ratio: bool = False
-    """Whether the ratio to the floor stands beside it."""
+    """Whether the ratio to the floor is shown next to it."""
 
 
 def compare(

@@ -50,7 +50,7 @@ class Arq(Peer):
         return await self._redis.enqueue_job("crawl", *job)
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         worker = Worker(
             [func(_crawl, name="crawl", keep_result=0)],
             redis_pool=self._redis,

@@ -4,7 +4,7 @@
 """Celery on Redis with the thread pool, which is the one that keeps to one process.
 
 Off: results, and the chatter between workers (gossip, mingle, heartbeat), as its
-documentation advises where nobody needs it. The ack comes before the handler, its
+documentation advises where no one needs it. The ack comes before the handler, its
 default: `acks_late` would keep a job whose worker is killed, for an hour.
 """
 
@@ -42,7 +42,7 @@ class Celery(Peer):
         return self._task.delay(*job)
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         self._app.Worker(
             concurrency=concurrency,
             pool="threads",

@@ -59,7 +59,7 @@ class Pydocket(Peer):
         await self._docket.add_many(self._docket.call(crawl)(*job) for job in jobs)
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         worker = Worker(
             self._docket,
             concurrency=concurrency,

@@ -43,7 +43,7 @@ class Dramatiq(Peer):
         return self._actor.send(*job)
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         dramatiq.Worker(self._broker, worker_threads=concurrency).start()
         await asyncio.Event().wait()
 

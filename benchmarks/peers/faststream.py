@@ -63,7 +63,7 @@ class Faststream(Peer):
                 await pipeline.execute()
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         stream = StreamSub(
             _STREAM,
             group="workers",

@@ -45,7 +45,7 @@ class Flowd(Peer):
         return await self._producer.enqueue_bulk(map(_crawl, jobs))
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
 
         async def handle(job: Crawl) -> None:
             meter.handled(job.url)

@@ -39,7 +39,7 @@ class Huey(Peer):
         return self._task(*job)
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         Consumer(self._huey, workers=concurrency, periodic=False).run()
 
 

@@ -56,7 +56,7 @@ class Raw(Peer):
                 await pipeline.execute()
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever; one batch at a time, whatever the concurrency."""
+        """Run a worker until it is killed; one batch at a time, whatever the concurrency."""
         await self._redis.xgroup_create(_STREAM, _GROUP, "0", mkstream=True)
         while True:
             reply = await self._redis.xreadgroup(

@@ -46,7 +46,7 @@ class Rq(Peer):
         self._queue.enqueue_many(many)
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         worker = SimpleWorker([self._queue], connection=self._redis)
         worker.work(logging_level="ERROR")
 

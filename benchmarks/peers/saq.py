@@ -45,7 +45,7 @@ class Saq(Peer):
         return await self._queue.enqueue("crawl", ttl=-1, retries=3, **kwargs)
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         functions = [("crawl", _crawl)]
         await Worker(self._queue, functions, concurrency=concurrency).start()
 

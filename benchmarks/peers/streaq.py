@@ -55,7 +55,7 @@ class Streaq(Peer):
         await self._worker.enqueue_many([self._task.enqueue(*job) for job in jobs])
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         worker, _ = _worker(concurrency)
         await worker.run_async()
 

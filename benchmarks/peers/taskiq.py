@@ -5,7 +5,7 @@
 
 Off: results (none is its default) and retries (a middleware). On: the ack after the
 handler, and XAUTOCLAIM of what a dead worker left, after ten minutes. Entries stay in
-the stream: `maxlen` would delete jobs that nobody has run.
+the stream: `maxlen` would delete jobs that were never run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Taskiq(Peer):
         return await self._task.kiq(*job)
 
     async def work(self, concurrency: int) -> None:
-        """Run a worker for ever."""
+        """Run a worker until it is killed."""
         await run_receiver_task(
             self._broker, max_async_tasks=concurrency, max_prefetch=concurrency
         )

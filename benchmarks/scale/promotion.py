@@ -68,7 +68,7 @@ def promote_alone(jobs: int) -> float:
 
 
 async def _delay(url: str, jobs: int) -> None:
-    # Due at once, but delayed until somebody tends the queue.
+    # Due at once, but delayed until a worker promotes them.
     items: Iterator[Item[Crawl]] = (Item(crawl(n), delay=0.001) for n in range(jobs))
     async with Producer(url) as producer:
         await producer.enqueue_bulk(items)
