@@ -44,8 +44,9 @@ or an async context manager of one, which is open while they run.
 
 With --processes a parent keeps that many workers running, starts one that died again, and
 on SIGHUP replaces all, one by one, with the code that is there then. --metrics-port is the
-parent's and shows all of them. Each of --max-jobs, --max-rss and --max-age replaces a worker;
-its replacement is ready before it stops.
+parent's and shows all of them. Each of --max-jobs, --max-rss and --max-age replaces a
+worker; its replacement is ready before it stops.
+
 Log lines go to standard error, one for each job."""
 
 
