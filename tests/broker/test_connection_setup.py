@@ -308,7 +308,7 @@ async def main():
     async with Queue(Email, handle, url=sys.argv[1]) as queue:
         queue.run()
         await queue.enqueue(Email(to="a", subject="b"))
-        await asyncio.sleep(0.1)
+        await queue.drain()
         pid = os.fork()
         if not pid:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -320,7 +320,7 @@ async def main():
             await queue.enqueue(Email(to="a", subject="b"))
         await asyncio.wait_for(queue.drain(), 10)
         print("drained", flush=True)
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
 with asyncio.Runner(loop_factory=uvloop.new_event_loop if sys.argv[2] == "uvloop" else None) as runner:
     runner.run(main())

@@ -88,8 +88,9 @@ class Running:
         self._overdue.cancel()
         self.process.kill()
         self.process.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        for pipe in (self.process.stdin, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def _kill(self) -> None:
         """Kill it and what it started, which would keep its standard error open."""

@@ -222,18 +222,21 @@ async def test_a_task_that_is_cancelled_before_its_first_step_has_failed(
     redis_url: str, stream: str
 ) -> None:
     """Its handler never ran; the slot is free again and the attempt is counted."""
-    seen: list[str] = []
-    cancelled = False
+    seen: list[tuple[str, int]] = []
+    cancelled: list[asyncio.Task[Any]] = []
 
-    async def note(job: Email) -> None:
-        nonlocal cancelled
-        if job.to == "first" and not cancelled:
-            cancelled = True
-            # The second is made and has not begun.
-            for task in asyncio.all_tasks():
-                if "Worker._run" in repr(task) and task is not asyncio.current_task():
-                    task.cancel()
-        seen.append(job.to)
+    async def note(job: Email, ctx: Context) -> None:
+        if job.to == "first":
+            # The task of the second job exists and has not begun.
+            own = asyncio.current_task()
+            cancelled.extend(
+                task
+                for task in asyncio.all_tasks() - {own}
+                if _coroutine_name(task) == _coroutine_name(own)
+            )
+            for task in cancelled:
+                task.cancel()
+        seen.append((job.to, ctx.attempt))
 
     rules = policy(stream, max_retries=1)
     async with Queue(Email, note, url=redis_url, policy=rules) as queue:
@@ -241,7 +244,15 @@ async def test_a_task_that_is_cancelled_before_its_first_step_has_failed(
         queue.run()
         await queue.drain()
 
-    assert sorted(seen) == ["first", "second"]
+    assert len(cancelled) == 1
+    assert seen == [("first", 1), ("second", 2)]
+
+
+def _coroutine_name(task: asyncio.Task[Any] | None) -> str:
+    """Which coroutine function a task runs."""
+    assert task is not None
+    name: str = task.get_coro().__qualname__
+    return name
 
 
 async def grouped(*errors: BaseException) -> None:

@@ -17,23 +17,23 @@ from tests.support.waiting import RECOVERY, wait_until
 
 
 class _Hold:
-    """Keeps the event loop until the log has said so, so many times."""
+    """Holds the event loop until so many lines about it are logged."""
 
     def __init__(self, records: list[logging.LogRecord]) -> None:
         self._records = records
 
-    def until_said(self, times: int) -> None:
-        """Keep the loop; the lines come from another thread."""
+    def until_logged(self, times: int) -> None:
+        """Hold the loop, in this file, which the lines name; another thread logs them."""
         deadline = time.monotonic() + RECOVERY
         while events(self._records).count("loop_lag") < times:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        # An episode is said once, however long it lasts.
+        # An episode is logged once, however long it lasts.
         _compute(1.2)
 
     async def __call__(self, job: Email) -> None:
-        """Keep the loop as often as the job says."""
-        self.until_said(int(job.to))
+        """Hold the loop until the log has as many lines as the job says."""
+        self.until_logged(int(job.to))
 
 
 async def test_a_handler_that_holds_the_loop_is_named_once(
@@ -59,7 +59,7 @@ async def test_a_handler_that_holds_the_loop_is_named_once(
 async def test_blocking_code_outside_handlers_is_not_attributed(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Other code that holds the loop is not blamed on a job that runs beside it."""
+    """Other code that holds the loop is not blamed on a job that runs meanwhile."""
     started, go = asyncio.Event(), asyncio.Event()
 
     async def wait(_: Email) -> None:
@@ -70,7 +70,7 @@ async def test_blocking_code_outside_handlers_is_not_attributed(
         queue.run()
         await queue.enqueue(email())
         await started.wait()
-        _Hold(caplog.records).until_said(1)
+        _Hold(caplog.records).until_logged(1)
         go.set()
         await queue.drain()
 
@@ -99,7 +99,7 @@ async def test_answers_that_came_meanwhile_are_not_lost(
 
 
 def _compute(seconds: float) -> None:
-    """Keep this thread for so long, in small steps."""
+    """Block this thread for so long, in small steps."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(0.01)

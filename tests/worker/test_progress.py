@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 import pytest
 
@@ -17,7 +16,7 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, steal
 from tests.support.raw import Raw
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_until, wait_until_blocking
 
 
 def board(stream: str) -> str:
@@ -117,10 +116,7 @@ async def test_a_plain_function_says_it_without_await(
 
     def handle(job: Email, ctx: Context) -> None:
         ctx.progress(0.5, "in a thread")
-        ending = time.monotonic() + 10
-        while not raw("HLEN", board(stream)):
-            assert time.monotonic() < ending
-            time.sleep(0.01)
+        wait_until_blocking(lambda: raw("HLEN", board(stream)))
 
     async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
         await queue.enqueue(email())
@@ -134,10 +130,7 @@ async def test_any_thread_may_say_it(redis_url: str, raw: Raw, stream: str) -> N
 
     def work(ctx: Context) -> None:
         ctx.progress(0.5, "in a thread")
-        ending = time.monotonic() + 10
-        while not raw("HLEN", board(stream)):
-            assert time.monotonic() < ending
-            time.sleep(0.01)
+        wait_until_blocking(lambda: raw("HLEN", board(stream)))
 
     async def handle(job: Email, ctx: Context) -> None:
         await asyncio.to_thread(work, ctx)

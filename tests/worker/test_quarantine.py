@@ -21,19 +21,17 @@ LEASE = 2.0
 
 
 class Stage:
-    """A queue whose handlers begin when they may and end when they are told."""
+    """A queue whose handlers begin at once and end when the test lets them."""
 
     def __init__(self, url: str, policy: Policy, concurrency: int) -> None:
         self.begun: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
-        self.changed = asyncio.Event()
         self.queue = Queue(
             Email, self._play, url=url, policy=policy, concurrency=concurrency
         )
 
     async def _play(self, email: Email) -> None:
         self.begun.append(email.to)
-        self.changed.set()
         await self.gates.setdefault(email.to, asyncio.Event()).wait()
 
     def end(self, *names: str) -> None:
@@ -43,10 +41,7 @@ class Stage:
 
     async def until(self, *names: str) -> None:
         """Wait until exactly these have begun."""
-        async with asyncio.timeout(10):
-            while sorted(self.begun) != sorted(names):
-                self.changed.clear()
-                await self.changed.wait()
+        await wait_until(lambda: sorted(self.begun) == sorted(names))
 
 
 @asynccontextmanager

@@ -171,7 +171,7 @@ async def test_a_lease_is_ended_only_as_it_was_seen(
 
 
 async def test_a_running_queue_watches_the_clock(
-    redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, raw: Raw, stream: str
 ) -> None:
     """It asks for the time while it is idle, and seldom."""
     rules = policy(stream, lease=1.0)

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import pytest
 
 from flowd import Producer, Queue
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler
+from tests.support.program import Running
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -97,13 +98,12 @@ _RUNS: Final = {
 }
 
 
-class Program:
-    """A program in a folder, and what it says on standard error."""
-
-    def __init__(self, folder: Path, url: str, text: str, run: str) -> None:
-        (folder / "workers.py").write_text(text, "utf-8")
-        words = ["-c", run] if run else ["-m", "flowd", "run", "workers:queue"]
-        self.process = subprocess.Popen(
+def start(folder: Path, url: str, text: str, run: str) -> Running:
+    """Start a program whose module `workers` has this text."""
+    (folder / "workers.py").write_text(text, "utf-8")
+    words = ["-c", run] if run else ["-m", "flowd", "run", "workers:queue"]
+    return Running(
+        subprocess.Popen(
             [sys.executable, "-W", "ignore", *words],
             cwd=folder,
             env=os.environ | {"FLOWD_URL": url},
@@ -111,38 +111,7 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.lines: list[str] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
-
-    def go_on(self) -> None:
-        """Let a job that reads a line end."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    async def until(self, text: str) -> str:
-        """The next line with that text."""
-        assert self.process.stderr is not None
-        while line := await asyncio.to_thread(self.process.stderr.readline):
-            self.lines.append(line)
-            if text in line:
-                return line
-        raise AssertionError(f"ended without {text!r}:\n{''.join(self.lines)}")
-
-    async def end(self) -> int:
-        """Its exit code."""
-        assert self.process.stderr is not None
-        self.lines.append(await asyncio.to_thread(self.process.stderr.read))
-        return await asyncio.to_thread(self.process.wait)
+    )
 
 
 @pytest.mark.limit(120)
@@ -159,17 +128,17 @@ async def test_a_signal_for_a_child_ends_the_child(
         "subprocess": {signal.SIGTERM: {"-15"}, signal.SIGINT: {"-2"}},
         "pool": {signal.SIGTERM: {"BrokenProcessPool"}},
     }
-    with Program(tmp_path, redis_url, _FORKS, _RUNS[run]) as program:
+    with start(tmp_path, redis_url, _FORKS, _RUNS[run]) as running:
         async with Producer(redis_url) as producer:
             for way, numbers in dead.items():
                 for number, ended in numbers.items():
                     what = f"{way} {where} {int(number)}"
                     await producer.enqueue(Email(to=what, subject="s"))
-                    line = await program.until(" ended with ")
+                    line = running.until(" ended with ")
                     assert line.strip() in {f"{what} ended with {it}" for it in ended}
-        program.process.send_signal(signal.SIGTERM)
-        assert await program.end() == 0
-    said = "".join(program.lines)
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+    said = "".join(running.lines)
     assert run == "flowd run" or said.endswith("stopped\n")
     assert "SIGINT" not in said
 
@@ -225,18 +194,19 @@ async def test_a_host_hears_its_signals(
 ) -> None:
     """Its handler is called at once, the job ends, and afterwards it is the only one."""
     text = _RUNS[run].replace("; ", f"; import sys; sys.argv[1:] = ['{how}']; ", 1)
-    with Program(tmp_path, redis_url, _HOST, text) as program:
+    with start(tmp_path, redis_url, _HOST, text) as running:
         async with Producer(redis_url) as producer:
-            await program.until("runs")
+            running.until("runs")
             await producer.enqueue(Email(to="a", subject="s"))
-            await program.until("sends a")
-            program.process.send_signal(number)
-            await program.until(f"host heard {int(number)}")
-            await program.until("host stops")
-            program.go_on()
-            await program.until("sent a")
-        code = await program.end()
-    said = "".join(program.lines)
+            running.until("sends a")
+            running.signal(number)
+            running.until(f"host heard {int(number)}")
+            running.until("host stops")
+            assert running.process.stdin is not None
+            running.process.stdin.close()  # the handler waits for a line
+            running.until("sent a")
+        code = running.end()
+    said = "".join(running.lines)
     if how == "raising":
         assert code == 7
         return
