@@ -58,24 +58,24 @@ def test_the_quick_start_runs_on_either_loop(
 
 async def test_a_group_shares_its_stream(redis_url: str, raw: Raw, stream: str) -> None:
     """Consumers of one group, with the names they were given, get each job once."""
-    benches = [RecordingHandler(closed=True), RecordingHandler(closed=True)]
+    recorders = [RecordingHandler(closed=True), RecordingHandler(closed=True)]
     queues = [
         Queue(Email, each, url=redis_url, stream=stream, consumer=name, concurrency=2)
-        for each, name in zip(benches, ("sender-1", "sender-2"), strict=True)
+        for each, name in zip(recorders, ("sender-1", "sender-2"), strict=True)
     ]
     await queues[0].init()
     await queues[0].enqueue_bulk(email(str(number)) for number in range(4))
     for queue in queues:
         queue.run()
-    await wait_until(lambda: sum(len(recorder.started) for recorder in benches) == 4)
+    await wait_until(lambda: sum(len(recorder.started) for recorder in recorders) == 4)
 
     names = consumers(raw, stream, GROUP)
     assert [name.rpartition("-")[0] for name in names] == ["sender-1", "sender-2"]
-    for recorder in benches:
+    for recorder in recorders:
         recorder.gate.set()
     for queue in queues:
         await queue.aclose()
-    done = [job for recorder in benches for job in recorder.done]
+    done = [job for recorder in recorders for job in recorder.done]
     assert sorted(done) == ["0", "1", "2", "3"]
 
 

@@ -20,11 +20,11 @@ from tests.support.waiting import wait_until
 GROUP = "senders"
 
 
-def queues(url: str, stream: str, *benches: RecordingHandler) -> list[Queue[Email]]:
+def queues(url: str, stream: str, *recorders: RecordingHandler) -> list[Queue[Email]]:
     """A queue for each recorder, on streams `STREAM-0`, `STREAM-1` and on."""
     return [
         Queue(Email, recorder, url=url, stream=f"{stream}-{number}")
-        for number, recorder in enumerate(benches)
+        for number, recorder in enumerate(recorders)
     ]
 
 
@@ -77,46 +77,46 @@ async def test_the_shutdown_takes_as_long_as_the_slowest(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Every queue shuts down at once: none waits for another one's handlers."""
-    benches = [RecordingHandler(closed=True) for _ in range(4)]
-    group = queues(redis_url, stream, *benches)
+    recorders = [RecordingHandler(closed=True) for _ in range(4)]
+    group = queues(redis_url, stream, *recorders)
     running = QueueGroup(group)
     await running.init_all()
     handle = running.run_all()
     for queue in group:
         await queue.enqueue(email())
-    await wait_until(lambda: all(recorder.started for recorder in benches))
+    await wait_until(lambda: all(recorder.started for recorder in recorders))
     ending = asyncio.ensure_future(handle.shutdown(grace=None))
     # From the last to the first: one after another they would not get there.
     for number in (3, 2, 1, 0):
-        benches[number].gate.set()
+        recorders[number].gate.set()
         await wait_until(partial(_left, raw, f"{stream}-{number}"))
     await ending
     await running.aclose()
 
-    assert [recorder.done for recorder in benches] == [["a"]] * 4
+    assert [recorder.done for recorder in recorders] == [["a"]] * 4
 
 
 async def test_failed_queue_shuts_down_the_others(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """They are shut down in order, and the failure is raised."""
-    benches = [RecordingHandler(), RecordingHandler(closed=True)]
-    failing, working = queues(redis_url, stream, *benches)
+    recorders = [RecordingHandler(), RecordingHandler(closed=True)]
+    failing, working = queues(redis_url, stream, *recorders)
     group = QueueGroup([failing, working])
     await group.init_all()
     handle = group.run_all()
     await working.enqueue(email())
-    await wait_until(lambda: benches[1].started)
+    await wait_until(lambda: recorders[1].started)
     waiting = asyncio.ensure_future(handle.wait())
     raw("DEL", f"{stream}-0")
     raw("SET", f"{stream}-0", "no stream any more")
-    benches[1].gate.set()
+    recorders[1].gate.set()
     with pytest.raises(WrongKeyType):
         await waiting
     with pytest.raises(WrongKeyType):
         await group.aclose()
 
-    assert benches[1].done == ["a"]
+    assert recorders[1].done == ["a"]
     assert not consumers(raw, f"{stream}-1", GROUP)
 
 
@@ -162,21 +162,21 @@ async def test_a_signal_ends_all(
 ) -> None:
     """Running handlers end, what waits stays, and the signal does what it did before."""
     before = signal.getsignal(number)
-    benches = [RecordingHandler(closed=True), RecordingHandler()]
-    group = queues(redis_url, stream, *benches)
+    recorders = [RecordingHandler(closed=True), RecordingHandler()]
+    group = queues(redis_url, stream, *recorders)
     async with QueueGroup(group) as running:
         await group[0].enqueue(email())
         stopped = asyncio.ensure_future(running.run_until_stopped(grace=None))
-        await wait_until(lambda: benches[0].started)
+        await wait_until(lambda: recorders[0].started)
         os.kill(os.getpid(), number)
         # The first queue waits for its handler; the second has nothing to wait for.
         await wait_until(lambda: not consumers(raw, f"{stream}-1", GROUP))
         await group[1].enqueue(email("stays"))
         assert not stopped.done()
-        benches[0].gate.set()
+        recorders[0].gate.set()
         await stopped
 
-    assert benches[0].done == ["a"]
+    assert recorders[0].done == ["a"]
     assert raw("XLEN", f"{stream}-1") == 1
     assert signal.getsignal(number) == before
 

@@ -189,7 +189,7 @@ async def test_cancelled_command_is_not_sent(
         first = connection.call("RPUSH", stream, "first")
         second = connection.call("RPUSH", stream, "second", timeout=5.0)
         first.cancel()
-        proxy.mend()
+        proxy.restore()
         with suppress(Unreachable):
             await second
         await connection.call("RPUSH", stream, "third")

@@ -89,7 +89,7 @@ async def test_a_renewed_certificate_is_used(redis_url: str, tmp_path: Path) -> 
         assert await connection.call("PING") == b"PONG"
         key.unlink()
         proxy.cut()
-        proxy.mend()
+        proxy.restore()
         await asyncio.sleep(0.01)
         with pytest.raises(Unreachable, match=f"ssl_keyfile '{key}': No such file"):
             await connection.call("PING")

@@ -51,7 +51,7 @@ ASKED: Final[dict[str, Ask]] = {
         "me", [_HELD], [MoveToDeadLetter(_HELD, [])]
     ),
     "renew": lambda stream, _: stream.renew("me", [(b"1-1", 1)]),
-    "tend with a part": lambda stream, _: stream.maintain(
+    "maintain with a part": lambda stream, _: stream.maintain(
         "me",
         lease=9,
         takeovers=5,
@@ -68,14 +68,14 @@ ASKED: Final[dict[str, Ask]] = {
     "redrive": lambda stream, _: redrive(stream, _LETTERS),
     "purge": lambda stream, _: purge(stream, "1-1", "1-1", None),
     "left": lambda stream, _: stream.remaining(),
-    "registered": lambda _, look: registered(look.connection),
-    "rows": lambda _, look: look.waiting(5),
-    "sizes": lambda _, look: look.sizes(),
-    "groups": lambda _, look: look.groups(),
-    "silences": lambda _, look: look.silences(5),
-    "first due": lambda _, look: look.first_due(),
-    "consumers": lambda _, look: look.consumers(),
-    "server time": lambda _, look: server_time(look.connection),
+    "registered": lambda _, queries: registered(queries.connection),
+    "rows": lambda _, queries: queries.waiting(5),
+    "sizes": lambda _, queries: queries.sizes(),
+    "groups": lambda _, queries: queries.groups(),
+    "silences": lambda _, queries: queries.silences(5),
+    "first due": lambda _, queries: queries.first_due(),
+    "consumers": lambda _, queries: queries.consumers(),
+    "server time": lambda _, queries: server_time(queries.connection),
 }
 
 SHAPES: Final[Sequence[bytes]] = (
@@ -113,7 +113,7 @@ async def test_an_answer_of_another_shape_is_a_server_error(
         proxy_to(redis_url) as proxy,
         aclosing(Connection(Address.of(proxy.url))) as connection,
     ):
-        queue, look = Stream(connection, stream, "us"), Queries(
+        queue, queries = Stream(connection, stream, "us"), Queries(
             connection, stream, "us"
         )
         for shape in SHAPES:
@@ -123,7 +123,8 @@ async def test_an_answer_of_another_shape_is_a_server_error(
             before_it = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n" * (asked == "enqueue plain")
             proxy.forge(wanted, before_it + shape)
             (outcome,) = await asyncio.gather(
-                asyncio.wait_for(ASKED[asked](queue, look), 10), return_exceptions=True
+                asyncio.wait_for(ASKED[asked](queue, queries), 10),
+                return_exceptions=True,
             )
             proxy.forge(b"", b"")
             await connection.call("PING")

@@ -92,8 +92,8 @@ async def test_the_doctor_reports_a_late_tick(
     raw("HSET", f"{{{stream}}}:senders:cron", "nightly:tick", two_hours_ago)
     session = Session.acquire(Address.of(redis_url))
     try:
-        look = Queries(session.connection, stream, "senders")
-        findings = await judge_queue(look, time.time(), 30.0)
+        queries = Queries(session.connection, stream, "senders")
+        findings = await judge_queue(queries, time.time(), 30.0)
     finally:
         await session.release()
     (late,) = [each for each in findings if "nightly" in each.text]

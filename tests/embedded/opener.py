@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from tests.support.raw import Raw
 
-__all__ = ["Opener", "is_running", "look_into", "server_pid"]
+__all__ = ["Opener", "is_running", "raw_client", "server_pid"]
 
 _PROGRAM: Final = """
 import sys
@@ -85,14 +85,14 @@ class Opener:
         self._process.wait()
 
 
-def look_into(socket: str) -> Raw:
+def raw_client(socket: str) -> Raw:
     """Return a client of the server that listens at `socket`; close it with `with`."""
     return Raw(f"unix://{socket}")
 
 
 def server_pid(socket: str) -> int:
     """Return the process id of the server that listens at `socket`."""
-    with look_into(socket) as raw:
+    with raw_client(socket) as raw:
         return int(raw.info("process_id"))
 
 

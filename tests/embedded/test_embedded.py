@@ -18,7 +18,7 @@ from flowd.embedded import embedded, is_embedded, open_embedded
 from flowd.embedded.lock import FileLock
 from flowd.embedded.probe import listens
 from flowd.errors import FatalError, OptionError, Unreachable
-from tests.embedded.opener import Opener, is_running, look_into, server_pid
+from tests.embedded.opener import Opener, is_running, raw_client, server_pid
 from tests.support.waiting import wait_until_blocking
 
 linux_only = pytest.mark.skipif(
@@ -103,7 +103,7 @@ def test_socket_is_private_to_its_user(url: str, *, kept: bool) -> None:
     """The server has no port, and only its user may reach its socket and folder."""
     with Opener(url if kept else "embedded:") as opener:
         socket = Path(opener.opened())
-        with look_into(str(socket)) as raw:
+        with raw_client(str(socket)) as raw:
             assert raw.setting("port") == "0"
         folders = [socket.parent, Path(url.partition(":")[2])]
         for folder in folders if kept else folders[:1]:
@@ -127,7 +127,7 @@ def test_an_idle_owner_revives_its_server(url: str) -> None:
     with Opener(url) as owner:
         socket = owner.opened()
         for number in range(3):
-            with look_into(socket) as raw:
+            with raw_client(socket) as raw:
                 raw("CONFIG", "SET", "appendfsync", "always")
                 assert raw("LPUSH", "kept", str(number)) == number + 1
             pid = server_pid(socket)
@@ -136,7 +136,7 @@ def test_an_idle_owner_revives_its_server(url: str) -> None:
             with Opener(url) as other:
                 assert other.opened() == socket
                 assert server_pid(socket) != pid
-    with Opener(url) as heir, look_into(heir.opened()) as raw:
+    with Opener(url) as heir, raw_client(heir.opened()) as raw:
         assert raw("LLEN", "kept") == 3
 
 
@@ -197,13 +197,13 @@ def test_a_living_owner_is_not_swept(temp: str) -> None:
 def test_jobs_are_kept(url: str, *, killed: bool) -> None:
     """What was written to `embedded:PATH` is there after exit, and after a kill -9."""
     with Opener(url) as opener:
-        with look_into(opener.opened()) as raw:
+        with raw_client(opener.opened()) as raw:
             raw("XADD", "emails", "*", "to", "a@b.c")
         if killed:
             opener.kill()
         else:
             opener.exit()
-    with Opener(url) as opener, look_into(opener.opened()) as raw:
+    with Opener(url) as opener, raw_client(opener.opened()) as raw:
         assert raw("XLEN", "emails") == 1
 
 
@@ -224,14 +224,14 @@ def test_another_process_takes_over(
         first = owner.opened()
         with Opener(url) as other:
             assert other.opened() == first
-            with look_into(first) as raw:
+            with raw_client(first) as raw:
                 raw("XADD", "emails", "*", "to", "a@b.c")
             pid = server_pid(first)
             if killed:
                 owner.kill()
             else:
                 owner.exit()
-            with look_into(other.open_again()) as raw:
+            with raw_client(other.open_again()) as raw:
                 assert raw("XLEN", "emails") == 1
             wait_until_blocking(lambda: not is_running(pid))
             other.exit()
@@ -243,7 +243,7 @@ def test_any_path_will_do(tmp_path: Path, name: str) -> None:
     with Opener(f"embedded:{tmp_path}/{name}/jobs") as opener:
         socket = opener.opened()
         assert len(os.fsencode(socket)) < 100
-        with look_into(socket) as raw:
+        with raw_client(socket) as raw:
             assert raw.setting("dir") == f"{tmp_path}/{name}/jobs"
 
 
@@ -259,7 +259,7 @@ def test_a_relative_path_stays_where_it_was(tmp_path: Path) -> None:
     """A process that changes its folder still has the PATH that it opened first."""
     start = f"import os; os.chdir({str(tmp_path)!r}); open_embedded(url); os.chdir('/')"
     with Opener("embedded:jobs", start) as opener:
-        with look_into(opener.opened()) as raw:
+        with raw_client(opener.opened()) as raw:
             assert raw.setting("dir") == str(tmp_path / "jobs")
         assert not Path("/jobs").exists()
 
@@ -292,11 +292,11 @@ def test_a_server_that_died_is_started_again(url: str, *, kept: bool) -> None:
     """Asking again after the server crashed gives one that answers, with kept jobs."""
     with Opener(url if kept else "embedded:") as opener:
         socket = opener.opened()
-        with look_into(socket) as raw:
+        with raw_client(socket) as raw:
             raw("XADD", "emails", "*", "to", "a@b.c")
         os.kill(server_pid(socket), signal.SIGKILL)
         wait_until_blocking(lambda: not listens(socket))
-        with look_into(opener.open_again()) as raw:
+        with raw_client(opener.open_again()) as raw:
             assert raw("XLEN", "emails") == int(kept)
 
 

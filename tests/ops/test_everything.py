@@ -14,7 +14,7 @@ from flowd.ops.queries import PAGE
 from flowd.ops.scan import Page, Place, scan
 from jobs.email import Email
 from tests.ops.many import STREAM, fill
-from tests.ops.test_jobs import looking
+from tests.ops.test_jobs import queries_of
 from tests.support.raw import Raw
 
 DELAYED, BODIES = "{emails}:delayed", "{emails}:delayed:jobs"
@@ -28,8 +28,8 @@ _BODY = b"\x92\xa2to\xa1x"
 
 async def pages(url: str, limit: int = 0) -> list[Page]:
     """All pages of the queue."""
-    async with looking(url, STREAM) as look:
-        return [page async for page in scan(look, limit=limit)]
+    async with queries_of(url, STREAM) as queries:
+        return [page async for page in scan(queries, limit=limit)]
 
 
 def met(found: list[Page]) -> Met:
@@ -99,8 +99,8 @@ async def test_a_job_that_becomes_due_meanwhile_is_met(
     before = enqueue(raw, 20)
     job = delay(raw, 1)
     async with (
-        looking(redis_url, STREAM) as look,
-        aclosing(scan(look)) as reading,
+        queries_of(redis_url, STREAM) as queries,
+        aclosing(scan(queries)) as reading,
     ):
         found = [await anext(reading)]
         entry = promote(raw, job)
@@ -112,8 +112,8 @@ async def test_a_job_that_fails_meanwhile_is_met(redis_url: str, raw: Raw) -> No
     """It leaves the stream before it is reached, and is delayed or dead then."""
     *others, failed, died = enqueue(raw, 200)
     async with (
-        looking(redis_url, STREAM) as look,
-        aclosing(scan(look)) as reading,
+        queries_of(redis_url, STREAM) as queries,
+        aclosing(scan(queries)) as reading,
     ):
         found = [await anext(reading)]
         raw("XDEL", STREAM, failed, died)
@@ -134,8 +134,8 @@ async def test_delayed_jobs_that_stay_are_not_passed_over(
     """Others become due while the set is read, which moves its front."""
     jobs = [delay(raw, due) for due in range(1, 301)]
     async with (
-        looking(redis_url, STREAM) as look,
-        aclosing(scan(look)) as reading,
+        queries_of(redis_url, STREAM) as queries,
+        aclosing(scan(queries)) as reading,
     ):
         found = [await anext(reading)]
         for job in jobs[:100]:
@@ -188,10 +188,10 @@ async def most_memory(url: str) -> int:
     """How many bytes a check takes at its height."""
     gc.collect()
     check = DecodeCheck(Email)
-    async with looking(url, STREAM) as look:
+    async with queries_of(url, STREAM) as queries:
         tracemalloc.start(1)
         try:
-            await check.run(look)
+            await check.run(queries)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -203,8 +203,8 @@ async def test_reasons_are_bounded_in_number(redis_url: str, raw: Raw) -> None:
         raw("XADD", STREAM, "*", "to", "x", "_v", number)
     raw("XADD", STREAM, "*", "to", "x", "_attempt", "many")
     check = DecodeCheck(Email, samples=3)
-    async with looking(redis_url, STREAM) as look:
-        await check.run(look)
+    async with queries_of(redis_url, STREAM) as queries:
+        await check.run(queries)
     assert check.counts == {("stream", "newer"): 200, ("stream", "unreadable"): 1}
     assert len(check.failures) == 52
     others = check.failures["newer", "Email", "_v", "other reasons"]

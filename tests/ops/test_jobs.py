@@ -24,7 +24,7 @@ GROUP = "senders"
 
 
 @asynccontextmanager
-async def looking(url: str, stream: str) -> AsyncGenerator[Queries]:
+async def queries_of(url: str, stream: str) -> AsyncGenerator[Queries]:
     """An operator's look at a queue."""
     connection = Connection(Address.of(url))
     try:
@@ -37,8 +37,8 @@ async def listed(
     url: str, stream: str, state: State, *, most: int = 1 << 40
 ) -> list[JobView]:
     """The jobs of one state."""
-    async with looking(url, stream) as look:
-        return [job async for job in list_jobs(look, state, time.time(), most=most)]
+    async with queries_of(url, stream) as queries:
+        return [job async for job in list_jobs(queries, state, time.time(), most=most)]
 
 
 async def set_up(url: str, stream: str, *jobs: Email | Item[Email]) -> list[str]:
@@ -98,9 +98,11 @@ async def test_lists_have_no_end_but_the_last(
     die_with(raw, stream, GROUP, jobs=many)
     assert to(await listed(redis_url, stream, "running")) == numbers
     assert await listed(redis_url, stream, "waiting") == []
-    async with looking(redis_url, stream) as look:
+    async with queries_of(redis_url, stream) as queries:
         for limit in (1, PAGE, PAGE + 1):
-            found = [job async for job in list_jobs(look, "running", 0.0, limit=limit)]
+            found = [
+                job async for job in list_jobs(queries, "running", 0.0, limit=limit)
+            ]
             assert to(found) == numbers[:limit]
 
 
@@ -174,9 +176,9 @@ async def find(
 ) -> tuple[JobView | None, int]:
     """The job, and how many were searched."""
     searched = count()
-    async with looking(url, stream) as look:
+    async with queries_of(url, stream) as queries:
         found = await find_job(
-            look, job_id, time.time(), scan=scan, on_progress=lambda: next(searched)
+            queries, job_id, time.time(), scan=scan, on_progress=lambda: next(searched)
         )
     return found, next(searched)
 
@@ -250,11 +252,11 @@ async def test_a_job_says_its_last_error(redis_url: str, stream: str) -> None:
                 raise Snooze(60 if len(seen) > 1 else 0)
 
     async def found() -> JobView:
-        async with looking(redis_url, stream) as look:
+        async with queries_of(redis_url, stream) as queries:
             (job,) = [
                 each
                 for state in states
-                async for each in list_jobs(look, state, time.time())
+                async for each in list_jobs(queries, state, time.time())
             ]
             return job
 

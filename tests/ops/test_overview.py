@@ -17,7 +17,9 @@ from tests.support.waiting import wait_until
 GROUP = "senders"
 
 
-async def look(url: str, *, lease: float = 30.0) -> list[QueueView | ServerError]:
+async def overview_of(
+    url: str, *, lease: float = 30.0
+) -> list[QueueView | ServerError]:
     """All queues of a server."""
     connection = Connection(Address.of(url))
     try:
@@ -28,7 +30,7 @@ async def look(url: str, *, lease: float = 30.0) -> list[QueueView | ServerError
 
 async def only(url: str, *, lease: float = 30.0) -> QueueView:
     """The only queue of a server."""
-    (view,) = await look(url, lease=lease)
+    (view,) = await overview_of(url, lease=lease)
     assert isinstance(view, QueueView)
     return view
 
@@ -49,7 +51,7 @@ def consumers(view: QueueView) -> dict[str, ConsumerView]:
 
 async def test_an_empty_server(redis_url: str) -> None:
     """There is nothing to see, and that is no error."""
-    assert await look(redis_url) == []
+    assert await overview_of(redis_url) == []
 
 
 async def test_an_empty_queue(redis_url: str, stream: str) -> None:
@@ -159,7 +161,7 @@ async def test_a_broken_queue_hides_no_other(redis_url: str, raw: Raw) -> None:
     await set_up(redis_url, "c", email())
     raw("SADD", "flowd:queues", f"b\n{GROUP}")
     raw("SET", "b", "something else")
-    first, fault, last = await look(redis_url)
+    first, fault, last = await overview_of(redis_url)
 
     assert isinstance(first, QueueView)
     assert isinstance(last, QueueView)
@@ -178,7 +180,7 @@ async def test_two_queues_of_one_stream_are_counted_apart(
     die_with(raw, stream, GROUP, jobs=3)
     die_with(raw, stream, "auditors", jobs=1)
     raw("XADD", f"{{{stream}}}:auditors:dlq", "*", "to", "a")
-    auditors, senders = await look(redis_url)
+    auditors, senders = await overview_of(redis_url)
 
     assert isinstance(auditors, QueueView)
     assert isinstance(senders, QueueView)
@@ -196,7 +198,7 @@ async def test_a_queue_whose_group_is_not_there_has_no_jobs_of_another(
     await set_up(redis_url, stream, email(), email(), Item(email(), delay=600.0))
     raw("SADD", "flowd:queues", f"{stream}\nbefore")
     raw("XADD", f"{{{stream}}}:before:dlq", "*", "to", "a")
-    before, now = await look(redis_url)
+    before, now = await overview_of(redis_url)
 
     assert isinstance(before, QueueView)
     assert isinstance(now, QueueView)

@@ -31,7 +31,7 @@ def follow(page: Path, folder: Folder, *, update: bool) -> None:
             folder.write({name: body})
         elif language == "sh":
             for command in body.splitlines():
-                printed = folder.told(command)
+                printed = folder.output_of(command)
         elif language == "text":
             return f"```text\n{printed}```"
         return block[0]

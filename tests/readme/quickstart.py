@@ -77,7 +77,7 @@ class Folder:
             check=False,
         )
 
-    def told(self, command: str) -> str:
+    def output_of(self, command: str) -> str:
         """Run a line; returns what a reader sees of it, without the log of workers.
 
         `flowd-gen diff` may say no, which is its answer.

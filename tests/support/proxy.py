@@ -82,13 +82,13 @@ class Proxy:
         self._forging, self._forged = asked, answer
 
     def cut(self) -> None:
-        """Close every connection and take no new one until `mend`."""
+        """Close every connection and take no new one until `restore`."""
         self._closed = True
         for pair in self._pairs:
             pair.client.transport.abort()
             pair.server.transport.abort()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Take connections again."""
         self._closed = False
 

@@ -189,10 +189,10 @@ async def test_a_slow_worker_hoards_nothing(redis_url: str, stream: str) -> None
 
 async def test_twenty_workers_stay_balanced(redis_url: str, stream: str) -> None:
     """Of a thousand jobs each of twenty busy workers gets its share."""
-    benches = [RecordingHandler() for _ in range(20)]
+    recorders = [RecordingHandler() for _ in range(20)]
     queues = [
         Queue(Email, recorder, url=redis_url, stream=stream, concurrency=2)
-        for recorder in benches
+        for recorder in recorders
     ]
     await queues[0].init()
     await queues[0].enqueue_bulk(email(str(number)) for number in range(1000))
@@ -202,8 +202,8 @@ async def test_twenty_workers_stay_balanced(redis_url: str, stream: str) -> None
     for queue in queues:
         await queue.aclose()
 
-    assert sum(len(recorder.done) for recorder in benches) == 1000
-    assert max(len(recorder.done) for recorder in benches) <= 250
+    assert sum(len(recorder.done) for recorder in recorders) == 1000
+    assert max(len(recorder.done) for recorder in recorders) <= 250
 
 
 async def test_an_idle_worker_hears_of_the_next_job(

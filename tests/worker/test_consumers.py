@@ -82,11 +82,15 @@ async def test_two_workers_of_one_name_are_two(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A name given twice is made unique: each job is handed out and settled once."""
-    benches = RecordingHandler(), RecordingHandler()
+    recorders = RecordingHandler(), RecordingHandler()
     rules = policy(stream, lease=60.0)
     async with (
-        Queue(Email, benches[0], url=redis_url, policy=rules, consumer="one") as first,
-        Queue(Email, benches[1], url=redis_url, policy=rules, consumer="one") as second,
+        Queue(
+            Email, recorders[0], url=redis_url, policy=rules, consumer="one"
+        ) as first,
+        Queue(
+            Email, recorders[1], url=redis_url, policy=rules, consumer="one"
+        ) as second,
     ):
         handles = first.run(), second.run()
         assert handles[0].consumer != handles[1].consumer
@@ -95,7 +99,7 @@ async def test_two_workers_of_one_name_are_two(
         await first.drain()
 
     assert all(handle.consumer.startswith("one-") for handle in handles)
-    done = benches[0].done + benches[1].done
+    done = recorders[0].done + recorders[1].done
     assert sorted(done, key=int) == [str(number) for number in range(100)]
 
 

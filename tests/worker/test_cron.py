@@ -36,9 +36,9 @@ def text(reply: object) -> str:
     return reply.decode()
 
 
-def ids(bench: RecordingHandler) -> list[str]:
+def ids(recorder: RecordingHandler) -> list[str]:
     """The ids of the jobs that began, in that order."""
-    return [ctx.id for ctx in bench.contexts]
+    return [ctx.id for ctx in recorder.contexts]
 
 
 def rewind(raw: Raw, stream: str, seconds: float, name: str = "nightly") -> None:
@@ -51,33 +51,36 @@ async def test_a_tick_enqueues_its_job_under_its_id(
     redis_url: str, stream: str
 ) -> None:
     """The handler gets the declared arguments, and an id that names schedule and time."""
-    bench = RecordingHandler()
+    recorder = RecordingHandler()
     job_class = scheduled(every(1))
     began = time.time()
-    async with Queue(job_class, bench, url=redis_url, policy=policy(stream)) as queue:
+    async with Queue(
+        job_class, recorder, url=redis_url, policy=policy(stream)
+    ) as queue:
         queue.run()
-        await wait_until(lambda: len(bench.done) >= 2)
-    assert set(bench.started) == {"nightly"}
-    assert all(each.startswith("cron:nightly:20") for each in ids(bench))
-    assert len(set(ids(bench))) == len(ids(bench))
+        await wait_until(lambda: len(recorder.done) >= 2)
+    assert set(recorder.started) == {"nightly"}
+    assert all(each.startswith("cron:nightly:20") for each in ids(recorder))
+    assert len(set(ids(recorder))) == len(ids(recorder))
     assert time.time() >= began + 1.0
 
 
 async def test_many_workers_tick_once(redis_url: str, stream: str) -> None:
     """Five workers with three schedules enqueue each tick once."""
-    bench = RecordingHandler()
+    recorder = RecordingHandler()
     job_class = scheduled(every(1, "one"), every(1, "two"), every(2, "three"))
     queues = [
-        Queue(job_class, bench, url=redis_url, policy=policy(stream)) for _ in range(5)
+        Queue(job_class, recorder, url=redis_url, policy=policy(stream))
+        for _ in range(5)
     ]
     for queue in queues:
         await queue.init()
         queue.run()
-    await wait_until(lambda: len(bench.done) >= 10)
+    await wait_until(lambda: len(recorder.done) >= 10)
     for queue in queues:
         await queue.aclose()
-    assert max(Counter(ids(bench)).values()) == 1
-    by_name = Counter(each.split(":")[1] for each in ids(bench))
+    assert max(Counter(ids(recorder)).values()) == 1
+    by_name = Counter(each.split(":")[1] for each in ids(recorder))
     assert abs(by_name["one"] - by_name["two"]) <= 1
     assert by_name["three"] < by_name["one"]
 
@@ -107,14 +110,14 @@ async def test_the_first_registration_runs_nothing_of_the_past(
     """A schedule that is new begins now, and one that is changed as well."""
     rules = policy(stream)
     for seconds in (HOUR, 2 * HOUR):
-        bench = RecordingHandler()
+        recorder = RecordingHandler()
         # A turn of the second one shows that the first one had its own.
         schedules = every(seconds), every(1, name="each-second")
-        queue = Queue(scheduled(*schedules), bench, url=redis_url, policy=rules)
+        queue = Queue(scheduled(*schedules), recorder, url=redis_url, policy=rules)
         async with queue:
             queue.run()
-            await wait_until(lambda: bench.done)  # noqa: B023 - awaited here
-        assert {each.split(":")[1] for each in ids(bench)} == {"each-second"}
+            await wait_until(lambda: recorder.done)  # noqa: B023 - awaited here
+        assert {each.split(":")[1] for each in ids(recorder)} == {"each-second"}
         rewind(raw, stream, 100 * HOUR)
 
 
@@ -124,8 +127,8 @@ async def test_missed_ticks_follow_their_rule(
 ) -> None:
     """After a day without workers: none of the ticks runs, the last, or all of them."""
     schedule = late(missed)
-    bench = RecordingHandler()
-    queue = Queue(scheduled(schedule), bench, url=redis_url, policy=policy(stream))
+    recorder = RecordingHandler()
+    queue = Queue(scheduled(schedule), recorder, url=redis_url, policy=policy(stream))
     await queue.init()
     rewind(raw, stream, 24 * HOUR)
     before = raw("HGET", cron_key(stream), "nightly:tick")
@@ -134,10 +137,10 @@ async def test_missed_ticks_follow_their_rule(
         await wait_until(
             lambda: raw("HGET", cron_key(stream), "nightly:tick") != before
         )
-        await wait_until(lambda: len(bench.done) >= runs)
+        await wait_until(lambda: len(recorder.done) >= runs)
         await queue.drain()
-    assert len(bench.done) == runs
-    assert ids(bench) == sorted(ids(bench))
+    assert len(recorder.done) == runs
+    assert ids(recorder) == sorted(ids(recorder))
 
 
 def late(missed: str) -> Schedule:
@@ -153,16 +156,16 @@ def late(missed: str) -> Schedule:
 
 async def test_missed_ticks_are_no_flood(redis_url: str, raw: Raw, stream: str) -> None:
     """Of a week of ticks a minute, `all` runs the last ones up to its bound."""
-    bench = RecordingHandler()
+    recorder = RecordingHandler()
     schedule = every(60, missed="all")
-    queue = Queue(scheduled(schedule), bench, url=redis_url, policy=policy(stream))
+    queue = Queue(scheduled(schedule), recorder, url=redis_url, policy=policy(stream))
     await queue.init()
     rewind(raw, stream, 7 * 24 * HOUR)
     async with queue:
         queue.run()
-        await wait_until(lambda: len(bench.done) >= MOST_MISSED)
+        await wait_until(lambda: len(recorder.done) >= MOST_MISSED)
         await queue.drain()
-    assert MOST_MISSED <= len(bench.done) <= MOST_MISSED + 1
+    assert MOST_MISSED <= len(recorder.done) <= MOST_MISSED + 1
 
 
 async def test_a_run_that_is_alive_is_not_overlapped(
@@ -190,14 +193,16 @@ async def test_a_run_that_was_deleted_does_not_hold_its_schedule(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A job that an operator deleted is not alive, so the next tick runs."""
-    bench = RecordingHandler(closed=True)
+    recorder = RecordingHandler(closed=True)
     job_class = scheduled(every(1, overlap="skip"))
-    async with Queue(job_class, bench, url=redis_url, policy=policy(stream)) as queue:
+    async with Queue(
+        job_class, recorder, url=redis_url, policy=policy(stream)
+    ) as queue:
         queue.run()
-        await wait_until(lambda: bench.started)
+        await wait_until(lambda: recorder.started)
         raw("XDEL", stream, text(raw("HGET", cron_key(stream), "nightly:entry")))
-        await wait_until(lambda: len(bench.started) == 2)
-        bench.gate.set()
+        await wait_until(lambda: len(recorder.started) == 2)
+        recorder.gate.set()
 
 
 async def with_stream(
@@ -237,14 +242,14 @@ async def test_a_workers_own_clock_is_not_asked(
     """A worker whose clock is a day ahead ticks by the server's."""
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 86_400)
-    bench = RecordingHandler()
+    recorder = RecordingHandler()
     async with Queue(
-        scheduled(every(1)), bench, url=redis_url, policy=policy(stream)
+        scheduled(every(1)), recorder, url=redis_url, policy=policy(stream)
     ) as queue:
         queue.run()
-        await wait_until(lambda: bench.done)
+        await wait_until(lambda: recorder.done)
     day = time.gmtime(real())
-    assert f"{day.tm_year}-{day.tm_mon:02}-{day.tm_mday:02}T" in ids(bench)[0]
+    assert f"{day.tm_year}-{day.tm_mon:02}-{day.tm_mday:02}T" in ids(recorder)[0]
 
 
 async def test_two_releases_never_both_fire(redis_url: str, stream: str) -> None:
@@ -279,17 +284,17 @@ async def test_a_schedule_that_is_removed_is_gone(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Workers of the former release tick no more once the next one was set up."""
-    bench = RecordingHandler()
+    recorder = RecordingHandler()
     rules = policy(stream)
-    before = Queue(scheduled(every(1)), bench, url=redis_url, policy=rules)
-    after = Queue(Email, bench, url=redis_url, policy=rules)
+    before = Queue(scheduled(every(1)), recorder, url=redis_url, policy=rules)
+    after = Queue(Email, recorder, url=redis_url, policy=rules)
     async with before:
         before.run()
-        await wait_until(lambda: bench.done)
+        await wait_until(lambda: recorder.done)
         await after.init()
-        count = len(bench.started)
+        count = len(recorder.started)
         await asyncio.sleep(2.5)
-        assert len(bench.started) <= count + 1
+        assert len(recorder.started) <= count + 1
         await after.aclose()
     assert raw("HGET", cron_key(stream), "nightly:tick") is None
 
@@ -298,15 +303,15 @@ async def test_a_release_that_died_is_replaced(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Schedules of which no worker was seen for a minute make way for those that run."""
-    bench = RecordingHandler()
+    recorder = RecordingHandler()
     async with Queue(
-        scheduled(every(1)), bench, url=redis_url, policy=policy(stream)
+        scheduled(every(1)), recorder, url=redis_url, policy=policy(stream)
     ) as queue:
         await register(redis_url, stream, every(2))
         long_ago = str(int((time.time() - 61) * 1000))
         raw("HSET", cron_key(stream), "@seen", long_ago)
         queue.run()
-        await wait_until(lambda: bench.done)
+        await wait_until(lambda: recorder.done)
 
 
 async def register(redis_url: str, stream: str, *schedules: Schedule) -> None:
@@ -322,32 +327,35 @@ async def test_schedules_survive_a_server_that_lost_everything(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Where nothing is registered any more, running workers register theirs again."""
-    bench = RecordingHandler()
+    recorder = RecordingHandler()
     async with Queue(
-        scheduled(every(1)), bench, url=redis_url, policy=policy(stream)
+        scheduled(every(1)), recorder, url=redis_url, policy=policy(stream)
     ) as queue:
         queue.run()
-        await wait_until(lambda: bench.done)
+        await wait_until(lambda: recorder.done)
         raw("DEL", cron_key(stream))
-        count = len(bench.done)
-        await wait_until(lambda: len(bench.done) >= count + 2)
-    assert max(Counter(ids(bench)).values()) == 1
+        count = len(recorder.done)
+        await wait_until(lambda: len(recorder.done) >= count + 2)
+    assert max(Counter(ids(recorder)).values()) == 1
 
 
 async def test_a_paused_schedule_passes_its_ticks(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """While it is paused, ticks are recorded, and none of them runs afterwards."""
-    bench = RecordingHandler()
+    recorder = RecordingHandler()
     async with Queue(
-        scheduled(every(1, missed="all")), bench, url=redis_url, policy=policy(stream)
+        scheduled(every(1, missed="all")),
+        recorder,
+        url=redis_url,
+        policy=policy(stream),
     ) as queue:
         raw("HSET", cron_key(stream), "nightly:paused", "1")
         queue.run()
         before = raw("HGET", cron_key(stream), "nightly:tick")
         key = cron_key(stream), "nightly:tick"
         await wait_until(lambda: raw("HGET", *key) != before)
-        assert bench.started == []
+        assert recorder.started == []
         raw("HDEL", cron_key(stream), "nightly:paused")
-        await wait_until(lambda: bench.done)
-        assert len(bench.done) == 1
+        await wait_until(lambda: recorder.done)
+        assert len(recorder.done) == 1

@@ -251,8 +251,7 @@ async def test_a_task_that_is_cancelled_before_its_first_step_has_failed(
 def _coroutine_name(task: asyncio.Task[Any] | None) -> str:
     """Which coroutine function a task runs."""
     assert task is not None
-    name: str = task.get_coro().__qualname__
-    return name
+    return str(getattr(task.get_coro(), "__qualname__", ""))
 
 
 async def grouped(*errors: BaseException) -> None:

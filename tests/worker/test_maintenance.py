@@ -40,9 +40,9 @@ async def test_an_outage_postpones_the_next_sweep(
         expire(raw, stream, GROUP)
         # Until its first sweep would be due, had there been no outage.
         await wait_until(lambda: time.monotonic() - running > 3.1)
-        near.mend()
+        near.restore()
         await wait_until(lambda: raw.info("blocked_clients") == "1" or other.started)
-        far.mend()
+        far.restore()
         await wait_until(lambda: pending(raw, stream, GROUP)[0].idle < 12_000)
         recorder.gate.set()
         await queue.drain()

@@ -63,18 +63,18 @@ async def test_many_workers_of_one_group_are_one_group(
     redis_url: str, stream: str
 ) -> None:
     """Queues of the same group share the jobs."""
-    benches = [RecordingHandler(), RecordingHandler()]
+    recorders = [RecordingHandler(), RecordingHandler()]
     rules = policy(stream)
     async with (
-        Queue(Email, benches[0], url=redis_url, policy=rules) as first,
-        Queue(Email, benches[1], url=redis_url, policy=rules) as second,
+        Queue(Email, recorders[0], url=redis_url, policy=rules) as first,
+        Queue(Email, recorders[1], url=redis_url, policy=rules) as second,
     ):
         first.run()
         second.run()
         await first.enqueue_bulk(email(str(number)) for number in range(100))
         await second.drain()
 
-    done = benches[0].done + benches[1].done
+    done = recorders[0].done + recorders[1].done
     assert sorted(done, key=int) == [str(number) for number in range(100)]
 
 

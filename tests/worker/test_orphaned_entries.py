@@ -62,7 +62,7 @@ async def test_more_than_the_free_slots_may_be_stranded(
         raw(*read, "STREAMS", stream, ">")
         raw("EXEC")
         proxy.cut()
-        proxy.mend()
+        proxy.restore()
         await queue.drain()
 
     assert sorted(recorder.done) == [str(number) for number in range(9)]
@@ -138,7 +138,7 @@ async def test_running_jobs_are_not_taken_for_stranded(
         async def fail(number: int) -> None:
             proxy.cut()
             await wait_until(lambda: events(caplog.records).count("outage") > number)
-            proxy.mend()
+            proxy.restore()
             raw("XADD", stream, "*", "to", "after", "subject", "hi")
             await wait_until(lambda: len(recorder.started) == 4 + number)
             # What the cut reader was handed starts before it reads again.

@@ -28,9 +28,9 @@ async def views(queue: Queue[Email]) -> list[JobView]:
     """What an operator sees of the jobs that run."""
     session = Session.acquire(queue.address)
     try:
-        look = Queries(session.connection, queue.policy.stream, queue.policy.group)
+        queries = Queries(session.connection, queue.policy.stream, queue.policy.group)
         now = await server_time(session.connection)
-        return [each async for each in list_jobs(look, "running", now)]
+        return [each async for each in list_jobs(queries, "running", now)]
     finally:
         await session.release()
 
@@ -60,8 +60,8 @@ async def test_progress_is_visible_until_the_job_ends(
         await wait_until(lambda: raw("HLEN", board(stream)))
         (view,) = await views(queue)
         session = Session.acquire(queue.address)
-        look = Queries(session.connection, stream, "senders")
-        found = await find_job(look, job_id, 0.0, scan=10)
+        queries = Queries(session.connection, stream, "senders")
+        found = await find_job(queries, job_id, 0.0, scan=10)
         await session.release()
         speaker.gate.set()
         await queue.drain()

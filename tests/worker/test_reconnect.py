@@ -90,7 +90,7 @@ async def test_an_outage_is_one_line_in_the_log(
             await wait_until(lambda: "outage" in events(caplog.records))
             for _ in range(30):
                 await asyncio.sleep(0.01)
-            proxy.mend()
+            proxy.restore()
             await wait_until(lambda: "recovery" in events(caplog.records))
             for queue in queues:
                 await queue.enqueue(email("after"))
@@ -117,7 +117,7 @@ async def test_a_server_that_is_down_is_asked_seldom(
         for _ in range(100):
             await asyncio.sleep(0.01)
         tried = proxy.accepted - before
-        proxy.mend()
+        proxy.restore()
 
     # Three loops, 50 ms doubling to 0.5 s with full jitter: about ten each.
     assert 0 < tried < 60
@@ -248,7 +248,7 @@ async def test_leases_are_renewed_before_any_claim(
         proxy.cut()
         await wait_until(lambda: raw.info("connected_clients") == "1")
         expire(raw, stream, GROUP)
-        proxy.mend()
+        proxy.restore()
         started = time.monotonic()
         await wait_until(lambda: pending(raw, stream, GROUP)[0].idle < 8000)
         await wait_until(lambda: time.monotonic() - started > 2.5)
@@ -311,7 +311,7 @@ async def test_cancelled_drain_ends_its_outage(
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await queue.drain()
-        proxy.mend()
+        proxy.restore()
         await queue.enqueue(email("after"), key="after")
         await wait_until(lambda: "after" in recorder.done)
         await wait_until(lambda: "recovery" in events(caplog.records))

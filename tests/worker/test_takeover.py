@@ -141,10 +141,10 @@ async def test_abandoned_job_goes_to_one_worker(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Workers that find the same abandoned jobs share them; each runs once."""
-    benches = [RecordingHandler() for _ in range(3)]
+    recorders = [RecordingHandler() for _ in range(3)]
     queues = [
         Queue(Email, recorder, url=redis_url, policy=policy(stream), claimer=EAGER)
-        for recorder in benches
+        for recorder in recorders
     ]
     await queues[0].init()
     await queues[0].enqueue_bulk(email(str(number)) for number in range(200))
@@ -155,7 +155,7 @@ async def test_abandoned_job_goes_to_one_worker(
     for queue in queues:
         await queue.aclose()
 
-    done = [job for recorder in benches for job in recorder.done]
+    done = [job for recorder in recorders for job in recorder.done]
     assert sorted(done, key=int) == [str(number) for number in range(200)]
 
 

@@ -41,7 +41,7 @@ class FaultInjector:
         self._server = server
         self._down_until: float | None = None
         self._frozen: dict[subprocess.Popen[bytes], float] = {}
-        self._told: dict[subprocess.Popen[bytes], float] = {}
+        self._terminated: dict[subprocess.Popen[bytes], float] = {}
         self._killed: set[subprocess.Popen[bytes]] = set()
         for _ in range(workers):
             pool.call()
@@ -51,12 +51,12 @@ class FaultInjector:
         began = time.monotonic()
         for fault in faults:
             while time.monotonic() < began + fault.at or not self._do(fault):
-                self.tend()
+                self.step()
             self.done[fault.kind] += 1
         while self._frozen or self._down_until is not None:
-            self.tend()
+            self.step()
 
-    def tend(self) -> None:
+    def step(self) -> None:
         """Undo what has lasted long enough, replace who has ended, wait a moment."""
         now = time.monotonic()
         if self._down_until is not None and self._down_until <= now:
@@ -74,7 +74,7 @@ class FaultInjector:
     def dismiss(self) -> None:
         """Tell everybody to end, and wait for it."""
         for worker in self._pool.workers:
-            self._tell(worker)
+            self._terminate(worker)
         deadline = time.monotonic() + _PATIENCE
         while self._pool.workers and time.monotonic() < deadline:
             for worker in [w for w in self._pool.workers if w.poll() is not None]:
@@ -108,13 +108,13 @@ class FaultInjector:
             self._killed.add(worker)
             worker.kill()
         elif fault.kind == "term":
-            self._tell(worker)
+            self._terminate(worker)
         else:
             self._frozen[worker] = time.monotonic() + fault.seconds
             pause(worker)
 
-    def _tell(self, worker: subprocess.Popen[bytes]) -> None:
-        self._told[worker] = time.monotonic()
+    def _terminate(self, worker: subprocess.Popen[bytes]) -> None:
+        self._terminated[worker] = time.monotonic()
         worker.terminate()
 
     def _is_able(self, worker: subprocess.Popen[bytes]) -> bool:
@@ -122,7 +122,7 @@ class FaultInjector:
         return (
             worker.poll() is None
             and worker not in self._frozen
-            and worker not in self._told
+            and worker not in self._terminated
             and self._pool.ready(worker)
         )
 
@@ -136,5 +136,5 @@ class FaultInjector:
             self.suicides += 1  # also of one that was told to end, and had a job to do
             return
         now = time.monotonic()
-        seconds = now - self._told.get(worker, now)
+        seconds = now - self._terminated.get(worker, now)
         self.endings.append(Ending(worker.pid, worker.returncode, seconds))

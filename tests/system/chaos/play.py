@@ -94,12 +94,12 @@ def play(
         injector.play(faults)
         ended = time.monotonic()
         while not (feeding.done() and _is_quiet(server)):
-            injector.tend()
+            injector.step()
             if time.monotonic() > ended + _PATIENCE:
                 break
         drained = time.monotonic()
         stuck = _stuck(pool, server)
-        left = _look(server, pool, patient)
+        left = _remaining(server, pool, patient)
         injector.dismiss()
         fates = Fates(injector.died, injector.thawed, injector.endings, stuck)
     return Outcome(
@@ -148,7 +148,7 @@ def _is_quiet(server: Server) -> bool:
         return False
 
 
-def _look(server: Server, pool: WorkerPool, patient: bool) -> Left:
+def _remaining(server: Server, pool: WorkerPool, patient: bool) -> Left:
     """What Redis holds."""
     with Raw(server.url) as raw:
 

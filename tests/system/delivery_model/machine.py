@@ -45,7 +45,7 @@ from tests.system.delivery_model.plans import (
     seldom,
     too_low,
 )
-from tests.system.delivery_model.snapshot import look, pass_time
+from tests.system.delivery_model.snapshot import pass_time, take_snapshot
 
 __all__ = ["QueueMachine"]
 
@@ -117,7 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
         room=st.sampled_from((0, 1, 2, ALL)),
         lost=seldom,
     )
-    def tend(self, consumer: str, room: int, lost: bool) -> MultipleResults[Held]:
+    def maintain(self, consumer: str, room: int, lost: bool) -> MultipleResults[Held]:
         cursor = self.cursors[consumer]
         maintained = self.ask(
             self.real.maintain(consumer, lease=LEASE, takeovers=room, cursor=cursor)
@@ -206,7 +206,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(consumer=st.none() | consumers)
     def forget_consumers(self, consumer: str | None) -> None:
-        real = self.ask(look(self.connection, self.real.keys, GROUP))
+        real = self.ask(take_snapshot(self.connection, self.real.keys, GROUP))
         idle = real.consumers - {lease.consumer for lease in real.held.values()}
         if consumer is None:
             assert self.ask(self.real.reap(0.0)) == len(idle)
@@ -233,7 +233,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        self.model.agree(self.ask(look(self.connection, self.real.keys, GROUP)))
+        self.model.agree(
+            self.ask(take_snapshot(self.connection, self.real.keys, GROUP))
+        )
         self.agreed = True
 
     def teardown(self) -> None:
@@ -244,7 +246,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.running["a"] = {}
         self.cursors["a"] = b"0-0"
         self.recover("a")
-        self.tend("a", ALL, lost=False)
+        self.maintain("a", ALL, lost=False)
         self.agree()
         if self.model.waiting:
             self.take("a", ALL)

@@ -16,7 +16,7 @@ from flowd.broker.commands import (
 from flowd.errors import IdNotIncreasing, ServerError
 from flowd.model.delivery import Entry
 from tests.system.delivery_model.job import Hold, Job, Row
-from tests.system.delivery_model.snapshot import Look
+from tests.system.delivery_model.snapshot import Snapshot
 
 __all__ = ["LEASE", "Model"]
 
@@ -207,7 +207,7 @@ class Model:
                 row.hold.since = self.now
         _same(sorted(answer, key=lambda entry: _order(entry.id.decode())), rows)
 
-    def agree(self, real: Look) -> None:
+    def agree(self, real: Snapshot) -> None:
         """Every job is in its one place in Redis, and nothing else is there."""
         places = [row.job for row in self.rows]
         places += [*self.delayed, *self.dead.values(), *self.gone]

@@ -9,12 +9,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from flowd.broker.connection import Connection
 from flowd.model.keys import Keys
 
-__all__ = ["Fields", "Lease", "Look", "look", "pass_time"]
+__all__ = ["Fields", "Lease", "Snapshot", "pass_time", "take_snapshot"]
 
 Fields: TypeAlias = dict[str, str]
 
 # One step, because what is read piece by piece may have been true at no moment.
-_LOOK: Final = """
+_SNAPSHOT: Final = """
 local delayed = {}
 for _, job in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   local body = redis.call('HGET', KEYS[3], job)
@@ -56,7 +56,7 @@ class Lease(NamedTuple):
     deliveries: int
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """One queue, as it is in Redis."""
 
     entries: dict[str, Fields]
@@ -75,13 +75,13 @@ class Look(NamedTuple):
     consumers: set[str]
 
 
-async def look(connection: Connection, keys: Keys, group: str) -> Look:
-    """Look at a queue."""
+async def take_snapshot(connection: Connection, keys: Keys, group: str) -> Snapshot:
+    """Snapshot at a queue."""
     names = (keys.stream, keys.delayed, keys.bodies, keys.dead)
-    reply = await connection.call("EVAL", _LOOK, 4, *names, group)
+    reply = await connection.call("EVAL", _SNAPSHOT, 4, *names, group)
     assert isinstance(reply, bytes)
     entries, held, delayed, bodies, dead, consumers = json.loads(reply)
-    return Look(
+    return Snapshot(
         _rows(entries),
         {each[0]: Lease(each[1], each[2] / 1000, each[3]) for each in held},
         _rows(delayed),

@@ -52,10 +52,12 @@ async def test_every_order_ends_well(redis_url: str, stream: str) -> None:
 async def _try(walk: Walk, before: State, step: Step) -> State:
     """Take a step and judge what came of it."""
     after, answer = await walk.take(before, step)
-    look = after.look
-    places = len(look.entries) + len(look.delayed) + len(look.dead) + after.done
+    snapshot = after.snapshot
+    places = (
+        len(snapshot.entries) + len(snapshot.delayed) + len(snapshot.dead) + after.done
+    )
     assert places == 1, f"the job is in {places} places after {after.way}"
-    assert look.held.keys() <= look.entries.keys(), after.way
+    assert snapshot.held.keys() <= snapshot.entries.keys(), after.way
 
     if step.verb in ENDS:
         belief = before.beliefs[step.worker][step.belief]

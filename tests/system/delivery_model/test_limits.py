@@ -22,7 +22,7 @@ from tests.support.monitor import Monitor
 from tests.support.proxy import proxy_to
 from tests.support.raw import Raw
 from tests.support.scripts import MAINTAIN
-from tests.system.delivery_model.snapshot import look, pass_time
+from tests.system.delivery_model.snapshot import pass_time, take_snapshot
 
 GROUP: Final = "g"
 LEASE: Final = 1000.0
@@ -64,7 +64,7 @@ async def test_a_worker_may_hold_thousands(
         held = [Delivery(entry, 0.0) for entry in entries]
         await pass_time(connection, queue.keys, GROUP, 0.9 * LEASE)
         assert not await queue.renew("a", [(d.entry_id, d.count) for d in held])
-        leases = (await look(connection, queue.keys, GROUP)).held.values()
+        leases = (await take_snapshot(connection, queue.keys, GROUP)).held.values()
         assert max(lease.idle for lease in leases) < 0.5 * LEASE
 
         others = [Requeue(delivery, LEASE, {}) for delivery in held[-3:]]
@@ -75,7 +75,7 @@ async def test_a_worker_may_hold_thousands(
 async def test_an_expired_job_behind_thousands_is_found_at_once(
     redis_url: str, stream: str
 ) -> None:
-    """One look passes 5,000 running jobs, even for a worker with one free slot."""
+    """One sweep passes 5,000 running jobs, even for a worker with one free slot."""
     async with _jobs(redis_url, stream, 5_001) as (connection, queue, entries):
         last = entries[-1].id
         claim = (queue.keys.stream, GROUP, "a", 0, last, "IDLE", 2_000_000, "JUSTID")
@@ -185,7 +185,7 @@ async def test_a_settle_is_complete_before_its_answer(
             with pytest.raises(OutcomeUnknown):
                 await queue.over(dying).settle("a", acks, moved)
             await dying.aclose()
-        left = await look(connection, queue.keys, GROUP)
+        left = await take_snapshot(connection, queue.keys, GROUP)
         places = (len(left.entries), len(left.delayed), len(left.dead))
         assert places == (end == "requeue", end == "delay", end == "bury")
         assert not left.held

@@ -12,7 +12,7 @@ from flowd.broker.stream import Stream
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.letter import letter_fields
-from tests.system.delivery_model.snapshot import Fields, Look, look
+from tests.system.delivery_model.snapshot import Fields, Snapshot, take_snapshot
 
 __all__ = ["ENDS", "LEASE", "State", "Step", "Walk", "WorkerState"]
 
@@ -46,7 +46,7 @@ class State(NamedTuple):
     """A queue in Redis that is never changed, and what two workers make of it."""
 
     queue: Stream
-    look: Look
+    snapshot: Snapshot
     beliefs: tuple[tuple[WorkerState, ...], ...] = ((), ())
     due: bool = False
     """Whether what is delayed may be promoted."""
@@ -59,7 +59,7 @@ class State(NamedTuple):
 
     def owns(self, worker: int, belief: WorkerState) -> bool:
         """Whether Redis holds the entry for this worker with this count."""
-        lease = self.look.held.get(belief.entry.id.decode())
+        lease = self.snapshot.held.get(belief.entry.id.decode())
         fence = (_WORKERS[worker], belief.entry.handed_out)
         return lease is not None and (lease.consumer, lease.deliveries) == fence
 
@@ -68,24 +68,24 @@ class State(NamedTuple):
         for worker, beliefs in enumerate(self.beliefs):
             if len(beliefs) < _SLOTS:
                 yield Step("claim", worker)
-                if len(self.look.held) < len(self.look.entries):
+                if len(self.snapshot.held) < len(self.snapshot.entries):
                     yield Step("read", worker)
             if beliefs:
                 yield Step("crash", worker)
             for number, belief in enumerate(beliefs):
                 for verb in ("renew", *(ENDS if belief.running else ("run",))):
                     yield Step(verb, worker, number)
-        if any(lease.idle < LEASE for lease in self.look.held.values()):
+        if any(lease.idle < LEASE for lease in self.snapshot.held.values()):
             yield Step("expire")
-        if self.look.delayed and not self.due:
+        if self.snapshot.delayed and not self.due:
             yield Step("due")
 
     def key(self) -> str:
         """Equal for states that cannot be told apart by what may follow."""
-        rank = {entry_id: rank for rank, entry_id in enumerate(self.look.entries)}
+        rank = {entry_id: rank for rank, entry_id in enumerate(self.snapshot.entries)}
         held = [
             (rank[entry_id], lease.consumer, lease.deliveries, lease.idle >= LEASE)
-            for entry_id, lease in self.look.held.items()
+            for entry_id, lease in self.snapshot.held.items()
         ]
         beliefs = [
             [
@@ -94,8 +94,8 @@ class State(NamedTuple):
             ]
             for beliefs in self.beliefs
         ]
-        places = (_pasts(self.look.entries), held, _pasts(self.look.delayed))
-        return repr((*places, len(self.look.dead), beliefs, self.due, self.done))
+        places = (_pasts(self.snapshot.entries), held, _pasts(self.snapshot.delayed))
+        return repr((*places, len(self.snapshot.dead), beliefs, self.due, self.done))
 
 
 class Walk:
@@ -110,7 +110,7 @@ class Walk:
         queue = Stream(self._connection, next(self._names), _GROUP)
         await queue.init("0")
         await queue.add({b"n": b"1"})
-        return State(queue, await self._look(queue))
+        return State(queue, await self._snapshot(queue))
 
     async def take(self, state: State, step: Step) -> tuple[State, Settled | None]:
         """The state after a step, and what a settle was answered."""
@@ -139,10 +139,10 @@ class Walk:
                 if not await queue.renew(_WORKERS[worker], held):
                     beliefs.insert(number, belief._replace(fresh=True))
             case "expire":
-                await self._expire(queue, state.look)
+                await self._expire(queue, state.snapshot)
             case "due":
                 due = True
-                for job in state.look.delayed:
+                for job in state.snapshot.delayed:
                     await self._connection.call(
                         "ZADD", queue.keys.delayed, "XX", 0, job
                     )
@@ -156,18 +156,18 @@ class Walk:
                 tuple(each._replace(fresh=False) for each in beliefs)
                 for beliefs in after
             )
-        look = await self._look(queue)
-        return State(queue, look, after, due, done, state.way), answer
+        snapshot = await self._snapshot(queue)
+        return State(queue, snapshot, after, due, done, state.way), answer
 
     async def finish(self, state: State) -> tuple[int, int]:
         """Let a third worker do what is left; returns what is left even then."""
         queue = await self._copy(state.queue)
-        await self._expire(queue, state.look)
-        for job in state.look.delayed:
+        await self._expire(queue, state.snapshot)
+        for job in state.snapshot.delayed:
             await self._connection.call("ZADD", queue.keys.delayed, "XX", 0, job)
         entries = await self._claim(queue, "c", [])
-        look = await self._look(queue)
-        if len(look.held) < len(look.entries):
+        snapshot = await self._snapshot(queue)
+        if len(snapshot.held) < len(snapshot.entries):
             entries += await self._read(queue, "c")
         if entries:
             await queue.settle("c", [Delivery(entry, 0.0) for entry in entries], [])
@@ -182,8 +182,8 @@ class Walk:
         await self._connection.call("COPY", old.dead, new.dead)
         return copy
 
-    async def _look(self, queue: Stream) -> Look:
-        return await look(self._connection, queue.keys, _GROUP)
+    async def _snapshot(self, queue: Stream) -> Snapshot:
+        return await take_snapshot(self._connection, queue.keys, _GROUP)
 
     async def _read(self, queue: Stream, worker: str) -> list[Entry]:
         return await queue.read(worker, 1)
@@ -206,8 +206,8 @@ class Walk:
             )
         return maintained.claimed
 
-    async def _expire(self, queue: Stream, look: Look) -> None:
-        for entry_id, lease in look.held.items():
+    async def _expire(self, queue: Stream, snapshot: Snapshot) -> None:
+        for entry_id, lease in snapshot.held.items():
             claim = (queue.keys.stream, _GROUP, lease.consumer, 0, entry_id)
             await self._connection.call("XCLAIM", *claim, "IDLE", _LONG_AGO, "JUSTID")
 

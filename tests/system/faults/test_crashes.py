@@ -118,9 +118,9 @@ async def test_a_server_that_is_away_for_longer_than_a_lease(
         with Raw(own_server.url) as raw:
             assert min(each.idle for each in pending(raw, stream, GROUP)) > 8_000
             # Whoever looks for abandoned jobs is back first, and has to be patient.
-            theirs.mend()
+            theirs.restore()
             await wait_until(lambda: raw.info("blocked_clients") == "1")
-        mine.mend()
+        mine.restore()
         async with recovery():
             await wait_until(lambda: other.done)
         recorder.gate.set()

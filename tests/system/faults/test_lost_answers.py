@@ -249,7 +249,7 @@ async def test_settle_after_a_takeover_reports_lost(
         (held,) = pending(raw, stream, GROUP)
         raw("XACK", stream, GROUP, held.id)
         raw("XDEL", stream, held.id)
-        proxy.mend()
+        proxy.restore()
         await wait_until(lambda: "lost" in events(caplog.records))
 
     assert "done" not in events(caplog.records)

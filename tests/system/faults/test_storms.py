@@ -60,7 +60,7 @@ async def test_a_server_that_is_gone(
         before = proxy.accepted
         await _asked(proxy)
         tried = (proxy.accepted - before) / _WATCHED
-        proxy.mend()
+        proxy.restore()
         await worker.recovers()
         print(f"asked: {tried:.1f} connections a second, gone")
 
