@@ -104,7 +104,7 @@ async def _judge(test: Coroutine[object, object, object], limit: float) -> None:
         await test
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"the test left tasks running: {left}"
-    assert not faults, f"the loop met errors that nobody handled: {faults}"
+    assert not faults, f"the loop met errors that were not handled: {faults}"
 
 
 @pytest.fixture(scope="session")

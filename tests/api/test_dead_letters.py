@@ -167,20 +167,20 @@ async def test_secrets_are_in_no_error(
 
 async def test_the_callback_comes_after_the_letter(redis_url: str, stream: str) -> None:
     """`on_dead_letter` gets what is stored already, and it is the same letter."""
-    told: list[tuple[Letter[Email], Letter[Email]]] = []
+    received: list[tuple[Letter[Email], Letter[Email]]] = []
 
     async def tell(letter: Letter[Email]) -> None:
         async with DeadLetters(Email, redis_url, stream=stream) as dead:
-            told.append((letter, await dead.get(letter.id)))
+            received.append((letter, await dead.get(letter.id)))
 
     async with Queue(
         Email, reject, url=redis_url, stream=stream, on_dead_letter=tell
     ) as queue:
         await queue.enqueue(email())
         queue.run()
-        await wait_until(lambda: told)
+        await wait_until(lambda: received)
 
-    ((letter, stored),) = told
+    ((letter, stored),) = received
     assert letter == stored
 
 
@@ -229,12 +229,12 @@ async def test_a_callback_that_fails_loses_nothing(
 
 
 async def test_a_slow_callback_holds_up_no_job(redis_url: str, stream: str) -> None:
-    """Callbacks run beside the queue, and the shutdown waits for them."""
-    gate, told = asyncio.Event(), RecordingHandler()
+    """Callbacks run while the queue works, and the shutdown waits for them."""
+    gate, recorder = asyncio.Event(), RecordingHandler()
 
     async def wait(letter: Letter[Email]) -> None:
         await gate.wait()
-        told.done.append(letter.fields[b"to"].decode())
+        recorder.done.append(letter.fields[b"to"].decode())
 
     async with Queue(
         Email,
@@ -247,10 +247,10 @@ async def test_a_slow_callback_holds_up_no_job(redis_url: str, stream: str) -> N
         await queue.enqueue_bulk(email(str(number)) for number in range(5))
         queue.run()
         await queue.drain()
-        assert not told.done
+        assert not recorder.done
         gate.set()
 
-    assert sorted(told.done) == ["0", "1", "2", "3", "4"]
+    assert sorted(recorder.done) == ["0", "1", "2", "3", "4"]
 
 
 async def test_letters_are_listed_page_by_page(redis_url: str, stream: str) -> None:

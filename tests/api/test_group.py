@@ -205,7 +205,7 @@ async def test_a_signal_is_for_all_that_are_waited_for(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-async def test_a_second_signal_hands_back_now(
+async def test_a_second_signal_releases_now(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A second signal does not wait for handlers."""

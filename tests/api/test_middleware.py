@@ -1,4 +1,4 @@
-"""Middleware: what runs around enqueues and handlers, and who is told what happens."""
+"""Middleware: what runs around enqueues and handlers, and what hears of events."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_middleware_sees_the_context_of_the_handler(
     """The very object, so that what is noted under it is found again."""
     seen: list[Context] = []
 
-    class Look(Middleware):
+    class Recorder(Middleware):
         async def handle(self, job: Job, ctx: Context, run: Run) -> object:
             seen.append(ctx)
             return await run()
@@ -172,7 +172,7 @@ async def test_middleware_sees_the_context_of_the_handler(
     for each in (handle, in_thread):
         rules = policy(stream)
         async with Queue(
-            Email, each, url=redis_url, policy=rules, middleware=[Look()]
+            Email, each, url=redis_url, policy=rules, middleware=[Recorder()]
         ) as queue:
             await queue.enqueue(email())
             queue.run()
@@ -188,7 +188,7 @@ async def test_a_plain_function_still_runs_in_a_thread(
     """What runs around it does not; context variables reach it all the same."""
     threads: list[int] = []
 
-    class Look(Middleware):
+    class Recorder(Middleware):
         async def handle(self, job: Job, ctx: Context, run: Run) -> object:
             threads.append(threading.get_ident())
             return await run()
@@ -197,7 +197,7 @@ async def test_a_plain_function_still_runs_in_a_thread(
         threads.append(threading.get_ident())
 
     async with Queue(
-        Email, handle, url=redis_url, policy=policy(stream), middleware=[Look()]
+        Email, handle, url=redis_url, policy=policy(stream), middleware=[Recorder()]
     ) as queue:
         await queue.enqueue(email())
         queue.run()
@@ -565,7 +565,7 @@ async def test_a_context_says_why_it_is_cancelled(redis_url: str, stream: str) -
     """A timeout, a lost lease and a shutdown are distinguished."""
     seen: list[str] = []
 
-    class Look(Middleware):
+    class Recorder(Middleware):
         async def handle(self, job: Job, ctx: Context, run: Run) -> object:
             try:
                 return await run()
@@ -578,7 +578,7 @@ async def test_a_context_says_why_it_is_cancelled(redis_url: str, stream: str) -
 
     rules = policy(stream, timeout=0.05, max_retries=0)
     async with Queue(
-        Email, handle, url=redis_url, policy=rules, middleware=[Look()]
+        Email, handle, url=redis_url, policy=rules, middleware=[Recorder()]
     ) as queue:
         await queue.enqueue_bulk([email("short"), email("long")])
         queue.run()

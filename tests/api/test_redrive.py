@@ -107,7 +107,7 @@ async def test_a_job_is_redriven_once(redis_url: str, raw: Raw, stream: str) -> 
     assert not raw_letters(raw, stream)
 
 
-async def test_a_job_can_be_mended_on_its_way_back(
+async def test_a_job_can_be_corrected_on_its_way_back(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Another job takes its place, and what its class does not know stays."""
@@ -228,15 +228,15 @@ async def test_letters_of_meanwhile_are_left_alone(
     one = raw_letters(raw, stream)[0]
     seen: list[str] = []
 
-    def look(letter: Letter[Email]) -> bool:
+    def matches(letter: Letter[Email]) -> bool:
         seen.append(letter.id)
         assert len(seen) <= 360
         raw("XADD", f"{{{stream}}}:{GROUP}:dlq", "*", *one)
         return True
 
     async with DeadLetters(Email, redis_url, stream=stream) as dead:
-        assert await dead.redrive_all(look) == 120
-        assert await dead.purge_all(look) == 120
+        assert await dead.redrive_all(matches) == 120
+        assert await dead.purge_all(matches) == 120
 
     assert len(seen) == 240
     assert len(raw_letters(raw, stream)) == 120

@@ -180,7 +180,7 @@ def test_errors_are_those_of_a_producer(redis_url: str, tmp_path: object) -> Non
     with pytest.raises(OptionError, match="must start with redis://"):
         SyncProducer("localhost")
     with (
-        SyncProducer(f"unix://{tmp_path}/nobody", connect_timeout=0.1) as nowhere,
+        SyncProducer(f"unix://{tmp_path}/absent", connect_timeout=0.1) as nowhere,
         pytest.raises(Unreachable, match="cannot reach"),
     ):
         nowhere.enqueue(email())

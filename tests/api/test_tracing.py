@@ -94,8 +94,8 @@ async def test_an_attempt_belongs_to_the_enqueue(
         await queue.drain()
     (sent,), (ran,), (inside,) = map(traced.spans, ("send", "process", "inside"))
 
-    told = f"00-{trace_of(sent):032x}-{span_id(sent):016x}-0"
-    assert fields[b"_traceparent"][:-1] == told.encode()
+    propagated = f"00-{trace_of(sent):032x}-{span_id(sent):016x}-0"
+    assert fields[b"_traceparent"][:-1] == propagated.encode()
     assert (sent.name, sent.kind) == (f"send {stream}", SpanKind.PRODUCER)
     assert (ran.name, ran.kind) == (f"process {stream}", SpanKind.CONSUMER)
     assert ran.parent is not None

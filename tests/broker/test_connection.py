@@ -58,7 +58,7 @@ async def test_a_transaction_is_carried_out_whole_or_not_at_all(
 
 
 async def test_unsent_command_is_unreachable_after_close(redis_url: str) -> None:
-    """A link that is closed sends nothing any more, and does not connect again."""
+    """A connection that is closed sends nothing any more, and does not connect again."""
     async with proxy_to(redis_url) as proxy:
         connection = Connection(Address.of(proxy.url))
         await connection.call("PING")

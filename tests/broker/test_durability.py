@@ -1,4 +1,4 @@
-"""A durable job is proved to outlive its server, or its producer is told."""
+"""A durable job is proved to outlive its server, or its producer gets an error."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
     """A new reason is logged once it lasts, and any once a minute."""
     now = 100.0
     outage = Outage("redis://h", EventBus(), clock=lambda: now)
-    told: list[tuple[float, Unreachable]] = []
+    reported: list[tuple[float, Unreachable]] = []
     caplog.set_level(logging.INFO, "flowd")
 
     def fail(at: float, error: Unreachable) -> None:
@@ -28,7 +28,7 @@ def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
         outage.report_failure("reading", "emails", error)
         if caplog.records:
             assert str(error) in caplog.text
-            told.append((at, error))
+            reported.append((at, error))
 
     for at in (100.0, 100.5, 102.0):
         fail(at, REFUSED)
@@ -37,13 +37,13 @@ def test_an_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
     for at in (105.0, 162.5, 163.0, 164.0):
         fail(at, REFUSED)
     fail(165.0, EXPIRED)
-    assert told == [(100, REFUSED), (103, EXPIRED), (163, REFUSED), (165, EXPIRED)]
+    assert reported == [(100, REFUSED), (103, EXPIRED), (163, REFUSED), (165, EXPIRED)]
 
     caplog.clear()
     outage.report_recovery("reading", "emails")
     assert "answers again after 65.0 s" in caplog.text
     fail(165.1, EXPIRED)
-    assert told[-1] == (165.1, EXPIRED)
+    assert reported[-1] == (165.1, EXPIRED)
 
 
 def test_the_reason_that_comes_with_the_loss_is_not_another(

@@ -17,7 +17,7 @@ RECORD = 16 * 1024
 
 
 def text(size: int) -> str:
-    """A text in which every place is told from its neighbours."""
+    """A text in which every place differs from its neighbours."""
     return "".join(f"{number:07x}," for number in range(size // 8))
 
 

@@ -25,7 +25,7 @@ CTRL_D: Final = "\x04"
 
 
 class Terminal:
-    """A command on a terminal, with somebody in front of it."""
+    """A command on a terminal, and what a person types there."""
 
     def __init__(self, screen: int, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -55,7 +55,7 @@ class Terminal:
             return ""
         try:
             return os.read(self._screen, 65_536).decode()
-        except OSError:  # how Linux says that nobody writes any more
+        except OSError:  # how Linux reports that no writer is left
             return ""
 
 

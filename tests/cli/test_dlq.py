@@ -1,4 +1,4 @@
-"""`flowd dlq`: choose letters, mend them, put them back at a pace, take them elsewhere."""
+"""`flowd dlq`: choose letters, correct them, redrive them at a rate, take them elsewhere."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_a_dry_run_changes_nothing(
     assert (raw("XRANGE", DEAD, "-", "+"), enqueued(raw)) == (before, [])
 
 
-async def test_a_field_is_mended(flowd: Program, redis_url: str, raw: Raw) -> None:
+async def test_a_field_is_corrected(flowd: Program, redis_url: str, raw: Raw) -> None:
     """The jobs go back with another value; those that were not chosen stay."""
     await set_up(redis_url, "anna", "bert", "carl")
     chosen = ("--all", "--field", "to=bert", *EMAIL)
@@ -105,7 +105,7 @@ async def test_a_field_is_mended(flowd: Program, redis_url: str, raw: Raw) -> No
     assert names(flowd) == ["anna", "carl"]
 
 
-async def test_an_older_job_is_mended_as_one_of_today(
+async def test_an_older_job_is_corrected_as_one_of_today(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """The names of `--set` are those of the newest version, and so is what goes back."""
@@ -128,7 +128,7 @@ async def test_an_older_job_is_mended_as_one_of_today(
     )
 
 
-async def test_a_newer_job_is_not_mended_as_an_older_one(
+async def test_a_newer_job_is_not_corrected_as_an_older_one(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """A class that does not know its version would drop what it cannot name."""
@@ -142,7 +142,7 @@ async def test_a_newer_job_is_not_mended_as_an_older_one(
     assert (raw("XLEN", DEAD), enqueued(raw)) == (1, [])
 
 
-async def test_poison_is_mended(flowd: Program, redis_url: str, raw: Raw) -> None:
+async def test_poison_is_corrected(flowd: Program, redis_url: str, raw: Raw) -> None:
     """An entry that its class cannot read becomes one that it can, and runs."""
     recorder = RecordingHandler()
     async with Queue(Email, recorder, url=redis_url) as queue:

@@ -1,4 +1,4 @@
-"""Incidents, as they come at night: found and mended with the command alone."""
+"""Incidents, as they come at night: found and repaired with the command alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def send(email):
 
 queues = Queue(Email, send, concurrency=1)
 """
-MENDED = WORKERS.replace("asyncio.Event().wait()", "asyncio.sleep(0)")
+REPAIRED = WORKERS.replace("asyncio.Event().wait()", "asyncio.sleep(0)")
 
 
 @pytest.fixture
@@ -87,13 +87,13 @@ def test_a_poison_deploy(flowd: Program, raw: Raw) -> None:
         shown = flowd("dlq", "show", letter, "--job", "jobs.email:Email").out
         assert "decodes     no: Email.subject" in shown
 
-        mend = (
+        choice = (
             *("--all", "--error", "subject", "--job", "jobs.email:Email"),
             *("--set", "subject=(none)"),
         )
-        dry = flowd("dlq", "redrive", *mend, "--dry-run").out
+        dry = flowd("dlq", "redrive", *choice, "--dry-run").out
         assert dry.splitlines()[-1] == "20 jobs would be put back into the stream"
-        done = flowd("dlq", "redrive", *mend, "--rate", "200/s")
+        done = flowd("dlq", "redrive", *choice, "--rate", "200/s")
         assert done.out == "20 jobs put back into the stream\n"
         worker.until("sending to user19")
         worker.signal(signal.SIGTERM)
@@ -115,17 +115,17 @@ def test_a_stuck_handler(flowd: Program) -> None:
         assert (run["id"], consumer["pid"]) == (job_id, worker.process.pid)
         assert "to = hang" in flowd("jobs", "show", job_id, "--raw").out
 
-        flowd.write("workers.py", MENDED)
-        with flowd.start("run", "workers:queues") as mended:
-            mended.until("sending to behind")
+        flowd.write("workers.py", REPAIRED)
+        with flowd.start("run", "workers:queues") as repaired:
+            repaired.until("sending to behind")
             for _ in range(2):  # the first waits for the handler, the second does not
                 os.kill(consumer["pid"], signal.SIGTERM)
                 worker.until("SIGTERM")
             assert worker.end() == 0
-            mended.until("sending to hang")
-            mended.until(" done")
-            mended.signal(signal.SIGTERM)
-            assert mended.end() == 0
+            repaired.until("sending to hang")
+            repaired.until(" done")
+            repaired.signal(signal.SIGTERM)
+            assert repaired.end() == 0
     assert sum(stats(flowd).values()) == 0
 
 
@@ -144,10 +144,10 @@ def test_a_dead_consumer(flowd: Program, raw: Raw) -> None:
     assert consumer["runs"][0]["id"] == job_id
     assert any("abandoned" in line and "1 job." in line for line in wrong(flowd))
 
-    flowd.write("workers.py", MENDED)
-    with flowd.start("run", "workers:queues", "--burst") as mended:
-        mended.until("sending to hang")
-        assert mended.end() == 0
+    flowd.write("workers.py", REPAIRED)
+    with flowd.start("run", "workers:queues", "--burst") as repaired:
+        repaired.until("sending to hang")
+        assert repaired.end() == 0
     assert sum(stats(flowd).values()) == 0
     assert wrong(flowd) == []
 

@@ -68,7 +68,7 @@ def test_the_first_files_work_as_they_stand(
 def test_the_first_schema_has_no_fault_in_an_editor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The JSON Schema that its first line names is beside it, and current."""
+    """The JSON Schema that its first line names is in the same folder, and current."""
     monkeypatch.chdir(tmp_path)
     assert run(["init"]) == 0
     first = Path("schemas/email.toml").read_text().splitlines()[0]

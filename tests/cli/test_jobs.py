@@ -24,7 +24,7 @@ LARGE = tuple(f"{name}={'x' * 100_000}" for name in ("to", "subject", "body"))
 
 
 async def set_up(url: str, *queued: Email | Item[Email]) -> list[str]:
-    """The queue `emails`, on which nobody works, with these jobs; returns their ids."""
+    """The queue `emails`, without workers, with these jobs; returns their ids."""
     async with Queue(Email, RecordingHandler(), url=url) as queue:
         return await queue.enqueue_bulk(queued)
 
@@ -132,7 +132,7 @@ async def test_enqueue(flowd: Program, redis_url: str, raw: Raw) -> None:
 async def test_the_fields_of_a_letter_are_enqueued_again(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
-    """What flowd wrote beside them is passed over; an unknown name is refused."""
+    """What flowd wrote next to them is ignored; an unknown name is refused."""
     own = {"_key": "k", "_traceparent": "00-1", "_attempt": "4", "_at": "1", "_id": "x"}
     given = {"to": "anna", "subject": "hi", **own}
     words = ("jobs", "enqueue", "jobs.email:Email", "--fields", "-")

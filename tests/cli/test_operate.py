@@ -1,4 +1,4 @@
-"""`flowd stats` and `flowd dlq`: look at what queues hold, and mend it."""
+"""`flowd stats` and `flowd dlq`: show what queues hold, and repair it."""
 
 from __future__ import annotations
 

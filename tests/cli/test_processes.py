@@ -153,12 +153,12 @@ async def test_a_signal_ends_all_with_0(
     assert not any(map(is_there, pids))
     assert sum("finishing running jobs" in line for line in running.lines) == 3
     assert raw("XINFO", "CONSUMERS", "emails", "senders") == []
-    for pid in pids:  # a child's lines are told apart by its process id
+    for pid in pids:  # its process id distinguishes a child's lines
         assert any(f"flowd[{pid}]: emails has ended" in line for line in running.lines)
 
 
 @pytest.mark.usefixtures("ran")
-async def test_a_second_signal_hands_back_in_all(
+async def test_a_second_signal_releases_in_all(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """The second signal reaches children too: running jobs are back, uncounted."""

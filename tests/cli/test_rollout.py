@@ -113,7 +113,7 @@ async def test_old_and_new_releases_share_a_stream(
 
     start = ("run", "workers:queue")
     with old.program.start(*start) as first, old.program.start(*start) as second:
-        # New producers come before new workers: their jobs are handed back, uncounted.
+        # New producers come before new workers: their jobs are released, uncounted.
         early = new.enqueue()
         usual = old.enqueue()
         await wait_until(lambda: done().keys() >= {*usual})

@@ -179,7 +179,7 @@ async def test_a_signal_ends_it_with_0(flowd: Program, redis_url: str) -> None:
         assert raw("XINFO", "CONSUMERS", "emails", "senders") == []
 
 
-async def test_a_second_signal_hands_back(
+async def test_a_second_signal_releases(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """After a second signal a running job is back in the stream, uncounted."""
@@ -212,7 +212,7 @@ async def test_grace_limits_the_wait(flowd: Program, redis_url: str, raw: Raw) -
 def test_a_signal_ends_the_wait_for_a_server(flowd: Program, tmp_path: Path) -> None:
     """A worker that waits for its server says so once, and a signal ends it."""
     flowd.write("workers.py", WORKERS)
-    url = f"unix://{tmp_path}/nobody.sock"
+    url = f"unix://{tmp_path}/absent.sock"
     with flowd.start("run", "workers:queue", url=url) as running:
         running.until("cannot reach")
         running.signal(signal.SIGTERM)
@@ -312,7 +312,7 @@ def test_context_manager_closes_when_redis_refuses_later(
 def test_a_signal_ends_the_wait_and_closes(flowd: Program, tmp_path: Path) -> None:
     """A worker that still waits for its server closes on a signal."""
     flowd.write("workers.py", SERVICE)
-    url = f"unix://{tmp_path}/nobody.sock"
+    url = f"unix://{tmp_path}/absent.sock"
     with flowd.start("run", "workers:service", url=url) as running:
         running.until("cannot reach")
         running.signal(signal.SIGTERM)
@@ -457,11 +457,11 @@ def test_missing_url_is_explained(flowd: Program) -> None:
 
 async def test_the_example_service(redis_url: str) -> None:
     """The example in `examples/` sends, and rejects what is no address."""
-    await enqueue(redis_url, "a@b.c", "nobody")
+    await enqueue(redis_url, "a@b.c", "no-at")
     done = Program(ROOT, redis_url)("run", "examples.email_service:queues", "--burst")
     assert done.code == 0, done.err
     assert "to a@b.c: hi" in done.err
-    assert "dead-lettered (rejected): 'nobody' is no address" in done.err
+    assert "dead-lettered (rejected): 'no-at' is no address" in done.err
 
 
 CHANGING = """

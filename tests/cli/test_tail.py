@@ -73,7 +73,7 @@ async def subscribed(raw: Raw, channel: str = CHANNEL, followers: int = 1) -> No
 
 
 def asked(raw: Raw) -> int:
-    """How often somebody asked who follows; older servers count no subcommands."""
+    """How often workers asked for followers; older servers count no subcommands."""
     return raw.calls("pubsub") + raw.calls("pubsub|numsub")
 
 
@@ -127,11 +127,11 @@ async def test_events_are_printed_as_json_objects(
         handle = queue.run()
         job = await queue.enqueue(email())
         await tail.shows('"done"')
-        (told,) = [
+        (event,) = [
             each for each in map(json.loads, tail.text().splitlines()) if each["job"]
         ]
-        assert told.pop("at").endswith("+00:00")
-        assert told == {
+        assert event.pop("at").endswith("+00:00")
+        assert event == {
             "event": "done",
             "job": job,
             "attempt": 1,
@@ -162,13 +162,13 @@ async def test_a_queue_that_runs_begins_and_ends_to_tell(
         # The answer before the last one has been read.
         before = asked(raw)
         await wait_until(lambda: asked(raw) > before + 1)
-        told = raw.calls("publish")
-        assert told
+        published = raw.calls("publish")
+        assert published
         await queue.enqueue(email("last"))
         await wait_until(lambda: "last" in recorder.done)
         before = asked(raw)
         await wait_until(lambda: asked(raw) > before)
-        assert raw.calls("publish") == told
+        assert raw.calls("publish") == published
 
 
 async def test_text_of_others_is_harmless(

@@ -1,4 +1,4 @@
-"""What a terminal gets: drawn where it is one, and never what somebody else wrote in it."""
+"""What a terminal gets: drawn where it is one, and never control characters of a job."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def on_terminal(
     while select.select([here], [], [], LIMIT)[0]:
         try:
             written += os.read(here, 65_536)
-        except OSError:  # how Linux says that nobody writes any more
+        except OSError:  # how Linux reports that no writer is left
             break
     os.close(here)
     assert process.wait(LIMIT) == code, written

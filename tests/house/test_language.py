@@ -38,7 +38,7 @@ def test_every_type_is_on_the_page() -> None:
 
 
 def test_every_encoding_is_on_the_page() -> None:
-    """Each text that an option chooses is named beside its type."""
+    """Each text that an option chooses is named next to its type."""
     page = " ".join(" ".join(row) for row in _tables()["type"].values())
     for name in ENCODINGS.keys() - {"text", "rfc3339", "base64"}:
         assert f'`encoding = "{name}"`' in page or f"`{name}`" in page

@@ -16,7 +16,9 @@ _SUBJECTLESS: Final = re.compile(
     r"test_(its?|th(at|is|ose|ese|ere|ey)|what(ever)?|who(ever|se)?|when|if|how|while"
     r"|with(out)?|after|before|as|at|by|from|in|of|on|under|nothing|where|whether)_"
 )
-_PRIVATE: Final = re.compile(r"_(told|whoever|(no|some|any)body)(_|$)")
+_PRIVATE: Final = re.compile(
+    r"_(told|whoever|(no|some|any)body|mend(ed|s)?|convict(s|ed)?|hands?_back)(_|$)"
+)
 
 # What is around the rooms, and the modules of the root together.
 _OTHER: Final = {

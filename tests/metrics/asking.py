@@ -1,4 +1,4 @@
-"""Ask an endpoint, as a probe does or as nobody should."""
+"""Ask an endpoint, as a probe does, or with a malformed request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP server of probes: answers what it knows, and bears everything else."""
+"""The HTTP server of probes: answers what it knows, and survives everything else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_malformed_http_request_is_rejected(request_: bytes, status: int) 
     async with endpoint() as serving:
         refused = await ask(serving.url, request_)
         answer = await get(serving.url, "/hello")
-    # Whoever sends more than is read may see a reset instead of the answer.
+    # A client that sends more than is read may see a reset instead of the answer.
     assert refused.status in ({status, 0} if len(request_) > 1000 else {status})
     assert answer.status == 200
 

@@ -82,7 +82,7 @@ async def test_worker_is_ready_while_it_reads(
 async def test_endpoint_shows_the_contents_of_queues(
     worker: Program, own_server: Server
 ) -> None:
-    """And what it did itself, beside whatever else its process counts."""
+    """And what it did itself, together with whatever else its process counts."""
     async with Producer(own_server.url) as producer:
         await producer.enqueue_bulk([email("a"), email("b")])
         await producer.enqueue(email("c"), delay=500)
@@ -183,7 +183,7 @@ async def send(email, ctx):
             (lease,) = [t for t in threading.enumerate() if t.name == "flowd-lease"]
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(lease.ident), ctypes.py_object(MemoryError))
-        case "mend":
+        case "restore":
             threading.Thread.start = start
         case "stuck":
             while not ended.is_set():
@@ -240,7 +240,7 @@ async def test_worker_is_not_ready_while_the_lease_thread_is_dead(
             await ready(url, 200)
             await producer.enqueue(email("kill"))
             failing = await ready(url, 503)
-            await producer.enqueue_bulk([email("mend"), email("slow")])
+            await producer.enqueue_bulk([email("restore"), email("slow")])
             await ready(url, 200)
     assert "the thread that renews them has died" in failing.body
 

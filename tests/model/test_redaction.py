@@ -162,15 +162,15 @@ async def test_no_log_and_no_letter_shows_one(
     """Not in the log at DEBUG, not in the letter behind the entry's own fields."""
     caplog.set_level(logging.DEBUG)
     rules = policy(stream, max_retries=1)
-    told: list[str] = []
+    notified: list[str] = []
 
-    def tell(letter: Letter[Vault]) -> None:
-        told.append(repr(letter))
+    def notify(letter: Letter[Vault]) -> None:
+        notified.append(repr(letter))
         assert letter.job is not None
         raise OSError(f"no pager for {letter.job.token} {letter.fields!r}")
 
     async with Queue(
-        Vault, handler, url=redis_url, policy=rules, group=GROUP, on_dead_letter=tell
+        Vault, handler, url=redis_url, policy=rules, group=GROUP, on_dead_letter=notify
     ) as queue:
         await queue.enqueue(full())
         queue.run()
@@ -183,7 +183,7 @@ async def test_no_log_and_no_letter_shows_one(
     own = kept.index(b"_dlq_id")
     assert leaks(str(kept[:own]))  # the job itself is whole
     assert not leaks(b"\n".join(kept[own:]).decode())
-    assert not leaks(f"{letter!r} {letter.error} {letter.traceback} {told}")
+    assert not leaks(f"{letter!r} {letter.error} {letter.traceback} {notified}")
     assert letter.job == full()
     assert "<secret>" in letter.error
     assert not leaks(repr([vars(record) for record in caplog.records]) + caplog.text)
@@ -192,7 +192,7 @@ async def test_no_log_and_no_letter_shows_one(
 async def test_no_letter_of_an_unreadable_entry_shows_one(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither when a secret cannot be read nor when something beside it cannot."""
+    """Neither when a secret cannot be read nor when another field cannot."""
     caplog.set_level(logging.DEBUG)
     good = full().to_fields()
     wrong = [good | {b"number": b"hunter"}, good | {b"open": b"\xff"}]

@@ -35,7 +35,7 @@ from tests.support.waiting import wait_until
 
 STREAM, GROUP = "emails", "senders"
 
-# redis-py introduces itself; before 7.2 it is not understood, and nobody minds.
+# redis-py introduces itself; before 7.2 the server refuses that, which does no harm.
 INTRODUCTION = {"client", "client|setinfo"}
 
 
@@ -82,7 +82,7 @@ class Handler:
 
 
 async def work(url: str, raw: Raw) -> Handler:
-    """Run, retry, bury, take over, promote, renew, reconnect, hand back and leave."""
+    """Run, retry, bury, take over, promote, renew, reconnect, release and leave."""
     handler = Handler()
     queue = Queue(
         *(Email, handler),
@@ -120,7 +120,7 @@ def used(raw: Raw) -> set[str]:
 
 
 def idle_rights(raw: Raw, role: str) -> set[str]:
-    """What a role was granted and nobody has used; 6.2 counts no subcommands."""
+    """What a role was granted and did not use; 6.2 counts no subcommands."""
     whole = used(raw)
     return {
         name

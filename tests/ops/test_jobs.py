@@ -25,7 +25,7 @@ GROUP = "senders"
 
 @asynccontextmanager
 async def queries_of(url: str, stream: str) -> AsyncGenerator[Queries]:
-    """An operator's look at a queue."""
+    """What an operator asks a queue with."""
     connection = Connection(Address.of(url))
     try:
         yield Queries(connection, stream, GROUP)
@@ -42,7 +42,7 @@ async def listed(
 
 
 async def set_up(url: str, stream: str, *jobs: Email | Item[Email]) -> list[str]:
-    """A queue that nobody works on, with these jobs; returns their ids."""
+    """A queue without workers, with these jobs; returns their ids."""
     async with Queue(
         Email, RecordingHandler(), url=url, policy=policy(stream)
     ) as queue:
@@ -50,7 +50,7 @@ async def set_up(url: str, stream: str, *jobs: Email | Item[Email]) -> list[str]
 
 
 def to(jobs: list[JobView]) -> list[str]:
-    """What the jobs are told by."""
+    """What the jobs are recognised by."""
     return [job.fields[b"to"].decode() for job in jobs]
 
 

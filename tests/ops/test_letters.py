@@ -26,7 +26,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def letter(number: int, **fields: str) -> Letter[Job]:
-    """A letter that is told from others by its id."""
+    """A letter that its id distinguishes from others."""
     return Letter(
         id=f"{number}",
         job_id="1-1",
@@ -159,7 +159,7 @@ async def test_steps_under_way_are_counted_when_it_is_cancelled() -> None:
 
 
 async def test_lost_answer_is_reported_despite_cancellation() -> None:
-    """Whoever interrupts is not told that none was moved when nobody knows."""
+    """An interrupted move is not reported as none moved when the outcome is unknown."""
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def step(_: Letter[Job]) -> None:

@@ -36,7 +36,7 @@ async def only(url: str, *, lease: float = 30.0) -> QueueView:
 
 
 async def set_up(url: str, stream: str, *jobs: Email | Item[Email]) -> None:
-    """A queue that nobody works on, with these jobs."""
+    """A queue without workers, with these jobs."""
     async with Queue(
         Email, RecordingHandler(), url=url, policy=policy(stream)
     ) as queue:

@@ -36,7 +36,7 @@ def _first_cells(heading: str) -> list[str]:
 
 def test_every_event_is_on_the_page() -> None:
     """The page has every event of the log, and no other."""
-    # A signal is for the process and not for a queue: only the log is told.
+    # A signal is for the process and not for a queue: only the log has it.
     events = {*get_args(EventName), "signal"}
     named = _first_cells("event")
     assert len(named) == len(set(named))
@@ -44,11 +44,13 @@ def test_every_event_is_on_the_page() -> None:
 
 
 def test_every_event_happens() -> None:
-    """No event is named that the runtime does not tell."""
+    """No event is named that the runtime does not emit."""
     source = "".join(path.read_text("utf-8") for path in modules(RUNTIME))
-    told = re.findall(r'emit\(\s*[\w.]+(?: if [^,]+)?,\s*"(\w+)"|name="(\w+)"', source)
+    emitted = re.findall(
+        r'emit\(\s*[\w.]+(?: if [^,]+)?,\s*"(\w+)"|name="(\w+)"', source
+    )
     # Of these two, one method emits both.
-    assert {"".join(each) for each in told} | {"started", "ended"} >= {
+    assert {"".join(each) for each in emitted} | {"started", "ended"} >= {
         *get_args(EventName)
     }
 
@@ -168,8 +170,8 @@ def test_the_keys_are_those_of_the_page(
 
 def test_the_keys_of_an_event_are_those_of_the_page() -> None:
     """What `flowd tail` shows of an event has them too."""
-    told = TailEvent(datetime.now(UTC), "done", "1-0", 1, "worker", "done")
-    assert keys(json.dumps(as_json(told))) == _KEYS["tail"]
+    event = TailEvent(datetime.now(UTC), "done", "1-0", 1, "worker", "done")
+    assert keys(json.dumps(as_json(event))) == _KEYS["tail"]
 
 
 def keys(printed: str) -> list[str]:

@@ -27,7 +27,7 @@ ASKED = {
 
 
 async def set_up(url: str, stream: str, *, jobs: int = 0, delay: float = 0.0) -> None:
-    """A queue that nobody works on, with so many jobs."""
+    """A queue without workers, with so many jobs."""
     async with Queue(
         Email, RecordingHandler(), url=url, policy=policy(stream)
     ) as queue:

@@ -15,7 +15,7 @@ from tests.support.raw import Raw, RawError
 # What a server says of a command, and what each generation says of one in a script.
 REFUSED = "NOPERM|ACL failure in script|The user executing the script"
 
-EVERYBODY = (
+SHARED = (
     "FLUSHALL",
     "FLUSHDB",
     "KEYS *",
@@ -93,7 +93,7 @@ def test_unneeded_commands_are_refused(
     guarded("XGROUP", "CREATE", "emails", "senders", 0, "MKSTREAM")
     with Raw(own_server.url) as user:
         log_in(user, role)
-        for command in (*EVERYBODY, *ALONE[role]):
+        for command in (*SHARED, *ALONE[role]):
             said = answer(user, command)
             assert re.search(REFUSED, said), f"{command}: {said}"
 

@@ -42,7 +42,7 @@ def commands(text: str) -> list[str]:
 
 
 class Folder:
-    """An empty folder, and the environment of somebody who installed flowd."""
+    """An empty folder, and the environment of a user who installed flowd."""
 
     def __init__(self, path: Path, programs: Path, url: str = "embedded:data") -> None:
         self.path = path

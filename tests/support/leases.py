@@ -12,18 +12,18 @@ _LONG_AGO = 3_600_000
 
 
 class Pending(NamedTuple):
-    """One entry that was handed out and not settled."""
+    """One entry that was delivered and not settled."""
 
     id: str
     consumer: str
     idle: int
-    """Milliseconds since it was handed out or renewed."""
+    """Milliseconds since it was delivered or renewed."""
 
     deliveries: int
 
 
 def pending(raw: Raw, stream: str, group: str) -> list[Pending]:
-    """What is handed out, oldest first."""
+    """What is pending, oldest first."""
     rows = _list(raw("XPENDING", stream, group, "-", "+", 10_000))
     return [_pending(*_list(row)) for row in rows]
 
@@ -39,7 +39,7 @@ def die_with(
 ) -> list[str]:
     """Take so many jobs as a worker that then dies and whose leases run out.
 
-    They were handed out `count` times by then. Returns the entry ids.
+    They were delivered `count` times by then. Returns the entry ids.
     """
     reply = _list(
         raw("XREADGROUP", "GROUP", group, name, "COUNT", jobs, "STREAMS", stream, ">")

@@ -1,4 +1,4 @@
-"""The mappers of the schemas beside this file."""
+"""The mappers of the schemas in this folder."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class _Pair:
 
 
 class Proxy:
-    """Passes bytes between clients and a server, until it is told not to.
+    """Passes bytes between clients and a server, until a test breaks that.
 
     Attributes:
         url: where clients connect.

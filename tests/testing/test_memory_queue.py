@@ -114,19 +114,19 @@ async def test_time_passes_job_by_job() -> None:
 
 async def test_a_spent_job_is_a_dead_letter() -> None:
     """After `max_retries` failures the letter has job, reason and attempts."""
-    told: list[Letter[Email]] = []
+    notified: list[Letter[Email]] = []
 
     async def fail(email: Email) -> None:
         raise ValueError("never")
 
-    queue = MemoryQueue(Email, fail, policy=STEADY, on_dead_letter=told.append)
+    queue = MemoryQueue(Email, fail, policy=STEADY, on_dead_letter=notified.append)
     await queue.enqueue(HELLO)
     await queue.drain()
 
-    assert queue.dead == told
-    assert told[0].job == HELLO
-    assert told[0].error == "ValueError: never"
-    assert told[0].attempts == 1 + STEADY.max_retries
+    assert queue.dead == notified
+    assert notified[0].job == HELLO
+    assert notified[0].error == "ValueError: never"
+    assert notified[0].attempts == 1 + STEADY.max_retries
 
 
 async def test_signals_end_a_delivery_as_in_production() -> None:
@@ -278,7 +278,7 @@ async def test_a_batch_without_an_answer_is_unknown(
 
 
 async def test_middleware_runs_around_enqueues_and_handlers() -> None:
-    """What a handler relies on is there, and what travels beside the job."""
+    """What a handler relies on is there, and what travels with the job."""
 
     class Stamp(Middleware):
         async def enqueue(

@@ -158,7 +158,7 @@ def test_missing_job_is_explained() -> None:
     ]
     producer.enqueue_bulk([HELLO] * 20)
     with pytest.raises(AssertionError, match=r"\n  and 12 more$"):
-        producer.assert_enqueued(Email, to="nobody")
+        producer.assert_enqueued(Email, to="no-at")
 
 
 def test_unexpected_jobs_are_shown() -> None:

@@ -10,7 +10,7 @@ from jobs.email import Email
 
 
 async def test_a_handler_runs_for_every_job(redis_url: str) -> None:
-    """What is enqueued is handed to the handler, as the object it was."""
+    """The handler gets what was enqueued, as the object it was."""
     sent: list[Email] = []
 
     async def send(email: Email) -> None:

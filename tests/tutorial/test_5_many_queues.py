@@ -31,9 +31,7 @@ async def test_a_group_starts_and_ends_together(redis_url: str) -> None:
     assert sorted(done) == ["a@b.c", "http://b.c"]
 
 
-async def test_a_shutdown_hands_back_what_does_not_end(
-    redis_url: str, raw: Raw
-) -> None:
+async def test_a_shutdown_releases_what_does_not_end(redis_url: str, raw: Raw) -> None:
     """After the grace a running job is cancelled and waits in the stream, uncounted."""
     started = asyncio.Event()
 

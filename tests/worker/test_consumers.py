@@ -81,7 +81,7 @@ async def test_a_consumer_that_was_heard_of_is_kept(
 async def test_two_workers_of_one_name_are_two(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A name given twice is made unique: each job is handed out and settled once."""
+    """A name given twice is made unique: each job is delivered and settled once."""
     recorders = RecordingHandler(), RecordingHandler()
     rules = policy(stream, lease=60.0)
     async with (

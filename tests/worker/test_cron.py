@@ -1,4 +1,4 @@
-"""Schedules on real servers: each tick has its turn once, whoever runs."""
+"""Schedules on real servers: each tick has its turn once, whichever workers run."""
 
 from __future__ import annotations
 

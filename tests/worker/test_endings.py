@@ -287,7 +287,7 @@ async def test_a_group_of_signals_is_the_gravest(
     reason: str,
     attempts: int,
 ) -> None:
-    """Reject before Retry before Snooze; beside an error, they are a failure."""
+    """Reject before Retry before Snooze; together with an error, they are a failure."""
 
     async def fail(job: Email) -> None:
         await grouped(*errors)

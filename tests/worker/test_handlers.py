@@ -112,7 +112,7 @@ FORMS: list[tuple[Form, str, bool]] = [
 async def test_every_form_is_called(
     redis_url: str, stream: str, handler: Form, word: str, *, on_main: bool
 ) -> None:
-    """With the job, or with job and context; coroutines on the loop, others beside it."""
+    """With the job, or with job and context; coroutines on the loop, functions in threads."""
     calls.clear()
     async with Queue(Email, handler, url=redis_url, stream=stream) as queue:
         await queue.enqueue(email(), id="1-1")

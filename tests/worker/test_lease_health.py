@@ -1,4 +1,4 @@
-"""That leases are not renewed is told, and ends by itself, whatever else works."""
+"""That leases are not renewed is reported, and ends by itself, whatever else works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What flowd logs: one line for each event, with its numbers beside it."""
+"""What flowd logs: one line for each event, with its numbers as fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[logging.LogRecor
 
 
 def extra(record: logging.LogRecord, *names: str) -> dict[str, object]:
-    """Some of the fields beside a line's text."""
+    """Some of the fields of a line."""
     return {name: vars(record)[name] for name in names}
 
 
@@ -60,27 +60,27 @@ async def test_each_delivery_is_one_line(
         queue.run()
         await queue.drain()
 
-    told = {
+    logged = {
         event: [(vars(each)["job_id"], each.levelname) for each in lines(caplog, event)]
         for event in ("done", "retry", "dead_letter", "release")
     }
     done, retry, rejected, snooze = ids
-    assert sorted(told.pop("done")) == sorted(
+    assert sorted(logged.pop("done")) == sorted(
         [(done, "INFO"), (retry, "INFO"), (snooze, "INFO")]
     )
-    assert told == {
+    assert logged == {
         "retry": [(retry, "WARNING")],
         "dead_letter": [(rejected, "ERROR")],
         "release": [(snooze, "INFO")],
     }
-    # Beside these only the queue's own beginning and end.
+    # Apart from these only the queue's own beginning and end.
     assert len(caplog.records) == 6 + 2
 
 
 async def test_a_line_says_what_its_fields_say(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The text is for people, the fields beside it for programs."""
+    """The text is for people, the fields are for programs."""
 
     async def fail(job: Email) -> None:
         raise ConnectionError("no route")
@@ -142,10 +142,10 @@ async def test_payloads_are_in_no_line(
         queue.run()
         await queue.drain()
 
-    told = repr([vars(each) for each in caplog.records])
+    logged = repr([vars(each) for each in caplog.records])
     assert lines(caplog, "done")
-    assert "a-person" not in told
-    assert "a-subject" not in told
+    assert "a-person" not in logged
+    assert "a-subject" not in logged
 
 
 async def test_a_line_is_one_line(

@@ -1,4 +1,4 @@
-"""Somebody deletes the group, the stream or everything: work goes on."""
+"""An operator deletes the group, the stream or everything: work goes on."""
 
 from __future__ import annotations
 

@@ -155,7 +155,9 @@ async def test_a_retried_and_a_redriven_job_stay_of_their_version(
     assert seen == [1, 2, 1, 2]
 
 
-async def test_a_mended_job_is_of_the_newest_version(redis_url: str, raw: Raw) -> None:
+async def test_a_corrected_job_is_of_the_newest_version(
+    redis_url: str, raw: Raw
+) -> None:
     """What takes the place of an older job on its way back leaves nothing of it."""
     raw("XADD", "note", "*", "text", "", "of", "tomorrow", "_v", "1", "_own", "1")
 
@@ -169,11 +171,11 @@ async def test_a_mended_job_is_of_the_newest_version(redis_url: str, raw: Raw) -
         queue.run()
         await wait_until(lambda: letters)
     async with DeadLetters(Note, redis_url) as dead:
-        await dead.redrive(letters[0], job=Note(lines=["mended"]))
+        await dead.redrive(letters[0], job=Note(lines=["corrected"]))
     ((_, fields),) = raw.entries("note")
     assert fields.keys() >= {b"_own", b"_v", b"lines"}
     assert not fields.keys() & {b"text", b"of"}
-    assert Note.from_fields(fields) == Note(lines=["mended"])
+    assert Note.from_fields(fields) == Note(lines=["corrected"])
 
 
 def test_a_migration_shows_no_secret() -> None:

@@ -1,4 +1,4 @@
-"""Entries that were handed out in an answer that never came are run all the same."""
+"""Entries of a read whose answer was lost run all the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUP = "senders"
 async def test_a_lost_read_is_made_good_uncounted(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Jobs whose read was answered into the void run once, as if handed out once."""
+    """Jobs of a read whose answer was lost run once, as if delivered once."""
     recorder = RecordingHandler()
     # Not by a takeover: the lease is long.
     rules = policy(stream, lease=3600.0)
@@ -141,7 +141,7 @@ async def test_running_jobs_are_not_taken_for_stranded(
             proxy.restore()
             raw("XADD", stream, "*", "to", "after", "subject", "hi")
             await wait_until(lambda: len(recorder.started) == 4 + number)
-            # What the cut reader was handed starts before it reads again.
+            # What the cut reader was sent starts before it reads again.
             await wait_until(lambda: events(caplog.records).count("recovery") > number)
 
         caplog.set_level(logging.INFO)

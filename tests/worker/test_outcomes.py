@@ -157,7 +157,7 @@ async def test_a_reject_is_the_end(redis_url: str, stream: str) -> None:
     async with Queue(
         Email, reject, url=redis_url, policy=policy(stream, max_retries=9)
     ) as queue:
-        job_id = await queue.enqueue(email("nobody"))
+        job_id = await queue.enqueue(email("no-at"))
         queue.run()
         await queue.drain()
     async with DeadLetters(Email, redis_url, stream=stream) as dead:
@@ -165,7 +165,7 @@ async def test_a_reject_is_the_end(redis_url: str, stream: str) -> None:
 
     assert len(recorder.started) == 1
     assert (letter.job_id, letter.reason) == (job_id, "rejected")
-    assert letter.error == "'nobody' is no address"
+    assert letter.error == "'no-at' is no address"
     assert (letter.attempts, letter.deliveries) == (1, 1)
     assert "raise Reject" in letter.traceback
 

@@ -118,8 +118,13 @@ async def test_many_suspects_are_delivered_once_each(
         fields = [each for _, each in raw.entries(stream)]
         raw("XTRIM", stream, "MAXLEN", 0)
         for each in fields:
-            told = {**each, b"_attempt": b"1", b"_deliveries": b"2"}
-            raw("XADD", stream, "*", *(word for pair in told.items() for word in pair))
+            crashed = {**each, b"_attempt": b"1", b"_deliveries": b"2"}
+            raw(
+                "XADD",
+                stream,
+                "*",
+                *(word for pair in crashed.items() for word in pair),
+            )
         before, claims = raw.calls("xadd"), raw.calls("xclaim")
         stage.end(*names)
         stage.queue.run()
@@ -177,7 +182,7 @@ async def test_all_queues_of_a_process_make_room(
 async def test_a_suspect_starts_after_its_lease_at_the_latest(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """If the others run on for a lease, it runs beside them, and keeps new ones away."""
+    """If the others run on for a lease, it runs together with them, and keeps new ones away."""
     async with staged(redis_url, stream, lease=0.2) as stage:
         await enqueue(stage, "suspect")
         abandon(raw, stream, 2)
@@ -250,7 +255,7 @@ async def test_suspects_with_more_crashes_start_first(
 async def test_suspects_with_equal_crashes_change_places(
     redis_url: str, raw: Raw, stream: str, crashes: int, first: str
 ) -> None:
-    """A job that ran beside one that kills runs after that one the next time."""
+    """A job that ran together with one that kills runs after that one the next time."""
     async with staged(redis_url, stream) as stage:
         await enqueue(stage, "old", "new")
         abandon(raw, stream, crashes)
@@ -384,7 +389,7 @@ async def test_a_suspect_inherits_nothing_from_who_made_room(
 async def test_single_crash_causes_no_quarantine(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """The job of a worker that died once runs beside the others."""
+    """The job of a worker that died once runs together with the others."""
     async with staged(redis_url, stream) as stage:
         await enqueue(stage, "a", "b", "c")
         abandon(raw, stream, 1)
@@ -394,10 +399,12 @@ async def test_single_crash_causes_no_quarantine(
         await stage.queue.drain()
 
 
-async def test_a_convict_needs_no_room(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_a_job_without_crashes_left_needs_no_slot(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
     """A job that has spent its crashes is dead-lettered while others run."""
     async with staged(redis_url, stream) as stage:
-        await enqueue(stage, "convict")
+        await enqueue(stage, "killer")
         abandon(raw, stream, Claimer().max_crashes + 1)
         await enqueue(stage, "long")
         stage.queue.run()

@@ -143,7 +143,7 @@ async def test_a_refusal_is_not_asked_for_again_and_again(
 
 
 @pytest.mark.parametrize(
-    ("broken", "mended"),
+    ("broken", "repaired"),
     [
         (("CONFIG", "SET", "min-replicas-to-write", 1), 0),
         (("REPLICAOF", "127.0.0.1", 1), ("REPLICAOF", "NO", "ONE")),
@@ -155,7 +155,7 @@ async def test_a_server_that_takes_no_writes_is_waited_for(
     stream: str,
     caplog: pytest.LogCaptureFixture,
     broken: tuple[str | int, ...],
-    mended: tuple[str, ...] | int,
+    repaired: tuple[str, ...] | int,
 ) -> None:
     """A server that refuses every write for a while gets the work done afterwards."""
     recorder = RecordingHandler(closed=True)
@@ -172,7 +172,9 @@ async def test_a_server_that_takes_no_writes_is_waited_for(
                 await asyncio.sleep(0.01)
             assert len(pending(raw, stream, GROUP)) == 2
 
-            raw(*(mended if isinstance(mended, tuple) else (*broken[:-1], mended)))
+            raw(
+                *(repaired if isinstance(repaired, tuple) else (*broken[:-1], repaired))
+            )
             await queue.drain()
 
     assert sorted(recorder.done) == ["a", "b"]

@@ -1,4 +1,4 @@
-"""What a worker hands back is handed back as it was: nothing counted, nothing forgotten."""
+"""A released job is as it was: no attempt counted, nothing forgotten."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_job_read_too_late_is_released_unchanged(
     ):
         handle = queue.run()
         await wait_until(lambda: _blocked(raw))
-        # The server has handed it out, and it is on its way when the stop begins.
+        # The server has delivered it, and it is on its way when the stop begins.
         proxy.rate = 1_000
         third = ("to", "a", "subject", "x" * 1_000, "_id", "7-7", "_at", "7")
         raw("XADD", stream, "*", *third, "_attempt", 3, "_deliveries", 4)

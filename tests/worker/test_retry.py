@@ -1,4 +1,4 @@
-"""A handler that fails runs again, later each time, and not for ever."""
+"""A handler that fails runs again, later each time, and not without end."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ class Worker:
         """Let the server's clock step back so far, as it looks from here."""
         self._ahead += seconds
 
-    async def look(self) -> None:
-        """Look, and let a quarter of a lease pass."""
+    async def check(self) -> None:
+        """Check the clock, and let a quarter of a lease pass."""
         await self.clock.look()
         await asyncio.sleep(LEASE / 4)
 
@@ -53,13 +53,13 @@ class Worker:
 async def worker_of(
     url: str, stream: str
 ) -> AsyncGenerator[tuple[Worker, Queue[Email]]]:
-    """A worker that has looked once, and its queue."""
+    """A worker that has checked once, and its queue."""
     async with Queue(
         Email, RecordingHandler(), url=url, policy=policy(stream)
     ) as queue:
         session = Session.acquire(queue.address)
         worker = Worker(Stream(session.connection, stream, GROUP))
-        await worker.look()
+        await worker.check()
         yield worker, queue
         await session.release()
 
@@ -98,11 +98,11 @@ async def test_clock_step_back_is_reported_once(
     async with worker_of(redis_url, stream) as (worker, _):
         worker.step(0.9)
         for _ in range(4):
-            await worker.look()
+            await worker.check()
         assert "clock_stepped" not in events(caplog.records)
         worker.step(HOUR)
         for _ in range(4):
-            await worker.look()
+            await worker.check()
 
     said = [r for r in caplog.records if vars(r).get("event") == "clock_stepped"]
     assert len(said) == 1
@@ -121,7 +121,7 @@ async def test_jobs_of_a_dead_worker_are_taken_over_after_a_step(
         began = time.monotonic()
         while not all(each.idle for each in pending(raw, stream, GROUP)):
             assert time.monotonic() - began < 10.0
-            await worker.look()
+            await worker.check()
         # Who lives had the time to renew.
         assert time.monotonic() - began > LEASE
         maintained = await worker.stream.maintain(
@@ -144,7 +144,7 @@ async def test_jobs_of_a_live_worker_stay_its_own_after_a_step(
         for _ in range(16):
             assert await worker.stream.renew("alive", held) == []
             await wait_until(lambda: all(p.idle for p in pending(raw, stream, GROUP)))
-            await worker.look()
+            await worker.check()
 
         rows = pending(raw, stream, GROUP)
     assert [(row.consumer, row.deliveries) for row in rows] == [("alive", 1)] * 2

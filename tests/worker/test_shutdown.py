@@ -192,11 +192,11 @@ async def test_dead_letter_callbacks_run_before_the_end(
     redis_url: str, stream: str
 ) -> None:
     """A shutdown waits for `on_dead_letter` to return."""
-    told: list[str] = []
+    notified: list[str] = []
 
     async def tell(letter: Letter[Email]) -> None:
         await asyncio.sleep(0.02)
-        told.append(letter.error)
+        notified.append(letter.error)
 
     async def fail(job: Email) -> None:
         handle.stop()
@@ -213,7 +213,7 @@ async def test_dead_letter_callbacks_run_before_the_end(
         await queue.enqueue(email())
         await handle.wait()
 
-    assert told == ["ValueError: no"]
+    assert notified == ["ValueError: no"]
 
 
 async def test_an_idle_worker_ends_at_once(

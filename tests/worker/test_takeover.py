@@ -22,7 +22,7 @@ EAGER = Claimer(interval=0.05)
 async def test_the_jobs_of_a_dead_worker_are_run(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Another worker runs them, knows that they were handed out before, and is done."""
+    """Another worker runs them, knows that they were delivered before, and is done."""
     recorder = RecordingHandler()
     async with Queue(
         Email, recorder, url=redis_url, policy=policy(stream), claimer=EAGER
@@ -72,7 +72,7 @@ async def test_counts_are_exact_among_other_consumers(
 async def test_the_cursor_reaches_the_end_of_a_long_list(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """An abandoned job behind more running ones than one look passes is found."""
+    """An abandoned job behind more running ones than one sweep passes is found."""
     recorder = RecordingHandler()
     rules = policy(stream, lease=12.0)
     claimer = Claimer(interval=0.05)
@@ -115,7 +115,7 @@ async def test_a_lease_that_runs_is_respected(
 async def test_a_worker_never_takes_its_own_running_job(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """After a server's downtime a worker's own leases look over; it keeps the jobs."""
+    """After a server's downtime a worker's own leases look expired; it keeps the jobs."""
     recorder = RecordingHandler(closed=True)
     rules = policy(stream, lease=60.0)
     # Its first sweep comes long before its first renewal.

@@ -183,7 +183,7 @@ async def test_a_thread_past_its_timeout_keeps_its_slot(
 async def test_the_handlers_own_timeout_is_its_own(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`asyncio.timeout` inside a handler works beside flowd's."""
+    """`asyncio.timeout` inside a handler works together with flowd's."""
     attempts: list[int] = []
 
     async def inner(job: Email, ctx: Context) -> None:

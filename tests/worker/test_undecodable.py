@@ -1,4 +1,4 @@
-"""What is no job, or was written by somebody else, goes aside on first sight."""
+"""What is no job, or was written by another program, is dead-lettered at once."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ async def test_an_entry_that_is_no_job_says_why(
     redis_url: str, raw: Raw, stream: str, fields: dict[bytes, bytes], error: str
 ) -> None:
     """It is a dead letter after one delivery, with the field and the reason."""
-    told: list[Letter[Crawl]] = []
+    notified: list[Letter[Crawl]] = []
     async with Queue(
-        Crawl, ignore, url=redis_url, stream=stream, on_dead_letter=told.append
+        Crawl, ignore, url=redis_url, stream=stream, on_dead_letter=notified.append
     ) as queue:
         entry_id = raw("XADD", stream, "*", *(w for kv in fields.items() for w in kv))
         queue.run()
@@ -59,7 +59,7 @@ async def test_an_entry_that_is_no_job_says_why(
     assert (letter.attempts, letter.deliveries) == (0, 1)
     assert letter.job_id.encode() == entry_id
     assert letter.fields == fields
-    assert told == [letter]
+    assert notified == [letter]
 
 
 async def test_foreign_entry_hurts_no_job(
@@ -218,14 +218,14 @@ async def test_invented_time_is_tolerated(
 ) -> None:
     """A job with an impossible `_at` or id runs and dies like any other."""
     seen: list[datetime] = []
-    told: list[Letter[Email]] = []
+    notified: list[Letter[Email]] = []
 
     async def fail(job: Email, ctx: Context) -> None:
         seen.append(ctx.enqueued_at)
         raise Reject("no")
 
     async with Queue(
-        Email, fail, url=redis_url, stream=stream, on_dead_letter=told.append
+        Email, fail, url=redis_url, stream=stream, on_dead_letter=notified.append
     ) as queue:
         raw("XADD", stream, entry_id, "to", "a", "subject", "hi", "_at", at)
         queue.run()
@@ -234,8 +234,8 @@ async def test_invented_time_is_tolerated(
     assert [each.replace(microsecond=0) for each in seen] == [
         enqueued.replace(microsecond=0)
     ]
-    assert told == await letters(redis_url, stream)
-    assert told[0].enqueued_at == seen[0]
+    assert notified == await letters(redis_url, stream)
+    assert notified[0].enqueued_at == seen[0]
 
 
 async def test_invented_id_is_tolerated(

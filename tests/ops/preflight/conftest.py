@@ -15,7 +15,7 @@ from tests.support.raw import Raw
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test stands beside a folder for schemas, and leaves no module behind."""
+    """Each test runs in a folder of its own for schemas, and leaves no module behind."""
     (tmp_path / "schemas").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])

@@ -128,7 +128,7 @@ def test_json_has_an_object_for_each_finding_and_each_place(
     assert "no: 6 jobs" in printed.err
 
 
-def test_github_puts_findings_beside_their_lines(
+def test_github_shows_findings_at_their_lines(
     filled: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What breaks is an error there, the rest a notice."""

@@ -28,7 +28,7 @@ from .email import EmailV1, EmailV2
 
 def email_v1_to_v2(old: EmailV1) -> EmailV2:
     if not old.to:
-        raise ValueError("to nobody")
+        raise ValueError("no address")
     return EmailV2(tos=[old.to])
 """
 
@@ -70,7 +70,7 @@ def test_an_older_job_that_cannot_be_read_is_at_its_version(
     said = "email.py:{}: breaking[UNREADABLE]: {}: 1 job cannot be read: {}"
     assert said.format(line_of("size: int"), "EmailV1.size", "not in 0..255") in out
     assert said.format(line_of("tos: list"), "Email.tos", "expected ") in out
-    migrated = "version 1 cannot become 2: ValueError: to nobody"
+    migrated = "version 1 cannot become 2: ValueError: no address"
     assert f"1 job cannot be read: {migrated}" in out
 
 

@@ -1,4 +1,4 @@
-"""Real worker processes that are killed, frozen, cut off and told to end.
+"""Real worker processes that are killed, frozen, cut off and terminated.
 
 `make chaos` plays one long run (`__main__`): a plan of jobs and faults from a seed
 (`plan`), a producer that does not give up (`feeder`), worker processes (`worker_pool`,

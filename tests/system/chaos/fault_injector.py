@@ -28,7 +28,7 @@ class FaultInjector:
         died: when each process that is gone was seen to have ended, by pid.
         thawed: when each process that was frozen went on, by pid.
         suicides: how many ended without its help.
-        endings: of those that nobody killed.
+        endings: of those that were not killed.
     """
 
     def __init__(self, pool: WorkerPool, server: Server, workers: int) -> None:
@@ -72,7 +72,7 @@ class FaultInjector:
         time.sleep(_STEP)
 
     def dismiss(self) -> None:
-        """Tell everybody to end, and wait for it."""
+        """Terminate every worker, and wait for it."""
         for worker in self._pool.workers:
             self._terminate(worker)
         deadline = time.monotonic() + _PATIENCE
@@ -84,7 +84,7 @@ class FaultInjector:
         self.endings += [Ending(w.pid, -1, _PATIENCE) for w in self._pool.workers]
 
     def _do(self, fault: Fault) -> bool:
-        """Do it; False if there is nobody to do it to right now."""
+        """Do it; False if there is no process to do it to right now."""
         if fault.kind in ("kill", "term", "freeze"):
             able = [each for each in self._pool.workers if self._is_able(each)]
             if able:
@@ -133,7 +133,7 @@ class FaultInjector:
         if worker in self._killed:
             return
         if worker.returncode == -signal.SIGKILL:
-            self.suicides += 1  # also of one that was told to end, and had a job to do
+            self.suicides += 1  # also of one that got SIGTERM, and had a job to do
             return
         now = time.monotonic()
         seconds = now - self._terminated.get(worker, now)

@@ -1,4 +1,4 @@
-"""A producer that does not give up, and remembers what it was told."""
+"""A producer that does not give up, and records the answers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def _enqueue(
     keyed = [wish for wish in wishes if wish.keyed]
     at = time.time()
     ids = await _insist(queue, keyed)
-    # Every tenth once more, as by somebody who missed the answer.
+    # Every tenth once more, as by a producer that missed the answer.
     await _insist(queue, keyed[::10])
     accepted = [Accepted(w, i, at) for w, i in zip(keyed, ids, strict=True)]
     for wish in wishes:
@@ -77,7 +77,7 @@ async def _once(queue: Queue[Email], wish: Wish) -> Accepted:
 
 
 async def _foreign(url: str, stream: str, wish: Wish) -> Accepted:
-    """An entry that somebody else appends, and that is no job."""
+    """An entry that another program appends, and that is no job."""
     flat = list(chain.from_iterable(wish.fields.items()))
     while True:
         try:

@@ -54,12 +54,12 @@ class Said(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a worker ended that was told to, or that nobody hurt."""
+    """How a worker ended that got SIGTERM, or that no fault hit."""
 
     pid: int
     code: int
     seconds: float
-    """From being told; 0 if it was not."""
+    """From SIGTERM; 0 without one."""
 
 
 class Fates(NamedTuple):

@@ -52,13 +52,13 @@ def i3_no_job_is_settled_twice(h: History) -> list[str]:
 
 
 def i4_no_stale_delivery_settles(h: History) -> list[str]:
-    """Who settles a delivery is the last to whom that attempt was handed out."""
+    """Who settles a delivery is the last to whom that attempt was delivered."""
     stale: list[str] = []
     for job_id, said in h.said.items():
         for each in said:
             if each.event not in _SETTLING:
                 continue
-            # What was handed back may be handed out again; the others are over.
+            # What was released may be delivered again; the others are over.
             until = each.at if each.event == "release" else float("inf")
             later = [
                 run
@@ -99,7 +99,7 @@ def i6_letters_hold_the_original(h: History) -> list[str]:
 
 
 def i7_what_is_enqueued_is_one_job(h: History) -> list[str]:
-    """However often it was tried, whatever the producer was told, there is one id."""
+    """However often it was tried, whatever answer the producer got, there is one id."""
     several: list[str] = []
     for each in h.accepted:
         ids = h.ids(each.wish)
@@ -126,7 +126,7 @@ def i8_no_job_starts_early(h: History) -> list[str]:
 
 
 def i9_runs_overlap_only_after_a_lost_lease(h: History) -> list[str]:
-    """Nobody takes over what runs, before it was held for a lease."""
+    """No worker takes over what runs, before it was held for a lease."""
     early: list[str] = []
     for job_id, runs in h.runs.items():
         for first, second in combinations(sorted(runs, key=lambda r: r.deliveries), 2):
@@ -159,7 +159,7 @@ def i10_no_worker_runs_too_many(h: History) -> list[str]:
 
 
 def i11_workers_work_on_and_end_well(h: History) -> list[str]:
-    """Who is alive fills all its slots; who is told to end does so in time, with 0."""
+    """Who is alive fills all its slots; who gets SIGTERM ends in time, with 0."""
     wrong = [f"process {pid} does not work on" for pid in h.fates.stuck]
     for pid, code, seconds in h.fates.endings:
         if code or seconds > GRACE + MARGIN:

@@ -27,7 +27,7 @@ FAULTS: Final = {
 }
 """How often what goes wrong in a run of `make chaos`: a worker is killed, the server is
 killed and started again, all connections are closed, a worker is frozen for longer than
-its lease, a worker is told to end, the server answers nobody for a moment."""
+its lease, a worker gets SIGTERM, the server does not answer for a moment."""
 
 # Of 1,000 jobs: what becomes of them.
 _SUBJECTS: Final = (

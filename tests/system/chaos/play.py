@@ -117,7 +117,7 @@ def _feed(url: str, wishes: Sequence[Wish], seconds: float) -> list[Accepted]:
 
 
 def _stuck(pool: WorkerPool, server: Server) -> list[int]:
-    """Who does not fill all its slots, when there is enough to do for everybody."""
+    """Who does not fill all its slots, when there is enough to do for all."""
     wait_until_blocking(lambda: all(map(pool.ready, pool.workers)))
     before = len(pool.notes("start"))
     with Raw(server.url) as raw:

@@ -81,7 +81,7 @@ async def _say(work: _Work) -> None:
 
 async def main() -> None:
     """Run until SIGTERM."""
-    # What is lost or refused here is meant to be; nobody wants a line for each.
+    # What is lost or refused here is meant to be, and needs no line for each.
     logging.getLogger("flowd").addHandler(logging.NullHandler())
     url, stream = sys.argv[1:]
     work = _Work()

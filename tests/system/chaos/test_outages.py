@@ -1,4 +1,4 @@
-"""A server that was away for longer than a lease: nobody takes over what still runs."""
+"""A server that was away for longer than a lease: no worker takes over what still runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real worker processes that are killed, frozen and told to end."""
+"""Real worker processes that are killed, frozen and terminated."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ async def test_signalled_worker_releases_its_jobs(
 async def test_second_signal_ends_the_worker_now(
     redis_url: str, raw: Raw, stream: str, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """The first signal lets handlers end; the second hands their jobs back at once."""
+    """The first signal lets handlers end; the second releases their jobs at once."""
     with WorkerPool(redis_url, stream, tmp_path, lease=60.0, grace=60.0) as pool:
         worker = pool.hire()
         await _enqueue(redis_url, stream, ("a", "wait"), ("b", "ok"))
         wait_until_blocking(lambda: len(pool.notes("start")) == 2 and pool.notes("ran"))
         os.kill(worker.pid, number)
-        # Told once, it takes no more.
+        # After one signal it takes no more.
         wait_until_blocking(lambda: raw.info("blocked_clients") == "0")
         assert worker.poll() is None
         os.kill(worker.pid, number)
@@ -133,7 +133,7 @@ async def test_second_signal_ends_the_worker_now(
 async def test_deploys_count_nothing(
     redis_url: str, raw: Raw, stream: str, tmp_path: Path
 ) -> None:
-    """However often workers are replaced, no job has been handed out more than once."""
+    """However often workers are replaced, no job has been delivered more than once."""
     with WorkerPool(redis_url, stream, tmp_path, lease=60.0, grace=0.0) as pool:
 
         def deploy(number: int) -> None:
@@ -153,7 +153,7 @@ async def test_deploys_count_nothing(
         assert raw("XLEN", stream) == 0
 
 
-async def test_a_job_that_kills_is_convicted_alone(
+async def test_a_job_that_kills_raises_only_its_own_count(
     redis_url: str, raw: Raw, stream: str, tmp_path: Path
 ) -> None:
     """It ends among the dead letters, its neighbours are done."""
@@ -175,7 +175,7 @@ async def test_a_job_that_kills_is_convicted_alone(
         assert letter.job == Email(to="killer", subject="kill")
 
 
-async def test_a_job_that_kills_convicts_no_long_job_with_it(
+async def test_a_job_that_kills_dead_letters_no_long_job_with_it(
     redis_url: str, raw: Raw, stream: str, tmp_path: Path
 ) -> None:
     """Jobs longer than a lease, older and newer, are done; it alone is a dead letter."""

@@ -1,4 +1,4 @@
-"""Fifty workers are told to end, at random moments; no job notices."""
+"""Fifty workers get SIGTERM, at random moments; no job notices."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_storm_of_signals_costs_no_attempt(
                 )
                 await asyncio.sleep(chance.uniform(0.0, 0.05))
                 worker.terminate()
-            # Told, not awaited: some may still hand back when the next one reads.
+            # Stopped, not awaited: some may still release when the next one reads.
             codes = Counter(worker.wait(timeout=20) for worker in pool.workers)
             last = pool.hire()
             pool.let(last)

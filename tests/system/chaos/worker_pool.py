@@ -67,11 +67,11 @@ class WorkerPool:
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        """Do nothing: nobody works yet."""
+        """Do nothing: no worker runs yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill and reap everybody."""
+        """Kill and reap every worker."""
         for worker in self.workers:
             worker.kill()
             worker.wait()

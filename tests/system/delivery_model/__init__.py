@@ -1,1 +1,1 @@
-"""The scripts beside a model of a queue: at random, and in every order there is."""
+"""The scripts compared with a model of a queue: at random, and in every order there is."""

@@ -60,7 +60,7 @@ class Hold:
     consumer: str
     count: int
     since: float
-    """When it was handed out or renewed."""
+    """When it was delivered or renewed."""
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""A queue on a real server beside its model: what may be asked, and what has to hold."""
+"""A queue on a real server, compared with its model: what may be asked, and what has to hold."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.agreed = True
 
     def teardown(self) -> None:
-        """Whatever has happened, somebody else can end every job that is not dead."""
+        """Whatever has happened, another worker can end every job that is not dead."""
         if not self.agreed:
             return
         self.time_passes(1e6)
@@ -265,7 +265,7 @@ class QueueMachine(RuleBasedStateMachine):
         return self.start(consumer, () if lost else entries)
 
     def start(self, consumer: str, entries: Iterable[Entry]) -> list[Held]:
-        """Run what was handed out."""
+        """Run what was delivered."""
         held = [Held(consumer, Delivery(entry, 0.0)) for entry in entries]
         for _, delivery in held:
             delivery.read_envelope()

@@ -28,7 +28,7 @@ _SLACK: Final = 60.0
 
 @dataclass
 class Model:
-    """One queue. Each method is told an answer of the real one, and judges it."""
+    """One queue. Each method gets an answer of the real one, and judges it."""
 
     now: float = 0.0
     accepted: list[Job] = field(default_factory=list[Job])
@@ -44,7 +44,7 @@ class Model:
 
     @property
     def waiting(self) -> list[Row]:
-        """Entries that were not handed out."""
+        """Entries that were not delivered."""
         return [row for row in self.rows if row.hold is None]
 
     def enqueued(
@@ -74,7 +74,7 @@ class Model:
         assert len(answers) == len(commands)
 
     def read(self, consumer: str, count: int, answer: Sequence[Entry]) -> None:
-        """The oldest that wait are handed out, for the first time."""
+        """The oldest that wait are delivered, for the first time."""
         rows = self.waiting[:count]
         for row in rows:
             row.hold = Hold(consumer, 1, self.now)
@@ -83,7 +83,7 @@ class Model:
     def renewed(
         self, consumer: str, held: Sequence[tuple[bytes, int]], lost: Collection[bytes]
     ) -> None:
-        """Who owns an entry has it for another lease; who does not is told so."""
+        """Who owns an entry has it for another lease; who does not gets that answer."""
         for entry_id, count in held:
             row = self._owned(consumer, entry_id, count)
             assert (entry_id in lost) == (row is None)
@@ -192,7 +192,7 @@ class Model:
     def recovered(
         self, consumer: str, running: Collection[bytes], answer: Sequence[Entry]
     ) -> None:
-        """What a consumer was handed in a lost answer is handed to it again, uncounted.
+        """What a lost answer delivered to a consumer is delivered to it again, uncounted.
 
         What runs and has lost its lease is renewed.
         """

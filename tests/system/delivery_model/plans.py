@@ -31,7 +31,7 @@ CONSUMERS: Final[tuple[str, ...]] = ("a", "b", "c")
 
 
 class Held(NamedTuple):
-    """What a consumer was handed, and may believe in for ever."""
+    """What was delivered to a consumer, which may believe in it without end."""
 
     consumer: str
     delivery: Delivery

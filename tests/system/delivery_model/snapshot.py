@@ -51,7 +51,7 @@ class Lease(NamedTuple):
 
     consumer: str
     idle: float
-    """Seconds since it was handed out or renewed."""
+    """Seconds since it was delivered or renewed."""
 
     deliveries: int
 

@@ -1,6 +1,6 @@
 """Two workers and one job: whatever order things happen in, it is settled once.
 
-Every step is taken on a copy of the queue. States that cannot be told apart are gone on
+Every step is taken on a copy of the queue. States that are equal are gone on
 from once, so that all orders of so many steps are tried in seconds.
 """
 
@@ -64,7 +64,7 @@ async def _try(walk: Walk, before: State, step: Step) -> State:
         if before.owns(step.worker, belief):
             assert answer != 0, f"its owner cannot settle after {after.way}"
         else:
-            assert answer == 0, f"somebody else can settle after {after.way}"
+            assert answer == 0, f"another worker can settle after {after.way}"
             forgotten = before._replace(beliefs=after.beliefs)
             assert after.key() == forgotten.key(), after.way
 
@@ -83,7 +83,7 @@ async def _try(walk: Walk, before: State, step: Step) -> State:
 
 async def _can_be_finished(walk: Walk, state: State) -> None:
     left = await walk.finish(state)
-    assert left == (0, 0), f"nobody can finish the job after {state.way}"
+    assert left == (0, 0), f"no worker can finish the job after {state.way}"
 
 
 def _orders(start: State, follows: dict[str, list[str]]) -> int:

@@ -129,7 +129,7 @@ async def test_promoted_jobs_are_bounded_in_bytes(redis_url: str, stream: str) -
         assert [each for each in promoted if each] == [5, 5, 2]
 
 
-async def test_a_batch_costs_the_same_beside_thousands(
+async def test_a_batch_costs_the_same_among_thousands(
     redis_url: str, stream: str
 ) -> None:
     """Settling and renewing two jobs reads no more rows, however many lie between."""

@@ -55,7 +55,7 @@ class State(NamedTuple):
     """How many acknowledgements succeeded."""
 
     way: tuple[Step, ...] = ()
-    """The steps that led here, to be told when something is wrong."""
+    """The steps that led here, for the message of a failure."""
 
     def owns(self, worker: int, belief: WorkerState) -> bool:
         """Whether Redis holds the entry for this worker with this count."""
@@ -81,7 +81,7 @@ class State(NamedTuple):
             yield Step("due")
 
     def key(self) -> str:
-        """Equal for states that cannot be told apart by what may follow."""
+        """Equal for states that what may follow cannot distinguish."""
         rank = {entry_id: rank for rank, entry_id in enumerate(self.snapshot.entries)}
         held = [
             (rank[entry_id], lease.consumer, lease.deliveries, lease.idle >= LEASE)

@@ -28,7 +28,7 @@ async def test_a_server_that_is_started_again(
     caplog: pytest.LogCaptureFixture,
     end: Callable[[Server], None],
 ) -> None:
-    """Told to end or killed, it costs no job as long as it kept its data."""
+    """Terminated or killed, it costs no job as long as it kept its data."""
     async with recovering_worker(own_server.url, stream, caplog) as worker:
         await asyncio.to_thread(end, own_server)
         await worker.suffers()
@@ -93,7 +93,7 @@ async def test_a_server_that_is_loading(
 async def test_a_server_that_is_away_for_longer_than_a_lease(
     own_server: Server, stream: str
 ) -> None:
-    """Jobs that ran all the while are their worker's still, whoever looks for others."""
+    """Jobs that ran all the while are their worker's still, whichever worker sweeps."""
     recorder, other = RecordingHandler(closed=True), RecordingHandler()
     rules, eager = policy(stream, lease=8.0), Claimer(interval=0.02)
     async with (
@@ -117,7 +117,7 @@ async def test_a_server_that_is_away_for_longer_than_a_lease(
         await asyncio.to_thread(own_server.start)
         with Raw(own_server.url) as raw:
             assert min(each.idle for each in pending(raw, stream, GROUP)) > 8_000
-            # Whoever looks for abandoned jobs is back first, and has to be patient.
+            # The worker that sweeps for abandoned jobs is back first, and has to be patient.
             theirs.restore()
             await wait_until(lambda: raw.info("blocked_clients") == "1")
         mine.restore()

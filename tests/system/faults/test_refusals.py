@@ -22,7 +22,7 @@ _LOOP: Final = "while true do end"
 
 
 @pytest.mark.parametrize(
-    ("broken", "mended", "sign"),
+    ("broken", "repaired", "sign"),
     [
         (
             ("CONFIG", "SET", "min-replicas-to-write", "1"),
@@ -42,7 +42,7 @@ async def test_a_server_without_writes(
     stream: str,
     caplog: pytest.LogCaptureFixture,
     broken: tuple[str, ...],
-    mended: tuple[str, ...],
+    repaired: tuple[str, ...],
     sign: str,
 ) -> None:
     """A primary without replicas, or that is none any more, is waited for."""
@@ -51,7 +51,7 @@ async def test_a_server_without_writes(
             raw(*broken)
             await worker.suffers()
             assert worker.reason(sign)
-            raw(*mended)
+            raw(*repaired)
             await worker.recovers()
             # It is the refusal that was repeated, not the settling.
             assert "lost" not in worker.events()
