@@ -22,7 +22,7 @@ from flowd.cli.options import size
 from flowd.cli.processes.cpus import usable_cpus
 from jobs.email import Email
 from tests.support.leases import expire
-from tests.support.program import Program, Running
+from tests.support.program import Program, Running, is_running
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -101,16 +101,6 @@ def until_ready(running: Running, count: int) -> list[int]:
     ]
 
 
-def is_there(pid: int) -> bool:
-    """Whether a process runs, and is no zombie."""
-    try:
-        return (
-            "Z" not in Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2]
-        )
-    except OSError:
-        return False
-
-
 def url_of(pid: int) -> str:
     """What a process has as FLOWD_URL."""
     entries = Path(f"/proc/{pid}/environ").read_text("utf-8").split("\0")
@@ -126,11 +116,6 @@ def get(url: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-
-
-def port_of(running: Running) -> str:
-    """Where its pages are."""
-    return running.until("serves metrics at").split()[-1].removesuffix("/metrics")
 
 
 def value_of(page: str, name: str) -> float:
@@ -150,7 +135,7 @@ async def test_a_signal_ends_all_with_0(
         await until(lambda: len(ran.rows()) == 20)
         running.signal(number)
         assert running.end() == 0
-    assert not any(map(is_there, pids))
+    assert not any(map(is_running, pids))
     assert sum("finishing running jobs" in line for line in running.lines) == 3
     assert raw("XINFO", "CONSUMERS", "emails", "senders") == []
     for pid in pids:  # its process id distinguishes a child's lines
@@ -349,7 +334,7 @@ async def test_sighup_brings_new_code(flowd: Program, ran: Ran, redis_url: str) 
             assert _PID.search(running.until("is ready"))
             running.until("a replacement is ready: finishing")
             running.until("emails has ended")
-        await until(lambda: not any(map(is_there, old)))
+        await until(lambda: not any(map(is_running, old)))
         await enqueue(redis_url, "a", range(20))
         await until(lambda: len(ran.rows()) == 20)
         assert {row[4] for row in ran.rows()} == {"two"}
@@ -388,7 +373,7 @@ async def test_a_replaced_child_that_does_not_end_is_killed(
         running.signal(signal.SIGHUP)
         until_ready(running, 1)
         assert f"(pid {old}) does not end" in running.until("killing it")
-        await until(lambda: not is_there(old))
+        await until(lambda: not is_running(old))
         running.signal(signal.SIGTERM)
         assert running.end() == 0
     assert not ran.rows()
@@ -436,7 +421,7 @@ async def test_a_limit_replaces_a_process(
         assert f"(pid {old}): {words[0]}: it has" in line
         (new,) = until_ready(running, 1)
         running.until("a replacement is ready: finishing running jobs")
-        await until(lambda: not is_there(old))
+        await until(lambda: not is_running(old))
         flowd.write("workers.py", "import nothing_of_this_name\n")
         await enqueue(redis_url, "a", ["last"])
         await until(lambda: ran.rows()[-1][0] == "last")
@@ -456,9 +441,9 @@ async def test_children_of_a_killed_parent_end(
         await until(lambda: len(ran.rows()) == 10)
         running.process.kill()
         try:
-            await until(lambda: not any(map(is_there, pids)))
+            await wait_until(lambda: not any(map(is_running, pids)), 30.0)
         finally:
-            for pid in filter(is_there, pids):
+            for pid in filter(is_running, pids):
                 os.kill(pid, signal.SIGKILL)
         running.end()
     assert sum("the parent process is gone" in line for line in running.lines) == 2
@@ -469,7 +454,7 @@ async def test_one_port_shows_all(flowd: Program, ran: Ran, redis_url: str) -> N
     """Counters are sums that never fall; what queues hold is there once."""
     words = ("run", "workers:queue", "--processes", "2", "--metrics-port", "0")
     with flowd.start(*words) as running:
-        url = port_of(running)
+        url = running.metrics_url()
         pids = until_ready(running, 2)
         assert get(f"{url}/readyz") == (200, "ok\n")
         assert get(f"{url}/healthz") == (200, "ok\n")
@@ -492,7 +477,7 @@ async def test_one_port_shows_all(flowd: Program, ran: Ran, redis_url: str) -> N
         # One ends gracefully, one is killed: what both counted stays.
         running.signal(signal.SIGHUP)
         until_ready(running, 2)
-        await until(lambda: not any(map(is_there, pids)))
+        await until(lambda: not any(map(is_running, pids)))
         assert done() == 30
         await enqueue(redis_url, "a", range(10))
         await until(lambda: done() == 40)
@@ -509,7 +494,7 @@ async def test_the_port_shows_what_fails(
     """Readiness names the process that is not there; health one whose loop is blocked."""
     words = ("run", "workers:queue", "--processes", "2", "--metrics-port", "0")
     with flowd.start(*words) as running:
-        url = port_of(running)
+        url = running.metrics_url()
         pids = until_ready(running, 2)
         await enqueue(redis_url, "block")
         running.until("blocks")
@@ -537,7 +522,7 @@ def test_a_port_that_is_taken_starts_nothing(flowd: Program) -> None:
     """The parent says so and ends with 2 before any child starts."""
     words = ("run", "workers:queue", "--processes", "2", "--metrics-port")
     with flowd.start(*words, "0") as running:
-        port = port_of(running).rpartition(":")[2]
+        port = running.metrics_url().rpartition(":")[2]
         done = flowd(*words, port)
         assert (done.code, done.err.count("\n")) == (2, 1)
         running.signal(signal.SIGTERM)

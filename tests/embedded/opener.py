@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Final, Self
 
 from tests.support.raw import Raw
 
-__all__ = ["Opener", "is_running", "raw_client", "server_pid"]
+__all__ = ["Opener", "raw_client", "server_pid"]
 
 _PROGRAM: Final = """
 import sys
@@ -94,16 +93,3 @@ def server_pid(socket: str) -> int:
     """Return the process id of the server that listens at `socket`."""
     with raw_client(socket) as raw:
         return int(raw.info("process_id"))
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process exists and is not merely waiting to be reaped."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return sys.platform != "linux"
-    return status.rpartition(")")[2].split()[0] != "Z"

@@ -18,7 +18,8 @@ from flowd.embedded import embedded, is_embedded, open_embedded
 from flowd.embedded.lock import FileLock
 from flowd.embedded.probe import listens
 from flowd.errors import FatalError, OptionError, Unreachable
-from tests.embedded.opener import Opener, is_running, raw_client, server_pid
+from tests.embedded.opener import Opener, raw_client, server_pid
+from tests.support.program import is_running
 from tests.support.waiting import wait_until_blocking
 
 linux_only = pytest.mark.skipif(

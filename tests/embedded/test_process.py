@@ -10,7 +10,7 @@ import pytest
 from flowd.embedded import Server
 from flowd.embedded.probe import listens
 from flowd.errors import FatalError
-from tests.embedded.opener import is_running
+from tests.support.program import is_running
 from tests.support.raw import Raw, RawError
 from tests.support.waiting import wait_until_blocking
 

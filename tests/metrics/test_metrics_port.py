@@ -14,7 +14,8 @@ from flowd import Producer
 from flowd.embedded import Server
 from tests.metrics.asking import Answer, get
 from tests.support.email_job import email
-from tests.support.program import Program, Running
+from tests.support.leases import lease_connections
+from tests.support.program import Program
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -42,14 +43,6 @@ def worker(tmp_path: Path, own_server: Server) -> Program:
     return program
 
 
-def url_of(running: Running) -> str:
-    """Where it says that it listens."""
-    line = running.until("serves metrics at")
-    found = re.search(r"(http://\S+)/metrics", line)
-    assert found
-    return found[1]
-
-
 async def ready(url: str, status: int) -> Answer:
     """Ask until the answer has this status."""
     ending = time.monotonic() + 20
@@ -64,7 +57,7 @@ async def test_worker_is_ready_while_it_reads(
 ) -> None:
     """Not while Redis is away, and then it says why; alive all the time."""
     with worker.start("run", "workers:queue", *HERE) as running:
-        url = url_of(running)
+        url = running.metrics_url()
         await ready(url, 200)
         own_server.pause()
         failing = await ready(url, 503)
@@ -87,7 +80,7 @@ async def test_endpoint_shows_the_contents_of_queues(
         await producer.enqueue_bulk([email("a"), email("b")])
         await producer.enqueue(email("c"), delay=500)
     with worker.start("run", "workers:queue", *HERE) as running:
-        url = url_of(running)
+        url = running.metrics_url()
         line = running.until("to a")
         running.until(" done")
         running.until(" done")
@@ -102,7 +95,7 @@ async def test_endpoint_shows_the_contents_of_queues(
 async def test_a_hung_process_is_not_alive(worker: Program, own_server: Server) -> None:
     """A handler that keeps the event loop keeps the probe from its answer."""
     with worker.start("run", "workers:queue", *HERE) as running:
-        url = url_of(running)
+        url = running.metrics_url()
         await ready(url, 200)
         async with Producer(own_server.url) as producer:
             await producer.enqueue(email("block"))
@@ -115,7 +108,7 @@ async def test_a_hung_process_is_not_alive(worker: Program, own_server: Server) 
 def test_a_port_that_is_taken_is_said(worker: Program) -> None:
     """The worker does not start without what it was asked to show."""
     with worker.start("run", "workers:queue", *HERE) as running:
-        port = url_of(running).rpartition(":")[2]
+        port = running.metrics_url().rpartition(":")[2]
         done = worker("run", "workers:queue", "--metrics-port", port)
     assert done.code == 2
     assert "--metrics-port" in done.err
@@ -200,21 +193,13 @@ narrow = Queue(Email, send, policy=replace(rules, timeout=0.1), concurrency=1)
 """
 
 
-def lease_connections(raw: Raw) -> list[str]:
-    """The ids of the connections that renew."""
-    clients = raw("CLIENT", "LIST")
-    assert isinstance(clients, bytes)
-    lines = [line.split() for line in clients.decode().splitlines()]
-    return [each[0][3:] for each in lines if "name=flowd-lease" in each]
-
-
 async def test_worker_is_not_ready_while_the_lease_connection_fails(
     worker: Program, own_server: Server
 ) -> None:
     """Though everything else works: its jobs may be started elsewhere too."""
     worker.write("workers.py", LEASES)
     with Raw(own_server.url) as raw, worker.start("run", "workers:queue", *HERE) as run:
-        url = url_of(run)
+        url = run.metrics_url()
         async with Producer(own_server.url) as producer:
             await producer.enqueue(email("slow"))
         await ready(url, 200)
@@ -236,7 +221,7 @@ async def test_worker_is_not_ready_while_the_lease_thread_is_dead(
     worker.write("workers.py", LEASES)
     async with Producer(own_server.url) as producer:
         with worker.start("run", "workers:queue", *HERE) as run:
-            url = url_of(run)
+            url = run.metrics_url()
             await ready(url, 200)
             await producer.enqueue(email("kill"))
             failing = await ready(url, 503)
@@ -252,7 +237,7 @@ async def test_worker_is_not_ready_while_every_slot_is_stuck(
     worker.write("workers.py", LEASES)
     async with Producer(own_server.url) as producer:
         with worker.start("run", "workers:narrow", *HERE) as run:
-            url = url_of(run)
+            url = run.metrics_url()
             await ready(url, 200)
             await producer.enqueue(email("stuck"))
             failing = await ready(url, 503)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 from tests.support.raw import Raw, Reply
 
-__all__ = ["Pending", "consumers", "die_with", "expire", "pending", "steal"]
+__all__ = [
+    "Pending",
+    "consumers",
+    "die_with",
+    "expire",
+    "lease_connections",
+    "lease_threads",
+    "pending",
+    "steal",
+]
 
 _LONG_AGO = 3_600_000
 
@@ -63,6 +73,19 @@ def steal(raw: Raw, stream: str, group: str, name: str = "thief") -> None:
     """Take over everything, as another worker would that found the leases over."""
     for each in pending(raw, stream, group):
         raw("XCLAIM", stream, group, name, 0, each.id)
+
+
+def lease_connections(raw: Raw) -> list[str]:
+    """The ids of the connections that renew leases."""
+    clients = raw("CLIENT", "LIST")
+    assert isinstance(clients, bytes)
+    lines = [line.split() for line in clients.decode().splitlines()]
+    return [each[0][3:] for each in lines if "name=flowd-lease" in each]
+
+
+def lease_threads() -> list[threading.Thread]:
+    """The threads of this process that renew leases."""
+    return [each for each in threading.enumerate() if each.name == "flowd-lease"]
 
 
 def _pending(entry_id: Reply, consumer: Reply, idle: Reply, count: Reply) -> Pending:

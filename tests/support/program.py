@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,19 @@ class Output:
     code: int
     out: str
     err: str
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is not merely waiting to be reaped."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return sys.platform != "linux"
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 class Program:
@@ -116,6 +130,12 @@ class Running:
             if text in line:
                 return line
         raise AssertionError(f"ended without {text!r}:\n{''.join(self.lines)}")
+
+    def metrics_url(self) -> str:
+        """Read up to the line that says where it listens, and return the URL."""
+        found = re.search(r"(http://\S+)/metrics", self.until("serves metrics at"))
+        assert found
+        return found[1]
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""

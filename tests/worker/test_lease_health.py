@@ -20,7 +20,7 @@ from flowd.worker.lease import QueueLeases
 from flowd.worker.shared import WorkerSession
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
-from tests.support.leases import expire, pending
+from tests.support.leases import expire, lease_connections, lease_threads, pending
 from tests.support.log import events
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
@@ -140,16 +140,6 @@ async def test_the_loop_renews_while_the_lease_connection_fails(
     assert recorder.started == recorder.done == ["a"]
 
 
-def lease_connections(raw: Raw) -> list[str]:
-    """The server's numbers for connections that renew."""
-    reply = raw("CLIENT", "LIST")
-    assert isinstance(reply, bytes)
-    rows = [
-        dict(w.split("=", 1) for w in r.split()) for r in reply.decode().split("\n")
-    ]
-    return [row["id"] for row in rows if row.get("name") == "flowd-lease"]
-
-
 async def test_a_lease_thread_that_cannot_start_is_started_later(
     redis_url: str,
     raw: Raw,
@@ -252,11 +242,6 @@ async def test_a_lease_thread_that_dies_is_replaced(
     assert recorder.done == ["a"]
     assert error.__name__ in renewing(caplog.records)[0]
     await wait_until(lambda: not lease_threads())
-
-
-def lease_threads() -> list[threading.Thread]:
-    """Those that renew."""
-    return [each for each in threading.enumerate() if each.name == "flowd-lease"]
 
 
 class Other:

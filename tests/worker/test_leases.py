@@ -10,7 +10,7 @@ import pytest
 from flowd import Claimer, Context, Queue, Reject
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
-from tests.support.leases import pending, steal
+from tests.support.leases import lease_threads, pending, steal
 from tests.support.log import events
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
@@ -225,17 +225,13 @@ async def test_all_queues_share_one_lease_thread(redis_url: str, stream: str) ->
         Queue(Email, RecordingHandler(), url=redis_url, policy=each) for each in rules
     ]
     handles = [queue.run() for queue in queues]
-    await wait_until(lambda: _lease_threads() == 1)
+    await wait_until(lambda: len(lease_threads()) == 1)
 
     await handles[0].shutdown()
-    assert _lease_threads() == 1
+    assert len(lease_threads()) == 1
     for queue in queues:
         await queue.aclose()
-    await wait_until(lambda: _lease_threads() == 0)
-
-
-def _lease_threads() -> int:
-    return [thread.name for thread in threading.enumerate()].count("flowd-lease")
+    await wait_until(lambda: not lease_threads())
 
 
 async def test_a_deleted_entry_is_done_all_the_same(
