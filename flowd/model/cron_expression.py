@@ -105,14 +105,6 @@ class CronExpression:
     either_day: bool
     """Whether one of `days` and `weekdays` is enough."""
 
-    def matches(self, wall: datetime) -> bool:
-        """Whether this minute is one of them."""
-        return (
-            wall.minute in self.minutes
-            and wall.hour in self.hours
-            and self._has_day(wall.date())
-        )
-
     def after(self, wall: datetime) -> Iterator[datetime]:
         """The minutes behind this one, in order; empty at the end of the calendar."""
         for day in _days(wall.date(), 1):
