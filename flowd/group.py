@@ -54,12 +54,12 @@ class GroupHandle:
             return
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
-            if any(wait.done() and wait.exception() for wait in waits):
+            if any(each.done() and each.exception() for each in waits):
                 self.stop()
             await asyncio.wait(waits)
         finally:
-            for wait in waits:
-                wait.cancel()  # cancels the waiting, not the queues
+            for each in waits:
+                each.cancel()  # cancels the waiting, not the queues
             results = await asyncio.gather(*waits, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):

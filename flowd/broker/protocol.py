@@ -96,10 +96,10 @@ class RedisProtocol(asyncio.BufferedProtocol):
         self._view = memoryview(bytearray(_BUFFER))
         self._sent: deque[Call] = deque()
         self._ready: list[Call] = []
-        self._heard = 0.0
-        self._written = 0
-        self._bytes_out = 0
-        self._moved = 0.0
+        self._heard = 0.0  # when bytes last came, on the loop's clock
+        self._written = 0  # bytes that were given to the transport
+        self._bytes_out = 0  # and of those, how many had left at the last check
+        self._moved = 0.0  # the last check at which more had left
         self._held = False  # whether, at the last check, bytes waited to leave
         self._alarm: asyncio.TimerHandle | None = None
         self.why = "the server closed the connection"

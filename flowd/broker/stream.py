@@ -280,17 +280,18 @@ class Stream:
 
     async def forget_consumer(self, consumer: str) -> bool:
         """Forget a consumer; False if it owns entries or is not there."""
-        args: list[Argument] = [self.group, 0, consumer]
-        keys = [self.keys.stream, self.keys.receipts]
-        forget = scripts.FORGET_CONSUMER.run
-        return await forget(self.connection, keys, args, replies.number) == 1
+        return await self._forget(0, consumer) == 1
 
     async def reap(self, silence: float) -> int:
         """Forget consumers that own nothing and were silent for so many seconds."""
-        args: list[Argument] = [self.group, milliseconds(silence), ""]
+        return await self._forget(milliseconds(silence), "")
+
+    async def _forget(self, silence_ms: int, consumer: str) -> int:
+        args: list[Argument] = [self.group, silence_ms, consumer]
         keys = [self.keys.stream, self.keys.receipts]
-        forget = scripts.FORGET_CONSUMER.run
-        return await forget(self.connection, keys, args, replies.number)
+        return await scripts.FORGET_CONSUMER.run(
+            self.connection, keys, args, replies.number
+        )
 
     async def remaining(self) -> tuple[int, int]:
         """How many jobs run or wait (of those that wait, one), and how many are delayed."""

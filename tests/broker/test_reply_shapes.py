@@ -61,13 +61,13 @@ ASKED: Final[dict[str, Ask]] = {
     "maintain": lambda stream, _: stream.maintain(
         "me", lease=9, takeovers=5, cursor=b"0-0"
     ),
-    "leave": lambda stream, _: stream.forget_consumer("me"),
+    "forget consumer": lambda stream, _: stream.forget_consumer("me"),
     "reap": lambda stream, _: stream.reap(9.0),
     "letters": lambda stream, _: read_letters(stream, "-", "+", 5),
     "last letter": lambda stream, _: newest_letter(stream),
     "redrive": lambda stream, _: redrive(stream, _LETTERS),
     "purge": lambda stream, _: purge(stream, "1-1", "1-1", None),
-    "left": lambda stream, _: stream.remaining(),
+    "remaining": lambda stream, _: stream.remaining(),
     "registered": lambda _, queries: registered(queries.connection),
     "rows": lambda _, queries: queries.waiting(5),
     "sizes": lambda _, queries: queries.sizes(),
