@@ -132,7 +132,7 @@ async def _list(request: Selection) -> int:
     options, shown = request.options, 0
     looked = itertools.count()
     total = await request.total()
-    more = options.limit and options.limit + 1  # one behind the last tells of others
+    more = options.limit and options.limit + 1  # one more shows that there are others
     bar = progress("looking", total) if request.is_filtered else nullcontext(int)
     with bar as advance:
 

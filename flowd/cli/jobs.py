@@ -174,7 +174,7 @@ async def _of_states(
 ) -> AsyncIterator[JobView]:
     now = await server_time(target.queries.connection)
     most = WHOLE if options.json else _CUT
-    limit = options.limit and options.limit + 1  # one behind the last tells of others
+    limit = options.limit and options.limit + 1  # one more shows that there are others
     for state in states:
         async for job in list_jobs(target.queries, state, now, limit=limit, most=most):
             yield job

@@ -60,7 +60,7 @@ class _Queue:
         first_due = await self._queries.first_due()
         sizes = await self._queries.sizes()
         if sizes.served_by:
-            self._tell_who_serves(sizes)
+            self._note_who_serves(sizes)
             return
         for other in sizes.others:
             text = f"group {other} reads it too, so nothing can be settled"
@@ -84,9 +84,9 @@ class _Queue:
                 f"{sizes.waiting:,} wait, {sizes.running:,} run, {sizes.delayed:,} are"
                 f" delayed; workers: {alive:,}",
             )
-        self._tell_dead_letters(sizes)
+        self._note_dead_letters(sizes)
 
-    def _tell_who_serves(self, sizes: Sizes) -> None:
+    def _note_who_serves(self, sizes: Sizes) -> None:
         """Other queues have the stream's jobs; what is of this one are dead letters."""
         names = " and ".join(sizes.served_by)
         text = f"its group is not there, and the stream's jobs go to {names}"
@@ -97,9 +97,9 @@ class _Queue:
             "name one group in producers and workers; to forget this one:"
             f" printf '%s\\n%s' {stream} {group} | redis-cli -x SREM {QUEUES}",
         )
-        self._tell_dead_letters(sizes)
+        self._note_dead_letters(sizes)
 
-    def _tell_dead_letters(self, sizes: Sizes) -> None:
+    def _note_dead_letters(self, sizes: Sizes) -> None:
         if sizes.dead:
             stream, group = self._quoted()
             text = f"dead letters: {sizes.dead:,}"

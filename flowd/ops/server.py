@@ -54,7 +54,7 @@ async def read_facts(connection: Connection) -> Facts:
 
 
 def judge(facts: Facts) -> list[Finding]:
-    """One finding for each thing that the server's own words tell."""
+    """One finding for each check of what the server reports."""
     return [check(facts) for check in _CHECKS]
 
 

@@ -26,10 +26,10 @@ class TailEvent:
     """One event as a worker published it; any client with the right to publish can forge one."""
 
     at: datetime
-    """When it was heard."""
+    """When it was received."""
 
     event: str
-    """As `Event.name`; `left_out` if the worker could not tell all."""
+    """As `Event.name`; `left_out` if the worker could not publish all."""
 
     job: str
     """The job id; empty if it concerns the queue."""
@@ -72,16 +72,16 @@ async def follow(
 
 async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
     """What the server sends; an empty message says that it is there."""
-    heard = asyncio.Queue[object]()
+    received = asyncio.Queue[object]()
 
     def gone(_: object, sent: Sequence[Call], ready: Sequence[Call], why: str) -> None:
-        heard.put_nowait(ConnectionError(why))
+        received.put_nowait(ConnectionError(why))
         for call in (*sent, *ready):
             call.fail(OutcomeUnknown(why))
 
     protocol = RedisProtocol(gone)
     await log_in(protocol, address, "flowd-tail")
-    protocol.listen(heard.put_nowait)
+    protocol.listen(received.put_nowait)
     try:
         asked, reply = False, None
         while True:
@@ -92,7 +92,7 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
                 # that the first time did not.
                 protocol.write(pack(("SUBSCRIBE", channel)))
             asked = reply is None
-            reply = await _next(heard)
+            reply = await _next(received)
             if isinstance(reply, Exception):
                 raise reply
             if _is_list(reply):
@@ -101,11 +101,11 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
         protocol.close("it was closed here")
 
 
-async def _next(heard: asyncio.Queue[object]) -> object:
+async def _next(received: asyncio.Queue[object]) -> object:
     """The next answer or message; None if there was none for a while."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_SILENCE):
-            return await heard.get()
+            return await received.get()
     return None
 
 

@@ -1,4 +1,4 @@
-"""After how much a child is to be replaced, and a look at how much it was."""
+"""The limits after which a child is replaced, and what checks them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flowd.queue import Queue
 
 __all__ = ["Limits", "resident"]
 
-_LOOK: Final = 1.0
+_CHECK_EVERY: Final = 1.0
 _ENDINGS: Final = frozenset({"done", "retry", "dead_letter"})
 _STATM: Final = Path("/proc/self/statm")
 
@@ -32,7 +32,7 @@ class Limits:
     """After so many attempts have ended."""
 
     rss: int | None = None
-    """Above so many bytes of resident memory, looked at every second."""
+    """Above so many bytes of resident memory, checked every second."""
 
     age: float | None = None
     """After so many seconds."""
@@ -60,8 +60,8 @@ class Limits:
             if self.rss is not None and (size := resident()) > self.rss:
                 retire(f"--max-rss: it has {size / 2**20:.0f} MiB")
                 return
-            left = _LOOK if self.age is None else self.age - age
-            await asyncio.sleep(left if self.rss is None else min(left, _LOOK))
+            left = _CHECK_EVERY if self.age is None else self.age - age
+            await asyncio.sleep(left if self.rss is None else min(left, _CHECK_EVERY))
 
 
 class _Counting(Middleware):

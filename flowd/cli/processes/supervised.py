@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SupervisedWorker"]
 
-_FIRST_LOOK: Final = 0.01
-_LAST_LOOK: Final = 0.25
+_FIRST_POLL: Final = 0.01
+_LAST_POLL: Final = 0.25
 _SENDING: Final = 2.0
 
 
@@ -175,10 +175,10 @@ class SupervisedWorker:
         self._send(answer)
 
     async def _report_ready(self) -> None:
-        pause = _FIRST_LOOK
+        pause = _FIRST_POLL
         while why_failing(self._queues):
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _LAST_LOOK)
+            pause = min(pause * 2, _LAST_POLL)
         self._send({"state": "ready"})
 
     def _retire(self, why: str) -> None:
