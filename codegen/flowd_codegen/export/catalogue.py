@@ -13,11 +13,11 @@ from typing import Final
 from flowd_codegen.diagnostics.report import visible
 from flowd_codegen.export.example import Examples
 from flowd_codegen.model.canonical import type_text
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.describe import limits, policy_lines, schedule_lines
 from flowd_codegen.model.kinds import Optional, Type
 from flowd_codegen.model.schema import Enum, Field, Job, Record, Schema
 from flowd_codegen.model.walk import names_in, unions_in
-from flowd_codegen.python.types import Declared
 
 __all__ = ["catalogue"]
 

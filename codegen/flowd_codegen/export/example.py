@@ -11,6 +11,7 @@ from flowd.model.job import SECRET
 from flowd.wire import Json
 from flowd_codegen.model.bounds import End, counted, ends, in_model, is_ranged, native
 from flowd_codegen.model.cycles import holders
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.kinds import (
     ANY,
     Bounds,
@@ -35,7 +36,6 @@ from flowd_codegen.model.schema import (
     Value,
 )
 from flowd_codegen.model.walk import names_in
-from flowd_codegen.python.types import Declared
 from flowd_codegen.python.wire_text import WireTexts
 
 __all__ = ["Examples"]

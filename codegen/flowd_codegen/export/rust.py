@@ -16,10 +16,10 @@ from flowd_codegen.diagnostics.report import Code, Report, SchemaErrors, quoted,
 from flowd_codegen.export.example import Examples
 from flowd_codegen.export.rust_name import field_name, is_class_name, variant_names
 from flowd_codegen.export.rust_type import RustType, rust_type
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.describe import limits
 from flowd_codegen.model.kinds import EnumRef, Optional, base
 from flowd_codegen.model.schema import Enum, Field, Job, Schema
-from flowd_codegen.python.types import Declared
 
 __all__ = ["rust"]
 

@@ -10,6 +10,7 @@ from typing import Final
 from flowd.model.job import FORMAT
 from flowd.model.policy import Backoff, Policy
 from flowd.model.schedule import Schedule
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.describe import with_deprecation
 from flowd_codegen.model.kinds import Scalar
 from flowd_codegen.model.migrations import Step, module_of, steps
@@ -26,7 +27,7 @@ from flowd_codegen.python.source import (
     docstring,
     text_literal,
 )
-from flowd_codegen.python.types import Declared, TypePrinter, expression
+from flowd_codegen.python.types import TypePrinter, expression
 from flowd_codegen.python.wire_text import WireTexts
 
 __all__ = ["ClassPlan", "EnumPlan", "ModulePlan", "plan_module"]

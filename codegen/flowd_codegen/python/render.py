@@ -9,12 +9,12 @@ from textwrap import fill
 from typing import Final
 
 from flowd_codegen.extra import need
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.migrations import file_of, steps
 from flowd_codegen.model.schema import Module, Schema
 from flowd_codegen.python.layout import KEPT
 from flowd_codegen.python.plan import ModulePlan, plan_module
 from flowd_codegen.python.source import WIDTH, Imports, docstring
-from flowd_codegen.python.types import Declared
 
 __all__ = ["render", "render_migrations"]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
 from typing import Final
 
 from flowd import wire
 from flowd_codegen.model.bounds import Native
-from flowd_codegen.model.cycles import circles, holders
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
@@ -28,14 +27,10 @@ from flowd_codegen.model.kinds import (
 from flowd_codegen.model.scalars import SCALARS, scalar
 from flowd_codegen.model.schema import (
     Encoding,
-    Enum,
     Function,
-    Record,
-    Schema,
     is_list,
     is_table,
 )
-from flowd_codegen.model.walk import names_in
 from flowd_codegen.python.source import (
     Imports,
     bracket,
@@ -44,7 +39,6 @@ from flowd_codegen.python.source import (
 )
 
 __all__ = [
-    "Declared",
     "TypePrinter",
     "choice_key",
     "expression",
@@ -52,54 +46,6 @@ __all__ = [
     "literal",
     "native_expression",
 ]
-
-
-class Declared:
-    """Every enum and record of a schema, and the module that each is in."""
-
-    def __init__(self, schema: Schema) -> None:
-        self.enums: dict[str, Enum] = {}
-        self.records: dict[str, Record] = {}
-        self.homes: dict[str, tuple[str, ...]] = {}
-        for module in schema.modules:
-            self.enums |= {enum.name: enum for enum in module.enums}
-            self.records |= {record.name: record for record in module.records}
-            self.homes |= dict.fromkeys(module.names, module.name)
-
-    def holds_secret(self, kind: Type) -> bool:
-        """Whether a record somewhere in the type has a secret field."""
-        return not self._secretive.isdisjoint(names_in(kind))
-
-    def holds_circle(self, kind: Type) -> bool:
-        """Whether values of the type have no deepest level: a record in it holds itself."""
-        return not self._deep.isdisjoint(names_in(kind))
-
-    @cached_property
-    def circular(self) -> dict[str, int]:
-        """The records that hold themselves, with the number of their circle."""
-        uses = {
-            record.name: {
-                one for field in record.fields for one in names_in(field.type)
-            }
-            for record in self.records.values()
-        }
-        return {
-            name: number for number, group in enumerate(circles(uses)) for name in group
-        }
-
-    @cached_property
-    def _deep(self) -> set[str]:
-        return holders(self.records.values(), self.circular)
-
-    @cached_property
-    def _secretive(self) -> set[str]:
-        """The records with a secret field, also one of a record that they hold."""
-        own = (
-            record.name
-            for record in self.records.values()
-            if any(field.secret for field in record.fields)
-        )
-        return holders(self.records.values(), own)
 
 
 class TypePrinter:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from flowd import wire
 from flowd.wire import Json, Shape
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.kinds import (
     DictOf,
     EnumRef,
@@ -29,7 +30,6 @@ from flowd_codegen.model.schema import (
     is_list,
     is_table,
 )
-from flowd_codegen.python.types import Declared
 
 __all__ = ["WireTexts"]
 

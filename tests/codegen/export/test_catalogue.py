@@ -17,10 +17,10 @@ from flowd_codegen.cli import run
 from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.export.catalogue import catalogue
 from flowd_codegen.export.example import Examples
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.schema import Schema
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources, read
-from flowd_codegen.python.types import Declared
 
 _CASES: Final = Path(__file__).parents[1] / "cases"
 _SHOWN: Final = sorted(path.parent for path in _CASES.glob("*/catalogue.md"))

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import flowd
 from flowd import DecodeError
 from flowd_codegen.model.bounds import End, broken, ends, in_model, is_ranged, native
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.kinds import (
     ANY,
     Bounds,
@@ -39,7 +40,6 @@ from flowd_codegen.model.schema import Field, Job, Record, Schema
 from flowd_codegen.model.walk import names_in
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import read
-from flowd_codegen.python.types import Declared
 
 _CASES: Final = Path(__file__).parents[1] / "cases"
 _GOOD: Final = sorted(path.parent.name for path in _CASES.glob("*/expected"))
