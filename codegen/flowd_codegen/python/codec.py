@@ -12,7 +12,7 @@ from flowd_codegen.model.scalars import scalar
 from flowd_codegen.model.schema import Field
 from flowd_codegen.python.checks import Calls, limited
 from flowd_codegen.python.source import bracket, bytes_literal, text_literal
-from flowd_codegen.python.types import TypePrinter, expression
+from flowd_codegen.python.types import TypePrinter, plain_expression
 
 __all__ = ["Codec", "EntryCodec", "JsonCodec"]
 
@@ -139,7 +139,7 @@ class JsonCodec(Codec):
 
     def json(self, value: object) -> str:
         """A Python value."""
-        return expression(Scalar("json"), value, self.printer)
+        return plain_expression(value)
 
     def encode(self, kind: Type, value: str) -> str:
         """`wire.U32.dump(value)` and so on."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final
 
-from flowd.model.job import FORMAT
-from flowd.model.policy import Backoff, Policy
-from flowd.model.schedule import Schedule
 from flowd_codegen.model.declared import Declared
 from flowd_codegen.model.describe import with_deprecation
-from flowd_codegen.model.kinds import Scalar
 from flowd_codegen.model.migrations import Step, module_of, steps
 from flowd_codegen.model.schema import Enum, Job, Module, Record
 from flowd_codegen.python.plan_field import (
@@ -20,15 +16,14 @@ from flowd_codegen.python.plan_field import (
     plan_job_field,
     plan_record_field,
 )
+from flowd_codegen.python.plan_spec import plan_spec, secret_keys
 from flowd_codegen.python.source import (
     Imports,
     bracket,
-    bytes_literal,
     docstring,
     text_literal,
 )
-from flowd_codegen.python.types import TypePrinter, expression
-from flowd_codegen.python.wire_text import WireTexts
+from flowd_codegen.python.types import TypePrinter
 
 __all__ = ["ClassPlan", "EnumPlan", "ModulePlan", "plan_module"]
 
@@ -222,7 +217,7 @@ def _jobs(job: Job, printer: TypePrinter, migrations: str) -> Iterator[ClassPlan
     came_from = {step.new.name: step for step in steps(job)}
     for each in (*job.older, job):
         # A class that reads older entries keeps their secrets too.
-        secrets += [key for key in _secrets(each, printer) if key not in secrets]
+        secrets += [key for key in secret_keys(each, printer) if key not in secrets]
         otherwise = f"An entry of the stream `{job.policy.stream}`."
         if each is not job:
             otherwise = (
@@ -231,7 +226,7 @@ def _jobs(job: Job, printer: TypePrinter, migrations: str) -> Iterator[ClassPlan
         fields = tuple(
             plan_job_field(field, each.name, printer) for field in each.fields
         )
-        spec = _spec(each, secrets, printer)
+        spec = plan_spec(each, secrets, printer)
         plan = _class(each, _doc(each, otherwise), spec, fields, printer)
         if each.version is not None and each.version > 1:
             plan = replace(
@@ -274,88 +269,6 @@ def _class(
         setters=setters,
         constants=tuple(line for field in fields for line in field.constants),
     )
-
-
-def _secrets(job: Job, printer: TypePrinter) -> list[str]:
-    """Every wire name of a secret."""
-    return [
-        key
-        for field in job.fields
-        if field.secret or printer.declared.holds_secret(field.type)
-        for key in (field.key, *field.aliases)
-    ]
-
-
-def _spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
-    name, class_var = (
-        printer.imports.name("flowd", "JobSpec"),
-        printer.imports.name("typing", "ClassVar"),
-    )
-    arguments: list[str] = [
-        f"name={text_literal(job.name)}",
-        f"fields={_texts([field.key for field in job.fields])}",
-        f"policy={_policy(job.policy, printer)}",
-        f"format={FORMAT!s}",
-    ]
-    if secrets:
-        arguments.append(f"secrets={_texts(secrets)}")
-    if job.version is not None:
-        arguments.append(f"version={job.version}")
-    if job.oldest > 1:
-        arguments.append(f"oldest={job.oldest}")
-    if job.crons:
-        arguments.append(f"schedules={_schedules(job, printer)}")
-    if job.extra:
-        extra = expression(Scalar("json"), {**job.extra}, printer)
-        arguments.append(f"extra={extra}")
-    spec = bracket(f"{name}(", arguments, spread=True)
-    return f"SPEC: {class_var}[{name}] = {spec}"
-
-
-def _schedules(job: Job, printer: TypePrinter) -> str:
-    """The schedules as plain data, each with the fields that it enqueues."""
-    name = printer.imports.name("flowd", "Schedule")
-    calls: list[str] = []
-    for cron in job.crons:
-        arguments = [
-            f"{option.name}={_plain(getattr(cron.schedule, option.name))}"
-            for option in fields(Schedule)
-            if getattr(cron.schedule, option.name) != option.default
-        ]
-        pairs = [
-            bracket("(", (bytes_literal(key.encode()), bytes_literal(text.encode())))
-            for key, text in WireTexts(printer.declared).scheduled(job, cron).items()
-        ]
-        arguments.append(f"fields={bracket('(', pairs)}")
-        calls.append(bracket(f"{name}(", arguments, spread=True))
-    return bracket("(", calls)
-
-
-def _plain(value: object) -> str:
-    return text_literal(value) if isinstance(value, str) else repr(value)
-
-
-def _texts(texts: list[str]) -> str:
-    return bracket("(", tuple(map(text_literal, texts)))
-
-
-def _policy(policy: Policy | Backoff, printer: TypePrinter) -> str:
-    """The call that builds it, with what differs from the defaults."""
-    arguments: list[str] = []
-    for option in fields(policy):
-        value = getattr(policy, option.name)
-        match value:
-            case Backoff():
-                if value != Backoff():
-                    arguments.append(f"backoff={_policy(value, printer)}")
-            case _ if value == option.default:
-                pass
-            case str():
-                arguments.append(f"{option.name}={text_literal(value)}")
-            case _:
-                arguments.append(f"{option.name}={value!r}")
-    name = printer.imports.name("flowd", type(policy).__name__)
-    return bracket(f"{name}(", tuple(arguments))
 
 
 def _doc(owner: Enum | Record | Job, otherwise: str) -> str:

@@ -29,7 +29,7 @@ from flowd_codegen.python.types import (
     choice_key,
     expression,
     is_container,
-    literal,
+    plain_expression,
 )
 
 __all__ = ["FieldPlan", "plan_job_field", "plan_record_field"]
@@ -116,7 +116,8 @@ class _Constants:
         choices = choices_in(self.kind)
         if choices and self.needed and not self.choices:
             pairs = [
-                f"{choice_key(value)}: {literal(value)}" for value in choices.values
+                f"{choice_key(value)}: {plain_expression(value)}"
+                for value in choices.values
             ]
             name = self._name if choices == self.kind else f"{self._name}_ITEM"
             kind = f"[dict[bytes, {self._printer.annotation(choices)}]]"

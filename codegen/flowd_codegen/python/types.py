@@ -43,8 +43,8 @@ __all__ = [
     "choice_key",
     "expression",
     "is_container",
-    "literal",
     "native_expression",
+    "plain_expression",
 ]
 
 
@@ -99,7 +99,7 @@ class TypePrinter:
                 return " | ".join(self.declared_class(name) for _, name in members)
             case OneOf(values):
                 word = self.imports.name("typing", "Literal")
-                return f"{word}[{', '.join(literal(value) for value in values)}]"
+                return f"{word}[{', '.join(map(plain_expression, values))}]"
             case External(module, name):
                 return self.imports.name(module, name)
             case Optional(item):
@@ -163,11 +163,6 @@ class TypePrinter:
         return bracket(f"{self.wire(builder)}(", (inner,))
 
 
-def literal(choice: str | int) -> str:
-    """One of a `one_of` as Python source."""
-    return text_literal(choice) if isinstance(choice, str) else str(choice)
-
-
 def choice_key(choice: str | int) -> str:
     """One of a `one_of` as wire text, as Python source."""
     return bytes_literal(str(choice).encode())
@@ -219,7 +214,7 @@ def expression(kind: Type, value: object, printer: TypePrinter) -> str:
         case Scalar(name) if name in _PARSED:
             return _PARSED[name](str(value), printer)
         case _:
-            return _plain(value)
+            return plain_expression(value)
 
 
 def native_expression(value: Native, printer: TypePrinter) -> str:
@@ -237,13 +232,16 @@ def native_expression(value: Native, printer: TypePrinter) -> str:
             return repr(value)
 
 
-def _plain(value: object) -> str:
+def plain_expression(value: object) -> str:
+    """A text, number or flag, and arrays and tables of them, as a Python expression."""
     if isinstance(value, str):
         return text_literal(value)
     if is_list(value):
-        return bracket("[", tuple(_plain(item) for item in value))
+        return bracket("[", tuple(plain_expression(item) for item in value))
     if is_table(value):
-        return bracket("{", _pairs({key: _plain(one) for key, one in value.items()}))
+        return bracket(
+            "{", _pairs({key: plain_expression(one) for key, one in value.items()})
+        )
     return repr(value)
 
 

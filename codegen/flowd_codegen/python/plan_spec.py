@@ -1,0 +1,97 @@
+"""The plan of a job's `SPEC`: what the runtime knows of its class."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from flowd.model.job import FORMAT
+from flowd.model.policy import Backoff, Policy
+from flowd.model.schedule import Schedule
+from flowd_codegen.model.schema import Job
+from flowd_codegen.python.source import bracket, bytes_literal, text_literal
+from flowd_codegen.python.types import TypePrinter, plain_expression
+from flowd_codegen.python.wire_text import WireTexts
+
+__all__ = ["plan_spec", "secret_keys"]
+
+
+def secret_keys(job: Job, printer: TypePrinter) -> list[str]:
+    """Every wire name of a secret."""
+    return [
+        key
+        for field in job.fields
+        if field.secret or printer.declared.holds_secret(field.type)
+        for key in (field.key, *field.aliases)
+    ]
+
+
+def plan_spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
+    """The statement of a class's body that sets `SPEC`.
+
+    Args:
+        job: or an older version of one.
+        secrets: the wire names of all secrets, those of older versions too.
+        printer: of the module.
+    """
+    name, class_var = (
+        printer.imports.name("flowd", "JobSpec"),
+        printer.imports.name("typing", "ClassVar"),
+    )
+    arguments: list[str] = [
+        f"name={text_literal(job.name)}",
+        f"fields={_texts([field.key for field in job.fields])}",
+        f"policy={_policy(job.policy, printer)}",
+        f"format={FORMAT!s}",
+    ]
+    if secrets:
+        arguments.append(f"secrets={_texts(secrets)}")
+    if job.version is not None:
+        arguments.append(f"version={job.version}")
+    if job.oldest > 1:
+        arguments.append(f"oldest={job.oldest}")
+    if job.crons:
+        arguments.append(f"schedules={_schedules(job, printer)}")
+    if job.extra:
+        arguments.append(f"extra={plain_expression({**job.extra})}")
+    spec = bracket(f"{name}(", arguments, spread=True)
+    return f"SPEC: {class_var}[{name}] = {spec}"
+
+
+def _schedules(job: Job, printer: TypePrinter) -> str:
+    """The schedules as plain data, each with the fields that it enqueues."""
+    name = printer.imports.name("flowd", "Schedule")
+    calls: list[str] = []
+    for cron in job.crons:
+        arguments = [
+            f"{option.name}={plain_expression(getattr(cron.schedule, option.name))}"
+            for option in fields(Schedule)
+            if getattr(cron.schedule, option.name) != option.default
+        ]
+        pairs = [
+            bracket("(", (bytes_literal(key.encode()), bytes_literal(text.encode())))
+            for key, text in WireTexts(printer.declared).scheduled(job, cron).items()
+        ]
+        arguments.append(f"fields={bracket('(', pairs)}")
+        calls.append(bracket(f"{name}(", arguments, spread=True))
+    return bracket("(", calls)
+
+
+def _texts(texts: list[str]) -> str:
+    return bracket("(", tuple(map(text_literal, texts)))
+
+
+def _policy(policy: Policy | Backoff, printer: TypePrinter) -> str:
+    """The call that builds it, with what differs from the defaults."""
+    arguments: list[str] = []
+    for option in fields(policy):
+        value = getattr(policy, option.name)
+        match value:
+            case Backoff():
+                if value != Backoff():
+                    arguments.append(f"backoff={_policy(value, printer)}")
+            case _ if value == option.default:
+                pass
+            case _:
+                arguments.append(f"{option.name}={plain_expression(value)}")
+    name = printer.imports.name("flowd", type(policy).__name__)
+    return bracket(f"{name}(", tuple(arguments))
