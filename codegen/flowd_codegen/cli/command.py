@@ -24,7 +24,7 @@ from flowd_codegen.diagnostics.report import (
 from flowd_codegen.extra import ExtraMissing
 from flowd_codegen.model.schema import Schema
 from flowd_codegen.parse.parser import parse
-from flowd_codegen.parse.source import Sources, read
+from flowd_codegen.parse.source import read
 from flowd_codegen.write import ForeignFiles
 
 __all__ = [
@@ -116,24 +116,20 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def read_schema(options: Options, sources: Sources | None = None) -> Schema:
+def read_schema(options: Options) -> Schema:
     """Read the schemas at `SRC`; warnings are printed.
-
-    Args:
-        options: of the command.
-        sources: what is at `SRC`, where it was read already.
 
     Raises:
         SchemaErrors: they have faults.
         OSError: a file or folder is there and cannot be read.
     """
-    return read_contract(options, sources).schema
+    return read_contract(options).schema
 
 
-def read_contract(options: Options, sources: Sources | None = None) -> Contract:
+def read_contract(options: Options) -> Contract:
     """The same, with the places of what is declared."""
     warnings: list[Fault] = []
-    sources = sources or read(options.source)
+    sources = read(options.source)
     schema = parse(sources, warnings.append)
     print_faults(warnings, options.format)
     return Contract(options.source.as_posix(), schema, sources.files)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowd_codegen.cli.command import Options, command_parser, exit_code_of, read_schema
+from flowd_codegen.cli.command import (
+    Options,
+    command_parser,
+    exit_code_of,
+    read_contract,
+)
 from flowd_codegen.cli.document import (
     DocumentOptions,
     document_options,
     output_document,
 )
 from flowd_codegen.export.rust import rust
-from flowd_codegen.parse.source import read
 
 __all__ = ["run"]
 
@@ -29,9 +33,9 @@ def run(arguments: Sequence[str]) -> int:
     options = document_options(parser, arguments, _Options())
 
     def work() -> int:
-        sources = read(options.source)
-        places = {source.path: source for source in sources.files}
-        text = rust(read_schema(options, sources), places)
+        contract = read_contract(options)
+        places = {source.path: source for source in contract.sources}
+        text = rust(contract.schema, places)
         return output_document(text, options, ["rust", str(options.source)])
 
     return exit_code_of(work, options.format)
