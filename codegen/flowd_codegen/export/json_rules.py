@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from flowd.wire import Json
-from flowd_codegen.model.bounds import LENGTHS, NUMBERS, RANGE, TIMES
+from flowd_codegen.model.bounds import LENGTHS, RANGE, RANGED, TIMES
 from flowd_codegen.model.duration import DURATION
 from flowd_codegen.model.scalars import INTEGERS
 
 __all__ = ["encoding_rules", "field_rules"]
 
-_RANGED: Final = (*NUMBERS, *TIMES, "decimal")
 _CONTAINERS: Final = (r"list\s*\[.*", r"dict\s*\[.*")
 _LISTS, _DICTS = _CONTAINERS
 # Some validators lose the place of what plain `false` refuses.
@@ -68,7 +67,7 @@ def field_rules() -> list[Json]:
         ),
         _rule(_spelt(r"\?\s*$"), _never("default", "factory")),
         _rule(_spelt(":"), {"required": ["mapper"], **_never("default")}),
-        _rule(_other_than(*_RANGED), _never(*RANGE)),
+        _rule(_other_than(*RANGED), _never(*RANGE)),
         _rule(_other_than("decimal"), _never("places")),
         _rule(_other_than(_LISTS), _never("items")),
         _rule(_other_than(_DICTS), _never("values")),

@@ -24,6 +24,7 @@ __all__ = [
     "LENGTHS",
     "NUMBERS",
     "RANGE",
+    "RANGED",
     "TIMES",
     "End",
     "Native",
@@ -41,6 +42,9 @@ NUMBERS: Final = ("int", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "
 
 TIMES: Final = ("datetime", "date", "duration")
 """The other types that have a smallest and a largest value, besides `decimal`."""
+
+RANGED: Final = (*NUMBERS, *TIMES, "decimal")
+"""All types whose values can be compared with a bound."""
 
 RANGE: Final = ("min", "max", "above", "below")
 """The bounds of what can be compared."""
@@ -68,8 +72,6 @@ def counted(bound: Native) -> End:
             return bound.toordinal()
         case timedelta():
             return bound // _MS
-        case Decimal():
-            return bound
         case _:
             return bound
 
@@ -84,7 +86,7 @@ LAST: Final = {
 
 def is_ranged(kind: Type) -> bool:
     """Whether values of a type can be compared with a bound."""
-    return isinstance(kind, Scalar) and kind.name in (*NUMBERS, *TIMES, "decimal")
+    return isinstance(kind, Scalar) and kind.name in RANGED
 
 
 def native(kind: Type, bound: Bound) -> Native:
@@ -115,15 +117,11 @@ def ranges(
         if given is None:
             continue
         bound = native(kind, given)
-        step = _step(bound, encoding)
-        if (
-            option == "above"
-            and step == _MS
-            and isinstance(bound, datetime | timedelta)
-        ):
-            yield "min", bound + _MS
-        else:
+        following = _following(bound, encoding) if option == "above" else None
+        if following is None:
             yield option, bound
+        else:
+            yield "min", following
 
 
 def broken(
@@ -203,8 +201,12 @@ def in_model(kind: Type, count: End) -> object:
             return int(count)
 
 
-def _step(bound: Native, encoding: Encoding | None) -> timedelta | None:
-    """What is finer is cut when such a value is written."""
-    if isinstance(bound, datetime):
-        return _MS if encoding == "unix_ms" else None
-    return _MS if isinstance(bound, timedelta) else None
+def _following(bound: Native, encoding: Encoding | None) -> Native | None:
+    """The next value, where such values are cut to milliseconds when they are written."""
+    match bound:
+        case datetime() if encoding == "unix_ms":
+            return bound + _MS
+        case timedelta():
+            return bound + _MS
+        case _:
+            return None
