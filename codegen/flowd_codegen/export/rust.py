@@ -17,7 +17,7 @@ from flowd_codegen.export.example import Examples
 from flowd_codegen.export.rust_name import field_name, is_class_name, variant_names
 from flowd_codegen.export.rust_type import RustType, rust_type
 from flowd_codegen.model.declared import Declared
-from flowd_codegen.model.describe import limits
+from flowd_codegen.model.describe import deprecation, limits
 from flowd_codegen.model.kinds import EnumRef, Optional, base
 from flowd_codegen.model.schema import Enum, Field, Job, Schema
 
@@ -89,7 +89,7 @@ class _Writer:
             if crons
             else ""
         )
-        yield from _doc(job.doc, _deprecation(job.deprecated), empty, ticks, indent="")
+        yield from _doc(job.doc, deprecation(job.deprecated), empty, ticks, indent="")
         yield f"#[derive({'Job' if secret else 'Debug, Job'})]"
         body = [line for one in fields for line in self._declaration(one)]
         if version > 1:
@@ -123,7 +123,7 @@ class _Writer:
         # The text is kept, so that it is written as it was read.
         known = dict(zip((member for member, _ in enum.members), names, strict=True))
         unknown = known.get(enum.unknown, "")
-        yield from _doc(enum.doc, _deprecation(enum.deprecated), indent="")
+        yield from _doc(enum.doc, deprecation(enum.deprecated), indent="")
         copied = "" if unknown else " Copy,"
         yield f"#[derive(Clone,{copied} Debug, PartialEq, Eq, Hash)]"
         if any(name.isupper() and len(name) > 1 for name in names):
@@ -186,9 +186,7 @@ class _Writer:
             notes.append(f"Default in Python: {default or 'the empty text'}.")
         if field.aliases:
             notes.append(f"Not read here: the older keys {', '.join(field.aliases)}.")
-        yield from _doc(
-            field.doc, _deprecation(field.deprecated), *notes, indent="    "
-        )
+        yield from _doc(field.doc, deprecation(field.deprecated), *notes, indent="    ")
         if not one.name.islower():
             yield "    #[allow(non_snake_case)]"
         optional = isinstance(field.type, Optional)
@@ -221,12 +219,6 @@ def _debug(name: str, shown: list[str]) -> Iterator[str]:
     yield "            .finish_non_exhaustive()"
     yield "    }"
     yield "}"
-
-
-def _deprecation(deprecated: str | bool) -> str:
-    if not deprecated:
-        return ""
-    return f"Deprecated: {deprecated}" if isinstance(deprecated, str) else "Deprecated."
 
 
 def _doc(*paragraphs: str, indent: str) -> Iterator[str]:

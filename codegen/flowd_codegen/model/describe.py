@@ -11,7 +11,13 @@ from flowd_codegen.model.duration import duration_text, seconds_text
 from flowd_codegen.model.kinds import Bounds, DictOf, ListOf, OneOf, Scalar, Type, base
 from flowd_codegen.model.schema import Field
 
-__all__ = ["limits", "policy_lines", "schedule_lines", "with_deprecation"]
+__all__ = [
+    "deprecation",
+    "limits",
+    "policy_lines",
+    "schedule_lines",
+    "with_deprecation",
+]
 
 
 def limits(field: Field) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -103,9 +109,13 @@ def _wait(backoff: Backoff) -> str:
     return f"{wait}, or less at random" if backoff.jitter else wait
 
 
+def deprecation(deprecated: str | bool) -> str:
+    """The deprecation and its reason as a sentence; empty without one."""
+    if not deprecated:
+        return ""
+    return "Deprecated." if deprecated is True else f"Deprecated: {deprecated}"
+
+
 def with_deprecation(doc: str, deprecated: str | bool) -> str:
     """The text with a last paragraph that gives the deprecation and its reason."""
-    if not deprecated:
-        return doc
-    note = "Deprecated." if deprecated is True else f"Deprecated: {deprecated}"
-    return f"{doc}\n\n{note}" if doc else note
+    return "\n\n".join(filter(None, (doc, deprecation(deprecated))))
