@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowd.wire import Json
 from flowd_codegen.export.json_table import Rules, ref, table
-from flowd_codegen.parse.cron import CRON_OPTIONS, SCHEDULE_NAME
+from flowd_codegen.parse.cron import CRON_OPTIONS, MISSED, OVERLAP, SCHEDULE_NAME
 
 __all__ = ["crons", "schedule"]
 
@@ -46,12 +46,12 @@ def _options() -> dict[str, Rules]:
         },
         "missed": {
             "description": "What becomes of ticks that no worker was there for.",
-            "enum": ["skip", "once", "all"],
+            "enum": [*MISSED],
             "default": "once",
         },
         "overlap": {
             "description": "Whether a tick runs while the run before it has not ended.",
-            "enum": ["allow", "skip"],
+            "enum": [*OVERLAP],
             "default": "allow",
         },
         "with": {

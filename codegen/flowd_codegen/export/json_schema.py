@@ -16,7 +16,15 @@ from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.export.json_cron import crons, schedule
 from flowd_codegen.export.json_queue import duration, queue
 from flowd_codegen.export.json_rules import encoding_rules, field_rules
-from flowd_codegen.export.json_table import PRINTABLE, Rules, named, ref, table, text
+from flowd_codegen.export.json_table import (
+    EXTRA,
+    PRINTABLE,
+    Rules,
+    named,
+    ref,
+    table,
+    text,
+)
 from flowd_codegen.model.naming import (
     CLASS_NAME,
     FIELD_NAME,
@@ -69,7 +77,7 @@ def json_schema() -> dict[str, Json]:
                 **table("A job and its queue.", JOB_OPTIONS, _owner("job")),
                 "patternProperties": {
                     f"^{VERSION_KEY.pattern}$": _older_version(),
-                    "^x-[a-z0-9-]+$": {},
+                    EXTRA: {},
                 },
             },
             "record": table(

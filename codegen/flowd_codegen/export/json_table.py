@@ -8,14 +8,15 @@ from typing import Final, TypeAlias
 from flowd.wire import Json
 from flowd_codegen.model.naming import RESERVED_CLASSES
 
-__all__ = ["PRINTABLE", "Rules", "named", "ref", "table", "text"]
+__all__ = ["EXTRA", "PRINTABLE", "Rules", "named", "ref", "table", "text"]
 
 PRINTABLE: Final = (
     r"[^\x00-\x1F\x7F-\xA0\u2000-\u200F\u2028-\u202F\u205F-\u206F\uFEFF]+"
 )
 """A text without controls, blanks but the space, and what turns its direction."""
 
-_EXTRA: Final = "^x-[a-z0-9-]+$"
+EXTRA: Final = "^x-[a-z0-9-]+$"
+"""Keys of the user's own."""
 
 Rules: TypeAlias = Mapping[str, Json]
 """A JSON Schema, or a part of one."""
@@ -29,7 +30,7 @@ def table(
         "description": description,
         "type": "object",
         "properties": {key: {**rules[key]} for key in keys},
-        "patternProperties": {_EXTRA: {}},
+        "patternProperties": {EXTRA: {}},
         "additionalProperties": False,
     }
 

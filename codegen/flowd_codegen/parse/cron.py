@@ -23,7 +23,14 @@ from flowd_codegen.parse.queue import read_duration
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table
 
-__all__ = ["CRON_OPTIONS", "SCHEDULE_NAME", "check_arguments", "parse_crons"]
+__all__ = [
+    "CRON_OPTIONS",
+    "MISSED",
+    "OVERLAP",
+    "SCHEDULE_NAME",
+    "check_arguments",
+    "parse_crons",
+]
 
 CRON_OPTIONS: Final = ("at", "every", "tz", "missed", "overlap", "with")
 """The keys of a schedule's table."""
@@ -38,8 +45,12 @@ _REFUSED: Final = {
     "kwargs": (Code.UNKNOWN_KEY, "write `with`"),
     "arguments": (Code.UNKNOWN_KEY, "write `with`"),
 }
-_MISSED: Final[tuple[Literal["skip", "once", "all"], ...]] = ("skip", "once", "all")
-_OVERLAP: Final[tuple[Literal["allow", "skip"], ...]] = ("allow", "skip")
+MISSED: Final[tuple[Literal["skip", "once", "all"], ...]] = ("skip", "once", "all")
+"""The rules for ticks that no worker was there for."""
+
+OVERLAP: Final[tuple[Literal["allow", "skip"], ...]] = ("allow", "skip")
+"""The rules for a tick while the run before it has not ended."""
+
 _LEAST_MS: Final = 1_000
 
 _W = TypeVar("_W", bound=str)
@@ -81,8 +92,8 @@ def _parse(name: str, table: Table) -> Schedule:
         table.report(Code.SCHEDULE, location.key(), message, label)
     at, every = _read_at(table), _read_every(table)
     zone = _read_zone(table)
-    missed: Literal["skip", "once", "all"] = _choice(table, "missed", _MISSED, "once")
-    overlap: Literal["allow", "skip"] = _choice(table, "overlap", _OVERLAP, "allow")
+    missed: Literal["skip", "once", "all"] = _choice(table, "missed", MISSED, "once")
+    overlap: Literal["allow", "skip"] = _choice(table, "overlap", OVERLAP, "allow")
     if len(given) != 1 or not (at or every):
         at, every = "", 60.0
     return Schedule(
