@@ -70,7 +70,7 @@ def compare(
 ) -> list[Change]:
     """What a run has to do below `out`; nothing is written.
 
-    A package file that somebody wrote by hand is left alone, since nothing depends on
+    A package file that was written by hand is left alone, since nothing depends on
     its content.
 
     Args:
@@ -279,7 +279,7 @@ def hidden(out: Path, names: Iterable[str]) -> list[str]:
 
 
 def write(changes: list[Change], out: Path) -> None:
-    """Make the changes: all new files beside their places, then each into its place.
+    """Make the changes: all new files under temporary names, then each into its place.
 
     Raises:
         OSError: a file or folder cannot be written; until the first replacement this
@@ -290,14 +290,14 @@ def write(changes: list[Change], out: Path) -> None:
         for change in changes:
             if change.new is not None:
                 change.path.parent.mkdir(parents=True, exist_ok=True)
-                beside = change.path.with_name(f".{change.path.name}.{os.getpid()}")
-                ready.append((beside, change.path))
-                beside.write_bytes(change.new)
-        for beside, path in ready:
-            beside.replace(path)
+                temporary = change.path.with_name(f".{change.path.name}.{os.getpid()}")
+                ready.append((temporary, change.path))
+                temporary.write_bytes(change.new)
+        for temporary, path in ready:
+            temporary.replace(path)
     finally:
-        for beside, _ in ready:
-            beside.unlink(missing_ok=True)
+        for temporary, _ in ready:
+            temporary.unlink(missing_ok=True)
     for change in changes:
         if change.new is None:
             change.path.unlink(missing_ok=True)

@@ -57,8 +57,8 @@ JOB_OPTIONS: Final = (
 
 def parse_enum(name: str, table: Table) -> Enum:
     """Read an enum; faults are reported."""
-    members_beside = [key for key in table.values if MEMBER_NAME.fullmatch(key)]
-    if "values" in table.values or not members_beside:
+    stray_members = [key for key in table.values if MEMBER_NAME.fullmatch(key)]
+    if "values" in table.values or not stray_members:
         table.refuse_others(ENUM_OPTIONS, "enum option")
     reserved = {text: location for location, text in table.texts("reserved")}
     members: dict[str, SourceLocation] = {}

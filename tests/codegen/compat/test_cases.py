@@ -67,8 +67,8 @@ def test_verdict_matches_what_decoding_does(case: Path) -> None:
 
 def test_every_rule_has_a_case() -> None:
     """No rule can be added without a change that shows it."""
-    told = "".join((case / "expected.txt").read_text("utf-8") for case in _ALL)
-    assert set(re.findall(r"\[([A-Z_]+)\]: ", told)) == set(Rule)
+    printed = "".join((case / "expected.txt").read_text("utf-8") for case in _ALL)
+    assert set(re.findall(r"\[([A-Z_]+)\]: ", printed)) == set(Rule)
 
 
 def _contract(folder: Path) -> Contract:
@@ -84,9 +84,13 @@ def _prove(
     reader: dict[str, object],
 ) -> None:
     """Let one side write each value and the other read it."""
-    told = [finding.breaks[aspect] for finding in findings if aspect in finding.breaks]
+    predicted = [
+        finding.breaks[aspect] for finding in findings if aspect in finding.breaks
+    ]
     silent = "no error says so"
-    loud = {_anywhere(text) for text in told if silent not in text and text != UNKNOWN}
+    loud = {
+        _anywhere(text) for text in predicted if silent not in text and text != UNKNOWN
+    }
     said: list[str] = []
     for value, expected in values.items():
         job: Job = eval(value, writer)
@@ -104,7 +108,7 @@ def _prove(
     if values:
         for text in loud:
             assert any(text in error for error in said), f"{text!r} is not in {said}"
-    for error in said if UNKNOWN not in told else ():
+    for error in said if UNKNOWN not in predicted else ():
         assert any(text in error for text in loud), f"{error!r} was not foretold"
 
 

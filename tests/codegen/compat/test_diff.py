@@ -28,7 +28,7 @@ _SUMMARY: Final = "1 breaking (level full, against "
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test stands beside the schemas of today and those that run."""
+    """Each test runs in a folder with the schemas of today and those that run."""
     monkeypatch.chdir(tmp_path)
     _write("old", _OLD)
     _write("schemas", _NEW)
@@ -54,7 +54,7 @@ def _commit(text: str) -> None:
     _write("schemas", _NEW)
 
 
-def _told(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+def _printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     """What the command prints; it must find something that breaks."""
     assert run(["diff", *arguments]) == 1
     return capsys.readouterr().out.splitlines()
@@ -62,17 +62,19 @@ def _told(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
 
 def test_a_folder_is_compared_with(capsys: pytest.CaptureFixture[str]) -> None:
     """The finding has its place in the new schema, and the last line adds up."""
-    told = _told(capsys, "schemas", "--against", "old")
-    assert told[0].startswith("schemas/email.toml:2:10: breaking[ENUM_VALUE_ADDED]: ")
-    assert told[-1] == f"{_SUMMARY}old)"
+    printed = _printed(capsys, "schemas", "--against", "old")
+    assert printed[0].startswith(
+        "schemas/email.toml:2:10: breaking[ENUM_VALUE_ADDED]: "
+    )
+    assert printed[-1] == f"{_SUMMARY}old)"
 
 
 def test_a_lock_is_compared_with(capsys: pytest.CaptureFixture[str]) -> None:
     """A lock says the same as the schemas that it was made of."""
-    told = _told(capsys, "schemas", "--against", "old")
+    printed = _printed(capsys, "schemas", "--against", "old")
     run(["lock", "old", "-o", "flowd.lock"])
     capsys.readouterr()
-    assert _told(capsys, "schemas", "--against", "flowd.lock")[:-1] == told[:-1]
+    assert _printed(capsys, "schemas", "--against", "flowd.lock")[:-1] == printed[:-1]
     assert run(["diff", "old", "--against", "flowd.lock", "--level", "strict"]) == 0
 
 
@@ -80,11 +82,11 @@ def test_a_revision_is_compared_with(capsys: pytest.CaptureFixture[str]) -> None
     """A branch, a tag or an id, without a checkout, also of uncommitted schemas."""
     _commit(_OLD)
     _git("tag", "v1")
-    told = _told(capsys, "schemas", "--against", ".git#ref=main")
-    assert told[-1].startswith(f"{_SUMMARY}main@")
+    printed = _printed(capsys, "schemas", "--against", ".git#ref=main")
+    assert printed[-1].startswith(f"{_SUMMARY}main@")
     for ref in ("v1", "HEAD", "main~0"):
-        again = _told(capsys, "schemas", "--against", f".git#ref={ref}")
-        assert again[:-1] == told[:-1]
+        again = _printed(capsys, "schemas", "--against", f".git#ref={ref}")
+        assert again[:-1] == printed[:-1]
     assert Path("schemas/email.toml").read_text() == _NEW
 
 
@@ -94,8 +96,8 @@ def test_a_revision_may_be_compared_with_from_below(
     """In a subfolder, `.git` is that of the repository around it."""
     _commit(_OLD)
     monkeypatch.chdir("schemas")
-    assert "ENUM_VALUE_ADDED" in _told(capsys, ".", "--against", ".git#ref=main")[0]
-    one = _told(capsys, "email.toml", "--against", ".git#ref=main")
+    assert "ENUM_VALUE_ADDED" in _printed(capsys, ".", "--against", ".git#ref=main")[0]
+    one = _printed(capsys, "email.toml", "--against", ".git#ref=main")
     assert "ENUM_VALUE_ADDED" in one[0]
 
 
@@ -108,11 +110,13 @@ def test_a_revision_may_have_its_schemas_elsewhere(
     assert run(["diff", "moved", "--against", ".git#ref=main"]) == 2
     assert "main:moved:1:1: error[E415]" in capsys.readouterr().err
     spec = ".git#ref=main,subdir=schemas"
-    assert "ENUM_VALUE_ADDED" in _told(capsys, "moved", "--against", spec)[0]
+    assert "ENUM_VALUE_ADDED" in _printed(capsys, "moved", "--against", spec)[0]
     Path("other").mkdir()
     monkeypatch.chdir("other")
     _write("schemas", _NEW)
-    assert "ENUM_VALUE_ADDED" in _told(capsys, "schemas", "--against", f"../{spec}")[0]
+    assert (
+        "ENUM_VALUE_ADDED" in _printed(capsys, "schemas", "--against", f"../{spec}")[0]
+    )
 
 
 def test_old_schemas_with_a_fault_are_shown_as_git_names_them(
@@ -181,7 +185,7 @@ def test_a_hook_of_another_repository_changes_nothing(
 ) -> None:
     """Git tells its hooks which repository they are of; the argument names another."""
     _commit(_OLD)
-    told = _told(capsys, "schemas", "--against", ".git#ref=main")
+    printed = _printed(capsys, "schemas", "--against", ".git#ref=main")
     other = tmp_path / "other"
     other.mkdir()
     _git("init", "-b", "main", str(other))
@@ -189,7 +193,7 @@ def test_a_hook_of_another_repository_changes_nothing(
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
     monkeypatch.setenv("GIT_OBJECT_DIRECTORY", str(other / ".git/objects"))
-    assert _told(capsys, "schemas", "--against", ".git#ref=main") == told
+    assert _printed(capsys, "schemas", "--against", ".git#ref=main") == printed
 
 
 def test_each_level_looks_at_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,10 +202,10 @@ def test_each_level_looks_at_its_own(capsys: pytest.CaptureFixture[str]) -> None
     _write("schemas", f'{text}\n[job.Email.queue]\nstream = "other"\n')
     shown: dict[str, set[str]] = {}
     for level in LEVELS:
-        told = _told(capsys, "schemas", "--against", "old", "--level", level)
-        rules = (line.partition("breaking[")[2] for line in told)
+        printed = _printed(capsys, "schemas", "--against", "old", "--level", level)
+        rules = (line.partition("breaking[")[2] for line in printed)
         shown[level] = {rule.partition("]")[0] for rule in rules if rule}
-        assert told[-1].startswith(f"{len(shown[level])} breaking (level {level}, ")
+        assert printed[-1].startswith(f"{len(shown[level])} breaking (level {level}, ")
     key, queue = {"FIELD_KEY_CHANGED"}, {"QUEUE_STREAM_CHANGED"}
     assert shown["messages"] == {"ENUM_VALUE_REMOVED"} | key
     assert shown["workers"] == {"ENUM_VALUE_ADDED"} | key
@@ -215,9 +219,9 @@ def test_warnings_count_only_where_asked(capsys: pytest.CaptureFixture[str]) -> 
     _write("schemas", _OLD.replace('"str"', '{ type = "str", default = "a" }'))
     _write("old", _OLD.replace('"str"', '{ type = "str", default = "b" }'))
     assert run(["diff", "schemas", "--against", "old", "--level", "source"]) == 0
-    told = capsys.readouterr().out
-    assert "warning[FIELD_DEFAULT_CHANGED]" in told
-    assert told.endswith("0 breaking, 1 warning (level source, against old)\n")
+    printed = capsys.readouterr().out
+    assert "warning[FIELD_DEFAULT_CHANGED]" in printed
+    assert printed.endswith("0 breaking, 1 warning (level source, against old)\n")
     assert run(["diff", "schemas", "--against", "old", "--level", "strict"]) == 1
 
 
@@ -243,8 +247,8 @@ def test_every_job_that_is_concerned_must_allow_it(
     allowed = '[job.Email]\nallow = ["ENUM_VALUE_ADDED"]'
     _write("old", _OLD + other)
     _write("schemas", _NEW.replace("[job.Email]", allowed) + other)
-    told = _told(capsys, "schemas", "--against", "old")
-    assert told[0].endswith('Kind takes "b" now (in Email, Fax)')
+    printed = _printed(capsys, "schemas", "--against", "old")
+    assert printed[0].endswith('Kind takes "b" now (in Email, Fax)')
 
 
 def test_unused_waiver_is_a_warning(
@@ -267,7 +271,9 @@ def test_allowed_change_needs_no_version(
     new = _NEW.replace("[job.Email]", "[job.Email]\nversion = 1")
     _write("old", old)
     _write("schemas", new)
-    assert "VERSION_NOT_BUMPED" in "".join(_told(capsys, "schemas", "--against", "old"))
+    assert "VERSION_NOT_BUMPED" in "".join(
+        _printed(capsys, "schemas", "--against", "old")
+    )
     _write(
         "schemas",
         f"{new}\n[job.Email.queue]\n".replace(
@@ -294,9 +300,9 @@ def test_findings_can_be_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
 def test_findings_can_be_commands_for_github(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """They stand beside the changed line of a pull request."""
-    told = _told(capsys, "schemas", "--against", "old", "--format", "github")
-    (line,) = told
+    """They annotate the changed line of a pull request."""
+    printed = _printed(capsys, "schemas", "--against", "old", "--format", "github")
+    (line,) = printed
     assert line.startswith(
         "::error file=schemas/email.toml,line=2,col=10,title=ENUM_VALUE_ADDED::"
     )

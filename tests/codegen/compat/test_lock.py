@@ -24,7 +24,7 @@ _SCHEMA: Final = '[job.Email]\nfields = { to = "str", body = "str?" }\n'
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test stands beside a folder with one schema."""
+    """Each test runs next to a folder with one schema."""
     monkeypatch.chdir(tmp_path)
     Path("schemas").mkdir()
     Path("schemas/email.toml").write_text(_SCHEMA)

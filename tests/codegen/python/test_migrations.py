@@ -44,7 +44,7 @@ _THIRD: Final = (
 
 @pytest.fixture(autouse=True)
 def _schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test stands beside a schema of two versions."""
+    """Each test runs next to a schema of two versions."""
     monkeypatch.chdir(tmp_path)
     Path("schemas").mkdir()
     _declare(_SCHEMA)
