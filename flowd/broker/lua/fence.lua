@@ -1,4 +1,4 @@
--- Prelude of every script that settles or renews.
+-- Prelude of the scripts that settle, renew or say progress.
 --
 -- fence(stream, group, consumer, first, last, n) -> held(id) -> delivery count, or nil
 --
@@ -22,11 +22,4 @@ local function fence(stream, group, consumer, first, last, n)
     end
     return counts[id]
   end
-end
-
--- A primary that became a replica answers from its own past. A write that changes nothing
--- makes it refuse. Once a script has written, Redis lets it have memory: it comes before
--- what only moves a job and behind what lets the server grow.
-local function refuse_as_replica(stream, group)
-  redis.call('XACK', stream, group, '0-0')
 end
