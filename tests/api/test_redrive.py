@@ -22,7 +22,6 @@ from flowd.broker.connection import Connection
 from flowd.broker.dead_letters import redrive
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
-from flowd.embedded import Server
 from jobs.email import Email
 from tests.support.dead_letters import GROUP, bury, letters, raw_letters
 from tests.support.email_job import RecordingHandler, email, policy
@@ -335,11 +334,11 @@ async def test_a_key_that_is_no_text_holds_up_no_purge(
 
 
 async def test_a_redrive_that_loses_an_answer_says_at_least(
-    server: Server, stream: str
+    redis_url: str, stream: str
 ) -> None:
     """What is certainly back is counted, and so is what may be."""
-    await bury(server.url, stream, *(email(str(number)) for number in range(150)))
-    async with proxy_to(server.url) as proxy:
+    await bury(redis_url, stream, *(email(str(number)) for number in range(150)))
+    async with proxy_to(redis_url) as proxy:
         asked: list[str] = []
 
         def later(letter: Letter[Email]) -> bool:
@@ -357,11 +356,11 @@ async def test_a_redrive_that_loses_an_answer_says_at_least(
 
 
 async def test_a_purge_that_loses_an_answer_says_at_least(
-    server: Server, stream: str
+    redis_url: str, stream: str
 ) -> None:
     """What is certainly deleted is counted, and so is what may be."""
-    await bury(server.url, stream, *(email(str(number)) for number in range(150)))
-    async with proxy_to(server.url) as proxy:
+    await bury(redis_url, stream, *(email(str(number)) for number in range(150)))
+    async with proxy_to(redis_url) as proxy:
         asked: list[str] = []
 
         def later(letter: Letter[Email]) -> bool:
