@@ -120,16 +120,24 @@ class Script:
         )
 
 
+_FOLDER: Final = resources.files("flowd.broker") / "lua"
+
+_PARTS: Final = {
+    file.name: file.read_text("utf-8") for file in (_FOLDER / "parts").iterdir()
+}
+"""Read at import as the scripts are: after an upgrade in place, a process that runs must
+not put a new part into an old script."""
+
+
 def _text(name: str) -> str:
-    file = resources.files("flowd.broker") / "lua" / f"{name}.lua"
-    return file.read_text("utf-8")
+    return (_FOLDER / f"{name}.lua").read_text("utf-8")
 
 
 def _assembled(core: str, parts: Iterable[str]) -> str:
     """A script whose seams are filled with the sections of parts, or are left out."""
     sections: dict[str, list[str]] = {}
     for part in parts:
-        _, *texts = _SEAM.split(_text(f"parts/{part}"))
+        _, *texts = _SEAM.split(_PARTS[f"{part}.lua"])
         for seam, text in zip(texts[::2], texts[1::2], strict=True):
             # The last part's arguments are at the end, so they are removed first.
             at = 0 if seam == "begin" else len(sections.get(seam, ()))
