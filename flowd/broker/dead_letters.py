@@ -13,7 +13,7 @@ from flowd.broker.stream import Stream
 from flowd.errors import ServerError
 from flowd.model.letter import LETTER_FIELDS
 
-__all__ = ["newest_letter", "purge", "read_letters", "redrive"]
+__all__ = ["newest_letter", "newest_letters", "purge", "read_letters", "redrive"]
 
 _UNCHANGED: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
 
@@ -32,6 +32,28 @@ async def read_letters(
         *("XRANGE", stream.keys.dead, first, last, "COUNT", count),
         read=replies.entries,
         timeout=BULK_READ_TIMEOUT,
+    )
+
+
+async def newest_letters(
+    stream: Stream, before: str, since: str, count: int, *, most: int, own: bool
+) -> list[tuple[bytes, list[bytes]]]:
+    """Up to `count` dead letters, the newest first, as `read_letters`.
+
+    Args:
+        stream: of the queue.
+        before: `+`, or `(ID` for those before ID.
+        since: `-`, or the first id that counts.
+        count: how many, 100 at most.
+        most: how many bytes of each value; the rest is cut off.
+        own: only the fields that say why the job died.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    args: list[Argument] = [before, since, count, most, LETTER_FIELDS if own else 0]
+    return await scripts.LETTERS.run(
+        stream.connection, [stream.keys.dead], args, replies.entries
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "EXPIRE",
     "FORGET_CONSUMER",
     "INIT",
+    "LETTERS",
     "MAINTAIN",
     "PROGRESS",
     "PURGE",
@@ -181,6 +182,7 @@ INIT: Final = Script("init", "only_group", often=False)
 FORGET_CONSUMER: Final = Script("forget_consumer", often=False)
 REMAINING: Final = Script("remaining", "replica")
 QUERY: Final = Script("query")
+LETTERS: Final = Script("letters")
 PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")
 RECOUNT: Final = Script("recount", "replica", often=False)

@@ -1,4 +1,4 @@
-"""`flowd dlq`: list, show, export, redrive and purge dead letters."""
+"""`flowd dlq`: list, count, show, export, redrive and purge dead letters."""
 
 from __future__ import annotations
 
@@ -19,10 +19,19 @@ from flowd.cli.letters import (
 )
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, count, pair, rate
-from flowd.cli.output import field_texts, print_details, print_json, progress
+from flowd.cli.output import (
+    Table,
+    field_texts,
+    object_of,
+    print_blocks,
+    print_details,
+    print_json,
+    progress,
+)
 from flowd.cli.redrive import purge, redrive
 from flowd.cli.target import add_target
-from flowd.model.text import printable
+from flowd.model.text import count_of, printable
+from flowd.ops.newest import summarize
 
 __all__ = ["add"]
 
@@ -40,6 +49,7 @@ you give --raw."""
 _EXAMPLES: Final = """\
   flowd dlq list --newer 1h
   flowd dlq list --stream emails --error TimeoutError
+  flowd dlq summary --newer 1d
   flowd dlq show 1795535506792-0
   flowd dlq redrive --all --error TimeoutError --dry-run
   flowd dlq redrive --all --error TimeoutError --rate 50/s
@@ -55,7 +65,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "dlq",
-        "list, show, export, redrive and purge dead letters",
+        "list, count, show, export, redrive and purge dead letters",
         None,
         description=_DESCRIPTION,
         examples=_EXAMPLES,
@@ -69,6 +79,20 @@ def add(commands: Commands) -> None:
         type=count,
         default=_SCAN,
         help=f"read at most so many letters (default: {_SCAN:,}; 0: all)",
+    )
+    summing = _verb(
+        verbs,
+        "summary",
+        "count the letters by error, the most frequent first",
+        _summary,
+    )
+    add_pick(summing, None)
+    summing.add_argument(
+        "--scan",
+        metavar="N",
+        type=count,
+        default=_SCAN,
+        help=f"look at the newest N letters (default: {_SCAN:,}; 0: all)",
     )
     showing = _verb(verbs, "show", "all details of one letter", _show)
     showing.add_argument("id", metavar="ID", help="of the letter or of its job")
@@ -159,6 +183,44 @@ async def _list(request: Selection) -> int:
             f"no dead letters{which} in {printable(request.target.name)}",
             file=sys.stderr,
         )
+    return 0
+
+
+async def _summary(request: Selection) -> int:
+    total = await request.total()
+    with progress("looking", total) as advance:
+        found = await summarize(
+            request.target.queries,
+            request.filter,
+            scan=request.options.scan,
+            on_progress=advance,
+        )
+    if request.options.json:
+        for group in found.groups:
+            print_json(object_of(group))
+    elif found.groups:
+        rows = [
+            [
+                *(f"{each.count:,}", f"{each.first:%Y-%m-%d %H:%M:%S}"),
+                *(f"{each.last:%Y-%m-%d %H:%M:%S}", each.newest, each.like),
+            ]
+            for each in found.groups
+        ]
+        head = ("count", "first", "last", "newest", "error")
+        print_blocks([Table(head, rows, {"count"})])
+    else:
+        which = " that match" if request.is_filtered else ""
+        name = printable(request.target.name)
+        print(f"no dead letters{which} in {name}", file=sys.stderr)
+    if found.others:
+        text = f"… and {count_of(found.others, 'letter')} with other errors"
+        print(text, file=sys.stderr)
+    if not found.complete and found.looked < total:
+        text = (
+            f"looked at the newest {found.looked:,} of {total:,} letters:"
+            " --scan 0 looks at all"
+        )
+        print(text, file=sys.stderr)
     return 0
 
 

@@ -97,11 +97,22 @@ class Selection:
         )
 
 
-def add_pick(parser: argparse.ArgumentParser, limit: int) -> None:
-    """Add the options that choose among the letters of a queue."""
+def add_pick(parser: argparse.ArgumentParser, limit: int | None) -> None:
+    """Add the options that choose among the letters of a queue.
+
+    Args:
+        parser: of the command.
+        limit: how many it takes, 0: all; None: there is no such option.
+    """
     chosen = parser.add_argument_group("which letters")
     chosen.add_argument(
         "--error", metavar="TEXT", default="", help="TEXT is in the error or the reason"
+    )
+    chosen.add_argument(
+        "--like",
+        metavar="TEXT",
+        default="",
+        help="the error is TEXT in `flowd dlq summary`",
     )
     for name, than in (("--older", "longer"), ("--newer", "less long")):
         chosen.add_argument(
@@ -125,13 +136,14 @@ def add_pick(parser: argparse.ArgumentParser, limit: int) -> None:
         default=[],
         help="the field has this text; may be given again",
     )
-    chosen.add_argument(
-        *("-n", "--limit"),
-        metavar="N",
-        type=count,
-        default=limit,
-        help=f"so many at most (default: {limit or 'all'})",
-    )
+    if limit is not None:
+        chosen.add_argument(
+            *("-n", "--limit"),
+            metavar="N",
+            type=count,
+            default=limit,
+            help=f"so many at most (default: {limit or 'all'})",
+        )
 
 
 @asynccontextmanager
@@ -149,6 +161,7 @@ async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
             now = await server_time(queries.connection)
             letter_filter = LetterFilter(
                 text=options.error,
+                like=options.like,
                 fields={name.encode(): value.encode() for name, value in options.field},
                 since=_ago(now, options.newer),
                 until=_ago(now, options.older),

@@ -12,11 +12,11 @@ from flowd.cli.letters import Selection, letter_line
 from flowd.cli.load import UsageError
 from flowd.cli.output import print_json, progress
 from flowd.cli.target import with_fields
-from flowd.errors import CommandRefused, DecodeError, FlowdError, ServerError
+from flowd.errors import DecodeError, FlowdError, ServerError
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.model.text import count_of, printable
-from flowd.ops.letters import move
+from flowd.ops.letters import check_origin, move
 
 __all__ = ["purge", "redrive"]
 
@@ -32,7 +32,7 @@ async def redrive(request: Selection) -> int:
         await request.letters.redrive(letter, job=edit(letter))
 
     async def trial(letter: Letter[Job]) -> None:
-        _check_origin(letter)
+        check_origin(letter)
         edit(letter)
 
     dry = request.options.dry_run
@@ -138,16 +138,9 @@ def _check_choice(request: Selection) -> None:
         raise UsageError("give the IDs of letters, or --all")
     if options.ids and (request.is_filtered or options.limit):
         raise UsageError(
-            "--error, --older, --newer, --from, --field and --limit choose among --all"
+            "--error, --like, --older, --newer, --from, --field and --limit choose"
+            " among --all"
         )
-
-
-def _check_origin(letter: Letter[Job]) -> None:
-    """Refuse what Redis would."""
-    if letter.reason == "unknown":
-        raise CommandRefused(letter.error)
-    if b"_packed" in letter.fields:
-        raise CommandRefused("the entry has more than 1,000 fields")
 
 
 async def _confirm(request: Selection) -> None:

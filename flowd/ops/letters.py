@@ -1,9 +1,10 @@
-"""Dead letters in bulk: select, edit, redrive or purge them, at a limited rate."""
+"""Dead letters in bulk: select, redrive or purge them, at a limited rate."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -30,10 +31,17 @@ from flowd.model.delivery import timestamp
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 
-__all__ = ["LetterFilter", "by_job_id", "move", "pick"]
+__all__ = ["LetterFilter", "by_job_id", "check_origin", "like_of", "move", "pick"]
 
 _BURST: Final = 0.1
 """Of how many seconds a rate is used up at once."""
+
+_ALIKE: Final = 200
+_QUOTED: Final = re.compile(r"""'[^']*'|"[^"]*"|<[^<>]*>""")
+_ADDRESS: Final = re.compile(
+    r"\S*[^\s(]@[^\s),;]+|\b[0-9a-f]{8,}(?:-[0-9a-f]{4,})*\b", re.IGNORECASE
+)
+_NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +50,9 @@ class LetterFilter:
 
     text: str = ""
     """Is in the error, or in the reason as `failed`."""
+
+    like: str = ""
+    """What `like_of` says of the letter; empty: whatever it is."""
 
     fields: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     """The entry has them, with these values."""
@@ -67,12 +78,35 @@ class LetterFilter:
         """Whether all but the time is true of a letter."""
         return (
             (self.text in letter.reason or self.text in letter.error)
+            and self.like in ("", like_of(letter))
             and (self.ids is None or letter.id in self.ids)
             and self.job_id in (None, letter.job_id)
             and all(
                 letter.fields.get(name) == value for name, value in self.fields.items()
             )
         )
+
+
+def like_of(letter: Letter[Job]) -> str:
+    """Reason and error of a letter without what differs among letters of the same fault.
+
+    Numbers become `N`; quoted texts, addresses and long hexadecimal numbers become `…`.
+    """
+    text = f"{letter.reason}: {letter.error[:_ALIKE]}"
+    text = _ADDRESS.sub("…", _QUOTED.sub("…", text))
+    return " ".join(_NUMBER.sub("N", text).split())
+
+
+def check_origin(letter: Letter[Job]) -> None:
+    """Refuse what Redis would, for a dry run.
+
+    Raises:
+        CommandRefused: the letter cannot be put back into its stream.
+    """
+    if letter.reason == "unknown":
+        raise CommandRefused(letter.error)
+    if b"_packed" in letter.fields:
+        raise CommandRefused("the entry has more than 1,000 fields")
 
 
 def by_job_id(job_id: str) -> LetterFilter:

@@ -38,6 +38,8 @@ SCANS: Final = [
     "jobs show not-there --scan 0",
     "dlq list --error not-there",
     "dlq list --limit 0 --field subject=hi",
+    "dlq summary",
+    "dlq summary --scan 0 --newer 1h --field subject=hi",
     "dlq export --raw",
     "dlq redrive --all --dry-run",
     "dlq redrive --all --error not-there",
