@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol, Self, TypeVar
 
 from flowd.errors import DecodeError, EncodeError, FormatError, NewerVersion
+from flowd.model.gate import Gate
 from flowd.model.policy import Policy
 from flowd.model.schedule import Schedule
 from flowd.model.text import printable
@@ -72,6 +73,9 @@ class JobSpec:
 
     schedules: tuple[Schedule, ...] = ()
     """When it is enqueued by itself: `[job.X.cron.NAME]`."""
+
+    gate: Gate | None = None
+    """Which of its jobs may go next: limits, order and uniqueness; None: all may."""
 
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json], hash=False)
     """The schema's own `x-…` keys of the job, for tools; flowd reads none of them."""
