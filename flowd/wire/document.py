@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from flowd.wire.refusal import NESTED, CodecError
+from flowd.wire.refusal import BEYOND_FLOAT, NESTED, CodecError, misfit
 
 __all__ = ["DEEPEST", "TOO_DEEP", "Json", "finite", "with_text_keys"]
 
@@ -29,7 +29,7 @@ _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def with_text_keys(value: Json) -> Json:
-    """The value itself; raises CodecError where a key, however deep, is no str.
+    """The value itself; raises CodecError where a key, however deep, is no str, or a value no JSON.
 
     Python's encoder makes text of 1, True and None. They would not be read as they were,
     and of `{1: "a", "1": "b"}` only one value would be.
@@ -50,6 +50,8 @@ def _check_keys(value: Json, deepest: int) -> None:
         inner = value.values()
     elif isinstance(value, list | tuple):
         inner = value
+    elif value is not None and not isinstance(value, str | int | float):
+        raise misfit("a JSON value", value)
     for one in inner:
         if type(one) not in _LEAVES:
             if not deepest:
@@ -71,7 +73,7 @@ def _check_numbers(value: Json, deepest: int) -> None:
     match value:
         case float():
             if not isfinite(value):
-                raise CodecError("a number beyond every float")
+                raise CodecError(BEYOND_FLOAT)
         case list() | dict():
             for one in value.values() if isinstance(value, dict) else value:
                 if type(one) is float or type(one) in _CONTAINERS:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
-from flowd.wire.refusal import CodecError, misfit
+from flowd.wire.refusal import CodecError, instance, misfit
 
 __all__ = [
     "bounded",
@@ -58,15 +58,20 @@ def bounded(
         low, high = _spelt(min), _spelt(max)
         within(Decimal(value), min=low, max=high)
         return value
-    if min is not None and not value >= min:
-        raise CodecError(f"below {min}")
-    if max is not None and not value <= max:
-        raise CodecError(f"above {max}")
-    if above is not None and not value > above:
-        raise CodecError(f"not above {above}")
-    if below is not None and not value < below:
-        raise CodecError(f"not below {below}")
-    return value
+    try:
+        if min is not None and not value >= min:
+            raise CodecError(f"below {min}")
+        if max is not None and not value <= max:
+            raise CodecError(f"above {max}")
+        if above is not None and not value > above:
+            raise CodecError(f"not above {above}")
+        if below is not None and not value < below:
+            raise CodecError(f"not below {below}")
+    except TypeError:
+        pass
+    else:
+        return value
+    raise misfit("a number", value)
 
 
 @lru_cache(maxsize=1024)
@@ -107,7 +112,7 @@ def within(
 
 def placed(value: Decimal, places: int) -> Decimal:
     """Refuse a decimal with more digits behind the point, zeros at its end aside."""
-    _, digits, exponent = value.as_tuple()
+    _, digits, exponent = instance(value, Decimal).as_tuple()
     # NaN and the infinities have none, and are refused when they are written.
     if (
         isinstance(exponent, int)
@@ -127,9 +132,15 @@ def filled(written: T) -> T:
 
 def sized(value: S, *, min_len: int = 0, max_len: int | None = None) -> S:
     """Refuse a text, bytes, list or dict shorter or longer than that."""
-    if len(value) < min_len:
+    try:
+        length = len(value)
+    except TypeError:
+        length = -1
+    if length < 0:
+        raise misfit("a value with a length", value)
+    if length < min_len:
         raise CodecError(f"shorter than {min_len}")
-    if max_len is not None and len(value) > max_len:
+    if max_len is not None and length > max_len:
         raise CodecError(f"longer than {max_len}")
     return value
 
@@ -139,7 +150,7 @@ def matching(value: str, pattern: re.Pattern[str] | str) -> str:
     if isinstance(pattern, str):
         # A module that an earlier flowd-gen wrote has the text.
         pattern = re.compile(pattern)
-    if pattern.fullmatch(value) is None:
+    if pattern.fullmatch(instance(value, str)) is None:
         raise CodecError(f"does not match {pattern.pattern}")
     return value
 

@@ -12,7 +12,7 @@ from math import inf
 from operator import index
 from typing import Final
 
-from flowd.wire.refusal import CodecError
+from flowd.wire.refusal import BEYOND_FLOAT, CodecError, instance, misfit
 
 __all__ = [
     "decode_decimal",
@@ -42,12 +42,12 @@ __all__ = [
 # Python reads no more digits, and no sized integer has so many.
 _LONGEST: Final = 4300
 _TOO_LARGE: Final = 10**_LONGEST
-_BOOL: Final = "expected an integer, not bool"
 _DIGITS: Final = f"more than {_LONGEST:,} digits"
 _SIGNED: Final = re.compile(rb"[+-]?[0-9]+")
 _DECIMAL: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # Below it a number is far from the limit, however it is spelt.
 _SHORT: Final = 1000
+_HAS_DIGIT: Final = re.compile(rb"[0-9]")
 _UNSIGNED: Final = re.compile(rb"\+?[0-9]+")
 
 
@@ -56,10 +56,7 @@ def encode_int(value: int) -> bytes:
     # The usual case first: `type` also tells True from 1.
     if type(value) is int and -0x8000_0000_0000_0000 <= value <= 0xFFFF_FFFF_FFFF_FFFF:
         return b"%d" % value
-    # `b"%d" % 3.7` would write 3: `index` refuses what is not an integer, but for True.
-    number = index(value)
-    if value is True or value is False:
-        raise CodecError(_BOOL)
+    number = _integer(value, "an integer")
     if -_TOO_LARGE < number < _TOO_LARGE:
         try:
             return b"%d" % number
@@ -168,12 +165,21 @@ def decode_i64(raw: bytes) -> int:
 def _encode(value: int, low: int, high: int) -> bytes:
     if type(value) is int and low <= value <= high:
         return b"%d" % value
-    number = index(value)
-    if value is True or value is False:
-        raise CodecError(_BOOL)
+    number = _integer(value, "an integer")
     if low <= number <= high:
         return b"%d" % number
     raise CodecError(f"not in {low}..{high}")
+
+
+def _integer(value: int, expected: str) -> int:
+    """The integer that a value is; what only equals one, as Decimal(1), is refused."""
+    # `b"%d" % 3.7` would write 3: `index` refuses what is not an integer, but for True.
+    if value is not True and value is not False:
+        try:
+            return index(value)
+        except TypeError:
+            pass
+    raise misfit(expected, value)
 
 
 def _decode_unsigned(raw: bytes, kind: str, high: int) -> int:
@@ -208,10 +214,8 @@ def encode_float(value: float) -> bytes:
 
 
 def exact(value: int) -> float:
-    """The double that is an integer; raises CodecError where there is none."""
-    number = index(value)
-    if value is True or value is False:
-        raise CodecError(_BOOL)
+    """The double that is an integer; raises CodecError where there is none, or no integer."""
+    number = _integer(value, "a number")
     try:
         double = float(number)
     except OverflowError:
@@ -222,12 +226,19 @@ def exact(value: int) -> float:
 
 
 def decode_float(raw: bytes) -> float:
-    """Read what Rust's `f64` parses: `1 1. .5 1e5 inf NaN` and the like."""
+    """Read what Rust's `f64` parses: `1 1. .5 1e5 inf NaN` and the like.
+
+    But for digits beyond every double: they would be written again as `inf`.
+    """
     if _is_tight(raw):
         try:
-            return float(raw)
+            number = float(raw)
         except ValueError:
             pass
+        else:
+            if -inf < number < inf or not _HAS_DIGIT.search(raw):
+                return number
+            raise CodecError(BEYOND_FLOAT)
     raise CodecError("expected a float")
 
 
@@ -236,7 +247,7 @@ def encode_decimal(value: Decimal) -> bytes:
 
     NaN, infinities and numbers of more than 4,300 digits, zeros included, are refused.
     """
-    if not value.is_finite():
+    if not instance(value, Decimal).is_finite():
         raise CodecError("expected a finite decimal")
     text = Decimal.__str__(value)
     if "E" in text or "e" in text or len(text) > _LONGEST:

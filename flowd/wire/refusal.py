@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
-__all__ = ["MISSING", "NESTED", "CodecError", "inside", "instance", "misfit"]
+__all__ = [
+    "BEYOND_FLOAT",
+    "MISSING",
+    "NESTED",
+    "CodecError",
+    "inside",
+    "instance",
+    "misfit",
+]
 
 T = TypeVar("T")
 
 MISSING: Final = "required key is missing"
 """The refusal of an object without a key that it needs."""
+
+BEYOND_FLOAT: Final = "a number beyond every float"
+"""The refusal of digits that Python reads as infinity."""
 
 NESTED: Final = "nested too deeply, or in a circle"
 """The refusal of what Python cannot follow to its end."""

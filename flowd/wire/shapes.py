@@ -16,7 +16,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 from flowd.wire import numbers, text, times
 from flowd.wire.document import Json, finite, with_text_keys
-from flowd.wire.refusal import MISSING, CodecError, inside, misfit
+from flowd.wire.refusal import BEYOND_FLOAT, MISSING, CodecError, inside, misfit
 
 __all__ = [
     "BASE64",
@@ -211,8 +211,7 @@ def one_of(choices: Mapping[bytes, L]) -> Shape[L]:
         return choice
 
     def dump(value: L) -> Json:
-        text.encode_one_of(value, choices)
-        return value
+        return choices[text.encode_one_of(value, choices)]
 
     return Shape(load, dump)
 
@@ -282,12 +281,15 @@ def _float(value: Json) -> float:
     except OverflowError:
         number = inf
     if not isfinite(number):
-        raise CodecError("NaN and infinity are not JSON")
+        # JSON has no other spelling of an infinity.
+        raise CodecError(BEYOND_FLOAT)
     return number
 
 
 def _exact(value: Json) -> float:
     """A reader rounds every number to a double; a writer is not to change one."""
+    if isinstance(value, float) and not isfinite(value):
+        raise CodecError("NaN and infinity are not JSON")
     number = _float(value)
     return numbers.exact(value) if isinstance(value, int) else number
 

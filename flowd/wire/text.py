@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Final, TypeVar
 from uuid import UUID
 
-from flowd.wire.refusal import CodecError, instance
+from flowd.wire.numbers import encode_int
+from flowd.wire.refusal import CodecError, instance, misfit
 
 __all__ = [
     "any_of",
@@ -113,10 +114,16 @@ def decode_open_enum(raw: bytes, unknown: E) -> E:
 
 def encode_one_of(value: L, choices: Mapping[bytes, L]) -> bytes:
     """Write one of `choices`, a table from wire text to value."""
-    text = str(value).encode()
-    if choices.get(text) != value:
-        raise CodecError(f"expected {any_of([str(c) for c in choices.values()])}")
-    return text
+    try:
+        text = value.encode() if isinstance(value, str) else encode_int(value)
+    except ValueError:
+        pass
+    else:
+        choice = choices.get(text)
+        # The text of 1 and of "1" is the same.
+        if choice is not None and choice == value:
+            return text
+    raise CodecError(f"expected {any_of([str(c) for c in choices.values()])}")
 
 
 def decode_one_of(raw: bytes, choices: Mapping[bytes, L]) -> L:
@@ -141,7 +148,11 @@ def any_of(known: list[str]) -> str:
 
 def encode_base64(value: bytes) -> bytes:
     """Write padded base64 in one line."""
-    return b2a_base64(value, newline=False)
+    try:
+        return b2a_base64(value, newline=False)
+    except TypeError:
+        pass
+    raise misfit("bytes", value)
 
 
 def decode_base64(raw: bytes) -> bytes:
@@ -155,7 +166,11 @@ def decode_base64(raw: bytes) -> bytes:
 
 def encode_hex(value: bytes) -> bytes:
     """Write two lower-case digits per byte."""
-    return hexlify(value)
+    try:
+        return hexlify(value)
+    except TypeError:
+        pass
+    raise misfit("bytes", value)
 
 
 def decode_hex(raw: bytes) -> bytes:
@@ -170,7 +185,11 @@ def decode_hex(raw: bytes) -> bytes:
 def encode_raw(value: bytes) -> bytes:
     """Write the bytes themselves."""
     # `bytes(5)` would be five zeros: `memoryview` refuses what holds no bytes.
-    return bytes(memoryview(value))
+    try:
+        return bytes(memoryview(value))
+    except TypeError:
+        pass
+    raise misfit("bytes", value)
 
 
 def decode_raw(raw: bytes) -> bytes:

@@ -27,6 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE: Final = timedelta(minutes=1)
 _MS: Final = timedelta(milliseconds=1)
 _NO_TIME: Final = "expected a date, a time and an offset (RFC 3339)"
+_LEAP: Final = "a leap second, which a datetime cannot hold"
 _YEARS: Final = "not in the years 1 to 9999"
 _FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MS
 _LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MS
@@ -70,13 +71,13 @@ def decode_datetime(raw: bytes) -> datetime:
         and (raw[-1] == 90 or raw[-2] < 54)
     ):
         if not _RFC_3339.fullmatch(raw):
-            raise CodecError(_NO_TIME)
+            raise _no_time(raw)
         raw = raw.upper()
     try:
         return _parse(raw.decode())
     except ValueError:
         pass
-    raise CodecError(_NO_TIME)
+    raise _no_time(raw)
 
 
 def encode_unix_ms(value: datetime) -> bytes:
@@ -131,8 +132,14 @@ def decode_duration(raw: bytes) -> timedelta:
     raise CodecError("more than 999,999,999 days")
 
 
+def _no_time(raw: bytes) -> CodecError:
+    """The refusal; a leap second is a time, but not one that Python knows."""
+    leap = raw[16:19] == b":60" and _RFC_3339.fullmatch(raw[:17] + b"59" + raw[19:])
+    return CodecError(_LEAP if leap else _NO_TIME)
+
+
 def _offset(value: datetime) -> timedelta:
-    offset = value.utcoffset()
+    offset = instance(value, datetime).utcoffset()
     if offset is None:
         raise CodecError("expected a datetime with a time zone")
     return offset

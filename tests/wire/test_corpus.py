@@ -20,6 +20,7 @@ from flowd import wire
 
 class _Ours(TypedDict):
     reads: list[tuple[str, str]]
+    refuses: NotRequired[list[str]]
     why: str
 
 
@@ -101,13 +102,19 @@ def _entries() -> Iterator[tuple[str, _Entry]]:
 
 
 def _reads(entry: _Entry) -> list[tuple[str, str]]:
-    return [*entry["reads"], *(entry["flowd"]["reads"] if "flowd" in entry else [])]
+    ours = entry["flowd"]["reads"] if "flowd" in entry else []
+    return [pair for pair in entry["reads"] if pair[0] not in _refuses(entry)] + ours
+
+
+def _refuses(entry: _Entry) -> list[str]:
+    ours = entry["flowd"].get("refuses", []) if "flowd" in entry else []
+    return [*entry["refuses"], *ours]
 
 
 _ALL: Final = list(_entries())
 _WRITES: Final = [(kind, *pair) for kind, entry in _ALL for pair in entry["writes"]]
 _READS: Final = [(kind, *pair) for kind, entry in _ALL for pair in _reads(entry)]
-_REFUSES: Final = [(kind, text) for kind, entry in _ALL for text in entry["refuses"]]
+_REFUSES: Final = [(kind, text) for kind, entry in _ALL for text in _refuses(entry)]
 
 
 @pytest.mark.parametrize(("kind", "value", "text"), _WRITES)

@@ -7,9 +7,10 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, localcontext
-from enum import StrEnum
+from enum import Enum, IntEnum, StrEnum
+from fractions import Fraction
 from typing import Final
 
 import pytest
@@ -90,6 +91,11 @@ def test_a_decoder_refuses_in_one_way(raw: bytes) -> None:
         ("i64", 2**63),
         ("float", "1"),
         ("float", Decimal(1)),
+        *((name, Decimal(1)) for name in ("int", "u8", "i64")),
+        *((name, Fraction(1)) for name in ("int", "u8", "i64", "float", "decimal")),
+        ("unix_ms", 5),
+        ("datetime", time(12, tzinfo=UTC)),
+        ("datetime", date(2026, 1, 31)),
         ("bool", 1),
         ("bool01", None),
         ("decimal", Decimal("NaN")),
@@ -108,8 +114,99 @@ def test_a_decoder_refuses_in_one_way(raw: bytes) -> None:
 def test_a_value_of_another_type_is_refused(encode: str, value: object) -> None:
     """What the annotation forbids is not written as something else."""
     function = getattr(wire, f"encode_{encode}")
-    with pytest.raises((wire.CodecError, TypeError, AttributeError)):
+    with pytest.raises(wire.CodecError, match=r"expected|not in|finite"):
         function(value)
+
+
+class _EqualsAll:
+    """Prints like a choice and equals everything."""
+
+    def __str__(self) -> str:
+        return "10"
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 10
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 10.0, Decimal(10), Fraction(10), "10", b"10", 10**5000, _EqualsAll()],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_choice_of_another_type_is_refused(value: object) -> None:
+    """What only equals a choice, or prints as one, is none; in fields and inside JSON."""
+    choices: dict[bytes, object] = {b"1": 1, b"10": 10}
+    texts: dict[bytes, object] = {b"None": "None", b"True": "True", b"10.0": "10.0"}
+    for known in (choices, texts if value != "10" else {}):
+        with pytest.raises(wire.CodecError, match="expected one of"):
+            wire.encode_one_of(value, known)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+        with pytest.raises(wire.CodecError, match="expected one of"):
+            wire.one_of(known).dump(value)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_choice_is_written_as_the_choice_itself() -> None:
+    """A subclass that is equal, whatever it prints, as for a field without choices."""
+
+    class _Step(IntEnum):
+        TEN = 10
+
+    class _Locale(str, Enum):  # noqa: UP042 - it prints another text than its value
+        EN = "en"
+
+    assert wire.encode_one_of(_Step.TEN, _CHOICES) == b"10"
+    assert type(wire.one_of(_CHOICES).dump(_Step.TEN)) is int
+    locales: dict[bytes, str] = {b"en": "en"}
+    assert wire.encode_one_of(_Locale.EN, locales) == b"en"
+    assert type(wire.one_of(locales).dump(_Locale.EN)) is str
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda value: wire.bounded(value, min=1),
+        lambda value: wire.within(value, max=Decimal(1)),
+        lambda value: wire.sized(value, max_len=1),
+        lambda value: wire.placed(value, 1),
+        lambda value: wire.matching(value, re.compile("a")),
+        wire.JSON.dump,
+        lambda value: wire.JSON.dump([{"a": value}]),
+    ],
+)
+def test_a_check_refuses_another_type_in_words_of_its_own(
+    check: Callable[[object], object],
+) -> None:
+    """No TypeError of Python's: it says what was expected, and never shows the value."""
+    with pytest.raises(wire.CodecError, match=r"expected .*, not object"):
+        check(object())
+
+
+@pytest.mark.parametrize("text", ["1e400", "-1e309", "9" * 400, "+1.8E308"])
+def test_digits_beyond_every_double_are_refused(text: str) -> None:
+    """A field, an item and any JSON say the same; read as inf they were another value."""
+    with pytest.raises(wire.CodecError, match="beyond every float"):
+        wire.decode_float(text.encode())
+    number = float(text)
+    for load in (wire.FLOAT.load, wire.JSON.load, wire.optional(wire.FLOAT).load):
+        with pytest.raises(wire.CodecError, match="beyond every float"):
+            load(number)
+    item = f'{{"a": [{text.removeprefix("+")}, 1.5]}}'.encode()
+    with pytest.raises(wire.CodecError, match="beyond every float"):
+        wire.decode_json(item, wire.dict_of(wire.list_of(wire.FLOAT)))
+    for spelt in ("inf", "-Infinity", "NaN", "1e308", "-1.7976931348623157e308"):
+        wire.encode_float(wire.decode_float(spelt.encode()))
+
+
+def test_a_leap_second_is_refused_by_its_name() -> None:
+    """RFC 3339 has them, and no datetime holds one; it is not moved to another second."""
+    for text in ("2016-12-31T23:59:60Z", "2016-12-31T18:59:60.5-05:00"):
+        with pytest.raises(wire.CodecError, match="a leap second"):
+            wire.decode_datetime(text.encode())
+    for text in ("2016-12-31T23:60:00Z", "2016-12-31T23:59:61Z", "2016-12-31T23:59:60"):
+        with pytest.raises(wire.CodecError, match="RFC 3339"):
+            wire.decode_datetime(text.encode())
 
 
 def test_a_duration_is_cut_to_the_millisecond() -> None:
