@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flowd.broker import replies
-from flowd.broker.commands import Maintained
+from flowd.broker.commands import Maintained, Settled
+from flowd.broker.scripts import results
 from flowd.errors import OutcomeUnknown, ServerError
 from flowd.model.delivery import Entry, by_name
 
@@ -23,7 +24,13 @@ def taken(reply: object) -> list[Entry]:
     return [_entry(each, 1, fields) for each, fields in replies.entries(entries)]
 
 
-def settled(reply: object) -> int | bytes:
+def settled(count: int) -> replies.Reader[list[Settled]]:
+    """How so many deliveries ended; 1 where each was acknowledged and is settled."""
+    each = results(_ending, exactly=count)
+    return lambda reply: [1] * count if reply == 1 else each(reply)
+
+
+def _ending(reply: object) -> int | bytes:
     """How one delivery ended: a number, or the id of its dead letter."""
     return reply if type(reply) is bytes else replies.number(reply)
 

@@ -161,28 +161,35 @@ class Stream:
         *,
         batch: int = 0,
         repeated: bool = False,
+        keep_receipts: bool = True,
         parts: Sequence[Part] = (),
     ) -> list[Settled]:
         """End deliveries in one step; one result for each, acks first.
 
         Among `others` dead letters come first: a full server refuses only a first write.
-        The results of `batch`, the consumer's last, come again if it is `repeated`.
+        The results of `batch`, the consumer's last, come again if it is `repeated`, up to
+        five minutes after the last call with `keep_receipts`.
         Capabilities do their `parts` in the same step.
 
         Raises:
             StreamShared: another group reads the stream; nothing was settled.
             ServerError: as `Connection.call`. Repeating the call is safe.
         """
-        every = [*acks, *(other.delivery for other in others)]
-        first, last = id_range(each.entry_id for each in every)
+        ids = [each.entry_id for each in acks]
+        are_first = all(each.count == 1 for each in acks)
+        items = [*ids, *(other.delivery.entry_id for other in others)]
         args: list[Argument] = [self.group, consumer, batch, int(repeated)]
-        args += (first, last, len(every), len(acks))
-        for delivery in acks:
-            args += (delivery.entry_id, delivery.count)
+        args += (int(keep_receipts), *id_range(items), len(items))
+        if are_first:
+            args += (len(ids), *ids)
+        else:
+            args.append(0)
+            for each in acks:
+                args += ("ack", each.entry_id, each.count, 0)
         for other in others:
             args += written(other)
         keys = [*self._delayed, self.keys.dead, self.keys.receipts]
-        settled = scripts.results(answers.settled, exactly=len(every))
+        settled = answers.settled(len(items))
         return await scripts.SETTLE.run(self.connection, keys, args, settled, parts)
 
     async def renew(

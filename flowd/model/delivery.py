@@ -21,7 +21,7 @@ Any other is a header: it was enqueued with the job, and the runtime does not re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
@@ -230,10 +230,11 @@ def envelope_number(fields: Mapping[bytes, bytes], name: bytes) -> int:
     raise DecodeError("entry", name.decode(), "expected a number", repr(raw[:40]))
 
 
-def id_range(entry_ids: Iterable[bytes]) -> tuple[bytes, bytes]:
+def id_range(entry_ids: Collection[bytes]) -> tuple[bytes, bytes]:
     """The first and the last of entry ids, as a stream orders them."""
-    ordered = [(order(each), each) for each in entry_ids]
-    return min(ordered)[1], max(ordered)[1]
+    if len(set(map(len, entry_ids))) == 1:
+        return min(entry_ids), max(entry_ids)  # of one length, bytes have that order
+    return min(entry_ids, key=order), max(entry_ids, key=order)
 
 
 def order(entry_id: bytes) -> tuple[int, int]:

@@ -119,7 +119,7 @@ class ProgressBoard:
         keys = [stream.keys.stream, stream.keys.progress]
         for at in range(0, len(held), _AT_ONCE):
             some = held[at : at + _AT_ONCE]
-            first, last = id_range(delivery.entry_id for delivery, _ in some)
+            first, last = id_range([delivery.entry_id for delivery, _ in some])
             args: list[Argument] = [stream.group, self._consumer, first, last]
             for delivery, progress in some:
                 args += (delivery.entry_id, delivery.count, *progress)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar, assert_never
 
@@ -40,6 +41,7 @@ J = TypeVar("J", bound=Job)
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 1_000_000
 _LATER: Final = 60.0
+_KEPT: Final = 60.0
 
 
 class Settlement(Generic[J]):
@@ -73,6 +75,7 @@ class Settlement(Generic[J]):
         self._emits_done = True
         self._apart = RefusedSettlements(in_flight, self._again)
         self._batches = 0
+        self._receipts_kept_until = 0.0
         self._ready: list[Ending] = []
         self._under_way = 0
         self._wake = asyncio.Event()
@@ -178,6 +181,8 @@ class Settlement(Generic[J]):
         acks = [delivery for delivery, end in batch if isinstance(end, outcome.Ack)]
         stream = self._stream.keys.stream
         self._batches += 1
+        # Kept for five minutes, or for a minute less: a write fewer in most batches.
+        keep = time.monotonic() >= self._receipts_kept_until
         failures = 0
         while True:
             try:
@@ -187,6 +192,7 @@ class Settlement(Generic[J]):
                     others,
                     batch=self._batches,
                     repeated=failures > 0,
+                    keep_receipts=keep,
                     parts=parts_of(each.settle_part() for each in self._extensions),
                 )
             except FatalError:
@@ -199,6 +205,8 @@ class Settlement(Generic[J]):
                 self._outage.report_failure("settling", stream, error)
                 await asyncio.sleep(RECONNECT.delay(failures))
                 continue
+            if keep:
+                self._receipts_kept_until = time.monotonic() + _KEPT
             self._outage.report_recovery("settling", stream)
             return results
 

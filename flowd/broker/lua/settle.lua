@@ -2,11 +2,14 @@
 --
 -- KEYS  stream  delayed  delayed jobs  dead letters  receipts
 -- ARGV  group  consumer  batch  1 if the batch was sent before, else 0
---       first id  last id  number of items  number of acks  (id count)...
---       then for each other item, dead letters first: verb id count n argument * n
+--       1 if receipts are to be kept from now on, else 0
+--       first id  last id  number of items  number of acks of a first delivery  id...
+--       then for each other item, dead letters before what is requeued: verb id count n
+--       argument * n
+--         ack      nothing: an ack of a later delivery
 --         dead     (letter name, value)...
 --         requeue  delay in ms, job id, (envelope name, value)...
--- Returns one result for each item, acks first:
+-- Returns 1 if all items are acks that are settled; else one result for each item:
 --   1 settled · 0 not ours any more · 2 the entry is deleted · '!...' refused, still
 --   pending · any other text: the id of the dead letter
 --
@@ -20,7 +23,8 @@
 -- changes nothing, and is accepted.
 --
 -- The receipt is for the caller that lost the answer: it asks again with the same batch
--- and gets the same results, instead of 0 for all that it settled itself.
+-- and gets the same results, instead of 0 for all that it settled itself. All receipts
+-- of a group expire together, five minutes after a consumer said that they begin anew.
 local stream, delayed, bodies, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local receipts = KEYS[5]
 local group, consumer, batch = ARGV[1], ARGV[2], ARGV[3]
@@ -35,15 +39,14 @@ if ARGV[4] == '1' then
     return known[2]
   end
 end
-local held = fence(stream, group, consumer, ARGV[5], ARGV[6], tonumber(ARGV[7]))
+local held = fence(stream, group, consumer, ARGV[6], ARGV[7], tonumber(ARGV[8]))
 
 local results, done = {}, {}
-local i, acks = 9, tonumber(ARGV[8])
-for _ = 1, acks do
-  local ours = held(ARGV[i]) == tonumber(ARGV[i + 1])
-  if ours then done[#done + 1] = ARGV[i] end
+local i = 10 + ARGV[9]
+for a = 10, i - 1 do
+  local ours = held(ARGV[a]) == 1
+  if ours then done[#done + 1] = ARGV[a] end
   results[#results + 1] = ours and 1 or 0
-  i = i + 2
 end
 
 local function now()
@@ -101,8 +104,11 @@ while i <= #ARGV do
   local first = i + 4
   local last = i + 3 + n
   i = last + 1
-  local result = 0
-  if held(id) == count then
+  local result, ours = 0, held(id) == count
+  if ours and verb == 'ack' then
+    done[#done + 1] = id
+    result = 1
+  elseif ours then
     local entry = redis.call('XRANGE', stream, id, id)[1]
     local moved = 2
     if entry and verb == 'requeue' then
@@ -124,13 +130,15 @@ while i <= #ARGV do
   results[#results + 1] = result
 end
 
-refuse_as_replica(stream, group)
+-- An ack refuses as well.
+if not done[1] then refuse_as_replica(stream, group) end
 for from = 1, #done, 1000 do
   local to = math.min(from + 999, #done)
   redis.call('XACK', stream, group, unpack(done, from, to))
   redis.call('XDEL', stream, unpack(done, from, to))
   --@ settled
 end
-redis.call('HSET', receipts, consumer, cmsgpack.pack({ batch, results }))
-redis.call('PEXPIRE', receipts, 300000)
+if #done == #ARGV - 9 then results = 1 end
+local added = redis.call('HSET', receipts, consumer, cmsgpack.pack({ batch, results }))
+if added == 1 or ARGV[5] == '1' then redis.call('PEXPIRE', receipts, 300000) end
 return results

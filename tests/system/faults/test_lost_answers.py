@@ -281,6 +281,11 @@ async def test_a_receipt_is_the_consumers_own(
         assert await place.settle("a", [first], [], batch=1, repeated=True) == [0]
 
         assert 0 < int(str(raw("PTTL", place.keys.receipts))) <= 300_000
+        for keep, left in ((False, 60_000), (True, 300_000)):
+            raw("PEXPIRE", place.keys.receipts, 60_000)
+            await place.settle("a", [first], [], batch=3, keep_receipts=keep)
+            kept = int(str(raw("PTTL", place.keys.receipts)))
+            assert left - 10_000 < kept <= left
         raw("XGROUP", "DESTROY", stream, GROUP)
         await place.init("0")
         for consumer in ("a", "b"):
