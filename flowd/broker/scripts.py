@@ -16,6 +16,7 @@ from flowd.errors import ServerError
 
 __all__ = [
     "ABANDON",
+    "DELAYED_KINDS",
     "ENQUEUE",
     "EXPIRE",
     "FORGET_CONSUMER",
@@ -176,6 +177,7 @@ def results(
     return read_all
 
 
+DELAYED_KINDS: Final = Script("delayed_kinds")
 ENQUEUE: Final = Script("enqueue")
 EXPIRE: Final = Script("expire", "replica", often=False)
 INIT: Final = Script("init", "only_group", often=False)

@@ -295,7 +295,7 @@ class Stream:
 
     async def _forget(self, silence_ms: int, consumer: str) -> int:
         args: list[Argument] = [self.group, silence_ms, consumer]
-        keys = [self.keys.stream, self.keys.receipts]
+        keys = [self.keys.stream, self.keys.receipts, self.keys.workers]
         return await scripts.FORGET_CONSUMER.run(
             self.connection, keys, args, replies.number
         )

@@ -8,7 +8,7 @@ import dataclasses
 import json
 from typing import Final
 
-from flowd.cli.options import Commands, add_command, add_lease, add_server
+from flowd.cli.options import Commands, add_command, add_server
 from flowd.cli.target import connected
 from flowd.model.text import printable
 from flowd.ops import Finding, examine
@@ -37,14 +37,13 @@ def add(commands: Commands) -> None:
         "check the server and its queues, and say what to do",
         _command,
         description=_DESCRIPTION,
-        examples="  flowd doctor\n  flowd doctor --json --lease 10m",
+        examples="  flowd doctor\n  flowd doctor --json",
     )
-    add_lease(parser)
     add_server(parser)
 
 
 def _command(options: argparse.Namespace) -> int:
-    findings = asyncio.run(_ask(options.url, options.lease))
+    findings = asyncio.run(_ask(options.url))
     if options.json:
         print(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
     else:
@@ -53,9 +52,9 @@ def _command(options: argparse.Namespace) -> int:
     return int(any(each.level == "wrong" for each in findings))
 
 
-async def _ask(url: str | None, lease: float) -> list[Finding]:
+async def _ask(url: str | None) -> list[Finding]:
     async with connected(url) as connection:
-        return await examine(connection, lease=lease)
+        return await examine(connection)
 
 
 def _line(finding: Finding) -> str:

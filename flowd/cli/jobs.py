@@ -50,7 +50,7 @@ _SHORT: Final = 40
 
 _LIST: Final = """\
 One line for each job that runs, waits or is delayed: its id, its attempt, how long it has
-run at most or has waited, or when it is due, and its fields. A done job is deleted from
+run or waited, or when it is due, and its fields. A done job is deleted from
 Redis; dead jobs are listed by `flowd dlq`."""
 
 _SHOW: Final = """\
@@ -200,13 +200,13 @@ async def _show(options: argparse.Namespace) -> int:
         return 0
     rows = {
         "job": job.id,
-        "state": job.state,
+        "state": job.why or job.state,
         "entry": job.entry_id,
         "enqueued": f"{job.enqueued_at:%Y-%m-%d %H:%M:%S} UTC",
         "attempt": f"{job.attempt}",
         "last error": job.error,
         "deliveries": f"{job.deliveries}",
-        "waits" if job.state == "waiting" else "at most": span(job.age),
+        "waits for" if job.state == "waiting" else "runs for": span(job.age),
         "due in": span(job.due_in),
         "consumer": job.consumer,
         "silent": span(job.silent),
@@ -283,7 +283,7 @@ def _is_object(found: object) -> TypeGuard[Mapping[str, object]]:
 def _line(job: JobView, target: Target) -> str:
     match job.state:
         case "running":
-            when = f"at most {span(job.age)}"
+            when = f"for {span(job.age)}"
             if said := progress_of(job):
                 when += f", {printable(said, _SHORT)}"
         case "waiting":
@@ -292,7 +292,7 @@ def _line(job: JobView, target: Target) -> str:
             when = f"due in {span(job.due_in)}"
     fields = summary(job.fields, target.hidden(job.fields))
     name = printable(job.id)
-    return f"{name:<18} {job.state:<8} {when:<15} attempt {job.attempt}  {fields}"
+    return f"{name:<18} {job.why or job.state:<9} {when:<15} attempt {job.attempt}  {fields}"
 
 
 def progress_of(job: JobView) -> str:

@@ -16,7 +16,6 @@ __all__ = [
     "Parser",
     "add_app_dir",
     "add_command",
-    "add_lease",
     "add_server",
     "count",
     "id_advice",
@@ -127,18 +126,6 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that connects to a server."""
     parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-
-
-def add_lease(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the length of a lease."""
-    parser.add_argument(
-        "--lease",
-        metavar="SECONDS",
-        type=seconds,
-        default=30.0,
-        help="the longest claim_after of the queues (default: 30);"
-        " a consumer that is silent for ten leases counts as dead",
-    )
 
 
 def seconds(text: str) -> float:

@@ -46,7 +46,12 @@ __all__ = [
 _SHORT: Final = 40
 _LONG: Final = 10_000
 _LINE_EVERY: Final = 5.0
-_ALARMING: Final = {"expired": "red", "silent": "yellow", "working": "green"}
+_ALARMING: Final = {
+    "dead": "red",
+    "stuck": "red",
+    "stopping": "yellow",
+    "working": "green",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from flowd.broker.connection import Connection
 from flowd.cli.jobs import progress_of
 from flowd.cli.load import UsageError
-from flowd.cli.options import Commands, add_command, add_lease, add_server, seconds
+from flowd.cli.options import Commands, add_command, add_server, seconds
 from flowd.cli.output import (
     Block,
     Table,
@@ -25,8 +25,9 @@ from flowd.cli.output import (
 from flowd.cli.target import connected
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
 from flowd.model.text import printable
+from flowd.ops.consumers import ConsumerView
 from flowd.ops.jobs import JobView
-from flowd.ops.overview import ConsumerView, QueueView, overview
+from flowd.ops.overview import QueueView, overview
 
 __all__ = ["add"]
 
@@ -51,15 +52,14 @@ The jobs and workers of every queue that was set up on this server.
 _CONSUMERS: Final = """\
 The workers of every queue, and the jobs that they run.
 
-- working: holds jobs and renews their leases
-- idle: holds no jobs
-- expired: the lease of one of its jobs has expired: it died, or its process is frozen;
-  another worker claims the job
-- silent: holds no jobs, and sent no command for ten leases: it died, or it waits for
-  jobs on Redis before 7.2, which does not record that
+- working: holds jobs; idle: holds none
+- stopping: is being shut down
+- dead: gave no sign of life for a lease: it was killed, or is frozen or cut off; another
+  worker claims its jobs
+- stuck: a name under which handlers are left that did not end; their jobs are claimed
 
-`at most` is the time since a job's entry was added: it runs no longer than that. Host and
-process are read from the consumer's name, unless the user chose the name."""
+`slots` is how many jobs it runs at once. A worker gives a sign of life every two seconds; of
+one that gives none, as one without flowd's rights, Redis's own is shown, and no slots."""
 
 
 def add(commands: Commands) -> None:
@@ -88,11 +88,10 @@ def add(commands: Commands) -> None:
         _consumers,
         description=_CONSUMERS,
         examples="  flowd consumers\n"
-        "  flowd consumers --json | jq '.[] | select(.lease == \"expired\")'",
+        "  flowd consumers --json | jq '.[] | select(.state == \"dead\")'",
     )
     for parser in (stats, consumers):
         parser.add_argument("--stream", help="only the queues on this stream")
-        add_lease(parser)
         add_server(parser)
 
 
@@ -131,7 +130,7 @@ async def _overview(
         ServerError: as `overview`.
     """
     stream: str | None = options.stream
-    seen = await overview(connection, lease=options.lease, runs=runs, stream=stream)
+    seen = await overview(connection, runs=runs, stream=stream)
     if stream is not None and not seen:
         raise UsageError(_NONE_THERE.format(printable(stream)))
     return seen
@@ -225,9 +224,9 @@ def _consumers_blocks(seen: Seen) -> list[Block]:
         for consumer in queue.consumers or ()
         for job in consumer.runs
     ]
-    head = ("job", "entry", "attempt", "at most", "silent", "progress", "consumer")
+    head = ("job", "entry", "attempt", "runs for", "silent", "progress", "consumer")
     if rows:
-        blocks.append(Table(head, rows, {"attempt", "at most", "silent"}))
+        blocks.append(Table(head, rows, {"attempt", "runs for", "silent"}))
     return blocks
 
 
@@ -244,20 +243,36 @@ def _consumer_table(queues: Sequence[QueueView], *, place: bool) -> list[Block]:
             *([queue.group] if grouped else []),
             each.name,
             *((each.host or "-", f"{each.pid or '-'}") if place else ()),
-            *(each.lease, span(each.silent), f"{each.owned:,}", _runs(each)),
+            *(
+                each.state,
+                span(each.silent),
+                f"{each.owned:,}",
+                f"{each.slots or '-'}",
+                _runs(each),
+            ),
         ]
         for queue in queues
         for each in queue.consumers or ()
     ]
     where = ("host", "pid") if place else ()
     group = ("group",) if grouped else ()
-    head = ["stream", *group, "consumer", *where, "lease", "silent", "holds", "runs"]
-    return [Table(head, rows, {"pid", "silent", "holds"})] if rows else []
+    head = [
+        "stream",
+        *group,
+        "consumer",
+        *where,
+        "state",
+        "silent",
+        "holds",
+        "slots",
+        "runs",
+    ]
+    return [Table(head, rows, {"pid", "silent", "holds", "slots"})] if rows else []
 
 
 def _state(job: JobView) -> str:
     said = progress_of(job)
-    return f"at most {span(job.age)}" + (f", {said}" if said else "")
+    return f"{span(job.age)}" + (f", {said}" if said else "")
 
 
 def _runs(consumer: ConsumerView) -> str:

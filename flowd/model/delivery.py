@@ -79,6 +79,7 @@ class Delivery:
 
     __slots__ = (
         "attempt",
+        "began",
         "cancelled",
         "count",
         "counted",
@@ -97,8 +98,9 @@ class Delivery:
 
     def __init__(self, entry: Entry, now: float) -> None:
         self.entry_id, self.count, self.fields, self.size = entry
-        self.held_since = now
-        """When the lease was last proved to be ours (`time.monotonic`)."""
+        self.held_since = self.began = now
+        """When the lease was last proved to be ours (`time.monotonic`); `began` is when its
+        handler was started."""
 
         self.deadline: float | None = None
         """When the attempt has taken too long (`time.monotonic`)."""

@@ -9,6 +9,7 @@ hash slot, so that one script may use all of them on a cluster.
     {emails}:senders:dlq      the dead letters of one group
     {emails}:senders:progress hash: entry id -> how far the job is that runs
     {emails}:senders:receipts hash: consumer -> what its last settle did, for minutes
+    {emails}:senders:workers  hash: consumer -> its last sign of life, and its capacity
     {emails}:senders:cron     hash: registered schedules and their last ticks
     {emails}:senders:tail     channel: events, while `flowd tail` listens
     {emails}:key:KEY          an idempotency key -> job id
@@ -42,7 +43,7 @@ _NUMBERED: Final = re.compile(r"\{#\d+\}=.*", re.DOTALL)
 
 # What stands behind the tag of a companion.
 _COMPANION: Final = re.compile(
-    r".*:(?:delayed|delayed:jobs|key|call|[^:]+:(?:dlq|progress|receipts|tail|cron))|.*:(?:key|call):.*",
+    r".*:(?:delayed|delayed:jobs|key|call|[^:]+:(?:dlq|progress|receipts|workers|tail|cron))|.*:(?:key|call):.*",
     re.DOTALL,
 )
 
@@ -60,6 +61,7 @@ class Keys:
         "receipts",
         "stream",
         "tail",
+        "workers",
     )
 
     def __init__(self, stream: str, group: str) -> None:
@@ -72,6 +74,7 @@ class Keys:
         self.dead = f"{prefix}{group}:dlq"
         self.progress = f"{prefix}{group}:progress"
         self.receipts = f"{prefix}{group}:receipts"
+        self.workers = f"{prefix}{group}:workers"
         self.cron = f"{prefix}{group}:cron"
         self.tail = f"{prefix}{group}:tail"
 

@@ -39,8 +39,7 @@ async def examine(
 
     Args:
         connection: to the server.
-        lease: the longest `claim_after` of the queues, in seconds. What is silent for
-            ten of them counts as dead.
+        lease: seconds; of queues whose workers do not say theirs.
         now: this machine's clock.
 
     Raises:

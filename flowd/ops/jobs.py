@@ -11,6 +11,9 @@ from typing import Final
 
 from flowd.errors import DecodeError
 from flowd.model.delivery import Delivery, Entry, number, timestamp
+from flowd.model.heartbeat import MOST_RUNS, Heartbeat
+from flowd.ops.delays import Why, newest_version, why_delayed
+from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
 from flowd.ops.queries import PAGE, WHOLE, JobRow, Queries, State
 
 __all__ = ["JobView", "find_job", "job_view", "list_jobs"]
@@ -27,6 +30,9 @@ class JobView:
     """The job's id, as `enqueue` returned it."""
 
     state: State
+    why: Why | None
+    """Why it is delayed; None if it is not."""
+
     entry_id: str | None
     """The id of its entry in the stream; None while it is delayed."""
 
@@ -40,8 +46,9 @@ class JobView:
     """How often it was handed out."""
 
     age: float | None
-    """Seconds since its entry was added: so long does it wait, or so long does it run
-    at most. None while it is delayed."""
+    """Seconds that it waits, since its entry was added, or that its handler runs. Of a
+    worker that does not say when its handlers began, the latter is since its entry was
+    added. None while it is delayed."""
 
     due_in: float | None
     """Seconds until a delayed job is due; below 0 if it is overdue."""
@@ -66,29 +73,60 @@ class JobView:
     """Of the entry, flowd's own among them; values may be cut."""
 
 
-def job_view(row: JobRow, now: float) -> JobView:
-    """A row as an operator reads it, `now` by the server's clock in seconds."""
+def job_view(
+    row: JobRow, now: float, beats: Mapping[str, Heartbeat] = NO_HEARTBEATS
+) -> JobView:
+    """A row as an operator reads it, `now` by the server's clock in seconds.
+
+    Args:
+        row: the job.
+        now: the server's time.
+        beats: of the queue's workers, by their names.
+    """
     delivery = Delivery(Entry(row.id, row.handed_out, row.fields, len(row.fields)), 0.0)
     with contextlib.suppress(DecodeError):
         delivery.read_envelope()
     delayed, running = row.state == "delayed", row.state == "running"
-    entered = number(row.id.partition(b"-")[0]) / 1000
+    consumer = row.consumer.decode("utf-8", "backslashreplace")
+    age = max(0.0, now - number(row.id.partition(b"-")[0]) / 1000)
+    if running and consumer in beats:
+        age = min(age, _ran(row, beats[consumer], now))
+    why = why_delayed(row.fields, newest_version(beats, now)) if delayed else None
     return JobView(
         id=row.id.decode("utf-8", "backslashreplace") if delayed else delivery.job_id,
         state=row.state,
+        why=why,
         entry_id=None if delayed else row.id.decode(),
         enqueued_at=timestamp(delivery.enqueued_ms),
         attempt=delivery.attempt,
         deliveries=delivery.deliveries,
-        age=None if delayed else max(0.0, now - entered),
+        age=None if delayed else age,
         due_in=row.due - now if delayed else None,
-        consumer=row.consumer.decode("utf-8", "backslashreplace") if running else None,
+        consumer=consumer if running else None,
         silent=row.silent if running else None,
         progress=None if row.progress is None else row.progress.fraction,
         doing="" if row.progress is None else row.progress.text,
         error=delivery.last_error,
         fields=row.fields,
     )
+
+
+async def _heartbeats(queries: Queries) -> Mapping[str, Heartbeat]:
+    return await heartbeats(queries, await queries.consumers())
+
+
+def _ran(row: JobRow, beat: Heartbeat, now: float) -> float:
+    """How long its handler has run.
+
+    What a worker does not name began a moment before it spoke, or later: the time since it
+    was handed out, if it was not renewed since.
+    """
+    began = beat.runs.get(row.id.decode("ascii", "replace"))
+    if began is not None:
+        return began + beat.silent(now)
+    if len(beat.runs) < MOST_RUNS:
+        return min(beat.silent(now) + 1.0, row.silent)
+    return min(beat.runs.values()) + beat.silent(now)
 
 
 async def list_jobs(
@@ -107,6 +145,7 @@ async def list_jobs(
         ServerError: as `Connection.call`.
     """
     after, given = b"", 0
+    beats = NO_HEARTBEATS if state == "waiting" else await _heartbeats(queries)
     while not limit or given < limit:
         count = min(PAGE, limit - given) if limit else PAGE
         match state:
@@ -117,7 +156,7 @@ async def list_jobs(
             case "delayed":
                 page = await queries.delayed(count, given, most=most)
         for row in page:
-            yield job_view(row, now)
+            yield job_view(row, now, beats)
         if not page:
             return
         after, given = page[-1].id, given + len(page)
@@ -146,8 +185,9 @@ async def find_job(
     Raises:
         ServerError: as `Connection.call`.
     """
+    beats = await _heartbeats(queries)
     rows = await queries.one(job_id if _ENTRY_ID.fullmatch(job_id) else "", job_id)
-    found = [job_view(row, now) for row in rows]
+    found = [job_view(row, now, beats) for row in rows]
     if found:
         return min(found, key=lambda job: job.id != job_id)
     searched = 0
@@ -156,7 +196,7 @@ async def find_job(
         async for job in list_jobs(queries, state, now, most=_GLANCE):
             if job.id == job_id and job.entry_id:
                 (row,) = await queries.one(job.entry_id, "") or (None,)
-                return None if row is None else job_view(row, now)
+                return None if row is None else job_view(row, now, beats)
             on_progress()
             searched += 1
             if searched == scan:

@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from flowd.broker.connection import Connection
 from flowd.broker.server_time import server_time
-from flowd.broker.stream import STUCK, registered
+from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
+from flowd.model.heartbeat import Heartbeat
+from flowd.ops.consumers import ConsumerView, consumer_views
+from flowd.ops.delays import Delays, delays, newest_version
+from flowd.ops.heartbeats import heartbeats
 from flowd.ops.jobs import JobView, job_view
 from flowd.ops.queries import ConsumerRow, Queries
-from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
-__all__ = ["ConsumerView", "LeaseState", "QueueView", "overview", "queue_view"]
-
-LeaseState: TypeAlias = Literal["working", "idle", "expired", "silent"]
-"""`working` holds jobs and renews their leases, `idle` holds none; `expired` let the
-lease of one run out, which another worker will take over; `silent` holds none and gave
-no sign of life for ten leases, so that it counts as dead."""
-
-# The default name of a consumer: host, process and a number for each run.
-_NAME: Final = re.compile(rf"(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{{8}}(?:{STUCK})?")
+__all__ = ["QueueView", "overview", "queue_view"]
 
 _GLANCE: Final = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumerView:
-    """A worker's place in a queue."""
-
-    name: str
-    host: str | None
-    """Where it runs; None if it has a name of the user's choice."""
-
-    pid: int | None
-    """Its process there; None likewise."""
-
-    lease: LeaseState
-    silent: float
-    """Seconds since it asked for anything; on Redis 6.2 since it was given anything."""
-
-    owned: int
-    """How many jobs it holds."""
-
-    runs: tuple[JobView, ...]
-    """The oldest of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +35,9 @@ class QueueView:
 
     running: int
     delayed: int
+    """All that wait for a time; `delays` says why."""
+
+    delays: Delays
     next_due: float | None
     """Seconds until the first delayed job is due, below 0 if it is overdue; None if none
     is delayed."""
@@ -70,6 +45,12 @@ class QueueView:
     dead: int
     consumers: tuple[ConsumerView, ...] | None
     """None if the group is not there."""
+
+    slots: int
+    """How many jobs the workers that live can run at once, as far as they say."""
+
+    busy: int
+    """How many jobs those workers hold."""
 
 
 async def overview(
@@ -83,7 +64,7 @@ async def overview(
 
     Args:
         connection: to the server.
-        lease: the longest `claim_after` of the queues, in seconds.
+        lease: seconds; of consumers that do not say theirs.
         runs: how many jobs of each consumer are looked at.
         stream: only the queues on it; None: all.
 
@@ -128,9 +109,19 @@ async def queue_view(
         queries.first_due(),
         queries.consumers(),
     )
-    held = await asyncio.gather(
-        *(_runs(queries, each, now, runs) for each in consumers or ())
+    beats = await heartbeats(queries, consumers)
+    held, why = await asyncio.gather(
+        asyncio.gather(
+            *(_runs(queries, each, beats, now, runs) for each in consumers or ())
+        ),
+        delays(queries, sizes, newest_version(beats, now)),
     )
+    views = (
+        None
+        if consumers is None
+        else consumer_views(consumers, held, beats, now, lease)
+    )
+    live = [each for each in views or () if each.slots and each.state != "dead"]
     # What is taken while we count is in neither number. What the group will never get, or
     # another queue's group gets, is no job of this one.
     waits = oldest and not sizes.served_by
@@ -142,49 +133,26 @@ async def queue_view(
         oldest=job_view(oldest[0], now).age if waits else None,
         running=sizes.running,
         delayed=sizes.delayed,
+        delays=why,
         next_due=due,
         dead=sizes.dead,
-        consumers=(
-            None
-            if consumers is None
-            else tuple(
-                _consumer_view(row, jobs, lease)
-                for row, jobs in zip(consumers, held, strict=True)
-            )
-        ),
+        consumers=views,
+        slots=sum(each.slots or 0 for each in live),
+        busy=sum(each.owned for each in live),
     )
 
 
 async def _runs(
-    queries: Queries, consumer: ConsumerRow, now: float, count: int
+    queries: Queries,
+    consumer: ConsumerRow,
+    beats: Mapping[str, Heartbeat],
+    now: float,
+    count: int,
 ) -> Sequence[JobView]:
     if not consumer.owned or not count:
         return ()
     rows = await queries.running(count, most=_GLANCE, consumer=consumer.name)
-    return [job_view(row, now) for row in rows]
-
-
-def _consumer_view(
-    row: ConsumerRow, jobs: Sequence[JobView], lease: float
-) -> ConsumerView:
-    named = _NAME.fullmatch(row.name)
-    return ConsumerView(
-        name=row.name,
-        host=named["host"] if named else None,
-        pid=int(named["pid"]) if named else None,
-        lease=_lease_state(row, jobs, lease),
-        silent=row.silent,
-        owned=row.owned,
-        runs=tuple(jobs),
-    )
-
-
-def _lease_state(row: ConsumerRow, jobs: Sequence[JobView], lease: float) -> LeaseState:
-    if any((job.silent or 0.0) > lease for job in jobs):
-        return "expired"
-    if row.owned:
-        return "working"
-    return "silent" if row.silent > DEAD_CONSUMER_LEASES * lease else "idle"
+    return [job_view(row, now, beats) for row in rows]
 
 
 def _is_away(error: ServerError) -> bool:

@@ -232,6 +232,7 @@ class Queries:
             own.dead: self.connection.call("XLEN", own.dead),
             own.progress: self.connection.call("HGET", own.progress, ""),
             own.receipts: self.connection.call("HGET", own.receipts, ""),
+            own.workers: self.connection.call("HGET", own.workers, ""),
         }
         answers = await asyncio.gather(*asked.values(), return_exceptions=True)
         found: list[str] = []

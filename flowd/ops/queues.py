@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from flowd.errors import AccessDenied, WrongKeyType
+from flowd.model.heartbeat import Heartbeat
 from flowd.model.keys import QUEUES
 from flowd.model.text import count_of
 from flowd.ops.cron import schedules
 from flowd.ops.finding import Finding, Level
-from flowd.ops.queries import Queries, Sizes
+from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
+from flowd.ops.queries import ConsumerRow, Queries, Sizes
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
 __all__ = ["judge_queue"]
 
 # A sample of the pending entries is enough.
 _LOOKED_AT: Final = 1_000
+_NAMED: Final = 3
 
 
 async def judge_queue(queries: Queries, now: float, lease: float) -> list[Finding]:
@@ -26,7 +30,7 @@ async def judge_queue(queries: Queries, now: float, lease: float) -> list[Findin
     Args:
         queries: of the queue.
         now: the server's time.
-        lease: the queue's `claim_after`, or a longer one.
+        lease: seconds; of a queue whose workers do not say theirs.
 
     Raises:
         ServerError: as `Connection.call`.
@@ -49,7 +53,7 @@ class _Queue:
         self._queries = queries
         self._now = now
         self._lease = lease
-        self._dead_after = DEAD_CONSUMER_LEASES * lease
+        self._beats: Mapping[str, Heartbeat] = NO_HEARTBEATS
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str, advice: str = "") -> None:
@@ -57,6 +61,10 @@ class _Queue:
         self.findings.append(Finding(level, "queue", f"{name}: {text}", advice))
 
     async def judge(self) -> None:
+        consumers = await self._queries.consumers()
+        self._beats = await heartbeats(self._queries, consumers)
+        leases = [each.lease for each in self._beats.values()]
+        self._lease = max(leases, default=self._lease)
         first_due = await self._queries.first_due()
         sizes = await self._queries.sizes()
         if sizes.served_by:
@@ -126,11 +134,15 @@ class _Queue:
             self._queries.consumers(), self._queries.silences(_LOOKED_AT)
         )
         consumers = consumers or []
-        alive = sum(silent <= self._dead_after for _, _, silent in consumers)
+        alive = self._count_live(consumers)
+        long = DEAD_CONSUMER_LEASES * self._lease
         leftover = sum(
-            not owned and silent > self._dead_after for _, owned, silent in consumers
+            not owned and silent > long and name not in self._beats
+            for name, owned, silent in consumers
         )
-        abandoned = [each for each in silences if each > self._dead_after]
+        # While workers live, they claim what is left to them; that may take a while.
+        lasts = long if alive else self._lease
+        abandoned = [each for each in silences if each > lasts]
         # What the group will never get is in the stream, and is no job that waits.
         if waiting and not alive and await self._queries.waiting(1, most=1):
             text = f"no worker reads what waits: {count_of(waiting, 'job')}"
@@ -141,13 +153,38 @@ class _Queue:
                 "wrong",
                 f"abandoned for up to {max(abandoned):,.0f} s, and no worker claims them:"
                 f" {count_of(len(abandoned), 'job')}{more}",
-                "start a worker that has a Claimer, or give --lease if it is longer",
+                "start a worker that has a Claimer",
+            )
+        dead = sorted(
+            name for name, each in self._beats.items() if each.is_over(self._now)
+        )
+        if dead:
+            more = f" and {len(dead) - _NAMED:,} more" if len(dead) > _NAMED else ""
+            self.say(
+                "note",
+                f"{count_of(len(dead), 'worker')} gave no sign of life for a lease:"
+                f" {', '.join(dead[:_NAMED])}{more}",
+                "find out whether it was killed, or is frozen or cut off: others take"
+                " over its jobs",
             )
         if leftover:
             self.say(
                 "note",
                 f"consumers that own nothing and were silent for"
-                f" {self._dead_after:,.0f} s: {leftover:,}; they died, or wait on Redis"
+                f" {long:,.0f} s: {leftover:,}; they died, or wait on Redis"
                 " before 7.2, and running workers forget them",
             )
         return alive
+
+    def _count_live(self, consumers: Sequence[ConsumerRow]) -> int:
+        """How many workers live; of one that says so itself, what it says counts."""
+        silent = DEAD_CONSUMER_LEASES * self._lease
+        live = {
+            each.name
+            for each in consumers
+            if each.silent <= silent and each.name not in self._beats
+        }
+        speaking = [
+            each for each in self._beats.values() if not each.is_over(self._now)
+        ]
+        return len(live) + len(speaking)

@@ -161,6 +161,7 @@ class Quarantine:
         self._alone[first.delivery] = asyncio.get_running_loop().call_later(
             _LEASES_ALONE * first.queue.lease, self._end_quarantine, first.delivery
         )
+        first.delivery.began = time.monotonic()
         first.queue.start(first.delivery)
 
     async def _change(self) -> None:

@@ -35,6 +35,7 @@ from flowd.worker.dead_letter_callback import DeadLetterCallback
 from flowd.worker.event_feed import EventFeed
 from flowd.worker.executor import Executor
 from flowd.worker.handler import name_of
+from flowd.worker.heartbeat import HeartbeatWriter
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
 from flowd.worker.maintenance import Maintenance, Round
@@ -67,6 +68,7 @@ class Runner(Generic[J]):
         self._options = options
         self._session = session
         self._shared = WorkerSession.of(session)
+        self._shutdown = Shutdown()
         self._quarantine = self._shared.quarantine
         self._events = events = EventBus(policy.stream, policy.group)
         events.subscribe(options.chain.listeners)
@@ -77,6 +79,7 @@ class Runner(Generic[J]):
         self._progress = ProgressBoard(
             self.stream, self.consumer, self.in_flight, events
         )
+        self._heartbeat = HeartbeatWriter(options, self, self._shutdown)
         self._event_feed = EventFeed(
             session.connection, self.stream.keys.tail, self.consumer, events
         )
@@ -84,8 +87,8 @@ class Runner(Generic[J]):
         self._cron = CronClock(self.stream, schedules, events) if schedules else None
         cron = (self._cron,) if self._cron else ()
         on_settle = (self._progress, *cron)
-        on_maintain = (self._event_feed, *cron)
-        self.on_renew = (self._progress,)
+        on_maintain = (self._event_feed, self._heartbeat, *cron)
+        self.on_renew = (self._progress, self._heartbeat)
         # The path.
         self._fetcher = Consumer(
             self.stream,
@@ -130,7 +133,6 @@ class Runner(Generic[J]):
         # A delivery may be started by the end of another one; none inherits its context.
         self._context = contextvars.copy_context()
         self._alarm: asyncio.TimerHandle | None = None
-        self._shutdown = Shutdown()
 
     # The path of a job.
 

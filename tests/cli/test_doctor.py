@@ -86,8 +86,6 @@ def test_the_lease_is_an_option(doctor: Program, raw: Raw) -> None:
     raw(*claim, entry[0], "IDLE", 3_600_000, "JUSTID")
 
     assert doctor("doctor").code == 1
-    assert doctor("doctor", "--lease", "600").code == 0
-    assert doctor("doctor", "--lease", "long").code == 2
 
 
 def test_no_server(doctor: Program, own_server: Server) -> None:
@@ -129,12 +127,3 @@ def test_hostile_names(doctor: Program, raw: Raw) -> None:
     printed = doctor("doctor", "--json").out
     assert printed.isascii()
     assert f"{stream} ({group}): no worker reads" in json.loads(printed)[-1]["text"]
-
-
-@pytest.mark.parametrize("lease", ["soon", "nan", "inf", "-1"])
-def test_a_lease_that_is_none_is_refused(doctor: Program, lease: str) -> None:
-    """What is no time is wrong usage, and not a verdict."""
-    done = doctor("doctor", f"--lease={lease}")
-
-    assert (done.code, done.out) == (2, "")
-    assert f"--lease: '{lease}' is no time: write it as 90s" in done.err

@@ -38,7 +38,7 @@ async def test_list(flowd: Program, redis_url: str, raw: Raw) -> None:
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines] == ids
-    assert [line.split()[1] for line in lines] == ["running", "waiting", "delayed"]
+    assert [line.split()[1] for line in lines] == ["running", "waiting", "scheduled"]
     assert [line.split("  ")[-1] for line in lines] == [
         f"to={each} subject=hi" for each in "abc"
     ]
@@ -75,7 +75,7 @@ async def test_jobs_are_printed_as_json(
     assert {*job} == {
         *("id", "state", "entry_id", "enqueued_at", "attempt", "deliveries", "age"),
         *("due_in", "consumer", "silent", "progress", "doing", "fields", "bytes"),
-        "error",
+        *("error", "why"),
     }
     shown = json.loads(flowd("jobs", "show", job["id"], "--json", "--raw").out)
     assert shown | {"age": 0} == job | {"age": 0}
@@ -254,16 +254,16 @@ async def test_consumers(flowd: Program, redis_url: str, raw: Raw) -> None:
     die_with(raw, "emails", GROUP, jobs=1, name="web-1-77-0123abcd")
     expire(raw, "emails", GROUP)
     die_with(raw, "emails", GROUP, jobs=1, name="mine")
-    table, runs = flowd("consumers", "--lease", "2h").out.split("\n\n")
+    table, runs = flowd("consumers").out.split("\n\n")
     rows = [line.split() for line in table.splitlines()]
     assert rows[0][:7] == [
-        *("stream", "consumer", "host", "pid", "lease", "silent", "holds"),
+        *("stream", "consumer", "host", "pid", "state", "silent", "holds"),
     ]
-    assert rows[1][:5] == ["emails", "mine", "-", "-", "working"]
-    assert rows[2][:5] == ["emails", "web-1-77-0123abcd", "web-1", "77", "working"]
+    assert rows[1][:5] == ["emails", "mine", "-", "-", "dead"]
+    assert rows[2][:5] == ["emails", "web-1-77-0123abcd", "web-1", "77", "dead"]
     assert [line.split()[0] for line in runs.splitlines()[1:]] == [second, first]
     found = json.loads(flowd("consumers", "--json").out)
-    assert [each["lease"] for each in found] == ["expired", "expired"]
+    assert [each["state"] for each in found] == ["dead", "dead"]
     assert (found[1]["host"], found[1]["pid"]) == ("web-1", 77)
     assert found[1]["runs"][0]["id"] == first
 
@@ -277,7 +277,7 @@ async def test_stats_shows_who_runs_what(
     queues, consumers = flowd("stats").out.split("\n\n")
     assert queues.count("\n") == 1
     row = consumers.splitlines()[1]
-    assert row.split()[:3] == ["emails", "dead", "expired"]
+    assert row.split()[:3] == ["emails", "dead", "dead"]
     assert row.endswith(" and 2 more")
     assert [job_id in row for job_id in ids] == [True, True, True, False, False]
 

@@ -24,7 +24,14 @@ STREAMS = [
 
 REFUSED = [
     *("flowd:queues", "{a}:delayed", "{a}:delayed:jobs", "{a}:g:dlq", "{a}:key"),
-    *("{a}:g:progress", "{a}:g:receipts", "{a}:key:k", "{a}:call:t", "x{a}:delayed"),
+    *(
+        "{a}:g:progress",
+        "{a}:g:receipts",
+        "{a}:g:workers",
+        "{a}:key:k",
+        "{a}:call:t",
+        "x{a}:delayed",
+    ),
     *("{a}:", "{#7}=a}b", "{a}::g:dlq", "{a}:x:key:k", "}:key:x"),
 ]
 

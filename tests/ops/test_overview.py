@@ -114,15 +114,17 @@ async def test_a_worker_and_what_it_runs(redis_url: str, stream: str) -> None:
 
     (one,) = consumers(view).values()
     assert one.name == handle.consumer == f"{one.host}-{one.pid}-{one.name[-8:]}"
-    assert (one.lease, one.owned) == ("working", 2)
+    assert (one.state, one.owned, one.slots, one.free) == ("working", 2, 2, 0)
+    assert (one.job, one.version, one.lease) == ("Email", 1, 1.0)
+    assert (view.slots, view.busy) == (2, 2)
     assert [job.id for job in one.runs] == ids[:2]
     assert (view.waiting, view.running) == (1, 2)
 
 
-async def test_the_four_states_of_a_consumer(
+async def test_consumers_without_a_heartbeat_are_judged_by_their_silence(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """It works, is idle, let a lease run out, or is silent for ten leases."""
+    """It works, is idle, or is dead: a lease ran out, or it is silent for ten of them."""
     await set_up(redis_url, stream, email("a"), email("b"))
     die_with(raw, stream, GROUP, jobs=1)
     expire(raw, stream, GROUP)
@@ -131,15 +133,15 @@ async def test_the_four_states_of_a_consumer(
     raw("XGROUP", "CREATECONSUMER", stream, GROUP, "new")
     found = consumers(await only(redis_url))
 
-    assert {name: each.lease for name, each in found.items()} == {
-        "dead": "expired",
+    assert {name: each.state for name, each in found.items()} == {
+        "dead": "dead",
         "well": "working",
         "new": "idle",
     }
     assert {each.host for each in found.values()} == {None}
-    while found["new"].lease == "idle":
+    while found["new"].state == "idle":
         found = consumers(await only(redis_url, lease=0.0001))
-    assert found["new"].lease == "silent"
+    assert found["new"].state == "dead"
 
 
 async def test_a_group_that_is_gone(redis_url: str, raw: Raw, stream: str) -> None:

@@ -1,6 +1,6 @@
 -- Forget consumers that own nothing.
 --
--- KEYS  stream  receipts
+-- KEYS  stream  receipts  workers
 -- ARGV  group  ms without a sign of life, at least  consumer, or '' for all
 -- Returns how many were deleted.
 --
@@ -16,6 +16,7 @@ for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   if meant and found.pending == 0 and found.idle >= tonumber(ARGV[2]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], found.name)
     redis.call('HDEL', KEYS[2], found.name)
+    redis.call('HDEL', KEYS[3], found.name)
     deleted = deleted + 1
   end
 end

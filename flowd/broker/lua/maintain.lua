@@ -117,6 +117,6 @@ if takeovers > 0 then
   end
 end
 local reply = { promoted, next_due, cursor, next_lease, taken, unsorted }
---@ reply
 refuse_as_replica(stream, group)
+--@ reply
 return reply
