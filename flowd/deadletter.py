@@ -40,7 +40,8 @@ class DeadLetters(Generic[J]):
     Args:
         job_class: a generated class; or None, with `stream` and `group`, to read
             letters without decoding their jobs.
-        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME` or
+            `rediss+sentinel://`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used.
         stream: overrides the schema's stream.

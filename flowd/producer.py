@@ -32,7 +32,8 @@ class Producer:
     """Enqueues jobs of any class, without a handler; an async context manager.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME` or
+            `rediss+sentinel://`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used.
         connect_timeout: seconds after which `enqueue` raises `Unreachable`.

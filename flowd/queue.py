@@ -55,7 +55,8 @@ class Queue(Generic[J]):
         handler: a coroutine function of `(job)` or `(job, ctx)`; a plain function runs
             in a thread. An exception fails the attempt, except for `Retry`, `Snooze`
             and `Reject`. Jobs are delivered at least once, so it must be idempotent.
-        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME` or
+            `rediss+sentinel://`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used: flowd
             opens its own connections.

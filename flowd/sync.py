@@ -42,7 +42,8 @@ class SyncProducer:
     In a thread that runs an event loop a call blocks that loop: use `Producer` there.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME` or
+            `rediss+sentinel://`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used.
         connect_timeout: seconds after which `enqueue` raises `Unreachable`.

@@ -17,12 +17,13 @@ from typing import Final, TypeAlias, TypeVar, cast, overload
 import hiredis
 
 from flowd.broker.protocol import Call, RedisProtocol
-from flowd.broker.replies import Reader, anything, items, number, okay
+from flowd.broker.replies import Reader, anything, items, number, okay, role
 from flowd.broker.url import Address
 from flowd.errors import (
     CommandRefused,
     FatalError,
     FlowdError,
+    NotReady,
     OutcomeUnknown,
     ServerError,
     Unreachable,
@@ -152,6 +153,7 @@ class Connection:
     ) -> None:
         if protocol is self._protocol:
             self._protocol, self.client_id = None, 0
+            self._address.doubt()
         for call in sent:
             call.fail(OutcomeUnknown(f"the answer of {self._address} was lost: {why}"))
         if ready:
@@ -189,7 +191,7 @@ class Connection:
                 self._protocol.send(call)
 
     async def _open(self) -> RedisProtocol:
-        protocol = RedisProtocol(self._gone)
+        protocol = RedisProtocol(self._gone, self._address.refusal)
         self.client_id = await log_in(protocol, self._address, self._name)
         self.connections += 1
         return protocol
@@ -215,9 +217,10 @@ async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
     try:
         await address.connect(protocol)
         login = [*await address.login(), ("CLIENT", "SETNAME", name)]
-        return await _greet(protocol, login)
+        return await _greet(protocol, login, checks_role=address.checks_role)
     except Exception as error:
         protocol.close(_CLOSED)
+        address.doubt()
         failure = _failure(address, error)
         if failure is error:
             raise
@@ -227,12 +230,19 @@ async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
         raise
 
 
-async def _greet(protocol: RedisProtocol, login: Sequence[tuple[Argument, ...]]) -> int:
+async def _greet(
+    protocol: RedisProtocol,
+    login: Sequence[tuple[Argument, ...]],
+    *,
+    checks_role: bool,
+) -> int:
     asked = [Call(pack(command), 1, TIMEOUT, okay) for command in login]
     asked.append(Call(pack(("CLIENT", "ID")), 1, TIMEOUT, number))
     # Operators see it from Redis 7.2 on; others say that they do not know the command.
     about = (("LIB-NAME", "flowd"), *(("LIB-VER", known) for known in _versions()))
     asked += [Call(pack(("CLIENT", "SETINFO", *each)), 1, TIMEOUT) for each in about]
+    if checks_role:
+        asked.append(Call(pack(("ROLE",)), 1, TIMEOUT, role))
     if not protocol.usable:
         raise ConnectionError(protocol.why)
     for call in asked:
@@ -245,6 +255,9 @@ async def _greet(protocol: RedisProtocol, login: Sequence[tuple[Argument, ...]])
             raise answer
     if not protocol.usable:
         raise ConnectionError(protocol.why)
+    # Without the right to ask, the first write that is refused says it.
+    if checks_role and isinstance(found := answers[-1], str) and found != "master":
+        raise NotReady(f"the server that was found is no primary; its role is {found}")
     client_id = answers[len(login)]
     return client_id if isinstance(client_id, int) else 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, cast
 
 import hiredis
@@ -81,16 +82,18 @@ class RedisProtocol(asyncio.BufferedProtocol):
     Args:
         gone: called once, when it is closed, with itself, the calls that have no answer,
             of those that were not sent, and why.
+        refuse: makes an error of what the server refuses.
     """
 
     def __init__(
         self,
         gone: Callable[[RedisProtocol, Sequence[Call], Sequence[Call], str], None],
+        refuse: Callable[[str], ServerError] = refusal,
     ) -> None:
         self._gone = gone
         self._transport: asyncio.WriteTransport | None = None
         self._loop = asyncio.get_running_loop()
-        self._parser = hiredis.Reader(replyError=refusal, notEnoughData=_MORE)
+        self._parser = hiredis.Reader(replyError=refuse, notEnoughData=_MORE)
         # One buffer for all reads: asyncio's own are so large that each is asked of
         # the operating system anew.
         self._view = memoryview(bytearray(_BUFFER))
@@ -137,6 +140,11 @@ class RedisProtocol(asyncio.BufferedProtocol):
         self._end()
         if self._transport is not None:
             self._transport.abort()
+
+    def close_soon(self, why: str) -> None:
+        """As `close`, from any thread."""
+        with suppress(RuntimeError):  # its loop is closed, and so is the connection
+            self._loop.call_soon_threadsafe(self.close, why)
 
     def flush(self) -> None:
         """Send at once what was asked in this turn."""

@@ -111,7 +111,7 @@ _ONE_GROUP: Final = (
 )
 
 _DEMOTED: Final = (
-    *("READONLY ", "MASTERDOWN ", "UNBLOCKED "),
+    *("READONLY ", "MASTERDOWN ", "NOREPLICAS ", "UNBLOCKED "),
     *("WAIT cannot be used with replica", "WAITAOF cannot be used with replica"),
 )
 

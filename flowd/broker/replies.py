@@ -28,6 +28,7 @@ __all__ = [
     "numbers",
     "okay",
     "pair",
+    "role",
     "text",
     "unlike",
 ]
@@ -69,6 +70,11 @@ def data(reply: object) -> bytes:
 def text(reply: object) -> str:
     """A string of UTF-8."""
     return data(reply).decode()
+
+
+def role(reply: object) -> str:
+    """What ROLE says first: master, slave or sentinel."""
+    return text(array(reply)[0])
 
 
 def maybe(reader: Reader[T]) -> Reader[T | None]:

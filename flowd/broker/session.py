@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import weakref
 from collections.abc import Sequence
@@ -44,6 +45,11 @@ class Session:
         self.process = os.getpid()
         self._registered: set[tuple[str, str]] = set()
         self._set_up: set[tuple[str, str]] = set()
+        self._watching: asyncio.Task[object] | None = None
+        if (watch := address.watch()) is not None:
+            self._watching = asyncio.get_running_loop().create_task(
+                watch, name="flowd-watch", context=contextvars.Context()
+            )
 
     @classmethod
     def acquire(cls, address: Address, listeners: Sequence[Listener] = ()) -> Session:
@@ -68,6 +74,9 @@ class Session:
             loop = self._loop()
             if loop is not None:
                 _sessions.get(loop, {}).pop(self.address, None)
+            if self._watching is not None:
+                self._watching.cancel()
+                await asyncio.wait([self._watching])
             await self.connection.aclose()
             await self.durability.aclose()
 

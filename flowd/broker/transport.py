@@ -13,21 +13,28 @@ from typing import Final, TypeAlias
 
 from flowd.broker.blocking import in_thread
 
-__all__ = ["KEEPALIVE", "TlsContext", "connect_tcp", "connect_unix"]
+__all__ = ["KEEPALIVE", "QUICK_KEEPALIVE", "TlsContext", "connect_tcp", "connect_unix"]
 
 _PATIENCE: Final = 2.0
 """Seconds until it must be connected, the look-up of the name and TLS included."""
 
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
-KEEPALIVE: Final[Mapping[int, int]] = {
-    getattr(socket, name): value
-    for name, value in (
-        *(("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)),
-    )
-    if hasattr(socket, name)  # not every system has all of them
-}
+
+def _keepalive(idle: int, interval: int, count: int) -> Mapping[int, int]:
+    options = {"TCP_KEEPIDLE": idle, "TCP_KEEPINTVL": interval, "TCP_KEEPCNT": count}
+    return {
+        getattr(socket, name): value
+        for name, value in options.items()
+        if hasattr(socket, name)  # not every system has all of them
+    }
+
+
+KEEPALIVE: Final = _keepalive(30, 5, 3)
 """Options of a socket: a machine may vanish silently; its connection is closed after 45 s."""
+
+QUICK_KEEPALIVE: Final = _keepalive(3, 1, 3)
+"""The same after 6 s, where another server may take over."""
 
 _Place: TypeAlias = tuple[
     int,

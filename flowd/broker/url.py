@@ -3,81 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
-import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, Self, cast
-from urllib.parse import urlsplit
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Protocol, Self, cast
 
 import redis.asyncio
-import redis.connection
 from redis.asyncio.connection import (
     AbstractConnection,
-    Connection,
     SSLConnection,
     UnixDomainSocketConnection,
-    parse_url,
 )
 from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 
 from flowd.broker.blocking import in_thread
+from flowd.broker.refusals import refusal
+from flowd.broker.settings import (
+    AWAITED,
+    PORT,
+    SCHEMES,
+    TLS_OPTIONS,
+    Settings,
+    check_place,
+    lent,
+    parsed,
+    refused,
+    without_login,
+)
 from flowd.broker.transport import KEEPALIVE, TlsContext, connect_tcp, connect_unix
 from flowd.embedded import is_embedded, open_embedded
-from flowd.errors import FatalError, OptionError, Unreachable
+from flowd.errors import FatalError, OptionError, ServerError, Unreachable
 
 __all__ = ["Address"]
-
-_SCHEMES: Final = (
-    "must start with redis://, rediss:// or unix://, or be embedded: or embedded:PATH,"
-    " which has no // before the path"
-)
-_FORM: Final = (
-    "must be as redis://USER:PASSWORD@HOST:PORT/DB, with numbers for PORT and DB; what"
-    " is / ? # or @ in a password is written %2F %3F %23 or %40"
-)
-
-# Greedy: a login ends at the last @, also where a / or ? in it was not escaped. What
-# stands before the first colon is a scheme or a user's name.
-_LOGIN: Final = re.compile(r"^([a-z]+://)?(?:.*\?.*=.*@.*|.*@)", re.DOTALL)
-_LATE_LOGIN: Final = re.compile(r"#|[/?].*@", re.DOTALL)
-_VALUE: Final = re.compile(r"([?&](?!db=)[^=&]*=).*", re.DOTALL)
-# A database stands behind a host and its port; without a host the number is a password's.
-_NO_PORT: Final = re.compile(
-    r":(?!//|\d{1,5}$|(?<=[^/]:)\d{1,5}/[\w/-]*$).*", re.DOTALL
-)
-
-_DATABASE: Final = re.compile(r"(/[0-9]*)?")
-_PORT: Final = 6_379
-_PORTS: Final = 65_535
-
-_LOGIN_OPTIONS: Final = ("db", "username", "password")
-_TCP_OPTIONS: Final = (*_LOGIN_OPTIONS, "host", "port", "socket_keepalive")
-_TLS_OPTIONS: Final = tuple(
-    name for name in inspect.signature(SSLConnection).parameters if name[:4] == "ssl_"
-)
-_OPTIONS: Final[Mapping[object, tuple[str, ...]]] = {
-    Connection: _TCP_OPTIONS,
-    SSLConnection: (*_TCP_OPTIONS, *_TLS_OPTIONS),
-    UnixDomainSocketConnection: (*_LOGIN_OPTIONS, "path"),
-}
-"""What may stand behind the ? of a URL."""
-
-# A client that blocks lends its settings as well. What another class of connections does
-# when it connects, flowd would not do.
-_AWAITED: Final[Mapping[object, type[AbstractConnection]]] = {
-    **{kind: kind for kind in (Connection, SSLConnection, UnixDomainSocketConnection)},
-    redis.connection.Connection: Connection,
-    redis.connection.SSLConnection: SSLConnection,
-    redis.connection.UnixDomainSocketConnection: UnixDomainSocketConnection,
-}
-
-# What a caller's client may say; timeouts, retries and encodings are flowd's own.
-_LENT: Final = re.compile(
-    r"host|port|path|db|username|password|credential_provider|ssl_\w+"
-    r"|socket_keepalive\w*"
-)
 
 
 class _MadeContext(Protocol):
@@ -89,14 +46,24 @@ class _MadeContext(Protocol):
 class Address:
     """A server, as a URL or a redis-py client names it.
 
+    It is asked anew at each connect, so that it may lead elsewhere after a failover.
     `str()` never shows a password. Equal addresses share their connections.
     """
+
+    checks_role = False
+    """Whether a new connection asks if it has found a primary."""
+
+    is_cluster = False
+    """Whether each key has a server of its own."""
+
+    keepalive: Mapping[int, int | bytes] = KEEPALIVE
+    """Options of TCP, unless the user gives some."""
 
     def __init__(
         self,
         shown: str,
         kind: Callable[..., AbstractConnection],
-        settings: Mapping[str, object],
+        settings: Settings,
     ) -> None:
         self._shown = shown
         self._kind = kind
@@ -113,7 +80,8 @@ class Address:
         """From a URL, a client whose settings are lent, or else `FLOWD_URL`.
 
         Args:
-            url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`.
+            url: `redis://`, `rediss://`, `unix://`, one of many hosts (see
+                `host_list`), `embedded:` or `embedded:PATH`.
             client: only its settings are used, never its connections.
 
         Raises:
@@ -122,7 +90,7 @@ class Address:
         """
         if client is not None:
             if url is not None:
-                raise _refused(url, "give url or redis, not both")
+                raise refused(url, "give url or redis, not both")
             return cls._of_client(client)
         url = url or os.environ.get("FLOWD_URL")
         if not url:
@@ -134,56 +102,57 @@ class Address:
             address = cls(url, UnixDomainSocketConnection, {})
             address._embedded = url
             return address
+        if "+" in url.partition("://")[0]:
+            # A plain URL does not load it.
+            from flowd.broker.host_list import address_of_url  # noqa: PLC0415
+
+            return address_of_url(url)
         return cls._of_url(url)
 
     @classmethod
     def _of_url(cls, url: str) -> Self:
         scheme, separator, _ = url.partition("://")
         if not separator or scheme.lower() not in ("redis", "rediss", "unix"):
-            raise _refused(url, _SCHEMES)
-        settings = _parsed(url)
-        kind = settings.pop("connection_class", Connection)
-        assert isinstance(kind, type)
-        assert issubclass(kind, AbstractConnection)
-        known = _OPTIONS[kind]
-        for name in settings:
-            if name not in known:
-                rule = f"{name} is no option of it; known are {', '.join(known)}"
-                raise OptionError("url", _safe(url), rule)
-        address = cls(_safe(url), kind, settings)
-        address._try("url")
+            raise refused(url, SCHEMES)
+        kind, settings = parsed(url, url)
+        address = cls(without_login(url), kind, settings)
+        address.check("url")
         return address
 
     @classmethod
     def _of_client(cls, client: redis.Redis | redis.asyncio.Redis) -> Address:
+        if hasattr(client, "nodes_manager") or hasattr(
+            getattr(client, "connection_pool", None), "sentinel_manager"
+        ):
+            from flowd.broker.host_list import address_of_client  # noqa: PLC0415
+
+            return address_of_client(client)
         if not _is_client(client):
             # Only its class: a URL has a password.
             rule = "must be a redis-py client; a URL is given as url="
             raise OptionError("redis", type(client).__name__, rule)
         pool = client.connection_pool
         given: type[object] = pool.connection_class
-        kind = _AWAITED.get(given)
+        kind = AWAITED.get(given)
         if kind is None:
             rule = f"has connections of the class {given.__name__}; give url= instead"
             raise OptionError("redis", type(client).__name__, rule)
-        settings = {
-            name: value
-            for name, value in pool.connection_kwargs.items()
-            # A client that blocks has more options of TLS, and says of each that it is off.
-            if _LENT.fullmatch(name)
-            and (value or name[:4] != "ssl_" or name in _TLS_OPTIONS)
-        }
+        settings = lent(pool.connection_kwargs)
         place = settings.get("path") or "{}:{}".format(
             settings.get("host", "localhost"), settings.get("port", 6379)
         )
         address = cls(f"redis at {place}", kind, settings)
-        address._try("redis")
+        address.check("redis")
         return address
 
-    def _try(self, option: str) -> None:
-        """Let redis-py make a connection of the settings, without a server."""
+    def check(self, option: str) -> None:
+        """Let redis-py make a connection of the settings, without a server.
+
+        Raises:
+            OptionError: it cannot.
+        """
         try:
-            _check_place(self._settings)
+            check_place(self._settings)
             self._kind(**self._settings)
             if self.tls:
                 self._tls.get()
@@ -194,7 +163,7 @@ class Address:
         raise OptionError(option, self._shown, rule)
 
     def _make_context(self) -> ssl.SSLContext:
-        settings = {k: v for k, v in self._settings.items() if k in _TLS_OPTIONS}
+        settings = {k: v for k, v in self._settings.items() if k in TLS_OPTIONS}
         make = cast("Callable[..., SSLConnection]", SSLConnection)
         made = cast("_MadeContext", make(**settings).ssl_context)
         return made.get()
@@ -215,13 +184,45 @@ class Address:
         elif self._kind is UnixDomainSocketConnection:
             await connect_unix(protocol, str(self._settings.get("path", "")))
         else:
-            await connect_tcp(
-                protocol,
-                str(self._settings.get("host", "localhost")),
-                int(str(self._settings.get("port", _PORT))),
-                keepalive=self._keepalive(),
-                tls=self._tls.get() if self.tls else None,
-            )
+            await self.connect_to(protocol, self.place)
+
+    async def connect_to(
+        self, protocol: asyncio.BaseProtocol, place: tuple[str, int]
+    ) -> None:
+        """Connect a protocol to a host and port, with the settings of this address.
+
+        Raises:
+            OSError: as `connect`.
+        """
+        host, port = place
+        await connect_tcp(
+            protocol,
+            host,
+            port,
+            keepalive=self._keepalive(),
+            tls=self._tls.get() if self.tls else None,
+        )
+
+    def at(self, key: str) -> Address:  # noqa: ARG002 - of a cluster it matters
+        """Where the server of a key is; the same for all keys, unless in a cluster."""
+        return self
+
+    def refusal(self, answer: str) -> ServerError:
+        """The error for what a server there answered."""
+        return refusal(answer)
+
+    def doubt(self) -> None:
+        """Note that the server there was lost, or did not answer."""
+
+    def watch(self) -> Coroutine[object, object, None] | None:
+        """What a session runs as long as it is open, to notice that it leads elsewhere."""
+        return None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port, as the settings name them."""
+        host = str(self._settings.get("host", "localhost"))
+        return host, int(str(self._settings.get("port", PORT)))
 
     @property
     def tls(self) -> bool:
@@ -232,11 +233,11 @@ class Address:
         if not self._settings.get("socket_keepalive", True):
             return None
         # None means without options, and a mark of redis-py's that none were given.
-        given = self._settings.get("socket_keepalive_options", KEEPALIVE)
+        given = self._settings.get("socket_keepalive_options", self.keepalive)
         if given is None:
             return {}
         known = isinstance(given, Mapping)
-        return cast("Mapping[int, int | bytes]", given) if known else KEEPALIVE
+        return cast("Mapping[int, int | bytes]", given) if known else self.keepalive
 
     async def login(self) -> list[tuple[str | int, ...]]:
         """The commands that a new connection begins with, to log in where it belongs.
@@ -298,49 +299,3 @@ class Address:
 
 def _is_client(given: object) -> bool:
     return isinstance(given, redis.Redis | redis.asyncio.Redis)
-
-
-def _check_place(settings: Mapping[str, object]) -> None:
-    """Refuse what only the event loop would, and redis-py then take for an outage.
-
-    Raises:
-        ValueError: no host can have the name, or no port the number.
-    """
-    str(settings.get("host", "")).encode("idna")
-    if not 0 <= int(str(settings.get("port", 0))) <= _PORTS:
-        raise ValueError(f"port must be 0 to {_PORTS}")
-
-
-def _parsed(url: str) -> dict[str, object]:
-    """What redis-py reads in it.
-
-    Raises:
-        OptionError: nothing, the host in a part of the login, or no database in the path.
-    """
-    rule = _FORM
-    try:
-        url.encode()
-        if not _LATE_LOGIN.search(url.partition("://")[2]):
-            settings = {**parse_url(url)}
-            parts = urlsplit(url)
-            # redis-py takes a path that is no number for database 0.
-            if parts.scheme == "unix" or _DATABASE.fullmatch(parts.path):
-                return settings
-    except ValueError as error:
-        # In most words of the parser is what it takes for a port, be it the password.
-        if str(error).startswith("Invalid value for"):
-            rule = str(error)
-    raise _refused(url, rule)
-
-
-def _refused(url: str, rule: str) -> OptionError:
-    """The error about a URL in which a password may stand anywhere."""
-    shown = _safe(url)
-    if "@" not in url:
-        shown = _NO_PORT.sub(":***", shown)
-    return OptionError("url", shown, rule)
-
-
-def _safe(url: str) -> str:
-    """The URL without its login."""
-    return _VALUE.sub(r"\1***", _LOGIN.sub(r"\1***@", url))

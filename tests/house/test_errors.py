@@ -101,13 +101,13 @@ def test_a_name_in_an_answer_means_nothing(
         ("ERR WAITAOF cannot be used with replica instances.", True),
         ("MISCONF READONLY", False),
         ("LOADING Redis is loading the dataset in memory", False),
-        ("NOREPLICAS Not enough good replicas to write.", False),
+        ("NOREPLICAS Not enough good replicas to write.", True),
     ],
 )
 def test_demotion_is_distinguished_from_other_refusals(
     text: str, demoted: bool, shape: str
 ) -> None:
-    """Only what a replica answers sends flowd to look for another server."""
+    """What a replica answers, or a primary without replicas, which may have been cut off."""
     assert is_demotion(refusal(shape.format(text))) is demoted
 
 

@@ -1,0 +1,96 @@
+"""Ask many servers the same: for one answer, and once for all who want it."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Generic, TypeVar
+
+__all__ = ["SharedQuestion", "first_answer"]
+
+R = TypeVar("R")
+
+_HEAD_START: Final = 0.25
+"""Seconds that one has before the next is asked as well."""
+
+
+async def first_answer(asks: Iterable[Callable[[], Awaitable[R]]]) -> R:
+    """The first answer; the next is asked when one fails, or is silent for a moment.
+
+    Raises:
+        OSError: none answers; the text has what each of them failed of.
+    """
+    waiting = list(asks)
+    asked: set[asyncio.Future[R]] = set()
+    failed: list[str] = []
+    try:
+        while waiting or asked:
+            if waiting:
+                asked.add(asyncio.ensure_future(waiting.pop(0)()))
+            done, asked = await asyncio.wait(
+                asked,
+                timeout=_HEAD_START if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            answers: list[R] = []
+            for each in done:
+                if (error := each.exception()) is None:
+                    answers.append(each.result())
+                else:
+                    failed.append(str(error) or type(error).__name__)
+            if answers:
+                return answers[0]
+    finally:
+        for each in asked:
+            each.cancel()
+        if asked:
+            await asyncio.wait(asked)
+    raise OSError("; ".join(dict.fromkeys(failed)))
+
+
+class SharedQuestion(Generic[R]):
+    """A question whose answer all get who asked for it meanwhile, on one event loop.
+
+    Args:
+        ask: asks it.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[R]]) -> None:
+        self._ask = ask
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Asked[R]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def answer(self) -> R:
+        """An answer that came after this call.
+
+        Raises:
+            Exception: what `ask` raises.
+        """
+        loop = asyncio.get_running_loop()
+        asked = self._loops.get(loop)
+        if asked is None:
+            asked = self._loops[loop] = _Asked()
+        before = asked.times
+        async with asked.lock:
+            if asked.times == before:
+                # One that is cancelled has no answer for the others: the next asks.
+                try:
+                    asked.answer, asked.error = [await self._ask()], None
+                except Exception as error:
+                    asked.answer, asked.error = [], error
+                asked.times += 1
+            if asked.error is not None:
+                raise asked.error
+            return asked.answer[0]
+
+
+class _Asked(Generic[R]):
+    """What was asked on one loop."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.times = 0
+        self.answer: list[R] = []
+        self.error: Exception | None = None

@@ -1,0 +1,156 @@
+"""Addresses of many hosts: sentinels that name a primary.
+
+    redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB
+
+USER and PASSWORD are those of the primary; `?sentinel_username=` and `sentinel_password=`
+are those of the sentinels. With `rediss` both speak TLS. Loaded by those who use it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, Protocol, cast
+from urllib.parse import unquote
+
+import redis
+import redis.asyncio
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
+
+from flowd.broker.sentinel import SentinelAddress
+from flowd.broker.settings import (
+    FORM,
+    LATE_LOGIN,
+    SCHEMES,
+    Settings,
+    lent,
+    parsed,
+    refused,
+    without_login,
+)
+from flowd.broker.url import Address
+from flowd.errors import OptionError
+
+__all__ = ["address_of_client", "address_of_url"]
+
+_URL: Final = re.compile(
+    r"(?P<tls>rediss?)\+(?P<kind>sentinel)://(?P<login>.*@)?(?P<hosts>[^/?#@]*)"
+    r"(?P<path>/[^?#]*)?(?:\?(?P<query>.*))?",
+    re.DOTALL | re.IGNORECASE,
+)
+_SENTINEL_FORM: Final = (
+    "must be as redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB, where NAME is"
+    f" that of the primary; {FORM.partition(', ')[2]}"
+)
+_SENTINEL_PATH: Final = re.compile(r"/([^/]+)(/[0-9]*)?")
+_SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
+_SENTINEL_PORT: Final = 26_379
+
+
+class _Pool(Protocol):
+    """What flowd needs of redis-py's pools of a primary that sentinels know."""
+
+    connection_class: type[object]
+    connection_kwargs: dict[str, object]
+    is_master: bool
+    service_name: str
+    sentinel_manager: _Manager
+
+
+class _Manager(Protocol):
+    sentinels: Sequence[redis.asyncio.Redis]
+
+
+def address_of_url(url: str) -> Address:
+    """The address that a URL of many hosts names.
+
+    Raises:
+        OptionError: it is none.
+    """
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise refused(url, SCHEMES if "@" not in url else _SENTINEL_FORM)
+    if LATE_LOGIN.search(url.partition("://")[2]):
+        raise refused(url, _SENTINEL_FORM)
+    return _sentinel(url, found)
+
+
+def address_of_client(client: redis.Redis | redis.asyncio.Redis) -> Address:
+    """The address of a client that redis-py's `Sentinel.master_for` has made.
+
+    Raises:
+        OptionError: it is of replicas, or has settings that cannot be used.
+    """
+    pool = cast("_Pool", client.connection_pool)
+    if not pool.is_master:
+        rule = "is of replicas, where no job can run; give that of master_for()"
+        raise OptionError("redis", type(client).__name__, rule)
+    tls = "SSL" in pool.connection_class.__name__
+    sentinels = [Address.of(None, each) for each in pool.sentinel_manager.sentinels]
+    places = ", ".join(map(_shown, sentinels))
+    shown = f"redis primary {pool.service_name} of the sentinels {places}"
+    settings = lent(pool.connection_kwargs)
+    return _checked(
+        "redis",
+        SentinelAddress(
+            shown,
+            SSLConnection if tls else Connection,
+            settings,
+            name=pool.service_name,
+            sentinels=sentinels,
+        ),
+    )
+
+
+def _sentinel(url: str, found: re.Match[str]) -> Address:
+    path = _SENTINEL_PATH.fullmatch(found["path"] or "")
+    if path is None:
+        raise refused(url, _SENTINEL_FORM)
+    options = [each for each in (found["query"] or "").split("&") if each]
+    own = [each for each in options if each.partition("=")[0] in _SENTINEL_LOGIN]
+    rest = "&".join(each for each in options if each not in own)
+    kind, settings, places = _hosts(url, found, path[2] or "", rest, _SENTINEL_FORM)
+    tls = {name: value for name, value in settings.items() if name[:4] == "ssl_"}
+    login = {
+        name.removeprefix("sentinel_"): unquote(value)
+        for name, _, value in (each.partition("=") for each in own)
+    }
+    sentinels = [
+        Address(f"{host}:{port}", kind, {**tls, **login, "host": host, "port": port})
+        for host, port in ((host, port or _SENTINEL_PORT) for host, port in places)
+    ]
+    name = unquote(path[1])
+    shown = without_login(url)
+    return _checked(
+        "url", SentinelAddress(shown, kind, settings, name=name, sentinels=sentinels)
+    )
+
+
+def _hosts(
+    url: str, found: re.Match[str], database: str, query: str, form: str
+) -> tuple[type[AbstractConnection], Settings, list[tuple[str, int | None]]]:
+    """What all hosts have in common, and each with its port, as redis-py reads them."""
+    places: list[tuple[str, int | None]] = []
+    kind: type[AbstractConnection] = Connection
+    settings: dict[str, object] = {}
+    for host in found["hosts"].split(","):
+        login, end = found["login"] or "", f"?{query}" if query else ""
+        plain = f"{found['tls'].lower()}://{login}{host}{database}{end}"
+        kind, settings = parsed(plain, url, form)
+        if "host" not in settings:
+            raise refused(url, form)
+        port = settings.pop("port", None)
+        number = None if port is None else int(str(port))
+        places.append((str(settings.pop("host")), number))
+    return kind, settings, places
+
+
+def _checked(option: str, address: SentinelAddress) -> Address:
+    for each in (address, *address.sentinels):
+        each.check(option)
+    return address
+
+
+def _shown(address: Address) -> str:
+    host, port = address.place
+    return f"{host}:{port}"

@@ -1,0 +1,389 @@
+"""A primary that sentinels know: failovers cost no job that was proved, and few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Protocol, Self, cast
+
+import pytest
+import redis
+import redis.asyncio
+
+from flowd import (
+    Durable,
+    FlowdError,
+    OptionError,
+    Producer,
+    Queue,
+    SyncProducer,
+    Unreachable,
+)
+from flowd.broker.connection import Connection
+from flowd.broker.url import Address
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.raw import Raw, RawError
+from tests.support.sentinels import NAME, Sentinels, port_of
+from tests.support.servers import chosen
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def sentinels() -> Iterator[Sentinels]:
+    """1 primary, 2 replicas, 3 sentinels."""
+    program = chosen().find()
+    if program is None:
+        pytest.skip(chosen().missing)
+    with Sentinels(program) as sentinels:
+        yield sentinels
+
+
+@asynccontextmanager
+async def _sentinel_that_names(named: int) -> AsyncGenerator[int]:
+    """A sentinel, by its port, for which this port of loopback is that of the primary."""
+    text = str(named).encode()
+    place = b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(text), text)
+    answers = {b"SETNAME": b"+OK\r\n", b"LIB-NAME": b"+OK\r\n", b"LIB-VER": b"+OK\r\n"}
+    answers |= {b"ID": b":7\r\n", b"GET-MASTER-ADDR-BY-NAME": place}
+    serving: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(writer)
+        while line := await reader.readline():
+            writer.write(answers.get(line.strip().upper(), b""))
+        writer.close()
+        serving.discard(writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await wait_until(lambda: not serving)
+
+
+class _Manager(Protocol):
+    """redis-py's sentinels, which have no types."""
+
+    def master_for(self, name: str) -> redis.asyncio.Redis: ...
+
+    def slave_for(self, name: str) -> redis.asyncio.Redis: ...
+
+
+def _manager(ports: Sequence[int]) -> _Manager:
+    places = [("127.0.0.1", port) for port in ports]
+    made: object = redis.asyncio.Sentinel(places)  # type: ignore[no-untyped-call]
+    return cast("_Manager", made)
+
+
+def _blocking(ports: Sequence[int]) -> _Manager:
+    places = [("127.0.0.1", port) for port in ports]
+    made: object = redis.Sentinel(places)  # type: ignore[no-untyped-call]
+    return cast("_Manager", made)
+
+
+class _Load:
+    """Keyed jobs without an end, and what became of them.
+
+    Attributes:
+        accepted: those whose `enqueue` returned.
+        pause: the longest time without a job that ran, in seconds.
+    """
+
+    def __init__(self, url: str, stream: str, durable: Durable | bool = False) -> None:
+        self.accepted: list[str] = []
+        self.runs: Counter[str] = Counter()
+        self.pause = 0.0
+        self._last = time.monotonic()
+        self._durable = durable
+        self._stop = asyncio.Event()
+        self.queue = Queue(Email, self._run, url=url, policy=policy(stream, lease=5.0))
+
+    async def _run(self, job: Email) -> None:
+        now = time.monotonic()
+        self.pause, self._last = max(self.pause, now - self._last), now
+        self.runs[job.to] += 1
+
+    async def _produce(self, number: int) -> None:
+        at = 0
+        while not self._stop.is_set():
+            at += 1
+            key = f"{number}-{at}"
+            with suppress(FlowdError):
+                delay = 0.2 if at % 4 == 0 else 0.0
+                await self.queue.enqueue(
+                    email(key), key=key, delay=delay, durable=self._durable
+                )
+                self.accepted.append(key)
+            await asyncio.sleep(0.005)
+
+    async def __aenter__(self) -> Self:
+        await self.queue.init()
+        self.queue.run()
+        self._producers = [asyncio.create_task(self._produce(n)) for n in range(5)]
+        await wait_until(lambda: len(self.accepted) > 50)
+        self.pause, self._last = 0.0, time.monotonic()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._producers)
+        await self.queue.drain()
+        await self.queue.aclose()
+
+    async def works(self) -> None:
+        """Return when what is accepted from now on has run."""
+        before = len(self.accepted)
+        await wait_until(lambda: len(self.accepted) > before + 20, within=30.0)
+        wanted = self.accepted[-1]
+        await wait_until(lambda: self.runs[wanted], within=30.0)
+
+    def lost(self) -> list[str]:
+        """What was accepted and never ran."""
+        return [each for each in self.accepted if not self.runs[each]]
+
+
+@pytest.mark.parametrize("scheme", ["url", "asyncio", "blocking"])
+async def test_jobs_go_to_the_primary(
+    sentinels: Sentinels, scheme: str, stream: str
+) -> None:
+    """As a URL names it, or a client of `Sentinel.master_for`, which may be a blocking one."""
+    match scheme:
+        case "url":
+            producer = Producer(sentinels.url)
+        case "asyncio":
+            producer = Producer(redis=_manager(sentinels.ports).master_for(NAME))
+        case _:
+            producer = Producer(redis=_blocking(sentinels.ports).master_for(NAME))
+    async with producer:
+        await producer.enqueue(email())
+    with Raw(sentinels.primary.url) as raw:
+        assert raw("XLEN", Email.SPEC.policy.stream) == 1
+
+
+async def test_a_link_to_a_replica_is_not_used(sentinels: Sentinels) -> None:
+    """A server that the sentinels name says itself whether it is a primary."""
+    replica = next(each for each in sentinels.servers if each is not sentinels.primary)
+    async with (
+        _sentinel_that_names(port_of(replica.url)) as port,
+        Producer(
+            f"redis+sentinel://127.0.0.1:{port}/{NAME}", connect_timeout=0.2
+        ) as producer,
+    ):
+        with pytest.raises(FlowdError, match="no primary; its role is slave"):
+            await producer.enqueue(email())
+
+
+@pytest.mark.parametrize("durable", [False, Durable(fsync=False, replicas=2)])
+async def test_a_queue_goes_on_after_an_ordered_failover(
+    sentinels: Sentinels, stream: str, durable: Durable | bool
+) -> None:
+    """Jobs that every replica had are not lost.
+
+    Between the promotion and `+switch-master` the old primary goes on: what is stored there
+    is lost without a proof, and what is settled there runs again.
+    """
+    async with _Load(sentinels.url, stream, durable) as load:
+        await asyncio.to_thread(sentinels.failover)
+        await load.works()
+    lost = load.lost()
+    print(f"{len(load.accepted)} jobs, {len(lost)} lost, pause {load.pause:.2f} s")
+    assert not lost or not durable
+
+
+async def test_keyed_jobs_survive_a_coordinated_failover(
+    sentinels: Sentinels, stream: str
+) -> None:
+    """The primary stops before another takes over, so nothing is lost or runs twice."""
+    async with _Load(sentinels.url, stream) as load:
+        try:
+            await asyncio.to_thread(sentinels.failover, "COORDINATED")
+        except RawError:
+            pytest.skip("only Valkey 9 and later have it")
+        await load.works()
+    print(f"{len(load.accepted)} jobs, pause {load.pause:.2f} s")
+    assert not load.lost()
+    assert max(load.runs.values()) == 1
+
+
+async def test_jobs_survive_a_primary_that_is_killed(
+    sentinels: Sentinels, stream: str
+) -> None:
+    """What its replicas had; the queue goes on with one of them."""
+    durable = Durable(fsync=False, replicas=1)
+    async with _Load(sentinels.url, stream, durable) as load:
+        before = sentinels.primary
+        before.kill()
+        await asyncio.to_thread(sentinels.wait_for_another, before)
+        await load.works()
+        pause = load.pause
+    print(f"{len(load.accepted)} jobs, {len(load.lost())} lost, pause {pause:.2f} s")
+    assert not load.lost()
+    assert max(load.runs.values()) == 1
+
+
+async def test_jobs_survive_a_primary_that_is_cut_off(
+    sentinels: Sentinels, stream: str
+) -> None:
+    """A frozen primary keeps its links and answers none: they are dropped, not waited for."""
+    durable = Durable(fsync=False, replicas=1)
+    async with _Load(sentinels.url, stream, durable) as load:
+        before = sentinels.primary
+        before.pause()
+        await asyncio.to_thread(sentinels.wait_for_another, before)
+        await load.works()
+        before.resume()
+        await load.works()
+    assert not load.lost()
+    assert max(load.runs.values()) == 1
+
+
+async def test_links_are_dropped_when_the_primary_is_another(
+    sentinels: Sentinels,
+) -> None:
+    """At once: a read that waits for minutes ends, and so does an idle connection."""
+    address = Address.of(sentinels.url)
+    watch = asyncio.create_task(address.watch() or asyncio.sleep(0))
+    async with aclosing(Connection(address)) as connection:
+        waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
+        await wait_until(lambda: connection.client_id)
+        after = await asyncio.to_thread(sentinels.failover)
+        with pytest.raises(
+            FlowdError, match=rf"primary is .*:{port_of(after.url)} now"
+        ):
+            await asyncio.wait_for(waiting, 5.0)
+        assert await connection.call("SET", "here", 1) == b"OK"
+    watch.cancel()
+    await asyncio.wait([watch])
+    with Raw(after.url) as raw:
+        assert raw("GET", "here") == b"1"
+
+
+async def test_a_primary_without_its_replicas_is_asked_for_again(
+    sentinels: Sentinels, stream: str
+) -> None:
+    """NOREPLICAS may mean that it was cut off, and that another has taken its place."""
+    before = sentinels.primary
+    with Raw(before.url) as raw:
+        raw("CONFIG", "SET", "min-replicas-to-write", "3")
+    address = Address.of(sentinels.url)
+    async with aclosing(Connection(address)) as connection:
+        with pytest.raises(FlowdError, match="NOREPLICAS"):
+            await connection.call("SET", "here", 1)
+        after = await asyncio.to_thread(sentinels.failover)
+        assert await connection.call("SET", "here", 1) == b"OK"
+    with Raw(after.url) as raw:
+        assert raw("GET", "here") == b"1"
+
+
+async def test_a_sentinel_that_is_away_is_passed_over(sentinels: Sentinels) -> None:
+    """The next one is asked, also if the first takes the connection and is silent."""
+    sentinels.processes[0].kill()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = sentinels.url.replace("://", f"://127.0.0.1:{port},")
+        async with Producer(url) as producer:
+            await producer.enqueue(email())
+
+
+async def test_a_name_that_no_sentinel_knows_is_said(sentinels: Sentinels) -> None:
+    """With the sentinels that were asked."""
+    url = sentinels.url.replace(f"/{NAME}", "/nobody")
+    async with Producer(url, connect_timeout=0.1) as producer:
+        with pytest.raises(Unreachable, match="knows no primary 'nobody'"):
+            await producer.enqueue(email())
+
+
+def test_a_blocking_producer_finds_the_primary(sentinels: Sentinels) -> None:
+    """As one of asyncio does."""
+    with SyncProducer(sentinels.url) as producer:
+        producer.enqueue(email())
+
+
+async def test_jobs_run_where_the_sentinels_want_a_login(stream: str) -> None:
+    """The primary's login stands in the URL, that of the sentinels in its options."""
+    program = chosen().find()
+    if program is None:
+        pytest.skip(chosen().missing)
+    with Sentinels(program, replicas=0, sentinels=1) as sentinels:
+        with Raw(sentinels.primary.url) as raw:
+            raw("ACL", "SETUSER", "worker", "on", ">one", "~*", "&*", "+@all")
+        with Raw(f"redis://127.0.0.1:{sentinels.ports[0]}") as raw:
+            raw("ACL", "SETUSER", "asker", "on", ">two", "+@all", "&*")
+            raw("ACL", "SETUSER", "default", "off")
+        url = sentinels.url.replace("://", "://worker:one@")
+        handler = RecordingHandler()
+        queue = Queue(
+            Email,
+            handler,
+            url=f"{url}?sentinel_username=asker&sentinel_password=two",
+            policy=policy(stream),
+        )
+        async with queue:
+            queue.run()
+            await queue.enqueue(email())
+            await queue.drain()
+            with Raw(sentinels.servers[0].url) as raw:
+                clients = raw("CLIENT", "LIST")
+        assert handler.done == ["a"]
+        assert isinstance(clients, bytes)
+        assert clients.count(b"user=worker") == clients.count(b" name=flowd") > 0
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "rule"),
+    [
+        (
+            "redis+sentinel://h1,h2",
+            "redis+sentinel://h1,h2",
+            "NAME is that of the primary",
+        ),
+        ("redis+sentinel://h1,h2/", "redis+sentinel://h1,h2/", "NAME is that"),
+        ("redis+sentinel://h1/jobs/x", "redis+sentinel://h1/jobs/x", "NAME is that"),
+        ("redis+sentinel:///jobs", "redis+sentinel:///jobs", "NAME is that"),
+        ("redis+sentinel://h1,,h2/jobs", "redis+sentinel://h1,,h2/jobs", "NAME is"),
+        ("redis+sentinel://h1:x/jobs", "redis+sentinel://h1:***", "NAME is that"),
+        ("redis+sentinel://u:secret@h1", "redis+sentinel://***@h1", "NAME is that"),
+        (
+            "redis+sentinel://h1/jobs?tpyo=1",
+            "redis+sentinel://h1/jobs?tpyo=***",
+            "tpyo",
+        ),
+        ("redis+nothing://h1/jobs", "redis+nothing://h1/jobs", "must start with"),
+        ("unix+sentinel://h1/jobs", "unix+sentinel://h1/jobs", "must start with"),
+        (
+            "rediss+sentinel://h1/jobs?ssl_ca_certs=/no/ca.pem",
+            "rediss+sentinel://h1/jobs?ssl_ca_certs=***",
+            "No such file",
+        ),
+    ],
+)
+def test_a_url_of_sentinels_that_is_none_is_refused(
+    url: str, shown: str, rule: str
+) -> None:
+    """Where it is given, and without a password."""
+    with pytest.raises(OptionError, match=rule) as refused:
+        Producer(url)
+    assert str(refused.value).startswith(f"url is {shown!r}; ")
+    assert "secret" not in str(refused.value)
+
+
+def test_an_address_of_sentinels_shows_no_password() -> None:
+    """Neither that of the primary nor that of the sentinels; order makes no other address."""
+    url = "redis+sentinel://u:secret@h1:1,h2/jobs/2?sentinel_password=secret"
+    address = Address.of(url)
+    assert str(address) == "redis+sentinel://***@h1:1,h2/jobs/2?sentinel_password=***"
+    assert address == Address.of(url.replace("h1:1,h2", "h2,h1:1"))
+    assert address != Address.of(url.replace("/jobs/", "/others/"))
+    assert hash(address) == hash(Address.of(url.replace("h1:1,h2", "h2,h1:1")))
+
+
+def test_a_client_of_replicas_is_refused() -> None:
+    """No job can run there."""
+    with pytest.raises(OptionError, match=r"is of replicas.*give that of master_for"):
+        Producer(redis=_manager([1]).slave_for(NAME))

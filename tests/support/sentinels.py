@@ -1,0 +1,187 @@
+"""A primary, replicas and sentinels on loopback, for tests that fail them over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, Self
+
+from flowd.embedded import Server
+from tests.support.ports import free_port
+from tests.support.raw import Raw, RawError, Reply
+from tests.support.waiting import wait_until_blocking
+
+__all__ = ["NAME", "Sentinels", "port_of"]
+
+NAME: Final = "jobs"
+"""Of the primary, as the sentinels know it."""
+
+_DOWN_AFTER_MS: Final = 600
+
+# As of a server: the kernel ends it when the tests end in whatever way.
+_BOUND_TO_PARENT: Final = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit()
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Sentinels:
+    """One primary, some replicas, and sentinels that watch over them.
+
+    Args:
+        binary: the server's program, which is a sentinel too.
+        options: of each server.
+        replicas: how many.
+        sentinels: how many; most of them have to agree.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        *options: str,
+        replicas: int = 2,
+        sentinels: int = 3,
+    ) -> None:
+        self._stack = ExitStack()
+        self._binary = binary
+        quick = ("--repl-diskless-sync-delay", "0", "--repl-timeout", "5", *options)
+        self.servers = [Server(*quick, binary=binary, tcp=True)]
+        first = port_of(self.servers[0].url)
+        follow = ("--replicaof", f"127.0.0.1 {first}")
+        self.servers += [
+            Server(*quick, *follow, binary=binary, tcp=True) for _ in range(replicas)
+        ]
+        self.ports = [free_port() for _ in range(sentinels)]
+        self.processes: list[subprocess.Popen[bytes]] = []
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        self.url = f"redis+sentinel://{hosts}/{NAME}"
+
+    def __enter__(self) -> Self:
+        """Start them, and return when all know each other."""
+        try:
+            for server in self.servers:
+                self._stack.enter_context(server)
+            for server in self.servers[1:]:
+                with Raw(server.url) as raw:
+                    wait_until_blocking(partial(_is_linked, raw))
+            for port in self.ports:
+                self._start_sentinel(port)
+            for port in self.ports:
+                wait_until_blocking(partial(self._is_ready, port))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close them."""
+        self.close()
+
+    @property
+    def primary(self) -> Server:
+        """The server that the sentinels name."""
+        return self._named(self.ports[0])
+
+    def ask(self, *words: str) -> Reply:
+        """Ask the first sentinel that answers."""
+        for port in self.ports:
+            with suppress(OSError), Raw(f"redis://127.0.0.1:{port}") as raw:
+                return raw("SENTINEL", *words)
+        raise ConnectionError("no sentinel answers")
+
+    def failover(self, *how: str) -> Server:
+        """Order a failover; returns the new primary when all sentinels name it.
+
+        Raises:
+            RawError: the server does not know how.
+        """
+        before = self.primary
+        wait_until_blocking(lambda: self._try_failover(*how))
+        return self.wait_for_another(before)
+
+    def wait_for_another(self, before: Server) -> Server:
+        """Return the new primary when all sentinels name one that is not `before`."""
+        for port in self.ports:
+            wait_until_blocking(partial(self._names_another, port, before))
+        return self.primary
+
+    def close(self) -> None:
+        """Stop them all."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        for server in self.servers:
+            if server.alive:
+                server.resume()
+        self._stack.close()
+
+    def _try_failover(self, *how: str) -> bool:
+        try:
+            self.ask("FAILOVER", NAME, *how)
+        except RawError as error:
+            if str(error).startswith("ERR "):
+                raise
+            return False  # one is under way, or there was one just now
+        return True
+
+    def _named(self, port: int) -> Server:
+        with Raw(f"redis://127.0.0.1:{port}") as raw:
+            place = raw("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
+        assert isinstance(place, list)
+        assert isinstance(place[1], bytes)
+        number = int(place[1])
+        return next(each for each in self.servers if port_of(each.url) == number)
+
+    def _names_another(self, port: int, before: Server) -> bool:
+        return self._named(port) is not before
+
+    def _is_ready(self, port: int) -> bool:
+        with suppress(OSError), Raw(f"redis://127.0.0.1:{port}") as raw:
+            flat = raw("SENTINEL", "MASTER", NAME)
+            assert isinstance(flat, list)
+            known = dict(zip(flat[::2], flat[1::2], strict=True))
+            return (known[b"num-slaves"], known[b"num-other-sentinels"]) == (
+                b"%d" % (len(self.servers) - 1),
+                b"%d" % (len(self.ports) - 1),
+            )
+        return False
+
+    def _start_sentinel(self, port: int) -> None:
+        folder = self._stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="flowd-sentinel-")
+        )
+        file = Path(folder) / "sentinel.conf"
+        watched = f"{NAME} 127.0.0.1 {port_of(self.servers[0].url)}"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\n"
+            f"sentinel monitor {watched} {len(self.ports) // 2 + 1}\n"
+            f"sentinel down-after-milliseconds {NAME} {_DOWN_AFTER_MS}\n"
+            f"sentinel failover-timeout {NAME} 3000\n"
+            f"sentinel parallel-syncs {NAME} 1\n",
+            "utf-8",
+        )
+        bound = (sys.executable, "-I", "-S", "-c", _BOUND_TO_PARENT, str(os.getpid()))
+        command = (*bound, str(self._binary), str(file), "--sentinel")
+        self.processes.append(
+            subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        )
+
+
+def _is_linked(raw: Raw) -> bool:
+    return raw.info("master_link_status") == "up"
+
+
+def port_of(url: str) -> int:
+    """The port of `redis://127.0.0.1:PORT`."""
+    return int(url.rpartition(":")[2])
