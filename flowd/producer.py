@@ -20,6 +20,7 @@ from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import FormatError, OptionError
 from flowd.errors.option import wait
+from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job, JobSpec, spec_of
 from flowd.model.middleware import Middleware, MiddlewareChain
@@ -80,6 +81,7 @@ class Producer:
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
+        expires: Expires | None = None,
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id.
@@ -95,6 +97,10 @@ class Producer:
             key_ttl: how long `key` is remembered, also after the job has ended:
                 seconds, or a `timedelta`. The retries of this call are safe even if it
                 is shorter than they take.
+            expires: until when it may start; then it ends as expired. Seconds or a
+                `timedelta`, from the time it may start on, or a `datetime` with a time
+                zone. An attempt that runs goes on; a retry starts by then, or not at
+                all. The default is the schema's `expires_after`; `math.inf`: never.
             durable: return only when the job is confirmed to be on the server's disk,
                 or as `Durable` says.
 
@@ -112,7 +118,7 @@ class Producer:
             NotDurable: the job was not confirmed in time, or cannot be. Enqueue again
                 under the same `key` to wait again.
         """
-        item = Item(job, id, delay, key, key_ttl, at=at)
+        item = Item(job, id, delay, key, key_ttl, at=at, expires=expires)
         return await self._open().send(item, durable)
 
     async def enqueue_bulk(

@@ -21,6 +21,7 @@ from flowd.broker.url import Address
 from flowd.errors import OptionError, StreamShared
 from flowd.errors.option import instance, wait
 from flowd.model.claimer import Claimer
+from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job, spec_of
 from flowd.model.letter import Letter
@@ -283,6 +284,7 @@ class Queue(Generic[J]):
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
+        expires: Expires | None = None,
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job into this queue's stream and return its id.
@@ -297,6 +299,10 @@ class Queue(Generic[J]):
                 key stores nothing and returns the first job's id.
             key_ttl: how long `key` is remembered, also after the job has ended:
                 seconds, or a `timedelta`.
+            expires: until when it may start; then it ends as expired. Seconds or a
+                `timedelta`, from the time it may start on, or a `datetime` with a time
+                zone. An attempt that runs goes on; a retry starts by then, or not at
+                all. The default is the schema's `expires_after`; `math.inf`: never.
             durable: return only when the job is confirmed to be on the server's disk,
                 or as `Durable` says.
 
@@ -313,7 +319,7 @@ class Queue(Generic[J]):
                 under the same `key` to wait again.
         """
         return await self._sender().send(
-            Item(job, id, delay, key, key_ttl, at=at), durable
+            Item(job, id, delay, key, key_ttl, at=at, expires=expires), durable
         )
 
     async def enqueue_bulk(
@@ -353,6 +359,7 @@ class Queue(Generic[J]):
                 self._connect_timeout,
                 around=self._options.chain.enqueue,
                 promoter=self._running,
+                policy=self._options.policy,
             )
         return sender
 

@@ -19,6 +19,7 @@ import redis.asyncio
 from flowd.background import BackgroundProducer
 from flowd.broker.durability import Durable
 from flowd.errors import BulkError, OutcomeUnknown, ServerError
+from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job
 from flowd.model.middleware import Middleware
@@ -95,6 +96,7 @@ class SyncProducer:
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
+        expires: Expires | None = None,
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id.
@@ -112,6 +114,10 @@ class SyncProducer:
                 key stores nothing and returns the first job's id.
             key_ttl: how long `key` is remembered, also after the job has ended:
                 seconds, or a `timedelta`.
+            expires: until when it may start; then it ends as expired. Seconds or a
+                `timedelta`, from the time it may start on, or a `datetime` with a time
+                zone. An attempt that runs goes on; a retry starts by then, or not at
+                all. The default is the schema's `expires_after`; `math.inf`: never.
             durable: return only when the job is confirmed to be on the server's disk,
                 or as `Durable` says.
 
@@ -135,6 +141,7 @@ class SyncProducer:
                 at=at,
                 key=key,
                 key_ttl=key_ttl,
+                expires=expires,
                 durable=durable,
             )
         )

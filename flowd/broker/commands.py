@@ -8,8 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 from flowd.errors import PayloadTooLarge, ServerError
 from flowd.model.delivery import Delivery, Entry
+from flowd.model.expiry import expiry_field
 from flowd.model.item import Item
 from flowd.model.job import MAX_JOB_BYTES, Job, payload_size
+from flowd.model.policy import Policy
 from flowd.model.timing import due_at
 
 __all__ = [
@@ -94,11 +96,28 @@ Settled: TypeAlias = int | bytes | ServerError
 """1 settled, 0 not ours any more, 2 deleted by another client, a letter's id, or a refusal."""
 
 
-def enqueue_command(job: Job | Item[Job]) -> EnqueueCommand:
-    """A job as it goes into a stream; raises EncodeError or PayloadTooLarge."""
+def enqueue_command(
+    job: Job | Item[Job], policy: Policy | None = None
+) -> EnqueueCommand:
+    """A job as it goes into a stream; raises EncodeError or PayloadTooLarge.
+
+    Args:
+        job: with its options, or alone.
+        policy: the rules of its queue; None: those of its class.
+    """
     if not isinstance(job, Item):
-        return EnqueueCommand(*_encoded(job))
+        fields, size = _encoded(job)
+        rules = type(job).SPEC.policy if policy is None else policy
+        if rules.expires_after is not None:
+            _put_expiry(fields, expiry_field(rules.expires_after))
+        return EnqueueCommand(fields, size)
     fields, size = _encoded(job.job)
+    rules = type(job.job).SPEC.policy if policy is None else policy
+    expires = rules.expires_after if job.expires is None else job.expires
+    if expires is not None:
+        own_id = job.id != "*"
+        found = expiry_field(expires, delay=job.delay, at=job.at, own_id=own_id)
+        _put_expiry(fields, found)
     job_id, due = "", 0.0 if job.at is None else due_at("at", job.at)
     if job.delay or due:
         job_id = uuid.uuid4().hex
@@ -109,6 +128,11 @@ def enqueue_command(job: Job | Item[Job]) -> EnqueueCommand:
         fields[b"_" + name.encode()] = value.encode()
     own = (job.id, job.delay, job_id, job.key, job.key_ttl, due)
     return EnqueueCommand(fields, size, *own)
+
+
+def _put_expiry(fields: dict[bytes, bytes], field: bytes | None) -> None:
+    if field is not None:
+        fields[b"_expires"] = field
 
 
 def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:

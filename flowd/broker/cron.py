@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -10,11 +11,12 @@ from typing import NamedTuple
 from flowd.broker import replies, scripts
 from flowd.broker.connection import Argument
 from flowd.broker.stream import Stream
+from flowd.model.expiry import with_expiry
 from flowd.model.job import Job
 from flowd.model.policy import Policy
 from flowd.model.schedule import Schedule, Tick, digest_of
 
-__all__ = ["Ticked", "register_schedules", "set_up", "tick"]
+__all__ = ["Ticked", "register_schedules", "schedules_of", "set_up", "tick"]
 
 
 class Ticked(NamedTuple):
@@ -34,6 +36,14 @@ class Ticked(NamedTuple):
 
     passed: int
     """How many ticks were recorded without a job."""
+
+
+def schedules_of(job_class: type[Job], policy: Policy) -> list[Schedule]:
+    """The schedules of a class, their jobs under the rules of a queue."""
+    return [
+        dataclasses.replace(each, fields=with_expiry(each.fields, policy.expires_after))
+        for each in job_class.SPEC.schedules
+    ]
 
 
 async def register_schedules(
@@ -69,7 +79,7 @@ async def set_up(stream: Stream, policy: Policy, job_class: type[Job]) -> None:
     await asyncio.gather(
         stream.init(policy.starting_id),
         stream.register(),
-        register_schedules(stream, job_class.SPEC.schedules),
+        register_schedules(stream, schedules_of(job_class, policy)),
     )
 
 

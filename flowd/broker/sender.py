@@ -32,6 +32,7 @@ from flowd.errors import (
 from flowd.model.item import Item, items_of
 from flowd.model.job import Job
 from flowd.model.middleware import EnqueueMiddleware
+from flowd.model.policy import Policy
 
 __all__ = ["BATCH_JOBS", "Promoter", "Sender", "Streams"]
 
@@ -72,6 +73,7 @@ class Sender:
         connect_timeout: as `Producer`.
         around: the middleware.
         promoter: has to know when a delayed job is due; None: no worker runs here.
+        policy: the rules of the jobs; None: those of their classes.
     """
 
     def __init__(
@@ -82,11 +84,13 @@ class Sender:
         *,
         around: EnqueueMiddleware | None,
         promoter: Promoter | None = None,
+        policy: Policy | None = None,
     ) -> None:
         # Weak, because a producer remembers its sender for as long as there is a session.
         self._session = weakref.ref(session)
         self._around = around
         self._promoter = promoter
+        self._policy = policy
         self._durability = session.durability
         self._streams = streams
         self._connect_timeout = connect_timeout
@@ -131,7 +135,8 @@ class Sender:
         return ids
 
     async def _send(self, item: Item[Job], durable: Durable | bool) -> str:
-        stream, command = self._streams.stream_of(item.job), enqueue_command(item)
+        stream = self._streams.stream_of(item.job)
+        command = enqueue_command(item, self._policy)
         self._register(stream, durable)
         if command.key is None and not command.waits and not durable:
             return await call_with_retry(
@@ -154,7 +159,7 @@ class Sender:
         sending: asyncio.Task[None] | None = None
         try:
             try:
-                for batch in _batches(jobs, self._streams):
+                for batch in _batches(jobs, self._streams, self._policy):
                     if sending is not None:
                         await sending
                     sending = asyncio.create_task(self._send_batch(batch, ids, durable))
@@ -239,12 +244,14 @@ class _Batch:
     commands: list[EnqueueCommand]
 
 
-def _batches(jobs: Iterable[Job | Item[Job]], streams: Streams) -> Iterator[_Batch]:
+def _batches(
+    jobs: Iterable[Job | Item[Job]], streams: Streams, policy: Policy | None
+) -> Iterator[_Batch]:
     batch: _Batch | None = None
     size = 0
     for job in jobs:
         stream = streams.stream_of(job.job if isinstance(job, Item) else job)
-        command = enqueue_command(job)
+        command = enqueue_command(job, policy)
         size += command.size
         if batch is not None and (
             stream is not batch.stream

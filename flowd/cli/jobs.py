@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final, TypeGuard
 
 from flowd.broker.server_time import server_time
@@ -144,6 +145,12 @@ def _add_enqueue(verbs: Commands) -> None:
         " as 2031-05-01T08:00:00+02:00",
     )
     parser.add_argument("--key", help="an idempotency key: enqueue it once")
+    parser.add_argument(
+        "--expires",
+        metavar="TIME",
+        type=seconds,
+        help="drop it if it has not started TIME after it might have",
+    )
     add_app_dir(parser)
     add_server(parser)
 
@@ -202,12 +209,13 @@ async def _show(options: argparse.Namespace) -> int:
         "job": job.id,
         "state": job.why or job.state,
         "entry": job.entry_id,
-        "enqueued": f"{job.enqueued_at:%Y-%m-%d %H:%M:%S} UTC",
+        "enqueued": _utc(job.enqueued_at),
         "attempt": f"{job.attempt}",
         "last error": job.error,
         "deliveries": f"{job.deliveries}",
         "waits for" if job.state == "waiting" else "runs for": span(job.age),
         "due in": span(job.due_in),
+        "expires": "" if job.expires_at is None else _utc(job.expires_at),
         "consumer": job.consumer,
         "silent": span(job.silent),
         "progress": progress_of(job),
@@ -217,6 +225,10 @@ async def _show(options: argparse.Namespace) -> int:
     known = {name: text for name, text in rows.items() if text and text != "-"}
     print_details(known, field_texts(job.fields, target.hidden(job.fields)))
     return 0
+
+
+def _utc(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _not_found(options: argparse.Namespace, target: Target) -> str:
@@ -236,7 +248,11 @@ async def _enqueue(options: argparse.Namespace) -> int:
     job = with_fields(job_class, _encoded(entry), _encoded(new))
     async with Producer(options.url) as producer:
         job_id = await producer.enqueue(
-            job, delay=options.delay, at=options.at, key=options.key
+            job,
+            delay=options.delay,
+            at=options.at,
+            key=options.key,
+            expires=options.expires,
         )
     if options.json:
         print_json({"id": job_id})

@@ -17,6 +17,7 @@ __all__ = [
     "DONE",
     "DURATION",
     "ENQUEUED",
+    "EXPIRED",
     "GAUGES",
     "LAG",
     "LETTERS",
@@ -60,6 +61,12 @@ ENQUEUED: Final = Metric(
 )
 DONE: Final = Metric(
     "flowd_jobs_done_total", "counter", "Jobs that are done.", events=("done",)
+)
+EXPIRED: Final = Metric(
+    "flowd_jobs_expired_total",
+    "counter",
+    "Jobs that were not started by their deadline, and were dropped.",
+    events=("expired",),
 )
 RETRIES: Final = Metric(
     "flowd_retries_total",
@@ -143,7 +150,18 @@ LAG: Final = Metric(
 )
 
 COUNTERS: Final = (
-    *(ENQUEUED, DONE, RETRIES, RELEASES, LETTERS, TAKEOVERS, LOST, NEWER, STUCK),
+    *(
+        ENQUEUED,
+        DONE,
+        EXPIRED,
+        RETRIES,
+        RELEASES,
+        LETTERS,
+        TAKEOVERS,
+        LOST,
+        NEWER,
+        STUCK,
+    ),
     *(DELETED, RECREATED, RECONNECTS, TICKS, LAG),
 )
 """Events of this process; counted when they happen."""

@@ -10,6 +10,8 @@ it is of version 1.
     _deliveries   how often earlier entries of this job were handed out
     _error        what the last failure said, without secrets, 500 bytes at most
     _key          the idempotency key it was enqueued with
+    _expires      until when it may start (ms, server clock), or `+` and the ms from when
+                  it was enqueued
     _v            the version of its schema, where that declares one; 1 for a job that
                   would have no field otherwise
 
@@ -26,6 +28,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from flowd.errors import DecodeError
+from flowd.model.expiry import deadline_ms
 
 __all__ = [
     "ENVELOPE",
@@ -42,7 +45,16 @@ __all__ = [
 ]
 
 OWN: Final = frozenset(
-    (b"_id", b"_at", b"_attempt", b"_deliveries", b"_error", b"_key", b"_v")
+    (
+        b"_id",
+        b"_at",
+        b"_attempt",
+        b"_deliveries",
+        b"_error",
+        b"_key",
+        b"_expires",
+        b"_v",
+    )
 )
 """The fields that are read by the runtime, and no header."""
 
@@ -152,6 +164,12 @@ class Delivery:
         """When the job was enqueued: milliseconds of the server's clock."""
         at = self.fields.get(b"_at", b"")
         return at if number(at) else self.entry_id.partition(b"-")[0]
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """Until when it may start, in ms of the server's clock; None without a limit."""
+        raw = self.fields.get(b"_expires")
+        return None if raw is None else deadline_ms(raw, self.enqueued_ms)
 
     @property
     def last_error(self) -> str:

@@ -24,6 +24,7 @@ EventName: TypeAlias = Literal[
     "deleted",
     "done",
     "ended",
+    "expired",
     "group_created",
     "group_recreated",
     "lease_lost",

@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeGuard, TypeVar
 from flowd.errors import OptionError
 from flowd.errors.option import wait
 from flowd.model.delivery import MAX_HEADERS, OWN
+from flowd.model.expiry import Expires, check_expires
 from flowd.model.job import Job
 from flowd.model.timing import Seconds, due_at
 
@@ -53,6 +54,7 @@ class Item(Generic[J_co]):
     letters, digits and `_`, and 2,048 bytes. `traceparent` is the field `_traceparent`."""
 
     at: datetime | None = None
+    expires: float | datetime | None = None
 
     def __init__(  # noqa: PLR0917 - in the order of the fields
         self,
@@ -63,6 +65,7 @@ class Item(Generic[J_co]):
         key_ttl: Seconds = KEY_TTL,
         headers: Mapping[str, str] | None = None,
         at: datetime | None = None,
+        expires: Expires | None = None,
     ) -> None:
         if headers:
             _check_headers(headers)
@@ -76,6 +79,8 @@ class Item(Generic[J_co]):
             raise OptionError("id", id, "a delayed job gets its entry id later")
         if key is not None:
             _check_key(key)
+        if expires is not None:
+            expires = check_expires(expires, at)
         put = object.__setattr__
         put(self, "job", job)
         put(self, "id", id)
@@ -84,6 +89,7 @@ class Item(Generic[J_co]):
         put(self, "key_ttl", wait("key_ttl", key_ttl, least=0.001))
         put(self, "headers", headers or {})
         put(self, "at", at)
+        put(self, "expires", expires)
 
 
 def many(jobs: Iterable[T]) -> Iterable[T]:

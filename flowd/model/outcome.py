@@ -1,11 +1,11 @@
-"""The four ways a delivery ends, each settled by one step inside Redis."""
+"""The ways a delivery ends, each settled by one step inside Redis."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-__all__ = ["Ack", "DeadLetter", "Outcome", "Reason", "Release", "Retry"]
+__all__ = ["Ack", "DeadLetter", "Discard", "Outcome", "Reason", "Release", "Retry"]
 
 Reason: TypeAlias = Literal["failed", "rejected", "undecodable", "crashed"]
 """Why a job was dead-lettered: retries exhausted, rejected by its handler, undecodable, or
@@ -15,6 +15,15 @@ too many worker crashes."""
 @dataclass(frozen=True, slots=True)
 class Ack:
     """Done: acknowledge the entry and delete it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Will not run any more: acknowledge the entry and delete it, and say why."""
+
+    reason: Literal["expired"]
+    late: float = 0.0
+    """Seconds by which an expired job came too late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +56,4 @@ class DeadLetter:
     """As of `Retry`."""
 
 
-Outcome: TypeAlias = Ack | Retry | Release | DeadLetter
+Outcome: TypeAlias = Ack | Discard | Retry | Release | DeadLetter

@@ -92,6 +92,10 @@ class Policy:
     claim_after: float = 30.0
     """The lease: seconds without renewal after which another worker claims a delivery."""
 
+    expires_after: float | None = None
+    """Seconds from the time a job may start on, after which no attempt of it starts any
+    more: it ends as expired. None: never. `expires` of `enqueue` overrides it."""
+
     backoff: Backoff = field(default_factory=Backoff)
     """The wait between a failure and the next attempt."""
 
@@ -109,6 +113,8 @@ class Policy:
             seconds("timeout", self.timeout, most=LONGEST)
         count("max_retries", self.max_retries)
         seconds("claim_after", self.claim_after, most=LONGEST)
+        if self.expires_after is not None:
+            seconds("expires_after", self.expires_after, most=LONGEST)
         instance("backoff", self.backoff, Backoff, "must be a Backoff")
 
 

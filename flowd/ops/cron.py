@@ -21,7 +21,7 @@ from flowd.ops.queries import Queries
 __all__ = ["CronView", "RunState", "pause_schedule", "run_schedule", "schedules"]
 
 RunState: TypeAlias = Literal[
-    "", "waiting or running", "delayed", "done", "dead", "gone"
+    "", "waiting or running", "delayed", "done", "dead", "expired", "gone"
 ]
 """What became of a run; empty if there was none. `gone` is what ended otherwise."""
 
@@ -181,6 +181,8 @@ async def _outcome(queries: Queries, known: Mapping[str, str]) -> RunState:
             return "done"
         case "dead":
             return "dead"
+        case "expired":
+            return "expired"
         case _:
             pass
     if entry:

@@ -53,6 +53,9 @@ class JobView:
     due_in: float | None
     """Seconds until a delayed job is due; below 0 if it is overdue."""
 
+    expires_at: datetime | None
+    """When it may not start any more, in UTC; None if it never expires."""
+
     consumer: str | None
     """Who runs it."""
 
@@ -102,6 +105,11 @@ def job_view(
         deliveries=delivery.deliveries,
         age=None if delayed else age,
         due_in=row.due - now if delayed else None,
+        expires_at=(
+            None
+            if delivery.deadline_ms is None
+            else timestamp(b"%d" % delivery.deadline_ms)
+        ),
         consumer=consumer if running else None,
         silent=row.silent if running else None,
         progress=None if row.progress is None else row.progress.fraction,

@@ -20,6 +20,7 @@ from flowd.errors import (
 from flowd.model.delivery import Entry
 from flowd.model.item import Item, items_of, many
 from flowd.model.job import Job, spec_of
+from flowd.model.policy import Policy
 from flowd.testing.clock import FakeClock
 
 __all__ = ["Memory", "MemoryStream"]
@@ -48,12 +49,12 @@ class Memory:
         """The jobs that wait in one stream."""
         return self._streams.setdefault(name, MemoryStream(self.clock))
 
-    def add(self, item: Item[Job], stream: str = "") -> str:
-        """Enqueue one job, into its schema's stream if no other is named."""
+    def add(self, item: Item[Job], *, policy: Policy | None = None) -> str:
+        """Enqueue one job, under its schema's policy if no other is given."""
         if self.error is not None:
             raise self.error
-        spec = spec_of(type(item.job))
-        job_id, stored = self.stream(stream or spec.policy.stream).add(item)
+        rules = spec_of(type(item.job)).policy if policy is None else policy
+        job_id, stored = self.stream(rules.stream).add(item, rules)
         if stored is not None:
             as_read = type(item.job).from_fields(stored.fields)
             self.items.append(dataclasses.replace(item, job=as_read))
@@ -63,7 +64,9 @@ class Memory:
         """Keep a job that was enqueued by itself among `items`."""
         self.items.append(Item(job_class.from_fields(fields)))
 
-    def add_all(self, jobs: Iterable[Job | Item[Job]], stream: str = "") -> list[str]:
+    def add_all(
+        self, jobs: Iterable[Job | Item[Job]], *, policy: Policy | None = None
+    ) -> list[str]:
         """Enqueue many jobs; raises BulkError as `Producer.enqueue_bulk`."""
         ids: list[str] = []
         rest = many(jobs)
@@ -73,16 +76,18 @@ class Memory:
                     # A batch of which one job cannot be encoded is not sent.
                     for item in batch:
                         enqueue_command(item)
-                    self._add_batch(batch, stream, ids)
+                    self._add_batch(batch, policy, ids)
         except BulkError:
             raise
         except Exception as error:
             raise BulkError(ids, 0, error) from error
         return ids
 
-    def _add_batch(self, batch: list[Item[Job]], stream: str, ids: list[str]) -> None:
+    def _add_batch(
+        self, batch: list[Item[Job]], policy: Policy | None, ids: list[str]
+    ) -> None:
         try:
-            ids.extend(self.add(item, stream) for item in batch)
+            ids.extend(self.add(item, policy=policy) for item in batch)
         except (Unreachable, NotReady, IdNotIncreasing):
             raise  # nothing more was stored
         except ServerError as error:
@@ -117,9 +122,9 @@ class MemoryStream:
         entry = heapq.heappop(self._waiting)[2]
         return entry if entry.id else entry._replace(id=self.new_id().encode())
 
-    def add(self, item: Item[Job]) -> tuple[str, Entry | None]:
+    def add(self, item: Item[Job], policy: Policy) -> tuple[str, Entry | None]:
         """Add a job; returns its id, and None if its key was known."""
-        command = enqueue_command(item)
+        command = enqueue_command(item, policy)
         if item.key is not None:
             known, until = self._keys.get(item.key, ("", 0.0))
             if self._clock.now < until:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Self
 
 from flowd.broker.durability import Durable
+from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item
 from flowd.model.job import Job
 from flowd.model.timing import Seconds
@@ -44,10 +45,13 @@ class RecordingProducer(Recorded, Producer):
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
+        expires: Expires | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
         """As `Producer.enqueue`; a server's errors are those of `memory.error`."""
-        return self.memory.add(Item(job, id, delay, key, key_ttl, at=at))
+        return self.memory.add(
+            Item(job, id, delay, key, key_ttl, at=at, expires=expires)
+        )
 
     async def enqueue_bulk(
         self,
@@ -79,10 +83,13 @@ class RecordingSyncProducer(Recorded, SyncProducer):
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
+        expires: Expires | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> str:
         """As `SyncProducer.enqueue`; a server's errors are those of `memory.error`."""
-        return self.memory.add(Item(job, id, delay, key, key_ttl, at=at))
+        return self.memory.add(
+            Item(job, id, delay, key, key_ttl, at=at, expires=expires)
+        )
 
     def enqueue_bulk(
         self,

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from flowd.broker.cron import schedules_of
 from flowd.broker.durability import Durable
 from flowd.errors import OptionError
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
+from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, items_of, many
 from flowd.model.job import Job, spec_of
 from flowd.model.letter import Letter, letter_of
@@ -26,6 +28,7 @@ from flowd.testing.cron import MemoryCron
 from flowd.testing.memory import Memory
 from flowd.testing.recorded import Recorded
 from flowd.worker.executor import Executor
+from flowd.worker.expiry import Expiry
 from flowd.worker.handler import Handler
 from flowd.worker.in_flight import InFlight
 from flowd.worker.options import QueueOptions
@@ -76,6 +79,9 @@ class MemoryQueue(Recorded, Generic[J]):
         self.dead: list[Letter[J]] = []
         """The dead letters, in order."""
 
+        self.expired: list[J] = []
+        """The jobs that came too late to start, as `expires` says."""
+
         self._options = QueueOptions(
             job_class=job_class,
             handler=handler,
@@ -85,7 +91,7 @@ class MemoryQueue(Recorded, Generic[J]):
             chain=MiddlewareChain(middleware),
         )
         self._stream = self.memory.stream(self._options.policy.stream)
-        schedules = job_class.SPEC.schedules
+        schedules = schedules_of(job_class, self._options.policy)
         self._cron = MemoryCron(schedules, self._stream, self.clock)
 
     def __len__(self) -> int:
@@ -106,11 +112,12 @@ class MemoryQueue(Recorded, Generic[J]):
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
+        expires: Expires | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
         """Enqueue one job and return its id; as `Queue.enqueue`, with nothing to prove."""
         (job_id,) = await self._send(
-            [Item(job, id, delay, key, key_ttl, at=at)], self._add
+            [Item(job, id, delay, key, key_ttl, at=at, expires=expires)], self._add
         )
         return job_id
 
@@ -135,10 +142,10 @@ class MemoryQueue(Recorded, Generic[J]):
         )
 
     async def _add(self, items: Iterable[Item[Job]]) -> list[str]:
-        return [self.memory.add(each, self._options.policy.stream) for each in items]
+        return [self.memory.add(each, policy=self._options.policy) for each in items]
 
     async def _add_all(self, items: Iterable[Item[Job]]) -> list[str]:
-        return self.memory.add_all(items, self._options.policy.stream)
+        return self.memory.add_all(items, policy=self._options.policy)
 
     async def run_due(self) -> int:
         """Run every job that is due by the clock; returns how many attempts it took."""
@@ -175,7 +182,8 @@ class MemoryQueue(Recorded, Generic[J]):
     async def _run(self, entry: Entry) -> None:
         stream, group = self._options.policy.stream, self._options.policy.group
         in_flight = InFlight(1)
-        executor = Executor(self._options, in_flight, EventBus(stream, group))
+        expiry = Expiry(self._now)
+        executor = Executor(self._options, in_flight, EventBus(stream, group), expiry)
         delivery = Delivery(entry, time.monotonic())
         in_flight.handler_started(delivery)
         task = asyncio.get_running_loop().create_task(executor.execute(delivery))
@@ -193,10 +201,17 @@ class MemoryQueue(Recorded, Generic[J]):
             executor.close()
         await self._settle(delivery, end or outcome.Release())
 
+    async def _now(self) -> float:
+        return self.clock.now
+
     async def _settle(self, delivery: Delivery, end: outcome.Outcome) -> None:
         match end:
             case outcome.Ack():
                 self.done.append(self._options.job_class.from_fields(delivery.fields))
+            case outcome.Discard():
+                self.expired.append(
+                    self._options.job_class.from_fields(delivery.fields)
+                )
             case outcome.Retry(after, error):
                 envelope = delivery.requeue_envelope(failed=True, error=error)
                 self._requeue(delivery, after, envelope)

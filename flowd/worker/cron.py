@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,8 @@ from flowd.broker.cron import Ticked, register_schedules, tick
 from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import FatalError, ServerError
+from flowd.model import outcome
+from flowd.model.delivery import Delivery
 from flowd.model.event import EventBus
 from flowd.model.schedule import Schedule, digest_of, load_zone
 
@@ -26,6 +29,9 @@ _AHEAD: Final = 4.0
 """Seconds for which a timer is set; the maintenance comes sooner than that."""
 
 _SOONEST: Final = 0.005
+
+_DISCARDED: Final = 100
+"""How many runs are remembered until they are settled."""
 
 
 class CronClock:
@@ -60,6 +66,7 @@ class CronClock:
         self._task: asyncio.Task[None] | None = None
         self._refused = ""
         self._closed = False
+        self._discarded: deque[tuple[str, str]] = deque(maxlen=_DISCARDED)
 
     def maintain_part(self) -> Part:
         """Ask for the server's time, and whose schedules are registered."""
@@ -67,7 +74,13 @@ class CronClock:
 
     def settle_part(self) -> Part:
         """Note how runs end."""
-        return Part("settle_cron", (self._stream.keys.cron,), (self._names,))
+        ends = ",".join(map("=".join, self._discarded))
+        return Part("settle_cron", (self._stream.keys.cron,), (self._names, ends))
+
+    def ends(self, delivery: Delivery, end: outcome.Outcome) -> None:
+        """Remember of a run that it is not done, though it is acknowledged."""
+        if isinstance(end, outcome.Discard):
+            self._discarded.append((delivery.entry_id.decode(), end.reason))
 
     def maintained(self, answer: int) -> None:
         """The server's time in ms; below 1: other schedules are registered, or none."""

@@ -19,6 +19,7 @@ from flowd.model.delivery import ENVELOPE, Delivery
 from flowd.model.event import EventBus
 from flowd.model.job import MAX_JOB_BYTES, Job, decode, payload_size
 from flowd.worker.ending import Endings
+from flowd.worker.expiry import Expiry
 from flowd.worker.handler import BoundHandler, finished, in_task
 from flowd.worker.in_flight import InFlight
 from flowd.worker.options import QueueOptions
@@ -39,6 +40,7 @@ class Executor(Generic[J]):
         options: of the queue.
         in_flight: what runs.
         events: receives its events.
+        expiry: tells what may not start any more.
         report: takes note of how far a job is; None: nothing does.
     """
 
@@ -47,6 +49,7 @@ class Executor(Generic[J]):
         options: QueueOptions[J],
         in_flight: InFlight,
         events: EventBus,
+        expiry: Expiry,
         report: Report | None = None,
     ) -> None:
         policy = options.policy
@@ -66,6 +69,7 @@ class Executor(Generic[J]):
         self._max_crashes = options.max_crashes
         self._in_flight = in_flight
         self._events = events
+        self._expiry = expiry
         self._too_new_seen: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -97,6 +101,10 @@ class Executor(Generic[J]):
                 f"{delivery.crashes} workers ended or lost the job while they ran it",
             )
         try:
+            if b"_expires" in delivery.fields and (
+                late := await self._expiry.late(delivery)
+            ):
+                return outcome.Discard("expired", late)
             result = await self._handler.begin(job, delivery)
             if result is not None:
                 await finished(result)

@@ -22,6 +22,8 @@ from functools import partial
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd.broker.connection import Connection
+from flowd.broker.cron import schedules_of
+from flowd.broker.server_time import server_time
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.errors import DecodeError, FatalError, ServerError
@@ -34,6 +36,7 @@ from flowd.worker.cron import CronClock
 from flowd.worker.dead_letter_callback import DeadLetterCallback
 from flowd.worker.event_feed import EventFeed
 from flowd.worker.executor import Executor
+from flowd.worker.expiry import Expiry
 from flowd.worker.handler import name_of
 from flowd.worker.heartbeat import HeartbeatWriter
 from flowd.worker.in_flight import InFlight
@@ -83,7 +86,7 @@ class Runner(Generic[J]):
         self._event_feed = EventFeed(
             session.connection, self.stream.keys.tail, self.consumer, events
         )
-        schedules = options.job_class.SPEC.schedules
+        schedules = schedules_of(options.job_class, policy)
         self._cron = CronClock(self.stream, schedules, events) if schedules else None
         cron = (self._cron,) if self._cron else ()
         on_settle = (self._progress, *cron)
@@ -115,7 +118,11 @@ class Runner(Generic[J]):
             is_set_up=session.is_set_up(self.stream),
         )
         self._executor = Executor(
-            options, self.in_flight, events, self._progress.report
+            options,
+            self.in_flight,
+            events,
+            Expiry(lambda: server_time(session.connection)),
+            self._progress.report,
         )
         self._settlement = Settlement(
             self.stream,
@@ -206,6 +213,8 @@ class Runner(Generic[J]):
         # Once its lease is lost, a delivery is another worker's to settle.
         if self.in_flight.holds(delivery):
             if end is not None:
+                if self._cron is not None:
+                    self._cron.ends(delivery, end)
                 self._settlement.submit(delivery, end)
             elif delivery.in_thread:
                 self._let_go(delivery)

@@ -42,6 +42,7 @@ _BATCH: Final = 500
 _BATCH_BYTES: Final = 1_000_000
 _LATER: Final = 60.0
 _KEPT: Final = 60.0
+_ACKED: Final = (outcome.Ack, outcome.Discard)
 
 
 class Settlement(Generic[J]):
@@ -120,11 +121,11 @@ class Settlement(Generic[J]):
         """Take what goes in one step: acks first, then up to 1 MB of jobs that move."""
         batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
         batch.sort(key=_order)
-        if isinstance(batch[-1][1], outcome.Ack):
+        if isinstance(batch[-1][1], _ACKED):
             return batch
         size = 0
         for number, (delivery, end) in enumerate(batch, 1):
-            if not isinstance(end, outcome.Ack):
+            if not isinstance(end, _ACKED):
                 size += payload_size(delivery.fields)
             if size >= _BATCH_BYTES:
                 self._ready[:0] = batch[number:]
@@ -135,7 +136,7 @@ class Settlement(Generic[J]):
         self, batch: Sequence[Ending]
     ) -> tuple[list[Ending], list[Requeue | MoveToDeadLetter]]:
         """What is sent for a batch; what cannot be written down fails alone."""
-        acks = [ending for ending in batch if isinstance(ending[1], outcome.Ack)]
+        acks = [ending for ending in batch if isinstance(ending[1], _ACKED)]
         others: list[tuple[Ending, Requeue | MoveToDeadLetter]] = []
         for delivery, end in batch[len(acks) :]:
             try:
@@ -178,7 +179,7 @@ class Settlement(Generic[J]):
 
         It is sent again as it was, so that the server can tell what the first did.
         """
-        acks = [delivery for delivery, end in batch if isinstance(end, outcome.Ack)]
+        acks = [delivery for delivery, end in batch if isinstance(end, _ACKED)]
         stream = self._stream.keys.stream
         self._batches += 1
         # Kept for five minutes, or for a minute less: a write fewer in most batches.
@@ -267,7 +268,7 @@ class Settlement(Generic[J]):
                 return MoveToDeadLetter(
                     delivery, letter_fields(delivery, end, self._consumer)
                 )
-            case outcome.Ack():
+            case outcome.Ack() | outcome.Discard():
                 raise AssertionError("acks travel apart")
             case _:
                 assert_never(end)
@@ -300,11 +301,25 @@ class Settlement(Generic[J]):
         elif isinstance(end, outcome.Ack):
             if self._emits_done:
                 self._emit(logging.INFO, "done", "done", delivery)
+        elif isinstance(end, outcome.Discard):
+            self._discarded(delivery, end)
         elif result == 2:
             text = "was deleted from the stream by another client"
             self._emit(logging.WARNING, "deleted", text, delivery)
         else:
             self._moved(delivery, end, result)
+
+    def _discarded(self, delivery: Delivery, end: outcome.Discard) -> None:
+        match end.reason:
+            case "expired":
+                self._emit(
+                    logging.WARNING,
+                    "expired",
+                    "expired %.1f s before it could start; it will not run",
+                    delivery,
+                    filled=("late",),
+                    late=end.late,
+                )
 
     def _moved(
         self,
@@ -353,7 +368,7 @@ class Settlement(Generic[J]):
 def _order(ending: Ending) -> int:
     """Acks first, then dead letters, as `Stream.settle` takes them."""
     match ending[1]:
-        case outcome.Ack():
+        case outcome.Ack() | outcome.Discard():
             return 0
         case outcome.DeadLetter():
             return 1

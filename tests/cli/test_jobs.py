@@ -75,7 +75,7 @@ async def test_jobs_are_printed_as_json(
     assert {*job} == {
         *("id", "state", "entry_id", "enqueued_at", "attempt", "deliveries", "age"),
         *("due_in", "consumer", "silent", "progress", "doing", "fields", "bytes"),
-        *("error", "why"),
+        *("error", "expires_at", "why"),
     }
     shown = json.loads(flowd("jobs", "show", job["id"], "--json", "--raw").out)
     assert shown | {"age": 0} == job | {"age": 0}
@@ -181,6 +181,16 @@ def test_a_job_is_enqueued_for_a_moment(flowd: Program, raw: Raw) -> None:
     due = raw("ZSCORE", "{emails}:delayed", done.out.strip())
     assert due == b"2534997600000"
     assert raw("XLEN", "emails") == 0
+
+
+def test_a_job_is_enqueued_with_a_deadline(flowd: Program, raw: Raw) -> None:
+    """With `--expires` it may start until then, which `show` says."""
+    words = ("jobs", "enqueue", "jobs.email:Email", "to=a", "subject=hi")
+    done = flowd(*words, "--delay", "10s", "--expires", "1m")
+    assert done.code == 0, done.err
+    shown = flowd("jobs", "show", done.out.strip(), "--stream", "emails").out
+    assert "expires" in shown
+    assert b"+70000" in bytes(raw("HGET", "{emails}:delayed:jobs", done.out.strip()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from flowd import Schedule
+from flowd import Policy, Schedule
 from jobs.email import Email
 
 __all__ = ["ARGUMENTS", "every", "scheduled"]
@@ -19,7 +19,7 @@ def every(seconds: float, name: str = "nightly", **rules: str) -> Schedule:
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def scheduled(*schedules: Schedule) -> type[Email]:
-    """Email, with these schedules as its schema's."""
-    spec = dataclasses.replace(Email.SPEC, schedules=schedules)
+def scheduled(*schedules: Schedule, policy: Policy = Email.SPEC.policy) -> type[Email]:
+    """Email, with these schedules and rules as its schema's."""
+    spec = dataclasses.replace(Email.SPEC, schedules=schedules, policy=policy)
     return type("Email", (Email,), {"SPEC": spec, "__slots__": ()})

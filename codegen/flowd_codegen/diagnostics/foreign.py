@@ -131,7 +131,7 @@ QUEUE_WORDS: Final = {
     "priority": "a stream has one order: give urgent jobs a class of their own",
     "countdown": "a delay is given when a job is enqueued",
     "eta": "a delay is given when a job is enqueued",
-    "expires": "entries do not expire: let the handler look at a field of yours",
+    "expires": "write `expires_after`",
     "prefetch": "it belongs to a deployment: pass `concurrency` to `Queue(…)`",
 }
 """The same for options of a queue."""

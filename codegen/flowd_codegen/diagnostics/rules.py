@@ -258,7 +258,7 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "stop all workers of the group before new ones start, or make handlers idempotent",
     ),
     Rule.QUEUE_POLICY_CHANGED: Recipe(
-        "`timeout`, `max_retries`, `backoff` or `starting_id` is changed",
+        "`timeout`, `max_retries`, `expires_after`, `backoff` or `starting_id` is changed",
         "ok",
         "ok",
         "nothing",

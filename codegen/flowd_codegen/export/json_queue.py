@@ -50,6 +50,9 @@ def _queue() -> dict[str, Rules]:
         "claim_after": ref(
             "duration", "The lease: without renewal for so long a job is taken over."
         ),
+        "expires_after": ref(
+            "duration", "When a job expires that has not started; without it, never."
+        ),
         "backoff": table("The wait after a failure.", BACKOFF_OPTIONS, _backoff()),
     }
 

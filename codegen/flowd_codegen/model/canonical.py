@@ -125,6 +125,7 @@ def policy_form(policy: Policy) -> Form:
         starting_id=policy.starting_id,
         timeout=policy.timeout and seconds_text(policy.timeout),
         claim_after=seconds_text(policy.claim_after),
+        expires_after=policy.expires_after and seconds_text(policy.expires_after),
         max_retries=policy.max_retries,
         backoff={
             "kind": backoff.kind,

@@ -73,6 +73,11 @@ def policy_lines(policy: Policy) -> Iterator[str]:
         yield f"An attempt may take {seconds_text(policy.timeout)}."
     lease = seconds_text(policy.claim_after)
     yield f"Another worker takes it over when its lease has not been renewed for {lease}."
+    if policy.expires_after is not None:
+        yield (
+            f"No attempt starts later than {seconds_text(policy.expires_after)} after the"
+            " job might have started: then it expires."
+        )
     if policy.starting_id == "$":
         yield "A new group reads only what comes after it."
     elif policy.starting_id != "0":

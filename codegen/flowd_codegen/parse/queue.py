@@ -97,6 +97,7 @@ _QUEUE: Final[dict[str, _Reader]] = {
     "timeout": _seconds,
     "max_retries": Table.integer,
     "claim_after": _seconds,
+    "expires_after": _seconds,
     "backoff": _backoff,
 }
 

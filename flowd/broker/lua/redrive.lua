@@ -10,6 +10,8 @@
 -- own fields are the last ones and are cut by number: a job may use the same names. An
 -- entry never changes, so what a caller made of its fields is not out of date.
 --
+-- A redriven job may start whenever it is: its deadline was that of its first life.
+--
 -- Bounds: the letters that are named, 100 at most (`PAGE` in `deadletter`); a job has up
 -- to 256 KB and its failure up to 10 KB, so 27 MB.
 local refused = other_group(KEYS[1], ARGV[1])
@@ -31,7 +33,7 @@ while i <= #ARGV do
     for f = first, last, 2 do
       local name = own[f]
       if name ~= '_attempt' and name ~= '_deliveries' and name ~= '_error'
-        and name ~= '_id' then
+        and name ~= '_id' and name ~= '_expires' then
         fields[#fields + 1] = name
         fields[#fields + 1] = own[f + 1]
       end

@@ -2,10 +2,12 @@
 --
 -- KEYS  cron
 -- ARGV  names of the schedules, with ',' between them
+--       entry id=why, with ',' between them, of runs that were not begun or not finished
 --
 -- In the same step, because between two a tick would find a run that is alive nowhere.
 --@ begin
-local cron, cron_runs = table.remove(KEYS), {}
+local cron, cron_runs, cron_ends = table.remove(KEYS), {}, {}
+for entry, why in table.remove(ARGV):gmatch('([^,=]+)=([^,=]+)') do cron_ends[entry] = why end
 for cron_name in table.remove(ARGV):gmatch('[^,]+') do
   local entry = redis.call('HGET', cron, cron_name .. ':entry')
   if entry and entry ~= '' then cron_runs[entry] = cron_name end
@@ -22,6 +24,7 @@ end
 --@ settled
 for n = from, to do
   if cron_runs[done[n]] then
-    redis.pcall('HSET', cron, cron_runs[done[n]] .. ':outcome', 'done')
+    redis.pcall(
+      'HSET', cron, cron_runs[done[n]] .. ':outcome', cron_ends[done[n]] or 'done')
   end
 end

@@ -29,6 +29,7 @@ class Everything:
             timeout=30.0,
             max_retries=0,
             claim_after=5400.0,
+            expires_after=86400.0,
             backoff=Backoff(kind="linear", base=0.25, max=60.0, jitter=False),
         ),
         format=1,
@@ -155,4 +156,4 @@ class HTTPPing:
 
 
 (_set_http_ping_n,) = wire.setters(HTTPPing)
-# flowd-gen: black 26 d34af2d79a9e1037
+# flowd-gen: black 26 ec87f888aae93450
