@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from flowd_codegen.extra import need, year_of
@@ -44,5 +46,31 @@ def format_with_black(source: str) -> str:
 
     first, _, rest = source.partition("\n")
     above = f"{first}\n{KEPT}" if rest.startswith(KEPT) else ""
+    mode = black.Mode(line_length=WIDTH)
+    pieces = (black.format_str(piece, mode=mode) for piece in _pieces(source, above))
+    return above + "\n\n".join(pieces)
+
+
+def _pieces(source: str, above: str) -> Iterator[str]:
+    """The code below `above`, cut where two empty lines are between two statements.
+
+    For each line black looks through all statements of its file, so its time grows with the
+    square of their number. A piece is about one class, and black leaves two empty lines as
+    they are.
+    """
     code = source.removeprefix(above)
-    return above + black.format_str(code, mode=black.Mode(line_length=WIDTH))
+    lines = code.split("\n")
+    body = ast.parse(code).body
+    start = 0
+    for one, other in pairwise(body):
+        last, first = one.end_lineno or one.lineno, _first_line(other)
+        if first - last == 3 and lines[last : first - 1] == ["", ""]:
+            yield "\n".join([*lines[start:last], ""])
+            start = first - 1
+    yield "\n".join(lines[start:])
+
+
+def _first_line(statement: ast.stmt) -> int:
+    """Counted from 1; that of a class is the one of its first decorator."""
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
+    return min(part.lineno for part in (statement, *decorators))
