@@ -9,9 +9,10 @@ from typing import Final, Literal
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.jobs import describe_waiting_jobs
 from flowd_codegen.compat.pair import Breaks
-from flowd_codegen.compat.readability import MISREAD, choice_refusal
+from flowd_codegen.compat.readability import MISREAD, choice_refusal, written_texts
 from flowd_codegen.compat.schema_change import SchemaChange
-from flowd_codegen.compat.types import choice_changes
+from flowd_codegen.compat.types import listed
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import policy_form
 from flowd_codegen.model.schema import Enum, Job, Record
@@ -60,28 +61,10 @@ def enum_changes(
     """What was changed in an enum."""
     yield from class_changes(before, after, old, new)
     members = {text: member for member, text in new.members}
-    texts = tuple(text for _, text in old.members)
-    messages: Breaks = {"messages": str(choice_refusal(texts, tuple(members)))}
-    workers: Breaks = {"workers": str(choice_refusal(tuple(members), texts))}
-    readers = {Rule.ENUM_VALUE_ADDED: old, Rule.ENUM_VALUE_REMOVED: new}
     location = after.at(new, "values")
-    for rule, what, breaks in choice_changes(texts, [*members], messages, workers):
-        # Who reads any text breaks on none.
-        unknown = readers[rule].unknown
-        added = rule == Rule.ENUM_VALUE_ADDED
-        yield SchemaChange(
-            rule=rule,
-            owner=new,
-            location=location,
-            message=f"{new.name} {what}",
-            breaks={} if unknown else breaks,
-            compatible_severity=("note" if added else "warning") if unknown else None,
-            label=(
-                f"{'old' if added else 'new'} workers read it as `{unknown}`"
-                if unknown
-                else ""
-            ),
-        )
+    yield from _values_added(location, old, new)
+    yield from _values_removed(location, old, new)
+    yield from _unknown_changed(after, old, new)
     for text in members:
         if text in old.reserved:
             yield SchemaChange(
@@ -102,6 +85,108 @@ def enum_changes(
                 message=f"the member {new.name}.{members[text]} has another name",
                 breaks={"source": f"it was `{old.name}.{member}`"},
             )
+
+
+def _values_added(
+    location: SourceLocation, old: Enum, new: Enum
+) -> Iterator[SchemaChange]:
+    known = [text for _, text in old.members]
+    added = [text for _, text in new.members if text not in known]
+    # What stands for unknown texts is never written.
+    written = [text for text in added if text in written_texts(new)]
+    if not added:
+        return
+    breaks: Breaks = {}
+    if not written:
+        label = "it is only read"
+    elif old.unknown:
+        label = f"old workers read it as `{old.unknown}`"
+    else:
+        label = ""
+        breaks = {"workers": str(choice_refusal(tuple(written), tuple(known)))}
+    yield SchemaChange(
+        rule=Rule.ENUM_VALUE_ADDED,
+        owner=new,
+        location=location,
+        message=f"{new.name} takes {listed(added)} now",
+        breaks=breaks,
+        compatible_severity=None if breaks else "note",
+        label=label,
+    )
+
+
+def _values_removed(
+    location: SourceLocation, old: Enum, new: Enum
+) -> Iterator[SchemaChange]:
+    known = [text for _, text in new.members]
+    removed = [text for _, text in old.members if text not in known]
+    written = [text for text in removed if text in written_texts(old)]
+    if not removed:
+        return
+    names = {member for member, _ in new.members}
+    gone = [
+        f"`{old.name}.{member}`"
+        for member, text in old.members
+        if text in removed and member not in names
+    ]
+    breaks: Breaks = {}
+    if written and not new.unknown:
+        breaks["messages"] = str(choice_refusal(tuple(written), tuple(known)))
+    read_as_unknown = written and new.unknown
+    if gone:
+        breaks["source"] = f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone"
+    yield SchemaChange(
+        rule=Rule.ENUM_VALUE_REMOVED,
+        owner=new,
+        location=location,
+        message=f"{new.name} does not take {listed(removed)} any more",
+        breaks=breaks,
+        compatible_severity=(
+            None if "messages" in breaks else "warning" if read_as_unknown else "note"
+        ),
+        label=(
+            f"new workers read it as `{new.unknown}`"
+            if read_as_unknown
+            else "" if written else "it was only read"
+        ),
+    )
+
+
+def _unknown_changed(after: Contract, old: Enum, new: Enum) -> Iterator[SchemaChange]:
+    """The member that any other text is read as, and that is never written.
+
+    Which one it is says its text; its name is told by another rule.
+    """
+    was, now = dict(old.members), dict(new.members)
+    before, behind = was.get(old.unknown), now.get(new.unknown)
+    if before == behind:
+        return
+    # Programs wrote it so far, and no type checker finds where.
+    sealed = behind is not None and behind in was.values()
+    if not new.unknown:
+        what = "does not read unknown texts any more"
+        label = f"they are refused, and were read as `{old.unknown}`"
+    else:
+        what = f"reads unknown texts as `{new.unknown}` now"
+        label = (
+            f"they were read as `{old.unknown}`" if old.unknown else "they were refused"
+        )
+    yield SchemaChange(
+        rule=Rule.ENUM_UNKNOWN_CHANGED,
+        owner=new,
+        location=after.at(new, *(["unknown"] if new.unknown else [])),
+        message=f"{new.name} {what}",
+        breaks=(
+            {
+                "source": f"`{new.name}.{new.unknown}` can only be read:"
+                " writing it raises EncodeError"
+            }
+            if sealed
+            else {}
+        ),
+        compatible_severity="warning" if sealed or old.unknown else "note",
+        label=label,
+    )
 
 
 def reused_texts(

@@ -9,7 +9,7 @@ from typing import Final
 from flowd_codegen.compat.pair import Breaks, DeclarationPair, Direction, is_optional
 from flowd_codegen.compat.readability import MISREAD
 from flowd_codegen.compat.schema_change import SchemaChange
-from flowd_codegen.compat.types import type_changes
+from flowd_codegen.compat.types import retyped, type_changes
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import field_form
 from flowd_codegen.model.schema import Field, Job, Record
@@ -145,37 +145,47 @@ def _silent_loss(direction: Direction, read: Field) -> Breaks:
 
 
 def _none(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:
-    breaks = pair.forward.null(old, new) | pair.backward.empty_text(new, old)
-    if is_optional(old) and breaks:
-        yield pair.change(
-            Rule.FIELD_NOW_REQUIRED,
-            new,
-            "was optional, is required",
-            "type",
-            breaks=breaks,
-            label=_EMPTY if MISREAD in breaks.values() else "",
-        )
-    if is_optional(new) and not is_optional(old):
-        breaks = pair.forward.empty_text(old, new) | pair.backward.null(new, old)
-        label = "" if breaks else "old workers read their default for None"
-        yield pair.change(
-            Rule.FIELD_NOW_OPTIONAL,
-            new,
-            "was required, is optional",
-            "type",
-            breaks=breaks,
-            compatible_severity=None if breaks else "warning",
-            label=_EMPTY if MISREAD in breaks.values() else label,
-        )
+    """What becomes of None: refused, or read as the default, which no error says."""
+    was, now = is_optional(old), is_optional(new)
+    if was == now:
+        return
+    if was:
+        rule, what = Rule.FIELD_NOW_REQUIRED, "was optional, is required"
+        null, empty = pair.forward.null(old, new), pair.backward.empty_text(new, old)
+        reads_key = pair.forward.reads_key_of(old, new)
+        label = "None is read as the default"
+    else:
+        rule, what = Rule.FIELD_NOW_OPTIONAL, "was required, is optional"
+        null, empty = pair.backward.null(new, old), pair.forward.empty_text(old, new)
+        reads_key = pair.backward.reads_key_of(new, old)
+        label = "old workers read their default for None"
+    breaks = null | empty
+    # Where the key is not read, what becomes of every value is said of the key.
+    silent = not breaks and reads_key
+    if silent and pair.in_json:
+        # Null is written, and a `json` reads it as None.
+        return
+    yield pair.change(
+        rule,
+        new,
+        what,
+        "type",
+        breaks={**breaks, "source": retyped(old.type, new.type)},
+        compatible_severity="warning" if silent else None,
+        label=_EMPTY if empty else label if silent else "",
+    )
 
 
 def _default(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:
     was, now = field_form(old), field_form(new)
     removed = new.default is None
-    if old.default in (None, new.default) or (removed and is_optional(new)):
+    if old.default is None or (removed and is_optional(new)):
         return
     (option,) = {"default", "factory"} & was.keys()
-    shown = json.dumps(was[option], ensure_ascii=False)
+    shown = _shown(was[option])
+    # As text: 1 and true are equal in Python.
+    if option in now and _shown(now[option]) == shown:
+        return
     yield pair.change(
         Rule.FIELD_DEFAULT_CHANGED,
         new,
@@ -184,6 +194,10 @@ def _default(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaCh
         compatible_severity="warning",
         label="" if old.secret or new.secret else f"it was {shown}",
     )
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _reused(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:

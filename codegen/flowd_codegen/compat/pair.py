@@ -151,7 +151,7 @@ class DeclarationPair:
         """What is queued, to new workers."""
         enums = self.before.enums, self.after.enums
         return Direction(
-            "messages", self.old, self.new, Readability(*enums, self._in_json)
+            "messages", self.old, self.new, Readability(*enums, self.in_json)
         )
 
     @cached_property
@@ -159,11 +159,12 @@ class DeclarationPair:
         """What new programs write, to old workers."""
         enums = self.after.enums, self.before.enums
         return Direction(
-            "workers", self.new, self.old, Readability(*enums, self._in_json)
+            "workers", self.new, self.old, Readability(*enums, self.in_json)
         )
 
     @property
-    def _in_json(self) -> bool:
+    def in_json(self) -> bool:
+        """Whether they are objects inside JSON, where None is null."""
         return isinstance(self.new, Record)
 
     def change(

@@ -34,7 +34,14 @@ from flowd_codegen.model.limits import Limits
 from flowd_codegen.model.scalars import scalar
 from flowd_codegen.model.schema import Enum, Field
 
-__all__ = ["MISREAD", "UNKNOWN", "Readability", "choice_refusal", "choices_of"]
+__all__ = [
+    "MISREAD",
+    "UNKNOWN",
+    "Readability",
+    "choice_refusal",
+    "choices_of",
+    "written_texts",
+]
 
 MISREAD: Final = "read as another value, and no error says so"
 """What happens where the reader takes the writer's text for its own."""
@@ -90,6 +97,18 @@ def choices_of(kind: Type, enums: Mapping[str, Enum]) -> _Choices | None:
             return tuple(text for _, text in enums[name].members)
         case _:
             return None
+
+
+def written_texts(enum: Enum) -> tuple[str, ...]:
+    """The texts that are written: not that of the member for unknown ones."""
+    return tuple(text for member, text in enum.members if member != enum.unknown)
+
+
+def _written(kind: Type, enums: Mapping[str, Enum]) -> _Choices | None:
+    """The values that are written of an enum or `one_of`."""
+    if isinstance(kind, EnumRef):
+        return written_texts(enums[kind.name])
+    return choices_of(kind, enums)
 
 
 def choice_refusal(old: _Choices, new: _Choices) -> CodecError | None:
@@ -169,7 +188,7 @@ class Readability:
                 pass
         samples = self._samples(old, new, written, wanted, in_json=in_json)
         if samples is None:
-            own = choices_of(old, self.writer)
+            own = _written(old, self.writer)
             sample = own[0] if own else _sample(old, new, written)
             return self._read(new, sample, wanted, in_json=in_json) or CodecError(
                 MISREAD
@@ -181,7 +200,7 @@ class Readability:
                 return refused
         if old == new:
             return wanted.refusal(written)
-        undecided = new == Scalar("str") and not choices_of(old, self.writer)
+        undecided = new == Scalar("str") and not _written(old, self.writer)
         # Some texts that were tried match it, and no more is known.
         return (
             CodecError(f"does not match {wanted.pattern}")
@@ -202,7 +221,7 @@ class Readability:
         self, old: Type, new: Type, written: Limits, wanted: Limits, *, in_json: bool
     ) -> Sequence[wire.Json] | None:
         """Values to try, when all others are read; None when that is not known."""
-        own = choices_of(old, self.writer)
+        own = _written(old, self.writer)
         choices = choices_of(new, self.reader)
         if choices is not None:
             return _not_among(choices, old, own, written)

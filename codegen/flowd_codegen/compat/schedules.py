@@ -39,7 +39,8 @@ def schedule_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChan
             )
             continue
         for option in before | form:
-            if before.get(option) != form.get(option):
+            # As text: 1 and true are equal in Python.
+            if _shown(before.get(option)) != _shown(form.get(option)):
                 yield SchemaChange(
                     rule=Rule.CRON_CHANGED,
                     owner=new,

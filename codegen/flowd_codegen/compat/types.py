@@ -27,7 +27,7 @@ from flowd_codegen.model.scalars import SCALARS
 from flowd_codegen.model.schema import Field
 from flowd_codegen.model.walk import bare, innermost
 
-__all__ = ["choice_changes", "type_changes"]
+__all__ = ["choice_changes", "listed", "retyped", "type_changes"]
 
 _TypeChange: TypeAlias = tuple[Rule, str, Breaks]
 
@@ -103,7 +103,7 @@ def _type_changes(
         yield (
             Rule.SOURCE_RETYPED,
             "has another Python type",
-            {"source": f"it was `{_python(kind)}` and is `{_python(other)}`"},
+            {"source": retyped(kind, other)},
         )
 
 
@@ -128,7 +128,7 @@ def _reused_tags(
         other = members.get(tag, name)
         known = other in pair.before.records or name in pair.after.records
         if other != name and known:
-            what = f"reads {_listed([tag])} as {other}, which was {name}"
+            what = f"reads {listed([tag])} as {other}, which was {name}"
             breaks: Breaks = {"messages": MISREAD, "workers": MISREAD}
             yield Rule.UNION_TAG_TAKEN, what, breaks
 
@@ -138,12 +138,12 @@ def _union_changes(
 ) -> Iterator[_TypeChange]:
     was, now = [tag for tag, _ in old.members], [tag for tag, _ in new.members]
     if added := [tag for tag in now if tag not in was]:
-        what = f"may be {_listed(added)} now"
+        what = f"may be {listed(added)} now"
         yield Rule.UNION_MEMBER_ADDED, what, workers
     elif workers:
         yield Rule.FIELD_TYPE_WIDENED, "takes more than before", workers
     if removed := [tag for tag in was if tag not in now]:
-        what = f"may not be {_listed(removed)} any more"
+        what = f"may not be {listed(removed)} any more"
         yield Rule.UNION_MEMBER_REMOVED, what, messages
     elif messages:
         yield Rule.FIELD_NARROWED, "takes less than before", messages
@@ -164,14 +164,20 @@ def choice_changes(
         workers: how a new value looks to old workers.
     """
     if added := [one for one in new if one not in old]:
-        yield Rule.ENUM_VALUE_ADDED, f"takes {_listed(added)} now", workers
+        yield Rule.ENUM_VALUE_ADDED, f"takes {listed(added)} now", workers
     if removed := [one for one in old if one not in new]:
-        what = f"does not take {_listed(removed)} any more"
+        what = f"does not take {listed(removed)} any more"
         yield Rule.ENUM_VALUE_REMOVED, what, messages
 
 
-def _listed(values: Sequence[str | int]) -> str:
+def listed(values: Sequence[str | int]) -> str:
+    """Values as a schema spells them."""
     return ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
+
+
+def retyped(old: Type, new: Type) -> str:
+    """How another Python type looks in the user's code."""
+    return f"it was `{_python(old)}` and is `{_python(new)}`"
 
 
 def _python(kind: Type) -> str:
@@ -188,6 +194,6 @@ def _python(kind: Type) -> str:
         case UnionOf(members):
             return " | ".join(sorted(name for _, name in members))
         case OneOf(values):
-            return f"Literal[{', '.join(map(repr, sorted(map(str, values))))}]"
+            return f"Literal[{', '.join(map(repr, sorted(values, key=str)))}]"
         case _:
             return kind.name

@@ -46,6 +46,7 @@ class Rule(StrEnum):
     ENUM_VALUE_ADDED = "ENUM_VALUE_ADDED"
     ENUM_VALUE_REMOVED = "ENUM_VALUE_REMOVED"
     ENUM_VALUE_TAKEN = "ENUM_VALUE_TAKEN"
+    ENUM_UNKNOWN_CHANGED = "ENUM_UNKNOWN_CHANGED"
     UNION_MEMBER_ADDED = "UNION_MEMBER_ADDED"
     UNION_MEMBER_REMOVED = "UNION_MEMBER_REMOVED"
     UNION_TAG_TAKEN = "UNION_TAG_TAKEN"
@@ -109,9 +110,9 @@ RECIPES: Final[dict[Rule, Recipe]] = {
     ),
     Rule.FIELD_NOW_REQUIRED: Recipe(
         "a field may not be None any more",
-        "fails when absent",
+        "fails when absent; with a default, None is read as that",
         "ok; an empty text of a mapper is read as None",
-        "give it a default (inside a record: drain the stream first, as None is written as null there)",
+        "give it a default that None may be read as (inside a record: drain the stream first, as None is written as null there)",
     ),
     Rule.FIELD_KEY_CHANGED: Recipe(
         "a field has another wire key",
@@ -184,6 +185,12 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "misread",
         "misread",
         "keep each member's text; a member with another meaning needs a new text",
+    ),
+    Rule.ENUM_UNKNOWN_CHANGED: Recipe(
+        "another member of an enum, or none, is `unknown`",
+        "ok; that member is read and can no longer be written",
+        "ok",
+        "give `unknown` a new member of its own, and keep it; else find where programs write the member that is only read now",
     ),
     Rule.UNION_MEMBER_ADDED: Recipe(
         "a union has a new member, or a member has a new tag",

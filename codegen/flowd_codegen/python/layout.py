@@ -73,4 +73,4 @@ def _pieces(source: str, above: str) -> Iterator[str]:
 def _first_line(statement: ast.stmt) -> int:
     """Counted from 1; that of a class is the one of its first decorator."""
     decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
-    return min(part.lineno for part in (statement, *decorators))
+    return min([statement.lineno, *(one.lineno for one in decorators)])

@@ -18,6 +18,7 @@ import pytest
 from flowd import EncodeError, Job, wire
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.diff import diff
+from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.schema import Field, Record, is_list, is_table
 from flowd_codegen.model.schema import Job as JobModel
 from flowd_codegen.model.walk import unions_in
@@ -74,16 +75,30 @@ def _compare(
     counts: Counter[str],
 ) -> None:
     counts["pairs"] += 1
-    broken = {aspect for one in diff(before, after) for aspect in one.breaks}
+    changes = diff(before, after)
+    broken = {aspect for one in changes for aspect in one.breaks}
     if {"messages", "workers"} <= broken:
         return
+    rules = {one.rule for one in changes}
     with classes(after.schema) as others:
         if "messages" not in broken:
             counts["messages"] += 1
-            _read(rng, (before, after), names, others)
+            _read(rng, (before, after), names, others, rules)
         if "workers" not in broken:
             counts["workers"] += 1
-            _read(rng, (after, before), others, names)
+            _read(rng, (after, before), others, names, rules)
+
+
+_OF_NONE: Final = {
+    *(Rule.FIELD_NOW_REQUIRED, Rule.FIELD_NOW_OPTIONAL),
+    *(Rule.FIELD_REMOVED, Rule.FIELD_KEY_CHANGED),
+}
+"""One of them says that a None is read as something else."""
+
+_OF_UNKNOWN: Final = {
+    *(Rule.ENUM_VALUE_ADDED, Rule.ENUM_VALUE_REMOVED, Rule.ENUM_UNKNOWN_CHANGED),
+}
+"""One of them says that what is read cannot be written again."""
 
 
 def _read(
@@ -91,8 +106,9 @@ def _read(
     sides: tuple[Contract, Contract],
     written: dict[str, object],
     read: dict[str, object],
+    rules: set[Rule],
 ) -> None:
-    """Let the first side write some values, and the second read them."""
+    """Let the first side write some values, and the second read and write them again."""
     writer, _ = sides
     maker = Maker(rng, written, writer.records)
     reader: type[Job] = eval("Job", read)
@@ -102,7 +118,10 @@ def _read(
             fields = job.to_fields()
         except EncodeError:
             continue
-        assert _same(job, reader.from_fields(fields), sides)
+        found = reader.from_fields(fields)
+        assert _same(job, found, sides, none_kept=not rules & _OF_NONE)
+        if not rules & _OF_UNKNOWN:
+            found.to_fields()
 
 
 def _same(
@@ -110,20 +129,30 @@ def _same(
     new: object,
     sides: tuple[Contract, Contract],
     union: frozenset[str] = frozenset(),
+    *,
+    none_kept: bool,
 ) -> bool:
-    """Whether a value is still what it was; what was None may be a default now.
+    """Whether a value is still what it was.
 
     Args:
         old: what was written.
         new: what was read.
         sides: the schemas of both.
         union: the records of the union that was read.
+        none_kept: what was None may not be a default now.
     """
+    if old is None:
+        return new is None or not none_kept
     if is_list(old) and is_list(new):
         pairs = zip(old, new, strict=True)
-        return all(_same(one, other, sides, union) for one, other in pairs)
+        return all(
+            _same(one, other, sides, union, none_kept=none_kept) for one, other in pairs
+        )
     if is_table(old) and is_table(new):
-        return all(_same(old[key], new[key], sides, union) for key in old | new)
+        return all(
+            _same(old[key], new[key], sides, union, none_kept=none_kept)
+            for key in old | new
+        )
     if dataclasses.is_dataclass(old) and is_table(new):
         # What was a record is the object that it was written as, and a union's tag.
         written: dict[str, object] = eval("old.to_json()", {"old": old})
@@ -144,6 +173,7 @@ def _same(
                 getattr(new, after.attribute),
                 sides,
                 _members(after),
+                none_kept=none_kept,
             )
             for before, after in _meant(was, now)
         )
@@ -157,11 +187,11 @@ def _same(
         known = old.name in type(new).__members__ or new.name in type(old).__members__
         return old.name == new.name if known else str(old) == str(new)
     if isinstance(new, str) and not isinstance(old, str):
-        return old is None or new in _spelt(old)
+        return new in _spelt(old)
     if isinstance(old, timedelta) and isinstance(new, int):
         return old / timedelta(milliseconds=1) == new
     # NaN does not equal itself.
-    return old in (None, new) or repr(old) == repr(new)
+    return old == new or repr(old) == repr(new)
 
 
 def _spelt(value: object) -> set[str]:
