@@ -78,7 +78,7 @@ class Guarantees(NamedTuple):
     """A handler that takes too long is stopped."""
 
     deliveries: bool
-    """How often it was handed out is counted, and limited."""
+    """How often it was delivered is counted, and limited."""
 
     dead_letters: bool
     """It is kept when it is given up."""

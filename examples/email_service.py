@@ -19,7 +19,7 @@ class Busy(Exception):
 
 
 async def send(email: Email, ctx: Context) -> None:
-    """Send one e-mail; a job may run twice, and its id tells the mail server so."""
+    """Send one e-mail; a job may run twice, so its id makes the call idempotent."""
     if "@" not in email.to:
         raise Reject(f"{email.to!r} is no address")
     try:

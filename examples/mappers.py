@@ -9,7 +9,7 @@ def ser_tags(tags: Sequence[str]) -> str:
     """Join tags with commas.
 
     Raises:
-        ValueError: a tag holds a comma, so it could not be told apart again.
+        ValueError: a tag holds a comma, which separates tags in the text.
     """
     for tag in tags:
         if "," in tag or not tag:

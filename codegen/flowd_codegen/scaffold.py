@@ -113,4 +113,4 @@ NEXT: Final = (
     ("flowd run workers:queues", "runs the jobs, until Ctrl-C"),
     ("python enqueue.py", "from another terminal, with the same FLOWD_URL"),
 )
-"""The commands to go on with, and what each is for."""
+"""The next commands, and what each is for."""

@@ -125,7 +125,7 @@ def compare(
     )
     if prune is None and _are_of_others(stale, changes, kept):
         # A folder of schemas has no name in what is made of it, so this is all there is
-        # to tell a schema that was removed from one that another run reads.
+        # to distinguish a schema that was removed from one that another run reads.
         blocked += [
             f"{path} was generated from other schemas; --prune removes such files,"
             " --no-prune keeps them"

@@ -158,7 +158,7 @@ def report(summary: Summary, url: str) -> None:
     print("\nThe first dead letters:")
     for letter in summary.letters[:5]:
         print(f"  {letter.id}  {letter.error}")
-    print("\nOnce the files are mended, this puts them back into the queue:")
+    print("\nOnce the files are fixed, this redrives their jobs:")
     flowd = Path(sys.executable).with_name("flowd")
     place = shlex.join(["--url", url, "--stream", "stdlib-index"])
     print(f"  {shlex.quote(os.path.relpath(flowd))} dlq redrive --all {place}")

@@ -25,7 +25,7 @@ class Result:
 
     @property
     def taken_over(self) -> bool:
-        """Whether the job was first handed to a worker that died."""
+        """Whether the job was first delivered to a worker that died."""
         return self.deliveries > self.attempt
 
 

@@ -22,7 +22,7 @@ R = TypeVar("R")
 async def in_thread(work: Callable[..., R], *args: Hashable) -> R:
     """Do it in a daemon thread of its own; those who ask for the same meanwhile share it.
 
-    A caller that is cancelled stops waiting, and the work goes on. So a resolver that
+    A caller that is cancelled stops waiting, and the work continues. So a resolver that
     hangs holds one thread for each name, however often it is asked.
 
     Raises:

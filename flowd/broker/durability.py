@@ -56,7 +56,7 @@ class Durable:
         flag("fsync", self.fsync)
         count("replicas", self.replicas, most=_MAX_REPLICAS)
         if not self.fsync and not self.replicas:
-            rule = "must be at least 1 without fsync, or nothing would be proved"
+            rule = "must be at least 1 without fsync, or nothing would be confirmed"
             raise OptionError("replicas", self.replicas, rule)
         timeout = wait("timeout", self.timeout, least=0.001)
         if timeout > _LONGEST:
@@ -105,7 +105,7 @@ class DurabilityChecker:
             unknown = isinstance(error, CommandUnknown)
             why = "" if unknown else f" ({str(error).rstrip('.')})"
             raise NotDurable(
-                f"nothing was stored, because this server cannot prove a write to disk"
+                f"nothing was stored, because this server cannot confirm a write to disk"
                 f"{why}: durable=True needs Redis 7.2 or Valkey 8 with appendonly yes,"
                 " and Durable(fsync=False, replicas=1) a replica instead",
                 (),

@@ -42,7 +42,7 @@ class Outage:
         self._reasons: set[str] = set()
 
     def report_failure(self, what: str, stream: str, error: Exception) -> None:
-        """`what` (reading, settling …) of a stream cannot go on because of `error`."""
+        """`what` (reading, settling …) of a stream fails because of `error`."""
         now, reason = self._clock(), str(error)
         quiet = now - self._logged
         if not self._failing:
@@ -84,7 +84,7 @@ class Outage:
             )
 
     def reason(self, stream: str) -> str | None:
-        """What of a stream cannot go on, and why; None if all of it can."""
+        """What of a stream fails, and why; None if nothing does."""
         for (what, failing), error in self._failing.items():
             if failing == stream:
                 return f"{what} fails: {error}"

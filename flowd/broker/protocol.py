@@ -99,7 +99,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
         self._view = memoryview(bytearray(_BUFFER))
         self._sent: deque[Call] = deque()
         self._ready: list[Call] = []
-        self._heard = 0.0  # when bytes last came, on the loop's clock
+        self._received = 0.0  # when bytes last came, on the loop's clock
         self._written = 0  # bytes that were given to the transport
         self._bytes_out = 0  # and of those, how many had left at the last check
         self._moved = 0.0  # the last check at which more had left
@@ -129,9 +129,9 @@ class RedisProtocol(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.write(packed)
 
-    def listen(self, heard: Callable[[object], None]) -> None:
+    def listen(self, received: Callable[[object], None]) -> None:
         """From now on, pass on what no call has asked for, and do not close because of it."""
-        self._unasked = heard
+        self._unasked = received
 
     def close(self, why: str) -> None:
         """Close at once; `gone` gets the calls without an answer."""
@@ -174,7 +174,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """As `asyncio.BufferedProtocol`."""
-        self._heard = self._loop.time()
+        self._received = self._loop.time()
         self._parser.feed(bytes(self._view[:nbytes]))
         try:
             while (reply := self._parser.gets()) is not _MORE:
@@ -226,9 +226,9 @@ class RedisProtocol(asyncio.BufferedProtocol):
         if not self._sent:
             return
         call = self._sent[0]
-        if self._heard + call.timeout > call.due:
+        if self._received + call.timeout > call.due:
             # A large answer over a slow line is not late while more of it comes.
-            call.due, call.late = self._heard + call.timeout, False
+            call.due, call.late = self._received + call.timeout, False
         now = self._loop.time()
         held, waiting = self._held, self._waiting_to_leave(now)
         self._held = waiting > 0

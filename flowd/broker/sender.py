@@ -221,7 +221,7 @@ class Sender:
 
 
 def _wait(command: EnqueueCommand) -> float:
-    """Seconds until a job is due, as far as this machine's clock tells."""
+    """Seconds until a job is due, by the clock of this machine."""
     if command.due:
         return max(0.0, command.due - time.time())
     return command.delay

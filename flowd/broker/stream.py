@@ -134,7 +134,7 @@ class Stream:
 
         Raises:
             GroupMissing: there is no group, or it went away meanwhile.
-            ServerError: as `Connection.call`; entries may have been handed to this consumer.
+            ServerError: as `Connection.call`; entries may have been delivered to this consumer.
         """
         wait: tuple[Argument, ...] = ()
         timeout = TIMEOUT
@@ -263,13 +263,13 @@ class Stream:
         """Promote due jobs and take over up to `takeovers` abandoned entries.
 
         Entries that Redis holds for this consumer and that are not `running` were
-        handed out in an answer that never came. With `orphans` above 0, which says how
+        delivered in an answer that never came. With `orphans` above 0, which says how
         many, they are taken, and what runs with a lost lease is renewed. Without it
         nothing is taken over while an own entry has lost its lease (`Maintained.unsorted`).
         Capabilities do their `parts` in the same step.
 
         Raises:
-            ServerError: as `Connection.call`; entries may have been handed to this consumer.
+            ServerError: as `Connection.call`; entries may have been delivered to this consumer.
         """
         args: list[Argument] = [
             self.group,

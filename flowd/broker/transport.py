@@ -114,7 +114,7 @@ async def connect_tcp(
         host: its name or address.
         port: its number.
         keepalive: options of the socket; None to ask nothing of who is silent.
-        tls: None to speak in the clear.
+        tls: None to send in the clear.
 
     Raises:
         OSError: the name has no address, or none of them can be reached.

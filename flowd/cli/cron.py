@@ -27,7 +27,7 @@ Let the ticks of a schedule pass without a run, for all workers at once. What pa
 meanwhile is not run later. The pause outlives restarts and new releases."""
 
 _RUN: Final = """\
-Enqueue the job of a schedule now, with its arguments. Its ticks go on as before; with
+Enqueue the job of a schedule now, with its arguments. Its ticks are not changed; with
 `overlap = "skip"` the next one passes if this run has not ended."""
 
 

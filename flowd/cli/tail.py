@@ -47,7 +47,7 @@ async def _follow(options: argparse.Namespace) -> int:
     """Print events until Ctrl-C."""
     async with open_target(options) as target:
         name, channel = target.name, target.queries.keys.tail
-    print_note(f"follows {name}; workers begin to tell within about 2 s")
+    print_note(f"following {name}; workers start to publish events within about 2 s")
     async with aclosing(follow(Address.of(options.url), channel, print_note)) as events:
         async for event in events:
             if options.json:

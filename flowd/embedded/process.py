@@ -150,7 +150,7 @@ class Server:
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused one go on."""
+        """Resume a paused one."""
         os.kill(self.pid, signal.SIGCONT)
 
     def join(self) -> None:

@@ -219,7 +219,7 @@ class WrongKeyType(FatalError):
 class StreamShared(ServerError):
     """A second group reads the stream, and flowd would delete what it has not read.
 
-    Destroy one of the two (`XGROUP DESTROY`); workers then go on by themselves.
+    Destroy one of the two (`XGROUP DESTROY`); workers then continue by themselves.
     """
 
 

@@ -7,7 +7,7 @@ it is of version 1.
     _id           the job's id, once its entry id is no longer that
     _at           when it was enqueued (ms, server clock), likewise
     _attempt      the number of the attempt that comes next, from the second on
-    _deliveries   how often earlier entries of this job were handed out
+    _deliveries   how often earlier entries of this job were delivered
     _error        what the last failure said, without secrets, 500 bytes at most
     _key          the idempotency key it was enqueued with
     _expires      until when it may start (ms, server clock), or `+` and the ms from when
@@ -75,7 +75,7 @@ def by_name(flat: Iterable[bytes]) -> dict[bytes, bytes]:
 
 
 class Entry(NamedTuple):
-    """A stream entry as Redis hands it out."""
+    """A stream entry as Redis delivers it."""
 
     id: bytes
     handed_out: int
@@ -111,7 +111,7 @@ class Delivery:
     def __init__(self, entry: Entry, now: float) -> None:
         self.entry_id, self.count, self.fields, self.size = entry
         self.held_since = self.began = now
-        """When the lease was last proved to be ours (`time.monotonic`); `began` is when its
+        """When the lease was last confirmed to be ours (`time.monotonic`); `began` is when its
         handler was started."""
 
         self.deadline: float | None = None
@@ -182,7 +182,7 @@ class Delivery:
         """What the job's next entry says of its past.
 
         A failure counts the attempt and this delivery. Else neither is spent: it is as
-        if the job had not been handed out, and what its last failure said stays.
+        if the job had not been delivered, and what its last failure said stays.
         """
         envelope = {
             b"_id": self.job_id.encode(),

@@ -70,7 +70,7 @@ class Letter(Generic[J_co]):
     """How often the handler ran to an end."""
 
     deliveries: int
-    """How often the job was handed out."""
+    """How often the job was delivered."""
 
     enqueued_at: datetime
     """By the server's clock, in UTC."""

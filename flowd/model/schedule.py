@@ -168,7 +168,7 @@ class Schedule:
 
 
 def digest_of(schedules: Iterable[Schedule]) -> str:
-    """What tells one set of schedules from another; empty for none."""
+    """Identifies a set of schedules; empty for none."""
     parts = [
         (
             each.name,

@@ -43,7 +43,7 @@ class JobView:
     """1 for the first run, one more after each failure."""
 
     deliveries: int
-    """How often it was handed out."""
+    """How often it was delivered."""
 
     age: float | None
     """Seconds that it waits, since its entry was added, or that its handler runs. Of a

@@ -133,7 +133,7 @@ class Queries:
     async def waiting(
         self, count: int, after: bytes = b"", *, most: int = WHOLE
     ) -> list[JobRow]:
-        """Jobs that were not handed out, the oldest first, behind the entry `after`.
+        """Jobs that were not delivered, the oldest first, behind the entry `after`.
 
         Args:
             count: how many, at most.
@@ -148,7 +148,7 @@ class Queries:
     async def running(
         self, count: int, after: bytes = b"", *, most: int = WHOLE, consumer: str = ""
     ) -> list[JobRow]:
-        """Jobs that were handed out, to one consumer or all; as `waiting`."""
+        """Jobs that were delivered, to one consumer or all; as `waiting`."""
         return await self._ask(most, "running", after, count, consumer)
 
     async def delayed(

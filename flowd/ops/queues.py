@@ -116,7 +116,7 @@ class _Queue:
             )
 
     def _quoted(self) -> tuple[str, str]:
-        """The names, to be copied into a shell: they may be anybody's."""
+        """The names, to be copied into a shell: they may hold any text."""
         return shlex.quote(self._queries.keys.stream), shlex.quote(self._queries.group)
 
     async def _look_at_schedules(self) -> None:

@@ -55,7 +55,7 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 
 _CONTAINERS: Final = ("ACL", "CLIENT", "CONFIG", "PUBSUB", "XGROUP", "XINFO")
 
-# A role of which less is missing is what the user is meant for.
+# The role of which less is missing is the user's role.
 _NEARLY: Final = 3
 
 
@@ -75,11 +75,11 @@ async def judge_rights(connection: Connection) -> Finding:
         user = await connection.call("ACL", "WHOAMI", read=replies.text)
         missing = await _dry_run(connection, user)
     except AccessDenied as error:
-        text = f"cannot tell what this user may do: {error}"
+        text = f"the rights of this user are unknown: {error}"
         advice = "it takes +acl|whoami +acl|dryrun"
         return Finding("note", "rights", text, advice)
     if missing is None:
-        text = f"cannot tell what user {user} may do: Redis explains it from 7.0 on"
+        text = f"the rights of user {user} are unknown: Redis explains them from 7.0 on"
         return Finding("note", "rights", text)
     return _judge(user, missing)
 

@@ -51,7 +51,7 @@ class MemoryQueue(Recorded, Generic[J]):
         clock: instead of a new one, for a memory of its own.
         memory: shared with a recording producer, whose jobs it then runs, or with other
             queues.
-        on_dead_letter: as for `Queue`; awaited before `drain` goes on.
+        on_dead_letter: as for `Queue`; awaited before `drain` continues.
         middleware: as for `Queue`; only `enqueue` and `handle` run, since nothing is
             settled.
     """
@@ -115,7 +115,7 @@ class MemoryQueue(Recorded, Generic[J]):
         expires: Expires | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
-        """Enqueue one job and return its id; as `Queue.enqueue`, with nothing to prove."""
+        """Enqueue one job and return its id; as `Queue.enqueue`, without `durable`."""
         (job_id,) = await self._send(
             [Item(job, id, delay, key, key_ttl, at=at, expires=expires)], self._add
         )

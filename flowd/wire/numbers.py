@@ -53,7 +53,7 @@ _UNSIGNED: Final = re.compile(rb"\+?[0-9]+")
 
 def encode_int(value: int) -> bytes:
     """Write an integer of up to 4,300 digits."""
-    # The usual case first: `type` also tells True from 1.
+    # The usual case first: `type` also distinguishes True from 1.
     if type(value) is int and -0x8000_0000_0000_0000 <= value <= 0xFFFF_FFFF_FFFF_FFFF:
         return b"%d" % value
     number = _integer(value, "an integer")

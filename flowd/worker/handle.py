@@ -45,7 +45,7 @@ class QueueHandle(Generic[J]):
 
     @property
     def failing(self) -> str | None:
-        """What of it fails, or why it has ended; None if it works and goes on."""
+        """What of it fails, or why it has ended; None if it works."""
         if not self._main.done():
             return self._runner.failing
         error = None if self._main.cancelled() else self._main.exception()

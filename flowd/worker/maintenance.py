@@ -41,8 +41,8 @@ class Round(NamedTuple):
 
     @property
     def what(self) -> str:
-        """What it is called when it fails: an answer to the one ends no outage of the other."""
-        return "taking over" if self.claims and not self.orphans else "tending"
+        """Its name in an outage: a success of the one does not end an outage of the other."""
+        return "claiming" if self.claims and not self.orphans else "maintaining"
 
 
 class Maintenance:

@@ -60,7 +60,7 @@ class LoopOutages:
 
     def succeeded(self, what: str) -> None:
         """Report that a step works again, if it did not."""
-        # Promoting succeeds without a group; only a read proves that it exists.
+        # Promoting succeeds without a group; only a read shows that it exists.
         self._group_seen |= what == "reading"
         if self.recovered(what):
             # What is read or maintained is set up, by whichever worker.

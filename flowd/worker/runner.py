@@ -61,7 +61,7 @@ class Runner(Generic[J]):
 
     def __init__(self, session: Session, options: QueueOptions[J]) -> None:
         policy = options.policy
-        # Unique for each run: the fence tells deliveries apart by consumer and count.
+        # Unique for each run: the fence identifies a delivery by consumer and count.
         prefix = options.consumer or f"{socket.gethostname()}-{os.getpid()}"
         self.consumer = f"{prefix}-{uuid.uuid4().hex[:8]}"
         self.stream = Stream(session.connection, policy.stream, policy.group)
@@ -154,7 +154,7 @@ class Runner(Generic[J]):
             room = self._maintenance.room(free)
             if room <= 0:
                 # Nothing is claimed, so nothing would say that it works again.
-                self._outages.recovered("taking over")
+                self._outages.recovered("claiming")
             if this := self._maintenance.due(free, room):
                 await self._step(this.what, self._maintain(this))
             elif free > 0:
@@ -264,7 +264,7 @@ class Runner(Generic[J]):
     def _taken_over(self, delivery: Delivery) -> None:
         with suppress(DecodeError):  # it will be dead-lettered for this
             delivery.read_envelope()
-        text = f"was taken over; it was handed out {delivery.count} times"
+        text = f"was taken over; it was delivered {delivery.count} times"
         self._events.emit(logging.INFO, "takeover", text, delivery)
 
     def due_in(self, delay: float) -> None:
@@ -309,7 +309,7 @@ class Runner(Generic[J]):
 
     @property
     def failing(self) -> str | None:
-        """What of it fails; None if it works and goes on."""
+        """What of it fails; None if it works."""
         if self._shutdown.requested.is_set():
             return "it is being shut down"
         if fails := self._session.outage.reason(self.stream.keys.stream):

@@ -7,7 +7,7 @@ a lease after the step belongs to a dead worker, and its lease is ended here; th
 sweep takes it over as any other.
 
 Delayed jobs are due when the server's clock says so, which is later by the step: a job
-may have been asked for at a time of day, and nothing tells those from the others.
+may have been asked for at a time of day, and nothing distinguishes those from the others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ServerClock:
     """The server's clock as one worker sees it, compared with its own monotonic clock.
 
     Args:
-        stream: whose leases are looked after.
+        stream: whose leases are watched.
         lease: seconds.
         events: receives `clock_stepped`.
         now: seconds of a clock that never steps back.
@@ -113,7 +113,7 @@ class ServerClock:
 async def fresh(stream: Stream) -> list[Stamped]:
     """What is held and shows no idle time.
 
-    It was handed out or renewed within a millisecond, or is stamped in the future.
+    It was delivered or renewed within a millisecond, or is stamped in the future.
 
     Raises:
         ServerError: as `Connection.call`.

@@ -177,7 +177,7 @@ class Settlement(Generic[J]):
     ) -> Sequence[Settled]:
         """Send a batch until it is answered; a result for each.
 
-        It is sent again as it was, so that the server can tell what the first did.
+        It is sent again as it was, so that the server can answer what the first did.
         """
         acks = [delivery for delivery, end in batch if isinstance(end, _ACKED)]
         stream = self._stream.keys.stream
@@ -230,7 +230,7 @@ class Settlement(Generic[J]):
             except Exception as error:
                 # It is settled, whatever its event raises out of the user's exception;
                 # the others still get their events.
-                text = "is settled; to tell of it failed: %s"
+                text = "is settled; reporting it failed: %s"
                 self._emit(
                     logging.ERROR,
                     "callback_failed",

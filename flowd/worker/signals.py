@@ -59,7 +59,9 @@ async def until_stopped(running: Stoppable, grace: float | None) -> None:
         nonlocal received
         received += 1
         name = number.name
-        what = "finishing running jobs" if received == 1 else "handing jobs back now"
+        what = (
+            "finishing running jobs" if received == 1 else "releasing running jobs now"
+        )
         running.stop(grace if received == 1 else 0.0)
         extra = {"event": "signal", "signal": name}
         log(logging.INFO, "%s: %s", name, what, extra=extra)

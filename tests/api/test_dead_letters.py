@@ -169,12 +169,12 @@ async def test_the_callback_comes_after_the_letter(redis_url: str, stream: str) 
     """`on_dead_letter` gets what is stored already, and it is the same letter."""
     received: list[tuple[Letter[Email], Letter[Email]]] = []
 
-    async def tell(letter: Letter[Email]) -> None:
+    async def notify(letter: Letter[Email]) -> None:
         async with DeadLetters(Email, redis_url, stream=stream) as dead:
             received.append((letter, await dead.get(letter.id)))
 
     async with Queue(
-        Email, reject, url=redis_url, stream=stream, on_dead_letter=tell
+        Email, reject, url=redis_url, stream=stream, on_dead_letter=notify
     ) as queue:
         await queue.enqueue(email())
         queue.run()

@@ -98,7 +98,7 @@ async def test_failed_start_leaves_nothing_behind(
 async def test_starts_and_stops_add_up_to_nothing(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Twenty runs of one queue that hand all jobs back leave the jobs, and only those."""
+    """Twenty runs of one queue that release all jobs leave the jobs, and only those."""
     recorder = RecordingHandler(closed=True)
     async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
 

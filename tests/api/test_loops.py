@@ -64,7 +64,7 @@ def test_a_producer_serves_loops_side_by_side(redis_url: str, raw: Raw) -> None:
 
 
 def test_a_queue_runs_in_one_loop_after_the_other(redis_url: str, raw: Raw) -> None:
-    """A queue whose loop ended without a word runs again in the next."""
+    """A queue whose loop ended without a shutdown runs again in the next."""
     done: list[str] = []
 
     async def handle(job: Email) -> None:

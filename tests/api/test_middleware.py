@@ -1,4 +1,4 @@
-"""Middleware: what runs around enqueues and handlers, and what hears of events."""
+"""Middleware: what runs around enqueues and handlers, and what receives events."""
 
 from __future__ import annotations
 

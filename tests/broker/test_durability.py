@@ -1,4 +1,4 @@
-"""A durable job is proved to outlive its server, or its producer gets an error."""
+"""A durable job is confirmed to outlive its server, or its producer gets an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def kept(own_server: Server) -> Iterator[Raw]:
 async def test_durable_enqueue_returns_once_the_job_is_on_disk(
     own_server: Server, kept: Raw
 ) -> None:
-    """While nothing is flushed nothing is proved, delayed or keyed or in bulk."""
+    """While nothing is flushed nothing is confirmed, delayed or keyed or in bulk."""
     wish = Durable(timeout=0.05)
     async with Producer(own_server.url) as producer:
 
@@ -146,7 +146,7 @@ async def test_unprovable_durability_is_refused(redis_url: str, raw: Raw) -> Non
 
 
 @pytest.mark.parametrize("key", [None, "a"])
-async def test_a_connection_that_breaks_proves_nothing(
+async def test_a_connection_that_breaks_confirms_nothing(
     own_server: Server, kept: Raw, key: str | None
 ) -> None:
     """A lost proof is an unknown outcome, which a key repeats until it is known."""
@@ -205,7 +205,7 @@ async def _behind(turns: int, producer: Producer, wish: Durable) -> str:
 async def test_a_failover_is_followed(
     own_server: Server, kept: Raw, redis_url: str
 ) -> None:
-    """A replica proves nothing, and is left for the primary that the address has now."""
+    """A replica confirms nothing, and is left for the primary that the address has now."""
     async with proxy_to(own_server.url) as proxy:
         kept("REPLICAOF", "127.0.0.1", 1)
         async with Producer(proxy.url, connect_timeout=30.0) as producer:

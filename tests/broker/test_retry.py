@@ -187,8 +187,8 @@ async def test_a_key_that_cannot_be_set_is_reported(redis_url: str, raw: Raw) ->
     assert raw("XLEN", "emails") == 2
 
 
-async def test_a_batch_that_cannot_be_proved_is_not_unknown(redis_url: str) -> None:
-    """Where the server can prove nothing, nothing is stored and nothing is unknown."""
+async def test_a_batch_that_cannot_be_confirmed_is_not_unknown(redis_url: str) -> None:
+    """Where the server can confirm nothing, nothing is stored and nothing is unknown."""
     async with Producer(redis_url) as producer:
         with pytest.raises(BulkError) as caught:
             await producer.enqueue_bulk([email()], durable=Durable())

@@ -20,7 +20,7 @@ _CRAWL = '[job.Crawl.fields]\nurl = "str"\n'
 
 @pytest.fixture
 def schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two schemas, one of them in a package; the test runs beside it."""
+    """A folder with two schemas, one of them in a package; the test runs next to it."""
     folder = tmp_path / "schemas"
     (folder / "web").mkdir(parents=True)
     (folder / "email.toml").write_text(_EMAIL)
@@ -307,7 +307,7 @@ def test_no_temporary_file_is_left(
 
 
 def test_the_output_may_be_inside_the_schema_folder(schemas: Path) -> None:
-    """A package beside its schemas is not read as one."""
+    """A package next to its schemas is not read as one."""
     assert run(["schemas", "-o", "schemas/jobs"]) == 0
     assert run(["schemas", "-o", "schemas/jobs", "--check"]) == 0
     assert (schemas / "jobs/web/crawl.py").exists()

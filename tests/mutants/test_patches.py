@@ -10,7 +10,7 @@ from tests.mutants.mutant import ROOT, Mutant, mutants
 
 
 def test_mutants_are_many() -> None:
-    """A suite that was tried on a few bugs only has proved little."""
+    """A suite that was tried on a few bugs only has shown little."""
     assert len(mutants()) >= 12
 
 

@@ -70,7 +70,7 @@ def log_in(raw: Raw, role: str) -> None:
 
 
 def refused(raw: Raw) -> set[str]:
-    """What was refused to anybody since the server started."""
+    """What was refused to any client since the server started."""
     rows = raw("ACL", "LOG", 1000)
     assert isinstance(rows, list)
     found: set[str] = set()

@@ -109,7 +109,10 @@ def test_every_question_has_a_limit(
 @pytest.mark.parametrize(
     ("line", "most"),
     [
-        ("dlq list -n 2 --newer 1h", 3),  # one behind the last tells of others
+        (
+            "dlq list -n 2 --newer 1h",
+            3,
+        ),  # one behind the last shows that there are others
         ("dlq list --error ValueError --scan 7", 7),
         ("dlq export -n 2 --raw", 2),
         ("dlq purge --all --yes -n 2", 2),

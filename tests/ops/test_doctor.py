@@ -203,7 +203,7 @@ async def test_unreadable_settings_are_reported() -> None:
 async def test_the_rights_of_a_role(
     own_server: Server, raw: Raw, role: str, may: str
 ) -> None:
-    """It tells a user what it may do, and the right that it lacks."""
+    """It names what a user may do, and the right that it lacks."""
     make_users(raw)
     raw("ACL", "SETUSER", role, "+acl")
     if not knows(raw, "ACL|DRYRUN"):

@@ -86,7 +86,7 @@ async def test_each_state_is_listed(redis_url: str, stream: str) -> None:
 async def test_lists_have_no_end_but_the_last(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """Each list goes on from page to page, in order, and has every job once."""
+    """Each list continues from page to page, in order, and has every job once."""
     many = 2 * PAGE + 1
     numbers = [str(number) for number in range(many)]
     await set_up(redis_url, stream, *map(email, numbers))
@@ -143,7 +143,7 @@ async def test_large_values_stay_at_the_server(redis_url: str, stream: str) -> N
 async def test_a_job_that_was_deleted_is_shown(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """An entry that is gone and still handed out has no fields, and hides no other."""
+    """An entry that is gone and still pending has no fields, and hides no other."""
     await set_up(redis_url, stream, email("a"), email("b"))
     first, _ = die_with(raw, stream, GROUP, jobs=2)
     raw("XDEL", stream, first)

@@ -32,7 +32,7 @@ def section(title: str, page: Path = README) -> str:
 
 
 def files(text: str) -> dict[str, str]:
-    """The files that a section tells the reader to write."""
+    """The files that a section asks the reader to write."""
     return dict(_FILE.findall(text))
 
 

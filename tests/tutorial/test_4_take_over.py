@@ -20,8 +20,8 @@ async def test_the_jobs_of_a_dead_worker_move_on(redis_url: str, raw: Raw) -> No
     async with Queue(Email, send, url=redis_url) as queue:
         job_id = await queue.enqueue(Email(to="a@b.c", subject="hi"))
 
-        # A worker takes the job and is never heard of again; its lease ends here, by
-        # telling the server that it has been idle, not by waiting for 30 seconds.
+        # A worker takes the job and dies; its lease ends here, by
+        # setting its idle time on the server, not by waiting for 30 seconds.
         raw("XREADGROUP", "GROUP", "senders", "dead", "STREAMS", "emails", ">")
         raw("XCLAIM", "emails", "senders", "dead", 0, job_id, "IDLE", 31_000, "JUSTID")
 

@@ -1,4 +1,4 @@
-"""The limits of taking over: how many, how soon, and not at all."""
+"""The limits of claims: how many, how soon, and not at all."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_the_others_may_renew_before_the_first_sweep(
 async def test_the_lease_may_be_the_claimers(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """`min_idle` replaces the policy's `claim_after`, for taking over and renewing."""
+    """`min_idle` replaces the policy's `claim_after`, for claims and renewals."""
     recorder = RecordingHandler(closed=True)
     async with Queue(
         Email,

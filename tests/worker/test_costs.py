@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 JOBS = 1_000
 SETUP = 30
-"""Commands of the connections: handshakes, scripts sent whole, tending, leaving."""
+"""Commands of the connections: handshakes, scripts sent whole, maintenance, shutdown."""
 
 
 async def enqueue(queue: Queue[Email], producers: int) -> None:

@@ -236,7 +236,7 @@ async def test_due_jobs_need_no_room(own_server: Server, stream: str) -> None:
 
 
 async def test_a_shutdown_needs_no_room(own_server: Server, stream: str) -> None:
-    """It acknowledges what ended, and hands the rest back, uncounted."""
+    """It acknowledges what ended, and releases the rest, uncounted."""
     started: list[str] = []
 
     async def run(job: Email) -> None:

@@ -219,7 +219,7 @@ async def test_logging_that_raises_stops_nothing(
 async def test_a_set_up_of_logging_silences_no_error(
     redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`dictConfig` disables loggers that are there already; flowd's still speaks."""
+    """`dictConfig` disables loggers that are there already; flowd's still logs."""
 
     async def fail(job: Email) -> None:
         raise ValueError

@@ -45,7 +45,7 @@ async def test_a_lost_read_is_made_good_uncounted(
 async def test_more_than_the_free_slots_may_be_stranded(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """What one tending cannot start is started by the next ones."""
+    """What one round of maintenance cannot start is started by the next ones."""
     recorder = RecordingHandler()
     rules = policy(stream, lease=3600.0)
     async with (

@@ -63,7 +63,7 @@ async def enqueue(stage: Stage, *names: str) -> None:
 def abandon(
     raw: Raw, stream: str, deliveries: int, idle: int = int(LEASE * 1000) + 1
 ) -> None:
-    """Hand what waits to a consumer that has died so many times."""
+    """Deliver what waits to a consumer that has died so many times."""
     raw("XREADGROUP", "GROUP", "senders", "ghost", "STREAMS", stream, ">")
     for entry_id, _ in raw.entries(stream):
         lost = ("IDLE", idle, "RETRYCOUNT", deliveries)
@@ -287,7 +287,7 @@ async def test_suspects_start_under_a_steady_supply_of_long_jobs(
     """Two processes whose jobs outlast the lease, with more waiting: suspects run."""
     names = [f"s{number}" for number in range(suspects)]
     longs = [str(number) for number in range(50)]
-    # Another address is another process, as far as a session can tell.
+    # Another address is another process, as far as a session can see.
     async with (
         staged(redis_url, stream, lease=0.2, concurrency=3) as one,
         proxy_to(redis_url) as proxy,

@@ -194,7 +194,7 @@ async def test_dead_letter_callbacks_run_before_the_end(
     """A shutdown waits for `on_dead_letter` to return."""
     notified: list[str] = []
 
-    async def tell(letter: Letter[Email]) -> None:
+    async def notify(letter: Letter[Email]) -> None:
         await asyncio.sleep(0.02)
         notified.append(letter.error)
 
@@ -207,7 +207,7 @@ async def test_dead_letter_callbacks_run_before_the_end(
         fail,
         url=redis_url,
         policy=policy(stream, max_retries=0),
-        on_dead_letter=tell,
+        on_dead_letter=notify,
     ) as queue:
         handle = queue.run()
         await queue.enqueue(email())

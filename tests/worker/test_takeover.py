@@ -54,7 +54,7 @@ async def test_counts_are_exact_among_other_consumers(
             crashes = number % 4 + 1
             taken = die_with(raw, stream, GROUP, jobs=1, count=crashes)
             expected |= dict.fromkeys(taken, crashes + 1)
-            # Alive as far as anybody can tell, until they are expired below.
+            # Their leases run until they are expired below.
             reading = ("XREADGROUP", "GROUP", GROUP, f"alive-{number}", "COUNT", 2)
             raw(*reading, "STREAMS", stream, ">")
         queue.run()

@@ -181,7 +181,7 @@ def retyped(old: Type, new: Type) -> str:
 
 
 def _python(kind: Type) -> str:
-    """The annotation of a type, near enough to tell two apart."""
+    """The annotation of a type, precise enough to distinguish two."""
     match kind:
         case Scalar(name) if name in SCALARS:
             return SCALARS[name].annotation

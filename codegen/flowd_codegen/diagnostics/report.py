@@ -231,7 +231,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Report:
-    """Collects faults while reading goes on, so that one run shows them all."""
+    """Collects faults while reading continues, so that one run shows them all."""
 
     faults: list[Fault] = field(default_factory=list[Fault])
 

@@ -274,7 +274,7 @@ def _check_migrations(files: list[_File], report: Report) -> None:
 
 
 def _folded(name: tuple[str, ...]) -> list[str]:
-    # File systems may not tell capitals from small letters.
+    # File systems may ignore the case of letters.
     return [part.lower() for part in name]
 
 

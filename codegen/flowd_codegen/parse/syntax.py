@@ -210,7 +210,7 @@ def _rest(source: Source, at: int) -> _Finding:
     """Something behind a value, where a line ends."""
     text = source.text
     here = TextSpan(at, at + 1)
-    message = "the line goes on behind its value"
+    message = "text follows the value on its line"
     if text.startswith("//", at):
         return _Finding(here, message, "a comment begins with `#`")
     if text[at] in ",;":

@@ -41,7 +41,7 @@ local function add_delayed(job, due)
   add('delayed', job, body and cmsgpack.unpack(body) or {}, due, '', 0, 0)
 end
 
--- Everything up to this entry was handed out.
+-- Everything up to this entry was delivered.
 local handed_out
 local groups = redis.pcall('XINFO', 'GROUPS', stream)
 if groups.err and groups.err ~= 'ERR no such key' then return groups end

@@ -39,7 +39,7 @@ while i <= #ARGV do
       end
       enqueued = enqueued or name == '_at'
     end
-    if not enqueued then -- the new entry's id does not tell; the last field but one does
+    if not enqueued then -- the new entry's id does not show it; the last field but one does
       fields[#fields + 1] = '_at'
       fields[#fields + 1] = letter[2][#letter[2] - 2]
     end

@@ -1,4 +1,4 @@
--- Enqueue the job of a schedule at an operator's wish; its ticks go on as before.
+-- Enqueue the job of a schedule at an operator's request; its ticks are not changed.
 --
 -- KEYS  stream  cron
 -- ARGV  name  job id

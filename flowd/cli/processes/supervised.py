@@ -149,7 +149,7 @@ class SupervisedWorker:
     def _stop(self, message: FromParent) -> None:
         grace = message.get("stop", 0.0)
         name = message.get("signal") or "a replacement is ready"
-        what = "finishing running jobs" if grace else "handing jobs back now"
+        what = "finishing running jobs" if grace else "releasing running jobs now"
         log(logging.INFO, "%s: %s", name, what, extra={"event": "signal"})
         self._forward(message.get("times", 1), grace)
 

@@ -105,7 +105,11 @@ class Supervisor:
     def stop(self, name: str) -> None:
         """Ask all children to shut down; the second time, to release their jobs at once."""
         self._stops += 1
-        what = "finishing running jobs" if self._stops == 1 else "handing jobs back now"
+        what = (
+            "finishing running jobs"
+            if self._stops == 1
+            else "releasing running jobs now"
+        )
         log(logging.INFO, "%s: %s in %d processes", name, what, len(self.live))
         for child in self.live:
             child.stop(self._grace if self._stops == 1 else 0.0, self._stops, name)

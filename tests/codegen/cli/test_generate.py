@@ -17,7 +17,7 @@ from tests.house.sources import ROOT
 
 @pytest.fixture(autouse=True)
 def _schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test stands beside a folder with one schema."""
+    """Each test runs next to a folder with one schema."""
     (tmp_path / "schemas").mkdir()
     (tmp_path / "schemas/email.toml").write_text('[job.Email.fields]\nto = "str"\n')
     monkeypatch.chdir(tmp_path)
@@ -160,7 +160,7 @@ def test_faults_can_be_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_faults_can_be_commands_for_github(capsys: pytest.CaptureFixture[str]) -> None:
-    """They stand beside the line in a pull request; line ends cannot forge another."""
+    """They stand next to the line in a pull request; line ends cannot forge another."""
     Path("schemas/email.toml").write_text('[job.Email]\n"a%\\n::b" = 1\n')
     assert run(["schemas", "-o", "jobs", "--format", "github"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

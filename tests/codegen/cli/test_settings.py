@@ -51,7 +51,7 @@ def test_settings_are_found_from_a_subfolder(monkeypatch: pytest.MonkeyPatch) ->
     assert Path("../jobs/email.py").exists()
 
 
-def test_the_lock_is_beside_the_file_that_names_none(
+def test_the_lock_is_next_to_the_file_that_names_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its default belongs to the same folder as every path of the settings."""

@@ -1,7 +1,7 @@
 """Each folder of `cases/` is one change: an old schema, a new one, what `diff` says.
 
 `proof.toml` has values as the writer's Python spells them, and what the reader makes of
-each: an object, `fails`, or `handed back`. `[messages]` go from old to new classes,
+each: an object, `fails`, or `released`. `[messages]` go from old to new classes,
 `[workers]` from new to old ones, `migrations.py` is what the user of the new ones wrote. `UPDATE_GOLDEN=1` writes `expected.txt` anew.
 """
 
@@ -31,8 +31,8 @@ from tests.codegen.compat.classes import classes
 
 _CASES: Final = Path(__file__).parent / "cases"
 _ALL: Final = sorted(path.parent for path in _CASES.glob("*/new"))
-_PROVED: Final = sorted(path.parent for path in _CASES.glob("*/proof.toml"))
-_REFUSALS: Final = {"fails": DecodeError, "handed back": NewerVersion}
+_WITH_PROOF: Final = sorted(path.parent for path in _CASES.glob("*/proof.toml"))
+_REFUSALS: Final = {"fails": DecodeError, "released": NewerVersion}
 _UPDATE: Final = bool(os.environ.get("UPDATE_GOLDEN"))
 
 
@@ -52,7 +52,7 @@ def test_breaking_change_is_reported(
     assert code == (" breaking[" in printed.out)
 
 
-@pytest.mark.parametrize("case", _PROVED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", _WITH_PROOF, ids=lambda case: case.name)
 def test_verdict_matches_what_decoding_does(case: Path) -> None:
     """Old and new classes read each other's messages, or fail with the very words."""
     before, after = (_contract(case / side) for side in ("old", "new"))
@@ -61,8 +61,8 @@ def test_verdict_matches_what_decoding_does(case: Path) -> None:
     written = case / "migrations.py"
     migrations = written.read_text("utf-8") if written.exists() else ""
     with classes(before.schema) as old, classes(after.schema, migrations) as new:
-        _prove("messages", findings, proof.get("messages", {}), old, new)
-        _prove("workers", findings, proof.get("workers", {}), new, old)
+        _check_proof("messages", findings, proof.get("messages", {}), old, new)
+        _check_proof("workers", findings, proof.get("workers", {}), new, old)
 
 
 def test_every_rule_has_a_case() -> None:
@@ -76,7 +76,7 @@ def _contract(folder: Path) -> Contract:
     return Contract(folder.name, parse(sources), sources.files)
 
 
-def _prove(
+def _check_proof(
     aspect: Aspect,
     findings: list[SchemaChange],
     values: Mapping[str, str],

@@ -183,7 +183,7 @@ def test_a_repository_of_another_owner_is_named_with_the_advice_of_git(
 def test_a_hook_of_another_repository_changes_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Git tells its hooks which repository they are of; the argument names another."""
+    """Git sets the repository of its hooks in the environment; the argument names another."""
     _commit(_OLD)
     printed = _printed(capsys, "schemas", "--against", ".git#ref=main")
     other = tmp_path / "other"
@@ -242,7 +242,7 @@ def test_allowed_change_does_not_count(
 def test_every_job_that_is_concerned_must_allow_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One job cannot speak for another."""
+    """A rule of one job says nothing about another."""
     other = '[job.Fax]\nfields = { kind = "Kind" }\n'
     allowed = '[job.Email]\nallow = ["ENUM_VALUE_ADDED"]'
     _write("old", _OLD + other)

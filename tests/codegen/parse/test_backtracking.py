@@ -1,4 +1,4 @@
-"""Patterns that may take for ever: seen in the schema, and never waited for."""
+"""Patterns that may backtrack without end: found in the schema, never at run time."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_a_value_in_a_circle_is_refused(walk: Any) -> None:
 
 
 def test_the_depth_is_that_of_the_whole_value(walk: Any) -> None:
-    """A `json` at the end of a branch counts on, and so does a key that nobody knows."""
+    """A `json` at the end of a branch counts on, and so does an unknown key."""
     any_: object = 1
     for _ in range(100):
         any_ = [any_]

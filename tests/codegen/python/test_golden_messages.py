@@ -1,4 +1,4 @@
-"""Messages of every version are read by the newest class, for ever."""
+"""Messages of every version are read by the newest class."""
 
 from __future__ import annotations
 

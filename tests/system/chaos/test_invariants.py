@@ -146,7 +146,7 @@ FORGED: Final = [
 
 
 def test_an_honest_history_breaks_nothing() -> None:
-    """Retries, takeovers, hand-backs, letters and unknown outcomes are all allowed."""
+    """Retries, takeovers, releases, letters and unknown outcomes are all allowed."""
     assert {rule.__name__: rule(forge()) for rule in INVARIANTS} == {
         rule.__name__: [] for rule in INVARIANTS
     }

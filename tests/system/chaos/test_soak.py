@@ -1,4 +1,4 @@
-"""The soak tells what grows from what only comes and goes."""
+"""The soak distinguishes what grows from what only comes and goes."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ seldom = st.sampled_from((False, False, False, True))
 
 
 def command(number: int, plan: Plan) -> EnqueueCommand:
-    """The plan as the stream is asked for it; `number` tells the job from others."""
+    """The plan as the stream is asked for it; `number` identifies the job."""
     fields = {b"n": b"%d" % number}
     job_id = f"job-{number}" if plan.delay else ""
     if job_id:

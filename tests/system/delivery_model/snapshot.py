@@ -100,7 +100,7 @@ async def pass_time(
 
 
 def _rows(rows: Iterable[Any]) -> dict[str, Fields]:
-    # Lua does not tell an empty list from an empty map.
+    # In Lua an empty list is an empty map.
     flat = {row[0]: list(row[1]) for row in rows}
     return {
         each: dict(zip(words[::2], words[1::2], strict=True))

@@ -31,7 +31,7 @@ class WorkerState(NamedTuple):
     entry: Entry
     running: bool = False
     fresh: bool = True
-    """Whether no lease has run out since it last heard that the entry is its own."""
+    """Whether no lease has run out since the server last confirmed that the entry is its own."""
 
 
 class Step(NamedTuple):

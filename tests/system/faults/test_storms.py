@@ -24,7 +24,7 @@ from tests.system.faults.recovery import recovering_worker
 _WATCHED: Final = 2.0
 _MOST_WHEN_IDLE: Final = 5 * 2.0
 
-# Reading, tending, settling and leases wait up to 0.5 s each, with full jitter: a try
+# Reading, maintaining, settling and leases wait up to 0.5 s each, with full jitter: a try
 # every 0.25 s. One that is refused makes a new connection, which takes five requests.
 _MOST_TRIES: Final = 5 * 16.0
 _MOST_REFUSED: Final = 5 * _MOST_TRIES

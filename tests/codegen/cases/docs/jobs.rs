@@ -2,7 +2,7 @@
 
 use flowd::prelude::*;
 
-/// Tell one customer that something happened.
+/// Notify one customer that something happened.
 ///
 /// Produced by checkout:
 /// indented text stays indented

@@ -82,7 +82,7 @@ _set_part_size, _set_part_name = wire.setters(Part)
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Docs:
-    """Tell one customer that something happened.
+    """Notify one customer that something happened.
 
     Produced by checkout:
         indented text stays indented
