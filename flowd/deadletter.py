@@ -180,14 +180,16 @@ class DeadLetters(Generic[J]):
         async with aclosing(self._pages(where)) as found:
             async for page in found:
                 batch = [(letter.id, letter.job_id) for letter in page]
-                try:
-                    results = await dead_letters.redrive(self._stream(), batch)
-                except ServerError as error:
-                    raise _broken_off(error, moved, len(batch), "back") from None
-                moved += sum(result is True for result in results)
-                for result in results:
-                    if isinstance(result, ServerError):
-                        raise _broken_off(result, moved, 0, "back")
+                while batch:
+                    try:
+                        results = await dead_letters.redrive(self._stream(), batch)
+                    except ServerError as error:
+                        raise _broken_off(error, moved, len(batch), "back") from None
+                    moved += sum(result is True for result in results)
+                    for result in results:
+                        if isinstance(result, ServerError):
+                            raise _broken_off(result, moved, 0, "back")
+                    batch = batch[len(results) :]
         return moved
 
     async def purge(self, letter: str | Letter[J]) -> None:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Protocol, Self
 
 from flowd.errors import OptionError
-from flowd.errors.option import wait
+from flowd.errors.option import iterable, wait
 from flowd.worker.signals import Stoppable, until_stopped
 
 __all__ = ["GroupHandle", "QueueGroup"]
@@ -92,9 +92,10 @@ class QueueGroup:
     """
 
     def __init__(self, queues: Iterable[_Queue] = (), *more: object) -> None:
-        if more or not _is_iterable(queues):
-            rule = "must be a list of Queue objects, as QueueGroup([emails, reports])"
-            raise OptionError("queues", (queues, *more) if more else queues, rule)
+        rule = "must be a list of Queue objects, as QueueGroup([emails, reports])"
+        if more:
+            raise OptionError("queues", (queues, *more), rule)
+        iterable("queues", queues, rule)
         self._queues = [_queue(each) for each in queues]
         self._handle: GroupHandle | None = None
 
@@ -174,10 +175,6 @@ class QueueGroup:
                 stack.push_async_callback(queue.aclose)
             if self._handle is not None:
                 await self._handle.shutdown()
-
-
-def _is_iterable(given: object) -> bool:
-    return isinstance(given, Iterable)
 
 
 def _queue(given: _Queue) -> _Queue:

@@ -5,7 +5,6 @@ Path: Producer -> broker.sender -> broker.stream.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Self
@@ -14,7 +13,7 @@ import redis.asyncio
 
 from flowd.broker.connection import Connection
 from flowd.broker.durability import Durable
-from flowd.broker.sender import Sender
+from flowd.broker.sender import Sender, Senders
 from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -56,9 +55,7 @@ class Producer:
         self._chain = MiddlewareChain(middleware)
         self._connect_timeout = wait("connect_timeout", connect_timeout)
         self._membership = SessionUser(self._address)
-        self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._senders = Senders()
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -77,7 +74,7 @@ class Producer:
         job: Job,
         *,
         id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
-        delay: Seconds = 0.0,
+        delay: Seconds | None = None,
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
@@ -89,7 +86,8 @@ class Producer:
         Args:
             job: an instance of a generated class; its stream is the schema's.
             id: the stream's entry id; `*` lets the server choose.
-            delay: how long until the job may start: seconds, or a `timedelta`.
+            delay: how long until the job may start: seconds, or a `timedelta`; None:
+                it may start at once.
             at: when it may start, instead of `delay`: a `datetime` with a time zone.
                 The server's clock decides; a time in the past is due at once.
             key: an idempotency key. While Redis remembers it, enqueuing under the same
@@ -142,15 +140,13 @@ class Producer:
         return await self._open().send_all(many(jobs), durable)
 
     def _open(self) -> Sender:
-        session = self._membership.here()
-        if session not in self._senders:
-            self._senders[session] = Sender(
-                session,
-                _Streams(session.connection),
-                self._connect_timeout,
-                around=self._chain.enqueue,
-            )
-        return self._senders[session]
+        return self._senders.of(self._membership.here(), self._sender)
+
+    def _sender(self, session: Session) -> Sender:
+        streams = _Streams(session.connection)
+        return Sender(
+            session, streams, self._connect_timeout, around=self._chain.enqueue
+        )
 
 
 class OneStream:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import weakref
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
@@ -14,7 +13,7 @@ import redis.asyncio
 from flowd.broker.cron import set_up
 from flowd.broker.durability import Durable
 from flowd.broker.retry import call_until_available
-from flowd.broker.sender import Sender
+from flowd.broker.sender import Sender, Senders
 from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -126,9 +125,7 @@ class Queue(Generic[J]):
         self._connect_timeout = wait("connect_timeout", connect_timeout)
         self._membership = SessionUser(self._address)
         self._running = _Running[J]()
-        self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._senders = Senders()
 
     @property
     def policy(self) -> Policy:
@@ -280,7 +277,7 @@ class Queue(Generic[J]):
         job: J,
         *,
         id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
-        delay: Seconds = 0.0,
+        delay: Seconds | None = None,
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
@@ -292,7 +289,8 @@ class Queue(Generic[J]):
         Args:
             job: an instance of the queue's class.
             id: the stream's entry id; `*` lets the server choose.
-            delay: how long until the job may start: seconds, or a `timedelta`.
+            delay: how long until the job may start: seconds, or a `timedelta`; None:
+                it may start at once.
             at: when it may start, instead of `delay`: a `datetime` with a time zone.
                 The server's clock decides; a time in the past is due at once.
             key: an idempotency key. While Redis remembers it, enqueuing under the same
@@ -318,9 +316,8 @@ class Queue(Generic[J]):
             NotDurable: the job was not confirmed in time, or cannot be. Enqueue again
                 under the same `key` to wait again.
         """
-        return await self._sender().send(
-            Item(job, id, delay, key, key_ttl, at=at, expires=expires), durable
-        )
+        item = Item(job, id, delay, key, key_ttl, at=at, expires=expires)
+        return await self._senders.of(self._session(), self._sender).send(item, durable)
 
     async def enqueue_bulk(
         self, jobs: Iterable[J | Item[J]], *, durable: Durable | bool = False
@@ -339,29 +336,29 @@ class Queue(Generic[J]):
             BulkError: the batch was interrupted: `ids` are stored, `unknown` more may
                 be, and nothing after them is. Its `cause` says why.
         """
-        return await self._sender().send_all(many(jobs), durable)
+        sender = self._senders.of(self._session(), self._sender)
+        return await sender.send_all(many(jobs), durable)
 
     def _open(self) -> tuple[Session, Stream]:
-        session, policy = self._session(), self._options.policy
-        return session, Stream(session.connection, policy.stream, policy.group)
+        session = self._session()
+        return session, self._stream(session)
+
+    def _stream(self, session: Session) -> Stream:
+        policy = self._options.policy
+        return Stream(session.connection, policy.stream, policy.group)
 
     def _session(self) -> Session:
         return self._membership.here(self._options.chain.listeners)
 
-    def _sender(self) -> Sender:
-        session = self._session()
-        sender = self._senders.get(session)
-        if sender is None:
-            _, stream = self._open()
-            sender = self._senders[session] = Sender(
-                session,
-                OneStream(stream, self._options.job_class),
-                self._connect_timeout,
-                around=self._options.chain.enqueue,
-                promoter=self._running,
-                policy=self._options.policy,
-            )
-        return sender
+    def _sender(self, session: Session) -> Sender:
+        return Sender(
+            session,
+            OneStream(self._stream(session), self._options.job_class),
+            self._connect_timeout,
+            around=self._options.chain.enqueue,
+            promoter=self._running,
+            policy=self._options.policy,
+        )
 
 
 class _Running(Generic[J]):

@@ -92,7 +92,7 @@ class SyncProducer:
         job: Job,
         *,
         id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
-        delay: Seconds = 0.0,
+        delay: Seconds | None = None,
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
@@ -107,7 +107,8 @@ class SyncProducer:
         Args:
             job: an instance of a generated class; its stream is the schema's.
             id: the stream's entry id; `*` lets the server choose.
-            delay: how long until the job may start: seconds, or a `timedelta`.
+            delay: how long until the job may start: seconds, or a `timedelta`; None:
+                it may start at once.
             at: when it may start, instead of `delay`: a `datetime` with a time zone.
                 The server's clock decides; a time in the past is due at once.
             key: an idempotency key. While Redis remembers it, enqueuing under the same
@@ -170,8 +171,7 @@ class SyncProducer:
             try:
                 ids += self._wait(partial(_send, some, durable))
             except BulkError as error:
-                stored = [*ids, *error.ids]
-                raise BulkError(stored, error.unknown, error.cause) from error.cause
+                raise error.after(ids) from error.cause
             except OutcomeUnknown as error:
                 raise BulkError(ids, len(some), error) from error
             except Exception as error:

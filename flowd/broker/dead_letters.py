@@ -73,10 +73,11 @@ async def redrive(
     letters: Sequence[tuple[str, str]],
     edited: Mapping[str, Mapping[bytes, bytes]] = _UNCHANGED,
 ) -> list[bool | ServerError]:
-    """Put dead letters (letter id, job id) back into the stream, in one step each.
+    """Put the first of these dead letters (letter id, job id) back into the stream.
 
-    Under a letter's id, `edited` has the fields that its job gets instead of its
-    own. For each letter: True, False if it is gone, or why it was refused.
+    Those that make up 1 MB are moved in one step. Under a letter's id, `edited` has the
+    fields that its job gets instead of its own. For each letter that had its turn, at
+    least one: True, False if it is gone, or why it was refused.
 
     Raises:
         StreamShared: another group reads the stream; none was moved.
@@ -88,7 +89,14 @@ async def redrive(
         args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
         args += chain.from_iterable((fields or {}).items())
     keys = [stream.keys.stream, stream.keys.dead]
-    moved = scripts.results(answers.moved, exactly=len(letters))
+    every = scripts.results(answers.moved)
+
+    def moved(reply: object) -> list[bool | ServerError]:
+        found = every(reply)
+        if not 0 < len(found) <= len(letters):
+            raise replies.unlike(f"1 to {len(letters)} items", reply)
+        return found
+
     return await scripts.REDRIVE.run(stream.connection, keys, args, moved)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Protocol
@@ -34,7 +34,7 @@ from flowd.model.job import Job
 from flowd.model.middleware import EnqueueMiddleware
 from flowd.model.policy import Policy
 
-__all__ = ["BATCH_JOBS", "Promoter", "Sender", "Streams"]
+__all__ = ["BATCH_JOBS", "Promoter", "Sender", "Senders", "Streams"]
 
 BATCH_JOBS: Final = 500
 """How many jobs go in one round trip, at most."""
@@ -62,6 +62,29 @@ class Promoter(Protocol):
     def due_in(self, delay: float) -> None:
         """A job will be due in so many seconds."""
         ...
+
+
+class Senders:
+    """The sender of each session that its user joins, made at the first job.
+
+    Weak: a session ends with its event loop, and its sender with it.
+    """
+
+    def __init__(self) -> None:
+        self._senders: weakref.WeakKeyDictionary[Session, Sender] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def of(self, session: Session, make: Callable[[Session], Sender]) -> Sender:
+        """The sender of a session."""
+        sender = self._senders.get(session)
+        if sender is None:
+            sender = self._senders[session] = make(session)
+        return sender
+
+    def clear(self) -> None:
+        """Forget them: what they are made of has changed, or their user closes."""
+        self._senders.clear()
 
 
 class Sender:
@@ -128,8 +151,7 @@ class Sender:
                     stream.keys.stream, some, lambda each: self._send_all(each, durable)
                 )
         except BulkError as error:
-            sent = [*ids, *error.ids]
-            raise BulkError(sent, error.unknown, error.cause) from error.cause
+            raise error.after(ids) from error.cause
         except Exception as error:  # of the iterable, or of the middleware
             raise BulkError(ids, 0, error) from error
         return ids
@@ -215,12 +237,12 @@ class Sender:
             )
         finally:
             if self._promoter is not None and (
-                waits := [_wait(each) for each in commands if each.waits]
+                waits := [_due_in(each) for each in commands if each.waits]
             ):
                 self._promoter.due_in(min(waits))
 
 
-def _wait(command: EnqueueCommand) -> float:
+def _due_in(command: EnqueueCommand) -> float:
     """Seconds until a job is due, by the clock of this machine."""
     if command.due:
         return max(0.0, command.due - time.time())

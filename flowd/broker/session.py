@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 import os
 import weakref
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 
 from flowd.broker.connection import Connection
@@ -18,8 +18,7 @@ from flowd.broker.url import Address
 from flowd.errors import FatalError, OptionError
 from flowd.model.event import EventBus, Listener
 
-__all__ = ["Session", "SessionUser"]
-
+__all__ = ["Session", "SessionUser", "connected"]
 
 V = TypeVar("V")
 
@@ -106,6 +105,16 @@ class Session:
         failed = answer.cancelled() or answer.exception()
         if failed and not isinstance(failed, FatalError):
             self._registered.discard(place)  # the next job tries again
+
+
+@asynccontextmanager
+async def connected(address: Address) -> AsyncGenerator[Connection]:
+    """The connection of the running loop's session; its first command opens it."""
+    session = Session.acquire(address)
+    try:
+        yield session.connection
+    finally:
+        await session.release()
 
 
 class SessionUser:

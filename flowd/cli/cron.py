@@ -7,10 +7,12 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
+from flowd.broker.session import connected
 from flowd.broker.stream import registered
+from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command, add_server
 from flowd.cli.output import Table, as_json, print_blocks, print_json, span
-from flowd.cli.target import add_target, connected, open_target
+from flowd.cli.target import add_target, open_target
 from flowd.model.text import printable
 from flowd.ops.cron import CronView, pause_schedule, run_schedule, schedules
 from flowd.ops.queries import Queries
@@ -99,7 +101,7 @@ def _time(at: datetime | None, *, utc: bool = False) -> str:
 
 async def _all_schedules(options: argparse.Namespace) -> list[CronView]:
     found: list[CronView] = []
-    async with connected(options.url) as connection:
+    async with connected(Address.of(options.url)) as connection:
         for each in await registered(connection):
             found += await schedules(Queries(connection, each.keys.stream, each.group))
     return found

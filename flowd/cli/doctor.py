@@ -8,8 +8,9 @@ import dataclasses
 import json
 from typing import Final
 
+from flowd.broker.session import connected
+from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command, add_server
-from flowd.cli.target import connected
 from flowd.model.text import printable
 from flowd.ops import Finding, examine
 
@@ -53,7 +54,7 @@ def _command(options: argparse.Namespace) -> int:
 
 
 async def _ask(url: str | None) -> list[Finding]:
-    async with connected(url) as connection:
+    async with connected(Address.of(url)) as connection:
         return await examine(connection)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
+from flowd.broker.session import connected
 from flowd.broker.url import Address
 from flowd.cli.load import load_job_classes
 from flowd.cli.options import Commands, add_app_dir, add_command, add_server, count
@@ -21,7 +22,6 @@ from flowd.cli.output import (
     print_json,
     progress,
 )
-from flowd.cli.target import connected
 from flowd.model.job import Job
 from flowd.model.text import count_of, printable
 from flowd.ops.decode_check import DecodeCheck
@@ -126,7 +126,7 @@ def _command(options: argparse.Namespace) -> int:
 async def _check(
     classes: Sequence[type[Job]], options: argparse.Namespace
 ) -> tuple[list[DecodeCheck], list[PreflightFinding]]:
-    async with connected(options.url) as connection:
+    async with connected(Address.of(options.url)) as connection:
         checks = await check_classes(
             connection,
             classes,

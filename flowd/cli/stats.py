@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from flowd.broker.connection import Connection
+from flowd.broker.session import connected
+from flowd.broker.url import Address
 from flowd.cli.jobs import progress_of
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_server, seconds
@@ -22,7 +24,6 @@ from flowd.cli.output import (
     screen,
     span,
 )
-from flowd.cli.target import connected
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
 from flowd.model.text import printable
 from flowd.ops.consumers import ConsumerView
@@ -116,7 +117,7 @@ def _consumers(options: argparse.Namespace) -> int:
 
 
 async def _read_queues(options: argparse.Namespace, runs: int) -> Seen:
-    async with connected(options.url) as connection:
+    async with connected(Address.of(options.url)) as connection:
         return await _overview(connection, options, runs)
 
 
@@ -138,7 +139,7 @@ async def _overview(
 
 async def _watch(options: argparse.Namespace) -> int:
     """Refresh until Ctrl-C; an unreachable server is retried."""
-    async with connected(options.url) as connection:
+    async with connected(Address.of(options.url)) as connection:
         with screen() as show:
             while True:
                 try:

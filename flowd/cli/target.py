@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from flowd.broker.connection import Connection
-from flowd.broker.session import Session
+from flowd.broker.session import connected
 from flowd.broker.stream import registered
 from flowd.broker.url import Address
 from flowd.cli.load import UsageError, load_job_class
@@ -22,7 +22,6 @@ __all__ = [
     "Target",
     "add_target",
     "check_fields",
-    "connected",
     "open_target",
     "with_fields",
 ]
@@ -137,27 +136,10 @@ async def open_target(options: argparse.Namespace) -> AsyncGenerator[Target]:
         job_class = load_job_class(options.job, options.app_dir)
         policy = job_class.SPEC.policy
         stream, group = stream or policy.stream, group or policy.group
-    async with connected(options.url) as connection:
+    async with connected(Address.of(options.url)) as connection:
         if stream is None or group is None:
             stream, group = await _only(connection, stream, group)
         yield Target(Queries(connection, stream, group), job_class, options.raw)
-
-
-@asynccontextmanager
-async def connected(url: str | None) -> AsyncGenerator[Connection]:
-    """A connection that is closed at the end; it is opened by the first command.
-
-    Args:
-        url: of `--url`; None: that of FLOWD_URL.
-
-    Raises:
-        OptionError: there is none, or it is wrong.
-    """
-    session = Session.acquire(Address.of(url))
-    try:
-        yield session.connection
-    finally:
-        await session.release()
 
 
 async def _only(

@@ -240,6 +240,10 @@ class BulkError(FlowdError):
         self.unknown = unknown
         self.cause = cause
 
+    def after(self, ids: Sequence[str]) -> BulkError:
+        """The same interruption of a batch in which these jobs were stored before."""
+        return BulkError([*ids, *self.ids], self.unknown, self.cause)
+
 
 class LetterNotFound(FlowdError, LookupError):
     """No dead letter has this id: it was redriven or purged, or never was."""

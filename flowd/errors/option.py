@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final, Self, TypeVar
 
@@ -16,6 +17,7 @@ __all__ = [
     "count",
     "flag",
     "instance",
+    "iterable",
     "seconds",
     "text",
     "wait",
@@ -123,6 +125,16 @@ def instance(option: str, value: object, kind: type[T], rule: str) -> T:
     if not isinstance(value, kind):
         raise OptionError(option, value, rule)
     return value
+
+
+def iterable(option: str, value: object, rule: str) -> None:
+    """Check what a program without a type checker may pass for many things.
+
+    Raises:
+        OptionError: it is not iterable.
+    """
+    if not isinstance(value, Iterable):
+        raise OptionError(option, value, rule)
 
 
 def text(option: str, value: object) -> str:

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from flowd.broker.server_time import server_time
-from flowd.broker.session import Session
+from flowd.broker.session import connected
 from flowd.broker.url import Address
 from flowd.errors import ServerError
 from flowd.metrics import table
@@ -54,16 +54,14 @@ async def queue_registry(
 
 async def _view(place: Place, within: float) -> QueueView | None:
     address, stream, group = place
-    session = Session.acquire(address)
-    try:
-        async with asyncio.timeout(within):
-            now = await server_time(session.connection)
-            queries = Queries(session.connection, stream, group)
-            return await queue_view(queries, now, lease=_LEASE, runs=0)
-    except (ServerError, TimeoutError):
-        return None
-    finally:
-        await session.release()
+    async with connected(address) as connection:
+        try:
+            async with asyncio.timeout(within):
+                now = await server_time(connection)
+                queries = Queries(connection, stream, group)
+                return await queue_view(queries, now, lease=_LEASE, runs=0)
+        except (ServerError, TimeoutError):
+            return None
 
 
 class _Gauges(Collector):

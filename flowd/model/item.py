@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeGuard, TypeVar
 
 from flowd.errors import OptionError
-from flowd.errors.option import wait
+from flowd.errors.option import iterable, wait
 from flowd.model.delivery import MAX_HEADERS, OWN
 from flowd.model.expiry import Expires, check_expires
 from flowd.model.job import Job
@@ -60,7 +60,7 @@ class Item(Generic[J_co]):
         self,
         job: J_co,
         id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
-        delay: Seconds = 0.0,
+        delay: Seconds | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
         headers: Mapping[str, str] | None = None,
@@ -69,7 +69,7 @@ class Item(Generic[J_co]):
     ) -> None:
         if headers:
             _check_headers(headers)
-        delay = wait("delay", delay)
+        delay = 0.0 if delay is None else wait("delay", delay)
         _check_id(id)
         if at is not None:
             due_at("at", at)
@@ -98,14 +98,9 @@ def many(jobs: Iterable[T]) -> Iterable[T]:
     Raises:
         OptionError: it is one job, a class, or something else.
     """
-    if not _is_iterable(jobs):
-        rule = "must be an iterable of jobs, as a list; for one job use enqueue"
-        raise OptionError("jobs", jobs, rule)
+    rule = "must be an iterable of jobs, as a list; for one job use enqueue"
+    iterable("jobs", jobs, rule)
     return jobs
-
-
-def _is_iterable(jobs: object) -> bool:
-    return isinstance(jobs, Iterable)
 
 
 def items_of(jobs: Iterable[Job | Item[Job]]) -> Iterator[Item[Job]]:

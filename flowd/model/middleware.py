@@ -10,6 +10,7 @@ from functools import reduce
 from typing import Final, Protocol, TypeAlias
 
 from flowd.errors import OptionError
+from flowd.errors.option import iterable
 from flowd.model.context import Context
 from flowd.model.event import Event
 from flowd.model.item import Item
@@ -107,9 +108,8 @@ class MiddlewareChain:
     """
 
     def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
-        if not _is_iterable(middleware):
-            rule = "must be a list of objects whose class derives from flowd.Middleware"
-            raise OptionError("middleware", middleware, rule)
+        rule = "must be a list of objects whose class derives from flowd.Middleware"
+        iterable("middleware", middleware, rule)
         self.middleware = tuple(middleware)
         for each in self.middleware:
             if isinstance(each, type) or not all(hasattr(each, m) for m in _METHODS):
@@ -134,10 +134,6 @@ class MiddlewareChain:
             None,
         )
         """What runs around a handler; None if nothing does."""
-
-
-def _is_iterable(middleware: object) -> bool:
-    return isinstance(middleware, Iterable)
 
 
 def _overrides(middleware: Middleware, method: str) -> bool:

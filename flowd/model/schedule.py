@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Self, TypeAlias, TypedDict, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flowd.errors import OptionError
@@ -31,6 +31,18 @@ MOST_MISSED: Final = 100
 
 _SECOND: Final = timedelta(seconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+_Missed: TypeAlias = Literal["skip", "once", "all"]
+_Overlap: TypeAlias = Literal["allow", "skip"]
+
+
+class _Text(TypedDict, total=False):
+    at: str
+    every: float
+    tz: str
+    missed: _Missed
+    overlap: _Overlap
 
 
 class Tick(NamedTuple):
@@ -67,11 +79,11 @@ class Schedule:
     tz: str = "UTC"
     """An IANA name."""
 
-    missed: Literal["skip", "once", "all"] = "once"
+    missed: _Missed = "once"
     """What becomes of ticks that are later than `LATE`: none of them runs, the last one,
     or the last `MOST_MISSED`."""
 
-    overlap: Literal["allow", "skip"] = "allow"
+    overlap: _Overlap = "allow"
     """Whether a tick runs while the run before it has not ended."""
 
     fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -97,6 +109,23 @@ class Schedule:
         said = {"at": self.at, "every": self.every, "tz": self.tz}
         rules = {"missed": self.missed, "overlap": self.overlap}
         return json.dumps({**said, **rules}, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, name: str, text: str) -> Self:
+        """The schedule of this `text`, without the fields of its job.
+
+        Raises:
+            OptionError: it has no valid time.
+        """
+        said = cast("_Text", json.loads(text))
+        return cls(
+            name=name,
+            at=said.get("at", ""),
+            every=said.get("every", 0.0),
+            tz=said.get("tz", "UTC"),
+            missed=said.get("missed", "once"),
+            overlap=said.get("overlap", "allow"),
+        )
 
     @property
     def timing(self) -> str:

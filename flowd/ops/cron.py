@@ -6,7 +6,6 @@ What a schedule says of itself is in Redis, so none of its code is needed here.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -131,7 +130,7 @@ async def _view(queries: Queries, name: str, now: float) -> CronView:
         for part, value in zip(_PARTS, values, strict=True)
         if isinstance(value, bytes)
     }
-    schedule = _schedule(name, known.get("text", "{}"))
+    schedule = Schedule.from_text(name, known.get("text", "{}"))
     recorded = int(known.get("tick", "0")) / 1000
     due = schedule.next_after(recorded)
     late = max(0.0, now - due.timestamp()) if due is not None else 0.0
@@ -153,22 +152,6 @@ async def _view(queries: Queries, name: str, now: float) -> CronView:
         outcome=await _outcome(queries, known),
         next_tick=schedule.next_after(now),
         late=late if late > LATE else 0.0,
-    )
-
-
-def _schedule(name: str, text: str) -> Schedule:
-    said: dict[str, object] = json.loads(text)
-    every = said.get("every", 0.0)
-    missed: Literal["skip", "once", "all"] = "once"
-    if said.get("missed") in ("skip", "all"):
-        missed = "skip" if said["missed"] == "skip" else "all"
-    return Schedule(
-        name=name,
-        at=str(said.get("at", "")),
-        every=float(every) if isinstance(every, int | float) else 0.0,
-        tz=str(said.get("tz", "UTC")),
-        missed=missed,
-        overlap="skip" if said.get("overlap") == "skip" else "allow",
     )
 
 

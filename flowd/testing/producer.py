@@ -41,7 +41,7 @@ class RecordingProducer(Recorded, Producer):
         job: Job,
         *,
         id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
-        delay: Seconds = 0.0,
+        delay: Seconds | None = None,
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
@@ -79,7 +79,7 @@ class RecordingSyncProducer(Recorded, SyncProducer):
         job: Job,
         *,
         id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
-        delay: Seconds = 0.0,
+        delay: Seconds | None = None,
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,

@@ -108,7 +108,7 @@ class MemoryQueue(Recorded, Generic[J]):
         job: J,
         *,
         id: str = "*",  # noqa: A002 - the name in the Rust crate flowd
-        delay: Seconds = 0.0,
+        delay: Seconds | None = None,
         at: datetime | None = None,
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,

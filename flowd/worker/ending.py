@@ -17,7 +17,7 @@ from flowd.model.job import Job
 from flowd.model.policy import Backoff, Policy
 from flowd.worker.failure import UNDESCRIBABLE, Failure, describe, leaves, signal_in
 
-__all__ = ["Endings"]
+__all__ = ["ErrorOutcomes"]
 
 _CAUSES: Final = 100
 _PLAIN: Final = Backoff()
@@ -26,8 +26,8 @@ _UNWRITABLE: Final = "the handler failed, and what it raised cannot be sent to R
 _UNREADABLE: Final = "the entry cannot be read as a job, and the error cannot be shown"
 
 
-class Endings:
-    """Makes endings of errors, by the rules of one queue.
+class ErrorOutcomes:
+    """The outcomes of attempts that raised, by the rules of one queue.
 
     Args:
         job_class: says which values are secret.
@@ -56,7 +56,7 @@ class Endings:
             return None
         signal = signal_in(error)
         try:
-            after = _wait(signal)
+            after = _seconds_of(signal)
         except OptionError as wrong:
             wrong.__cause__ = error
             return self._failed(wrong, delivery)
@@ -142,7 +142,7 @@ class Endings:
         )
 
 
-def _wait(signal: HandlerSignal | None) -> float | None:
+def _seconds_of(signal: HandlerSignal | None) -> float | None:
     """What a signal says of the time until its job runs again, checked once more.
 
     A subclass may set it to anything, or have no `__init__` of ours.

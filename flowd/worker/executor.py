@@ -18,7 +18,7 @@ from flowd.model.context import Report
 from flowd.model.delivery import ENVELOPE, Delivery
 from flowd.model.event import EventBus
 from flowd.model.job import MAX_JOB_BYTES, Job, decode, payload_size
-from flowd.worker.ending import Endings
+from flowd.worker.ending import ErrorOutcomes
 from flowd.worker.expiry import Expiry
 from flowd.worker.handler import BoundHandler, finished, in_task
 from flowd.worker.in_flight import InFlight
@@ -61,7 +61,7 @@ class Executor(Generic[J]):
             report=report,
             around=options.chain.handle,
         )
-        self.endings = Endings(options.job_class, policy, own=__file__)
+        self.endings = ErrorOutcomes(options.job_class, policy, own=__file__)
         """Makes outcomes of errors."""
 
         self._timeout = policy.timeout

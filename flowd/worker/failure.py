@@ -130,7 +130,7 @@ def signal_in(error: BaseException) -> HandlerSignal | None:
     for kind in _PRECEDENCE:
         of_kind = [each for each in signals if isinstance(each, kind)]
         if of_kind:
-            return max(of_kind, key=_wait)
+            return max(of_kind, key=_after)
     return None
 
 
@@ -150,7 +150,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         seen += 1
 
 
-def _wait(signal: HandlerSignal) -> float:
+def _after(signal: HandlerSignal) -> float:
     after: object = getattr(signal, "after", None)
     return after if isinstance(after, float) else -1.0
 

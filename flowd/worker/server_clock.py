@@ -13,7 +13,6 @@ may have been asked for at a time of day, and nothing distinguishes those from t
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from flowd.broker.connection import Argument
 from flowd.broker.server_time import server_time
 from flowd.broker.stream import Stream
 from flowd.model.event import EventBus
+from flowd.model.timing import milliseconds
 
 __all__ = ["ServerClock", "Stamped", "expire", "fresh"]
 
@@ -139,7 +139,7 @@ async def expire(stream: Stream, lease: float, held: Sequence[Stamped]) -> int:
     Raises:
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
-    ms = math.ceil(lease * 1000)
+    ms = milliseconds(lease)
     expired = 0
     for at in range(0, len(held), _EXPIRED_AT_ONCE):
         args: list[Argument] = [stream.group, ms]

@@ -28,7 +28,7 @@ from flowd.model.event import EventBus
 from flowd.model.job import Job, payload_size
 from flowd.model.letter import letter_fields
 from flowd.worker.dead_letter_callback import DeadLetterCallback
-from flowd.worker.ending import Endings
+from flowd.worker.ending import ErrorOutcomes
 from flowd.worker.in_flight import InFlight
 from flowd.worker.maintenance import Maintenance
 from flowd.worker.quarantine import Quarantine
@@ -60,7 +60,7 @@ class Settlement(Generic[J]):
         maintenance: Maintenance,
         quarantine: Quarantine,
         callback: DeadLetterCallback[J],
-        endings: Endings,
+        endings: ErrorOutcomes,
     ) -> None:
         self._stream = stream
         self._consumer = consumer

@@ -158,6 +158,25 @@ async def test_changed_letter_leaves_others_unchanged(
     assert sent == [first.fields[b"to"], None, third.fields[b"to"]]
 
 
+async def test_redriven_letters_are_bounded_in_bytes(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """One script moves a megabyte and the letter that reaches it; `redrive_all` moves all."""
+    large = [Email(to=str(each), subject="x" * 220_000) for each in range(12)]
+    await bury(redis_url, stream, *large)
+    pairs = [(each.id, each.job_id) for each in await letters(redis_url, stream)]
+    async with aclosing(Connection(Address.of(redis_url))) as connection:
+        moved = await redrive(Stream(connection, stream, GROUP), pairs)
+    assert moved == [True] * 5
+    assert raw("XLEN", stream) == 5
+
+    async with DeadLetters(Email, redis_url, stream=stream) as dead:
+        assert await dead.redrive_all() == 7
+    sent = [fields[b"to"] for _, fields in raw.entries(stream)]
+    assert sent == [str(each).encode() for each in range(12)]
+    assert not raw_letters(raw, stream)
+
+
 async def test_unserializable_job_is_not_redriven(
     redis_url: str, raw: Raw, stream: str
 ) -> None:

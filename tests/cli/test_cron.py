@@ -9,7 +9,7 @@ import time
 import pytest
 
 from flowd import Queue
-from flowd.broker.session import Session
+from flowd.broker.session import connected
 from flowd.broker.url import Address
 from flowd.cli import main
 from flowd.ops.queries import Queries
@@ -90,12 +90,9 @@ async def test_the_doctor_reports_a_late_tick(
     await register(redis_url, stream)
     two_hours_ago = str(int((time.time() - 7_300) * 1000))
     raw("HSET", f"{{{stream}}}:senders:cron", "nightly:tick", two_hours_ago)
-    session = Session.acquire(Address.of(redis_url))
-    try:
-        queries = Queries(session.connection, stream, "senders")
+    async with connected(Address.of(redis_url)) as connection:
+        queries = Queries(connection, stream, "senders")
         findings = await judge_queue(queries, time.time(), 30.0)
-    finally:
-        await session.release()
     (late,) = [each for each in findings if "nightly" in each.text]
     assert late.level == "wrong"
     assert " s late" in late.text

@@ -9,8 +9,9 @@ from itertools import chain
 import pytest
 
 from flowd import Job
+from flowd.broker.session import connected
+from flowd.broker.url import Address
 from flowd.cli import main
-from flowd.cli.target import connected
 from flowd.model.letter import Letter, read_letter
 from flowd.ops import Queries
 from flowd.ops.letters import LetterFilter, like_of
@@ -88,7 +89,7 @@ async def test_summary_counts_letters_by_error(
     for ms in range(1_000, 1_250):
         add(raw, stream, ms, f"TimeoutError: after {ms} s", to="x")
     newest = add(raw, stream, 2_000, "KeyError: 'a'", to="x" * 100_000)
-    async with connected(redis_url) as connection:
+    async with connected(Address.of(redis_url)) as connection:
         queries = Queries(connection, stream, GROUP)
         found = await summarize(queries)
         some = await summarize(queries, scan=11)
@@ -113,7 +114,7 @@ async def test_summary_lists_a_hundred_errors(
     for number in range(130):
         word = "".join(chr(ord("g") + int(digit)) for digit in f"{number:03}")
         add(raw, stream, 1_000 + number, f"error {word}")
-    async with connected(redis_url) as connection:
+    async with connected(Address.of(redis_url)) as connection:
         found = await summarize(Queries(connection, stream, GROUP))
     assert (len(found.groups), found.others) == (100, 30)
 
@@ -124,7 +125,7 @@ async def test_pages_go_from_the_newest_to_the_oldest(
     """Each letter is on one page, and large values are cut on the server."""
     for ms in range(1, 24):
         add(raw, stream, ms, f"no {ms % 2}", to=f"user{ms % 3}", body=b"x" * 50_000)
-    async with connected(redis_url) as connection:
+    async with connected(Address.of(redis_url)) as connection:
         queries = Queries(connection, stream, GROUP)
         seen, before = [], ""
         while True:
@@ -145,7 +146,7 @@ async def test_filtered_page_says_where_to_go_on(
     """It looks at so many letters at most, also when none is meant."""
     for ms in range(1, 31):
         add(raw, stream, ms, "rare 1" if ms == 3 else "often", to=f"user{ms}")
-    async with connected(redis_url) as connection:
+    async with connected(Address.of(redis_url)) as connection:
         queries = Queries(connection, stream, GROUP)
         rare = LetterFilter(like="failed: rare N")
         page = await letter_page(queries, rare, limit=5, scan=20)

@@ -12,7 +12,7 @@ import pytest
 
 from flowd import Context, Queue, Schedule
 from flowd.broker.cron import register_schedules, tick
-from flowd.broker.session import Session
+from flowd.broker.session import connected
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.schedule import MOST_MISSED, Tick, digest_of
@@ -209,11 +209,8 @@ async def with_stream(
     redis_url: str, stream: str, act: Callable[[Stream], object]
 ) -> None:
     """Do something with the stream, over a connection that is closed afterwards."""
-    session = Session.acquire(Address.of(redis_url))
-    try:
-        await act(Stream(session.connection, stream, "senders"))  # type: ignore[misc]
-    finally:
-        await session.release()
+    async with connected(Address.of(redis_url)) as connection:
+        await act(Stream(connection, stream, "senders"))  # type: ignore[misc]
 
 
 async def test_a_wrong_clock_fires_nothing_early(

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from flowd import Context, DeadLetters, Queue
-from flowd.broker.session import Session
+from flowd.broker.session import connected
 from flowd.embedded import Server
 from flowd.ops import Queries, find_job, list_jobs, server_time
 from flowd.ops.jobs import JobView
@@ -26,13 +26,10 @@ def board(stream: str) -> str:
 
 async def views(queue: Queue[Email]) -> list[JobView]:
     """What an operator sees of the jobs that run."""
-    session = Session.acquire(queue.address)
-    try:
-        queries = Queries(session.connection, queue.policy.stream, queue.policy.group)
-        now = await server_time(session.connection)
+    async with connected(queue.address) as connection:
+        queries = Queries(connection, queue.policy.stream, queue.policy.group)
+        now = await server_time(connection)
         return [each async for each in list_jobs(queries, "running", now)]
-    finally:
-        await session.release()
 
 
 class Speaker:
@@ -59,10 +56,9 @@ async def test_progress_is_visible_until_the_job_ends(
         queue.run()
         await wait_until(lambda: raw("HLEN", board(stream)))
         (view,) = await views(queue)
-        session = Session.acquire(queue.address)
-        queries = Queries(session.connection, stream, "senders")
-        found = await find_job(queries, job_id, 0.0, scan=10)
-        await session.release()
+        async with connected(queue.address) as connection:
+            queries = Queries(connection, stream, "senders")
+            found = await find_job(queries, job_id, 0.0, scan=10)
         speaker.gate.set()
         await queue.drain()
     assert (view.progress, view.doing) == (0.4, "parsing")

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from flowd import Claimer, Queue
-from flowd.broker.session import Session
+from flowd.broker.session import connected
 from flowd.broker.stream import Stream
 from flowd.model.event import EventBus
 from flowd.worker.server_clock import ServerClock, expire, fresh
@@ -54,14 +54,13 @@ async def worker_of(
     url: str, stream: str
 ) -> AsyncGenerator[tuple[Worker, Queue[Email]]]:
     """A worker that has checked once, and its queue."""
-    async with Queue(
-        Email, RecordingHandler(), url=url, policy=policy(stream)
-    ) as queue:
-        session = Session.acquire(queue.address)
-        worker = Worker(Stream(session.connection, stream, GROUP))
+    async with (
+        Queue(Email, RecordingHandler(), url=url, policy=policy(stream)) as queue,
+        connected(queue.address) as connection,
+    ):
+        worker = Worker(Stream(connection, stream, GROUP))
         await worker.check()
         yield worker, queue
-        await session.release()
 
 
 def stamp_ahead(raw: Raw, stream: str, consumer: str, *, jobs: int) -> None:

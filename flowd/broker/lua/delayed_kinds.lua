@@ -21,8 +21,7 @@ local function look(body)
   local read, fields = pcall(cmsgpack.unpack, body)
   if not read or type(fields) ~= 'table' then return end
   looked = looked + 1
-  local said = {}
-  for f = 1, #fields, 2 do said[fields[f]] = fields[f + 1] end
+  local said = by_name(fields)
   local version, attempt = said._v or '1', said._attempt or '1'
   local row = of_version[version]
   if not row then

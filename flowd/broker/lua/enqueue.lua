@@ -8,8 +8,7 @@
 --
 -- One step, because a delayed job is in two places: its due time, and its fields.
 local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = now_ms()
 
 local function store(id, wait, due, job, first, last)
   local fields = { unpack(ARGV, first, last) }

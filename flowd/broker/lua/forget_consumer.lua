@@ -9,9 +9,8 @@
 --
 -- Bounds: the group's consumers, each read once; no job is read.
 local deleted = 0
-for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-  local found = {}
-  for i = 1, #c, 2 do found[c[i]] = c[i + 1] end
+for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local found = by_name(row)
   local meant = ARGV[3] == '' or ARGV[3] == found.name
   if meant and found.pending == 0 and found.idle >= tonumber(ARGV[2]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], found.name)

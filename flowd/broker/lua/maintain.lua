@@ -20,8 +20,7 @@ local refused = other_group(stream, group)
 if refused then return refused end
 
 local bytes, most_bytes = 0, 1000000
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = now_ms()
 local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, ARGV[4])
 -- What is promoted takes the room of its body: behind a write that changes nothing, a
 -- server that is out of memory accepts it. Or a queue of delayed jobs alone would stop.

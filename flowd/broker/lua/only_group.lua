@@ -18,9 +18,8 @@ local function other_group(stream, group)
     -- Not every server names the command that it refuses inside a script.
     return redis.error_reply(groups.err:gsub('%s+$', '') .. ' (XINFO GROUPS)')
   end
-  for _, g in ipairs(groups) do
-    local name
-    for i = 1, #g, 2 do if g[i] == 'name' then name = g[i + 1] end end
+  for _, row in ipairs(groups) do
+    local name = by_name(row).name
     if name ~= group then
       return redis.error_reply('SHARED stream ' .. stream .. ' of group ' .. group
         .. ' is also read by group ' .. name)

@@ -42,22 +42,21 @@ local function add_delayed(job, due)
 end
 
 -- Everything up to this entry was delivered.
-local handed_out
+local delivered
 local groups = redis.pcall('XINFO', 'GROUPS', stream)
 if groups.err and groups.err ~= 'ERR no such key' then return groups end
-for _, g in ipairs(groups) do
-  local found = {}
-  for i = 1, #g, 2 do found[g[i]] = g[i + 1] end
-  if found.name == group then handed_out = found['last-delivered-id'] end
+for _, row in ipairs(groups) do
+  local found = by_name(row)
+  if found.name == group then delivered = found['last-delivered-id'] end
 end
 
 if what == 'waiting' then
-  local after = ARGV[4] == '' and (handed_out or '0-0') or ARGV[4]
+  local after = ARGV[4] == '' and (delivered or '0-0') or ARGV[4]
   for _, entry in ipairs(
     redis.call('XRANGE', stream, '(' .. after, '+', 'COUNT', ARGV[5])) do
     add('waiting', entry[1], entry[2], '0', '', 0, 0)
   end
-elseif what == 'running' and handed_out then
+elseif what == 'running' and delivered then
   local query = { stream, group, ARGV[4] == '' and '-' or '(' .. ARGV[4], '+', ARGV[5] }
   if ARGV[6] ~= '' then query[6] = ARGV[6] end
   add_running(redis.call('XPENDING', unpack(query)))
@@ -68,7 +67,7 @@ elseif what == 'delayed' then
 elseif what == 'one' then
   local id, job = ARGV[4], ARGV[5]
   local entry = id ~= '' and redis.call('XRANGE', stream, id, id)[1]
-  local rows = entry and handed_out and redis.call('XPENDING', stream, group, id, id, 1)
+  local rows = entry and delivered and redis.call('XPENDING', stream, group, id, id, 1)
   if rows and rows[1] then
     add_running(rows)
   elseif entry then

@@ -4,7 +4,8 @@
 -- ARGV  group  number of letter fields
 --       then for each letter: letter id, job id, n, (name, value) * n/2, which take the
 --       place of the entry's own fields; n = -1: as they were
--- Returns for each letter the new entry id, or false if it is gone; '!...' if refused.
+-- Returns for each letter, up to the one that reaches the bytes, the new entry id, or false
+--   if it is gone; '!...' if refused. The caller asks again for the others.
 --
 -- One step, because between two a crash would lose the job or run it twice. The letter's
 -- own fields are the last ones and are cut by number: a job may use the same names. An
@@ -12,16 +13,17 @@
 --
 -- A redriven job may start whenever it is: its deadline was that of its first life.
 --
--- Bounds: the letters that are named, 100 at most (`PAGE` in `deadletter`); a job has up
--- to 256 KB and its failure up to 10 KB, so 27 MB.
+-- Bounds: 1 MB of letters and the one that reaches it, of the letters that are named, 100
+-- at most (`PAGE` in `deadletter`).
 local refused = other_group(KEYS[1], ARGV[1])
 if refused then return refused end
 local cut, results = 2 * ARGV[2], {}
-local i = 3
-while i <= #ARGV do
+local i, bytes = 3, 0
+while i <= #ARGV and bytes < 1000000 do
   local n = tonumber(ARGV[i + 2])
   local letter = redis.call('XRANGE', KEYS[2], ARGV[i], ARGV[i])[1]
   local result = false
+  for _, value in ipairs(letter and letter[2] or {}) do bytes = bytes + #value end
   if letter and letter[2][1] == '_packed' then
     result = '!ERR the entry has more than 1,000 fields and cannot be added again'
   elseif letter and letter[2][#letter[2] - cut + 1] ~= '_dlq_id' then

@@ -14,9 +14,8 @@ local stream, delayed = KEYS[1], KEYS[2]
 local groups = redis.pcall('XINFO', 'GROUPS', stream)
 if groups.err and not groups.err:find('no such key', 1, true) then return groups end
 local work = redis.call('XLEN', stream)
-for _, g in ipairs(groups) do
-  local found = {}
-  for i = 1, #g, 2 do found[g[i]] = g[i + 1] end
+for _, row in ipairs(groups) do
+  local found = by_name(row)
   if found.name == ARGV[1] then
     local after = '(' .. found['last-delivered-id']
     work = found.pending + #redis.call('XRANGE', stream, after, '+', 'COUNT', 1)

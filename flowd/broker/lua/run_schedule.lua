@@ -8,8 +8,7 @@
 local stream, cron, name = KEYS[1], KEYS[2], ARGV[1]
 local fields = redis.call('HGET', cron, name .. ':fields')
 if not fields then return redis.error_reply('ERR no such schedule') end
-local t = redis.call('TIME')
-local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
+local now = string.format('%.0f', now_ms())
 local entry = { '_id', ARGV[2], '_at', now }
 for _, each in ipairs(cmsgpack.unpack(fields)) do entry[#entry + 1] = each end
 local id = redis.call('XADD', stream, '*', unpack(entry))

@@ -10,8 +10,7 @@
 -- one set must not stay with half of the other. A schedule that is new, or whose ticks
 -- are others, begins now: no tick of the past runs.
 local cron, digest = KEYS[1], ARGV[1]
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = now_ms()
 local ms = string.format('%.0f', now)
 local owner = redis.call('HGET', cron, '@digest')
 if not owner and digest == '' then return 1 end

@@ -49,11 +49,6 @@ for a = 10, i - 1 do
   results[#results + 1] = ours and 1 or 0
 end
 
-local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
 -- The entry's fields in order, those named in the envelope replaced.
 local function with_envelope(fields, first, last)
   local new, replaced = {}, {}
@@ -79,7 +74,7 @@ local function requeue(id, fields, first, last)
     stored = redis.pcall('HSET', bodies, job, body)
   end
   if type(stored) == 'table' then return stored end
-  local timed = redis.pcall('ZADD', delayed, now() + delay, job)
+  local timed = redis.pcall('ZADD', delayed, now_ms() + delay, job)
   if type(timed) == 'table' then redis.pcall('HDEL', bodies, job) end
   return timed
 end

@@ -11,8 +11,7 @@
 -- while it lies ahead of the server's clock, whatever the worker's clock says.
 local stream, bodies, cron = KEYS[1], KEYS[2], KEYS[3]
 local digest, name = ARGV[1], ARGV[2]
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = now_ms()
 local owner = redis.call('HGET', cron, '@digest')
 if owner ~= digest then return { owner and 0 or -1, 0, now, 0, 0 } end
 
