@@ -54,14 +54,14 @@ class Tail:
 async def tailing(
     flowd: Program, *words: str, url: str | None = None
 ) -> AsyncGenerator[Tail]:
-    """Follow; a queue that runs by now has heard of it, or will within 2 seconds."""
+    """Follow; a queue that runs knows of it by now, or will within 2 seconds."""
     printed = flowd.folder / "printed"
     with (
         printed.open("w", encoding="utf-8") as out,
         flowd.start("tail", *words, url=url, out=out) as running,
     ):
         tail = Tail(running, printed)
-        await tail.says("follows")
+        await tail.says("following")
         yield tail
 
 
@@ -140,7 +140,7 @@ async def test_events_are_printed_as_json_objects(
         }
 
 
-async def test_a_queue_that_runs_begins_and_ends_to_tell(
+async def test_a_queue_that_runs_starts_and_stops_to_publish(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """Events are published only while a client follows."""
@@ -233,7 +233,7 @@ async def test_tail_survives_a_server_restart(
 
 
 @pytest.mark.parametrize("right", ["-pubsub", "-publish", "resetchannels"])
-async def test_a_worker_without_the_right_to_tell_works(
+async def test_a_worker_without_the_right_to_publish_works(
     flowd: Program, own_server: Server, right: str
 ) -> None:
     """It works on without publishing events."""

@@ -169,4 +169,4 @@ class Docs:
 _set_docs_id, _set_docs_plain, _set_docs_named, _set_docs_old_id, _set_docs_gone = (
     wire.setters(Docs)
 )
-# flowd-gen: black 26 22f51e2429640206
+# flowd-gen: black 26 bacd33bb530aad50
