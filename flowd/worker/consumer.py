@@ -13,6 +13,7 @@ from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
 from flowd.model.delivery import Entry
+from flowd.worker.pacing import Pacing
 
 __all__ = ["Consumer"]
 
@@ -50,6 +51,10 @@ class Consumer:
         self._most = max(concurrency // 2, _FEW)
         self._block = block
         self._flowing = False
+        self._pacing = Pacing()
+        self.pause = 0.0
+        """Seconds to let pass before the next read: see `pacing`."""
+
         self._reading_until = 0.0
         self._unblocking: asyncio.Task[None] | None = None
 
@@ -63,14 +68,17 @@ class Consumer:
         Raises:
             ServerError: as `Stream.read`.
         """
-        count = min(room, self._most)
+        count, pause = min(room, self._most), 0.0
         if self._flowing or wait <= 0:
             # There is more, so nothing has to wait for it: the command goes out with
             # the settles that made the room.
             entries = await self._stream.read(self.name, count)
         else:
+            asked = time.monotonic()
             entries = await self._fetch_blocking(count, min(wait, self._block))
+            pause = self._pacing.pause(asked, time.monotonic(), len(entries))
         self._flowing = len(entries) == count
+        self.pause = 0.0 if self._flowing else pause
         return entries
 
     def interrupt(self, after: float = 0.0) -> None:

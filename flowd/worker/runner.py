@@ -168,6 +168,8 @@ class Runner(Generic[J]):
         self._maintenance.has_read()
         for entry in entries:
             self._admit(entry)
+        if self._fetcher.pause:
+            await asyncio.sleep(self._fetcher.pause)
 
     async def _maintain(self, this: Round) -> None:
         for entry in await self._maintenance.run(this):

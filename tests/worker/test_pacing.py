@@ -1,0 +1,58 @@
+"""Jobs that come one by one, and fast, are read together after a short pause."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowd import Queue
+from flowd.worker import pacing
+from flowd.worker.pacing import Pacing
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email
+from tests.support.monitor import Monitor
+from tests.support.waiting import wait_until
+
+
+def test_rare_jobs_are_read_at_once() -> None:
+    """After a read that waited longer than the pause, the next one follows at once."""
+    pacing = Pacing()
+    assert pacing.pause(1.0, 1.01, 1) == 0.0
+    assert pacing.pause(1.01, 3.01, 0) == 0.0
+
+
+def test_frequent_jobs_are_gathered() -> None:
+    """A job that came at once is followed by a pause, and several that came by another."""
+    pacing = Pacing()
+    assert pacing.pause(1.0, 1.001, 1) == 0.002
+    assert pacing.pause(1.003, 1.004, 2) == 0.002
+    assert pacing.pause(1.006, 1.02, 3) == 0.002
+
+
+def test_a_chain_of_jobs_is_seldom_slowed_down() -> None:
+    """After a pause that brought one job, the next try is 50 ms later."""
+    pacing = Pacing()
+    assert pacing.pause(1.0, 1.001, 1) == 0.002
+    assert pacing.pause(1.003, 1.004, 1) == 0.0
+    assert pacing.pause(1.0495, 1.0505, 1) == 0.0
+    assert pacing.pause(1.051, 1.052, 1) == 0.002
+
+
+async def test_jobs_of_one_pause_are_one_read(
+    redis_url: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five jobs, enqueued one by one while a worker pauses, take one read."""
+    monkeypatch.setattr(pacing, "_GATHER", 0.5)
+    recorder = RecordingHandler()
+    async with Queue(Email, recorder, url=redis_url, stream=stream) as queue:
+        await queue.enqueue_bulk([email(), email()])
+        with Monitor(redis_url) as monitor:
+            handle = queue.run()
+            await wait_until(lambda: len(recorder.done) == 2)
+            for _ in range(5):
+                await queue.enqueue(email())
+            await wait_until(lambda: len(recorder.done) == 7)
+            sent = monitor.sent()
+            await handle.shutdown()
+
+    # The third waits for what comes next, or is not yet sent.
+    assert 2 <= sent["XREADGROUP"] <= 3
