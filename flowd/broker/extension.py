@@ -6,8 +6,8 @@ there (`lua/parts/`). A queue that does not use it runs the plain scripts.
 
     enqueue   idempotency, durability
     settle    progress, cron
-    maintain  event feed, cron
-    renew     progress
+    maintain  event feed, heartbeat, cron
+    renew     progress, heartbeat
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from flowd.cli.processes.command import (
 from flowd.cli.service import Service, Shown, find_queues
 from flowd.model.text import printable
 from flowd.worker.signals import Stoppable, until_stopped
+from flowd.worker.stacks import stacks_on_signal
 
 __all__ = ["add"]
 
@@ -37,7 +38,8 @@ _OF_PROCESS: Final = _FORMAT.replace("%(name)s", "%(name)s[%(process)d]")
 _DESCRIPTION: Final = """\
 Run queues in this process until SIGTERM or SIGINT (Ctrl-C). The shutdown is graceful: no
 more jobs are read, running handlers have --grace seconds to end, and the jobs of the
-others are released. A second signal releases them at once.
+others are released. A second signal releases them at once. SIGUSR1 logs for how long each
+handler has run, and where it stands.
 
 QUEUES is a Queue, a list of them, a QueueGroup, or a function that returns one of these
 or an async context manager of one, which is open while they run.
@@ -155,7 +157,8 @@ def _run_supervised(options: argparse.Namespace) -> int:
 
 def _run_to_the_end(running: Stoppable, options: argparse.Namespace) -> None:
     options.leave = leave
-    asyncio.run(until_stopped(Leaving(running), options.grace))
+    with stacks_on_signal():
+        asyncio.run(until_stopped(Leaving(running), options.grace))
 
 
 def _note_terminal() -> None:

@@ -153,6 +153,11 @@ class Delivery:
             self.deliveries = envelope_number(fields, b"_deliveries") + self.count
 
     @property
+    def thread_name(self) -> str:
+        """The name of the thread that is at work on it, if one is."""
+        return f"flowd-handler-{self.entry_id.decode('ascii', 'replace')}-{id(self):x}"
+
+    @property
     def job_id(self) -> str:
         """The id that stays with the job through all its entries."""
         return self.fields.get(b"_id", self.entry_id).decode(

@@ -247,7 +247,7 @@ async def _in_thread(call: _Call[J], job: J, delivery: Delivery) -> object:
             loop.call_soon_threadsafe(resolve, result, error)
 
     delivery.in_thread = True
-    threading.Thread(target=run, name="flowd-handler", daemon=True).start()
+    threading.Thread(target=run, name=delivery.thread_name, daemon=True).start()
     while not ended.done():
         try:
             await asyncio.wait([ended])

@@ -167,6 +167,11 @@ class LeaseRenewer:
             self._begin(self._monitor)
         self._wake.set()
 
+    @property
+    def queues(self) -> list[RunningQueue]:
+        """Those that it renews for; from any thread."""
+        return [each.queue for each in list(self._queues)]
+
     async def remove(self, leases: QueueLeases) -> None:
         """Renew no longer; the thread ends with its last queue."""
         self._queues.remove(leases)

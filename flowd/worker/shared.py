@@ -8,8 +8,9 @@ from typing import Final
 from flowd.broker.session import Session
 from flowd.worker.lease import LeaseRenewer
 from flowd.worker.quarantine import Quarantine
+from flowd.worker.running_queue import RunningQueue
 
-__all__ = ["WorkerSession"]
+__all__ = ["WorkerSession", "running_queues"]
 
 
 class WorkerSession:
@@ -33,3 +34,8 @@ class WorkerSession:
 _shared: Final[weakref.WeakKeyDictionary[Session, WorkerSession]] = (
     weakref.WeakKeyDictionary()
 )
+
+
+def running_queues() -> list[RunningQueue]:
+    """Every queue that runs in this process; from any thread."""
+    return [each for shared in list(_shared.values()) for each in shared.leases.queues]

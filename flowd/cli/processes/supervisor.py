@@ -88,6 +88,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in NUMBERS:
             loop.add_signal_handler(number, self.stop, number.name)
+        loop.add_signal_handler(signal.SIGUSR1, self._ask_for_stacks)
         # With nohup, a closed terminal means nothing.
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
@@ -130,6 +131,12 @@ class Supervisor:
             self.stop("SIGHUP")
         else:
             self.renew()
+
+    def _ask_for_stacks(self) -> None:
+        """Let every child log where its handlers stand."""
+        for child in self.live:
+            if child.loaded:  # until then the signal would end it
+                child.signal(signal.SIGUSR1)
 
     def _wake(self) -> None:
         """End every pause before a restart."""
