@@ -128,14 +128,14 @@ class Child:
         else:
             self._process.send_signal(signal.SIGTERM)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal that does not end it."""
-        self._process.send_signal(number)
-
     def kill(self) -> None:
         """End it at once."""
         self.killed = True
         self._process.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal that does not end it."""
+        self._process.send_signal(number)
 
     async def ask(
         self, *, within: float, counted: bool = False, queues: bool = False
