@@ -14,7 +14,18 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from flowd.cli import completion, cron, dlq, doctor, jobs, preflight, run, stats, tail
+from flowd.cli import (
+    completion,
+    cron,
+    dlq,
+    doctor,
+    jobs,
+    preflight,
+    run,
+    stats,
+    tail,
+    web,
+)
 from flowd.cli.load import UsageError
 from flowd.cli.options import Parser
 from flowd.cli.output import print_error
@@ -40,6 +51,7 @@ examples:
   flowd cron list                       schedules, and when they run next
   flowd doctor                          check the server and its queues
   flowd preflight jobs                  can this release read all queued jobs?
+  flowd web jobs                        a dashboard in the browser
 
 The server is --url, or the environment variable FLOWD_URL, which keeps a password out of
 the list of processes.
@@ -128,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     cron.add(commands)
     doctor.add(commands)
     preflight.add(commands)
+    web.add(commands)
     completion.add(commands, parser)
     return parser
 

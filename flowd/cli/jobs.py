@@ -34,9 +34,10 @@ from flowd.cli.output import (
     span,
     summary,
 )
-from flowd.cli.target import Target, add_target, check_fields, open_target, with_fields
+from flowd.cli.target import Target, add_target, check_fields, open_target
 from flowd.model.job import Job
 from flowd.model.text import printable
+from flowd.ops.edit import with_fields
 from flowd.ops.jobs import JobView, find_job, list_jobs
 from flowd.ops.queries import WHOLE, State
 from flowd.producer import Producer

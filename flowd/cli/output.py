@@ -19,7 +19,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias, TypeGuard
 
-from flowd.model.text import printable
+from flowd.model.text import printable, span
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -233,22 +233,6 @@ def print_details(rows: Mapping[str, str], fields: Mapping[str, str]) -> None:
     print("fields")
     for name, value in fields.items():
         print(f"  {printable(name)} = {printable(value, _LONG)}")
-
-
-def span(seconds: float | None) -> str:
-    """A time as people say it: `0.4 s`, `4m12s`, `2h05m`, `3d04h`; `-` for none."""
-    if seconds is None:
-        return "-"
-    if seconds < 0:
-        return f"-{span(-seconds)}"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days:,}d{hours:02}h"
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
 
 
 def _append(blocks: Sequence[Block]) -> None:

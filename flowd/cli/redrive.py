@@ -11,11 +11,11 @@ from typing import TypeAlias
 from flowd.cli.letters import Selection, letter_line
 from flowd.cli.load import UsageError
 from flowd.cli.output import print_json, progress
-from flowd.cli.target import with_fields
 from flowd.errors import DecodeError, FlowdError, ServerError
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.model.text import count_of, printable
+from flowd.ops.edit import with_fields
 from flowd.ops.letters import check_origin, move
 
 __all__ = ["purge", "redrive"]

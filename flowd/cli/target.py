@@ -23,7 +23,6 @@ __all__ = [
     "add_target",
     "check_fields",
     "open_target",
-    "with_fields",
 ]
 
 
@@ -81,20 +80,6 @@ def check_fields(job_class: type[Job], names: Collection[str]) -> None:
         if name not in spec.fields:
             known = ", ".join(spec.fields) or "none"
             raise UsageError(f"{spec.name} has no field {name!r}; it has {known}")
-
-
-def with_fields(
-    job_class: type[Job], fields: Mapping[bytes, bytes], new: Mapping[bytes, bytes]
-) -> Job:
-    """The job that an entry is once fields have new values.
-
-    Raises:
-        DecodeError: the class cannot read it.
-    """
-    if fields.get(b"_v", b"1") != b"%d" % max(job_class.SPEC.version, 1):
-        # The names are those of the newest version, so migrate the entry first.
-        fields = decode(job_class, fields).to_fields()
-    return job_class.from_fields({**fields, **new})
 
 
 def add_target(parser: argparse.ArgumentParser, *, fields: bool = True) -> None:

@@ -100,6 +100,9 @@ class GroupRow(NamedTuple):
     lag: int | None
     """How many entries it has not got; None before Redis 7, or if Redis cannot say."""
 
+    read: int | None = None
+    """How many entries it ever got; None likewise."""
+
 
 class Sizes(NamedTuple):
     """How many jobs a queue holds, by what they do."""
@@ -218,6 +221,17 @@ class Queries:
         except KeyMissing:
             return []
 
+    async def settled(self) -> int | None:
+        """How many deliveries of new entries have ended; None if Redis does not count.
+
+        Raises:
+            ServerError: as `Connection.call`.
+        """
+        for each in await self.groups():
+            if each.name == self.group and each.read is not None:
+                return max(0, each.read - each.pending)
+        return None
+
     async def foreign_keys(self) -> list[str]:
         """Those of the queue's keys that hold what flowd does not put there.
 
@@ -286,11 +300,12 @@ class Queries:
 
 def _group(reply: object) -> GroupRow:
     said = replies.named(reply)
-    lag = said.get(b"lag")
+    lag, read = said.get(b"lag"), said.get(b"entries-read")
     return GroupRow(
         _name(reply),
         replies.number(said[b"pending"]),
         None if lag is None else replies.number(lag),
+        None if read is None else replies.number(read),
     )
 
 

@@ -17,7 +17,10 @@ from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
 from flowd.ops.queries import ConsumerRow, Queries, Sizes
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
-__all__ = ["judge_queue"]
+__all__ = ["DEAD", "judge_queue"]
+
+DEAD: Final = "dead letters: "
+"""Begins the finding that there are some."""
 
 # A sample of the pending entries is enough.
 _LOOKED_AT: Final = 1_000
@@ -110,7 +113,7 @@ class _Queue:
     def _note_dead_letters(self, sizes: Sizes) -> None:
         if sizes.dead:
             stream, group = self._quoted()
-            text = f"dead letters: {sizes.dead:,}"
+            text = f"{DEAD}{sizes.dead:,}"
             self.say(
                 "note", text, f"see `flowd dlq list --stream {stream} --group {group}`"
             )

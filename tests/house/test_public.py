@@ -47,6 +47,9 @@ PUBLIC: Final = {
     "flowd.tracing": """
         Tracing
     """,
+    "flowd.web": """
+        Authorize BasicAuth Dashboard User
+    """,
 }
 """By module. A name that is removed or renamed breaks users: CHANGELOG.md says so."""
 

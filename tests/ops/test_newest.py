@@ -127,7 +127,8 @@ async def test_pages_go_from_the_newest_to_the_oldest(
         add(raw, stream, ms, f"no {ms % 2}", to=f"user{ms % 3}", body=b"x" * 50_000)
     async with connected(Address.of(redis_url)) as connection:
         queries = Queries(connection, stream, GROUP)
-        seen, before = [], ""
+        seen: list[str] = []
+        before = ""
         while True:
             page = await letter_page(
                 queries, LetterFilter(), before=before, limit=10, scan=100, most=64

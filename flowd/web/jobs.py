@@ -1,0 +1,174 @@
+"""The pages of jobs that did not end: lists of one state, and one job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from flowd.errors import DecodeError
+from flowd.model.job import decode
+from flowd.ops.jobs import JobView, find_job, job_view
+from flowd.ops.letters import by_job_id
+from flowd.ops.newest import letter_page
+from flowd.ops.problems import queue_report
+from flowd.ops.queries import JobRow, State
+from flowd.web.render import line_of, shown_fields
+from flowd.web.visit import Refusal, Target, Visit
+
+__all__ = ["JobLine", "job_rows", "show", "show_list"]
+
+_PAGE: Final = 50
+_CUT: Final = 200
+_SCAN: Final = 2_000
+_STATES: Final[Mapping[str, State]] = {
+    "running": "running",
+    "waiting": "waiting",
+    "delayed": "delayed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job in a list."""
+
+    job: JobView
+    link: str
+    """To its page."""
+
+    fields: str
+    """Its fields on a line, secrets hidden."""
+
+    row_id: bytes
+    """Where the next page goes on."""
+
+
+async def job_rows(
+    target: Target, state: State, now: float, *, limit: int, after: str = ""
+) -> list[JobLine]:
+    """Jobs of one state: the oldest, or the next due, first.
+
+    Raises:
+        ServerError: the server cannot be asked.
+    """
+    queries = target.queries
+    match state:
+        case "waiting":
+            rows = await queries.waiting(limit, after.encode(), most=_CUT)
+        case "running":
+            rows = await queries.running(limit, after.encode(), most=_CUT)
+        case "delayed":
+            skip = int(after) if after.isdecimal() else 0
+            rows = await queries.delayed(limit, skip, most=_CUT)
+    return [_line(target, row, now) for row in rows]
+
+
+def _line(target: Target, row: JobRow, now: float) -> JobLine:
+    job = job_view(row, now)
+    name = job.entry_id or job.id
+    fields = line_of(job.fields, target.job_class)
+    return JobLine(job, target.link("/job", id=name), fields, row.id)
+
+
+async def show_list(visit: Visit) -> Response:
+    """A page of jobs of one state."""
+    target = await visit.target()
+    state = _STATES.get(visit.asked("state"))
+    if state is None:
+        raise Refusal(404, "No such page", "A job is running, waiting or delayed.")
+    after = visit.asked("after")
+    if state != "delayed" and not _is_id(after):
+        after = ""
+    now = await visit.now()
+    found = await job_rows(target, state, now, limit=_PAGE + 1, after=after)
+    more = ""
+    if len(found) > _PAGE:
+        found = found[:_PAGE]
+        skip = int(after) if after.isdecimal() else 0
+        last = f"{skip + _PAGE}" if state == "delayed" else found[-1].row_id.decode()
+        more = target.link("/jobs", state=state, after=last)
+    return visit.page(
+        "jobs", target=target, state=state, rows=found, more=more, after=after, now=now
+    )
+
+
+async def show(visit: Visit) -> Response:
+    """One job, by its id or that of its entry; a dead one is shown as a letter."""
+    target = await visit.target()
+    queries, job_id = target.queries, visit.asked("id")
+    now = await visit.now()
+    job = await find_job(queries, job_id, now, scan=_SCAN)
+    if job is None:
+        return await _missing(visit, target, job_id)
+    report = await queue_report(queries, now, lease=target.lease, runs=1)
+    return visit.page(
+        "job",
+        target=target,
+        job=job,
+        job_id=job.id,
+        fields=shown_fields(job.fields, target.job_class),
+        decodes=_decodes(target, job),
+        why=_why(job, target, report.view.consumers if report.view else None),
+        letter=None,
+        findings=report.findings if job.state == "waiting" else (),
+        now=now,
+        scan=_SCAN,
+    )
+
+
+async def _missing(visit: Visit, target: Target, job_id: str) -> Response:
+    """It may be dead: then its letter is shown, else where it may be."""
+    page = await letter_page(
+        target.queries, by_job_id(job_id), limit=1, scan=_SCAN, most=1
+    )
+    letter = page.letters[0] if page.letters else None
+    return visit.page(
+        "job",
+        200 if letter else 404,
+        target=target,
+        job=None,
+        job_id=job_id,
+        letter=letter,
+        now=await visit.now(),
+        scan=_SCAN,
+    )
+
+
+def _decodes(target: Target, job: JobView) -> str:
+    """Why the class cannot read it; empty if it can, or is not known."""
+    if target.job_class is None:
+        return ""
+    try:
+        decode(target.job_class, job.fields)
+    except DecodeError as error:
+        return f"{error}"
+    return ""
+
+
+def _why(job: JobView, target: Target, consumers: object) -> str:
+    """Why a job does not run at this moment; empty if it does."""
+    match job.state:
+        case "running":
+            if (job.silent or 0.0) > target.lease:
+                return (
+                    "Its lease has expired: the worker died, or its process is frozen."
+                    " Another worker takes the job over."
+                )
+            return ""
+        case "delayed":
+            if (job.due_in or 0.0) < 0:
+                return "It is due. The next worker that maintains the queue takes it."
+            if job.error:
+                return "Its last attempt failed. It waits for the next one."
+            return "It waits for its time."
+        case "waiting":
+            if not consumers:
+                return "No worker reads this queue."
+            return "It waits for a free slot of a worker. Jobs that were added earlier run first."
+
+
+def _is_id(text: str) -> bool:
+    ms, dash, number = text.partition("-")
+    return bool(dash) and (ms + number).isdecimal() and (ms + number).isascii()

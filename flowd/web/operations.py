@@ -1,0 +1,184 @@
+"""Redrives and purges of many letters: they go on while their page is looked at or not."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+from flowd.errors import FlowdError
+from flowd.log import log
+from flowd.model.job import Job
+from flowd.model.letter import Letter
+from flowd.model.text import count_of, printable
+from flowd.ops.letters import move
+
+__all__ = ["Operation", "Operations", "State", "Verb"]
+
+Verb: TypeAlias = Literal["redrive", "purge"]
+State: TypeAlias = Literal["running", "done", "stopped", "failed"]
+
+_AT_ONCE: Final = 4
+_KEPT: Final = 50
+_NAMED: Final = 50
+
+
+@dataclass(slots=True, kw_only=True)
+class Operation:
+    """Letters that are moved, or would be."""
+
+    id: str
+    verb: Verb
+    stream: str
+    group: str
+    which: str
+    """Which letters, in words."""
+
+    user: str
+    dry: bool
+    rate: float | None
+    total: int
+    """How many there are at most."""
+
+    started: datetime
+    moved: int = 0
+    looked: int = 0
+    state: State = "running"
+    error: str = ""
+    """Why it failed."""
+
+    refused: int = 0
+    refusals: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Letter and reason, of the first 50."""
+
+    sample: list[Letter[Job]] = field(default_factory=list[Letter[Job]])
+    """The first 50 letters that would be moved."""
+
+    @property
+    def done_word(self) -> str:
+        """What happened to a letter."""
+        word = "redriven" if self.verb == "redrive" else "purged"
+        return f"would be {word}" if self.dry else word
+
+
+class Operations:
+    """What was started in this process; the last 50 are remembered."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Operation] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._numbers = itertools.count(1)
+
+    @property
+    def running(self) -> int:
+        """How many have not ended."""
+        return len(self._tasks)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many run as may run at once."""
+        return self.running >= _AT_ONCE
+
+    def latest(self) -> list[Operation]:
+        """The newest first."""
+        return [*reversed(self._all.values())]
+
+    def get(self, operation_id: str) -> Operation | None:
+        """The one with this id."""
+        return self._all.get(operation_id)
+
+    async def start(
+        self,
+        make: Callable[[str], Operation],
+        picked: Callable[[Operation], AsyncIterable[Letter[Job]]],
+        step: Callable[[Letter[Job]], Awaitable[object]],
+        *,
+        wait: float,
+    ) -> Operation:
+        """Begin to take a step with each letter.
+
+        Args:
+            make: the operation with this id.
+            picked: the letters.
+            step: what is done with each; as `flowd.ops.letters.move`.
+            wait: seconds; a short one has ended when this returns.
+        """
+        operation = make(f"{next(self._numbers)}")
+        self._all[operation.id] = operation
+        for old in [*self._all][:-_KEPT]:
+            if old not in self._tasks:
+                del self._all[old]
+        task = asyncio.create_task(self._run(operation, picked(operation), step))
+        self._tasks[operation.id] = task
+        await asyncio.wait([task], timeout=wait)
+        return operation
+
+    async def stop(self, operation_id: str) -> None:
+        """End it after the step that is under way."""
+        task = self._tasks.get(operation_id)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def aclose(self) -> None:
+        """Stop all."""
+        for each in [*self._tasks]:
+            await self.stop(each)
+
+    async def _run(
+        self,
+        operation: Operation,
+        picked: AsyncIterable[Letter[Job]],
+        step: Callable[[Letter[Job]], Awaitable[object]],
+    ) -> None:
+        try:
+            await _move(operation, picked, step)
+            operation.state = "done"
+        except asyncio.CancelledError:
+            operation.state = "stopped"  # the task ends with this
+        except FlowdError as error:
+            operation.state, operation.error = "failed", f"{error}"
+        except Exception as error:
+            operation.state = "failed"
+            operation.error = f"{type(error).__name__}: {error}"
+            raised = (type(error), error, error.__traceback__)
+            log(logging.ERROR, "web: a bug ended a %s", operation.verb, raised=raised)
+        finally:
+            del self._tasks[operation.id]
+            _log_end(operation)
+
+
+async def _move(
+    operation: Operation,
+    picked: AsyncIterable[Letter[Job]],
+    step: Callable[[Letter[Job]], Awaitable[object]],
+) -> None:
+    async for letter, error in move(picked, step, rate=operation.rate):
+        if error is not None:
+            operation.refused += 1
+            if len(operation.refusals) < _NAMED:
+                operation.refusals.append((letter.id, f"{error}"))
+            continue
+        operation.moved += 1
+        if operation.dry and len(operation.sample) < _NAMED:
+            operation.sample.append(letter)
+
+
+def _log_end(operation: Operation) -> None:
+    if operation.dry:
+        return
+    log(
+        logging.INFO,
+        "web: %s: %s of %s (%s) %s, %s refused: %s",
+        printable(operation.user) or "-",
+        count_of(operation.moved, "letter"),
+        printable(operation.stream),
+        printable(operation.group),
+        operation.done_word,
+        operation.refused,
+        operation.state,
+    )

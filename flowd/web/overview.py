@@ -1,0 +1,47 @@
+"""The first page: every queue of the server, problems first."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from flowd.ops.problems import QueueReport
+from flowd.web.render import spark
+from flowd.web.visit import Visit
+
+__all__ = ["show"]
+
+
+async def show(visit: Visit) -> Response:
+    """The page."""
+    desk = visit.desk
+    found = await desk.reports()
+    trends = {
+        (each.stream, each.group): desk.trend(each.stream, each.group) for each in found
+    }
+    rows = [
+        {
+            "report": each,
+            "view": each.view,
+            "rate": trends[each.stream, each.group].rate,
+            "spark": spark(trends[each.stream, each.group].waiting),
+            "job": desk.job_class(each.stream, each.group),
+            "workers": _alive(each),
+        }
+        for each in found
+    ]
+    views = [each.view for each in found if each.view is not None]
+    totals = {
+        "waiting": sum(each.waiting for each in views),
+        "running": sum(each.running for each in views),
+        "delayed": sum(each.delayed for each in views),
+        "dead": sum(each.dead for each in views),
+    }
+    wrong = sum(each.level in ("wrong", "warn") for each in found)
+    return visit.page("overview", rows=rows, totals=totals, wrong=wrong)
+
+
+def _alive(report: QueueReport) -> int | None:
+    """How many workers seem to be alive; None if none ever was."""
+    if report.view is None or report.view.consumers is None:
+        return None
+    return sum(each.lease in ("working", "idle") for each in report.view.consumers)

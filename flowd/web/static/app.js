@@ -1,0 +1,55 @@
+// Without this file every page works; with it, pages stay current by themselves.
+"use strict";
+
+const region = () => document.querySelector("[data-live]");
+
+/** Whether replacing the region would take something away from who uses it. */
+function isInUse(live) {
+  const selection = document.getSelection();
+  if (selection && !selection.isCollapsed && live.contains(selection.anchorNode)) return true;
+  const active = document.activeElement;
+  return live.contains(active) && active.matches("input, select, textarea");
+}
+
+/** Where the focus is, in words that find the same element in a new copy. */
+function focusPath(live) {
+  const active = document.activeElement;
+  if (!live.contains(active)) return null;
+  if (active.id) return `#${CSS.escape(active.id)}`;
+  if (active.getAttribute("href")) {
+    return `${active.localName}[href="${CSS.escape(active.getAttribute("href"))}"]`;
+  }
+  return null;
+}
+
+async function refresh() {
+  const live = region();
+  if (!live || document.hidden || isInUse(live)) return;
+  const answer = await fetch(location.href, { headers: { "X-Flowd-Live": "1" } });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = page.querySelector("[data-live]");
+  if (!fresh || isInUse(live)) return;
+  const focused = focusPath(live);
+  live.replaceChildren(...document.adoptNode(fresh).childNodes);
+  if (focused) live.querySelector(focused)?.focus({ preventScroll: true });
+}
+
+let under_way = false;
+async function refreshOnce() {
+  if (under_way) return;
+  under_way = true;
+  try {
+    await refresh();
+    document.body.removeAttribute("data-away");
+  } catch {
+    document.body.setAttribute("data-away", "");
+  } finally {
+    under_way = false;
+  }
+}
+
+const every = Number(document.body.dataset.refresh || 0);
+if (every) {
+  setInterval(refreshOnce, every * 1000);
+  document.addEventListener("visibilitychange", refreshOnce);
+}

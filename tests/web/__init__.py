@@ -1,0 +1,1 @@
+"""The dashboard, over its ASGI application and in a browser."""
