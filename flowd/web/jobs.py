@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from flowd.errors import DecodeError
 from flowd.model.job import decode
+from flowd.ops.delays import Why
+from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
 from flowd.ops.jobs import JobView, find_job, job_view
 from flowd.ops.letters import by_job_id
 from flowd.ops.newest import letter_page
@@ -23,6 +25,12 @@ __all__ = ["JobLine", "job_rows", "show", "show_list"]
 _PAGE: Final = 50
 _CUT: Final = 200
 _SCAN: Final = 2_000
+_DELAYED: Final[Mapping[Why, str]] = {
+    "scheduled": "It waits for its time.",
+    "released": "Its handler released it, to run again later.",
+    "retrying": "Its last attempt failed. It waits for the next one.",
+    "newer version": "It is of a newer version than any worker here reads.",
+}
 _STATES: Final[Mapping[str, State]] = {
     "running": "running",
     "waiting": "waiting",
@@ -62,11 +70,15 @@ async def job_rows(
         case "delayed":
             skip = int(after) if after.isdecimal() else 0
             rows = await queries.delayed(limit, skip, most=_CUT)
-    return [_line(target, row, now) for row in rows]
+    beats = (
+        NO_HEARTBEATS
+        if state == "waiting"
+        else await heartbeats(queries, await queries.consumers())
+    )
+    return [_line(target, row, job_view(row, now, beats)) for row in rows]
 
 
-def _line(target: Target, row: JobRow, now: float) -> JobLine:
-    job = job_view(row, now)
+def _line(target: Target, row: JobRow, job: JobView) -> JobLine:
     name = job.entry_id or job.id
     fields = line_of(job.fields, target.job_class)
     return JobLine(job, target.link("/job", id=name), fields, row.id)
@@ -160,9 +172,7 @@ def _why(job: JobView, target: Target, consumers: object) -> str:
         case "delayed":
             if (job.due_in or 0.0) < 0:
                 return "It is due. The next worker that maintains the queue takes it."
-            if job.error:
-                return "Its last attempt failed. It waits for the next one."
-            return "It waits for its time."
+            return _DELAYED[job.why or "scheduled"]
         case "waiting":
             if not consumers:
                 return "No worker reads this queue."

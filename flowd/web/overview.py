@@ -44,4 +44,6 @@ def _alive(report: QueueReport) -> int | None:
     """How many workers seem to be alive; None if none ever was."""
     if report.view is None or report.view.consumers is None:
         return None
-    return sum(each.lease in ("working", "idle") for each in report.view.consumers)
+    return sum(
+        each.state in ("working", "idle", "stopping") for each in report.view.consumers
+    )
