@@ -14,6 +14,8 @@ import redis.asyncio
 
 from flowd.broker import dead_letters
 from flowd.broker.commands import enqueue_command
+from flowd.broker.gate import redriving
+from flowd.broker.scripts import Part
 from flowd.broker.session import SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -151,7 +153,8 @@ class DeadLetters(Generic[J]):
         found = await self.get(letter) if isinstance(letter, str) else letter
         edited = {} if job is None else {found.id: _edited(found.fields, job)}
         pair = (found.id, found.job_id)
-        (moved,) = await dead_letters.redrive(self._stream(), [pair], edited)
+        stream, parts = self._stream(), self._parts([found])
+        (moved,) = await dead_letters.redrive(stream, [pair], edited, parts)
         if isinstance(moved, ServerError):
             raise moved
         if not moved:
@@ -180,9 +183,12 @@ class DeadLetters(Generic[J]):
         async with aclosing(self._pages(where)) as found:
             async for page in found:
                 batch = [(letter.id, letter.job_id) for letter in page]
+                parts = self._parts(page)
                 while batch:
                     try:
-                        results = await dead_letters.redrive(self._stream(), batch)
+                        results = await dead_letters.redrive(
+                            self._stream(), batch, parts=parts
+                        )
                     except ServerError as error:
                         raise _broken_off(error, moved, len(batch), "back") from None
                     moved += sum(result is True for result in results)
@@ -258,6 +264,13 @@ class DeadLetters(Generic[J]):
             None if key is None else key.decode("utf-8", "backslashreplace"),
         )
 
+    def _parts(self, letters: builtins.list[Letter[J]]) -> builtins.list[Part]:
+        """What letters need that come from a queue with policies."""
+        if not any(b"_gate" in letter.fields for letter in letters):
+            return []
+        gate = None if self._job_class is None else self._job_class.SPEC.gate
+        return [redriving(self._stream(), gate)]
+
     def _not_found(self, letter_id: str) -> LetterNotFound:
         stream, group = self._place
         return LetterNotFound(f"no dead letter {letter_id} of {stream} ({group})")
@@ -317,7 +330,7 @@ def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:
     """
     written = enqueue_command(Item(job)).fields
     same = written.get(b"_v", b"1") == fields.get(b"_v", b"1")
-    known = {b"_v", *(name.encode() for name in type(job).SPEC.fields)}
+    known = {b"_v", b"_gate", *(name.encode() for name in type(job).SPEC.fields)}
     kept = {
         name: value
         for name, value in fields.items()

@@ -12,6 +12,7 @@ import redis.asyncio
 
 from flowd.broker.cron import set_up
 from flowd.broker.durability import Durable
+from flowd.broker.gate import counting
 from flowd.broker.retry import call_until_available
 from flowd.broker.sender import Sender, Senders
 from flowd.broker.session import Session, SessionUser
@@ -262,9 +263,13 @@ class Queue(Generic[J]):
             FatalError: Redis refuses, and an operator must change something.
         """
         session, stream = self._open()
+        parts = counting(stream, self._options.job_class.SPEC.gate)
         while any(
             await call_until_available(
-                stream.remaining, session.outage, "draining", stream.keys.stream
+                lambda: stream.remaining(parts),
+                session.outage,
+                "draining",
+                stream.keys.stream,
             )
         ):
             handle = self._running.here()

@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from flowd.errors import PayloadTooLarge, ServerError
+from flowd.errors import OptionError, PayloadTooLarge, ServerError
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.expiry import expiry_field
+from flowd.model.gate import Gate
 from flowd.model.item import Item
-from flowd.model.job import MAX_JOB_BYTES, Job, payload_size
+from flowd.model.job import MAX_JOB_BYTES, Job, JobSpec, payload_size
 from flowd.model.policy import Policy
 from flowd.model.timing import due_at
 
@@ -47,10 +48,15 @@ class EnqueueCommand(NamedTuple):
     due: float = 0.0
     """Seconds since 1970 by the server's clock, until which the job waits; or 0."""
 
+    gate: Gate | None = None
+    """The policies of its queue; its ticket is its last field then."""
+
     @property
     def is_plain(self) -> bool:
         """Whether it takes no more than to append it."""
-        return self.id == "*" and self.key is None and not self.waits
+        return (
+            self.id == "*" and self.key is None and self.gate is None and not self.waits
+        )
 
     @property
     def waits(self) -> bool:
@@ -107,10 +113,12 @@ def enqueue_command(
     """
     if not isinstance(job, Item):
         fields, size = _encoded(job)
-        rules = type(job).SPEC.policy if policy is None else policy
+        spec = type(job).SPEC
+        rules = spec.policy if policy is None else policy
         if rules.expires_after is not None:
             _put_expiry(fields, expiry_field(rules.expires_after))
-        return EnqueueCommand(fields, size)
+        command = EnqueueCommand(fields, size)
+        return command if spec.gate is None else _gated(command, spec, spec.gate)
     fields, size = _encoded(job.job)
     rules = type(job.job).SPEC.policy if policy is None else policy
     expires = rules.expires_after if job.expires is None else job.expires
@@ -127,7 +135,21 @@ def enqueue_command(
     for name, value in job.headers.items():
         fields[b"_" + name.encode()] = value.encode()
     own = (job.id, job.delay, job_id, job.key, job.key_ttl, due)
-    return EnqueueCommand(fields, size, *own)
+    command, spec = EnqueueCommand(fields, size, *own), type(job.job).SPEC
+    return command if spec.gate is None else _gated(command, spec, spec.gate)
+
+
+def _gated(command: EnqueueCommand, spec: JobSpec, gate: Gate) -> EnqueueCommand:
+    """With its ticket, and with an id for the case that it has to wait."""
+    if command.id != "*":
+        rule = "a job of a queue with policies gets its entry id when it may go"
+        raise OptionError("id", command.id, rule)
+    if command.waits and gate.debounce is not None:
+        rule = "says how long a job waits that is debounced; give neither delay nor at"
+        raise OptionError("debounce", gate.debounce.wait, rule)
+    job_id = command.job_id or uuid.uuid4().hex
+    fields = {**command.fields, b"_gate": gate.ticket(command.fields, spec.secrets)}
+    return command._replace(fields=fields, job_id=job_id, gate=gate)
 
 
 def _put_expiry(fields: dict[bytes, bytes], field: bytes | None) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from flowd.broker import replies, scripts
 from flowd.broker.connection import Argument
+from flowd.broker.gate import announce
 from flowd.broker.stream import Stream
 from flowd.model.expiry import with_expiry
 from flowd.model.job import Job
@@ -80,6 +81,7 @@ async def set_up(stream: Stream, policy: Policy, job_class: type[Job]) -> None:
         stream.init(policy.starting_id),
         stream.register(),
         register_schedules(stream, schedules_of(job_class, policy)),
+        announce(stream, job_class.SPEC.gate),
     )
 
 

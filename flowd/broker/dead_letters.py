@@ -9,6 +9,7 @@ from typing import Final
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import BULK_READ_TIMEOUT, Argument
+from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
 from flowd.model.letter import LETTER_FIELDS
@@ -72,12 +73,14 @@ async def redrive(
     stream: Stream,
     letters: Sequence[tuple[str, str]],
     edited: Mapping[str, Mapping[bytes, bytes]] = _UNCHANGED,
+    parts: Sequence[Part] = (),
 ) -> list[bool | ServerError]:
     """Put the first of these dead letters (letter id, job id) back into the stream.
 
     Those that make up 1 MB are moved in one step. Under a letter's id, `edited` has the
-    fields that its job gets instead of its own. For each letter that had its turn, at
-    least one: True, False if it is gone, or why it was refused.
+    fields that its job gets instead of its own. Capabilities do their `parts` in the same
+    step. For each letter that had its turn, at least one: True, False if it is gone, or
+    why it was refused.
 
     Raises:
         StreamShared: another group reads the stream; none was moved.
@@ -97,7 +100,7 @@ async def redrive(
             raise replies.unlike(f"1 to {len(letters)} items", reply)
         return found
 
-    return await scripts.REDRIVE.run(stream.connection, keys, args, moved)
+    return await scripts.REDRIVE.run(stream.connection, keys, args, moved, parts)
 
 
 async def purge(stream: Stream, letter_id: str, job_id: str, key: str | None) -> bool:

@@ -16,6 +16,7 @@ from flowd.errors import ServerError
 
 __all__ = [
     "ABANDON",
+    "ADMIT",
     "DELAYED_KINDS",
     "ENQUEUE",
     "EXPIRE",
@@ -72,6 +73,8 @@ class Script:
     ) -> None:
         self.name = name
         self._preludes = preludes
+        needed = (_PRELUDES.get(each.partition("_")[2], "") for each in parts)
+        preludes = (*preludes, *dict.fromkeys(filter(None, needed)))
         self._often = often
         self._assembled: dict[tuple[str, ...], Script] = {}
         texts = [_text(each) for each in preludes]
@@ -121,6 +124,9 @@ class Script:
             "EVAL", self.source, *call, read=read, timeout=patience
         )
 
+
+_PRELUDES: Final = {"gate": "gate"}
+"""What parts of a capability need ahead of the script."""
 
 _FOLDER: Final = resources.files("flowd.broker") / "lua"
 
@@ -177,6 +183,7 @@ def results(
     return read_all
 
 
+ADMIT: Final = Script("admit", "replica", "gate")
 DELAYED_KINDS: Final = Script("delayed_kinds", "by_name")
 ENQUEUE: Final = Script("enqueue", "now")
 EXPIRE: Final = Script("expire", "replica", often=False)

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from flowd.broker.commands import EnqueueCommand, enqueue_command
 from flowd.broker.durability import Durability, Durable, check_durable
 from flowd.broker.extension import EnqueueCall, EnqueueExtension
+from flowd.broker.gate import GateAdmission
 from flowd.broker.idempotency import Idempotency
 from flowd.broker.retry import call_with_retry
 from flowd.broker.session import Session
@@ -41,6 +42,7 @@ BATCH_JOBS: Final = 500
 
 _BATCH_BYTES: Final = 1_000_000
 _IDEMPOTENCY: Final = Idempotency()
+_GATE: Final = GateAdmission()
 
 
 class Streams(Protocol):
@@ -160,7 +162,8 @@ class Sender:
         stream = self._streams.stream_of(item.job)
         command = enqueue_command(item, self._policy)
         self._register(stream, durable)
-        if command.key is None and not command.waits and not durable:
+        plain = command.key is None and command.gate is None and not command.waits
+        if plain and not durable:
             return await call_with_retry(
                 lambda: stream.add(command.fields, command.id), self._connect_timeout
             )
@@ -224,7 +227,7 @@ class Sender:
         commands: Sequence[EnqueueCommand],
         durable: Durable | bool,
     ) -> list[str | ServerError]:
-        extensions: list[EnqueueExtension] = [_IDEMPOTENCY]
+        extensions: list[EnqueueExtension] = [_IDEMPOTENCY, _GATE]
         if durable:
             wanted = Durable() if durable is True else durable
             extensions.insert(0, Durability(self._durability, wanted))

@@ -300,11 +300,14 @@ class Stream:
             self.connection, keys, args, replies.number
         )
 
-    async def remaining(self) -> tuple[int, int]:
-        """How many jobs run or wait (of those that wait, one), and how many are delayed."""
+    async def remaining(self, parts: Sequence[Part] = ()) -> tuple[int, int]:
+        """How many jobs run or wait (of those that wait, one), and how many are delayed.
+
+        Capabilities count in their `parts` what waits elsewhere.
+        """
         keys = [self.keys.stream, self.keys.delayed]
         entries, delayed = await scripts.REMAINING.run(
-            self.connection, keys, [self.group], replies.numbers(2)
+            self.connection, keys, [self.group], replies.numbers(2), parts
         )
         return entries, delayed
 

@@ -12,6 +12,7 @@ it is of version 1.
     _key          the idempotency key it was enqueued with
     _expires      until when it may start (ms, server clock), or `+` and the ms from when
                   it was enqueued
+    _gate         what it is to the gate of its queue (`model.gate`)
     _v            the version of its schema, where that declares one; 1 for a job that
                   would have no field otherwise
 
@@ -53,6 +54,7 @@ OWN: Final = frozenset(
         b"_error",
         b"_key",
         b"_expires",
+        b"_gate",
         b"_v",
     )
 )
@@ -195,6 +197,8 @@ class Delivery:
             b"_attempt": b"%d" % (self.attempt + failed),
             b"_deliveries": b"%d" % (self.deliveries - (self.counted and not failed)),
         }
+        if b"_gate" in self.fields:
+            envelope[b"_gate"] = self.fields[b"_gate"]
         if error is not None:
             envelope[b"_error"] = _shortened(error)
         return envelope

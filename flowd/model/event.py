@@ -25,6 +25,7 @@ EventName: TypeAlias = Literal[
     "done",
     "ended",
     "expired",
+    "gate_healed",
     "group_created",
     "group_recreated",
     "lease_lost",

@@ -199,11 +199,19 @@ class Gate:
     def __post_init__(self) -> None:
         if not any((self.unique, self.debounce, self.parks)):
             raise OptionError("gate", "empty", "needs one policy at least")
+        if self.ordered and self.priority is not None:
+            rule = "cannot be with ordered: one of the two says which job is next"
+            raise OptionError("priority", self.priority.order, rule)
 
     @property
     def parks(self) -> bool:
         """Whether a job may have to wait for others to start or end."""
         return any((self.concurrency, self.rate, self.fair, self.priority))
+
+    @property
+    def ordered(self) -> bool:
+        """Whether jobs of a key run in the order of their enqueue."""
+        return self.concurrency is not None and self.concurrency.ordered
 
     def ticket(
         self,
@@ -241,6 +249,11 @@ class Gate:
                 words.append("o=1")
         if self.rate is not None:
             words += (f"i={self.rate.interval:.3f}", f"b={self.rate.burst}")
+            words.append(f"q={self.rate.limit}")
+        if self.fair is not None or self.priority is not None:
+            words.append("s=1")
+        if self.priority is not None:
+            words.append(f"p={len(self.priority.order)}")
         if self.unique is not None and self.unique.again == "last":
             words.append("l=1")
         if self.debounce is not None:

@@ -12,6 +12,8 @@ hash slot, so that one script may use all of them on a cluster.
     {emails}:senders:workers  hash: consumer -> its last sign of life, and its capacity
     {emails}:senders:cron     hash: registered schedules and their last ticks
     {emails}:senders:tail     channel: events, while `flowd tail` listens
+    {emails}:gate             what a queue with policies has of locks; and of all the
+    {emails}:gate:NAME        rest of its gate (`GATE`): `lua/gate.lua` says what is where
     {emails}:key:KEY          an idempotency key -> job id
     {emails}:call:TOKEN       the ids that one call has stored, while it may repeat
     flowd:queues              set: [stream, group] of every queue that was set up
@@ -33,9 +35,15 @@ from functools import lru_cache
 from itertools import count
 from typing import Final
 
-__all__ = ["QUEUES", "Keys", "clash"]
+__all__ = ["GATE", "QUEUES", "Keys", "clash"]
 
 QUEUES: Final = "flowd:queues"
+
+GATE: Final = (
+    *("parked", "slots", "holds", "lanes", "waits", "turns"),
+    *("clocks", "timed", "limits", "want"),
+)
+"""What the keys of a gate are called, in the order in which the scripts take them."""
 
 _SLOTS: Final = 16_384
 _TAG: Final = re.compile(r"[^{]*\{([^}]+)\}(.*)", re.DOTALL)
@@ -43,7 +51,7 @@ _NUMBERED: Final = re.compile(r"\{#\d+\}=.*", re.DOTALL)
 
 # What stands behind the tag of a companion.
 _COMPANION: Final = re.compile(
-    r".*:(?:delayed|delayed:jobs|key|call|[^:]+:(?:dlq|progress|receipts|workers|tail|cron))|.*:(?:key|call):.*",
+    r".*:(?:delayed|delayed:jobs|key|call|gate|gate:[a-z]+|[^:]+:(?:dlq|progress|receipts|workers|tail|cron))|.*:(?:key|call):.*",
     re.DOTALL,
 )
 
@@ -77,6 +85,17 @@ class Keys:
         self.workers = f"{prefix}{group}:workers"
         self.cron = f"{prefix}{group}:cron"
         self.tail = f"{prefix}{group}:tail"
+
+    @property
+    def gate(self) -> tuple[str, ...]:
+        """All keys of the gate but `policies`."""
+        gate = f"{self._prefix}gate"
+        return (gate, *(f"{gate}:{name}" for name in GATE))
+
+    @property
+    def policies(self) -> str:
+        """Where the workers of a queue with policies say which, for a minute each time."""
+        return f"{self._prefix}gate:policies"
 
     def idempotency(self, key: str) -> str:
         """Where the job id that was enqueued under `key` is remembered."""

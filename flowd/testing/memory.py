@@ -14,6 +14,7 @@ from flowd.errors import (
     BulkError,
     IdNotIncreasing,
     NotReady,
+    OptionError,
     ServerError,
     Unreachable,
 )
@@ -53,7 +54,11 @@ class Memory:
         """Enqueue one job, under its schema's policy if no other is given."""
         if self.error is not None:
             raise self.error
-        rules = spec_of(type(item.job)).policy if policy is None else policy
+        spec = spec_of(type(item.job))
+        if spec.gate is not None:
+            rule = "has policies, which need a server: use url='embedded:'"
+            raise OptionError("job", spec.name, rule)
+        rules = spec.policy if policy is None else policy
         job_id, stored = self.stream(rules.stream).add(item, rules)
         if stored is not None:
             as_read = type(item.job).from_fields(stored.fields)

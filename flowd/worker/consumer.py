@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from flowd.broker.connection import Connection
@@ -29,6 +30,8 @@ class Consumer:
         name: of the consumer.
         concurrency: how many handlers run at once.
         block: the longest time one read waits, in seconds.
+        admit: what lets so many jobs into the stream ahead of a read that may wait so
+            many seconds; None: all jobs are there.
     """
 
     def __init__(
@@ -39,8 +42,10 @@ class Consumer:
         *,
         concurrency: int,
         block: float,
+        admit: Callable[[int, float], Awaitable[None]] | None = None,
     ) -> None:
         self._stream = stream
+        self._admit = admit
         self._reader = reader
         self._waiting_stream = stream.over(reader)
         self.name = name
@@ -72,14 +77,24 @@ class Consumer:
         if self._flowing or wait <= 0:
             # There is more, so nothing has to wait for it: the command goes out with
             # the settles that made the room.
-            entries = await self._stream.read(self.name, count)
+            read = self._stream.read(self.name, count)
+            entries = await self._ahead(read, count, 0.0)
         else:
-            asked = time.monotonic()
-            entries = await self._fetch_blocking(count, min(wait, self._block))
+            asked, wait = time.monotonic(), min(wait, self._block)
+            read = self._fetch_blocking(count, wait)
+            entries = await self._ahead(read, count, wait)
             pause = self._pacing.pause(asked, time.monotonic(), len(entries))
         self._flowing = len(entries) == count
         self.pause = 0.0 if self._flowing else pause
         return entries
+
+    def _ahead(
+        self, read: Awaitable[list[Entry]], count: int, wait: float
+    ) -> Awaitable[list[Entry]]:
+        """The read, with what lets jobs into the stream ahead of it."""
+        if self._admit is None:
+            return read
+        return _both(self._admit(count, wait), read)
 
     def interrupt(self, after: float = 0.0) -> None:
         """End a blocked read at once; what it has taken by then is returned.
@@ -116,3 +131,13 @@ class Consumer:
             return  # then the read fails as well, or ends by itself within `block`
         finally:
             self._unblocking = None
+
+
+async def _both(admit: Awaitable[None], read: Awaitable[list[Entry]]) -> list[Entry]:
+    """Both at once: a job that is let in ends a read that waits for it."""
+    asked, entries = await asyncio.gather(admit, read, return_exceptions=True)
+    if isinstance(entries, BaseException):
+        raise entries
+    if isinstance(asked, BaseException) and not entries:
+        raise asked
+    return entries

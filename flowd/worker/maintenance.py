@@ -18,6 +18,7 @@ from flowd.model.claimer import Claimer
 from flowd.model.delivery import Entry
 from flowd.model.event import EventBus
 from flowd.worker.consumer import Consumer
+from flowd.worker.gate import AnyGate
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import RENEWALS_PER_LEASE
 from flowd.worker.server_clock import ServerClock
@@ -57,6 +58,7 @@ class Maintenance:
         lease: seconds.
         block: the longest time one read waits, in seconds.
         claimer: None: nothing is claimed.
+        gate: of the queue, which has something done now and then.
     """
 
     def __init__(
@@ -70,11 +72,14 @@ class Maintenance:
         lease: float,
         block: float,
         claimer: Claimer | None,
+        gate: AnyGate,
     ) -> None:
         self._stream = stream
+        self._gate = gate
+        gate.follow(self)
         self._consumer = consumer
         self._in_flight = in_flight
-        self._extensions = extensions
+        self._extensions = list(extensions)
         self._events = events
         self._clock = ServerClock(stream, lease, events)
         self._lease = lease
@@ -132,6 +137,10 @@ class Maintenance:
         if due < self._next:
             self._next = due
             self._consumer.interrupt(after=due)
+
+    def add(self, extension: MaintainExtension) -> None:
+        """Do this as well from now on."""
+        self._extensions.append(extension)
 
     def has_read(self) -> None:
         """New entries were read, so what waits here has its turn."""
@@ -204,6 +213,7 @@ class Maintenance:
         the next one.
         """
         self._next_reap = time.monotonic() + self._silence
+        await self._gate.look()
         if reaped := await self._stream.reap(self._silence):
             self._events.emit(
                 logging.INFO,

@@ -37,6 +37,7 @@ from flowd.worker.dead_letter_callback import DeadLetterCallback
 from flowd.worker.event_feed import EventFeed
 from flowd.worker.executor import Executor
 from flowd.worker.expiry import Expiry
+from flowd.worker.gate import gate_of
 from flowd.worker.handler import name_of
 from flowd.worker.heartbeat import HeartbeatWriter
 from flowd.worker.in_flight import InFlight
@@ -88,9 +89,8 @@ class Runner(Generic[J]):
         )
         schedules = schedules_of(options.job_class, policy)
         self._cron = CronClock(self.stream, schedules, events) if schedules else None
-        cron = (self._cron,) if self._cron else ()
-        on_settle = (self._progress, *cron)
-        on_maintain = (self._event_feed, self._heartbeat, *cron)
+        self._gate = gate_of(self.stream, self.consumer, options.job_class, events)
+        others = (*self._gate.extensions, *filter(None, (self._cron,)))
         self.on_renew = (self._progress, self._heartbeat)
         # The path.
         self._fetcher = Consumer(
@@ -99,16 +99,18 @@ class Runner(Generic[J]):
             self.consumer,
             concurrency=options.concurrency,
             block=options.block,
+            admit=self._gate.admit,
         )
         self._maintenance = Maintenance(
             self.stream,
             self._fetcher,
             self.in_flight,
-            on_maintain,
+            (self._event_feed, self._heartbeat, *others),
             events,
             lease=self.lease,
             block=options.block,
             claimer=options.claimer,
+            gate=self._gate,
         )
         self._outages = LoopOutages(
             self.stream,
@@ -117,12 +119,9 @@ class Runner(Generic[J]):
             self._maintenance,
             is_set_up=session.is_set_up(self.stream),
         )
+        expiry = Expiry(lambda: server_time(session.connection))
         self._executor = Executor(
-            options,
-            self.in_flight,
-            events,
-            Expiry(lambda: server_time(session.connection)),
-            self._progress.report,
+            options, self.in_flight, events, expiry, self._progress.report
         )
         self._settlement = Settlement(
             self.stream,
@@ -130,7 +129,7 @@ class Runner(Generic[J]):
             self.in_flight,
             session.outage,
             events,
-            extensions=on_settle,
+            extensions=(self._progress, *others),
             maintenance=self._maintenance,
             quarantine=self._quarantine,
             callback=self._callback,
@@ -186,7 +185,7 @@ class Runner(Generic[J]):
         self.in_flight.add(delivery)
         if delivery.count > 1:
             self._taken_over(delivery)
-        if self._shutdown.requested.is_set():
+        if self._shutdown.requested.is_set() or self._gate.must_pass(delivery):
             self._settlement.submit(delivery, self._executor.release(delivery))
         elif self._executor.needs_quarantine(delivery):
             self._quarantine.admit(delivery, self)
@@ -340,16 +339,15 @@ class Runner(Generic[J]):
         settling = loop.create_task(self._settlement.run())
         reading = loop.create_task(self._read_and_maintain())
         stopping = loop.create_task(self._shutdown.requested.wait())
-        concurrency = self._options.concurrency
-        self._say("started", f"runs up to {concurrency} jobs as {self.consumer}")
+        most = self._options.concurrency
+        self._say("started", f"runs up to {most} jobs as {self.consumer}")
         try:
             await asyncio.wait(
                 [settling, reading, stopping], return_when=asyncio.FIRST_COMPLETED
             )
-            for ended in (settling, reading):
-                if ended.done():
-                    # What Redis refuses for good cannot be settled either.
-                    self._shutdown.request(0.0)
+            if settling.done() or reading.done():
+                # What Redis refuses for good cannot be settled either.
+                self._shutdown.request(0.0)
             self.in_flight.slot_may_be_free()
             self._fetcher.interrupt()
             await asyncio.wait([reading])
@@ -391,8 +389,8 @@ class Runner(Generic[J]):
 
     async def _leave(self) -> None:
         try:
-            await self.stream.forget_consumer(self.consumer)
-        except ServerError:
-            pass  # then another worker finds it idle and owning nothing
+            # Else another worker finds it idle and owning nothing.
+            with suppress(ServerError):
+                await self.stream.forget_consumer(self.consumer)
         finally:
             await self._fetcher.aclose()

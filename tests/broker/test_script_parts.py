@@ -23,6 +23,8 @@ SEAMS = {
     "settle": scripts.SETTLE,
     "maintain": scripts.MAINTAIN,
     "renew": scripts.RENEW,
+    "redrive": scripts.REDRIVE,
+    "remaining": scripts.REMAINING,
 }
 
 

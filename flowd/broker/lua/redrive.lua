@@ -17,6 +17,7 @@
 -- at most (`PAGE` in `deadletter`).
 local refused = other_group(KEYS[1], ARGV[1])
 if refused then return refused end
+--@ begin
 local cut, results = 2 * ARGV[2], {}
 local i, bytes = 3, 0
 while i <= #ARGV and bytes < 1000000 do
@@ -47,6 +48,7 @@ while i <= #ARGV and bytes < 1000000 do
     end
     fields[#fields + 1] = '_id'
     fields[#fields + 1] = ARGV[i + 1]
+    --@ before
     local added = redis.pcall('XADD', KEYS[1], '*', unpack(fields))
     if type(added) == 'table' then
       -- A replica refuses all of them, so the caller has to ask another server.
@@ -54,10 +56,12 @@ while i <= #ARGV and bytes < 1000000 do
       result = '!' .. added.err
     else
       redis.call('XDEL', KEYS[2], ARGV[i])
+      --@ redriven
       result = added
     end
   end
   results[#results + 1] = result
   i = i + 3 + math.max(n, 0)
 end
+--@ finish
 return results

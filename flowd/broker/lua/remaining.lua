@@ -11,6 +11,7 @@
 --
 -- One step, because a job moves between the places.
 local stream, delayed = KEYS[1], KEYS[2]
+--@ begin
 local groups = redis.pcall('XINFO', 'GROUPS', stream)
 if groups.err and not groups.err:find('no such key', 1, true) then return groups end
 local work = redis.call('XLEN', stream)
@@ -21,5 +22,6 @@ for _, row in ipairs(groups) do
     work = found.pending + #redis.call('XRANGE', stream, after, '+', 'COUNT', 1)
   end
 end
+--@ counted
 refuse_as_replica(stream, ARGV[1])
 return { work, redis.call('ZCARD', delayed) }

@@ -93,6 +93,7 @@ local function refuses_all(moved)
   end
 end
 
+--@ ready
 local may_grow = false
 while i <= #ARGV do
   local verb, id, count, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3]
@@ -133,6 +134,7 @@ for from = 1, #done, 1000 do
   redis.call('XDEL', stream, unpack(done, from, to))
   --@ settled
 end
+--@ finish
 if #done == #ARGV - 9 then results = 1 end
 local added = redis.call('HSET', receipts, consumer, cmsgpack.pack({ batch, results }))
 if added == 1 or ARGV[5] == '1' then redis.call('PEXPIRE', receipts, 300000) end

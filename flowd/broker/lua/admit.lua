@@ -1,0 +1,18 @@
+-- Admit jobs of a queue with policies for a worker that is about to read.
+--
+-- KEYS  stream  delayed jobs  those of the gate
+-- ARGV  group  consumer  how many it would take  ms that its read may wait  rules
+-- Returns ms until a lane that waits for its rate may go, or -1.
+--
+-- One step, because a slot is taken by the very entry that is added. The read comes behind
+-- it, in the same write: so the choice is made when a worker asks, and what is read does not
+-- pass through a script.
+local stream, bodies = KEYS[1], KEYS[2]
+local group, consumer, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local wait = tonumber(ARGV[4])
+local gate = open_gate(stream, group, bodies)
+if gate.any_ready() then refuse_as_replica(stream, group) end
+gate.admit(count)
+gate.ask(consumer, count, wait)
+gate.close(true)
+return gate.next_due() or -1

@@ -1,0 +1,98 @@
+-- Gate: a job of a queue with policies is admitted, parked, delayed, or is there already.
+--
+-- KEYS  those of the gate
+-- ARGV  rules, group
+-- Returns '=...' for a job that is not stored: the id of the one that has its key; '~...'
+--   for one that took the place of that job.
+--
+-- The ticket is the last field of each job. In the same step, because a job that has a
+-- lock and is stored nowhere would keep others out.
+--@ begin
+local gate = open_gate(stream, table.remove(ARGV), bodies)
+local plain_store = store
+
+local function named(first, last, job)
+  local fields = { unpack(ARGV, first, last) }
+  for f = 1, #fields, 2 do
+    if fields[f] == '_id' then return fields end
+  end
+  fields[#fields + 1] = '_id'
+  fields[#fields + 1] = job
+  return fields
+end
+
+local function stamped(fields)
+  fields[#fields + 1] = '_at'
+  fields[#fields + 1] = string.format('%.0f', now)
+  return fields
+end
+
+-- A job that waits for the key to be quiet takes the new fields, and waits again.
+local function debounce(k, first, last)
+  local said = redis.call('HGET', gate.state, 'd:' .. k.d)
+  local since, job = (said or ''):match('^(%d+) (.*)$')
+  if not job or not redis.call('ZSCORE', delayed, job) then return end
+  local due = now + gate.rules.d
+  if gate.rules.m then due = math.min(due, since + gate.rules.m) end
+  local fields = named(first, last, job)
+  for f = 1, #fields, 2 do
+    if fields[f] == '_id' then fields[f + 1] = job end
+  end
+  local stored = redis.pcall('HSET', bodies, job, cmsgpack.pack(stamped(fields)))
+  if type(stored) == 'table' then return stored end
+  redis.call('ZADD', delayed, due, job)
+  return '~' .. job
+end
+
+-- The lock is taken: the new one is not stored, or is the one that runs afterwards.
+local function again(k, ticket, owner, holder, job, first, last)
+  if not gate.rules.l then
+    -- A write, for those that wait until it is confirmed.
+    local touched = redis.pcall(
+      'HSET', gate.state, 'u:' .. k.u, redis.call('HGET', gate.state, 'u:' .. k.u))
+    return type(touched) == 'table' and touched or '=' .. holder
+  end
+  local behind = redis.call('HGET', gate.state, 'l:' .. k.u)
+  local body = behind and redis.call('HGET', bodies, behind)
+  if body then
+    gate.forget(behind, cmsgpack.unpack(body))
+    job = behind
+  end
+  local fields = named(first, last, job)
+  for f = 1, #fields, 2 do
+    if fields[f] == '_id' then fields[f + 1] = job end
+  end
+  local stored = gate.park(ticket, k, stamped(fields), job, false, k.u, true)
+  if type(stored) == 'table' then return stored end
+  redis.call('HSET', gate.state, 'l:' .. k.u, job)
+  return body and '~' .. job or job
+end
+
+store = function(id, wait, due, job, first, last)
+  local ticket = ARGV[last]
+  local k = gate.read(ticket)
+  if k.d then
+    local found = debounce(k, first, last)
+    if found then return found end
+    wait = gate.rules.d or 0
+  end
+  local owner, holder
+  if k.u then owner, holder = gate.holder(k.u) end
+  if owner then return again(k, ticket, owner, holder, job, first, last) end
+  if wait > 0 or due > now then
+    local stored = plain_store(id, wait, due, job, first, last)
+    if type(stored) == 'string' then
+      if k.u then gate.lock(k.u, '@' .. job, job) end
+      if k.d then
+        redis.call('HSET', gate.state, 'd:' .. k.d, string.format('%.0f %s', now, job))
+      end
+    end
+    return stored
+  end
+  local entry, rest = gate.enter(
+    ticket, k, { unpack(ARGV, first, last) }, job, { named = due > 0 })
+  return rest or (due > 0 and job) or entry
+end
+--@ finish
+gate.admit()
+gate.close()

@@ -1,0 +1,322 @@
+"""Limits: how many jobs of a key run at once, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowd import (
+    Claimer,
+    Concurrency,
+    Context,
+    DeadLetters,
+    Gate,
+    Queue,
+    Reject,
+    Retry,
+)
+from flowd.model.keys import Keys
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, policy
+from tests.support.gated import Overlap, gated, leftovers
+from tests.support.leases import die_with, pending, steal
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+GROUP = "senders"
+EAGER = Claimer(interval=0.05)
+
+
+def limited(limit: int = 2, *, ordered: bool = False) -> type[Email]:
+    """So many at once for each recipient."""
+    rule = Concurrency(per=("to",), limit=limit, ordered=ordered)
+    return gated(Gate(concurrency=rule))
+
+
+def jobs(job: type[Email], to: str, count: int) -> list[Email]:
+    """So many jobs of a key, numbered."""
+    return [job(to=to, subject=str(number)) for number in range(count)]
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+async def test_a_key_never_runs_more_than_its_limit(
+    redis_url: str, raw: Raw, stream: str, bulk: bool
+) -> None:
+    """The limit holds across workers; other keys are not held up; nothing is left."""
+    job, handler = limited(), Overlap(0.01)
+    async with (
+        Queue(job, handler, url=redis_url, stream=stream, concurrency=20) as one,
+        Queue(job, handler, url=redis_url, stream=stream, concurrency=20) as two,
+    ):
+        one.run()
+        two.run()
+        every = [each for to in "abcde" for each in jobs(job, to, 20)]
+        if bulk:
+            await one.enqueue_bulk(every)
+        else:
+            await asyncio.gather(*(one.enqueue(each) for each in every))
+        await wait_until(lambda: len(handler.done) == 100)
+        await one.drain()
+    assert sorted(handler.done) == sorted((each.to, each.subject) for each in every)
+    assert max(handler.most.values()) == 2
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_full_key_holds_up_no_other_key(redis_url: str, stream: str) -> None:
+    """pg-boss#756, procrastinate#1599: a full key at the head blocked all behind it."""
+    job, handler = limited(1), Overlap(0.0)
+    slow = asyncio.Event()
+
+    async def work(each: Email, ctx: Context) -> None:
+        if each.to == "full":
+            await slow.wait()
+        await handler(each, ctx)
+
+    async with Queue(job, work, url=redis_url, stream=stream) as queue:
+        queue.run()
+        await queue.enqueue_bulk(jobs(job, "full", 300))
+        await queue.enqueue_bulk(jobs(job, "free", 50))
+        await wait_until(lambda: len(handler.done) == 50)
+        slow.set()
+        await queue.drain()
+    assert len(handler.done) == 350
+    assert handler.most == {"full": 1, "free": 1}
+
+
+async def test_a_slot_of_a_dead_worker_goes_with_its_job(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """solid_queue#761, docket#223: a counter was released twice after a crash, or never."""
+    job, handler = limited(2), Overlap(0.01)
+    rules = policy(stream)
+    async with Queue(job, handler, url=redis_url, policy=rules, claimer=EAGER) as queue:
+        await queue.enqueue_bulk(jobs(job, "a", 20))
+        die_with(raw, stream, GROUP, jobs=2)
+        queue.run()
+        await queue.drain()
+    assert sorted(handler.done) == sorted(("a", str(n)) for n in range(20))
+    assert handler.most == {"a": 2}
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_zombie_frees_no_slot(redis_url: str, raw: Raw, stream: str) -> None:
+    """What a worker settles that has lost its lease does not change the gate."""
+    job, handler = limited(1), RecordingHandler(closed=True)
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await queue.enqueue_bulk(jobs(job, "a", 2))
+        await wait_until(lambda: len(handler.started) == 1)
+        assert len(pending(raw, stream, GROUP)) == 1
+        steal(raw, stream, GROUP)
+        slots = raw("ZRANGE", Keys(stream, GROUP).gate[2], 0, -1)
+        handler.gate.set()
+        await asyncio.sleep(0.2)
+        assert raw("ZRANGE", Keys(stream, GROUP).gate[2], 0, -1) == slots
+        assert len(handler.started) == 1
+
+
+async def test_a_retry_leaves_its_slot_and_comes_first(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """While it waits for its backoff others run; it takes no slot until it is due."""
+    job, seen = limited(1), []
+
+    async def work(each: Email, ctx: Context) -> None:
+        seen.append((each.subject, ctx.attempt))
+        if each.subject == "0" and ctx.attempt == 1:
+            raise Retry(after=0.05)
+        await asyncio.sleep(0.04)
+
+    async with Queue(job, work, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await queue.enqueue_bulk(jobs(job, "a", 20))
+        await queue.drain()
+    assert seen[:2] == [("0", 1), ("1", 1)]
+    assert seen.index(("0", 2)) < 6
+    assert leftovers(raw, stream) == []
+
+
+async def test_ordered_jobs_keep_their_order_over_retries(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A job that is retried keeps its key: the next one of it starts when it has ended."""
+    job, seen = limited(1, ordered=True), []
+
+    async def work(each: Email, ctx: Context) -> None:
+        if ctx.attempt < 3 and int(each.subject) % 3 == 0:
+            raise Retry(after=0.02)
+        if int(each.subject) % 4 == 1 and ctx.attempt == 1:
+            raise ValueError("without backoff")
+        seen.append((each.to, int(each.subject)))
+
+    rules = policy(stream, backoff=0.001)
+    async with (
+        Queue(job, work, url=redis_url, policy=rules, concurrency=4) as one,
+        Queue(job, work, url=redis_url, policy=rules, concurrency=4) as two,
+    ):
+        one.run()
+        two.run()
+        await one.enqueue_bulk([each for n in "abc" for each in jobs(job, n, 12)])
+        await one.drain()
+    for to in "abc":
+        assert [number for key, number in seen if key == to] == [*range(12)]
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_release_keeps_its_slot(redis_url: str, raw: Raw, stream: str) -> None:
+    """What a shutdown puts back is one of those that the limit counts."""
+    job, handler = limited(2), RecordingHandler(closed=True)
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        handle = queue.run()
+        await queue.enqueue_bulk(jobs(job, "a", 6))
+        await wait_until(lambda: len(handler.started) == 2)
+        await handle.shutdown(0.0)
+        assert raw("ZCARD", Keys(stream, GROUP).gate[2]) == 2
+        assert raw("XLEN", stream) == 2
+    again = Overlap(0.01)
+    async with Queue(job, again, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await queue.drain()
+    assert len(again.done) == 6
+    assert again.most == {"a": 2}
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_dead_letter_frees_its_slot_and_comes_back_to_the_gate(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A redriven job has a slot when it runs; none is left by the one that died."""
+    job, handler = limited(1), Overlap(0.01)
+    broken = True
+
+    async def work(each: Email, ctx: Context) -> None:
+        if broken:
+            raise Reject("broken")
+        await handler(each, ctx)
+
+    rules = policy(stream)
+    async with Queue(job, work, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await queue.enqueue_bulk(jobs(job, "a", 10))
+        await queue.drain()
+        assert leftovers(raw, stream) == []
+        broken = False
+        async with DeadLetters(job, redis_url, stream=stream) as letters:
+            assert await letters.redrive_all() == 10
+        await queue.drain()
+    assert len(handler.done) == 10
+    assert handler.most == {"a": 1}
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_foreign_entry_goes_through_the_gate_uncounted(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A plain XADD gets its ticket when it is read, and counts as no delivery."""
+    job, handler, counts = limited(2), Overlap(0.01), set()
+
+    async def work(each: Email, ctx: Context) -> None:
+        counts.add((ctx.deliveries, ctx.attempt))
+        await handler(each, ctx)
+
+    async with Queue(job, work, url=redis_url, policy=policy(stream)) as queue:
+        for number in range(40):
+            to = "ab"[number % 2]
+            raw("XADD", stream, "*", "to", to, "subject", number, "more", 1)
+        raw("XADD", stream, "*", "nothing", "of it")
+        queue.run()
+        await queue.drain()
+        assert raw("XLEN", Keys(stream, GROUP).dead) == 1
+    assert len(handler.done) == 40
+    assert handler.most == {"a": 2, "b": 2}
+    assert counts == {(1, 1)}
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_queue_becomes_gated_with_jobs_in_every_state(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """What waits, is held or delayed when a release with policies starts is limited too."""
+    rules, handler = policy(stream), Overlap(0.01)
+    async with Queue(Email, handler, url=redis_url, policy=rules) as before:
+        await before.enqueue_bulk(jobs(Email, "a", 20))
+        die_with(raw, stream, GROUP, jobs=3)
+        for each in jobs(Email, "a", 5):
+            await before.enqueue(each, delay=0.01)
+    async with Queue(
+        limited(2), handler, url=redis_url, policy=rules, claimer=EAGER
+    ) as after:
+        after.run()
+        await after.drain()
+    assert len(handler.done) == 25
+    assert handler.most == {"a": 2}
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_queue_stops_being_gated_with_jobs_in_every_state(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A release without policies runs what was parked, whoever held the slots."""
+    rules, handler = policy(stream), Overlap()
+    job = limited(2)
+    async with Queue(job, handler, url=redis_url, policy=rules) as before:
+        await before.enqueue_bulk(jobs(job, "a", 300))
+        die_with(raw, stream, GROUP, jobs=2)
+        for each in jobs(job, "a", 5):
+            await before.enqueue(each, delay=0.01)
+    raw("DEL", Keys(stream, GROUP).policies)
+    async with Queue(
+        Email, handler, url=redis_url, policy=rules, claimer=EAGER
+    ) as after:
+        after.run()
+        await wait_until(lambda: len(handler.done) == 305)
+        await after.drain()
+        await wait_until(lambda: leftovers(raw, stream) == [])
+
+
+async def test_workers_of_both_releases_lose_nothing(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """While one release has policies and the other none, every job runs once."""
+    rules, handler = policy(stream), Overlap(0.001)
+    job = limited(2)
+    async with (
+        Queue(job, handler, url=redis_url, policy=rules) as gate,
+        Queue(Email, handler, url=redis_url, policy=rules) as plain,
+    ):
+        gate.run()
+        plain.run()
+        for number in range(10):
+            await gate.enqueue(job(to="a", subject=str(number)))
+            await plain.enqueue(Email(to="a", subject=f"plain {number}"))
+        await gate.drain()
+        await wait_until(lambda: leftovers(raw, stream) == [])
+    assert len(handler.done) == len({*handler.done}) == 20
+
+
+async def test_holders_that_are_nowhere_are_freed(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """sidekiq-unique-jobs#560: what another client deleted blocks its key for seconds only."""
+    job, handler = limited(1), Overlap()
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        first, *_ = await queue.enqueue_bulk(jobs(job, "a", 5))
+        raw("XDEL", stream, first)
+        queue.run()
+        await queue.drain()
+    assert len(handler.done) == 4
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_delayed_job_takes_no_slot_until_it_is_due(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """pg-boss#849: a job that waits for its time holds up none that may go."""
+    job, handler = limited(1), Overlap()
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await queue.enqueue(job(to="a", subject="late"), delay=60)
+        await queue.enqueue(job(to="a", subject="now"))
+        await wait_until(lambda: handler.done == [("a", "now")])
+        assert leftovers(raw, stream) == []
