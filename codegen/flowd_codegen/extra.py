@@ -15,9 +15,11 @@ REQUIREMENTS: Final = {
 }
 """What the extra `gen` installs: distribution and requirement."""
 
-_HINT: Final = """\
-flowd-gen needs the extra `gen`, which is not installed:
-    python -m pip install 'flowd-jobs[gen]'"""
+# Not by the name of the distribution: a checkout is on no index.
+_HINT: Final = (
+    "flowd-gen needs the extra `gen`, which is not installed:\n    python -m pip install "
+    + " ".join(f"'{each}'" for each in REQUIREMENTS.values())
+)
 
 
 class ExtraMissing(Exception):

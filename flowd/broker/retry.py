@@ -79,10 +79,11 @@ async def call_until_available(
             except (Unreachable, OutcomeUnknown, NotReady) as error:
                 outage.report_failure(what, stream, error)
                 failures += 1
-                await asyncio.sleep(RECONNECT.delay(failures))
             else:
                 outage.report_recovery(what, stream)
                 return answer
+            # Behind the `except`: the traceback of a Ctrl-C shows no error of the server.
+            await asyncio.sleep(RECONNECT.delay(failures))
     finally:
         # A cancelled caller must not keep an outage open.
         outage.clear(stream, what)

@@ -109,7 +109,10 @@ class Keys:
 def clash(stream: str, group: str) -> tuple[str, str] | None:
     """Which of the two names could be a key of another queue, and why; None: neither."""
     if group in ("key", "call"):
-        return "group", "is a word in the names of flowd's own keys; take another"
+        return (
+            "group",
+            "it must not be a word that flowd's own keys have; choose another",
+        )
     if stream == QUEUES:
         return "stream", "is the key that lists the queues"
     found = _TAG.match(stream)

@@ -29,6 +29,7 @@ from flowd.testing import MemoryQueue, RecordingProducer, RecordingSyncProducer
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.log import events
+from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
 NOWHERE = "redis://127.0.0.1:1"
@@ -281,3 +282,25 @@ async def test_tls_to_a_plain_server_asks_whether_it_speaks_tls() -> None:
     for writer in held:
         writer.close()
     silent.close()
+
+
+async def test_interrupted_wait_for_a_server_shows_no_error_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log had the reason; the traceback of a Ctrl-C is not one of the connection."""
+    queue = Queue(Email, handle, url=NOWHERE)
+    setting_up = asyncio.create_task(queue.init())
+    await wait_until(lambda: "outage" in events(caplog.records))
+    setting_up.cancel()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await setting_up
+    await queue.aclose()
+    assert raised.value.__context__ is None
+
+
+async def test_delay_of_none_is_no_delay(redis_url: str, raw: Raw, stream: str) -> None:
+    """What an optional value of the caller's is, `enqueue` and `Item` accept."""
+    async with Queue(Email, handle, url=redis_url, stream=stream) as queue:
+        await queue.enqueue(email(), delay=None, at=None)
+        await queue.enqueue_bulk([Item(email(), delay=None)])
+    assert raw("XLEN", stream) == 2

@@ -542,4 +542,7 @@ def test_unchanged_schemas_need_no_black(
     module = Path("jobs/email.py")
     module.write_text(module.read_text().replace("to: str", "to:  str"))
     assert _generate("--check") == 2
-    assert "python -m pip install 'flowd-jobs[gen]'" in capsys.readouterr().err
+    assert (
+        "python -m pip install 'tomli>=2.4' 'jinja2>=3.1' 'black>=24.1'"
+        in capsys.readouterr().err
+    )

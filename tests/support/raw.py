@@ -60,10 +60,15 @@ class Raw:
         return _bytes(self._reply())
 
     def calls(self, command: str) -> int:
-        """Return how often the server ran a command, those inside scripts as well."""
+        """Return how often the server ran a command, those inside scripts as well.
+
+        Of a subcommand as `client|unblock`, Redis 6.2 knows only its command's number.
+        """
         lines = _text(self("INFO", "commandstats")).splitlines()
         counts = dict(line.split(":calls=") for line in lines if ":calls=" in line)
-        return int(counts.get(f"cmdstat_{command}", "0").partition(",")[0])
+        names = (command, command.partition("|")[0])
+        found = (counts[f"cmdstat_{n}"] for n in names if f"cmdstat_{n}" in counts)
+        return int(next(found, "0").partition(",")[0])
 
     def entries(self, stream: str) -> list[tuple[str, dict[bytes, bytes]]]:
         """Return a stream's entries, oldest first: id and fields."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
@@ -281,19 +280,21 @@ async def test_a_schedule_that_is_removed_is_gone(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """Workers of the former release tick no more once the next one was set up."""
-    recorder = RecordingHandler()
-    rules = policy(stream)
-    before = Queue(scheduled(every(1)), recorder, url=redis_url, policy=rules)
-    after = Queue(Email, recorder, url=redis_url, policy=rules)
-    async with before:
-        before.run()
-        await wait_until(lambda: recorder.done)
-        await after.init()
-        count = len(recorder.started)
-        await asyncio.sleep(2.5)
-        assert len(recorder.started) <= count + 1
-        await after.aclose()
-    assert raw("HGET", cron_key(stream), "nightly:tick") is None
+    schedule = every(1)
+
+    async def act(queue: Stream) -> None:
+        await register_schedules(queue, [schedule])
+        async with Queue(Email, RecordingHandler(), url=redis_url, stream=stream):
+            pass
+        rewind(raw, stream, 10.0)
+        now = datetime.fromtimestamp(time.time() - 1.0, UTC)
+        due = Tick(now, schedule.job_id(now))
+        done = await tick(queue, digest_of([schedule]), schedule, [due])
+        assert not done.registered
+        assert done.stored == done.passed == 0
+
+    await with_stream(redis_url, stream, act)
+    assert raw("XLEN", stream) == 0
 
 
 async def test_a_release_that_died_is_replaced(

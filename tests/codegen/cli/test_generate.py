@@ -253,7 +253,9 @@ def test_reading_commands_need_no_formatter(tmp_path: Path, command: str) -> Non
             check=False,
         )
         assert done.returncode == code, done.stderr
-    assert done.stderr.endswith("python -m pip install 'flowd-jobs[gen]'\n")
+    assert done.stderr.endswith(
+        "python -m pip install 'tomli>=2.4' 'jinja2>=3.1' 'black>=24.1'\n"
+    )
 
 
 def test_an_interrupt_is_one_line() -> None:
@@ -284,7 +286,7 @@ def _asks_for_its_extra(*command: str, path: str) -> bool:
     assert done.stdout == ""
     return done.returncode == 2 and done.stderr.splitlines() == [
         "flowd-gen needs the extra `gen`, which is not installed:",
-        "    python -m pip install 'flowd-jobs[gen]'",
+        "    python -m pip install 'tomli>=2.4' 'jinja2>=3.1' 'black>=24.1'",
     ]
 
 
