@@ -114,13 +114,13 @@ def clash(stream: str, group: str) -> tuple[str, str] | None:
             "it must not be a word that flowd's own keys have; choose another",
         )
     if stream == QUEUES:
-        return "stream", "is the key that lists the queues"
+        return "stream", "it is the key that lists the queues"
     found = _TAG.match(stream)
     behind = found[2] if found else stream if "}" in stream else ""
     if _COMPANION.fullmatch(behind) or (found and behind.endswith(":")):
-        return "stream", "is named as flowd names the companion keys of another stream"
+        return "stream", "it is named as flowd names the companion keys of another stream"
     if _NUMBERED.fullmatch(stream):
-        return "stream", "begins as flowd's own keys do"
+        return "stream", "it begins as flowd's own keys do"
     return None
 
 
