@@ -118,7 +118,10 @@ def clash(stream: str, group: str) -> tuple[str, str] | None:
     found = _TAG.match(stream)
     behind = found[2] if found else stream if "}" in stream else ""
     if _COMPANION.fullmatch(behind) or (found and behind.endswith(":")):
-        return "stream", "it is named as flowd names the companion keys of another stream"
+        return (
+            "stream",
+            "it is named as flowd names the companion keys of another stream",
+        )
     if _NUMBERED.fullmatch(stream):
         return "stream", "it begins as flowd's own keys do"
     return None
