@@ -89,7 +89,9 @@ def compare(
         OSError: something below `out` cannot be read.
     """
     changes: list[Change] = []
-    blocked = [] if _is_folder(out) else [f"{out} is not a folder"]
+    blocked = [_dangling(out)] if _dangling(out) else []
+    if not blocked and not _is_folder(out):
+        blocked = [f"{out} is not a folder"]
     for relative, source in once.items():
         path = out / relative
         if path.exists():
@@ -187,6 +189,8 @@ def compare_document(
         ForeignFiles: what is there was not written by flowd-gen, or is no file.
         OSError: it cannot be read.
     """
+    if dangling := _dangling(path):
+        raise ForeignFiles([dangling])
     new = text.encode()
     assert mark.search(new, 0, _TOP)
     if path.exists() and not path.is_file():
@@ -306,6 +310,15 @@ def write(changes: list[Change], out: Path) -> None:
 
 def _is_folder(out: Path) -> bool:
     return out.is_dir() or not out.exists()
+
+
+def _dangling(path: Path) -> str:
+    """What to say of a link to nothing on the way to `path`; empty without one."""
+    for part in (path, *path.parents):
+        if part.is_symlink() and not part.exists():
+            target = part.readlink()
+            return f"{part} is a link to {target}, which is not there; remove the link, or make its target"
+    return ""
 
 
 def _link(path: Path, out: Path) -> Path | None:

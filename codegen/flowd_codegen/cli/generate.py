@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
+from keyword import iskeyword
 from pathlib import Path
 from typing import Final
 
+from flowd.model.text import printable
 from flowd_codegen.cli.changes import apply_changes
 from flowd_codegen.cli.command import (
     EXIT_CODES,
@@ -61,6 +63,8 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     options = parser.parse_args(arguments, _Options())
     if options.out.suffix in _FILES:
         parser.error(_no_folder(options.out))
+    if advice := _no_package(options.out):
+        parser.error(advice)
     return exit_code_of(lambda: _generate(options), options.format)
 
 
@@ -71,6 +75,27 @@ def _no_folder(out: Path) -> str:
         f"`{out}` names a file, and -o a package folder, which gets a module for each"
         f" schema: write `-o {folder}`"
     )
+
+
+def _no_package(out: Path) -> str:
+    """What to say of an OUT that no program can import; empty for one that it can."""
+    folder = out
+    while _is_name(folder.name) and (folder.parent / "__init__.py").exists():
+        folder = folder.parent
+    if _is_name(folder.name):
+        return ""
+    name = re.sub(r"\W", "_", folder.name)
+    name = f"{name}_" if iskeyword(name) else f"_{name}"[name[:1].isidentifier() :]
+    better = folder.with_name(name) / out.relative_to(folder)
+    return printable(
+        f"`{folder}` cannot be imported: `{folder.name}` is no name of a Python package;"
+        f" write `-o {better}`"
+    )
+
+
+def _is_name(name: str) -> bool:
+    """Whether `import` takes it; a folder without a name, as `.`, is not imported."""
+    return not name.strip(".") or (name.isidentifier() and not iskeyword(name))
 
 
 def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:

@@ -123,6 +123,53 @@ def test_an_output_that_is_a_file_exits_with_2(
     assert Path("jobs").read_text() == "kept"
 
 
+@pytest.mark.parametrize(
+    ("out", "better"),
+    [
+        ("class/1x", "class/_1x"),
+        ("class", "class_"),
+        ("my-jobs", "my_jobs"),
+        ("src/shop.jobs", "src/shop_jobs"),
+        ("1-package/jobs", "_1_package/jobs"),
+    ],
+)
+def test_folder_that_cannot_be_imported_is_refused(
+    out: str, better: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name that can is in the message; a folder above counts where it is a package."""
+    Path("1-package").mkdir()
+    Path("1-package/__init__.py").touch()
+    with pytest.raises(SystemExit):
+        run(["schemas", "-o", out])
+    said = capsys.readouterr().err
+    assert "is no name of a Python package" in said
+    assert f"write `-o {better}`" in said
+    assert not (Path(out) / "email.py").exists()
+
+
+def test_folder_below_any_name_is_generated(tmp_path: Path) -> None:
+    """Only what is imported needs a name: `my-project/jobs`, `.` and `..` do not."""
+    (tmp_path / "my-project").mkdir()
+    assert run(["schemas", "-o", "my-project/jobs"]) == 0
+    assert Path("my-project/jobs/email.py").exists()
+    assert run(["schemas", "-o", "my-project/jobs/../other"]) == 0
+
+
+@pytest.mark.parametrize("out", ["jobs", "jobs/inside"])
+def test_link_to_nothing_is_named(
+    out: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A folder or a document is not written through it, nor in its place."""
+    (tmp_path / "jobs").symlink_to("nowhere")
+    for words in (["schemas", "-o", out], ["catalogue", "schemas", "-o", out]):
+        assert run(words) == 2
+        said = capsys.readouterr().err
+        assert "jobs is a link to nowhere, which is not there" in said
+        assert "Errno" not in said
+    assert Path("jobs").is_symlink()
+    assert not Path("nowhere").exists()
+
+
 def test_system_error_exits_with_3(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -137,7 +184,7 @@ def test_unexpected_error_exits_with_3_and_asks_for_a_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A traceback comes with the request to report it."""
-    assert run(["schemas", "-o", "no shell can pass\0this"]) == 3
+    assert run(["schemas", "-o", "no shell can pass\0this/jobs"]) == 3
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "Traceback (most recent call last):"
     assert said[-1] == "this is a bug in flowd-gen, please report it"

@@ -253,6 +253,33 @@ def test_a_circle_of_any_length_is_generated(tmp_path: Path, count: int) -> None
             assert kind.from_json(kind(a=None).to_json()) == kind()
 
 
+@pytest.mark.parametrize("count", [2, 1500])
+def test_a_circle_is_locked_and_compared(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    count: int,
+) -> None:
+    """A lock of it says the same as the schema; a change in it is found once."""
+    monkeypatch.chdir(tmp_path)
+    Path("schemas").mkdir()
+    tables = [
+        f'[record.R{number}.fields]\na = "list[R{(number + 1) % count}]"\n'
+        for number in range(count)
+    ]
+    text = "".join(['[job.J.fields]\nr = "R0"\n', *tables])
+    Path("schemas/circle.toml").write_text(text)
+    assert run(["lock", "schemas"]) == 0
+    for against in ("flowd.lock", "schemas"):
+        assert run(["diff", "schemas", "--against", against, "--level", "strict"]) == 0
+    assert "0 breaking" in capsys.readouterr().out
+    Path("schemas/circle.toml").write_text(f'{text}b = "str"\n')
+    assert run(["diff", "schemas", "--against", "flowd.lock"]) == 1
+    found = [line for line in capsys.readouterr().out.splitlines() if "[FIELD" in line]
+    assert len(found) == 1
+    assert f"R{count - 1}.b is new and required (in J)" in found[0]
+
+
 def test_a_circle_through_two_files_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
