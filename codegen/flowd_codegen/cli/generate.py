@@ -79,10 +79,14 @@ def _no_folder(out: Path) -> str:
 
 def _no_package(out: Path) -> str:
     """What to say of an OUT that no program can import; empty for one that it can."""
-    folder = out
-    while _is_name(folder.name) and (folder.parent / "__init__.py").exists():
-        folder = folder.parent
-    if _is_name(folder.name):
+    # What stands inside of a package is imported through it.
+    way = [out]
+    for above in out.parents:
+        if not (above / "__init__.py").exists():
+            break
+        way.append(above)
+    folder = next((one for one in way if not _is_name(one.name)), None)
+    if folder is None:
         return ""
     name = re.sub(r"\W", "_", folder.name)
     name = f"{name}_" if iskeyword(name) else f"_{name}"[name[:1].isidentifier() :]
