@@ -7,8 +7,8 @@ closed, and whether the command was carried out is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
-from typing import Final, TypeAlias, TypeGuard, TypeVar
+from collections.abc import Callable, Sized
+from typing import Final, TypeAlias, TypeGuard, TypeVar, cast
 
 from flowd.errors import ServerError
 
@@ -39,7 +39,7 @@ Reader: TypeAlias = Callable[[object], T]
 """Returns what an answer says; any exception means that it has another shape."""
 
 _SHOWN: Final = 80
-_ONLY_DATA: Final = {bytes}
+_join: Final = cast("Callable[[list[object]], bytes]", b"".join)
 
 
 def anything(reply: object) -> object:
@@ -147,8 +147,12 @@ def _is_list(reply: object) -> TypeGuard[list[object]]:
     return type(reply) is list
 
 
-def _is_data(found: Sequence[object]) -> TypeGuard[list[bytes]]:
-    return set(map(type, found)) <= _ONLY_DATA
+def _is_data(found: list[object]) -> TypeGuard[list[bytes]]:
+    try:
+        _join(found)  # the fastest way to ask them all
+    except TypeError:
+        return False
+    return True
 
 
 def unlike(expected: str, reply: object) -> ValueError:

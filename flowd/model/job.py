@@ -221,7 +221,7 @@ def decode(job_class: type[J], fields: Mapping[bytes, bytes]) -> J:
 
 def payload_size(fields: Mapping[bytes, bytes]) -> int:
     """How many bytes the names and values have."""
-    return len(b"".join(fields)) + len(b"".join(fields.values()))
+    return len(b"".join([*fields, *fields.values()]))
 
 
 def _reason(cause: Exception) -> str:

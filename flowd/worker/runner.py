@@ -10,7 +10,6 @@ release what did not, stop renewing, forget the consumer.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import os
 import socket
@@ -18,7 +17,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd.broker.connection import Connection
@@ -49,6 +47,7 @@ from flowd.worker.progress import ProgressBoard
 from flowd.worker.settlement import Settlement
 from flowd.worker.shared import WorkerSession
 from flowd.worker.shutdown import Shutdown, within
+from flowd.worker.tasks import DeliveryTasks
 
 __all__ = ["Runner"]
 
@@ -136,8 +135,7 @@ class Runner(Generic[J]):
             endings=self._executor.endings,
         )
         self._leases = QueueLeases(self)
-        # A delivery may be started by the end of another one; none inherits its context.
-        self._context = contextvars.copy_context()
+        self._tasks = DeliveryTasks(self._process, self._unbegun)
         self._alarm: asyncio.TimerHandle | None = None
 
     # The path of a job.
@@ -197,16 +195,14 @@ class Runner(Generic[J]):
     def start(self, delivery: Delivery) -> None:
         """Run a delivery that is held, in a task of its own."""
         self.in_flight.handler_started(delivery)
-        # Not begun at once (`eager_start`): the caller reads on first.
-        delivery.task = task = asyncio.Task(
-            self._process(delivery),
-            loop=asyncio.get_running_loop(),
-            context=self._context.copy(),
-        )
-        task.add_done_callback(partial(self._task_done, delivery))
+        self._tasks.start(delivery)
 
     async def _process(self, delivery: Delivery) -> None:
-        end = await self._executor.execute(delivery)
+        try:
+            end = await self._executor.execute(delivery)
+        except KeyboardInterrupt:
+            self._handler_done(delivery, None)
+            raise  # the process is ending
         self._handler_done(delivery, end)
 
     def _handler_done(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
@@ -223,11 +219,10 @@ class Runner(Generic[J]):
                 self.in_flight.remove(delivery)
         self._quarantine.update()
 
-    def _task_done(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
-        """The task has ended before its handler could: cancelled, or with the process."""
+    def _unbegun(self, delivery: Delivery) -> None:
+        """End what was cancelled before its first step."""
         if delivery in self.in_flight.running:
-            end = self._executor.not_begun(delivery) if task.cancelled() else None
-            self._handler_done(delivery, end)
+            self._handler_done(delivery, self._executor.not_begun(delivery))
 
     # What keeps it from going straight on.
 

@@ -120,9 +120,9 @@ class Settlement(Generic[J]):
     def _next_batch(self) -> list[Ending]:
         """Take what goes in one step: acks first, then up to 1 MB of jobs that move."""
         batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
-        batch.sort(key=_order)
-        if isinstance(batch[-1][1], _ACKED):
+        if {type(end) for _, end in batch} == {outcome.Ack}:
             return batch
+        batch.sort(key=_order)
         size = 0
         for number, (delivery, end) in enumerate(batch, 1):
             if not isinstance(end, _ACKED):
