@@ -110,16 +110,16 @@ class Connection:
         return self._ask(Call(pack(command), 1, timeout, read))
 
     def transact(
-        self, commands: Sequence[tuple[Argument, ...]], read: Reader[T]
+        self, commands: Sequence[bytes], read: Reader[T]
     ) -> asyncio.Future[list[T | ServerError]]:
-        """Send commands that are carried out all or none (MULTI, EXEC).
+        """Send packed commands that are carried out all or none (MULTI, EXEC).
 
         The result is the list of their answers, each as `read` takes it; one that failed
         while it was carried out is a ServerError. Raises as `call`, also if the server
         refused one before EXEC: then none was carried out, unless it was MULTI that it
         refused, for which the user may lack the right.
         """
-        packed = b"".join([_MULTI, *map(pack, commands), _EXEC])
+        packed = b"".join([_MULTI, *commands, _EXEC])
         each = items(_or_refusal(read), len(commands))
         asked = self._ask(Call(packed, len(commands) + 2, TIMEOUT, each))
         return cast("asyncio.Future[list[T | ServerError]]", asked)

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
+from flowd.broker.append import pack_appends
 from flowd.broker.commands import (
     EnqueueCommand,
     Maintained,
@@ -115,12 +116,9 @@ class Stream:
 
     async def _append(self, jobs: Sequence[EnqueueCommand]) -> list[str | ServerError]:
         """Add all or none; without a script, which costs the server as much again."""
-        add: tuple[Argument, ...] = ("XADD", self.keys.stream, "*")
+        packed = pack_appends(self.keys.stream, (job.fields for job in jobs))
         try:
-            return await self.connection.transact(
-                [(*add, *chain.from_iterable(job.fields.items())) for job in jobs],
-                replies.text,
-            )
+            return await self.connection.transact(packed, replies.text)
         except AccessDenied as error:
             if not may_not_run(error, "multi"):
                 raise

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flowd import OutcomeUnknown, ServerError, Unreachable
-from flowd.broker.connection import Connection
+from flowd.broker.connection import Connection, pack
 from flowd.broker.protocol import Call, RedisProtocol
 from flowd.broker.replies import text
 from flowd.broker.url import Address
@@ -40,9 +40,9 @@ async def test_a_transaction_is_carried_out_whole_or_not_at_all(
 ) -> None:
     """If one command is refused, those before it and behind it do nothing."""
     connection = Connection(Address.of(redis_url))
-    add = ("XADD", stream, "*", "a", "1")
+    add = pack(("XADD", stream, "*", "a", "1"))
     with pytest.raises(ServerError, match="wrong number of arguments"):
-        await connection.transact([add, ("XADD", stream), add], text)
+        await connection.transact([add, pack(("XADD", stream)), add], text)
     assert raw("EXISTS", stream) == 0
     first, second = await asyncio.gather(
         connection.transact([add, add], text), connection.call("PING")
