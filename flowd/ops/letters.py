@@ -78,7 +78,7 @@ class LetterFilter:
         """Whether all but the time is true of a letter."""
         return (
             (self.text in letter.reason or self.text in letter.error)
-            and self.like in ("", like_of(letter))
+            and (not self.like or self.like == like_of(letter))
             and (self.ids is None or letter.id in self.ids)
             and self.job_id in (None, letter.job_id)
             and all(
@@ -92,7 +92,7 @@ def like_of(letter: Letter[Job]) -> str:
 
     Numbers become `N`; quoted texts, addresses and long hexadecimal numbers become `…`.
     """
-    text = f"{letter.reason}: {letter.error[:_ALIKE]}"
+    text = f"{letter.reason[:_ALIKE]}: {letter.error[:_ALIKE]}"
     text = _ADDRESS.sub("…", _QUOTED.sub("…", text))
     return " ".join(_NUMBER.sub("N", text).split())
 

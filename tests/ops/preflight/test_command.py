@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flowd.broker.settings import without_login
 from flowd.cli import main
 from flowd.embedded import Server
 from tests.ops.preflight.queue import STREAM, add, fill, preflight, table, write
@@ -119,7 +120,10 @@ async def test_a_connection_that_is_lost_is_no_answer(
         assert proxy.lost == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("flowd: error: the answer of unix:")
+    assert printed.err == (
+        f"flowd: error: the answer of {without_login(proxy.url)} was lost: "
+        "the server closed the connection\n"
+    )
 
 
 def test_an_app_dir_that_is_no_folder_is_wrong_usage(
@@ -151,7 +155,8 @@ def test_missing_queue_is_reported(
     write()
     assert preflight(redis_url) == 0
     assert capsys.readouterr().out == (
-        f"yes, but nothing is there: is {redis_url} the right server and database?\n"
+        f"yes, but nothing is there: is {without_login(redis_url)} the right server and "
+        "database?\n"
     )
 
 
