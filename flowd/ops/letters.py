@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import re
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
@@ -124,7 +125,7 @@ async def pick(
     scan: int = 0,
     limit: int = 0,
     on_progress: Callable[[], object] = lambda: None,
-) -> AsyncIterator[Letter[Job]]:
+) -> AsyncGenerator[Letter[Job]]:
     """The letters that are meant, the oldest first, of those that are there now.
 
     Args:
@@ -163,7 +164,7 @@ async def move(
     step: Callable[[Letter[Job]], Awaitable[object]],
     *,
     rate: float | None = None,
-) -> AsyncIterator[tuple[Letter[Job], FlowdError | None]]:
+) -> AsyncGenerator[tuple[Letter[Job], FlowdError | None]]:
     """Take a step with each letter, many at once; yield it, and why it was refused.
 
     Args:

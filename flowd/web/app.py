@@ -25,8 +25,8 @@ from flowd.errors import (
     Unreachable,
 )
 from flowd.model.job import Job
+from flowd.web import bulk, edit, letters, overview, queue, schedules
 from flowd.web import jobs as job_pages
-from flowd.web import letters, overview, queue
 from flowd.web.access import SECURITY_HEADERS, Authorize, asked, is_known_host
 from flowd.web.desk import Desk
 from flowd.web.visit import Refusal, Visit
@@ -42,7 +42,17 @@ _PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("GET", "/jobs", job_pages.show_list),
     ("GET", "/job", job_pages.show),
     ("GET", "/letters", letters.show_list),
-    ("GET", "/letter", letters.show),
+    ("GET", "/letters/confirm", bulk.ask),
+    ("POST", "/letters/confirm", bulk.start),
+    ("GET", "/letter", edit.show_letter),
+    ("POST", "/letter", edit.redrive),
+    ("GET", "/enqueue", edit.ask),
+    ("POST", "/enqueue", edit.enqueue),
+    ("GET", "/schedules", schedules.show),
+    ("POST", "/schedules", schedules.act),
+    ("GET", "/operations", bulk.operations),
+    ("GET", "/operation", bulk.operation),
+    ("POST", "/operation", bulk.stop),
 )
 
 
@@ -116,7 +126,9 @@ class Dashboard:
 
     def _routes(self) -> Iterable[BaseRoute]:
         for method, path, page in _PAGES:
-            yield Route(path, self._endpoint(page), methods=[method], name=path)
+            yield Route(
+                path, self._endpoint(page), methods=[method], name=f"{method} {path}"
+            )
         yield Mount("/static", StaticFiles(directory=_STATIC))
         # What is not there is a page too.
         yield Route("/{path:path}", self._endpoint(_not_there), name="missing")

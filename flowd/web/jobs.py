@@ -127,6 +127,7 @@ async def show(visit: Visit) -> Response:
         findings=report.findings if job.state == "waiting" else (),
         now=now,
         scan=_SCAN,
+        said=visit.asked("said"),
     )
 
 
@@ -145,6 +146,7 @@ async def _missing(visit: Visit, target: Target, job_id: str) -> Response:
         letter=letter,
         now=await visit.now(),
         scan=_SCAN,
+        said=visit.asked("said"),
     )
 
 

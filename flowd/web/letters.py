@@ -1,4 +1,4 @@
-"""The pages of dead letters: by error, in a list, and one of them."""
+"""The page of dead letters: by error, and in a list."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from starlette.responses import Response
 from flowd.errors import LetterNotFound
 from flowd.model.job import Job
 from flowd.model.letter import Letter
-from flowd.ops.letters import LetterFilter, by_job_id, like_of
+from flowd.ops.letters import LetterFilter, by_job_id
 from flowd.ops.newest import letter_page, summarize
-from flowd.web.render import line_of, link, shown_fields
+from flowd.web.render import line_of, link
 from flowd.web.visit import Target, Visit
 
-__all__ = ["Chosen", "chosen", "find_letter", "show", "show_list"]
+__all__ = ["Chosen", "chosen", "find_letter", "show_list"]
 
 _PAGE: Final = 50
 _SCAN: Final = 3_000
@@ -131,20 +131,6 @@ async def show_list(visit: Visit) -> Response:
         before=before,
         now=now,
         all_link=link("/letters", stream=target.stream, group=target.group),
-    )
-
-
-async def show(visit: Visit) -> Response:
-    """One letter, by its id or that of its job."""
-    target = await visit.target()
-    letter = await find_letter(visit, target, visit.asked("id"))
-    return visit.page(
-        "letter",
-        target=target,
-        letter=letter,
-        like=target.link("/letters", like=like_of(letter)),
-        fields=shown_fields(letter.fields, target.job_class),
-        now=await visit.now(),
     )
 
 

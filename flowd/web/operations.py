@@ -1,13 +1,13 @@
-"""Redrives and purges of many letters: they go on while their page is looked at or not."""
+"""Redrives and purges of many letters: they go on whether their page is open or not."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 from flowd.errors import FlowdError
@@ -17,10 +17,10 @@ from flowd.model.letter import Letter
 from flowd.model.text import count_of, printable
 from flowd.ops.letters import move
 
-__all__ = ["Operation", "Operations", "State", "Verb"]
+__all__ = ["Operation", "OperationState", "Operations", "Verb", "move_letters"]
 
 Verb: TypeAlias = Literal["redrive", "purge"]
-State: TypeAlias = Literal["running", "done", "stopped", "failed"]
+OperationState: TypeAlias = Literal["running", "done", "stopped", "failed"]
 
 _AT_ONCE: Final = 4
 _KEPT: Final = 50
@@ -31,7 +31,9 @@ _NAMED: Final = 50
 class Operation:
     """Letters that are moved, or would be."""
 
-    id: str
+    id: str = ""
+    """Given when it is started."""
+
     verb: Verb
     stream: str
     group: str
@@ -41,13 +43,13 @@ class Operation:
     user: str
     dry: bool
     rate: float | None
-    total: int
-    """How many there are at most."""
+    """How many in a second, at most."""
 
-    started: datetime
+    total: int
+    """How many letters it may take."""
+
     moved: int = 0
-    looked: int = 0
-    state: State = "running"
+    state: OperationState = "running"
     error: str = ""
     """Why it failed."""
 
@@ -56,13 +58,19 @@ class Operation:
     """Letter and reason, of the first 50."""
 
     sample: list[Letter[Job]] = field(default_factory=list[Letter[Job]])
-    """The first 50 letters that would be moved."""
+    """The first 50 letters that a dry run would move."""
 
     @property
     def done_word(self) -> str:
         """What happened to a letter."""
         word = "redriven" if self.verb == "redrive" else "purged"
         return f"would be {word}" if self.dry else word
+
+    def refuse(self, letter_id: str, reason: str) -> None:
+        """Count a letter that was not moved."""
+        self.refused += 1
+        if len(self.refusals) < _NAMED:
+            self.refusals.append((letter_id, reason))
 
 
 class Operations:
@@ -92,30 +100,23 @@ class Operations:
         return self._all.get(operation_id)
 
     async def start(
-        self,
-        make: Callable[[str], Operation],
-        picked: Callable[[Operation], AsyncIterable[Letter[Job]]],
-        step: Callable[[Letter[Job]], Awaitable[object]],
-        *,
-        wait: float,
-    ) -> Operation:
-        """Begin to take a step with each letter.
+        self, operation: Operation, work: Awaitable[None], *, wait: float
+    ) -> None:
+        """Begin an operation.
 
         Args:
-            make: the operation with this id.
-            picked: the letters.
-            step: what is done with each; as `flowd.ops.letters.move`.
+            operation: gets its id here.
+            work: does it.
             wait: seconds; a short one has ended when this returns.
         """
-        operation = make(f"{next(self._numbers)}")
+        operation.id = f"{next(self._numbers)}"
         self._all[operation.id] = operation
         for old in [*self._all][:-_KEPT]:
             if old not in self._tasks:
                 del self._all[old]
-        task = asyncio.create_task(self._run(operation, picked(operation), step))
+        task = asyncio.create_task(self._run(operation, work))
         self._tasks[operation.id] = task
         await asyncio.wait([task], timeout=wait)
-        return operation
 
     async def stop(self, operation_id: str) -> None:
         """End it after the step that is under way."""
@@ -129,14 +130,9 @@ class Operations:
         for each in [*self._tasks]:
             await self.stop(each)
 
-    async def _run(
-        self,
-        operation: Operation,
-        picked: AsyncIterable[Letter[Job]],
-        step: Callable[[Letter[Job]], Awaitable[object]],
-    ) -> None:
+    async def _run(self, operation: Operation, work: Awaitable[None]) -> None:
         try:
-            await _move(operation, picked, step)
+            await work
             operation.state = "done"
         except asyncio.CancelledError:
             operation.state = "stopped"  # the task ends with this
@@ -152,20 +148,27 @@ class Operations:
             _log_end(operation)
 
 
-async def _move(
+async def move_letters(
     operation: Operation,
-    picked: AsyncIterable[Letter[Job]],
+    picked: AsyncGenerator[Letter[Job]],
     step: Callable[[Letter[Job]], Awaitable[object]],
 ) -> None:
-    async for letter, error in move(picked, step, rate=operation.rate):
-        if error is not None:
-            operation.refused += 1
-            if len(operation.refusals) < _NAMED:
-                operation.refusals.append((letter.id, f"{error}"))
-            continue
-        operation.moved += 1
-        if operation.dry and len(operation.sample) < _NAMED:
-            operation.sample.append(letter)
+    """Take a step with each letter, and count it.
+
+    Raises:
+        Exception: as `flowd.ops.letters.move`.
+    """
+    async with (
+        aclosing(picked),
+        aclosing(move(picked, step, rate=operation.rate)) as moved,
+    ):
+        async for letter, error in moved:
+            if error is not None:
+                operation.refuse(letter.id, f"{error}")
+                continue
+            operation.moved += 1
+            if operation.dry and len(operation.sample) < _NAMED:
+                operation.sample.append(letter)
 
 
 def _log_end(operation: Operation) -> None:
@@ -174,7 +177,7 @@ def _log_end(operation: Operation) -> None:
     log(
         logging.INFO,
         "web: %s: %s of %s (%s) %s, %s refused: %s",
-        printable(operation.user) or "-",
+        printable(operation.user),
         count_of(operation.moved, "letter"),
         printable(operation.stream),
         printable(operation.group),

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from flowd.web import User
 from tests.ops.many import GROUP, STREAM, fill
 from tests.ops.test_bounded import is_bounded
 from tests.support.raw import Raw
@@ -27,6 +28,9 @@ PAGES: Final = [
     f"/letters?{QUEUE}",
     f"/letters?{QUEUE}&error=not-there",
     f"/letters?{QUEUE}&field=to=x&older=15m",
+    "/schedules",
+    f"/letters/confirm?{QUEUE}&verb=purge&scope=all",
+    f"/letters/confirm?{QUEUE}&verb=purge&scope=all&error=1",
 ]
 SEARCHES: Final = [f"/job?{QUEUE}&id=not-there", f"/letter?{QUEUE}&id=not-there"]
 
@@ -37,7 +41,7 @@ async def test_every_page_asks_for_little(
 ) -> None:
     """Ranges without an end are never sent, and what comes back is a page."""
     fill(raw, JOBS, running=500)
-    async with dashboard() as client:
+    async with dashboard(user=User("ops")) as client:
         await client.get("/static/app.css")
         with Raw(redis_url) as watcher:
             watcher("MONITOR")

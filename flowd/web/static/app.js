@@ -1,6 +1,8 @@
 // Without this file every page works; with it, pages stay current by themselves.
 "use strict";
 
+let every = Number(document.body.dataset.refresh || 0);
+
 const region = () => document.querySelector("[data-live]");
 
 /** Whether replacing the region would take something away from who uses it. */
@@ -31,25 +33,42 @@ async function refresh() {
   if (!fresh || isInUse(live)) return;
   const focused = focusPath(live);
   live.replaceChildren(...document.adoptNode(fresh).childNodes);
+  if (fresh.hasAttribute("data-ended")) every = 0;
   if (focused) live.querySelector(focused)?.focus({ preventScroll: true });
 }
 
-let under_way = false;
+// A field that is typed into is meant to be set.
+document.addEventListener("input", (event) => {
+  const input = event.target;
+  if (!input.name?.startsWith("f:")) return;
+  const mode = input.form?.elements.namedItem(`m:${input.name.slice(2)}`);
+  if (mode) mode.value = "set";
+});
+
+// How many letters are ticked; ticking one means the selected ones.
+document.addEventListener("change", (event) => {
+  const form = event.target.form;
+  if (form?.id !== "bulk" || event.target.type !== "checkbox") return;
+  const ticked = document.querySelectorAll('input[form="bulk"]:checked').length;
+  form.querySelector("[data-selected]").textContent = ticked ? `${ticked} selected` : "selected";
+  form.elements.namedItem("scope").value = "selected";
+});
+
+let underWay = false;
 async function refreshOnce() {
-  if (under_way) return;
-  under_way = true;
+  if (underWay) return;
+  underWay = true;
   try {
     await refresh();
     document.body.removeAttribute("data-away");
   } catch {
     document.body.setAttribute("data-away", "");
   } finally {
-    under_way = false;
+    underWay = false;
   }
 }
 
-const every = Number(document.body.dataset.refresh || 0);
 if (every) {
-  setInterval(refreshOnce, every * 1000);
+  setInterval(() => every && refreshOnce(), every * 1000);
   document.addEventListener("visibilitychange", refreshOnce);
 }

@@ -1,0 +1,211 @@
+"""Redrive or purge a selection of dead letters, or all that match: ask first, then do it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Final, cast, get_args
+
+from starlette.datastructures import ImmutableMultiDict
+from starlette.responses import Response
+
+from flowd.broker.dead_letters import newest_letter
+from flowd.errors import LetterNotFound
+from flowd.model.job import Job
+from flowd.model.letter import Letter
+from flowd.model.text import count_of
+from flowd.ops.letters import check_origin, pick
+from flowd.ops.newest import summarize
+from flowd.web.letters import Chosen, chosen
+from flowd.web.operations import Operation, Verb, move_letters
+from flowd.web.render import link
+from flowd.web.visit import Refusal, Target, Visit
+
+__all__ = ["ask", "operation", "operations", "start", "stop"]
+
+_COUNTED: Final = 5_000
+_WAIT: Final = 1.0
+_MOST_IDS: Final = 500
+_VERBS: Final[Sequence[Verb]] = get_args(Verb)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is to be done with which letters."""
+
+    verb: Verb
+    ids: Sequence[str]
+    """Those that were selected; empty: all that are chosen."""
+
+    chosen: Chosen
+
+    @property
+    def words(self) -> str:
+        """Which letters, in words."""
+        return "the selected ones" if self.ids else self.chosen.words
+
+
+async def ask(visit: Visit) -> Response:
+    """The page that says how many letters it is about, and asks."""
+    visit.must_be_allowed()
+    target = await visit.target()
+    asked = _request(visit.request.query_params)
+    total, exact = await _total(visit, target, asked)
+    if not total:
+        text = "No dead letter is selected, or none matches."
+        raise Refusal(400, "There is nothing to do", text)
+    return visit.page(
+        "confirm",
+        target=target,
+        verb=asked.verb,
+        ids=asked.ids,
+        chosen=asked.chosen,
+        words=asked.words,
+        total=total,
+        exact=exact,
+        rate="",
+        rate_error="",
+    )
+
+
+async def start(visit: Visit) -> Response:
+    """Begin it, or its dry run."""
+    form = await visit.form()
+    target = await visit.target(form)
+    asked = _request(form)
+    try:
+        rate = _rate(form.get("rate", ""))
+    except ValueError:
+        total, exact = await _total(visit, target, asked)
+        return visit.page(
+            "confirm",
+            422,
+            target=target,
+            verb=asked.verb,
+            ids=asked.ids,
+            chosen=asked.chosen,
+            words=asked.words,
+            total=total,
+            exact=exact,
+            rate=form.get("rate", ""),
+            rate_error="A number above 0, for example 50.",
+        )
+    if visit.desk.operations.is_full:
+        text = "Wait until one of those that run has ended, or stop it."
+        raise Refusal(429, "Too many operations run", text)
+    total, _ = await _total(visit, target, asked)
+    begun = Operation(
+        verb=asked.verb,
+        stream=target.stream,
+        group=target.group,
+        which=asked.words,
+        user=visit.user.name,
+        dry=bool(form.get("dry")),
+        rate=rate,
+        total=total,
+    )
+    picked = pick(
+        target.queries.stream,
+        None,
+        asked.chosen.filter(await visit.now()),
+        last=await newest_letter(target.queries.stream),
+    )
+    work = _work(visit, target, begun, asked.ids, picked)
+    await visit.desk.operations.start(begun, work, wait=_WAIT)
+    return visit.go(link("/operation", id=begun.id))
+
+
+async def operation(visit: Visit) -> Response:
+    """How far one is, or how it ended."""
+    found = visit.desk.operations.get(visit.asked("id"))
+    if found is None:
+        text = (
+            "This process does not know it: it is an old one, or flowd web restarted."
+        )
+        raise Refusal(404, "No such operation", text)
+    return visit.page("operation", operation=found)
+
+
+async def operations(visit: Visit) -> Response:
+    """Those of this process, the newest first."""
+    return visit.page("operations", found=visit.desk.operations.latest())
+
+
+async def stop(visit: Visit) -> Response:
+    """End one after the step that is under way."""
+    form = await visit.form()
+    operation_id = form.get("id", "")
+    await visit.desk.operations.stop(operation_id)
+    return visit.go(link("/operation", id=operation_id))
+
+
+async def _work(
+    visit: Visit,
+    target: Target,
+    begun: Operation,
+    ids: Sequence[str],
+    picked: AsyncGenerator[Letter[Job]],
+) -> None:
+    async with visit.desk.dead_letters(target.stream, target.group) as letters:
+
+        async def trial(letter: Letter[Job]) -> None:
+            if begun.verb == "redrive":
+                check_origin(letter)
+
+        async def named() -> AsyncGenerator[Letter[Job]]:
+            for each in ids:
+                try:
+                    yield await letters.get(each)
+                except LetterNotFound as error:
+                    begun.refuse(each, f"{error}")
+
+        step = letters.redrive if begun.verb == "redrive" else letters.purge
+        await move_letters(
+            begun, named() if ids else picked, trial if begun.dry else step
+        )
+
+
+async def _total(visit: Visit, target: Target, asked: _Request) -> tuple[int, bool]:
+    """How many letters it is about, and whether that is exact."""
+    if asked.ids:
+        return len(asked.ids), True
+    if asked.chosen.is_all:
+        return (await target.queries.sizes()).dead, True
+    letter_filter = asked.chosen.filter(await visit.now())
+    found = await summarize(target.queries, letter_filter, scan=_COUNTED)
+    number = sum(each.count for each in found.groups) + found.others
+    if found.complete:
+        return number, True
+    return max(1, number), False
+
+
+def _request(given: ImmutableMultiDict[str, str]) -> _Request:
+    verb = given.get("verb", "")
+    if verb not in _VERBS:
+        raise Refusal(400, "There is nothing to do", "Redrive or purge them?")
+    # The radio button decides: letters may be ticked while all are meant.
+    scope = given.get("scope", "")
+    ids = [] if scope == "all" else [*dict.fromkeys(given.getlist("id"))]
+    if len(ids) > _MOST_IDS:
+        text = f"Select {count_of(_MOST_IDS, 'letter')} at most, or all that match."
+        raise Refusal(400, "Too many are selected", text)
+    if not ids and scope != "all":
+        text = "Select letters in the list, or choose all that match."
+        raise Refusal(400, "No letter is selected", text)
+    named = {name: given.get(name, "") for name in Chosen.__slots__}
+    return _Request(cast("Verb", verb), ids, chosen(named))
+
+
+def _rate(text: str) -> float | None:
+    """Letters in a second; None without a limit.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text.strip():
+        return None
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(text)
+    return value
