@@ -42,8 +42,8 @@ class DeadLetters(Generic[J]):
     Args:
         job_class: a generated class; or None, with `stream` and `group`, to read
             letters without decoding their jobs.
-        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME` or
-            `rediss+sentinel://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME`,
+            `redis+cluster://HOST,HOST`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used.
         stream: overrides the schema's stream.
@@ -59,7 +59,7 @@ class DeadLetters(Generic[J]):
         job_class: type[J] | None,
         url: str | None = None,
         *,
-        redis: redis.asyncio.Redis | None = None,
+        redis: redis.asyncio.Redis | redis.asyncio.RedisCluster | None = None,
         stream: str | None = None,
         group: str | None = None,
     ) -> None:

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Self
 
-import redis.asyncio
-
 from flowd.broker.connection import Connection
 from flowd.broker.durability import Durable
 from flowd.broker.sender import Sender, Senders
 from flowd.broker.session import Session, SessionUser
+from flowd.broker.settings import Client
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import FormatError, OptionError
@@ -32,8 +31,8 @@ class Producer:
     """Enqueues jobs of any class, without a handler; an async context manager.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME` or
-            `rediss+sentinel://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME`,
+            `redis+cluster://HOST,HOST`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used.
         connect_timeout: seconds after which `enqueue` raises `Unreachable`.
@@ -47,7 +46,7 @@ class Producer:
         self,
         url: str | None = None,
         *,
-        redis: redis.Redis | redis.asyncio.Redis | None = None,
+        redis: Client | None = None,
         connect_timeout: float = 5.0,
         middleware: Iterable[Middleware] = (),
     ) -> None:

@@ -56,8 +56,8 @@ class Queue(Generic[J]):
         handler: a coroutine function of `(job)` or `(job, ctx)`; a plain function runs
             in a thread. An exception fails the attempt, except for `Retry`, `Snooze`
             and `Reject`. Jobs are delivered at least once, so it must be idempotent.
-        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME` or
-            `rediss+sentinel://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME`,
+            `redis+cluster://HOST,HOST`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used: flowd
             opens its own connections.
@@ -89,7 +89,7 @@ class Queue(Generic[J]):
         handler: Handler[J],
         *,
         url: str | None = None,
-        redis: redis.asyncio.Redis | None = None,
+        redis: redis.asyncio.Redis | redis.asyncio.RedisCluster | None = None,
         stream: str | None = None,
         group: str | None = None,
         consumer: str | None = None,

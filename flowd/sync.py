@@ -14,10 +14,9 @@ from functools import partial
 from itertools import islice
 from typing import Final, Self, TypeVar
 
-import redis.asyncio
-
 from flowd.background import BackgroundProducer
 from flowd.broker.durability import Durable
+from flowd.broker.settings import Client
 from flowd.errors import BulkError, OutcomeUnknown, ServerError
 from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, many
@@ -43,8 +42,8 @@ class SyncProducer:
     In a thread that runs an event loop a call blocks that loop: use `Producer` there.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME` or
-            `rediss+sentinel://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME`,
+            `redis+cluster://HOST,HOST`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used.
         connect_timeout: seconds after which `enqueue` raises `Unreachable`.
@@ -59,7 +58,7 @@ class SyncProducer:
         self,
         url: str | None = None,
         *,
-        redis: redis.Redis | redis.asyncio.Redis | None = None,
+        redis: Client | None = None,
         connect_timeout: float = 5.0,
         middleware: Iterable[Middleware] = (),
     ) -> None:

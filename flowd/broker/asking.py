@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Generic, TypeVar
 
+from flowd.errors import FatalError
+
 __all__ = ["SharedQuestion", "first_answer"]
 
 R = TypeVar("R")
@@ -19,11 +21,12 @@ async def first_answer(asks: Iterable[Callable[[], Awaitable[R]]]) -> R:
     """The first answer; the next is asked when one fails, or is silent for a moment.
 
     Raises:
+        FatalError: all refuse, and will until their settings change.
         OSError: none answers; the text has what each of them failed of.
     """
     waiting = list(asks)
     asked: set[asyncio.Future[R]] = set()
-    failed: list[str] = []
+    failed: list[BaseException] = []
     try:
         while waiting or asked:
             if waiting:
@@ -38,7 +41,7 @@ async def first_answer(asks: Iterable[Callable[[], Awaitable[R]]]) -> R:
                 if (error := each.exception()) is None:
                     answers.append(each.result())
                 else:
-                    failed.append(str(error) or type(error).__name__)
+                    failed.append(error)
             if answers:
                 return answers[0]
     finally:
@@ -46,7 +49,10 @@ async def first_answer(asks: Iterable[Callable[[], Awaitable[R]]]) -> R:
             each.cancel()
         if asked:
             await asyncio.wait(asked)
-    raise OSError("; ".join(dict.fromkeys(failed)))
+    if all(isinstance(each, FatalError) for each in failed):
+        raise failed[0]
+    said = [str(each) or type(each).__name__ for each in failed]
+    raise OSError("; ".join(dict.fromkeys(said)))
 
 
 class SharedQuestion(Generic[R]):

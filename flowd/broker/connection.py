@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -29,7 +30,17 @@ from flowd.errors import (
     Unreachable,
 )
 
-__all__ = ["BULK_READ_TIMEOUT", "TIMEOUT", "Argument", "Connection", "log_in", "pack"]
+__all__ = [
+    "BULK_READ_TIMEOUT",
+    "TIMEOUT",
+    "Argument",
+    "Connection",
+    "connection_to",
+    "failure",
+    "log_in",
+    "pack",
+    "unreachable",
+]
 
 T = TypeVar("T")
 
@@ -42,6 +53,7 @@ BULK_READ_TIMEOUT: Final = 30.0
 """As `TIMEOUT`, for reads of whole jobs: they may be large, and the network slow."""
 
 _CLOSED: Final = "it was closed here"
+_numbers: Final = itertools.count(1)
 
 # Its stub says that a command has one argument, and not what is returned.
 pack: Final = cast(
@@ -69,11 +81,39 @@ class Connection:
         self._waiting: list[Call] = []
         self._connecting: asyncio.Task[None] | None = None
         self._closed = False
-        self.client_id = 0
-        """The server's number for this connection; 0 while there is none."""
+        self._client_id = 0
+        self._serial = 0
 
-        self.connections = 0
-        """How many times it has connected."""
+    def __str__(self) -> str:
+        return str(self._address)
+
+    @property
+    def client_id(self) -> int:
+        """The server's number for this connection; 0 while there is none."""
+        return self._client_id
+
+    @property
+    def serial(self) -> int:
+        """Grows each time it connects, and is that of no other; 0 before the first time."""
+        return self._serial
+
+    @property
+    def carrier(self) -> int:
+        """The `serial` under which the next call is sent; 0 if it has to connect first."""
+        usable = self._protocol is not None and self._protocol.usable
+        return self._serial if usable else 0
+
+    def at(self, key: str) -> Connection:  # noqa: ARG002 - of a cluster it matters
+        """The connection to where a key is; this one, unless to a cluster."""
+        return self
+
+    async def primaries(self) -> Sequence[Connection]:
+        """A connection to each server that has keys: this one, unless to a cluster.
+
+        Raises:
+            ServerError: as `call`.
+        """
+        return [self]
 
     @overload
     def call(
@@ -107,7 +147,7 @@ class Connection:
             WrongAddress: the folder of an embedded server cannot be used.
             ServerError: the server refused; the subclass says why.
         """
-        return self._ask(Call(pack(command), 1, timeout, read))
+        return self.ask(Call(pack(command), 1, timeout, read))
 
     def transact(
         self, commands: Sequence[bytes], read: Reader[T]
@@ -121,7 +161,7 @@ class Connection:
         """
         packed = b"".join([_MULTI, *commands, _EXEC])
         each = items(_or_refusal(read), len(commands))
-        asked = self._ask(Call(packed, len(commands) + 2, TIMEOUT, each))
+        asked = self.ask(Call(packed, len(commands) + 2, TIMEOUT, each))
         return cast("asyncio.Future[list[T | ServerError]]", asked)
 
     async def aclose(self) -> None:
@@ -134,9 +174,10 @@ class Connection:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         self._drop()
-        self._answer_waiting(_unreachable(self._address, ConnectionError(_CLOSED)))
+        self._answer_waiting(unreachable(self._address, ConnectionError(_CLOSED)))
 
-    def _ask(self, call: Call) -> asyncio.Future[object]:
+    def ask(self, call: Call) -> asyncio.Future[object]:
+        """Send what is packed already; the result and errors are those of `call`."""
         if self._protocol is not None and self._protocol.usable:
             self._protocol.send(call)
         else:
@@ -152,8 +193,9 @@ class Connection:
         why: str,
     ) -> None:
         if protocol is self._protocol:
-            self._protocol, self.client_id = None, 0
-            self._address.doubt()
+            self._protocol, self._client_id = None, 0
+            if sent:
+                self._address.doubt()
         for call in sent:
             call.fail(OutcomeUnknown(f"the answer of {self._address} was lost: {why}"))
         if ready:
@@ -162,21 +204,21 @@ class Connection:
 
     def _connect_soon(self) -> None:
         if self._closed:
-            self._answer_waiting(_unreachable(self._address, ConnectionError(_CLOSED)))
+            self._answer_waiting(unreachable(self._address, ConnectionError(_CLOSED)))
         elif self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(
                 self._connect(), name=self._name, context=contextvars.Context()
             )
 
     async def _connect(self) -> None:
-        failed: ServerError = _unreachable(self._address, ConnectionError(_CLOSED))
+        failed: ServerError = unreachable(self._address, ConnectionError(_CLOSED))
         try:
             await asyncio.sleep(0)  # all calls of this turn share the result
             async with asyncio.timeout(max(call.timeout for call in self._waiting)):
                 self._drop()
                 self._protocol = await self._open()
         except Exception as error:
-            failed = _failure(self._address, error)
+            failed = failure(self._address, error)
         finally:
             self._connecting = None
             self._answer_waiting(failed)
@@ -192,14 +234,24 @@ class Connection:
 
     async def _open(self) -> RedisProtocol:
         protocol = RedisProtocol(self._gone, self._address.refusal)
-        self.client_id = await log_in(protocol, self._address, self._name)
-        self.connections += 1
+        self._client_id = await log_in(protocol, self._address, self._name)
+        self._serial = next(_numbers)
         return protocol
 
     def _drop(self) -> None:
-        protocol, self._protocol, self.client_id = self._protocol, None, 0
+        protocol, self._protocol, self._client_id = self._protocol, None, 0
         if protocol is not None:
             protocol.close(_CLOSED)
+
+
+def connection_to(address: Address, *, name: str = "flowd") -> Connection:
+    """A connection for one event loop; to a cluster one to each node, where `at` leads."""
+    if not address.is_cluster:
+        return Connection(address, name=name)
+    # A plain URL does not load it.
+    from flowd.broker.node_connections import NodeConnections  # noqa: PLC0415
+
+    return NodeConnections(address, name).root
 
 
 async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
@@ -221,10 +273,10 @@ async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
     except Exception as error:
         protocol.close(_CLOSED)
         address.doubt()
-        failure = _failure(address, error)
-        if failure is error:
+        meant = failure(address, error)
+        if meant is error:
             raise
-        raise failure from error
+        raise meant from error
     except BaseException:
         protocol.close(_CLOSED)
         raise
@@ -275,13 +327,13 @@ def _or_refusal(read: Reader[T]) -> Reader[T | ServerError]:
     return lambda reply: reply if isinstance(reply, ServerError) else read(reply)
 
 
-def _failure(address: Address, error: Exception) -> ServerError:
+def failure(address: Address, error: Exception) -> ServerError:
     """What a try to connect that ended so means."""
     if isinstance(error, ServerError) and not isinstance(error, CommandRefused):
         return error
     # What the server refuses in words of no known meaning may pass.
     if isinstance(error, OSError | CommandRefused):
-        return _unreachable(address, error)
+        return unreachable(address, error)
     if isinstance(error, FlowdError):
         return FatalError(f"cannot reach {address}: {error}")
     # Tried again without end, a fault of ours would look like an outage.
@@ -291,7 +343,8 @@ def _failure(address: Address, error: Exception) -> ServerError:
     )
 
 
-def _unreachable(address: Address, error: Exception) -> Unreachable:
+def unreachable(address: Address, error: Exception) -> Unreachable:
+    """The error for a server that cannot be reached."""
     said = (isinstance(error, OSError) and error.strerror) or str(error)
     silent = isinstance(error, TimeoutError)
     # A server without TLS takes the connection, and waits for a line of its own protocol.

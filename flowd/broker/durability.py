@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flowd.broker.connection import Connection
+from flowd.broker.connection import Connection, connection_to
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.refusals import CommandUnknown
 from flowd.broker.replies import numbers
@@ -79,8 +79,8 @@ class DurabilityChecker:
     """Confirms durable jobs, over a connection of its own that carries them."""
 
     def __init__(self, address: Address) -> None:
-        self._connection = Connection(address, name="flowd-durable")
-        self._confirms_on = -1
+        self._connection = connection_to(address, name="flowd-durable")
+        self._confirm_disks: set[int] = set()
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -90,17 +90,21 @@ class DurabilityChecker:
         """The same stream over the connection of durable jobs."""
         return stream.over(self._connection)
 
-    async def check(self, durable: Durable) -> None:
+    async def check(self, connection: Connection, durable: Durable) -> None:
         """Confirm no write, to learn whether the server can, before a job is stored.
+
+        Args:
+            connection: that of a stream of `over`.
+            durable: what is to be confirmed.
 
         Raises:
             NotDurable: the server cannot confirm a write to disk.
             ServerError: as `Connection.call`.
         """
-        if not durable.fsync or self._confirms_on == self._connection.connections:
+        if not durable.fsync or connection.serial in self._confirm_disks:
             return
         try:
-            await self._ask(Durable(timeout=0.001))
+            await _ask(connection, Durable(timeout=0.001))
         except (CommandRefused, CommandUnknown) as error:
             unknown = isinstance(error, CommandUnknown)
             why = "" if unknown else f" ({str(error).rstrip('.')})"
@@ -110,21 +114,32 @@ class DurabilityChecker:
                 " and Durable(fsync=False, replicas=1) a replica instead",
                 (),
             ) from error
-        self._confirms_on = self._connection.connections
+        self._confirm_disks.add(connection.serial)
 
-    async def confirm(self, ids: Sequence[str], durable: Durable) -> None:
+    async def confirm(
+        self,
+        connection: Connection,
+        carrier: int,
+        ids: Sequence[str],
+        durable: Durable,
+    ) -> None:
         """Wait for the confirmation of jobs that were stored just now.
+
+        Args:
+            connection: which has carried them.
+            carrier: its `carrier` when they were sent.
+            ids: theirs.
+            durable: what is to be confirmed.
 
         Raises:
             NotDurable: the server has not confirmed it in time.
             OutcomeUnknown: the connection was lost before the confirmation.
         """
-        carrier = self._connection.connections
         try:
-            synced, replicas = await self._ask(durable)
+            synced, replicas = await _ask(connection, durable)
         except ServerError as error:
             raise OutcomeUnknown(f"stored, and then no proof came: {error}") from error
-        if self._connection.connections != carrier:
+        if connection.carrier != carrier:
             raise OutcomeUnknown("stored, and then the connection that did it was lost")
         if synced < durable.fsync or replicas < durable.replicas:
             stored = "the job is" if len(ids) == 1 else f"{len(ids)} jobs are"
@@ -135,16 +150,6 @@ class DurabilityChecker:
                 " is safe to enqueue again, which waits again",
                 ids,
             )
-
-    async def _ask(self, durable: Durable) -> tuple[int, int]:
-        """What is confirmed: on this disk (0 or 1), and by how many replicas."""
-        ms = milliseconds(durable.timeout)
-        command = ("WAITAOF", 1) if durable.fsync else ("WAIT",)
-        return await self._connection.call(
-            *(*command, durable.replicas, ms),
-            read=_confirmed,
-            timeout=durable.timeout + _MARGIN,
-        )
 
 
 class Durability:
@@ -161,20 +166,50 @@ class Durability:
 
     def on_enqueue(self, call: EnqueueCall) -> EnqueueCall:
         """Send over the connection that confirms, and wait for the confirmation."""
+        stream = self._checker.over(call.stream)
         return replace(
             call,
-            stream=self._checker.over(call.stream),
+            stream=stream,
             lasts=call.lasts + self._durable.timeout,
-            confirmation=self,
+            confirmation=_Confirmation(self._checker, stream.connection, self._durable),
         )
+
+
+class _Confirmation:
+    """Of what is stored over one connection."""
+
+    def __init__(
+        self, checker: DurabilityChecker, connection: Connection, durable: Durable
+    ) -> None:
+        self._checker = checker
+        self._connection = connection
+        self._durable = durable
+        self._carrier = 0
 
     async def check(self) -> None:
         """As `DurabilityChecker.check`."""
-        await self._checker.check(self._durable)
+        await self._checker.check(self._connection, self._durable)
+        if not self._connection.carrier:
+            await self._connection.call("TIME")  # connects
+        # In a cluster, the next call may go to a node that knows nothing of this one.
+        self._carrier = self._connection.carrier
 
     async def confirm(self, stored: Sequence[str]) -> None:
         """As `DurabilityChecker.confirm`."""
-        await self._checker.confirm(stored, self._durable)
+        await self._checker.confirm(
+            self._connection, self._carrier, stored, self._durable
+        )
+
+
+async def _ask(connection: Connection, durable: Durable) -> tuple[int, int]:
+    """What is confirmed: on this disk (0 or 1), and by how many replicas."""
+    ms = milliseconds(durable.timeout)
+    command = ("WAITAOF", 1) if durable.fsync else ("WAIT",)
+    return await connection.call(
+        *(*command, durable.replicas, ms),
+        read=_confirmed,
+        timeout=durable.timeout + _MARGIN,
+    )
 
 
 def _confirmed(reply: object) -> tuple[int, int]:

@@ -1,6 +1,7 @@
-"""Addresses of many hosts: sentinels that name a primary.
+"""Addresses of many hosts: sentinels that name a primary, and nodes of a cluster.
 
     redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB
+    redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT
 
 USER and PASSWORD are those of the primary; `?sentinel_username=` and `sentinel_password=`
 are those of the sentinels. With `rediss` both speak TLS. Loaded by those who use it.
@@ -17,10 +18,12 @@ import redis
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 
+from flowd.broker.cluster import ClusterAddress
 from flowd.broker.sentinel import SentinelAddress
 from flowd.broker.settings import (
     FORM,
     LATE_LOGIN,
+    PORT,
     SCHEMES,
     Settings,
     lent,
@@ -34,13 +37,17 @@ from flowd.errors import OptionError
 __all__ = ["address_of_client", "address_of_url"]
 
 _URL: Final = re.compile(
-    r"(?P<tls>rediss?)\+(?P<kind>sentinel)://(?P<login>.*@)?(?P<hosts>[^/?#@]*)"
+    r"(?P<tls>rediss?)\+(?P<kind>sentinel|cluster)://(?P<login>.*@)?(?P<hosts>[^/?#@]*)"
     r"(?P<path>/[^?#]*)?(?:\?(?P<query>.*))?",
     re.DOTALL | re.IGNORECASE,
 )
 _SENTINEL_FORM: Final = (
     "must be as redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB, where NAME is"
     f" that of the primary; {FORM.partition(', ')[2]}"
+)
+_CLUSTER_FORM: Final = (
+    "must be as redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT with some of the nodes,"
+    f" and no database; {FORM.partition(', ')[2]}"
 )
 _SENTINEL_PATH: Final = re.compile(r"/([^/]+)(/[0-9]*)?")
 _SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
@@ -57,6 +64,22 @@ class _Pool(Protocol):
     sentinel_manager: _Manager
 
 
+class _Node(Protocol):
+    host: str
+    port: int
+
+
+class _NodesManager(Protocol):
+    startup_nodes: dict[str, _Node]
+    connection_kwargs: dict[str, object]
+
+
+class _Nodes(Protocol):
+    """What flowd needs of redis-py's clusters."""
+
+    nodes_manager: _NodesManager
+
+
 class _Manager(Protocol):
     sentinels: Sequence[redis.asyncio.Redis]
 
@@ -69,18 +92,42 @@ def address_of_url(url: str) -> Address:
     """
     found = _URL.fullmatch(url)
     if found is None:
-        raise refused(url, SCHEMES if "@" not in url else _SENTINEL_FORM)
+        raise refused(url, SCHEMES)
+    of_cluster = found["kind"].lower() == "cluster"
     if LATE_LOGIN.search(url.partition("://")[2]):
-        raise refused(url, _SENTINEL_FORM)
-    return _sentinel(url, found)
+        raise refused(url, _CLUSTER_FORM if of_cluster else _SENTINEL_FORM)
+    return _cluster(url, found) if of_cluster else _sentinel(url, found)
 
 
-def address_of_client(client: redis.Redis | redis.asyncio.Redis) -> Address:
-    """The address of a client that redis-py's `Sentinel.master_for` has made.
+def address_of_client(client: object) -> Address:
+    """The address of a `RedisCluster`, or of a client that `Sentinel.master_for` has made.
 
     Raises:
         OptionError: it is of replicas, or has settings that cannot be used.
     """
+    if hasattr(client, "nodes_manager"):
+        return _of_cluster_client(cast("_Nodes", client))
+    return _of_sentinel_client(cast("redis.asyncio.Redis", client))
+
+
+def _of_cluster_client(client: _Nodes) -> Address:
+    nodes = client.nodes_manager
+    kwargs = getattr(client, "connection_kwargs", None) or nodes.connection_kwargs
+    tls = bool(kwargs.get("ssl")) or kwargs.get("connection_class") is SSLConnection
+    seeds = [(each.host, each.port) for each in nodes.startup_nodes.values()]
+    settings = lent(kwargs)
+    for name in [name for name in settings if name in {"host", "port", "path", "db"}]:
+        del settings[name]
+    if not tls:
+        settings = {name: v for name, v in settings.items() if name[:4] != "ssl_"}
+    shown = "redis cluster at " + ", ".join(f"{host}:{port}" for host, port in seeds)
+    kind = SSLConnection if tls else Connection
+    address = ClusterAddress(shown, kind, settings, seeds=seeds)
+    address.check("redis")
+    return address
+
+
+def _of_sentinel_client(client: redis.asyncio.Redis) -> Address:
     pool = cast("_Pool", client.connection_pool)
     if not pool.is_master:
         rule = "is of replicas, where no job can run; give that of master_for()"
@@ -100,6 +147,17 @@ def address_of_client(client: redis.Redis | redis.asyncio.Redis) -> Address:
             sentinels=sentinels,
         ),
     )
+
+
+def _cluster(url: str, found: re.Match[str]) -> Address:
+    if (found["path"] or "/").strip("/") not in {"", "0"}:
+        raise refused(url, _CLUSTER_FORM)
+    kind, settings, places = _hosts(url, found, "", found["query"] or "", _CLUSTER_FORM)
+    seeds = [(host, port or PORT) for host, port in places]
+    address = ClusterAddress(without_login(url), kind, settings, seeds=seeds)
+    for each in (address, *map(address.server_at, seeds)):
+        each.check("url")
+    return address
 
 
 def _sentinel(url: str, found: re.Match[str]) -> Address:

@@ -26,6 +26,7 @@ __all__ = [
     "is_demotion",
     "may_not_run",
     "refusal",
+    "slot_moves",
 ]
 
 
@@ -49,13 +50,24 @@ _FULL: Final = "Redis is out of memory: "
 _BUG: Final = "Redis cannot read a command of flowd's; please report it: "
 _OLD: Final = "this server lacks a command (flowd needs Redis 6.2, nothing renamed): "
 
+_CLUSTER: Final = (
+    "this server is a node of a Redis Cluster, whose URL is"
+    " redis+cluster://HOST:PORT,HOST:PORT (with TLS rediss+cluster://): "
+)
+_NO_CLUSTER: Final = "this server is no Redis Cluster; its URL is redis://HOST:PORT: "
+_DATABASE: Final = "a Redis Cluster has database 0 alone; leave it out of the URL: "
+
 # An answer begins with its code. What comes behind it may be of users' making, as the
 # name of a stream or of a group is, and says nothing.
 _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
+    "ASK": (FatalError, _CLUSTER),
     "BUSY": (NotReady, ""),
+    "CLUSTERDOWN": (NotReady, _NOW),
+    "CROSSSLOT": (FatalError, _BUG),
     "LOADING": (NotReady, _NOW),
     "MASTERDOWN": (NotReady, ""),
     "MISCONF": (NotReady, ""),
+    "MOVED": (FatalError, _CLUSTER),
     "NOAUTH": (AccessDenied, _LOGIN),
     "NOGROUP": (GroupMissing, ""),
     "NOPERM": (AccessDenied, _RIGHT),
@@ -63,6 +75,7 @@ _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
     "NOSCRIPT": (ScriptMissing, ""),
     "OOM": (QueueFull, _FULL),
     "READONLY": (NotReady, _NOW),
+    "TRYAGAIN": (NotReady, _NOW),
     "UNBLOCKED": (NotReady, ""),
     "WRONGPASS": (AccessDenied, _LOGIN),
     "WRONGTYPE": (WrongKeyType, "a key is not flowd's (`flowd doctor` names it): "),
@@ -78,6 +91,10 @@ _PHRASES: Final[Sequence[tuple[str, type[ServerError], str]]] = (
     ("value is not an integer or out of range", FatalError, _BUG),
     ("value is not a valid float", FatalError, _BUG),
     ("syntax error", FatalError, _BUG),
+    ("SELECT is not allowed in cluster mode", FatalError, _DATABASE),
+    ("This instance has cluster support disabled", FatalError, _NO_CLUSTER),
+    ("Script attempted to access a non local key", FatalError, _BUG),
+    ("Script attempted to access keys that do not hash", FatalError, _BUG),
     ("wrong number of arguments for ", FatalError, _BUG),
     ("unknown command ", CommandUnknown, _OLD),
     ("Unknown Redis command called from script", CommandUnknown, _OLD),
@@ -112,6 +129,7 @@ _ONE_GROUP: Final = (
 
 _DEMOTED: Final = (
     *("READONLY ", "MASTERDOWN ", "NOREPLICAS ", "UNBLOCKED "),
+    *("MOVED ", "CLUSTERDOWN "),
     *("WAIT cannot be used with replica", "WAITAOF cannot be used with replica"),
 )
 
@@ -143,6 +161,13 @@ def is_demotion(reply: object) -> bool:
         return False
     said = _bare(str(reply).removeprefix(_NOW)).removeprefix("ERR ")
     return said.startswith(_DEMOTED)
+
+
+def slot_moves(answer: str) -> NotReady | None:
+    """The error for MOVED or ASK, of a node of a cluster that is asked as one."""
+    if answer.startswith(("MOVED ", "ASK ")):
+        return NotReady(f"{_NOW}{answer.rstrip()}")
+    return None
 
 
 def may_not_run(error: AccessDenied, command: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 
-from flowd.broker.connection import Connection
+from flowd.broker.connection import Connection, connection_to
 from flowd.broker.durability import DurabilityChecker
 from flowd.broker.outage import Outage
 from flowd.broker.stream import Stream
@@ -24,7 +24,7 @@ V = TypeVar("V")
 
 
 class Session:
-    """One connection for commands, and one view of outages.
+    """One connection for commands, to a cluster one to each node; one view of outages.
 
     Durable jobs have a second connection, once there is one.
     """
@@ -32,7 +32,7 @@ class Session:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._loop = weakref.ref(asyncio.get_running_loop())
-        self.connection = Connection(address)
+        self.connection = connection_to(address)
         self.durability = DurabilityChecker(address)
         self.events = EventBus()
         """Of what happens to the whole process."""

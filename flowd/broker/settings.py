@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+import redis.asyncio
 import redis.connection
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -26,6 +27,7 @@ __all__ = [
     "PORT",
     "SCHEMES",
     "TLS_OPTIONS",
+    "Client",
     "Settings",
     "check_place",
     "lent",
@@ -33,6 +35,11 @@ __all__ = [
     "refused",
     "without_login",
 ]
+
+Client: TypeAlias = (
+    redis.Redis | redis.asyncio.Redis | redis.RedisCluster | redis.asyncio.RedisCluster
+)
+"""A client of redis-py, which lends its settings."""
 
 Settings: TypeAlias = Mapping[str, object]
 """Of connections, by the names of redis-py."""

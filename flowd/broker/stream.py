@@ -46,7 +46,7 @@ class Stream:
     def __init__(self, connection: Connection, stream: str, group: str) -> None:
         self.keys = Keys(stream, group)
         self.group = group
-        self.connection = connection
+        self.connection = connection.at(stream)
         """Modules with scripts of their own send them over it."""
 
         self._delayed = (self.keys.stream, self.keys.delayed, self.keys.bodies)
@@ -72,11 +72,13 @@ class Stream:
 
     def register(self) -> asyncio.Future[object]:
         """Remember the queue for the commands that list queues; to be awaited or not."""
-        return self.connection.call("SADD", QUEUES, f"{self.keys.stream}\n{self.group}")
+        member = f"{self.keys.stream}\n{self.group}"
+        return self.connection.at(QUEUES).call("SADD", QUEUES, member)
 
     async def unregister(self) -> None:
         """Undo `register`."""
-        await self.connection.call("SREM", QUEUES, f"{self.keys.stream}\n{self.group}")
+        member = f"{self.keys.stream}\n{self.group}"
+        await self.connection.at(QUEUES).call("SREM", QUEUES, member)
 
     async def add(self, fields: Mapping[bytes, bytes], entry_id: str = "*") -> str:
         """Append one entry; returns its id.
@@ -318,7 +320,7 @@ async def registered(connection: Connection) -> list[Stream]:
         ServerError: as `Connection.call`.
     """
     try:
-        members = await connection.call("SMEMBERS", QUEUES, read=answers.ids)
+        members = await connection.at(QUEUES).call("SMEMBERS", QUEUES, read=answers.ids)
     except WrongKeyType as error:
         raise WrongKeyType(f"{QUEUES}: {error}") from None
     names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))

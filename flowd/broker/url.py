@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Protocol, Self, cast
+from typing import Protocol, Self, TypeGuard, cast
 
 import redis.asyncio
 from redis.asyncio.connection import (
@@ -23,6 +23,7 @@ from flowd.broker.settings import (
     PORT,
     SCHEMES,
     TLS_OPTIONS,
+    Client,
     Settings,
     check_place,
     lent,
@@ -75,7 +76,7 @@ class Address:
     def of(
         cls,
         url: str | None = None,
-        client: redis.Redis | redis.asyncio.Redis | None = None,
+        client: Client | None = None,
     ) -> Address:
         """From a URL, a client whose settings are lent, or else `FLOWD_URL`.
 
@@ -120,7 +121,7 @@ class Address:
         return address
 
     @classmethod
-    def _of_client(cls, client: redis.Redis | redis.asyncio.Redis) -> Address:
+    def _of_client(cls, client: Client) -> Address:
         if hasattr(client, "nodes_manager") or hasattr(
             getattr(client, "connection_pool", None), "sentinel_manager"
         ):
@@ -214,6 +215,16 @@ class Address:
     def doubt(self) -> None:
         """Note that the server there was lost, or did not answer."""
 
+    async def leads_elsewhere(
+        self, protocol: object  # noqa: ARG002 - of a cluster it matters
+    ) -> bool:
+        """Whether a protocol that it connected would be connected to another server now.
+
+        Raises:
+            OSError: that cannot be found out.
+        """
+        return False
+
     def watch(self) -> Coroutine[object, object, None] | None:
         """What a session runs as long as it is open, to notice that it leads elsewhere."""
         return None
@@ -297,5 +308,5 @@ class Address:
         return hash((self._kind, self._embedded, str(self._settings.get("host"))))
 
 
-def _is_client(given: object) -> bool:
+def _is_client(given: object) -> TypeGuard[redis.Redis | redis.asyncio.Redis]:
     return isinstance(given, redis.Redis | redis.asyncio.Redis)

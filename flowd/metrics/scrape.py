@@ -57,8 +57,8 @@ async def _view(place: Place, within: float) -> QueueView | None:
     async with connected(address) as connection:
         try:
             async with asyncio.timeout(within):
-                now = await server_time(connection)
                 queries = Queries(connection, stream, group)
+                now = await server_time(queries.connection)
                 return await queue_view(queries, now, lease=_LEASE, runs=0)
         except (ServerError, TimeoutError):
             return None

@@ -35,7 +35,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Final
 
-__all__ = ["GATE", "QUEUES", "Keys", "clash"]
+__all__ = ["GATE", "QUEUES", "Keys", "clash", "slot_of"]
 
 QUEUES: Final = "flowd:queues"
 
@@ -104,6 +104,12 @@ class Keys:
     def receipt(self, token: str) -> str:
         """Where the ids are that a call with this token has stored."""
         return f"{self._prefix}call:{token}"
+
+
+def slot_of(key: str) -> int:
+    """The slot of a cluster that Redis puts a key in."""
+    found = _TAG.match(key)
+    return _slot(found[1] if found else key)
 
 
 def clash(stream: str, group: str) -> tuple[str, str] | None:

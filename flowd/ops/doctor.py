@@ -6,13 +6,20 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import chain
 from typing import Final
 
 from flowd.broker.connection import Connection
-from flowd.broker.server_time import server_time
-from flowd.broker.stream import registered
-from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, Unreachable
+from flowd.broker.server_time import server_time, server_times
+from flowd.broker.stream import Stream, registered
+from flowd.errors import (
+    AccessDenied,
+    NotReady,
+    OutcomeUnknown,
+    ServerError,
+    Unreachable,
+)
 from flowd.ops.finding import Finding
 from flowd.ops.queries import Queries
 from flowd.ops.queues import judge_queue
@@ -46,6 +53,32 @@ async def examine(
         ServerError: no connection, or no login.
     """
 
+    async def queues() -> list[Finding]:
+        return await _judge_queues(connection, lease)
+
+    nodes = await connection.primaries()
+    findings: list[Finding] = []
+    for node in nodes:
+        if node is connection:
+            findings += await _examine_server(node, now)
+        else:
+            findings += await _examine_node(node, now)
+    return findings + await _as_far_as_allowed("queues", queues, connection)
+
+
+async def _examine_node(node: Connection, now: Callable[[], float]) -> list[Finding]:
+    """Check a node of a cluster, where another may be away."""
+    try:
+        found = await _examine_server(node, now)
+    except (Unreachable, OutcomeUnknown, NotReady) as error:
+        advice = "repair that node; its queues stand still"
+        return [Finding("wrong", "server", str(error), advice)]
+    return [replace(each, text=f"{node}: {each.text}") for each in found]
+
+
+async def _examine_server(
+    connection: Connection, now: Callable[[], float]
+) -> list[Finding]:
     async def server() -> list[Finding]:
         return judge(await read_facts(connection))
 
@@ -55,11 +88,8 @@ async def examine(
     async def rights() -> list[Finding]:
         return [await judge_rights(connection)]
 
-    async def queues() -> list[Finding]:
-        return await _judge_queues(connection, lease)
-
     findings: list[Finding] = []
-    for part in (server, clock, rights, queues):
+    for part in (server, clock, rights):
         findings += await _as_far_as_allowed(part.__name__, part, connection)
     return findings
 
@@ -72,7 +102,7 @@ async def _as_far_as_allowed(
     except (Unreachable, OutcomeUnknown):
         raise
     except ServerError as error:
-        if not connection.connections:
+        if not connection.serial:
             raise  # no connection, or no login
         if isinstance(error, AccessDenied):
             advice = "grant what docs/security.md lists for an admin"
@@ -100,13 +130,26 @@ async def _judge_queues(connection: Connection, lease: float) -> list[Finding]:
     streams = await registered(connection)
     if not streams:
         return [Finding("note", "queues", "none was set up on this server yet")]
-    now = await server_time(connection)
+    clocks = await server_times(each.connection for each in streams)
     judged = await asyncio.gather(
         *(
-            judge_queue(
-                Queries(connection, stream.keys.stream, stream.group), now, lease
-            )
+            _judge_queue(connection, stream, clocks[stream.connection], lease)
             for stream in streams
         )
     )
     return list(chain.from_iterable(judged))
+
+
+async def _judge_queue(
+    connection: Connection, stream: Stream, now: float | ServerError, lease: float
+) -> list[Finding]:
+    name = f"{stream.keys.stream} ({stream.group})"
+    try:
+        if isinstance(now, ServerError):
+            raise now
+        queries = Queries(connection, stream.keys.stream, stream.group)
+        return await judge_queue(queries, now, lease)
+    except (Unreachable, OutcomeUnknown, NotReady) as error:
+        if stream.connection is connection:
+            raise  # there is one server, and it is away
+        return [Finding("wrong", "queue", f"{name}: {error}", "repair that node")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowd.broker.connection import Connection
-from flowd.broker.server_time import server_time
+from flowd.broker.server_time import server_times
 from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.model.heartbeat import Heartbeat
@@ -76,23 +76,38 @@ async def overview(
         for each in await registered(connection)
         if stream in (None, each.keys.stream)
     ]
-    now = await server_time(connection)
     all_queries = [
         Queries(connection, each.keys.stream, each.group) for each in streams
     ]
+    clocks = await server_times(each.connection for each in all_queries)
     views = await asyncio.gather(
-        *(queue_view(queries, now, lease=lease, runs=runs) for queries in all_queries),
+        *(
+            _view(each, clocks[each.connection], lease=lease, runs=runs)
+            for each in all_queries
+        ),
         return_exceptions=True,
     )
     found: list[QueueView | ServerError] = []
     for queries, view in zip(all_queries, views, strict=True):
         if isinstance(view, QueueView):
             found.append(view)
-        elif isinstance(view, ServerError) and not _is_away(view):
+        elif isinstance(view, ServerError) and (
+            # Of a cluster, one node may be away.
+            not _is_away(view)
+            or queries.connection is not connection
+        ):
             found.append(type(view)(f"{queries.keys.stream} ({queries.group}): {view}"))
         else:
             raise view
     return found
+
+
+async def _view(
+    queries: Queries, now: float | ServerError, *, lease: float, runs: int
+) -> QueueView:
+    if isinstance(now, ServerError):
+        raise now
+    return await queue_view(queries, now, lease=lease, runs=runs)
 
 
 async def queue_view(

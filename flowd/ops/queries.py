@@ -131,7 +131,7 @@ class Queries:
         self.stream = Stream(connection, stream, group)
         self.keys = Keys(stream, group)
         self.group = group
-        self.connection = connection
+        self.connection = self.stream.connection
 
     async def waiting(
         self, count: int, after: bytes = b"", *, most: int = WHOLE

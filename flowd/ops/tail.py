@@ -55,7 +55,7 @@ async def follow(
     failures = 0
     while True:
         try:
-            async with aclosing(_messages(address, channel)) as messages:
+            async with aclosing(_messages(address.at(channel), channel)) as messages:
                 async for message in messages:
                     failures = 0
                     for line in message.splitlines():
@@ -79,6 +79,7 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
         for call in (*sent, *ready):
             call.fail(OutcomeUnknown(why))
 
+    # A node of a cluster publishes to all; but workers ask their own who listens there.
     protocol = RedisProtocol(gone)
     await log_in(protocol, address, "flowd-tail")
     protocol.listen(received.put_nowait)
@@ -88,6 +89,8 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
             if reply is None:
                 if asked:
                     raise ConnectionError("no answer in time")
+                if await address.leads_elsewhere(protocol):
+                    return
                 # To subscribe again changes nothing, is answered, and takes no right
                 # that the first time did not.
                 protocol.write(pack(("SUBSCRIBE", channel)))

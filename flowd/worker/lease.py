@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from flowd.broker.connection import Connection
+from flowd.broker.connection import Connection, connection_to
 from flowd.broker.extension import parts_of
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.url import Address
@@ -96,7 +96,8 @@ class QueueLeases:
             await self._abandon(connection, stuck)
         if not deliveries:
             if self.failing:
-                await connection.call("TIME")  # whether it would work again
+                # Whether it would work again.
+                await self.queue.stream.over(connection).connection.call("TIME")
             return
         try:
             lost = await self.queue.stream.over(connection).renew(
@@ -235,7 +236,7 @@ class LeaseRenewer:
         why = ""
         try:
             with asyncio.Runner() as runner:
-                connection = Connection(self._address, name="flowd-lease")
+                connection = connection_to(self._address, name="flowd-lease")
                 try:
                     while self._ended is ended:
                         if runner.run(self._renew(connection, monitor.seen, loop)):

@@ -77,7 +77,7 @@ class LoopOutages:
     async def _recreate_group(self) -> None:
         """Set the group up again at 0, so that nothing is passed over."""
         try:
-            await self._stream.init("0")
+            created = await self._stream.init("0")
             await self._stream.register()
         except FatalError:
             raise
@@ -85,7 +85,10 @@ class LoopOutages:
             self._outage.report_failure("setting up", self._stream.keys.stream, error)
             return
         self._outage.report_recovery("setting up", self._stream.keys.stream)
-        if self._group_seen:
+        if not created:
+            # Another worker did it, or the slot of the stream is at another node by now.
+            self._group_seen = True
+        elif self._group_seen:
             self._events.emit(
                 logging.WARNING,
                 "group_recreated",

@@ -84,7 +84,7 @@ class Runner(Generic[J]):
         )
         self._heartbeat = HeartbeatWriter(options, self, self._shutdown)
         self._event_feed = EventFeed(
-            session.connection, self.stream.keys.tail, self.consumer, events
+            self.stream.connection, self.stream.keys.tail, self.consumer, events
         )
         schedules = schedules_of(options.job_class, policy)
         self._cron = CronClock(self.stream, schedules, events) if schedules else None
@@ -94,7 +94,9 @@ class Runner(Generic[J]):
         # The path.
         self._fetcher = Consumer(
             self.stream,
-            Connection(session.address, name="flowd-reader"),
+            Connection(
+                session.address.at(self.stream.keys.stream), name="flowd-reader"
+            ),
             self.consumer,
             concurrency=options.concurrency,
             block=options.block,
@@ -118,7 +120,7 @@ class Runner(Generic[J]):
             self._maintenance,
             is_set_up=session.is_set_up(self.stream),
         )
-        expiry = Expiry(lambda: server_time(session.connection))
+        expiry = Expiry(lambda: server_time(self.stream.connection))
         self._executor = Executor(
             options, self.in_flight, events, expiry, self._progress.report
         )

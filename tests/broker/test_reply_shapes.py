@@ -118,7 +118,7 @@ async def test_an_answer_of_another_shape_is_a_server_error(
         )
         for shape in SHAPES:
             await connection.call("PING")
-            before = connection.connections
+            before = connection.serial
             # What comes before the answers to a transaction is as it should be.
             before_it = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n" * (asked == "enqueue plain")
             proxy.forge(wanted, before_it + shape)
@@ -132,7 +132,7 @@ async def test_an_answer_of_another_shape_is_a_server_error(
                 assert isinstance(outcome, ServerError), (shape, outcome)
             if isinstance(outcome, OutcomeUnknown):
                 refused += 1
-                assert connection.connections > before
+                assert connection.serial > before
 
     assert refused > len(SHAPES) // 2
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Protocol, Self, cast
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol, cast
 
 import pytest
 import redis
@@ -27,6 +25,7 @@ from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.failover import Load
 from tests.support.raw import Raw, RawError
 from tests.support.sentinels import NAME, Sentinels, port_of
 from tests.support.servers import chosen
@@ -87,67 +86,6 @@ def _blocking(ports: Sequence[int]) -> _Manager:
     return cast("_Manager", made)
 
 
-class _Load:
-    """Keyed jobs without an end, and what became of them.
-
-    Attributes:
-        accepted: those whose `enqueue` returned.
-        pause: the longest time without a job that ran, in seconds.
-    """
-
-    def __init__(self, url: str, stream: str, durable: Durable | bool = False) -> None:
-        self.accepted: list[str] = []
-        self.runs: Counter[str] = Counter()
-        self.pause = 0.0
-        self._last = time.monotonic()
-        self._durable = durable
-        self._stop = asyncio.Event()
-        self.queue = Queue(Email, self._run, url=url, policy=policy(stream, lease=5.0))
-
-    async def _run(self, job: Email) -> None:
-        now = time.monotonic()
-        self.pause, self._last = max(self.pause, now - self._last), now
-        self.runs[job.to] += 1
-
-    async def _produce(self, number: int) -> None:
-        at = 0
-        while not self._stop.is_set():
-            at += 1
-            key = f"{number}-{at}"
-            with suppress(FlowdError):
-                delay = 0.2 if at % 4 == 0 else 0.0
-                await self.queue.enqueue(
-                    email(key), key=key, delay=delay, durable=self._durable
-                )
-                self.accepted.append(key)
-            await asyncio.sleep(0.005)
-
-    async def __aenter__(self) -> Self:
-        await self.queue.init()
-        self.queue.run()
-        self._producers = [asyncio.create_task(self._produce(n)) for n in range(5)]
-        await wait_until(lambda: len(self.accepted) > 50)
-        self.pause, self._last = 0.0, time.monotonic()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._stop.set()
-        await asyncio.gather(*self._producers)
-        await self.queue.drain()
-        await self.queue.aclose()
-
-    async def works(self) -> None:
-        """Return when what is accepted from now on has run."""
-        before = len(self.accepted)
-        await wait_until(lambda: len(self.accepted) > before + 20, within=30.0)
-        wanted = self.accepted[-1]
-        await wait_until(lambda: self.runs[wanted], within=30.0)
-
-    def lost(self) -> list[str]:
-        """What was accepted and never ran."""
-        return [each for each in self.accepted if not self.runs[each]]
-
-
 @pytest.mark.parametrize("scheme", ["url", "asyncio", "blocking"])
 async def test_jobs_go_to_the_primary(
     sentinels: Sentinels, scheme: str, stream: str
@@ -188,11 +126,11 @@ async def test_a_queue_goes_on_after_an_ordered_failover(
     Between the promotion and `+switch-master` the old primary goes on: what is stored there
     is lost without a proof, and what is settled there runs again.
     """
-    async with _Load(sentinels.url, stream, durable) as load:
+    async with Load(sentinels.url, stream, durable=durable) as load:
         await asyncio.to_thread(sentinels.failover)
         await load.works()
     lost = load.lost()
-    print(f"{len(load.accepted)} jobs, {len(lost)} lost, pause {load.pause:.2f} s")
+
     assert not lost or not durable
 
 
@@ -200,15 +138,14 @@ async def test_keyed_jobs_survive_a_coordinated_failover(
     sentinels: Sentinels, stream: str
 ) -> None:
     """The primary stops before another takes over, so nothing is lost or runs twice."""
-    async with _Load(sentinels.url, stream) as load:
+    async with Load(sentinels.url, stream) as load:
         try:
             await asyncio.to_thread(sentinels.failover, "COORDINATED")
         except RawError:
             pytest.skip("only Valkey 9 and later have it")
         await load.works()
-    print(f"{len(load.accepted)} jobs, pause {load.pause:.2f} s")
     assert not load.lost()
-    assert max(load.runs.values()) == 1
+    assert not load.twice()
 
 
 async def test_jobs_survive_a_primary_that_is_killed(
@@ -216,15 +153,13 @@ async def test_jobs_survive_a_primary_that_is_killed(
 ) -> None:
     """What its replicas had; the queue goes on with one of them."""
     durable = Durable(fsync=False, replicas=1)
-    async with _Load(sentinels.url, stream, durable) as load:
+    async with Load(sentinels.url, stream, durable=durable) as load:
         before = sentinels.primary
         before.kill()
         await asyncio.to_thread(sentinels.wait_for_another, before)
         await load.works()
-        pause = load.pause
-    print(f"{len(load.accepted)} jobs, {len(load.lost())} lost, pause {pause:.2f} s")
     assert not load.lost()
-    assert max(load.runs.values()) == 1
+    assert not load.twice()
 
 
 async def test_jobs_survive_a_primary_that_is_cut_off(
@@ -232,7 +167,7 @@ async def test_jobs_survive_a_primary_that_is_cut_off(
 ) -> None:
     """A frozen primary keeps its links and answers none: they are dropped, not waited for."""
     durable = Durable(fsync=False, replicas=1)
-    async with _Load(sentinels.url, stream, durable) as load:
+    async with Load(sentinels.url, stream, durable=durable) as load:
         before = sentinels.primary
         before.pause()
         await asyncio.to_thread(sentinels.wait_for_another, before)
@@ -240,7 +175,7 @@ async def test_jobs_survive_a_primary_that_is_cut_off(
         before.resume()
         await load.works()
     assert not load.lost()
-    assert max(load.runs.values()) == 1
+    assert not load.twice()
 
 
 async def test_links_are_dropped_when_the_primary_is_another(

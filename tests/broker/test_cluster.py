@@ -1,0 +1,398 @@
+"""A Redis Cluster: each queue at the node that has its slot, and after it when it moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+import redis.asyncio
+import redis.cluster
+
+from flowd import (
+    Durable,
+    FatalError,
+    FlowdError,
+    Job,
+    NotReady,
+    OptionError,
+    Producer,
+    Queue,
+    QueueGroup,
+    SyncProducer,
+    Unreachable,
+)
+from flowd.broker.connection import Connection, connection_to
+from flowd.broker.url import Address
+from flowd.embedded import Server
+from flowd.model.keys import slot_of
+from flowd.ops import examine, overview
+from flowd.ops.tail import follow
+from jobs.crawl import Crawl
+from jobs.email import Email
+from tests.support.cluster import NODE_TIMEOUT, Cluster
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.failover import Load
+from tests.support.raw import RawError
+from tests.support.servers import chosen
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """3 masters with a replica each, for tests that leave it whole."""
+    with _cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """Likewise, of a test's own."""
+    with _cluster() as cluster:
+        yield cluster
+
+
+def _cluster() -> Cluster:
+    program = chosen().find()
+    if program is None:
+        pytest.skip(chosen().missing)
+    return Cluster(program)
+
+
+def _streams(cluster: Cluster, stream: str) -> list[str]:
+    """Two streams at each of the masters."""
+    found: dict[int, list[str]] = {}
+    number = 0
+    while len(found) < 3 or min(map(len, found.values())) < 2:
+        number += 1
+        name = f"{stream}.{number}"
+        found.setdefault(cluster.owner(name).pid, []).append(name)
+    return [name for names in found.values() for name in names[:2]]
+
+
+@asynccontextmanager
+async def _running(
+    url: str, streams: list[str], handler: RecordingHandler
+) -> AsyncGenerator[list[Queue[Email]]]:
+    queues = [Queue(Email, handler, url=url, policy=policy(each)) for each in streams]
+    async with QueueGroup(queues) as group:
+        group.run_all()
+        yield queues
+
+
+async def test_queues_run_at_all_nodes(cluster: Cluster, stream: str) -> None:
+    """Plain, keyed, delayed, many and durable jobs, each queue at the node of its slot."""
+    streams = _streams(cluster, stream)
+    handler = RecordingHandler()
+    async with _running(cluster.url, streams, handler) as queues:
+        for queue in queues:
+            first = await queue.enqueue(email(), key="k")
+            assert await queue.enqueue(email(), key="k") == first
+            await queue.enqueue(email(), delay=0.1)
+            await queue.enqueue(email(), durable=Durable(fsync=False, replicas=1))
+            await queue.enqueue_bulk(email() for _ in range(20))
+        for queue in queues:
+            await queue.drain()
+        held = {
+            each: cluster.call(cluster.owner(each), "EXISTS", each) for each in streams
+        }
+    assert len(handler.done) == 23 * len(streams)
+    assert held == dict.fromkeys(streams, "1")
+
+
+async def test_a_process_has_one_connection_for_commands_to_a_node(
+    cluster: Cluster, stream: str
+) -> None:
+    """However many queues are there."""
+    streams = _streams(cluster, stream)
+    async with _running(cluster.url, streams, RecordingHandler()) as queues:
+        for queue in queues:
+            await queue.enqueue(email())
+        for server in cluster.others(cluster.servers[-1]):
+            clients = cluster.call(server, "CLIENT", "LIST")
+            assert clients.count(" name=flowd ") == 1
+            assert clients.count(" name=flowd-reader ") == 2
+
+
+async def test_a_producer_of_many_streams_finds_their_nodes(cluster: Cluster) -> None:
+    """Jobs of several classes in one call, also where asyncio is not used."""
+    jobs: list[Job] = [email(), Crawl(url="u", priority=1, tags=[])]
+    async with Producer(cluster.url) as producer:
+        assert len(await producer.enqueue_bulk(jobs)) == 2
+    with SyncProducer(cluster.url) as blocking:
+        assert len(blocking.enqueue_bulk(jobs)) == 2
+    for job in (Email, Crawl):
+        stream = job.SPEC.policy.stream
+        assert cluster.call(cluster.owner(stream), "XLEN", stream) == "2"
+        cluster.call(cluster.owner(stream), "DEL", stream)
+
+
+async def test_a_client_of_a_cluster_lends_its_settings(
+    cluster: Cluster, stream: str
+) -> None:
+    """One of asyncio, or a blocking one."""
+    port = cluster.ports[0]
+    client = redis.asyncio.RedisCluster(host="127.0.0.1", port=port)
+    blocking = redis.cluster.RedisCluster(host="127.0.0.1", port=port)
+    queue = Queue(Email, RecordingHandler(), redis=client, policy=policy(stream))
+    async with queue, Producer(redis=blocking) as producer:
+        await queue.enqueue(email())
+        await producer.enqueue(email())
+    blocking.close()
+    for each in (stream, Email.SPEC.policy.stream):
+        assert cluster.call(cluster.owner(each), "XLEN", each) == "1"
+        cluster.call(cluster.owner(each), "DEL", each)
+
+
+async def test_operators_see_all_nodes(cluster: Cluster, stream: str) -> None:
+    """The queues of all nodes are listed; each master is checked."""
+    streams = _streams(cluster, stream)
+    async with _running(cluster.url, streams, RecordingHandler()):
+        connection = connection_to(Address.of(cluster.url))
+        async with aclosing(connection):
+            views = await overview(connection)
+            findings = await examine(connection)
+    seen = {each.stream for each in views if not isinstance(each, FlowdError)}
+    assert seen >= set(streams)
+    versions = [each.text for each in findings if each.check == "version"]
+    assert sorted(text.split()[0] for text in versions) == sorted(
+        server.url.removeprefix("redis://")
+        for server in cluster.others(cluster.servers[-1])
+    )
+    queues = [each for each in findings if each.check == "queue"]
+    mine = [each.text for each in queues if each.text.startswith(f"{stream}.")]
+    assert len(mine) == len(streams)
+
+
+async def test_events_of_a_queue_can_be_followed(cluster: Cluster, stream: str) -> None:
+    """At the node where its workers ask who listens."""
+    streams = _streams(cluster, stream)
+    address = Address.of(cluster.url)
+    async with _running(cluster.url, streams, RecordingHandler()) as queues:
+        for queue in queues[::2]:
+            channel = f"{{{queue.policy.stream}}}:{queue.policy.group}:tail"
+            async with aclosing(follow(address, channel, lambda _: None)) as events:
+                first = asyncio.ensure_future(anext(events))
+                while not first.done():
+                    await queue.enqueue(email())
+                    await asyncio.sleep(0.05)
+                assert (await first).event == "done"
+
+
+async def test_queues_go_on_after_a_failover(own_cluster: Cluster, stream: str) -> None:
+    """CLUSTER FAILOVER: no job is lost or runs twice, and none waits for long."""
+    streams = _streams(own_cluster, stream)
+    async with Load(own_cluster.url, *streams) as load:
+        await asyncio.to_thread(own_cluster.failover, streams[0])
+        await load.works()
+        pauses = dict(load.pauses)
+    assert not load.lost()
+    assert not load.twice()
+    print(f"longest pause {max(pauses.values()):.2f} s")
+
+
+async def test_durable_jobs_survive_a_takeover(
+    own_cluster: Cluster, stream: str
+) -> None:
+    """CLUSTER FAILOVER TAKEOVER asks no one: the old master notices a moment later."""
+    streams = _streams(own_cluster, stream)
+    durable = Durable(fsync=False, replicas=1)
+    async with Load(own_cluster.url, *streams, durable=durable) as load:
+        await asyncio.to_thread(own_cluster.failover, streams[0], "TAKEOVER")
+        await load.works()
+    assert not load.lost()
+
+
+async def test_durable_jobs_survive_a_master_that_is_killed(
+    own_cluster: Cluster, stream: str
+) -> None:
+    """Its replica takes over; queues of the other masters do not wait for that."""
+    streams = _streams(own_cluster, stream)
+    durable = Durable(fsync=False, replicas=1, timeout=1.0)
+    async with Load(own_cluster.url, *streams, durable=durable) as load:
+        killed = own_cluster.owner(streams[0])
+        others = [each for each in streams if own_cluster.owner(each) is not killed]
+        killed.kill()
+        # Without a second replica nothing is proved there any more, and yet all is run.
+        await asyncio.to_thread(own_cluster.wait_for_another, streams[0])
+        await load.runs_on(*streams)
+        load.stop()
+    assert not load.lost()
+    assert not load.twice()
+    print(f"longest pause {load.pauses[streams[0]]:.2f} s")
+    assert max(load.pauses[each] for each in others) < NODE_TIMEOUT
+
+
+async def test_queues_go_on_after_a_master_is_cut_off(
+    own_cluster: Cluster, stream: str
+) -> None:
+    """A frozen master keeps its links; what it had accepted is at its replica."""
+    streams = _streams(own_cluster, stream)
+    async with Load(own_cluster.url, *streams) as load:
+        frozen = own_cluster.owner(streams[0])
+        frozen.pause()
+        await asyncio.to_thread(own_cluster.wait_for_another, streams[0])
+        await load.works()
+        frozen.resume()
+        await load.works()
+    assert not load.lost()
+    assert not load.twice()
+
+
+async def test_a_queue_follows_its_slot(own_cluster: Cluster, stream: str) -> None:
+    """Moved the classic way under load, key by key; meanwhile it stands still."""
+    streams = _streams(own_cluster, stream)
+    slot, source = slot_of(streams[0]), own_cluster.owner(streams[0])
+    target = own_cluster.others(source)[0]
+    async with Load(own_cluster.url, *streams) as load:
+        for step in (own_cluster.begin_move, own_cluster.move_keys):
+            await asyncio.to_thread(step, slot, source, target)
+        await asyncio.to_thread(own_cluster.end_move, slot, target)
+        await load.works()
+    assert own_cluster.owner(streams[0]) is target
+    assert not load.lost()
+    assert not load.twice()
+
+
+async def test_a_queue_follows_a_slot_that_moves_at_once(
+    own_cluster: Cluster, stream: str
+) -> None:
+    """As Valkey 9 moves it, with all of its keys."""
+    streams = _streams(own_cluster, stream)
+    slot, source = slot_of(streams[0]), own_cluster.owner(streams[0])
+    target = own_cluster.others(source)[0]
+    async with Load(own_cluster.url, *streams) as load:
+        to = own_cluster.call(target, "CLUSTER", "MYID")
+        move = ("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to)
+        try:
+            own_cluster.call(source, *move)
+        except RawError:
+            pytest.skip("only Valkey 9 and later can")
+        await wait_until(lambda: own_cluster.owner(streams[0]) is target)
+        await load.works()
+    assert not load.lost()
+    assert not load.twice()
+
+
+async def test_refusals_while_a_slot_moves_are_survived(
+    own_cluster: Cluster, stream: str
+) -> None:
+    """MOVED, ASK, TRYAGAIN and CLUSTERDOWN: nothing was done, and the next try may do."""
+    slot, source = slot_of(stream), own_cluster.owner(stream)
+    target = own_cluster.others(source)[0]
+    connection = connection_to(Address.of(own_cluster.url))
+    here = connection.at(stream)
+    async with aclosing(connection):
+        await here.call("SET", f"{{{stream}}}1", 1)
+        own_cluster.begin_move(slot, source, target)
+        with pytest.raises(NotReady, match="ASK"):
+            await here.call("GET", f"{{{stream}}}2")
+        with pytest.raises(NotReady, match="TRYAGAIN"):
+            await here.call("MGET", f"{{{stream}}}1", f"{{{stream}}}2")
+        own_cluster.move_keys(slot, source, target)
+        own_cluster.end_move(slot, target)
+        with pytest.raises(NotReady, match="MOVED"):
+            await here.call("GET", f"{{{stream}}}1")
+        assert await here.call("GET", f"{{{stream}}}1") == b"1"
+        for server in own_cluster.others(target):
+            server.kill()
+        with pytest.raises(NotReady, match="CLUSTERDOWN"):
+            await _ask_on(here, f"{{{stream}}}1")
+
+
+async def _ask_on(connection: Connection, key: str) -> None:
+    async with asyncio.timeout(10 * NODE_TIMEOUT):
+        while True:
+            await connection.call("GET", key)
+            await asyncio.sleep(0.05)
+
+
+async def test_keys_of_two_slots_are_a_fault(cluster: Cluster) -> None:
+    """CROSSSLOT would be refused without end."""
+    connection = connection_to(Address.of(cluster.url))
+    async with aclosing(connection):
+        with pytest.raises(FatalError, match="please report it: CROSSSLOT"):
+            await connection.call("MGET", "a", "b")
+
+
+async def test_a_plain_url_of_a_node_says_what_to_write(
+    cluster: Cluster, stream: str
+) -> None:
+    """At once, to a worker and to a producer: it would be refused without end."""
+    for server in cluster.others(cluster.owner(stream)):
+        queue = Queue(Email, RecordingHandler(), url=server.url, policy=policy(stream))
+        for step in (queue.init, lambda queue=queue: queue.enqueue(email())):
+            with pytest.raises(FatalError, match=r"whose URL is redis\+cluster://HOST"):
+                await step()
+        await queue.aclose()
+
+
+async def test_a_server_that_is_no_cluster_is_said() -> None:
+    """With the URL that it has."""
+    program = chosen().find()
+    if program is None:
+        pytest.skip(chosen().missing)
+    with Server(binary=program, tcp=True) as server:
+        url = server.url.replace("redis://", "redis+cluster://")
+        async with Producer(url) as producer:
+            with pytest.raises(
+                FatalError, match="no Redis Cluster; its URL is redis://"
+            ):
+                await producer.enqueue(email())
+
+
+async def test_no_node_of_a_cluster_can_be_reached() -> None:
+    """A producer gives up in time, and names the nodes that it knew."""
+    url = "redis+cluster://127.0.0.1:1,127.0.0.1:2"
+    async with Producer(url, connect_timeout=0.1) as producer:
+        with pytest.raises(Unreachable, match=r"127.0.0.1:1 of .*127.0.0.1:2 of"):
+            await producer.enqueue(email())
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a}b", "{}{x}", "{}a", "a{}", "{a}b", "a{b}c{d}", "{{a}}", "}{a", "é"]
+)
+def test_a_slot_is_that_of_redis(cluster: Cluster, name: str) -> None:
+    """By its own rule for what of a name is hashed."""
+    assert cluster.call(cluster.servers[0], "CLUSTER", "KEYSLOT", name) == str(
+        slot_of(name)
+    )
+
+
+@pytest.mark.parametrize("name", ["a}b", "{}{x}", "{}a", "a{}", "a{b}c"])
+async def test_a_queue_of_any_name_runs(cluster: Cluster, name: str) -> None:
+    """Its keys are in one slot, however strange its stream is called."""
+    handler = RecordingHandler()
+    async with _running(cluster.url, [name], handler) as (queue,):
+        await queue.enqueue(email(), key="k", delay=0.01)
+        await queue.drain()
+    assert handler.done == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("redis+cluster://", "some of the nodes"),
+        ("redis+cluster://h1,,h2", "some of the nodes"),
+        ("redis+cluster://h1/1", "no database"),
+        ("redis+cluster://h1/jobs", "no database"),
+        ("redis+cluster://u:p@h1:x", "some of the nodes"),
+        ("redis+cluster://h1?tpyo=1", "tpyo is no option"),
+        ("redis+cluster://h1:99999", "with numbers for PORT"),
+        ("rediss+cluster://h1?ssl_ca_certs=/no/ca.pem", "No such file"),
+    ],
+)
+def test_a_url_of_a_cluster_that_is_none_is_refused(url: str, rule: str) -> None:
+    """Where it is given."""
+    with pytest.raises(OptionError, match=rule):
+        Producer(url)
+
+
+def test_an_address_of_a_cluster_shows_no_password() -> None:
+    """Equal ones name the same nodes, in whatever order."""
+    address = Address.of("redis+cluster://u:secret@h1:1,h2/0")
+    assert str(address) == "redis+cluster://***@h1:1,h2/0"
+    assert address == Address.of("redis+cluster://u:secret@h2,h1:1")
+    assert hash(address) == hash(Address.of("redis+cluster://u:secret@h2,h1:1"))
+    assert address != Address.of("redis+cluster://u:other@h2,h1:1")
