@@ -6,8 +6,8 @@ has left behind.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
 from typing import Final, Protocol, TypeAlias
 
 from flowd.broker import replies
@@ -22,19 +22,15 @@ from flowd.model.job import Job, JobSpec
 
 __all__ = ["AnyGate", "Gatekeeper", "OpenGate", "gate_of"]
 
-_SOON: Final = 0.02
+_AHEAD: Final = 4.0
+"""Seconds for which a timer is set."""
 
 
 class _Maintenance(Protocol):
     """What maintains the queue."""
 
-    @property
-    def next(self) -> float:
-        """When it is due the next time (`time.monotonic`)."""
-        ...
-
-    def due_in(self, delay: float) -> None:
-        """Maintain in so many seconds at the latest."""
+    def at_once(self) -> None:
+        """Maintain now."""
         ...
 
     def add(self, extension: MaintainExtension) -> None:
@@ -69,6 +65,7 @@ class Gatekeeper:
         self._gate = gate
         self._events = events
         self._maintenance: _Maintenance | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.extensions = (self,)
 
     def follow(self, maintenance: _Maintenance) -> None:
@@ -99,12 +96,27 @@ class Gatekeeper:
             ServerError: as `GateScripts.admit`.
         """
         due = await self._scripts.admit(self._consumer, count, wait)
-        maintenance = self._maintenance
-        if due is None or maintenance is None:
-            return
-        # Asked each time, it says the same moment a little differently.
-        if maintenance.next > time.monotonic() + due + _SOON:
-            maintenance.due_in(due)
+        if due is None or due > _AHEAD:
+            return  # the maintenance comes sooner
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + due:
+                return
+            self._timer.cancel()
+        # A read that waits would end at the server's next tick, up to 0.1 s late.
+        self._timer = loop.call_later(due, self._ring)
+
+    def close(self) -> None:
+        """Wake the maintenance no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._maintenance = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._maintenance is not None:
+            self._maintenance.at_once()
 
     def must_pass(self, delivery: Delivery) -> bool:
         """Whether an entry was added by something that knows no gate; it gets its ticket.
@@ -147,6 +159,9 @@ class OpenGate:
         if b"_gate" in delivery.fields:
             self._found()
         return False
+
+    def close(self) -> None:
+        """Nothing: it has no timer."""
 
     async def look(self) -> None:
         """Look whether something is parked.

@@ -138,6 +138,11 @@ class Maintenance:
             self._next = due
             self._consumer.interrupt(after=due)
 
+    def at_once(self) -> None:
+        """Maintain now; a read that waits ends."""
+        self._next = min(self._next, time.monotonic())
+        self._consumer.interrupt()
+
     def add(self, extension: MaintainExtension) -> None:
         """Do this as well from now on."""
         self._extensions.append(extension)

@@ -361,6 +361,7 @@ class Runner(Generic[J]):
                 self._alarm.cancel()
             self._progress.close()
             self._event_feed.close()
+            self._gate.close()
             if self._cron is not None:
                 self._cron.close()
             await self._shared.leases.remove(self._leases)
