@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         FormatError,
         GroupMissing,
         IdNotIncreasing,
+        KeyTaken,
         LetterNotFound,
         NewerVersion,
         NotDurable,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from flowd.group import GroupHandle, QueueGroup
     from flowd.model.claimer import Claimer
     from flowd.model.context import Context
+    from flowd.model.duplicate import Duplicate
     from flowd.model.event import Event
     from flowd.model.gate import (
         Concurrency,
@@ -86,6 +88,7 @@ __all__ = [
     "DeadLetters",
     "Debounce",
     "DecodeError",
+    "Duplicate",
     "Durable",
     "EncodeError",
     "Event",
@@ -100,6 +103,7 @@ __all__ = [
     "Item",
     "Job",
     "JobSpec",
+    "KeyTaken",
     "Letter",
     "LetterNotFound",
     "Middleware",
@@ -144,6 +148,7 @@ _HOMES: Final = {
     "DeadLetters": "deadletter",
     "Debounce": "model.gate",
     "DecodeError": "errors",
+    "Duplicate": "model.duplicate",
     "Durable": "broker.durability",
     "EncodeError": "errors",
     "Event": "model.event",
@@ -158,6 +163,7 @@ _HOMES: Final = {
     "Item": "model.item",
     "Job": "model.job",
     "JobSpec": "model.job",
+    "KeyTaken": "errors",
     "Letter": "model.letter",
     "LetterNotFound": "errors",
     "Middleware": "model.middleware",

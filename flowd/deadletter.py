@@ -19,7 +19,13 @@ from flowd.broker.scripts import Part
 from flowd.broker.session import SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
-from flowd.errors import LetterNotFound, OptionError, OutcomeUnknown, ServerError
+from flowd.errors import (
+    KeyTaken,
+    LetterNotFound,
+    OptionError,
+    OutcomeUnknown,
+    ServerError,
+)
 from flowd.model.item import Item
 from flowd.model.job import Job, spec_of
 from flowd.model.keys import clash
@@ -131,7 +137,9 @@ class DeadLetters(Generic[J]):
             raise self._not_found(letter_id)
         return read_letter(*found[0], self._job_class)
 
-    async def redrive(self, letter: str | Letter[J], *, job: J | None = None) -> str:
+    async def redrive(
+        self, letter: str | Letter[J], *, job: J | None = None, when_free: bool = False
+    ) -> str:
         """Move one job back into its stream, with all its attempts restored.
 
         It is one atomic step: the job is in the stream or a dead letter, never both.
@@ -140,12 +148,15 @@ class DeadLetters(Generic[J]):
             letter: the letter, or its id.
             job: replaces the job. Its id, times and key stay, and so do fields that
                 the class does not know.
+            when_free: if another job has its `unique` key, run it when that one has
+                ended.
 
         Returns:
             The job's id.
 
         Raises:
             LetterNotFound: no letter has this id.
+            KeyTaken: another job has its `unique` key; not with `when_free`.
             EncodeError: `job` cannot be serialized, or is too large.
             StreamShared: another group reads the stream.
             ServerError: the server refused, or cannot be reached. Repeating is safe.
@@ -153,7 +164,7 @@ class DeadLetters(Generic[J]):
         found = await self.get(letter) if isinstance(letter, str) else letter
         edited = {} if job is None else {found.id: _edited(found.fields, job)}
         pair = (found.id, found.job_id)
-        stream, parts = self._stream(), self._parts([found])
+        stream, parts = self._stream(), self._parts([found], when_free)
         (moved,) = await dead_letters.redrive(stream, [pair], edited, parts)
         if isinstance(moved, ServerError):
             raise moved
@@ -162,28 +173,33 @@ class DeadLetters(Generic[J]):
         return found.job_id
 
     async def redrive_all(
-        self, where: Callable[[Letter[J]], bool] | None = None
+        self,
+        where: Callable[[Letter[J]], bool] | None = None,
+        *,
+        when_free: bool = False,
     ) -> int:
         """Move all jobs back into their stream, or those that `where` selects.
 
         Args:
             where: only letters for which this returns true.
+            when_free: as for `redrive`.
 
         Returns:
             How many jobs were moved. Letters written in the meantime are not moved.
 
         Raises:
             StreamShared: another group reads the stream.
+            KeyTaken: another job has the `unique` key of one; all others were moved.
             OutcomeUnknown: an answer was lost. The message says how many jobs are
                 back, and how many more may be. Repeating is safe.
             ServerError: one was refused, or the server cannot be reached. The jobs
                 before it are back in the stream, and a note says how many.
         """
-        moved = 0
+        moved, taken = 0, None
         async with aclosing(self._pages(where)) as found:
             async for page in found:
                 batch = [(letter.id, letter.job_id) for letter in page]
-                parts = self._parts(page)
+                parts = self._parts(page, when_free)
                 while batch:
                     try:
                         results = await dead_letters.redrive(
@@ -193,9 +209,13 @@ class DeadLetters(Generic[J]):
                         raise _broken_off(error, moved, len(batch), "back") from None
                     moved += sum(result is True for result in results)
                     for result in results:
-                        if isinstance(result, ServerError):
+                        if isinstance(result, KeyTaken):
+                            taken = taken or result
+                        elif isinstance(result, ServerError):
                             raise _broken_off(result, moved, 0, "back")
                     batch = batch[len(results) :]
+        if taken is not None:
+            raise _broken_off(taken, moved, 0, "back")
         return moved
 
     async def purge(self, letter: str | Letter[J]) -> None:
@@ -264,12 +284,14 @@ class DeadLetters(Generic[J]):
             None if key is None else key.decode("utf-8", "backslashreplace"),
         )
 
-    def _parts(self, letters: builtins.list[Letter[J]]) -> builtins.list[Part]:
+    def _parts(
+        self, letters: builtins.list[Letter[J]], when_free: bool
+    ) -> builtins.list[Part]:
         """What letters need that come from a queue with policies."""
         if not any(b"_gate" in letter.fields for letter in letters):
             return []
         gate = None if self._job_class is None else self._job_class.SPEC.gate
-        return [redriving(self._stream(), gate)]
+        return [redriving(self._stream(), gate, waits=when_free)]
 
     def _not_found(self, letter_id: str) -> LetterNotFound:
         stream, group = self._place

@@ -287,6 +287,7 @@ class Queue(Generic[J]):
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
         expires: Expires | None = None,
+        priority: str | None = None,
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job into this queue's stream and return its id.
@@ -306,6 +307,7 @@ class Queue(Generic[J]):
                 `timedelta`, from the time it may start on, or a `datetime` with a time
                 zone. An attempt that runs goes on; a retry starts by then, or not at
                 all. The default is the schema's `expires_after`; `math.inf`: never.
+            priority: a level of the schema's `priority`, as "high".
             durable: return only when the job is confirmed to be on the server's disk,
                 or as `Durable` says.
 
@@ -321,7 +323,9 @@ class Queue(Generic[J]):
             NotDurable: the job was not confirmed in time, or cannot be. Enqueue again
                 under the same `key` to wait again.
         """
-        item = Item(job, id, delay, key, key_ttl, at=at, expires=expires)
+        item = Item(
+            job, id, delay, key, key_ttl, at=at, expires=expires, priority=priority
+        )
         return await self._senders.of(self._session(), self._sender).send(item, durable)
 
     async def enqueue_bulk(

@@ -96,6 +96,7 @@ class SyncProducer:
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
         expires: Expires | None = None,
+        priority: str | None = None,
         durable: Durable | bool = False,
     ) -> str:
         """Enqueue one job and return its id.
@@ -118,6 +119,7 @@ class SyncProducer:
                 `timedelta`, from the time it may start on, or a `datetime` with a time
                 zone. An attempt that runs goes on; a retry starts by then, or not at
                 all. The default is the schema's `expires_after`; `math.inf`: never.
+            priority: a level of the schema's `priority`, as "high".
             durable: return only when the job is confirmed to be on the server's disk,
                 or as `Durable` says.
 
@@ -142,6 +144,7 @@ class SyncProducer:
                 key=key,
                 key_ttl=key_ttl,
                 expires=expires,
+                priority=priority,
                 durable=durable,
             )
         )

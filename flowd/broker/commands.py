@@ -136,10 +136,17 @@ def enqueue_command(
         fields[b"_" + name.encode()] = value.encode()
     own = (job.id, job.delay, job_id, job.key, job.key_ttl, due)
     command, spec = EnqueueCommand(fields, size, *own), type(job.job).SPEC
-    return command if spec.gate is None else _gated(command, spec, spec.gate)
+    if spec.gate is not None:
+        return _gated(command, spec, spec.gate, job.priority)
+    if job.priority is not None:
+        rule = "the schema of this job declares no priority"
+        raise OptionError("priority", job.priority, rule)
+    return command
 
 
-def _gated(command: EnqueueCommand, spec: JobSpec, gate: Gate) -> EnqueueCommand:
+def _gated(
+    command: EnqueueCommand, spec: JobSpec, gate: Gate, priority: str | None = None
+) -> EnqueueCommand:
     """With its ticket, and with an id for the case that it has to wait."""
     if command.id != "*":
         rule = "a job of a queue with policies gets its entry id when it may go"
@@ -148,7 +155,8 @@ def _gated(command: EnqueueCommand, spec: JobSpec, gate: Gate) -> EnqueueCommand
         rule = "says how long a job waits that is debounced; give neither delay nor at"
         raise OptionError("debounce", gate.debounce.wait, rule)
     job_id = command.job_id or uuid.uuid4().hex
-    fields = {**command.fields, b"_gate": gate.ticket(command.fields, spec.secrets)}
+    ticket = gate.ticket(command.fields, spec.secrets, priority)
+    fields = {**command.fields, b"_gate": ticket}
     return command._replace(fields=fields, job_id=job_id, gate=gate)
 
 

@@ -7,6 +7,7 @@ from flowd.broker.commands import Maintained, Settled
 from flowd.broker.scripts import results
 from flowd.errors import OutcomeUnknown, ServerError
 from flowd.model.delivery import Entry, by_name
+from flowd.model.duplicate import Duplicate
 
 __all__ = ["added", "ids", "maintained", "moved", "pending", "settled", "taken", "time"]
 
@@ -78,6 +79,8 @@ def added(reply: object) -> str | ServerError:
     if said[:1] == b"?":
         why = said[1:].decode("utf-8", "replace")
         return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
+    if said[:1] in (b"=", b"~"):
+        return Duplicate(said[1:].decode(), replaced=said[:1] == b"~")
     return said.decode()
 
 

@@ -114,6 +114,11 @@ def add(commands: Commands) -> None:
         default=[],
         help="first give a field another value; needs --job, whose class checks it",
     )
+    redriving.add_argument(
+        "--when-free",
+        action="store_true",
+        help="a job whose `unique` key is taken runs when that is free",
+    )
     purging = _verb(verbs, "purge", "delete letters permanently", purge)
     purging.add_argument("--yes", action="store_true", help="do not ask")
     for each in (redriving, purging):

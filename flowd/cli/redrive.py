@@ -29,7 +29,9 @@ async def redrive(request: Selection) -> int:
     edit = _edit(request)
 
     async def step(letter: Letter[Job]) -> None:
-        await request.letters.redrive(letter, job=edit(letter))
+        await request.letters.redrive(
+            letter, job=edit(letter), when_free=request.options.when_free
+        )
 
     async def trial(letter: Letter[Job]) -> None:
         check_origin(letter)

@@ -18,6 +18,7 @@ FlowdError
 │   │   └── QueueFull      Redis is out of memory; nothing was stored
 │   ├── GroupMissing       the consumer group is not there
 │   ├── IdNotIncreasing    an explicit id below the stream's last
+│   ├── KeyTaken           another job has the unique key of a dead letter
 │   ├── StreamShared       a second group reads the stream
 │   └── FatalError         an operator must change something
 │       ├── AccessDenied   wrong password, or a missing right
@@ -52,6 +53,7 @@ __all__ = [
     "GroupMissing",
     "HandlerSignal",
     "IdNotIncreasing",
+    "KeyTaken",
     "LetterNotFound",
     "NewerVersion",
     "NotDurable",
@@ -220,6 +222,13 @@ class StreamShared(ServerError):
     """A second group reads the stream, and flowd would delete what it has not read.
 
     Destroy one of the two (`XGROUP DESTROY`); workers then continue by themselves.
+    """
+
+
+class KeyTaken(ServerError):
+    """A dead letter is not put back: another job has its `unique` key, and is named.
+
+    Let that job end, or redrive with `when_free`; then it runs afterwards.
     """
 
 

@@ -55,6 +55,7 @@ class Item(Generic[J_co]):
 
     at: datetime | None = None
     expires: float | datetime | None = None
+    priority: str | None = None
 
     def __init__(  # noqa: PLR0917 - in the order of the fields
         self,
@@ -66,6 +67,7 @@ class Item(Generic[J_co]):
         headers: Mapping[str, str] | None = None,
         at: datetime | None = None,
         expires: Expires | None = None,
+        priority: str | None = None,
     ) -> None:
         if headers:
             _check_headers(headers)
@@ -90,6 +92,7 @@ class Item(Generic[J_co]):
         put(self, "headers", headers or {})
         put(self, "at", at)
         put(self, "expires", expires)
+        put(self, "priority", priority)
 
 
 def many(jobs: Iterable[T]) -> Iterable[T]:

@@ -46,11 +46,14 @@ class RecordingProducer(Recorded, Producer):
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
         expires: Expires | None = None,
+        priority: str | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
         """As `Producer.enqueue`; a server's errors are those of `memory.error`."""
         return self.memory.add(
-            Item(job, id, delay, key, key_ttl, at=at, expires=expires)
+            Item(
+                job, id, delay, key, key_ttl, at=at, expires=expires, priority=priority
+            )
         )
 
     async def enqueue_bulk(
@@ -84,11 +87,14 @@ class RecordingSyncProducer(Recorded, SyncProducer):
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
         expires: Expires | None = None,
+        priority: str | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> str:
         """As `SyncProducer.enqueue`; a server's errors are those of `memory.error`."""
         return self.memory.add(
-            Item(job, id, delay, key, key_ttl, at=at, expires=expires)
+            Item(
+                job, id, delay, key, key_ttl, at=at, expires=expires, priority=priority
+            )
         )
 
     def enqueue_bulk(

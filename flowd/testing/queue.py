@@ -113,11 +113,24 @@ class MemoryQueue(Recorded, Generic[J]):
         key: str | None = None,
         key_ttl: Seconds = KEY_TTL,
         expires: Expires | None = None,
+        priority: str | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
         """Enqueue one job and return its id; as `Queue.enqueue`, without `durable`."""
         (job_id,) = await self._send(
-            [Item(job, id, delay, key, key_ttl, at=at, expires=expires)], self._add
+            [
+                Item(
+                    job,
+                    id,
+                    delay,
+                    key,
+                    key_ttl,
+                    at=at,
+                    expires=expires,
+                    priority=priority,
+                )
+            ],
+            self._add,
         )
         return job_id
 

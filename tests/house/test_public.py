@@ -14,13 +14,13 @@ from flowd.testing import MemoryQueue, RecordingProducer, RecordingSyncProducer
 PUBLIC: Final = {
     "flowd": """
         AccessDenied Backoff BulkError Claimer CommandRefused Concurrency Context
-        DeadLetters Debounce DecodeError Durable EncodeError Event Fair FatalError
-        FlowdError FormatError Gate GroupHandle GroupMissing IdNotIncreasing Item
-        Job JobSpec Letter LetterNotFound Middleware NewerVersion NotDurable
-        NotReady OptionError OutcomeUnknown PayloadTooLarge Policy Priority Producer
-        Queue QueueFull QueueGroup QueueHandle Rate Reject Retry Run Schedule Send
-        ServerError Snooze StreamShared SyncProducer Unique Unreachable WrongAddress
-        WrongKeyType wire
+        DeadLetters Debounce DecodeError Duplicate Durable EncodeError Event Fair
+        FatalError FlowdError FormatError Gate GroupHandle GroupMissing
+        IdNotIncreasing Item Job JobSpec KeyTaken Letter LetterNotFound Middleware
+        NewerVersion NotDurable NotReady OptionError OutcomeUnknown PayloadTooLarge
+        Policy Priority Producer Queue QueueFull QueueGroup QueueHandle Rate Reject
+        Retry Run Schedule Send ServerError Snooze StreamShared SyncProducer Unique
+        Unreachable WrongAddress WrongKeyType wire
     """,
     "flowd.testing": """
         FakeClock Memory MemoryQueue RecordingProducer RecordingSyncProducer

@@ -20,8 +20,9 @@ def gated(gate: Gate | None) -> type[Email]:
 
 
 def leftovers(raw: Raw, stream: str) -> list[str]:
-    """The keys of a queue's gate that are still there, apart from its sign of life."""
-    return [key for key in Keys(stream, "senders").gate if raw("EXISTS", key)]
+    """The keys of a queue's gate that are there, apart from what workers wait for."""
+    *keys, _ = Keys(stream, "senders").gate
+    return [key for key in keys if raw("EXISTS", key)]
 
 
 class Overlap:

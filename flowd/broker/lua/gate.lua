@@ -10,7 +10,7 @@
 --                  · v the last turn · a admissions of one level or another
 --   parked  zset   LANE\0 returned or new, number, job: waits; its body is among the delayed
 --   slots   zset   KEY\0HOLDER: a slot and who has it
---   holds   zset   ENTRY\0TICKET: what was admitted and has not ended
+--   holds   zset   ENTRY\0TICKET: what was admitted and has not ended; in the order of ids
 --   lanes   zset   LANE -> its turn: lanes that may go
 --   waits   zset   c:KEY\0turn\0LANE: lanes that wait for a slot, a rate or a lock
 --   turns   zset   a fair key -> its last turn
@@ -45,6 +45,18 @@ local function open_gate(stream, group, bodies)
   local function first(set, prefix)
     return redis.call(
       'ZRANGEBYLEX', set, '[' .. prefix .. '\0', '(' .. prefix .. '\1', 'LIMIT', 0, 1)[1]
+  end
+
+  -- An id as a text that sorts as the stream sorts ids, and back.
+  local function placed(id)
+    local ms, seq = id:match('^(%d+)-(%d+)$')
+    return string.char(64 + #ms) .. ms .. '-' .. string.char(64 + #seq) .. seq
+  end
+  local function entry_of(row) return (row:match('^%Z+'):gsub('%a', '')) end
+
+  local function hold_of(id)
+    local at = placed(id)
+    return first(holds, at), #at + 2
   end
 
   function gate.read(ticket)
@@ -187,7 +199,7 @@ local function open_gate(stream, group, bodies)
   -- Slots and locks of what is admitted, and of what ends.
 
   local function hold(id, ticket, k, job)
-    redis.call('ZADD', holds, 0, id .. '\0' .. ticket)
+    redis.call('ZADD', holds, 0, placed(id) .. '\0' .. ticket)
     if k.c then redis.call('ZADD', slots, 0, k.c .. '\0' .. id) end
     if k.u then gate.lock(k.u, id, job) end
     pay(k.r, k.w)
@@ -202,10 +214,10 @@ local function open_gate(stream, group, bodies)
 
   -- Free what an entry holds: it has ended, or is gone. An entry without a hold has nothing.
   function gate.free(id)
-    local found = first(holds, id)
+    local found, from = hold_of(id)
     if not found then return end
     redis.call('ZREM', holds, found)
-    local k = gate.read(found:sub(#id + 2))
+    local k = gate.read(found:sub(from))
     if k.c then
       redis.call('ZREM', slots, k.c .. '\0' .. id)
       wake('c', k.c)
@@ -243,7 +255,7 @@ local function open_gate(stream, group, bodies)
       for i = 1, #g, 2 do found[g[i]] = g[i + 1] end
       if found.name == group then last = found['last-delivered-id'] end
     end
-    waiting = redis.call('ZLEXCOUNT', holds, last and '(' .. last .. '\1' or '-', '+')
+    waiting = redis.call('ZLEXCOUNT', holds, last and '(' .. placed(last) .. '\1' or '-', '+')
     return waiting
   end
 
@@ -462,11 +474,13 @@ local function open_gate(stream, group, bodies)
     end
   end
 
-  -- What a worker wants that is about to wait so long for jobs; 0 ms: it does not wait.
+  -- What a worker wants beyond what it finds, when it is about to wait so long for jobs;
+  -- 0 ms: it does not wait.
   function gate.ask(consumer, count, ms)
     if not rules.s then return end
-    if ms > 0 then
-      redis.call('HSET', want, consumer, count)
+    local more = count - waiting_now()
+    if ms > 0 and more > 0 then
+      redis.call('HSET', want, consumer, more)
       redis.call('PEXPIRE', want, ms + 1000)
     else
       redis.call('HDEL', want, consumer)
@@ -477,7 +491,7 @@ local function open_gate(stream, group, bodies)
   function gate.requeue(id, fields, delay, job, delayed)
     local ticket = fields[gate.ticket_at(fields)]
     local k = gate.read(ticket)
-    local mine = first(holds, id)
+    local mine = hold_of(id)
     if delay == 0 and not mine then
       local new, rest = gate.enter(ticket, k, fields, job, { named = true, me = id })
       return new or (type(rest) == 'table' and rest) or 1
@@ -550,7 +564,7 @@ local function open_gate(stream, group, bodies)
       end
     end
     pass(holds, function(row)
-      local id = row:match('^%Z+')
+      local id = entry_of(row)
       if not lives(id) then
         gate.free(id)
         gate.healed = gate.healed + 1

@@ -1,0 +1,183 @@
+"""Fairness and priority: whose turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from flowd import Concurrency, Fair, Gate, OptionError, Priority, Queue
+from flowd.model.gate import Gate as _Gate
+from flowd.model.item import Item
+from jobs.email import Email
+from tests.support.email_job import policy
+from tests.support.gated import gated, leftovers
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+FAIR = Gate(fair=Fair(per=("to",)))
+LEVELS = Gate(priority=Priority(field="to", order=("high", "normal", "low")))
+
+
+async def order_of(
+    gate: _Gate, redis_url: str, stream: str, batches: Sequence[Sequence[Email]]
+) -> list[tuple[str, str]]:
+    """The order in which one slot runs what was enqueued before it was free."""
+    job, order = gated(gate), list[tuple[str, str]]()
+    free = asyncio.Event()
+
+    async def work(each: Email) -> None:
+        order.append((each.to, each.subject))
+        await free.wait()
+
+    async with Queue(
+        job, work, url=redis_url, policy=policy(stream), concurrency=1
+    ) as queue:
+        queue.run()
+        await asyncio.sleep(0.05)  # it asks for its first job
+        await queue.enqueue(job(to=batches[0][0].to, subject="blocks"))
+        await wait_until(lambda: order)
+        for batch in batches:
+            await queue.enqueue_bulk(job(to=e.to, subject=e.subject) for e in batch)
+        free.set()
+        await queue.drain()
+    return order[1:]
+
+
+def some(to: str, count: int, first: int = 0) -> list[Email]:
+    """So many jobs of one."""
+    return [Email(to=to, subject=str(first + number)) for number in range(count)]
+
+
+async def test_a_tenant_with_many_jobs_does_not_delay_the_others(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """graphile/worker#331: ten jobs behind a thousand of another take turns with them."""
+    order = await order_of(
+        FAIR, redis_url, stream, [some("many", 1000), some("few", 10)]
+    )
+    assert len(order) == 1010
+    assert [to for to, _ in order[:21]].count("few") >= 9
+    for to in ("many", "few"):
+        mine = [int(number) for key, number in order if key == to]
+        assert mine == sorted(mine)
+    assert leftovers(raw, stream) == []
+
+
+async def test_turns_go_by_the_tenant_and_not_by_its_lanes(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A tenant with many hosts gets no more turns than one with a single host."""
+    gate = Gate(
+        fair=Fair(per=("to",)), concurrency=Concurrency(per=("subject",), limit=1)
+    )
+    order = await order_of(gate, redis_url, stream, [some("many", 200), some("few", 5)])
+    assert [to for to, _ in order[:14]].count("few") >= 4
+    assert leftovers(raw, stream) == []
+
+
+async def test_idle_capacity_stays_usable(redis_url: str, stream: str) -> None:
+    """A tenant that is alone has all slots."""
+    job, running, gate = gated(FAIR), 0, asyncio.Event()
+
+    async def work(_: Email) -> None:
+        nonlocal running
+        running += 1
+        await gate.wait()
+
+    async with Queue(job, work, url=redis_url, stream=stream, concurrency=50) as queue:
+        queue.run()
+        await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(500))
+        await wait_until(lambda: running == 50)
+        gate.set()
+        await queue.drain()
+
+
+async def test_two_idle_workers_share_what_comes(redis_url: str, stream: str) -> None:
+    """Each gets what it has asked for, and none waits while jobs are parked."""
+    job, gate, counts = gated(FAIR), asyncio.Event(), {"one": 0, "two": 0}
+
+    async def one(_: Email) -> None:
+        counts["one"] += 1
+        await gate.wait()
+
+    async def two(_: Email) -> None:
+        counts["two"] += 1
+        await gate.wait()
+
+    async with (
+        Queue(job, one, url=redis_url, stream=stream) as first,
+        Queue(job, two, url=redis_url, stream=stream) as second,
+    ):
+        first.run()
+        second.run()
+        await asyncio.sleep(0.1)
+        await first.enqueue_bulk(job(to="a", subject=str(n)) for n in range(100))
+        await wait_until(lambda: counts == {"one": 10, "two": 10})
+        gate.set()
+        await first.drain()
+
+
+async def test_a_higher_level_goes_first(redis_url: str, raw: Raw, stream: str) -> None:
+    """Nothing of a lower level that has not started goes ahead, but one in eight."""
+    batches = [some("low", 20), some("normal", 20), some("high", 20)]
+    order = await order_of(LEVELS, redis_url, stream, batches)
+    assert [to for to, _ in order[:7]].count("high") >= 6
+    highs = [at for at, (to, _) in enumerate(order) if to == "high"]
+    assert highs[-1] <= 20 * 8 / 7 + 1
+    for to in ("low", "normal", "high"):
+        mine = [int(number) for key, number in order if key == to]
+        assert mine == sorted(mine)
+    assert leftovers(raw, stream) == []
+
+
+async def test_one_start_in_eight_is_the_oldest_jobs(
+    redis_url: str, stream: str
+) -> None:
+    """taskcluster#9131, asynq#314: under a steady supply of higher jobs low ones starved."""
+    order = await order_of(
+        LEVELS, redis_url, stream, [some("low", 5), some("high", 100)]
+    )
+    lows = [at for at, (to, _) in enumerate(order) if to == "low"]
+    assert lows[0] <= 8
+    assert lows[-1] <= 41
+
+
+async def test_levels_hold_across_the_lanes_of_a_limit(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A high job of one customer goes ahead of the low ones of all others."""
+    gate = Gate(
+        concurrency=Concurrency(per=("subject",), limit=1),
+        priority=Priority(field="to", order=("high", "low")),
+    )
+    order = await order_of(gate, redis_url, stream, [some("low", 50), some("high", 5)])
+    assert [to for to, _ in order[:7]].count("high") >= 5
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_level_is_given_at_the_call(redis_url: str, stream: str) -> None:
+    """By name; one that the schema does not know is refused before anything is sent."""
+    job, order = gated(Gate(priority=Priority())), list[str]()
+    free = asyncio.Event()
+
+    async def work(each: Email) -> None:
+        order.append(each.to)
+        await free.wait()
+
+    async with Queue(job, work, url=redis_url, stream=stream, concurrency=1) as queue:
+        queue.run()
+        await queue.enqueue(job(to="blocks", subject=""))
+        await wait_until(lambda: order)
+        await queue.enqueue(job(to="low", subject=""), priority="low")
+        await queue.enqueue(job(to="usual", subject=""))
+        await queue.enqueue_bulk([Item(job(to="high", subject=""), priority="high")])
+        with pytest.raises(OptionError, match="high, normal, low"):
+            await queue.enqueue(job(to="x", subject=""), priority="urgent")
+        free.set()
+        await queue.drain()
+    assert order == ["blocks", "high", "usual", "low"]
+    async with Queue(Email, work, url=redis_url, stream=stream) as plain:
+        with pytest.raises(OptionError, match="declares no priority"):
+            await plain.enqueue(Email(to="x", subject=""), priority="high")
