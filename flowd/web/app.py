@@ -25,7 +25,7 @@ from flowd.errors import (
     Unreachable,
 )
 from flowd.model.job import Job
-from flowd.web import bulk, edit, letters, overview, queue, schedules
+from flowd.web import bulk, edit, letters, live, overview, queue, schedules
 from flowd.web import jobs as job_pages
 from flowd.web.access import SECURITY_HEADERS, Authorize, asked, is_known_host
 from flowd.web.desk import Desk
@@ -48,6 +48,7 @@ _PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("POST", "/letter", edit.redrive),
     ("GET", "/enqueue", edit.ask),
     ("POST", "/enqueue", edit.enqueue),
+    ("GET", "/events", live.show),
     ("GET", "/schedules", schedules.show),
     ("POST", "/schedules", schedules.act),
     ("GET", "/operations", bulk.operations),

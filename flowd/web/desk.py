@@ -18,6 +18,7 @@ from flowd.errors import OptionError
 from flowd.model.job import Job, spec_of
 from flowd.ops.problems import QueueReport, reports
 from flowd.producer import Producer
+from flowd.web.feeds import Feeds
 from flowd.web.operations import Operations
 
 __all__ = ["Desk", "Trend"]
@@ -65,6 +66,7 @@ class Desk:
     ) -> None:
         self.address = Address.of(url, client)
         self.operations = Operations()
+        self.feeds = Feeds(self.address)
         self.classes: Mapping[tuple[str, str], type[Job]] = _by_queue(jobs)
         self._source = (url, client)
         self._membership = SessionUser(self.address)
@@ -135,6 +137,7 @@ class Desk:
     async def aclose(self) -> None:
         """Stop what is under way, and close the connections."""
         await self.operations.aclose()
+        await self.feeds.aclose()
         await self._producer.aclose()
         await self._membership.leave()
 

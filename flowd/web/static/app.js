@@ -72,3 +72,35 @@ if (every) {
   setInterval(() => every && refreshOnce(), every * 1000);
   document.addEventListener("visibilitychange", refreshOnce);
 }
+
+// Events as they happen; the page is refreshed with them.
+const MOST_EVENTS = 200;
+const section = document.querySelector("[data-events]");
+if (section) {
+  const list = section.querySelector("ol");
+  const state = section.querySelector("[data-events-state]");
+  const source = new EventSource(section.dataset.events);
+  let soon = 0;
+  section.hidden = false;
+  source.addEventListener("open", () => { state.textContent = list.childElementCount ? "" : "waiting for the first"; });
+  source.addEventListener("error", () => { state.textContent = "connection lost, trying again"; });
+  source.addEventListener("message", (message) => {
+    const said = JSON.parse(message.data);
+    const line = document.createElement("li");
+    for (const [name, text] of [
+      ["at", said.at ?? ""],
+      [`name ${CSS.escape(said.event)}`, said.event],
+      ["text", `${said.job ? `${said.job} attempt ${said.attempt}: ` : ""}${said.text}`],
+    ]) {
+      const part = document.createElement("span");
+      part.className = name;
+      part.textContent = text;
+      line.append(part);
+    }
+    list.prepend(line);
+    while (list.childElementCount > MOST_EVENTS) list.lastElementChild.remove();
+    state.textContent = "";
+    soon ||= setTimeout(() => { soon = 0; refreshOnce(); }, 400);
+  });
+  addEventListener("pagehide", () => source.close());
+}
