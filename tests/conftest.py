@@ -19,7 +19,7 @@ import tempfile
 import uuid
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import uvloop
@@ -27,6 +27,9 @@ import uvloop
 from flowd.embedded import Server
 from tests.support.raw import Raw
 from tests.support.servers import chosen, serving, transport
+
+if TYPE_CHECKING:
+    from tests.support.queues import MakeQueue
 
 _ROOT: Final = Path(__file__).parent.parent
 _LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -144,6 +147,15 @@ def raw(redis_url: str) -> Iterator[Raw]:
 def stream() -> str:
     """A stream name that no other test has."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make_queue(redis_url: str, stream: str) -> MakeQueue:
+    """Makes queues of `Email` on the test's stream."""
+    # Not before the jobs are generated.
+    from tests.support.queues import MakeQueue
+
+    return MakeQueue(redis_url, stream)
 
 
 def _start(*options: str) -> Server:

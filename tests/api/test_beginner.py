@@ -27,8 +27,9 @@ from flowd import (
 )
 from flowd.testing import MemoryQueue, RecordingProducer, RecordingSyncProducer
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -98,11 +99,11 @@ def test_a_handler_that_was_called_is_refused() -> None:
 
 
 async def test_a_forgotten_init_is_no_lost_group(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """`run` without `init` sets the group up, names `init`, and reports no lost jobs."""
     handler = RecordingHandler()
-    queue = Queue(Email, handler, url=redis_url, policy=policy(stream))
+    queue = make_queue(handler)
     await queue.enqueue(email())
     queue.run()
     await wait_until(lambda: handler.done)

@@ -19,8 +19,9 @@ from flowd import (
 )
 from flowd.embedded import Server
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.jobs.odd import Blob
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -205,12 +206,11 @@ async def test_a_server_that_is_not_there_is_said(stream: str) -> None:
 
 
 async def test_a_batch_that_is_soon_due_is_not_overslept(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, make_queue: MakeQueue
 ) -> None:
     """A delayed job of a batch runs when it is due, not at the worker's next look."""
     recorder = RecordingHandler()
-    rules = policy(stream, lease=60.0)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=60.0) as queue:
         queue.run()
         await wait_until(lambda: raw.info("blocked_clients") == "1")
         unblocked = raw.calls("client|unblock")

@@ -11,8 +11,9 @@ import uvloop
 from flowd import Claimer, Context, Letter, Queue
 from jobs.crawl import Crawl
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.leases import consumers, die_with, pending
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -160,17 +161,11 @@ async def test_success_is_acknowledged(redis_url: str, raw: Raw, stream: str) ->
 
 
 async def test_stuck_messages_are_reclaimed(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """The claimer takes over what a dead consumer held, and knows the count."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email,
-        recorder,
-        url=redis_url,
-        policy=policy(stream),
-        claimer=Claimer(interval=0.05),
-    ) as queue:
+    async with make_queue(recorder, claimer=Claimer(interval=0.05)) as queue:
         job_id = await queue.enqueue(email())
         die_with(raw, stream, GROUP, jobs=1, count=2)
         queue.run()
@@ -180,9 +175,7 @@ async def test_stuck_messages_are_reclaimed(
     assert (ctx.id, ctx.deliveries) == (job_id, 3)
 
 
-async def test_exhausted_messages_go_to_the_callback(
-    redis_url: str, stream: str
-) -> None:
+async def test_exhausted_messages_go_to_the_callback(make_queue: MakeQueue) -> None:
     """`on_dead_letter`, the crate's `dlq_worker`, gets the job and its attempts."""
     letters: list[Letter[Email]] = []
 
@@ -192,13 +185,7 @@ async def test_exhausted_messages_go_to_the_callback(
     async def dead_letter(letter: Letter[Email]) -> None:
         letters.append(letter)
 
-    async with Queue(
-        Email,
-        fail,
-        url=redis_url,
-        policy=policy(stream, max_retries=3),
-        on_dead_letter=dead_letter,
-    ) as queue:
+    async with make_queue(fail, max_retries=3, on_dead_letter=dead_letter) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()

@@ -23,6 +23,7 @@ from tests.support.dead_letters import GROUP, bury, letters, raw_letters, reject
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.jobs.odd import Blob, Login
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -62,18 +63,15 @@ async def test_the_entry_is_kept_byte_for_byte(
 
 
 async def test_a_letter_tells_what_became_of_its_job(
-    redis_url: str, stream: str
+    redis_url: str, stream: str, make_queue: MakeQueue
 ) -> None:
     """Job, ids, reason, error, traceback, counts, times and the consumer."""
 
     async def fail(job: Email, ctx: Context) -> None:
         raise LookupError("no such mailbox")
 
-    rules = policy(stream, max_retries=1)
     before = datetime.now(UTC) - timedelta(seconds=1)
-    async with Queue(
-        Email, fail, url=redis_url, policy=rules, consumer="sender"
-    ) as queue:
+    async with make_queue(fail, max_retries=1, consumer="sender") as queue:
         job_id = await queue.enqueue(email())
         handle = queue.run()
         await queue.drain()
@@ -94,14 +92,15 @@ async def test_a_letter_tells_what_became_of_its_job(
     assert "flowd/worker/executor.py" not in letter.traceback
 
 
-async def test_a_long_error_is_cut(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_a_long_error_is_cut(
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
     """An error keeps both ends, a traceback its end, where the cause is; the job is whole."""
 
     async def fail(job: Email) -> None:
         raise ValueError("x" * 100_000 + "the end")
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=0) as queue:
         await queue.enqueue(Email(to="a", subject="y" * 200_000))
         queue.run()
         await queue.drain()
@@ -115,14 +114,15 @@ async def test_a_long_error_is_cut(redis_url: str, raw: Raw, stream: str) -> Non
     assert letter.fields[b"subject"] == b"y" * 200_000
 
 
-async def test_an_error_that_is_no_text_is_kept(redis_url: str, stream: str) -> None:
+async def test_an_error_that_is_no_text_is_kept(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """Lone surrogates, as from file names, are written out."""
 
     async def fail(job: Email) -> None:
         raise FileNotFoundError("\udcff.txt")
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()

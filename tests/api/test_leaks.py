@@ -15,6 +15,7 @@ from flowd import DeadLetters, Producer, Queue, QueueGroup, Reject
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import consumers
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -27,13 +28,11 @@ def _clients(raw: Raw) -> int:
 
 
 async def test_queue_leaves_nothing_behind(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A queue that has run leaves no thread, no connection and no consumer."""
     threads = set(threading.enumerate())
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         queue.run()
         await queue.enqueue_bulk(email(str(number)) for number in range(100))
         await queue.drain()
@@ -82,25 +81,23 @@ async def test_producer_leaves_nothing_behind(redis_url: str, raw: Raw) -> None:
 
 
 async def test_failed_start_leaves_nothing_behind(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A queue whose set-up is refused closes its connection."""
     raw("SET", stream, "text")
     with pytest.raises(Exception, match="WRONGTYPE"):
-        async with Queue(
-            Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-        ):
+        async with make_queue():
             pass
 
     await wait_until(lambda: _clients(raw) == 0)
 
 
 async def test_starts_and_stops_add_up_to_nothing(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Twenty runs of one queue that release all jobs leave the jobs, and only those."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
 
         async def run_for_a_moment(number: int) -> None:
             handle = queue.run()
@@ -117,7 +114,7 @@ async def test_starts_and_stops_add_up_to_nothing(
 
 
 async def test_a_stream_of_finished_jobs_is_empty(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Whatever way jobs end, nothing of them stays but dead letters."""
 
@@ -125,7 +122,7 @@ async def test_a_stream_of_finished_jobs_is_empty(
         if job.to == "bad":
             raise Reject("no")
 
-    async with Queue(Email, end, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(end) as queue:
         queue.run()
         await queue.enqueue_bulk(
             email("bad" if n % 9 == 0 else "ok") for n in range(90)
@@ -175,14 +172,12 @@ def test_the_steps_one_by_one_end_without_a_complaint(redis_url: str) -> None:
 
 
 async def test_no_cycle_keeps_a_queue_alive_by_its_connections(
-    redis_url: str, stream: str
+    make_queue: MakeQueue,
 ) -> None:
     """Collecting what is unreachable closes nothing that should have been closed."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        async with Queue(
-            Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-        ) as queue:
+        async with make_queue() as queue:
             queue.run()
             await queue.enqueue(email())
             await queue.drain()

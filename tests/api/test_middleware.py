@@ -35,6 +35,7 @@ from jobs.email import Email
 from tests.support.dead_letters import raw_letters
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, expire, steal
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until, wait_until_blocking
 
@@ -130,7 +131,7 @@ async def test_the_first_is_the_outermost(redis_url: str, stream: str) -> None:
 
 
 async def test_the_example_in_the_docstring_runs(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """As it stands there."""
     caplog.set_level(logging.INFO, "flowd.job")
@@ -139,13 +140,7 @@ async def test_the_example_in_the_docstring_runs(
     example = (inspect.getdoc(Middleware) or "").partition("\n\n    class ")[2]
     code = textwrap.dedent(f"    class {example}")
     exec(code, {"time": time, **names}, made)
-    async with Queue(
-        Email,
-        ignore,
-        url=redis_url,
-        policy=policy(stream),
-        middleware=[made["Timed"]()],
-    ) as queue:
+    async with make_queue(ignore, middleware=[made["Timed"]()]) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -153,7 +148,7 @@ async def test_the_example_in_the_docstring_runs(
 
 
 async def test_middleware_sees_the_context_of_the_handler(
-    redis_url: str, stream: str
+    make_queue: MakeQueue,
 ) -> None:
     """The very object, so that what is noted under it is found again."""
     seen: list[Context] = []
@@ -170,10 +165,7 @@ async def test_middleware_sees_the_context_of_the_handler(
         seen.append(ctx)
 
     for each in (handle, in_thread):
-        rules = policy(stream)
-        async with Queue(
-            Email, each, url=redis_url, policy=rules, middleware=[Recorder()]
-        ) as queue:
+        async with make_queue(each, middleware=[Recorder()]) as queue:
             await queue.enqueue(email())
             queue.run()
             await queue.drain()
@@ -182,9 +174,7 @@ async def test_middleware_sees_the_context_of_the_handler(
         seen.clear()
 
 
-async def test_a_plain_function_still_runs_in_a_thread(
-    redis_url: str, stream: str
-) -> None:
+async def test_a_plain_function_still_runs_in_a_thread(make_queue: MakeQueue) -> None:
     """What runs around it does not; context variables reach it all the same."""
     threads: list[int] = []
 
@@ -196,9 +186,7 @@ async def test_a_plain_function_still_runs_in_a_thread(
     def handle(job: Email) -> None:
         threads.append(threading.get_ident())
 
-    async with Queue(
-        Email, handle, url=redis_url, policy=policy(stream), middleware=[Recorder()]
-    ) as queue:
+    async with make_queue(handle, middleware=[Recorder()]) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -206,7 +194,7 @@ async def test_a_plain_function_still_runs_in_a_thread(
 
 
 async def test_middleware_decides_how_an_attempt_ends(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """An error that it swallows is done; one that it raises is the handler's."""
 
@@ -223,9 +211,7 @@ async def test_middleware_decides_how_an_attempt_ends(
         raise KeyError if job.to == "key" else IndexError
 
     diary = Diary()
-    async with Queue(
-        Email, handle, url=redis_url, policy=policy(stream), middleware=[diary, Judge()]
-    ) as queue:
+    async with make_queue(handle, middleware=[diary, Judge()]) as queue:
         await queue.enqueue_bulk([email("key"), email("index")])
         queue.run()
         await queue.drain()
@@ -236,7 +222,7 @@ async def test_middleware_decides_how_an_attempt_ends(
 
 
 async def test_middleware_receives_the_outcome_of_each_delivery(
-    redis_url: str, stream: str
+    stream: str, make_queue: MakeQueue
 ) -> None:
     """Done, retry, release and dead letter are distinguished, with the job and numbers."""
     diary = Diary()
@@ -254,9 +240,7 @@ async def test_middleware_receives_the_outcome_of_each_delivery(
             case _:
                 return
 
-    async with Queue(
-        Email, handle, url=redis_url, policy=policy(stream), middleware=[diary]
-    ) as queue:
+    async with make_queue(handle, middleware=[diary]) as queue:
         done, retry, reject, snooze = await queue.enqueue_bulk(
             [email("done"), email("retry"), email("reject"), email("snooze")]
         )
@@ -276,14 +260,12 @@ async def test_middleware_receives_the_outcome_of_each_delivery(
 
 
 async def test_an_event_is_its_line_in_the_log(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """The log and a middleware get the same events, in the same order."""
     caplog.set_level(logging.INFO, "flowd")
     diary = Diary()
-    async with Queue(
-        Email, ignore, url=redis_url, policy=policy(stream), middleware=[diary]
-    ) as queue:
+    async with make_queue(ignore, middleware=[diary]) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -296,14 +278,12 @@ async def test_an_event_is_its_line_in_the_log(
 
 
 async def test_middleware_receives_events_that_the_log_omits(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """A middleware gets every event, whatever the log's level."""
     caplog.set_level(logging.CRITICAL, "flowd")
     diary = Diary()
-    async with Queue(
-        Email, ignore, url=redis_url, policy=policy(stream), middleware=[diary]
-    ) as queue:
+    async with make_queue(ignore, middleware=[diary]) as queue:
         await queue.enqueue_bulk([email()] * 3)
         queue.run()
         await queue.drain()
@@ -312,13 +292,11 @@ async def test_middleware_receives_events_that_the_log_omits(
 
 
 async def test_takeover_and_lost_lease_are_logged(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """By the worker that takes, and by the one that lost."""
     diary, recorder = Diary(), RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), middleware=[diary]
-    ) as queue:
+    async with make_queue(recorder, middleware=[diary]) as queue:
         entry = raw("XADD", stream, "*", "to", "a", "subject", "b", "_attempt", "3")
         assert isinstance(entry, bytes)
         job_id = entry.decode()
@@ -367,16 +345,14 @@ async def test_outage_is_reported_once(own_server: Server, stream: str) -> None:
     assert "fails: " in why
 
 
-async def test_blocked_loop_is_reported(redis_url: str, stream: str) -> None:
+async def test_blocked_loop_is_reported(make_queue: MakeQueue) -> None:
     """The event arrives although the loop runs nothing else."""
     diary = Diary()
 
     async def handle(job: Email) -> None:
         wait_until_blocking(lambda: diary.named("loop_lag"))
 
-    async with Queue(
-        Email, handle, url=redis_url, policy=policy(stream), middleware=[diary]
-    ) as queue:
+    async with make_queue(handle, middleware=[diary]) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -384,7 +360,7 @@ async def test_blocked_loop_is_reported(redis_url: str, stream: str) -> None:
 
 
 async def test_failing_subscriber_stops_nothing(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """The log names the subscriber and the event."""
 
@@ -394,9 +370,7 @@ async def test_failing_subscriber_stops_nothing(
                 raise ZeroDivisionError
 
     diary = Diary()
-    async with Queue(
-        Email, ignore, url=redis_url, policy=policy(stream), middleware=[Deaf(), diary]
-    ) as queue:
+    async with make_queue(ignore, middleware=[Deaf(), diary]) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -407,7 +381,7 @@ async def test_failing_subscriber_stops_nothing(
 
 
 async def test_headers_travel_with_the_job(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Through a retry and into a dead letter and back, as fields that begin with `_`."""
     seen: list[dict[str, str]] = []
@@ -416,10 +390,7 @@ async def test_headers_travel_with_the_job(
         seen.append(dict(ctx.headers))
         raise ValueError
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(
-        Email, handle, url=redis_url, policy=rules, middleware=[Tagged(0.001)]
-    ) as queue:
+    async with make_queue(handle, max_retries=1, middleware=[Tagged(0.001)]) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -433,13 +404,11 @@ async def test_headers_travel_with_the_job(
 
 
 async def test_replaced_job_and_delay_are_sent(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A delay that it gives is kept, and a queue that runs looks at the right time."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), middleware=[Tagged(0.2)]
-    ) as queue:
+    async with make_queue(recorder, middleware=[Tagged(0.2)]) as queue:
         queue.run()
         await queue.enqueue(email("one"))
         await queue.enqueue_bulk([email("two"), Item(email("three"), delay=500.0)])
@@ -499,14 +468,12 @@ async def test_middleware_may_refuse_a_job(redis_url: str, raw: Raw) -> None:
 
 
 async def test_middleware_may_be_added_until_the_queue_runs(
-    redis_url: str, stream: str
+    stream: str, make_queue: MakeQueue
 ) -> None:
     """It is the outermost from then on; one that comes later is refused."""
     notes: list[str] = []
     first, late = Diary("first", notes), Diary("late", notes)
-    async with Queue(
-        Email, ignore, url=redis_url, policy=policy(stream), middleware=[first]
-    ) as queue:
+    async with make_queue(ignore, middleware=[first]) as queue:
         queue.add_middleware(late)
         assert queue.middleware == (late, first)
         await queue.enqueue(email())
@@ -561,7 +528,7 @@ def test_headers_have_limits(headers: dict[str, str], match: str) -> None:
         Item(email(), headers=headers)
 
 
-async def test_a_context_says_why_it_is_cancelled(redis_url: str, stream: str) -> None:
+async def test_a_context_says_why_it_is_cancelled(make_queue: MakeQueue) -> None:
     """A timeout, a lost lease and a shutdown are distinguished."""
     seen: list[str] = []
 
@@ -576,9 +543,8 @@ async def test_a_context_says_why_it_is_cancelled(redis_url: str, stream: str) -
         if job.to == "long":
             await asyncio.Event().wait()
 
-    rules = policy(stream, timeout=0.05, max_retries=0)
-    async with Queue(
-        Email, handle, url=redis_url, policy=rules, middleware=[Recorder()]
+    async with make_queue(
+        handle, timeout=0.05, max_retries=0, middleware=[Recorder()]
     ) as queue:
         await queue.enqueue_bulk([email("short"), email("long")])
         queue.run()

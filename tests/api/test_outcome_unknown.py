@@ -20,6 +20,7 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import pending
 from tests.support.proxy import proxy_to
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.scripts import KEYED_ENQUEUE
 from tests.support.waiting import wait_until
@@ -130,12 +131,10 @@ async def test_unsent_enqueue_is_unreachable(
 
 
 async def test_an_idle_connection_that_was_closed_is_not_an_outage(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A server that drops idle clients does not cost a producer an error."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         for number in range(3):
             raw("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await wait_until(lambda: raw.info("connected_clients") == "1")

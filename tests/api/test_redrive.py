@@ -24,12 +24,15 @@ from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from jobs.email import Email
 from tests.support.dead_letters import GROUP, bury, letters, raw_letters
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.proxy import proxy_to
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 
 
-async def test_a_redriven_job_starts_afresh(redis_url: str, stream: str) -> None:
+async def test_a_redriven_job_starts_afresh(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """It has its id, its enqueue time and all its attempts."""
     seen: list[tuple[str, int, int]] = []
 
@@ -37,8 +40,7 @@ async def test_a_redriven_job_starts_afresh(redis_url: str, stream: str) -> None
         seen.append((ctx.id, ctx.attempt, ctx.deliveries))
         raise ValueError
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=1) as queue:
         job_id = await queue.enqueue(email())
         queue.run()
         await queue.drain()

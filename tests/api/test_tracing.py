@@ -26,6 +26,7 @@ from flowd import (
 from flowd.tracing import Tracing
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -122,7 +123,7 @@ async def test_an_attempt_belongs_to_the_enqueue(
 
 
 async def test_every_attempt_is_a_span_of_the_same_trace(
-    redis_url: str, stream: str, traced: Traced
+    redis_url: str, stream: str, traced: Traced, make_queue: MakeQueue
 ) -> None:
     """After a retry with a delay, and after a dead letter was redriven."""
     runs: list[int] = []
@@ -132,10 +133,7 @@ async def test_every_attempt_is_a_span_of_the_same_trace(
         if len(runs) < 3:
             raise ConnectionError("no route")
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(
-        Email, handle, url=redis_url, policy=rules, middleware=[traced.tracing]
-    ) as queue:
+    async with make_queue(handle, max_retries=1, middleware=[traced.tracing]) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -232,22 +230,18 @@ async def test_a_job_without_a_trace_begins_one(
     ],
 )
 async def test_span_has_the_outcome_of_the_attempt(
-    redis_url: str,
-    stream: str,
     traced: Traced,
     raised: BaseException,
     status: StatusCode,
     kind: str | None,
+    make_queue: MakeQueue,
 ) -> None:
     """A snooze is no error; everything else that is raised is one, by its name."""
 
     async def handle(job: Email) -> None:
         raise raised
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(
-        Email, handle, url=redis_url, policy=rules, middleware=[traced.tracing]
-    ) as queue:
+    async with make_queue(handle, max_retries=0, middleware=[traced.tracing]) as queue:
         await queue.enqueue(email())
         handle_ = queue.run()
         await wait_until(lambda: traced.spans("process"))
@@ -257,15 +251,14 @@ async def test_span_has_the_outcome_of_the_attempt(
     assert attributes(ran).get("error.type") == kind
 
 
-async def test_a_timeout_is_named(redis_url: str, stream: str, traced: Traced) -> None:
+async def test_a_timeout_is_named(traced: Traced, make_queue: MakeQueue) -> None:
     """As what it is, and not as the cancellation by which it comes about."""
 
     async def handle(job: Email) -> None:
         await asyncio.Event().wait()
 
-    rules = policy(stream, timeout=0.05, max_retries=0)
-    async with Queue(
-        Email, handle, url=redis_url, policy=rules, middleware=[traced.tracing]
+    async with make_queue(
+        handle, timeout=0.05, max_retries=0, middleware=[traced.tracing]
     ) as queue:
         await queue.enqueue(email())
         queue.run()
@@ -274,18 +267,10 @@ async def test_a_timeout_is_named(redis_url: str, stream: str, traced: Traced) -
     assert attributes(ran)["error.type"] == "timeout"
 
 
-async def test_a_shutdown_is_no_error(
-    redis_url: str, stream: str, traced: Traced
-) -> None:
+async def test_a_shutdown_is_no_error(traced: Traced, make_queue: MakeQueue) -> None:
     """The job is released and runs elsewhere."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email,
-        recorder,
-        url=redis_url,
-        policy=policy(stream),
-        middleware=[traced.tracing],
-    ) as queue:
+    async with make_queue(recorder, middleware=[traced.tracing]) as queue:
         await queue.enqueue(email())
         handle = queue.run()
         await wait_until(lambda: recorder.started)

@@ -22,6 +22,7 @@ from flowd.embedded import Server
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -153,11 +154,11 @@ async def test_a_missing_right_ends_the_worker(own_server: Server, stream: str) 
 
 
 async def test_a_key_of_another_type_is_refused(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A stream's name that holds something else ends init, enqueue and worker."""
     raw("SET", stream, "text")
-    queue = Queue(Email, RecordingHandler(), url=redis_url, policy=policy(stream))
+    queue = make_queue()
     for step in (queue.init(), queue.enqueue(email()), queue.run().wait()):
         with pytest.raises(WrongKeyType, match="wrong kind of value"):
             await step
@@ -168,10 +169,10 @@ async def test_a_key_of_another_type_is_refused(
 
 
 async def test_a_key_that_changes_its_type_ends_the_worker(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A worker whose stream is replaced by something else ends, and touches nothing."""
-    queue = Queue(Email, RecordingHandler(), url=redis_url, policy=policy(stream))
+    queue = make_queue()
     await queue.init()
     handle = queue.run()
     await wait_until(lambda: raw.info("blocked_clients") == "1")

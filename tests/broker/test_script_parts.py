@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 import flowd
-from flowd import Context, Queue
+from flowd import Context
 from flowd.broker import scripts
 from flowd.broker.scripts import Part, Script
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.monitor import Monitor
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -63,12 +64,11 @@ def test_a_part_for_a_seam_that_is_not_there_is_refused() -> None:
 
 
 async def test_queues_without_a_capability_run_plain_scripts(
-    redis_url: str, stream: str
+    redis_url: str, make_queue: MakeQueue
 ) -> None:
     """No progress and no key: settles, renewals and enqueues have no part."""
     recorder = RecordingHandler()
-    rules = policy(stream, lease=0.4)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=0.4) as queue:
         with Monitor(redis_url) as monitor:
             queue.run()
             await queue.enqueue(email(), delay=0.001)
@@ -88,7 +88,7 @@ async def test_queues_without_a_capability_run_plain_scripts(
 
 
 async def test_renewals_keep_the_progress_of_long_jobs(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """What a job said a day ago is shown while it runs."""
     recorder = RecordingHandler(closed=True)
@@ -97,9 +97,8 @@ async def test_renewals_keep_the_progress_of_long_jobs(
         ctx.progress(0.5, "half")
         await recorder(job, ctx)
 
-    rules = policy(stream, lease=0.4)
     key = f"{{{stream}}}:senders:progress"
-    async with Queue(Email, work, url=redis_url, policy=rules) as queue:
+    async with make_queue(work, lease=0.4) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: raw("TTL", key) == 86_400)

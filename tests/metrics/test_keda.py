@@ -6,9 +6,8 @@ XPENDING, `lagCount` the lag in XINFO GROUPS.
 
 from __future__ import annotations
 
-from flowd import Queue
-from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw, Reply
 from tests.support.waiting import wait_until
 
@@ -35,13 +34,11 @@ def _list(reply: Reply) -> list[Reply]:
 
 
 async def test_stream_length_is_the_work_to_do(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """It counts what waits and what runs, for a finished job leaves the stream."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
-    ) as queue:
+    async with make_queue(recorder, concurrency=2) as queue:
         await queue.enqueue_bulk([email()] * 5)
         assert pending_entries_count(raw, stream) == 0  # five wait, and it sees none
         queue.run()
@@ -54,11 +51,11 @@ async def test_stream_length_is_the_work_to_do(
     assert raw("XLEN", stream) == 0
 
 
-async def test_lag_is_no_number_to_go_by(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_lag_is_no_number_to_go_by(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
     """Redis 6.2 has none, and later ones lose it with an entry that is deleted unread."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream), concurrency=1
-    ) as queue:
+    async with make_queue(concurrency=1) as queue:
         await queue.enqueue_bulk([email()] * 2)
         queue.run()
         await queue.drain()
@@ -71,12 +68,10 @@ async def test_lag_is_no_number_to_go_by(redis_url: str, raw: Raw, stream: str) 
 
 
 async def test_delayed_jobs_are_in_none_of_them(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """So one worker must stay: it is workers that put what is due into the stream."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         await queue.enqueue(email(), delay=500)
         assert raw("XLEN", stream) == 0
         assert raw("ZCARD", f"{{{stream}}}:delayed") == 1

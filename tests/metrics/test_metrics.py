@@ -26,6 +26,7 @@ from jobs.email import Email
 from tests.ops.page import OPERATIONS
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, steal
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -58,7 +59,7 @@ def of(queue: Queue[Email]) -> Place:
 
 
 async def test_each_way_to_end_is_counted(
-    redis_url: str, stream: str, metrics: Metrics
+    stream: str, metrics: Metrics, make_queue: MakeQueue
 ) -> None:
     """Done, retry, release and dead letter, and what was enqueued."""
     snoozes = iter([Snooze(0)])
@@ -75,9 +76,7 @@ async def test_each_way_to_end_is_counted(
             case _:
                 return
 
-    async with Queue(
-        Email, handle, url=redis_url, policy=policy(stream), middleware=[metrics]
-    ) as queue:
+    async with make_queue(handle, middleware=[metrics]) as queue:
         await queue.enqueue_bulk([email("a"), email("retry"), email("reject")])
         await queue.enqueue(email("snooze"))
         queue.run()
@@ -96,16 +95,10 @@ async def test_each_way_to_end_is_counted(
 
 
 async def test_counters_begin_at_zero(
-    redis_url: str, stream: str, metrics: Metrics
+    stream: str, metrics: Metrics, make_queue: MakeQueue
 ) -> None:
     """Or Prometheus would not see the first of anything as an increase."""
-    async with Queue(
-        Email,
-        RecordingHandler(),
-        url=redis_url,
-        policy=policy(stream),
-        middleware=[metrics],
-    ) as queue:
+    async with make_queue(middleware=[metrics]) as queue:
         queue.run()
         await wait_until(
             lambda: value(metrics, "flowd_takeovers_total", stream=stream) == 0
@@ -120,13 +113,11 @@ async def test_counters_begin_at_zero(
 
 
 async def test_takeovers_and_lost_leases_are_counted(
-    redis_url: str, raw: Raw, stream: str, metrics: Metrics
+    raw: Raw, stream: str, metrics: Metrics, make_queue: MakeQueue
 ) -> None:
     """By the worker that takes, and by the one that lost; a timeout is a cancelled run."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), middleware=[metrics]
-    ) as queue:
+    async with make_queue(recorder, middleware=[metrics]) as queue:
         await queue.enqueue(email())
         die_with(raw, stream, "senders", jobs=1)
         handle = queue.run()
@@ -141,16 +132,10 @@ async def test_takeovers_and_lost_leases_are_counted(
 
 
 async def test_every_job_of_a_newer_version_is_counted(
-    redis_url: str, raw: Raw, stream: str, metrics: Metrics
+    raw: Raw, stream: str, metrics: Metrics, make_queue: MakeQueue
 ) -> None:
     """Though the log says it once."""
-    async with Queue(
-        Email,
-        RecordingHandler(),
-        url=redis_url,
-        policy=policy(stream),
-        middleware=[metrics],
-    ) as queue:
+    async with make_queue(middleware=[metrics]) as queue:
         for _ in range(3):
             raw("XADD", stream, "*", "to", "a", "subject", "b", "_v", "7")
         handle = queue.run()
@@ -215,13 +200,11 @@ async def test_a_bulk_that_breaks_off_counts_what_was_sent(
 
 
 async def test_queue_contents_are_read_at_each_scrape(
-    redis_url: str, raw: Raw, stream: str, metrics: Metrics
+    raw: Raw, stream: str, metrics: Metrics, make_queue: MakeQueue
 ) -> None:
     """From Redis, so that it is true of all workers, not of this one."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
-    ) as queue:
+    async with make_queue(recorder, concurrency=2) as queue:
         await queue.enqueue_bulk([email()] * 5)
         await queue.enqueue(email(), delay=500)
         raw("XADD", f"{{{stream}}}:senders:dlq", "*", "a", "b")

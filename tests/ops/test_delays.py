@@ -9,6 +9,7 @@ from flowd.ops import Delays, QueueView, list_jobs, overview, server_time
 from flowd.ops.queries import Queries
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -54,7 +55,7 @@ async def delay(
 
 
 async def test_delayed_jobs_name_why_they_wait(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Scheduled, released, retried, and of a version that no live worker reads."""
     await delay(redis_url, raw, stream, {}, 100)
@@ -62,9 +63,7 @@ async def test_delayed_jobs_name_why_they_wait(
     await delay(redis_url, raw, stream, {"_attempt": "2", "_deliveries": "1"}, 300)
     await delay(redis_url, raw, stream, {"_attempt": "2", "_v": "3"}, 400)
     unknown = await delays(redis_url)
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         handle = queue.run()
         await wait_until(lambda: raw("EXISTS", f"{{{stream}}}:{GROUP}:workers"))
         known = await delays(redis_url)
@@ -77,12 +76,10 @@ async def test_delayed_jobs_name_why_they_wait(
 
 
 async def test_many_delayed_jobs_are_sampled_evenly(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """It is spread evenly, though retries are due before all others."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         await queue.enqueue_bulk(Item(email(), delay=1_000.0) for _ in range(3_000))
     retry = """
       for n = 1, 1000 do
@@ -97,7 +94,7 @@ async def test_many_delayed_jobs_are_sampled_evenly(
 
 
 async def test_large_jobs_are_looked_at_evenly_too(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Where a few megabytes are looked at, they come from the whole set."""
     fill = """
@@ -107,9 +104,7 @@ async def test_large_jobs_are_looked_at_evenly_too(
         redis.call('ZADD', KEYS[1], n + 1e13, n)
         redis.call('HSET', KEYS[2], n, cmsgpack.pack({'b', large, '_attempt', attempt}))
       end"""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         await queue.init()
     raw("EVAL", fill, 2, f"{{{stream}}}:delayed", f"{{{stream}}}:delayed:jobs")
     found = await delays(redis_url)

@@ -17,6 +17,7 @@ from flowd.ops.queries import PAGE, State
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, expire
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -54,12 +55,12 @@ def to(jobs: list[JobView]) -> list[str]:
     return [job.fields[b"to"].decode() for job in jobs]
 
 
-async def test_each_state_is_listed(redis_url: str, stream: str) -> None:
+async def test_each_state_is_listed(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """What runs, what waits and what is delayed, with all there is to say about it."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=1
-    ) as queue:
+    async with make_queue(recorder, concurrency=1) as queue:
         handle = queue.run()
         first = await queue.enqueue(email("first"))
         await wait_until(lambda: recorder.started)
@@ -238,7 +239,9 @@ async def test_a_job_of_a_later_attempt_is_searched_for(
     assert running.silent > 3_000
 
 
-async def test_a_job_says_its_last_error(redis_url: str, stream: str) -> None:
+async def test_a_job_says_its_last_error(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """The newest failure's text travels with the job, cut, until it is redriven."""
 
     async def handle(job: Email, ctx: Context) -> None:
@@ -262,7 +265,7 @@ async def test_a_job_says_its_last_error(redis_url: str, stream: str) -> None:
 
     seen: list[JobView] = []
     states: tuple[State, ...] = ("running", "waiting", "delayed")
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         await queue.enqueue(email())
         running = queue.run()
         await wait_until(lambda: len(seen) > 1)
@@ -274,14 +277,15 @@ async def test_a_job_says_its_last_error(redis_url: str, stream: str) -> None:
     assert [each.state for each in seen] == ["running", "running", "delayed"]
 
 
-async def test_a_redriven_job_has_no_last_error(redis_url: str, stream: str) -> None:
+async def test_a_redriven_job_has_no_last_error(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """It begins anew: its letter keeps what was before."""
 
     async def fail(job: Email) -> None:
         raise ValueError("no")
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=1) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()

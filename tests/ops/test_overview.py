@@ -11,6 +11,7 @@ from flowd.ops import ConsumerView, QueueView, overview
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, expire
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -99,12 +100,10 @@ async def test_the_oldest_is_one_that_waits(
     assert abs(view.next_due + age) < 60
 
 
-async def test_a_worker_and_what_it_runs(redis_url: str, stream: str) -> None:
+async def test_a_worker_and_what_it_runs(redis_url: str, make_queue: MakeQueue) -> None:
     """Host, process, lease, and each job with its id."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
-    ) as queue:
+    async with make_queue(recorder, concurrency=2) as queue:
         handle = queue.run()
         await wait_until(lambda: handle.consumer)
         ids = await queue.enqueue_bulk([email("a"), email("b"), email("c")])

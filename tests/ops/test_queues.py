@@ -14,6 +14,7 @@ from jobs.email import Email
 from tests.ops.test_doctor import doctor
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, expire
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -42,12 +43,12 @@ async def findings(url: str, stream: str, lease: float = 30.0) -> list[Finding]:
     return [replace(each, text=each.text.partition("): ")[2]) for each in found]
 
 
-async def test_a_queue_that_is_worked_on(redis_url: str, stream: str) -> None:
+async def test_a_queue_that_is_worked_on(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """All is well: one line, with what the queue holds and who works on it."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
-    ) as queue:
+    async with make_queue(recorder, concurrency=2) as queue:
         handle = queue.run()
         for _ in range(3):
             await queue.enqueue(email())
@@ -242,14 +243,14 @@ async def test_a_key_of_another_type(redis_url: str, raw: Raw, stream: str) -> N
     assert keys.delayed in found_one.text
 
 
-async def test_dead_letters(redis_url: str, stream: str) -> None:
+async def test_dead_letters(redis_url: str, stream: str, make_queue: MakeQueue) -> None:
     """They are counted, with the command that shows them, safe to copy."""
     stream += " ; x"
 
     def reject(job: Email) -> None:
         raise Reject("no")
 
-    async with Queue(Email, reject, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(reject) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()

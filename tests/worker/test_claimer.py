@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from flowd import Claimer, OptionError, Queue
-from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from flowd import Claimer, OptionError
+from tests.support.email_job import RecordingHandler, email
 from tests.support.leases import die_with, pending
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -18,17 +18,12 @@ GROUP = "senders"
 
 
 async def test_takeovers_have_a_limit_of_their_own(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """`concurrency` bounds takeovers; new jobs use the other slots meanwhile."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email,
-        recorder,
-        url=redis_url,
-        policy=policy(stream),
-        concurrency=5,
-        claimer=Claimer(concurrency=2, interval=0.02),
+    async with make_queue(
+        recorder, concurrency=5, claimer=Claimer(concurrency=2, interval=0.02)
     ) as queue:
         await queue.enqueue_bulk(email("old") for _ in range(4))
         die_with(raw, stream, GROUP, jobs=4)
@@ -45,17 +40,12 @@ async def test_takeovers_have_a_limit_of_their_own(
 
 
 async def test_takeovers_use_no_slots_of_their_own(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Takeovers and new jobs together are never more than the queue's limit."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email,
-        recorder,
-        url=redis_url,
-        policy=policy(stream),
-        concurrency=3,
-        claimer=Claimer(interval=0.02),
+    async with make_queue(
+        recorder, concurrency=3, claimer=Claimer(interval=0.02)
     ) as queue:
         await queue.enqueue_bulk(email(str(number)) for number in range(10))
         die_with(raw, stream, GROUP, jobs=5)
@@ -70,13 +60,11 @@ async def test_takeovers_use_no_slots_of_their_own(
 
 
 async def test_queue_without_a_claimer_takes_nothing_over(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """With `claimer=None` abandoned jobs stay, while due ones are still promoted."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream, lease=0.01), claimer=None
-    ) as queue:
+    async with make_queue(recorder, lease=0.01, claimer=None) as queue:
         await queue.enqueue(email("abandoned"))
         ids = die_with(raw, stream, GROUP, jobs=1)
         queue.run()
@@ -89,17 +77,11 @@ async def test_queue_without_a_claimer_takes_nothing_over(
 
 
 async def test_the_others_may_renew_before_the_first_sweep(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A worker that starts waits for one interval of renewal before it takes over."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email,
-        recorder,
-        url=redis_url,
-        policy=policy(stream, lease=1.2),
-        claimer=Claimer(interval=0.01),
-    ) as queue:
+    async with make_queue(recorder, lease=1.2, claimer=Claimer(interval=0.01)) as queue:
         await queue.enqueue(email())
         die_with(raw, stream, GROUP, jobs=1)
         started = time.monotonic()
@@ -111,16 +93,12 @@ async def test_the_others_may_renew_before_the_first_sweep(
 
 
 async def test_the_lease_may_be_the_claimers(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """`min_idle` replaces the policy's `claim_after`, for claims and renewals."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email,
-        recorder,
-        url=redis_url,
-        policy=policy(stream, lease=3600.0),
-        claimer=Claimer(min_idle=0.4),
+    async with make_queue(
+        recorder, lease=3600.0, claimer=Claimer(min_idle=0.4)
     ) as queue:
         await queue.enqueue(email())
         die_with(raw, stream, GROUP, jobs=1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flowd import Claimer, Queue
+from flowd import Claimer
 from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery
-from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import consumers, die_with, pending
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -17,17 +17,12 @@ GROUP = "senders"
 
 
 async def test_a_dead_consumer_that_owns_nothing_is_forgotten(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A worker forgets the silent ones in passing, and works on."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email,
-        recorder,
-        url=redis_url,
-        policy=policy(stream, lease=0.05),
-        claimer=Claimer(interval=0.05),
-        block=0.05,
+    async with make_queue(
+        recorder, lease=0.05, claimer=Claimer(interval=0.05), block=0.05
     ) as queue:
         for number in range(5):
             raw("XGROUP", "CREATECONSUMER", stream, GROUP, f"dead-{number}")
@@ -42,12 +37,10 @@ async def test_a_dead_consumer_that_owns_nothing_is_forgotten(
 
 
 async def test_a_consumer_that_owns_an_entry_is_kept(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """However long it was silent: deleting it would lose what it owns."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         await queue.enqueue(email())
     die_with(raw, stream, GROUP, jobs=1, name="owner")
     raw("XGROUP", "CREATECONSUMER", stream, GROUP, "idler")
@@ -79,18 +72,14 @@ async def test_a_consumer_that_was_heard_of_is_kept(
 
 
 async def test_two_workers_of_one_name_are_two(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A name given twice is made unique: each job is delivered and settled once."""
     recorders = RecordingHandler(), RecordingHandler()
     rules = policy(stream, lease=60.0)
     async with (
-        Queue(
-            Email, recorders[0], url=redis_url, policy=rules, consumer="one"
-        ) as first,
-        Queue(
-            Email, recorders[1], url=redis_url, policy=rules, consumer="one"
-        ) as second,
+        make_queue(recorders[0], rules=rules, consumer="one") as first,
+        make_queue(recorders[1], rules=rules, consumer="one") as second,
     ):
         handles = first.run(), second.run()
         assert handles[0].consumer != handles[1].consumer

@@ -10,8 +10,9 @@ import pytest
 
 from flowd import Context, Queue
 from jobs.email import Email
-from tests.support.email_job import email, policy
+from tests.support.email_job import email
 from tests.support.leases import pending
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -49,7 +50,7 @@ async def test_context_variables_are_the_attempts_own(
 
 
 async def test_a_suspect_sees_no_variable_of_the_job_before_it(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A job that waited for another to end does not begin in that one's context."""
     seen: dict[str, str] = {}
@@ -62,8 +63,7 @@ async def test_a_suspect_sees_no_variable_of_the_job_before_it(
             started.set()
             await gate.wait()
 
-    rules = policy(stream, lease=20.0)
-    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+    async with make_queue(handle, lease=20.0) as queue:
         queue.run()
         await queue.enqueue(email("first"))
         await started.wait()

@@ -9,8 +9,9 @@ import pytest
 
 from flowd import Item, Queue, Reject
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.monitor import Monitor
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -74,7 +75,7 @@ async def test_jobs_are_read_and_settled_in_batches(
 
 
 async def test_large_jobs_that_fail_are_settled_in_several_steps(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, make_queue: MakeQueue
 ) -> None:
     """A step moves a megabyte of jobs and the one that reaches it, however many failed."""
     ready = asyncio.Barrier(12)
@@ -83,9 +84,7 @@ async def test_large_jobs_that_fail_are_settled_in_several_steps(
         await ready.wait()
         raise Reject("no")
 
-    async with Queue(
-        Email, fail, url=redis_url, policy=policy(stream), concurrency=12
-    ) as queue:
+    async with make_queue(fail, concurrency=12) as queue:
         large = Email(to="a", subject="hi", body="x" * 200_000)
         await queue.enqueue_bulk(large for _ in range(12))
         with Monitor(redis_url) as monitor:

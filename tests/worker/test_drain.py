@@ -8,8 +8,9 @@ import pytest
 
 from flowd import Context, Queue, Snooze, WrongKeyType
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.leases import die_with
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -38,9 +39,7 @@ async def test_a_running_job_is_waited_for(redis_url: str, stream: str) -> None:
     assert recorder.done == ["a"]
 
 
-async def test_drain_waits_for_delayed_and_retried_jobs(
-    redis_url: str, stream: str
-) -> None:
+async def test_drain_waits_for_delayed_and_retried_jobs(make_queue: MakeQueue) -> None:
     """Delayed jobs, retries and snoozes are work that is left to do."""
     recorder = RecordingHandler()
 
@@ -52,8 +51,7 @@ async def test_drain_waits_for_delayed_and_retried_jobs(
             raise Snooze(0.02)
         await recorder(job, ctx)
 
-    rules = policy(stream, backoff=0.02)
-    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+    async with make_queue(handle, backoff=0.02) as queue:
         await queue.enqueue_bulk([email("retry"), email("snooze")])
         await queue.enqueue(email("delayed"), delay=0.02)
         queue.run()
@@ -63,11 +61,11 @@ async def test_drain_waits_for_delayed_and_retried_jobs(
 
 
 async def test_drain_waits_for_jobs_of_other_workers(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A job of a dead worker is taken over before the queue is drained."""
     recorder = RecordingHandler()
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         await queue.enqueue_bulk([email("theirs"), email("ours")])
         die_with(raw, stream, "senders", jobs=1)
         queue.run()
@@ -90,14 +88,13 @@ async def test_drain_waits_for_workers_elsewhere(redis_url: str, stream: str) ->
     assert len(recorder.done) == 20
 
 
-async def test_dead_letters_are_not_waited_for(redis_url: str, stream: str) -> None:
+async def test_dead_letters_are_not_waited_for(make_queue: MakeQueue) -> None:
     """What was given up is no work that is left to do."""
 
     async def fail(job: Email) -> None:
         raise ValueError
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -120,14 +117,12 @@ async def test_a_queue_that_has_failed_is_not_waited_for(
 
 @pytest.mark.parametrize("starting_id", ["$", "9999999999999-0"])
 async def test_drain_ignores_entries_before_the_group(
-    redis_url: str, raw: Raw, stream: str, starting_id: str
+    raw: Raw, stream: str, starting_id: str, make_queue: MakeQueue
 ) -> None:
     """Entries from before the group's beginning are no work."""
     raw("XADD", stream, "*", "to", "before", "subject", "x")
     recorder = RecordingHandler()
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), starting_id=starting_id
-    ) as queue:
+    async with make_queue(recorder, starting_id=starting_id) as queue:
         queue.run()
         await queue.enqueue(email("after"), id="9999999999999-1")
         await asyncio.wait_for(queue.drain(), 10)
@@ -136,11 +131,11 @@ async def test_drain_ignores_entries_before_the_group(
 
 
 async def test_drain_ignores_acknowledged_entries(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """An entry that another tool only acknowledged is no work."""
     recorder = RecordingHandler()
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         entry_id = await queue.enqueue(email("elsewhere"))
         raw("XREADGROUP", "GROUP", "senders", "tool", "STREAMS", stream, ">")
         raw("XACK", stream, "senders", entry_id)

@@ -29,6 +29,7 @@ from jobs.email import Email
 from tests.support.email_job import email, policy
 from tests.support.leases import pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -113,6 +114,7 @@ async def test_handler_exception_of_any_type_is_a_failure(
     raw: Raw,
     stream: str,
     make: Callable[[], BaseException],
+    make_queue: MakeQueue,
     *,
     in_thread: bool,
 ) -> None:
@@ -125,8 +127,7 @@ async def test_handler_exception_of_any_type_is_a_failure(
         raise make()
 
     handler = fail_in_thread if in_thread else fail
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, handler, url=redis_url, policy=rules) as queue:
+    async with make_queue(handler, max_retries=1) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -178,14 +179,15 @@ async def test_decoder_exception_of_any_type_is_undecodable(
     assert ByHand.decoded == 1
 
 
-async def test_an_error_of_any_size_is_cut(redis_url: str, stream: str) -> None:
+async def test_an_error_of_any_size_is_cut(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """The letter holds its beginning, which names it."""
 
     async def fail(job: Email) -> None:
         raise ValueError("x" * 3_000_000)
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -196,7 +198,9 @@ async def test_an_error_of_any_size_is_cut(redis_url: str, stream: str) -> None:
     assert len(letter.traceback) < 8_100
 
 
-async def test_a_cancellation_by_others_counts(redis_url: str, stream: str) -> None:
+async def test_a_cancellation_by_others_counts(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """A task that a library cancels has failed; only flowd's own are uncounted."""
     runs = 0
 
@@ -208,8 +212,7 @@ async def test_a_cancellation_by_others_counts(redis_url: str, stream: str) -> N
         task.cancel()
         await asyncio.sleep(0)
 
-    rules = policy(stream, max_retries=2)
-    async with Queue(Email, cancel_itself, url=redis_url, policy=rules) as queue:
+    async with make_queue(cancel_itself, max_retries=2) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -219,7 +222,7 @@ async def test_a_cancellation_by_others_counts(redis_url: str, stream: str) -> N
 
 
 async def test_a_task_that_is_cancelled_before_its_first_step_has_failed(
-    redis_url: str, stream: str
+    make_queue: MakeQueue,
 ) -> None:
     """Its handler never ran; the slot is free again and the attempt is counted."""
     seen: list[tuple[str, int]] = []
@@ -238,8 +241,7 @@ async def test_a_task_that_is_cancelled_before_its_first_step_has_failed(
                 task.cancel()
         seen.append((job.to, ctx.attempt))
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, note, url=redis_url, policy=rules) as queue:
+    async with make_queue(note, max_retries=1) as queue:
         await queue.enqueue_bulk([email("first"), email("second")])
         queue.run()
         await queue.drain()
@@ -286,14 +288,14 @@ async def test_a_group_of_signals_is_the_gravest(
     errors: list[BaseException],
     reason: str,
     attempts: int,
+    make_queue: MakeQueue,
 ) -> None:
     """Reject before Retry before Snooze; together with an error, they are a failure."""
 
     async def fail(job: Email) -> None:
         await grouped(*errors)
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=1) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -302,7 +304,7 @@ async def test_a_group_of_signals_is_the_gravest(
     assert (letter.reason, letter.attempts) == (reason, attempts)
 
 
-async def test_a_snooze_in_a_group_spends_nothing(redis_url: str, stream: str) -> None:
+async def test_a_snooze_in_a_group_spends_nothing(make_queue: MakeQueue) -> None:
     """However deep it is."""
     runs = 0
 
@@ -312,8 +314,7 @@ async def test_a_snooze_in_a_group_spends_nothing(redis_url: str, stream: str) -
         if runs == 1:
             await grouped(Snooze(0))
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, snooze, url=redis_url, policy=rules) as queue:
+    async with make_queue(snooze, max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -321,14 +322,15 @@ async def test_a_snooze_in_a_group_spends_nothing(redis_url: str, stream: str) -
     assert runs == 2
 
 
-async def test_a_group_is_described_by_its_leaves(redis_url: str, stream: str) -> None:
+async def test_a_group_is_described_by_its_leaves(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """So that `--error TimeoutError` finds it."""
 
     async def fail(job: Email) -> None:
         await grouped(TimeoutError("no answer"), ValueError("bad"), ValueError("bad"))
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -361,7 +363,7 @@ async def _becomes_an_error_elsewhere() -> None:
     "body", [_child_turns_its_cancellation_into_an_error, _becomes_an_error_elsewhere]
 )
 async def test_an_error_made_of_the_shutdown_spends_nothing(
-    redis_url: str, raw: Raw, stream: str, body: Callable[[], Awaitable[None]]
+    raw: Raw, stream: str, body: Callable[[], Awaitable[None]], make_queue: MakeQueue
 ) -> None:
     """A deploy dead-letters no job of `max_retries=0`."""
     started = asyncio.Event()
@@ -370,8 +372,7 @@ async def test_an_error_made_of_the_shutdown_spends_nothing(
         started.set()
         await body()
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+    async with make_queue(handle, max_retries=0) as queue:
         await queue.enqueue(email())
         handler = queue.run()
         await started.wait()
@@ -383,7 +384,7 @@ async def test_an_error_made_of_the_shutdown_spends_nothing(
 
 
 async def test_an_error_before_the_shutdown_is_a_failure(
-    redis_url: str, stream: str
+    redis_url: str, stream: str, make_queue: MakeQueue
 ) -> None:
     """A group that failed, and only waits for its other task to end, has failed."""
     ending, cancelled, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -408,8 +409,7 @@ async def test_an_error_before_the_shutdown_is_a_failure(
             group.create_task(slow_to_end())
             group.create_task(fail())
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+    async with make_queue(handle, max_retries=0) as queue:
         await queue.enqueue(email())
         handler = queue.run()
         await cancelled.wait()
@@ -428,15 +428,14 @@ async def test_an_error_before_the_shutdown_is_a_failure(
 )
 @pytest.mark.parametrize("kind", ["snooze", "retry"])
 async def test_a_signal_with_a_wait_that_cannot_be_is_a_failure(
-    redis_url: str, stream: str, after: Any, kind: str
+    redis_url: str, stream: str, after: Any, kind: str, make_queue: MakeQueue
 ) -> None:
     """The attempt fails and says which argument; the queue goes on."""
 
     async def handle(job: Email) -> None:
         raise Snooze(after) if kind == "snooze" else Retry(after=after)
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+    async with make_queue(handle, max_retries=1) as queue:
         await queue.enqueue(email())
         running = queue.run()
         await queue.drain()
@@ -478,7 +477,7 @@ def forgets_await_in_thread(handler: Ran) -> Ran:
 
 @pytest.mark.parametrize("decorate", [forgets_await, forgets_await_in_thread])
 async def test_a_coroutine_that_is_returned_is_run(
-    redis_url: str, stream: str, decorate: Callable[[Ran], Ran]
+    decorate: Callable[[Ran], Ran], make_queue: MakeQueue
 ) -> None:
     """What it raises fails the attempt; the job is acknowledged when it has ended."""
     runs = 0
@@ -490,12 +489,7 @@ async def test_a_coroutine_that_is_returned_is_run(
             raise ValueError
         await asyncio.sleep(0)
 
-    async with Queue(
-        Email,
-        decorate(decorate(handle)),
-        url=redis_url,
-        policy=policy(stream),
-    ) as queue:
+    async with make_queue(decorate(decorate(handle))) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -506,7 +500,12 @@ async def test_a_coroutine_that_is_returned_is_run(
 @pytest.mark.parametrize("decorate", [forgets_await, forgets_await_in_thread])
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_a_generator_that_is_returned_is_a_failure(
-    redis_url: str, stream: str, decorate: Callable[[Ran], Ran], *, asynchronous: bool
+    redis_url: str,
+    stream: str,
+    decorate: Callable[[Ran], Ran],
+    make_queue: MakeQueue,
+    *,
+    asynchronous: bool,
 ) -> None:
     """Nothing of it ran, so the job is not done."""
 
@@ -517,8 +516,7 @@ async def test_a_generator_that_is_returned_is_a_failure(
         yield
 
     inner: Ran = generate_later if asynchronous else generate
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, decorate(inner), url=redis_url, policy=rules) as queue:
+    async with make_queue(decorate(inner), max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -583,7 +581,7 @@ class Endless(Backoff):
 
 @pytest.mark.parametrize("max_retries", [0, 1])
 async def test_an_ending_that_cannot_be_written_fails_alone(
-    redis_url: str, stream: str, max_retries: int
+    redis_url: str, stream: str, max_retries: int, make_queue: MakeQueue
 ) -> None:
     """The text is a constant one, and what ended with it is settled."""
     gate = asyncio.Event()
@@ -598,8 +596,7 @@ async def test_an_ending_that_cannot_be_written_fails_alone(
             raise ValueError("no")
 
     names = ["bad", "done", "fails"]
-    rules = policy(stream, max_retries=max_retries)
-    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+    async with make_queue(handle, max_retries=max_retries) as queue:
         await queue.enqueue_bulk([email(name) for name in names])
         queue.run()
         await wait_until(lambda: len(started) == 3)
@@ -618,7 +615,7 @@ async def test_an_ending_that_cannot_be_written_fails_alone(
 
 
 async def test_a_delivery_whose_failure_cannot_be_written_is_left_to_others(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """It is released as a crash, and the queue goes on."""
     done: list[str] = []
@@ -631,8 +628,7 @@ async def test_a_delivery_whose_failure_cannot_be_written_is_left_to_others(
             raise ValueError
         done.append(job.to)
 
-    rules = policy(stream, lease=0.4)
-    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+    async with make_queue(handle, lease=0.4) as queue:
         await queue.enqueue_bulk([email("bad"), email("next")])
         queue.run()
         await queue.drain()
@@ -649,7 +645,7 @@ class Unfit(bytes):
 
 
 async def test_a_backoff_that_computes_no_wait_is_replaced(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """The failed job waits as the default backoff says."""
 
@@ -657,7 +653,7 @@ async def test_a_backoff_that_computes_no_wait_is_replaced(
         raise ValueError(job.to)
 
     rules = replace(policy(stream), backoff=Endless())
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, rules=rules) as queue:
         await queue.enqueue(email())
         queue.run()
         await wait_until(lambda: raw("ZCARD", f"{{{stream}}}:delayed") == 1)

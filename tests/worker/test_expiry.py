@@ -25,6 +25,7 @@ from flowd.testing import MemoryQueue
 from flowd.worker.expiry import Expiry
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.scheduled import every, scheduled
 from tests.support.waiting import wait_until
@@ -56,13 +57,11 @@ def entry_fields(raw: Raw, key: str) -> dict[bytes, bytes]:
 
 
 async def test_a_job_that_comes_too_late_does_not_run(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """It leaves the queue with an event of its own, and is neither done nor dead."""
     recorder, seen = RecordingHandler(), Seen()
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), middleware=[seen]
-    ) as queue:
+    async with make_queue(recorder, middleware=[seen]) as queue:
         late = await queue.enqueue(email("late"), expires=PAST)
         await queue.enqueue(email("soon"), expires=HOUR)
         queue.run()
@@ -86,13 +85,11 @@ async def test_a_job_that_comes_too_late_does_not_run(
     ],
 )
 async def test_every_attempt_has_the_same_deadline(
-    redis_url: str, raw: Raw, stream: str, envelope: Sequence[str], why: str
+    raw: Raw, stream: str, envelope: Sequence[str], why: str, make_queue: MakeQueue
 ) -> None:
     """Whichever way an entry came into the stream, it does not start behind its deadline."""
     recorder, seen = RecordingHandler(), Seen()
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), middleware=[seen]
-    ) as queue:
+    async with make_queue(recorder, middleware=[seen]) as queue:
         fields = ("to", "a", "subject", "hi", "_expires", "+1", *envelope)
         raw("XADD", stream, "*", *fields)
         queue.run()
@@ -102,15 +99,14 @@ async def test_every_attempt_has_the_same_deadline(
 
 
 async def test_a_retry_keeps_the_deadline(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """What a failed job carries into its next entry says the same moment as before."""
 
     async def fail(_: Email) -> None:
         raise ValueError("no")
 
-    rules = policy(stream, backoff=HOUR)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, backoff=HOUR) as queue:
         job_id = await queue.enqueue(email(), expires=HOUR)
         queue.run()
         await wait_until(lambda: raw("HEXISTS", f"{{{stream}}}:delayed:jobs", job_id))
@@ -124,15 +120,14 @@ async def test_a_retry_keeps_the_deadline(
 
 
 async def test_a_redriven_job_has_no_deadline(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """An operator who redrives a job wants it to run, however late it is."""
 
     async def reject(_: Email) -> None:
         raise Reject("no")
 
-    rules = policy(stream)
-    async with Queue(Email, reject, url=redis_url, policy=rules) as queue:
+    async with make_queue(reject) as queue:
         await queue.enqueue(email(), expires=HOUR)
         queue.run()
         await queue.drain()
@@ -144,11 +139,11 @@ async def test_a_redriven_job_has_no_deadline(
 
 
 async def test_the_rule_of_the_queue_is_stamped_on_its_jobs(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """`expires_after` holds where a call says nothing; infinity takes it off."""
     rules = dataclasses.replace(policy(stream), expires_after=60.0)
-    async with Queue(Email, RecordingHandler(), url=redis_url, policy=rules) as queue:
+    async with make_queue(rules=rules) as queue:
         await queue.enqueue(email())
         assert entry_fields(raw, stream)[b"_expires"] == b"+60000"
         raw("XTRIM", stream, "MAXLEN", 0)

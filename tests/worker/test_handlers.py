@@ -12,9 +12,10 @@ import pytest
 
 from flowd import Context, FlowdError, OptionError, Queue, Retry
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.leases import pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -158,7 +159,7 @@ async def test_return_value_of_a_handler_is_ignored(
     assert raw("XLEN", f"{{{stream}}}:senders:dlq") == 0
 
 
-async def test_each_attempt_is_its_own_task(redis_url: str, stream: str) -> None:
+async def test_each_attempt_is_its_own_task(make_queue: MakeQueue) -> None:
     """No two handlers share a task, and none runs in the queue's own."""
     tasks: list[asyncio.Task[object] | None] = []
 
@@ -167,7 +168,7 @@ async def test_each_attempt_is_its_own_task(redis_url: str, stream: str) -> None
         if ctx.attempt == 1:
             raise ValueError
 
-    async with Queue(Email, fail_once, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(fail_once) as queue:
         await queue.enqueue_bulk([email(), email()])
         queue.run()
         await queue.drain()
@@ -193,7 +194,7 @@ async def test_a_thread_does_not_hold_up_the_loop(redis_url: str, stream: str) -
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), StopIteration()])
 async def test_a_thread_that_raises_has_failed(
-    redis_url: str, stream: str, error: BaseException
+    error: BaseException, make_queue: MakeQueue
 ) -> None:
     """An error in a thread is an error of the attempt, as on the loop."""
     attempts: list[int] = []
@@ -203,7 +204,7 @@ async def test_a_thread_that_raises_has_failed(
         if ctx.attempt == 1:
             raise error
 
-    async with Queue(Email, fail_once, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(fail_once) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -213,7 +214,7 @@ async def test_a_thread_that_raises_has_failed(
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, StopAsyncIteration])
 async def test_no_exception_of_a_handler_ends_the_worker(
-    redis_url: str, stream: str, error: type[BaseException]
+    error: type[BaseException], make_queue: MakeQueue
 ) -> None:
     """The attempt fails and the next jobs run."""
     recorder = RecordingHandler()
@@ -223,7 +224,7 @@ async def test_no_exception_of_a_handler_ends_the_worker(
             raise error
         await recorder(job, ctx)
 
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         await queue.enqueue_bulk([email("bad"), email("good")])
         queue.run()
         await queue.drain()
@@ -232,7 +233,7 @@ async def test_no_exception_of_a_handler_ends_the_worker(
 
 
 async def test_a_cancellation_of_the_handlers_own_is_a_failure(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """A handler that lets a CancelledError escape has failed; flowd did not cancel it."""
     attempts: list[int] = []
@@ -244,7 +245,7 @@ async def test_a_cancellation_of_the_handlers_own_is_a_failure(
             inner.cancel()
             await inner
 
-    async with Queue(Email, cancel, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(cancel) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -254,7 +255,7 @@ async def test_a_cancellation_of_the_handlers_own_is_a_failure(
 
 
 async def test_a_returned_awaitable_can_be_cancelled(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """The coroutine that a plain function returned is released at the shutdown."""
     recorder = RecordingHandler(closed=True)
@@ -262,9 +263,7 @@ async def test_a_returned_awaitable_can_be_cancelled(
     def wrapped(job: Email, ctx: Context) -> Awaitable[None]:
         return recorder(job, ctx)
 
-    async with Queue(
-        Email, wrapped, url=redis_url, policy=policy(stream, lease=60.0)
-    ) as queue:
+    async with make_queue(wrapped, lease=60.0) as queue:
         await queue.enqueue(email())
         handle = queue.run()
         await wait_until(lambda: recorder.started)
@@ -275,7 +274,7 @@ async def test_a_returned_awaitable_can_be_cancelled(
     assert raw("XLEN", stream) == 1
 
 
-async def test_a_retry_is_no_error_of_flowd(redis_url: str, stream: str) -> None:
+async def test_a_retry_is_no_error_of_flowd(make_queue: MakeQueue) -> None:
     """A handler that catches flowd's errors does not catch its signals to flowd."""
     attempts: list[int] = []
 
@@ -287,7 +286,7 @@ async def test_a_retry_is_no_error_of_flowd(redis_url: str, stream: str) -> None
         except FlowdError:
             return
 
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()

@@ -17,6 +17,7 @@ from flowd.ops import ConsumerView, QueueView, find_job, overview, server_time
 from flowd.ops.queries import Queries
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -64,13 +65,10 @@ async def consumers(url: str) -> dict[str, ConsumerView]:
 
 
 async def test_worker_says_that_it_lives_and_what_it_can_take(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Host, process, slots, lease and versions; the key expires, and goes with the worker."""
-    rules = policy(stream, lease=3.0)
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=rules, concurrency=7
-    ) as queue:
+    async with make_queue(lease=3.0, concurrency=7) as queue:
         handle = queue.run()
         await wait_until(lambda: raw("EXISTS", workers(stream)))
         (beat,) = beats(raw, stream).values()
@@ -90,12 +88,11 @@ async def test_worker_says_that_it_lives_and_what_it_can_take(
 
 
 async def test_killed_worker_is_dead_after_one_lease(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Whether it held jobs or not; the others are not."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=30.0)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=30.0) as queue:
         handle = queue.run()
         await wait_until(lambda: raw("EXISTS", workers(stream)))
         said = raw("HGET", workers(stream), handle.consumer)
@@ -118,7 +115,7 @@ async def test_killed_worker_is_dead_after_one_lease(
 
 
 async def test_handler_that_blocks_the_loop_does_not_look_dead(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """The lease thread says it while the loop cannot."""
     beaten = threading.Event()
@@ -134,8 +131,7 @@ async def test_handler_that_blocks_the_loop_does_not_look_dead(
                 return
             time.sleep(0.01)  # noqa: ASYNC251 - likewise
 
-    rules = policy(stream, lease=1.0)
-    async with Queue(Email, block, url=redis_url, policy=rules) as queue:
+    async with make_queue(block, lease=1.0) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await queue.drain()
@@ -144,12 +140,11 @@ async def test_handler_that_blocks_the_loop_does_not_look_dead(
 
 
 async def test_worker_that_is_shut_down_says_so_while_its_jobs_end(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """It reads no more and maintains no more, and lives."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=1.0)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=1.0) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -162,13 +157,11 @@ async def test_worker_that_is_shut_down_says_so_while_its_jobs_end(
 
 
 async def test_age_of_a_running_job_counts_from_its_start(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Not from when it was enqueued; for a job that runs longer than a second, exactly."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
-    ) as queue:
+    async with make_queue(recorder, concurrency=2) as queue:
         await queue.init()
         raw("XADD", stream, "1600000000000-0", *fields(email("old")))
         handle = queue.run()

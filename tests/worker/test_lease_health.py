@@ -22,6 +22,7 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import expire, lease_connections, lease_threads, pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -141,11 +142,11 @@ async def test_the_loop_renews_while_the_lease_connection_fails(
 
 
 async def test_a_lease_thread_that_cannot_start_is_started_later(
-    redis_url: str,
     raw: Raw,
     stream: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
+    make_queue: MakeQueue,
 ) -> None:
     """A system with too many threads is reported; once it has room, leases are kept."""
     caplog.set_level(logging.INFO, "flowd")
@@ -160,8 +161,7 @@ async def test_a_lease_thread_that_cannot_start_is_started_later(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=LEASE)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=LEASE) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -177,7 +177,7 @@ async def test_a_lease_thread_that_cannot_start_is_started_later(
 
 
 async def test_the_loop_renews_while_no_thread_can_start(
-    redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
+    raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch, make_queue: MakeQueue
 ) -> None:
     """A job is kept though the system gives no thread; the queue says that it fails."""
     start: Callable[[threading.Thread], None] = threading.Thread.start
@@ -189,8 +189,7 @@ async def test_the_loop_renews_while_no_thread_can_start(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=LONG)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=LONG) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -211,17 +210,16 @@ def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
 
 @pytest.mark.parametrize("error", [SystemExit, MemoryError])
 async def test_a_lease_thread_that_dies_is_replaced(
-    redis_url: str,
     raw: Raw,
     stream: str,
     caplog: pytest.LogCaptureFixture,
     error: type[BaseException],
+    make_queue: MakeQueue,
 ) -> None:
     """Whatever ends the thread is logged, and the next one keeps the leases."""
     caplog.set_level(logging.INFO, "flowd")
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=LEASE)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=LEASE) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: lease_connections(raw))
@@ -270,12 +268,11 @@ class Broken(QueueLeases):
 
 
 async def test_failed_renewal_of_one_queue_spares_the_others(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """One queue's renewal may raise anything; the leases of the others are kept."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=LEASE)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=LEASE) as queue:
         session = Session.acquire(queue.address)
         broken = Broken(Other(Stream(session.connection, "broken", GROUP)))
         WorkerSession.of(session).leases.add(broken)

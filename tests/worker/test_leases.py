@@ -12,6 +12,7 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import lease_threads, pending, steal
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -19,16 +20,14 @@ GROUP = "senders"
 
 
 async def test_a_job_longer_than_its_lease_is_kept(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Renewal keeps a job from a worker that looks for abandoned ones all the time."""
     recorder, other = RecordingHandler(closed=True), RecordingHandler()
     rules = policy(stream, lease=2.0)
     async with (
-        Queue(Email, recorder, url=redis_url, policy=rules) as queue,
-        Queue(
-            Email, other, url=redis_url, policy=rules, claimer=Claimer(interval=0.05)
-        ) as hunter,
+        make_queue(recorder, rules=rules) as queue,
+        make_queue(other, rules=rules, claimer=Claimer(interval=0.05)) as hunter,
     ):
         queue.run()
         await queue.enqueue(email())
@@ -48,7 +47,7 @@ async def test_a_job_longer_than_its_lease_is_kept(
 
 
 async def test_a_handler_that_blocks_the_loop_keeps_its_job(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """The event loop stands still for three leases and no worker can claim the job."""
     lease = 0.8
@@ -60,9 +59,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_job(
             thefts.append(_try_to_take(raw, stream, lease))
             time.sleep(0.02)  # noqa: ASYNC251 - a handler that computes
 
-    async with Queue(
-        Email, compute, url=redis_url, policy=policy(stream, lease=lease)
-    ) as queue:
+    async with make_queue(compute, lease=lease) as queue:
         queue.run()
         await queue.enqueue(email())
         await queue.drain()
@@ -72,7 +69,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_job(
 
 
 async def test_hung_process_loses_its_jobs(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Once its time limit is over and the loop stands still, the lease runs out."""
     lease = 0.2
@@ -83,8 +80,7 @@ async def test_hung_process_loses_its_jobs(
             assert time.monotonic() < until_then
             time.sleep(0.02)  # noqa: ASYNC251 - a handler that hangs
 
-    rules = policy(stream, lease=lease, timeout=0.05)
-    async with Queue(Email, hang, url=redis_url, policy=rules) as queue:
+    async with make_queue(hang, lease=lease, timeout=0.05) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: [p.consumer for p in pending(raw, stream, GROUP)])
@@ -101,12 +97,11 @@ def _try_to_take(raw: Raw, stream: str, lease: float) -> object:
 
 
 async def test_a_lost_lease_cancels_the_handler(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """What was taken over is cancelled here, and nothing is settled for it."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=0.4)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=0.4) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -121,11 +116,11 @@ async def test_a_lost_lease_cancels_the_handler(
 
 @pytest.mark.parametrize("end", ["done", "failed", "rejected"])
 async def test_a_zombie_settles_nothing(
-    redis_url: str,
     raw: Raw,
     stream: str,
     caplog: pytest.LogCaptureFixture,
     end: str,
+    make_queue: MakeQueue,
 ) -> None:
     """A handler that ends after a takeover neither acknowledges nor moves the job."""
 
@@ -136,8 +131,7 @@ async def test_a_zombie_settles_nothing(
         if end == "rejected":
             raise Reject("no")
 
-    rules = policy(stream, lease=60.0)
-    async with Queue(Email, finish, url=redis_url, policy=rules) as queue:
+    async with make_queue(finish, lease=60.0) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: "lost" in events(caplog.records))
@@ -149,7 +143,7 @@ async def test_a_zombie_settles_nothing(
 
 
 async def test_the_count_fences_where_the_owner_cannot(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """A job that came back under the same name is not settled by its first run."""
 
@@ -157,8 +151,7 @@ async def test_the_count_fences_where_the_owner_cannot(
         steal(raw, stream, GROUP)
         steal(raw, stream, GROUP, name=handle.consumer)
 
-    rules = policy(stream, lease=60.0)
-    async with Queue(Email, finish, url=redis_url, policy=rules, claimer=None) as queue:
+    async with make_queue(finish, lease=60.0, claimer=None) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: "lost" in events(caplog.records))
@@ -169,7 +162,7 @@ async def test_the_count_fences_where_the_owner_cannot(
 
 
 async def test_a_thread_that_lost_its_lease_keeps_its_slot(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A thread cannot be cancelled: no other job starts in its slot until it ends."""
     release = threading.Event()
@@ -179,10 +172,7 @@ async def test_a_thread_that_lost_its_lease_keeps_its_slot(
         started.append(job.to)
         release.wait(10.0)
 
-    rules = policy(stream, lease=0.2)
-    async with Queue(
-        Email, block, url=redis_url, policy=rules, concurrency=1, claimer=None
-    ) as queue:
+    async with make_queue(block, lease=0.2, concurrency=1, claimer=None) as queue:
         queue.run()
         await queue.enqueue(email("first"))
         await wait_until(lambda: started)
@@ -199,7 +189,7 @@ async def test_a_thread_that_lost_its_lease_keeps_its_slot(
     assert [p.consumer for p in pending(raw, stream, GROUP)] == ["thief"]
 
 
-async def test_the_deadline_of_the_lease_moves_on(redis_url: str, stream: str) -> None:
+async def test_the_deadline_of_the_lease_moves_on(make_queue: MakeQueue) -> None:
     """`ctx.lease_deadline` is one lease after the last renewal."""
     deadlines: list[float] = []
 
@@ -209,8 +199,7 @@ async def test_the_deadline_of_the_lease_moves_on(redis_url: str, stream: str) -
         await wait_until(lambda: ctx.lease_deadline > deadlines[0])
         deadlines.append(ctx.lease_deadline)
 
-    rules = policy(stream, lease=0.4)
-    async with Queue(Email, watch, url=redis_url, policy=rules) as queue:
+    async with make_queue(watch, lease=0.4) as queue:
         queue.run()
         await queue.enqueue(email())
         await queue.drain()
@@ -235,11 +224,11 @@ async def test_all_queues_share_one_lease_thread(redis_url: str, stream: str) ->
 
 
 async def test_a_deleted_entry_is_done_all_the_same(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """An entry deleted while its job ran leaves nothing pending once it ends."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         queue.run()
         entry = await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -251,7 +240,7 @@ async def test_a_deleted_entry_is_done_all_the_same(
 
 
 async def test_a_deleted_entry_is_not_brought_back(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """A deleted entry is neither tried again nor dead-lettered by a failure."""
     entry = ""
@@ -260,7 +249,7 @@ async def test_a_deleted_entry_is_not_brought_back(
         raw("XDEL", stream, entry)
         raise ValueError
 
-    async with Queue(Email, fail, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(fail) as queue:
         entry = await queue.enqueue(email())
         queue.run()
         await wait_until(lambda: "deleted" in events(caplog.records))

@@ -11,6 +11,7 @@ from flowd import Context, Queue, Reject, Snooze
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.jobs.vault import Vault
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.secrets import full, leaks
 
@@ -36,7 +37,7 @@ def _info(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_each_delivery_is_one_line(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Done, failed, released or dead-lettered: a line each, and no other."""
     snoozes = iter([Snooze(0)])
@@ -53,7 +54,7 @@ async def test_each_delivery_is_one_line(
             case _:
                 return
 
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         ids = await queue.enqueue_bulk(
             [email("done"), email("retry"), email("reject"), email("snooze")]
         )
@@ -78,15 +79,14 @@ async def test_each_delivery_is_one_line(
 
 
 async def test_a_line_says_what_its_fields_say(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """The text is for people, the fields are for programs."""
 
     async def fail(job: Email) -> None:
         raise ConnectionError("no route")
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=1) as queue:
         job_id = await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -129,7 +129,7 @@ async def test_a_queue_says_when_it_begins_and_ends(
 
 
 async def test_payloads_are_in_no_line(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Neither of jobs that are done nor of those that fail."""
 
@@ -137,7 +137,7 @@ async def test_payloads_are_in_no_line(
         if ctx.attempt == 1:
             raise ValueError
 
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         await queue.enqueue(Email(to="a-person", subject="a-subject"))
         queue.run()
         await queue.drain()
@@ -149,15 +149,14 @@ async def test_payloads_are_in_no_line(
 
 
 async def test_a_line_is_one_line(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Whatever an error says: no second line, nothing that a terminal obeys, no flood."""
 
     async def fail(job: Email) -> None:
         raise ValueError("first\nsecond\r\x1b[31mred\u202e\x00" + "x" * 10_000)
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=1) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -190,7 +189,7 @@ def test_the_library_configures_no_logging() -> None:
 
 
 async def test_logging_that_raises_stops_nothing(
-    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str], make_queue: MakeQueue
 ) -> None:
     """The queue starts, fails a job and ends; the error is on standard error."""
 
@@ -203,8 +202,7 @@ async def test_logging_that_raises_stops_nothing(
     logger = logging.getLogger("flowd")
     logger.addFilter(clash)
     try:
-        rules = policy(stream, max_retries=0)
-        async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+        async with make_queue(fail, max_retries=0) as queue:
             await queue.enqueue(email())
             queue.run()
             await queue.drain()
@@ -217,15 +215,14 @@ async def test_logging_that_raises_stops_nothing(
 
 
 async def test_a_set_up_of_logging_silences_no_error(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """`dictConfig` disables loggers that are there already; flowd's still logs."""
 
     async def fail(job: Email) -> None:
         raise ValueError
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=0) as queue:
         await queue.enqueue(email())
         logging.getLogger("flowd").disabled = True
         queue.run()
@@ -235,7 +232,7 @@ async def test_a_set_up_of_logging_silences_no_error(
 
 
 async def test_failures_carry_their_error_and_a_constant_template(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """An error tracker groups by `msg` and `exc_info`: neither holds what one job says."""
     raised: list[Exception] = []
@@ -244,8 +241,7 @@ async def test_failures_carry_their_error_and_a_constant_template(
         raised.append(ConnectionError(f"100% {job.to}"))
         raise raised[-1]
 
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=1) as queue:
         await queue.enqueue_bulk([email("one"), email("two")])
         queue.run()
         await queue.drain()
@@ -264,14 +260,14 @@ async def test_failures_carry_their_error_and_a_constant_template(
 
 
 async def test_rejections_and_undecodable_jobs_carry_their_error(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Every dead letter that an error made has it in its record."""
 
     async def reject(job: Email) -> None:
         raise Reject("never")
 
-    async with Queue(Email, reject, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(reject) as queue:
         queue.run()
         await queue.enqueue(email())
         raw("XADD", stream, "*", "to", "x")
@@ -316,15 +312,14 @@ async def test_secrets_are_in_no_record_of_a_failure(
 
 
 async def test_an_error_that_is_no_text_can_be_written(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Lone surrogates, in the error or its cause, cost no log file the record."""
 
     async def fail(job: Email) -> None:
         raise FileNotFoundError("x") from ValueError("\udcff.txt")
 
-    rules = policy(stream, max_retries=0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()

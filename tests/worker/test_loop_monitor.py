@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from flowd import Queue
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import email
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import RECOVERY, wait_until
 
@@ -37,13 +37,11 @@ class _Hold:
 
 
 async def test_a_handler_that_holds_the_loop_is_named_once(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Each episode is one line with the handler, its job and the line of code."""
     hold = _Hold(caplog.records)
-    async with Queue(
-        Email, hold, url=redis_url, policy=policy(stream), concurrency=1
-    ) as queue:
+    async with make_queue(hold, concurrency=1) as queue:
         queue.run()
         ids = await queue.enqueue_bulk([email("1"), email("2")])
         await queue.drain()
@@ -57,7 +55,7 @@ async def test_a_handler_that_holds_the_loop_is_named_once(
 
 
 async def test_blocking_code_outside_handlers_is_not_attributed(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Other code that holds the loop is not blamed on a job that runs meanwhile."""
     started, go = asyncio.Event(), asyncio.Event()
@@ -66,7 +64,7 @@ async def test_blocking_code_outside_handlers_is_not_attributed(
         started.set()
         await go.wait()
 
-    async with Queue(Email, wait, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(wait) as queue:
         queue.run()
         await queue.enqueue(email())
         await started.wait()
@@ -79,13 +77,11 @@ async def test_blocking_code_outside_handlers_is_not_attributed(
 
 
 async def test_answers_that_came_meanwhile_are_not_lost(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """A loop that stood still for longer than a command may take is no outage."""
     caplog.set_level(logging.INFO)
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         queue.run()
         await wait_until(lambda: raw.info("blocked_clients") == "1")
         asked = asyncio.ensure_future(queue.enqueue(email()))

@@ -14,6 +14,7 @@ from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import pending
 from tests.support.log import events
 from tests.support.proxy import proxy_to
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.scripts import MAINTAIN
 from tests.support.waiting import wait_until
@@ -23,15 +24,15 @@ GROUP = "senders"
 
 @pytest.mark.parametrize("how", ["flushall", "del", "destroy"])
 async def test_a_waiting_worker_goes_on(
-    redis_url: str,
     raw: Raw,
     stream: str,
     caplog: pytest.LogCaptureFixture,
     how: str,
+    make_queue: MakeQueue,
 ) -> None:
     """A worker that waits for jobs sets the group up again and warns once."""
     recorder = RecordingHandler()
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         queue.run()
         await wait_until(lambda: raw.info("blocked_clients") == "1")
         _lose(raw, stream, how)
@@ -45,18 +46,15 @@ async def test_a_waiting_worker_goes_on(
 
 @pytest.mark.parametrize("how", ["flushall", "del", "destroy"])
 async def test_a_busy_worker_goes_on(
-    redis_url: str,
     raw: Raw,
     stream: str,
     caplog: pytest.LogCaptureFixture,
     how: str,
+    make_queue: MakeQueue,
 ) -> None:
     """A worker without a free slot finds out later, and no slot is lost."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=60.0)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=rules, concurrency=1
-    ) as queue:
+    async with make_queue(recorder, lease=60.0, concurrency=1) as queue:
         queue.run()
         await queue.enqueue(email("before"))
         await wait_until(lambda: recorder.started)
@@ -73,14 +71,11 @@ async def test_a_busy_worker_goes_on(
 
 
 async def test_jobs_that_wait_are_not_passed_over(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A group that is set up again begins at the oldest job, not at the newest."""
     recorder = RecordingHandler()
-    rules = policy(stream)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=rules, starting_id="$"
-    ) as queue:
+    async with make_queue(recorder, starting_id="$") as queue:
         queue.run()
         await wait_until(lambda: raw.info("blocked_clients") == "1")
         raw("MULTI")
@@ -93,12 +88,10 @@ async def test_jobs_that_wait_are_not_passed_over(
     assert sorted(recorder.done) == ["0", "1", "2", "3", "4"]
 
 
-async def test_a_flush_cancels_what_runs(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_a_flush_cancels_what_runs(raw: Raw, make_queue: MakeQueue) -> None:
     """A job that Redis has forgotten is cancelled, as any whose lease is lost."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream, lease=0.4)
-    ) as queue:
+    async with make_queue(recorder, lease=0.4) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -107,13 +100,11 @@ async def test_a_flush_cancels_what_runs(redis_url: str, raw: Raw, stream: str) 
 
 
 async def test_a_flush_under_load_costs_only_what_was_there(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """All that is enqueued after the flush runs, and nothing is left over."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=3
-    ) as queue:
+    async with make_queue(recorder, concurrency=3) as queue:
         queue.run()
         for _ in range(3):
             await queue.enqueue_bulk(email("before") for _ in range(300))
@@ -127,12 +118,10 @@ async def test_a_flush_under_load_costs_only_what_was_there(
     assert sorted(after, key=int) == [str(number) for number in range(100)]
 
 
-async def test_a_server_may_forget_the_scripts(
-    redis_url: str, raw: Raw, stream: str
-) -> None:
+async def test_a_server_may_forget_the_scripts(raw: Raw, make_queue: MakeQueue) -> None:
     """SCRIPT FLUSH is no event at all."""
     recorder = RecordingHandler()
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         queue.run()
         for number in range(10):
             raw("SCRIPT", "FLUSH")

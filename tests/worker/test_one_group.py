@@ -12,16 +12,19 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
 GROUP = "senders"
 
 
-async def test_a_second_group_is_refused(redis_url: str, stream: str) -> None:
+async def test_a_second_group_is_refused(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """`init` says which group reads the stream already, and creates nothing."""
     rules = policy(stream)
-    async with Queue(Email, RecordingHandler(), url=redis_url, policy=rules) as first:
+    async with make_queue(rules=rules) as first:
         second = Queue(
             Email, RecordingHandler(), url=redis_url, policy=rules, group="auditors"
         )
@@ -60,14 +63,14 @@ async def test_two_groups_at_the_same_moment_make_one(
 
 
 async def test_many_workers_of_one_group_are_one_group(
-    redis_url: str, stream: str
+    stream: str, make_queue: MakeQueue
 ) -> None:
     """Queues of the same group share the jobs."""
     recorders = [RecordingHandler(), RecordingHandler()]
     rules = policy(stream)
     async with (
-        Queue(Email, recorders[0], url=redis_url, policy=rules) as first,
-        Queue(Email, recorders[1], url=redis_url, policy=rules) as second,
+        make_queue(recorders[0], rules=rules) as first,
+        make_queue(recorders[1], rules=rules) as second,
     ):
         first.run()
         second.run()
@@ -80,11 +83,11 @@ async def test_many_workers_of_one_group_are_one_group(
 
 @pytest.mark.parametrize("end", ["done", "failed", "rejected", "snoozed"])
 async def test_a_group_that_appears_later_loses_nothing(
-    redis_url: str,
     raw: Raw,
     stream: str,
     caplog: pytest.LogCaptureFixture,
     end: str,
+    make_queue: MakeQueue,
 ) -> None:
     """Whatever a handler says, its entry stays until the second group is gone."""
 
@@ -100,8 +103,7 @@ async def test_a_group_that_appears_later_loses_nothing(
             case _:
                 return
 
-    rules = policy(stream, backoff=60.0)
-    async with Queue(Email, finish, url=redis_url, policy=rules) as queue:
+    async with make_queue(finish, backoff=60.0) as queue:
         queue.run()
         entry = await queue.enqueue(email())
         await wait_until(lambda: "outage" in events(caplog.records))
@@ -119,13 +121,11 @@ async def test_a_group_that_appears_later_loses_nothing(
 
 
 async def test_work_goes_on_once_the_second_group_is_gone(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """While it is there the worker holds still; then it finishes every job once."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=2
-    ) as queue:
+    async with make_queue(recorder, concurrency=2) as queue:
         queue.run()
         await queue.enqueue_bulk(email(str(number)) for number in range(20))
         await queue.enqueue(email("20"), delay=0.05)
@@ -144,12 +144,12 @@ async def test_work_goes_on_once_the_second_group_is_gone(
 
 
 async def test_shared_stream_is_not_maintained(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Neither takeover nor promotion happens while two groups read the stream."""
     caplog.set_level(logging.INFO)
     recorder = RecordingHandler()
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         await queue.enqueue(email("abandoned"))
         die_with(raw, stream, GROUP, jobs=1)
         await queue.enqueue(email("delayed"), delay=0.001)
@@ -167,7 +167,7 @@ async def test_shared_stream_is_not_maintained(
 
 
 async def test_a_shared_stream_is_not_redriven_into(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A dead letter stays one while a second group would see it come back."""
 
@@ -175,7 +175,7 @@ async def test_a_shared_stream_is_not_redriven_into(
         raise Reject("no")
 
     async with (
-        Queue(Email, refuse, url=redis_url, policy=policy(stream)) as queue,
+        make_queue(refuse) as queue,
         DeadLetters(Email, redis_url, stream=stream) as letters,
     ):
         handle = queue.run()

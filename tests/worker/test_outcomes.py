@@ -6,15 +6,18 @@ import pytest
 
 from flowd import Context, DeadLetters, OptionError, Queue, Reject, Retry, Snooze
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.leases import pending
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw, Reply
 from tests.support.waiting import wait_until
 
 GROUP = "senders"
 
 
-async def test_a_retry_spends_a_failure(redis_url: str, stream: str) -> None:
+async def test_a_retry_spends_a_failure(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """`Retry` counts against `max_retries`; the last one is a dead letter."""
     attempts: list[int] = []
 
@@ -22,8 +25,7 @@ async def test_a_retry_spends_a_failure(redis_url: str, stream: str) -> None:
         attempts.append(ctx.attempt)
         raise Retry("the mail server is busy", after=0)
 
-    rules = policy(stream, max_retries=2, backoff=60.0)
-    async with Queue(Email, retry, url=redis_url, policy=rules) as queue:
+    async with make_queue(retry, max_retries=2, backoff=60.0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -35,7 +37,9 @@ async def test_a_retry_spends_a_failure(redis_url: str, stream: str) -> None:
     assert letter.error == "the mail server is busy"
 
 
-async def test_a_retry_chooses_its_wait(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_a_retry_chooses_its_wait(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
     """`after` takes the place of the backoff; without it the backoff holds."""
     before = _now_ms(raw)
     waits = {"hour": 3600.0, "backoff": None}
@@ -43,8 +47,7 @@ async def test_a_retry_chooses_its_wait(redis_url: str, raw: Raw, stream: str) -
     async def retry(job: Email) -> None:
         raise Retry(after=waits[job.to])
 
-    rules = policy(stream, backoff=60.0)
-    async with Queue(Email, retry, url=redis_url, policy=rules) as queue:
+    async with make_queue(retry, backoff=60.0) as queue:
         hour, backoff = await queue.enqueue_bulk([email("hour"), email("backoff")])
         queue.run()
         await wait_until(lambda: raw("ZCARD", f"{{{stream}}}:delayed") == 2)
@@ -54,7 +57,7 @@ async def test_a_retry_chooses_its_wait(redis_url: str, raw: Raw, stream: str) -
     assert 60_000 <= due[backoff] < 120_000
 
 
-async def test_a_snooze_spends_nothing(redis_url: str, stream: str) -> None:
+async def test_a_snooze_spends_nothing(make_queue: MakeQueue) -> None:
     """However often a job snoozes, it is its first attempt and its first delivery."""
     seen: list[tuple[int, int]] = []
 
@@ -63,9 +66,7 @@ async def test_a_snooze_spends_nothing(redis_url: str, stream: str) -> None:
         if len(seen) < 5:
             raise Snooze(0.001 if len(seen) % 2 else 0)
 
-    async with Queue(
-        Email, snooze, url=redis_url, policy=policy(stream, max_retries=0)
-    ) as queue:
+    async with make_queue(snooze, max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -73,7 +74,7 @@ async def test_a_snooze_spends_nothing(redis_url: str, stream: str) -> None:
     assert seen == [(1, 1)] * 5
 
 
-async def test_a_snooze_forgets_no_failure(redis_url: str, stream: str) -> None:
+async def test_a_snooze_forgets_no_failure(make_queue: MakeQueue) -> None:
     """A job that failed before it snoozed has spent that failure."""
     seen: list[tuple[int, int]] = []
 
@@ -87,7 +88,7 @@ async def test_a_snooze_forgets_no_failure(redis_url: str, stream: str) -> None:
             case _:
                 return
 
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -146,7 +147,9 @@ def test_a_wait_that_cannot_be_is_refused(after: float) -> None:
         Snooze(after)
 
 
-async def test_a_reject_is_the_end(redis_url: str, stream: str) -> None:
+async def test_a_reject_is_the_end(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """The job is a dead letter at once, with the reason, whatever tries are left."""
     recorder = RecordingHandler()
 
@@ -154,9 +157,7 @@ async def test_a_reject_is_the_end(redis_url: str, stream: str) -> None:
         await recorder(job, ctx)
         raise Reject(f"{job.to!r} is no address")
 
-    async with Queue(
-        Email, reject, url=redis_url, policy=policy(stream, max_retries=9)
-    ) as queue:
+    async with make_queue(reject, max_retries=9) as queue:
         job_id = await queue.enqueue(email("no-at"))
         queue.run()
         await queue.drain()
@@ -170,7 +171,7 @@ async def test_a_reject_is_the_end(redis_url: str, stream: str) -> None:
     assert "raise Reject" in letter.traceback
 
 
-async def test_signals_work_from_a_thread(redis_url: str, stream: str) -> None:
+async def test_signals_work_from_a_thread(make_queue: MakeQueue) -> None:
     """A plain function may raise them as well."""
     seen: list[str] = []
 
@@ -186,7 +187,7 @@ async def test_signals_work_from_a_thread(redis_url: str, stream: str) -> None:
             case _:
                 raise Reject("no")
 
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         await queue.enqueue_bulk([email("retry"), email("snooze"), email("reject")])
         queue.run()
         await queue.drain()
@@ -215,7 +216,7 @@ class Panic(BaseException):
 
 @pytest.mark.parametrize("in_thread", [False, True])
 async def test_panic_is_a_failure(
-    redis_url: str, raw: Raw, stream: str, *, in_thread: bool
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue, *, in_thread: bool
 ) -> None:
     """A handler that panics spends its attempts and is given up, as any that raises."""
 
@@ -226,8 +227,7 @@ async def test_panic_is_a_failure(
         raise Panic("boom")
 
     handler = panic_in_thread if in_thread else panic
-    rules = policy(stream, max_retries=1)
-    async with Queue(Email, handler, url=redis_url, policy=rules) as queue:
+    async with make_queue(handler, max_retries=1) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()

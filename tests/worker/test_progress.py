@@ -13,8 +13,9 @@ from flowd.embedded import Server
 from flowd.ops import Queries, find_job, list_jobs, server_time
 from flowd.ops.jobs import JobView
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import email, policy
 from tests.support.leases import die_with, steal
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until, wait_until_blocking
 
@@ -47,11 +48,11 @@ class Speaker:
 
 
 async def test_progress_is_visible_until_the_job_ends(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """By every reader of the job; nothing of it is left behind."""
     speaker = Speaker((0.4, "parsing"))
-    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(speaker) as queue:
         job_id = await queue.enqueue(email())
         queue.run()
         await wait_until(lambda: raw("HLEN", board(stream)))
@@ -68,11 +69,11 @@ async def test_progress_is_visible_until_the_job_ends(
 
 
 async def test_the_last_word_counts_and_few_are_written(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """However often it is said, it is written about once a second, and the last always is."""
     speaker = Speaker(*[(n / 1000, f"step {n}") for n in range(1000)])
-    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(speaker) as queue:
         await queue.enqueue(email())
         raw("CONFIG", "RESETSTAT")
         queue.run()
@@ -89,12 +90,10 @@ async def test_the_last_word_counts_and_few_are_written(
 
 
 async def test_handler_without_progress_costs_no_command(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, make_queue: MakeQueue
 ) -> None:
     """Neither a write nor the end of one."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         raw("CONFIG", "RESETSTAT")
         await queue.enqueue_bulk([email()] * 20)
         queue.run()
@@ -107,7 +106,7 @@ async def test_handler_without_progress_costs_no_command(
 
 
 async def test_a_plain_function_says_it_without_await(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """From its thread."""
 
@@ -115,14 +114,16 @@ async def test_a_plain_function_says_it_without_await(
         ctx.progress(0.5, "in a thread")
         wait_until_blocking(lambda: raw("HLEN", board(stream)))
 
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
     assert raw("EXISTS", board(stream)) == 0
 
 
-async def test_any_thread_may_say_it(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_any_thread_may_say_it(
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
     """Also one of a handler's own, which asyncio would not let touch its loop."""
 
     def work(ctx: Context) -> None:
@@ -133,9 +134,8 @@ async def test_any_thread_may_say_it(redis_url: str, raw: Raw, stream: str) -> N
         await asyncio.to_thread(work, ctx)
 
     asyncio.get_running_loop().set_debug(True)
-    recorder = policy(stream, max_retries=0)
     async with (
-        Queue(Email, handle, url=redis_url, policy=recorder) as queue,
+        make_queue(handle, max_retries=0) as queue,
         DeadLetters(Email, redis_url, stream=stream) as letters,
     ):
         await queue.enqueue(email())
@@ -145,11 +145,11 @@ async def test_any_thread_may_say_it(redis_url: str, raw: Raw, stream: str) -> N
 
 
 async def test_invalid_progress_silences_no_other(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """One wrong call is taken as well as it can be, and others are heard after it."""
     speaker = Speaker((None, 7), (10**400, ""), (0.5, "fine"))  # type: ignore[arg-type]
-    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(speaker) as queue:
         await queue.enqueue(email())
         queue.run()
         await wait_until(lambda: raw("HVALS", board(stream)) == [b"0.5 fine"])
@@ -158,7 +158,7 @@ async def test_invalid_progress_silences_no_other(
 
 
 async def test_worker_without_the_lease_writes_no_progress(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """It cannot write over what its next worker says, nor leave anything behind."""
     spoke = asyncio.Event()
@@ -170,8 +170,7 @@ async def test_worker_without_the_lease_writes_no_progress(
         spoke.set()
         await asyncio.Event().wait()
 
-    rules = policy(stream, lease=30.0)
-    async with Queue(Email, handle, url=redis_url, policy=rules) as queue:
+    async with make_queue(handle, lease=30.0) as queue:
         await queue.enqueue(email())
         handle_ = queue.run()
         await wait_until(
@@ -187,12 +186,10 @@ async def test_worker_without_the_lease_writes_no_progress(
 
 
 async def test_progress_of_a_dead_worker_ends_with_the_job(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Also if the next worker says nothing."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         await queue.enqueue(email())
         (entry,) = die_with(raw, stream, "senders", jobs=1)
         raw("HSET", board(stream), entry, "0.7 dying")
@@ -205,11 +202,11 @@ async def test_progress_of_a_dead_worker_ends_with_the_job(
     ("fraction", "shown"), [(40, 1.0), (7.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)]
 )
 async def test_no_number_fails_a_job(
-    redis_url: str, raw: Raw, stream: str, fraction: float, shown: float
+    raw: Raw, stream: str, fraction: float, shown: float, make_queue: MakeQueue
 ) -> None:
     """What is no fraction is cut, and text of any kind is carried, shortened."""
     speaker = Speaker((fraction, "\ud800" + "x" * 1000))
-    async with Queue(Email, speaker, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(speaker) as queue:
         await queue.enqueue(email())
         queue.run()
         await wait_until(lambda: raw("HLEN", board(stream)))
@@ -243,7 +240,7 @@ async def test_a_missing_right_is_said_once(
 
 
 async def test_a_handler_logs_with_its_job(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Its fields are bound; those of the call come on top."""
     caplog.set_level(logging.INFO, "flowd.job")
@@ -251,7 +248,7 @@ async def test_a_handler_logs_with_its_job(
     async def handle(job: Email, ctx: Context) -> None:
         ctx.log.info("%d pages", 7, extra={"pages": 7})
 
-    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(handle) as queue:
         job_id = await queue.enqueue(email())
         queue.run()
         await queue.drain()

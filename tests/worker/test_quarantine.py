@@ -14,6 +14,7 @@ from flowd import Claimer, Policy, Queue
 from jobs.email import Email
 from tests.support.leases import pending
 from tests.support.proxy import proxy_to
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -213,7 +214,7 @@ async def test_suspects_start_ten_leases_apart_at_the_latest(
 
 
 async def test_a_suspect_longer_than_its_lease_runs_without_another(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """The next one begins when it has ended; would that kill, the first counted it."""
     lease, story = 0.2, list[str]()
@@ -225,7 +226,7 @@ async def test_a_suspect_longer_than_its_lease_runs_without_another(
         story.append(f"{email.to} ends")
 
     policy = replace(Email.SPEC.policy, stream=stream, claim_after=lease)
-    async with Queue(Email, play, url=redis_url, policy=policy) as queue:
+    async with make_queue(play, rules=policy) as queue:
         for name in ("long", "next"):
             await queue.enqueue(Email(to=name, subject=""))
         abandon(raw, stream, 2)
@@ -359,7 +360,7 @@ async def test_a_shutdown_hands_a_waiting_suspect_back(
 
 
 async def test_a_suspect_inherits_nothing_from_who_made_room(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """The end of another job starts it, and that job's context variables stay there."""
     var = contextvars.ContextVar("var", default="unset")
@@ -373,7 +374,7 @@ async def test_a_suspect_inherits_nothing_from_who_made_room(
             await go.wait()
 
     policy = replace(Email.SPEC.policy, stream=stream, claim_after=LEASE)
-    async with Queue(Email, note, url=redis_url, policy=policy) as queue:
+    async with make_queue(note, rules=policy) as queue:
         await queue.enqueue(Email(to="suspect", subject=""))
         abandon(raw, stream, 2)
         await queue.enqueue(Email(to="first", subject=""))

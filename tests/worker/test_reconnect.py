@@ -25,19 +25,17 @@ from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import expire, pending
 from tests.support.log import events
 from tests.support.proxy import proxy_to
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
 GROUP = "senders"
 
 
-async def test_killed_connections_cost_nothing(
-    redis_url: str, raw: Raw, stream: str
-) -> None:
+async def test_killed_connections_cost_nothing(raw: Raw, make_queue: MakeQueue) -> None:
     """While every client is killed again and again, each job runs exactly once."""
     recorder = RecordingHandler()
-    rules = policy(stream, lease=60.0)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, lease=60.0) as queue:
         await queue.enqueue_bulk(email(str(number)) for number in range(500))
         queue.run()
         for _ in range(20):
@@ -124,12 +122,10 @@ async def test_a_server_that_is_down_is_asked_seldom(
 
 
 async def test_a_refusal_is_not_asked_for_again_and_again(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """While a second group reads the stream, the worker backs off."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         queue.run()
         await wait_until(lambda: raw.info("blocked_clients") == "1")
         raw("XGROUP", "CREATE", stream, "auditors", "$")

@@ -11,6 +11,7 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, pending
 from tests.support.proxy import proxy_to
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -18,14 +19,14 @@ GROUP = "senders"
 
 
 async def test_unfinished_job_is_released_to_another_worker(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """After the grace a job is released uncounted, and a waiting worker takes it."""
     first, second = RecordingHandler(closed=True), RecordingHandler()
     rules = policy(stream, lease=60.0)
     async with (
-        Queue(Email, first, url=redis_url, policy=rules) as leaving,
-        Queue(Email, second, url=redis_url, policy=rules) as staying,
+        make_queue(first, rules=rules) as leaving,
+        make_queue(second, rules=rules) as staying,
     ):
         handle = leaving.run()
         job_id = await leaving.enqueue(email())
@@ -74,7 +75,7 @@ async def test_a_release_forgets_no_failure_and_no_crash(
 
 
 async def test_job_read_too_late_is_released_unchanged(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """What a read brings after the stop is not started and keeps its counts."""
     recorder, later = RecordingHandler(), RecordingHandler()
@@ -96,7 +97,7 @@ async def test_job_read_too_late_is_released_unchanged(
         await handle.wait()
         assert not recorder.started
         assert not pending(raw, stream, GROUP)
-    async with Queue(Email, later, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(later) as queue:
         queue.run()
         await queue.drain()
 
@@ -106,17 +107,11 @@ async def test_job_read_too_late_is_released_unchanged(
 
 @pytest.mark.parametrize("fields", [1, 6000])
 async def test_undecodable_entry_is_not_released(
-    redis_url: str, raw: Raw, stream: str, fields: int
+    raw: Raw, stream: str, fields: int, make_queue: MakeQueue
 ) -> None:
     """An entry read too late that cannot be decoded is a dead letter at once."""
     letters: list[Letter[Email]] = []
-    async with Queue(
-        Email,
-        RecordingHandler(),
-        url=redis_url,
-        policy=policy(stream),
-        on_dead_letter=letters.append,
-    ) as queue:
+    async with make_queue(on_dead_letter=letters.append) as queue:
         handle = queue.run()
         await wait_until(lambda: _blocked(raw))
         handle.stop()

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import pytest
 
-from flowd import Backoff, Context, OptionError, Policy, Queue
+from flowd import Backoff, Context, OptionError, Policy
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.leases import pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -21,7 +22,7 @@ GROUP = "senders"
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
 async def test_a_job_has_one_run_and_so_many_more(
-    redis_url: str, raw: Raw, stream: str, max_retries: int
+    raw: Raw, stream: str, max_retries: int, make_queue: MakeQueue
 ) -> None:
     """`max_retries` counts the runs after the first; then it is a dead letter."""
     attempts: list[tuple[int, int]] = []
@@ -30,8 +31,7 @@ async def test_a_job_has_one_run_and_so_many_more(
         attempts.append((ctx.attempt, ctx.deliveries))
         raise ValueError("no")
 
-    rules = policy(stream, max_retries=max_retries)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=max_retries) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -40,7 +40,9 @@ async def test_a_job_has_one_run_and_so_many_more(
     assert raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 1
 
 
-async def test_a_job_keeps_its_id_and_its_time(redis_url: str, stream: str) -> None:
+async def test_a_job_keeps_its_id_and_its_time(
+    stream: str, make_queue: MakeQueue
+) -> None:
     """Each attempt is another entry, and the same job."""
     contexts: list[Context] = []
 
@@ -49,7 +51,7 @@ async def test_a_job_keeps_its_id_and_its_time(redis_url: str, stream: str) -> N
         if ctx.attempt < 3:
             raise ValueError
 
-    async with Queue(Email, fail_twice, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(fail_twice) as queue:
         job_id = await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -60,15 +62,14 @@ async def test_a_job_keeps_its_id_and_its_time(redis_url: str, stream: str) -> N
 
 
 async def test_a_failed_job_waits_in_the_delayed_set(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """It is in one place only, with its fields, due after the backoff."""
 
     async def fail(job: Email) -> None:
         raise ValueError
 
-    rules = policy(stream, backoff=60.0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, backoff=60.0) as queue:
         job_id = await queue.enqueue(email())
         queue.run()
         await wait_until(lambda: raw("ZCARD", f"{{{stream}}}:delayed") == 1)
@@ -78,7 +79,7 @@ async def test_a_failed_job_waits_in_the_delayed_set(
         assert raw("HKEYS", f"{{{stream}}}:delayed:jobs") == [job_id.encode()]
 
 
-async def test_a_failure_holds_up_no_other_job(redis_url: str, stream: str) -> None:
+async def test_a_failure_holds_up_no_other_job(make_queue: MakeQueue) -> None:
     """While one waits for its backoff, its slot runs the others."""
     recorder = RecordingHandler()
 
@@ -87,17 +88,14 @@ async def test_a_failure_holds_up_no_other_job(redis_url: str, stream: str) -> N
             raise ValueError
         await recorder(job, ctx)
 
-    rules = policy(stream, backoff=60.0)
-    async with Queue(
-        Email, handle, url=redis_url, policy=rules, concurrency=1
-    ) as queue:
+    async with make_queue(handle, backoff=60.0, concurrency=1) as queue:
         queue.run()
         await queue.enqueue_bulk([email("bad"), email("good"), email("better")])
         await wait_until(lambda: recorder.done == ["good", "better"])
 
 
 async def test_duplicate_job_ids_are_both_kept(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Two entries that say they are the same job are both kept, and both run."""
     recorder = RecordingHandler()
@@ -107,7 +105,7 @@ async def test_duplicate_job_ids_are_both_kept(
             raise ValueError
         await recorder(job, ctx)
 
-    async with Queue(Email, fail_once, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(fail_once) as queue:
         for to in ("one", "two"):
             raw("XADD", stream, "*", "to", to, "subject", "hi", "_id", "the-same")
         queue.run()
@@ -118,14 +116,13 @@ async def test_duplicate_job_ids_are_both_kept(
 
 
 async def test_fields_of_others_survive_a_retry(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """What flowd does not know is carried along, in its place, byte for byte."""
 
     async def fail(job: Email) -> None:
         raise ValueError
 
-    rules = policy(stream, max_retries=1)
     given = [
         b"to",
         b"a",
@@ -136,7 +133,7 @@ async def test_fields_of_others_survive_a_retry(
         b"x\xff",
         b"\0\xff",
     ]
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=1) as queue:
         raw("XADD", stream, "*", *given)
         queue.run()
         await queue.drain()
@@ -150,7 +147,7 @@ async def test_fields_of_others_survive_a_retry(
 
 
 async def test_a_retry_is_one_line_in_the_log(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """It says what went wrong and when it goes on."""
 
@@ -158,7 +155,7 @@ async def test_a_retry_is_one_line_in_the_log(
         if ctx.attempt == 1:
             raise ConnectionError("no route\nto host")
 
-    async with Queue(Email, fail_once, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(fail_once) as queue:
         job_id = await queue.enqueue(email())
         queue.run()
         await queue.drain()

@@ -20,6 +20,7 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -170,17 +171,11 @@ async def test_a_lease_is_ended_only_as_it_was_seen(
 
 
 async def test_a_running_queue_watches_the_clock(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """It asks for the time while it is idle, and seldom."""
     rules = policy(stream, lease=1.0)
-    async with Queue(
-        Email,
-        RecordingHandler(),
-        url=redis_url,
-        policy=rules,
-        claimer=Claimer(interval=0.02),
-    ) as queue:
+    async with make_queue(rules=rules, claimer=Claimer(interval=0.02)) as queue:
         queue.run()
         raw("CONFIG", "RESETSTAT")
         started = time.monotonic()

@@ -7,23 +7,24 @@ import threading
 
 import pytest
 
-from flowd import Letter, OptionError, Queue
+from flowd import Letter, OptionError
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.leases import consumers, pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
 GROUP = "senders"
 
 
-async def test_running_handlers_may_end(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_running_handlers_may_end(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
     """Within the grace a running job ends by itself and is done; no new one starts."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=1
-    ) as queue:
+    async with make_queue(recorder, concurrency=1) as queue:
         handle = queue.run()
         await queue.enqueue_bulk([email("running"), email("waiting")])
         await wait_until(lambda: recorder.started)
@@ -36,12 +37,10 @@ async def test_running_handlers_may_end(redis_url: str, raw: Raw, stream: str) -
     assert [fields[b"to"] for _, fields in raw.entries(stream)] == [b"waiting"]
 
 
-async def test_shutdown_without_a_grace_limit_waits(
-    redis_url: str, stream: str
-) -> None:
+async def test_shutdown_without_a_grace_limit_waits(make_queue: MakeQueue) -> None:
     """With `grace=None` a shutdown takes as long as the handlers do."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -57,11 +56,11 @@ async def test_shutdown_without_a_grace_limit_waits(
 
 
 async def test_a_second_call_may_shorten_the_grace(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A shutdown with a long grace ends at once when it is called with a short one."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -76,12 +75,10 @@ async def test_a_second_call_may_shorten_the_grace(
     assert raw("XLEN", stream) == 1
 
 
-async def test_a_second_call_cannot_lengthen_the_grace(
-    redis_url: str, stream: str
-) -> None:
+async def test_a_second_call_cannot_lengthen_the_grace(make_queue: MakeQueue) -> None:
     """The earliest end that was asked for holds."""
     recorder = RecordingHandler(closed=True)
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -92,11 +89,11 @@ async def test_a_second_call_cannot_lengthen_the_grace(
     assert recorder.cancelled == ["a"]
 
 
-async def test_no_consumer_is_left(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_no_consumer_is_left(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
     """A worker that owns nothing is forgotten by the group when it ends."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await queue.drain()
@@ -107,7 +104,7 @@ async def test_no_consumer_is_left(redis_url: str, raw: Raw, stream: str) -> Non
 
 
 async def test_a_handler_that_will_not_end_is_left_to_its_lease(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Who swallows the cancellation keeps the job until its lease is over, and no more."""
     end = asyncio.Event()
@@ -121,7 +118,7 @@ async def test_a_handler_that_will_not_end_is_left_to_its_lease(
             except asyncio.CancelledError:
                 continue
 
-    async with Queue(Email, stubborn, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(stubborn) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: started)
@@ -138,7 +135,7 @@ async def test_a_handler_that_will_not_end_is_left_to_its_lease(
 
 
 async def test_a_thread_that_runs_on_is_left_to_its_lease(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """A thread cannot be cancelled: until its lease ends no worker starts its job again."""
     end = threading.Event()
@@ -148,7 +145,7 @@ async def test_a_thread_that_runs_on_is_left_to_its_lease(
         started.append(job.to)
         end.wait(10.0)
 
-    async with Queue(Email, block, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(block) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: started)
@@ -163,7 +160,7 @@ async def test_a_thread_that_runs_on_is_left_to_its_lease(
 
 
 async def test_an_error_that_follows_the_shutdown_spends_no_attempt(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A handler that fails because it was cancelled is released uncounted."""
     started: list[str] = []
@@ -175,8 +172,7 @@ async def test_an_error_that_follows_the_shutdown_spends_no_attempt(
         except asyncio.CancelledError:
             raise ValueError from None
 
-    rules = policy(stream, max_retries=0, backoff=60.0)
-    async with Queue(Email, fail, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail, max_retries=0, backoff=60.0) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: started)
@@ -187,9 +183,7 @@ async def test_an_error_that_follows_the_shutdown_spends_no_attempt(
     assert raw("XLEN", stream) == 1
 
 
-async def test_dead_letter_callbacks_run_before_the_end(
-    redis_url: str, stream: str
-) -> None:
+async def test_dead_letter_callbacks_run_before_the_end(make_queue: MakeQueue) -> None:
     """A shutdown waits for `on_dead_letter` to return."""
     notified: list[str] = []
 
@@ -201,13 +195,7 @@ async def test_dead_letter_callbacks_run_before_the_end(
         handle.stop()
         raise ValueError("no")
 
-    async with Queue(
-        Email,
-        fail,
-        url=redis_url,
-        policy=policy(stream, max_retries=0),
-        on_dead_letter=notify,
-    ) as queue:
+    async with make_queue(fail, max_retries=0, on_dead_letter=notify) as queue:
         handle = queue.run()
         await queue.enqueue(email())
         await handle.wait()
@@ -215,13 +203,9 @@ async def test_dead_letter_callbacks_run_before_the_end(
     assert notified == ["ValueError: no"]
 
 
-async def test_an_idle_worker_ends_at_once(
-    redis_url: str, raw: Raw, stream: str
-) -> None:
+async def test_an_idle_worker_ends_at_once(raw: Raw, make_queue: MakeQueue) -> None:
     """A read that would block for a minute is ended, not waited for."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream), block=60.0
-    ) as queue:
+    async with make_queue(block=60.0) as queue:
         handle = queue.run()
         await wait_until(lambda: _blocked(raw))
         unblocked = raw.calls("client|unblock")
@@ -229,10 +213,10 @@ async def test_an_idle_worker_ends_at_once(
         assert raw.calls("client|unblock") > unblocked
 
 
-async def test_a_queue_may_run_again(redis_url: str, stream: str) -> None:
+async def test_a_queue_may_run_again(make_queue: MakeQueue) -> None:
     """After a shutdown the same queue runs again; while it runs it does not."""
     recorder = RecordingHandler()
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         first = queue.run()
         with pytest.raises(OptionError, match="this queue runs already"):
             queue.run()
@@ -248,11 +232,11 @@ async def test_a_queue_may_run_again(redis_url: str, stream: str) -> None:
 
 
 async def test_a_shutdown_may_come_at_once(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A queue that is stopped before it has read anything leaves the jobs alone."""
     recorder = RecordingHandler()
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         await queue.enqueue(email())
         for _ in range(5):
             await queue.run().shutdown()

@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from flowd import Claimer, Context, Letter, Queue
+from flowd import Claimer, Context, Letter
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import RecordingHandler, email
 from tests.support.leases import die_with, expire, pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -20,13 +21,11 @@ EAGER = Claimer(interval=0.05)
 
 
 async def test_the_jobs_of_a_dead_worker_are_run(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Another worker runs them, knows that they were delivered before, and is done."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), claimer=EAGER
-    ) as queue:
+    async with make_queue(recorder, claimer=EAGER) as queue:
         await queue.enqueue_bulk(email(str(number)) for number in range(5))
         ids = die_with(raw, stream, GROUP, jobs=5)
         queue.run()
@@ -40,14 +39,11 @@ async def test_the_jobs_of_a_dead_worker_are_run(
 
 
 async def test_counts_are_exact_among_other_consumers(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Jobs of other consumers between the abandoned ones do not change their counts."""
     recorder = RecordingHandler()
-    rules = policy(stream, lease=4.0)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=rules, claimer=EAGER
-    ) as queue:
+    async with make_queue(recorder, lease=4.0, claimer=EAGER) as queue:
         ids = await queue.enqueue_bulk(email(str(number)) for number in range(300))
         expected: dict[str, int] = {}
         for number in range(100):
@@ -70,14 +66,13 @@ async def test_counts_are_exact_among_other_consumers(
 
 
 async def test_the_cursor_reaches_the_end_of_a_long_list(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """An abandoned job behind more running ones than one sweep passes is found."""
     recorder = RecordingHandler()
-    rules = policy(stream, lease=12.0)
     claimer = Claimer(interval=0.05)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=rules, concurrency=1, claimer=claimer
+    async with make_queue(
+        recorder, lease=12.0, concurrency=1, claimer=claimer
     ) as queue:
         await queue.enqueue_bulk(email(str(number)) for number in range(11_001))
         read = ("XREADGROUP", "GROUP", GROUP, "alive", "COUNT", 11_000)
@@ -90,16 +85,12 @@ async def test_the_cursor_reaches_the_end_of_a_long_list(
 
 
 async def test_a_lease_that_runs_is_respected(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Sweeps take what is over and leave what is not."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email,
-        recorder,
-        url=redis_url,
-        policy=policy(stream),
-        claimer=Claimer(min_idle=60.0, interval=0.05),
+    async with make_queue(
+        recorder, claimer=Claimer(min_idle=60.0, interval=0.05)
     ) as queue:
         alive = await queue.enqueue(email("alive"))
         raw("XREADGROUP", "GROUP", GROUP, "alive", "STREAMS", stream, ">")
@@ -113,16 +104,13 @@ async def test_a_lease_that_runs_is_respected(
 
 
 async def test_a_worker_never_takes_its_own_running_job(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """After a server's downtime a worker's own leases look expired; it keeps the jobs."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=60.0)
     # Its first sweep comes long before its first renewal.
     claimer = Claimer(min_idle=0.4, interval=0.02)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=rules, claimer=claimer
-    ) as queue:
+    async with make_queue(recorder, lease=60.0, claimer=claimer) as queue:
         queue.run()
         await queue.enqueue(email())
         await wait_until(lambda: recorder.started)
@@ -138,14 +126,11 @@ async def test_a_worker_never_takes_its_own_running_job(
 
 
 async def test_abandoned_job_goes_to_one_worker(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Workers that find the same abandoned jobs share them; each runs once."""
     recorders = [RecordingHandler() for _ in range(3)]
-    queues = [
-        Queue(Email, recorder, url=redis_url, policy=policy(stream), claimer=EAGER)
-        for recorder in recorders
-    ]
+    queues = [make_queue(recorder, claimer=EAGER) for recorder in recorders]
     await queues[0].init()
     await queues[0].enqueue_bulk(email(str(number)) for number in range(200))
     die_with(raw, stream, GROUP, jobs=200)
@@ -160,13 +145,11 @@ async def test_abandoned_job_goes_to_one_worker(
 
 
 async def test_deleted_entries_do_not_stay_pending(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """An abandoned job whose entry was deleted is forgotten, and hurts no other."""
     recorder = RecordingHandler()
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), claimer=EAGER
-    ) as queue:
+    async with make_queue(recorder, claimer=EAGER) as queue:
         await queue.enqueue_bulk(email(str(number)) for number in range(6))
         ids = die_with(raw, stream, GROUP, jobs=6)
         raw("XDEL", stream, *ids[::2])
@@ -177,16 +160,13 @@ async def test_deleted_entries_do_not_stay_pending(
 
 
 async def test_a_job_that_kills_its_workers_is_given_up(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """One takeover more than `max_crashes` is a dead letter, and the job does not run."""
     recorder = RecordingHandler()
     letters: list[Letter[Email]] = []
-    async with Queue(
-        Email,
+    async with make_queue(
         recorder,
-        url=redis_url,
-        policy=policy(stream),
         claimer=Claimer(max_crashes=2, interval=0.05),
         on_dead_letter=letters.append,
     ) as queue:
@@ -206,14 +186,12 @@ async def test_a_job_that_kills_its_workers_is_given_up(
 
 
 async def test_no_crash_at_all_may_be_allowed(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """With `max_crashes=0` the first takeover is a dead letter."""
     recorder = RecordingHandler()
     claimer = Claimer(max_crashes=0, interval=0.05)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), claimer=claimer
-    ) as queue:
+    async with make_queue(recorder, claimer=claimer) as queue:
         await queue.enqueue(email())
         die_with(raw, stream, GROUP, jobs=1)
         queue.run()
@@ -223,7 +201,9 @@ async def test_no_crash_at_all_may_be_allowed(
     assert raw("XLEN", f"{{{stream}}}:{GROUP}:dlq") == 1
 
 
-async def test_crashes_spend_no_failure(redis_url: str, raw: Raw, stream: str) -> None:
+async def test_crashes_spend_no_failure(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
     """A job that was taken over twice still has all its attempts, and then loses them."""
     attempts: list[tuple[int, int]] = []
     letters: list[Letter[Email]] = []
@@ -232,13 +212,8 @@ async def test_crashes_spend_no_failure(redis_url: str, raw: Raw, stream: str) -
         attempts.append((ctx.attempt, ctx.deliveries))
         raise ValueError("no")
 
-    async with Queue(
-        Email,
-        fail,
-        url=redis_url,
-        policy=policy(stream, max_retries=1),
-        claimer=EAGER,
-        on_dead_letter=letters.append,
+    async with make_queue(
+        fail, max_retries=1, claimer=EAGER, on_dead_letter=letters.append
     ) as queue:
         await queue.enqueue(email())
         die_with(raw, stream, GROUP, jobs=1, count=2)
@@ -252,17 +227,12 @@ async def test_crashes_spend_no_failure(redis_url: str, raw: Raw, stream: str) -
 
 
 async def test_an_abandoned_entry_that_is_no_job_is_a_dead_letter(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """What cannot be decoded says so, whatever it has done to other workers."""
     letters: list[Letter[Email]] = []
-    async with Queue(
-        Email,
-        RecordingHandler(),
-        url=redis_url,
-        policy=policy(stream),
-        claimer=Claimer(max_crashes=0, interval=0.05),
-        on_dead_letter=letters.append,
+    async with make_queue(
+        claimer=Claimer(max_crashes=0, interval=0.05), on_dead_letter=letters.append
     ) as queue:
         raw("XADD", stream, "*", "colour", "blue")
         die_with(raw, stream, GROUP, jobs=1, count=9)
@@ -276,14 +246,11 @@ async def test_an_abandoned_entry_that_is_no_job_is_a_dead_letter(
 
 
 async def test_a_job_that_is_taken_back_runs_once_at_a_time(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """Its former run, whose lease was lost, is cancelled when the next one begins."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=2.0)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=rules, claimer=Claimer(interval=0.02)
-    ) as queue:
+    async with make_queue(recorder, lease=2.0, claimer=Claimer(interval=0.02)) as queue:
         queue.run()
         began = time.monotonic()
         await queue.enqueue(email())

@@ -9,11 +9,12 @@ from functools import partial
 
 import pytest
 
-from flowd import Claimer, Context, DeadLetters, Queue
+from flowd import Claimer, Context, DeadLetters
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -26,11 +27,12 @@ def _started(recorder: RecordingHandler, number: int) -> bool:
     return len(recorder.started) == number
 
 
-async def test_a_timeout_is_a_failure(redis_url: str, stream: str) -> None:
+async def test_a_timeout_is_a_failure(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
     """The handler is cancelled, tried again, and in the end a dead letter."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, timeout=SHORT, max_retries=2)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, timeout=SHORT, max_retries=2) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -44,11 +46,10 @@ async def test_a_timeout_is_a_failure(redis_url: str, stream: str) -> None:
     assert "await self.gate.wait()" in letter.traceback
 
 
-async def test_each_attempt_has_its_own_time(redis_url: str, stream: str) -> None:
+async def test_each_attempt_has_its_own_time(make_queue: MakeQueue) -> None:
     """A job that starts while another runs is cancelled by its own clock."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, timeout=SHORT, max_retries=0)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, timeout=SHORT, max_retries=0) as queue:
         queue.run()
         for number in range(4):
             await queue.enqueue(email(str(number)))
@@ -59,12 +60,11 @@ async def test_each_attempt_has_its_own_time(redis_url: str, stream: str) -> Non
 
 
 async def test_handler_within_its_timeout_is_done(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A timeout that is not reached changes nothing."""
     recorder = RecordingHandler()
-    rules = policy(stream, timeout=60.0)
-    async with Queue(Email, recorder, url=redis_url, policy=rules) as queue:
+    async with make_queue(recorder, timeout=60.0) as queue:
         await queue.enqueue_bulk([email("a"), email("b")])
         queue.run()
         await queue.drain()
@@ -74,7 +74,7 @@ async def test_handler_within_its_timeout_is_done(
 
 
 async def test_a_timed_out_handler_keeps_slot_and_lease_until_it_ends(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """One that takes its time to end is settled then, and no worker starts it before."""
     cancelled, gate = asyncio.Event(), asyncio.Event()
@@ -90,10 +90,7 @@ async def test_a_timed_out_handler_keeps_slot_and_lease_until_it_ends(
             cancelled.set()
             await gate.wait()
 
-    rules = policy(stream, timeout=SHORT)
-    async with Queue(
-        Email, slow_to_end, url=redis_url, policy=rules, concurrency=1
-    ) as queue:
+    async with make_queue(slow_to_end, timeout=SHORT, concurrency=1) as queue:
         queue.run()
         await queue.enqueue_bulk([email("slow"), email("next")])
         await cancelled.wait()
@@ -107,7 +104,7 @@ async def test_a_timed_out_handler_keeps_slot_and_lease_until_it_ends(
 
 
 async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """It returned, so it is done: the work was finished, if late."""
     attempts: list[int] = []
@@ -117,8 +114,7 @@ async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
 
-    rules = policy(stream, timeout=SHORT)
-    async with Queue(Email, swallow, url=redis_url, policy=rules) as queue:
+    async with make_queue(swallow, timeout=SHORT) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -128,7 +124,7 @@ async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
 
 
 async def test_a_timeout_that_the_handler_turns_into_an_error_is_the_failure(
-    redis_url: str, stream: str
+    redis_url: str, stream: str, make_queue: MakeQueue
 ) -> None:
     """The error says first that the time was up, then what became of it."""
 
@@ -138,8 +134,7 @@ async def test_a_timeout_that_the_handler_turns_into_an_error_is_the_failure(
         except asyncio.CancelledError:
             raise ConnectionError("rollback failed") from None
 
-    rules = policy(stream, timeout=SHORT, max_retries=0)
-    async with Queue(Email, fail_at_the_end, url=redis_url, policy=rules) as queue:
+    async with make_queue(fail_at_the_end, timeout=SHORT, max_retries=0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -153,7 +148,7 @@ async def test_a_timeout_that_the_handler_turns_into_an_error_is_the_failure(
 
 
 async def test_a_thread_past_its_timeout_keeps_its_slot(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """A thread cannot be cancelled: the next job waits until it has ended."""
     started, gate = threading.Event(), threading.Event()
@@ -166,8 +161,7 @@ async def test_a_thread_past_its_timeout_keeps_its_slot(
             assert gate.wait(10)
             raise ValueError("late")
 
-    rules = policy(stream, timeout=SHORT)
-    async with Queue(Email, block, url=redis_url, policy=rules, concurrency=1) as queue:
+    async with make_queue(block, timeout=SHORT, concurrency=1) as queue:
         queue.run()
         await queue.enqueue_bulk([email("slow"), email("next")])
         await wait_until(started.is_set)
@@ -181,7 +175,7 @@ async def test_a_thread_past_its_timeout_keeps_its_slot(
 
 
 async def test_the_handlers_own_timeout_is_its_own(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """`asyncio.timeout` inside a handler works together with flowd's."""
     attempts: list[int] = []
@@ -192,8 +186,7 @@ async def test_the_handlers_own_timeout_is_its_own(
             async with asyncio.timeout(0):
                 await asyncio.Event().wait()
 
-    rules = policy(stream, timeout=60.0)
-    async with Queue(Email, inner, url=redis_url, policy=rules) as queue:
+    async with make_queue(inner, timeout=60.0) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
@@ -204,11 +197,11 @@ async def test_the_handlers_own_timeout_is_its_own(
 
 @pytest.mark.parametrize("threaded", [False, True])
 async def test_ignored_timeout_is_a_crash(
-    redis_url: str,
     raw: Raw,
     stream: str,
     caplog: pytest.LogCaptureFixture,
     threaded: bool,
+    make_queue: MakeQueue,
 ) -> None:
     """It is said once, its slot stays taken, and another worker takes the job over."""
     gate, stopped = threading.Event(), asyncio.Event()
@@ -230,8 +223,8 @@ async def test_ignored_timeout_is_a_crash(
     handler = hang if threaded else swallow
     rules = policy(stream, timeout=SHORT, lease=LEASE)
     async with (
-        Queue(Email, handler, url=redis_url, policy=rules, concurrency=1) as queue,
-        Queue(Email, other, url=redis_url, policy=rules) as another,
+        make_queue(handler, rules=rules, concurrency=1) as queue,
+        make_queue(other, rules=rules) as another,
     ):
         handle = queue.run()
         await queue.enqueue(email())
@@ -265,7 +258,7 @@ async def test_ignored_timeout_is_a_crash(
 
 
 async def test_a_handler_that_obeys_the_second_cancellation_timed_out(
-    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Its job is still held, so the attempt is a failure and no crash."""
     contexts: list[Context] = []
@@ -277,8 +270,7 @@ async def test_a_handler_that_obeys_the_second_cancellation_timed_out(
                 await asyncio.Event().wait()
             await asyncio.Event().wait()
 
-    rules = policy(stream, timeout=SHORT, lease=LEASE)
-    async with Queue(Email, obey_twice, url=redis_url, policy=rules) as queue:
+    async with make_queue(obey_twice, timeout=SHORT, lease=LEASE) as queue:
         queue.run()
         await queue.enqueue(email())
         await queue.drain()
@@ -289,7 +281,7 @@ async def test_a_handler_that_obeys_the_second_cancellation_timed_out(
 
 
 async def test_a_handler_that_never_ends_is_dead_lettered(
-    redis_url: str, stream: str
+    redis_url: str, stream: str, make_queue: MakeQueue
 ) -> None:
     """Each of its runs is a crash, and so many crashes are the end."""
     gate = asyncio.Event()
@@ -303,10 +295,9 @@ async def test_a_handler_that_never_ends_is_dead_lettered(
             await gate.wait()
         await gate.wait()
 
-    rules = policy(stream, timeout=SHORT, lease=LEASE)
     claimer = Claimer(max_crashes=1)
-    async with Queue(
-        Email, swallow, url=redis_url, policy=rules, claimer=claimer
+    async with make_queue(
+        swallow, timeout=SHORT, lease=LEASE, claimer=claimer
     ) as queue:
         queue.run()
         await queue.enqueue(email())

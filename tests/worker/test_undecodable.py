@@ -15,6 +15,7 @@ from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.jobs.odd import Blob, Login
 from tests.support.leases import pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 
 
@@ -239,7 +240,7 @@ async def test_invented_time_is_tolerated(
 
 
 async def test_invented_id_is_tolerated(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """`_id` may be anything: it travels on, and the terminal obeys nothing in it."""
     recorder = RecordingHandler()
@@ -249,7 +250,7 @@ async def test_invented_id_is_tolerated(
             raise ValueError
         await recorder(job, ctx)
 
-    async with Queue(Email, fail_once, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(fail_once) as queue:
         raw("XADD", stream, "*", "to", "a", "subject", "", "_id", b"\x1b[2J\xff\r\n")
         queue.run()
         await queue.drain()

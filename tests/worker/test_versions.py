@@ -14,6 +14,7 @@ from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -39,7 +40,11 @@ class Newer:
 
 
 async def test_a_newer_job_waits_for_a_newer_worker(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+    make_queue: MakeQueue,
 ) -> None:
     """It is released with a delay, uncounted, and runs where its version is known."""
     caplog.set_level("INFO", "flowd")
@@ -52,7 +57,7 @@ async def test_a_newer_job_waits_for_a_newer_worker(
     rules = policy(stream)
     async with (
         Queue(Newer, note, url=redis_url, policy=rules) as newer,
-        Queue(Email, old, url=redis_url, policy=rules) as older,
+        make_queue(old, rules=rules) as older,
     ):
         older.run()
         ids = await newer.enqueue_bulk([Newer("a"), Newer("b")])
@@ -79,12 +84,10 @@ async def test_a_newer_job_waits_for_a_newer_worker(
 
 
 async def test_a_version_that_is_no_number_is_undecodable(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """No version could read it, so it is dead-lettered like any other fault."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with make_queue() as queue:
         queue.run()
         raw("XADD", stream, "*", "to", "a", "subject", "hi", "_v", "soon")
         await wait_until(lambda: raw("XLEN", Keys(stream, GROUP).dead) == 1)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from flowd import Queue
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, policy
 from tests.support.leases import consumers, pending
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.system.chaos.worker_pool import WorkerPool
 
@@ -22,15 +21,12 @@ STORM = 50
 
 @pytest.mark.limit(240.0)
 async def test_a_storm_of_signals_costs_no_attempt(
-    redis_url: str, raw: Raw, stream: str, tmp_path: Path
+    redis_url: str, raw: Raw, stream: str, tmp_path: Path, make_queue: MakeQueue
 ) -> None:
     """Each job is done once, as the first attempt of its first counted delivery."""
     chance = random.Random(STORM)
-    rules = policy(stream, lease=60.0)
     with WorkerPool(redis_url, stream, tmp_path, lease=60.0, grace=0.02) as pool:
-        async with Queue(
-            Email, RecordingHandler(), url=redis_url, policy=rules
-        ) as queue:
+        async with make_queue(lease=60.0) as queue:
             ids = await queue.enqueue_bulk(
                 Email(to=str(number), subject="wait") for number in range(8)
             )

@@ -18,6 +18,7 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import pending
 from tests.support.log import events
+from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 from tests.system.faults.recovery import GROUP
@@ -26,7 +27,7 @@ _MANY: Final = 1_500
 
 
 async def test_the_first_and_the_last_of_many_held(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, stream: str, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """A batch may reach over more held jobs than one page of the pending list has."""
     gates = {"first": asyncio.Event(), "rest": asyncio.Event()}
@@ -37,10 +38,7 @@ async def test_the_first_and_the_last_of_many_held(
         started.append(job.to)
         await gates["first" if job.to in ends else "rest"].wait()
 
-    rules = policy(stream, lease=60.0)
-    async with Queue(
-        Email, run, url=redis_url, policy=rules, concurrency=_MANY
-    ) as queue:
+    async with make_queue(run, lease=60.0, concurrency=_MANY) as queue:
         await queue.enqueue_bulk(email(str(number)) for number in range(_MANY))
         queue.run()
         await wait_until(lambda: len(started) == _MANY)
@@ -54,14 +52,11 @@ async def test_the_first_and_the_last_of_many_held(
 
 
 async def test_the_leases_of_many_held(
-    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+    raw: Raw, caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Every one is renewed, and none is taken for lost, however many there are."""
     recorder = RecordingHandler(closed=True)
-    rules = policy(stream, lease=4.0)
-    async with Queue(
-        Email, recorder, url=redis_url, policy=rules, concurrency=_MANY
-    ) as queue:
+    async with make_queue(recorder, lease=4.0, concurrency=_MANY) as queue:
         await queue.enqueue_bulk(email(str(number)) for number in range(_MANY))
         queue.run()
         await wait_until(lambda: len(recorder.started) == _MANY)
@@ -115,11 +110,11 @@ async def test_a_batch_with_refused_items(own_server: Server, stream: str) -> No
 
 
 async def test_a_second_group_that_comes_and_goes(
-    redis_url: str, raw: Raw, stream: str
+    raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """From the moment it is there nothing is deleted under it, busy as the worker is."""
     recorder = RecordingHandler()
-    async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:
+    async with make_queue(recorder) as queue:
         queue.run()
         for _ in range(20):
             await queue.enqueue_bulk(email() for _ in range(100))
