@@ -22,6 +22,11 @@ class Result:
     definitions: int
     attempt: int
     deliveries: int
+    worker: int
+    """Its process id."""
+
+    began: float
+    """Seconds since 1970."""
 
     @property
     def taken_over(self) -> bool:

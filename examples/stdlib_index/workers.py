@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import time
 from pathlib import Path
 
 from examples.stdlib_index import results
@@ -18,6 +19,7 @@ RESULTS = Path(os.environ.get("STDLIB_INDEX_RESULTS", "build/stdlib_index/result
 
 def index(job: IndexFile, ctx: Context) -> None:
     """Parse a file and write down what is in it; a file that is broken fails."""
+    began = time.time()
     source = Path(job.path).read_bytes()
     tree = ast.parse(source, filename=job.path)
     nodes = list(ast.walk(tree))
@@ -34,6 +36,8 @@ def index(job: IndexFile, ctx: Context) -> None:
             ),
             attempt=ctx.attempt,
             deliveries=ctx.deliveries,
+            worker=os.getpid(),
+            began=began,
         ),
     )
 

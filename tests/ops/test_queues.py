@@ -243,14 +243,14 @@ async def test_a_key_of_another_type(redis_url: str, raw: Raw, stream: str) -> N
     assert keys.delayed in found_one.text
 
 
-async def test_dead_letters(redis_url: str, stream: str, make_queue: MakeQueue) -> None:
+async def test_dead_letters(redis_url: str, stream: str) -> None:
     """They are counted, with the command that shows them, safe to copy."""
     stream += " ; x"
 
     def reject(job: Email) -> None:
         raise Reject("no")
 
-    async with make_queue(reject) as queue:
+    async with Queue(Email, reject, url=redis_url, policy=policy(stream)) as queue:
         await queue.enqueue(email())
         queue.run()
         await queue.drain()
