@@ -12,5 +12,7 @@ __all__ = ["KEYED_ENQUEUE", "MAINTAIN"]
 KEYED_ENQUEUE: Final[Script] = scripts.ENQUEUE.with_parts([Part("enqueue_idempotency")])
 """What stores jobs with idempotency keys."""
 
-MAINTAIN: Final[Script] = scripts.MAINTAIN.with_parts([Part("maintain_event_feed")])
+MAINTAIN: Final[Script] = scripts.MAINTAIN.with_parts(
+    [Part("maintain_event_feed"), Part("maintain_heartbeat")]
+)
 """What every worker runs every few seconds."""

@@ -81,7 +81,7 @@ end
 
 local function bury(fields, first, last)
   -- More than a job and its envelope have; `unpack` ends near 8,000 values.
-  if #fields > 2030 then fields = { '_packed', cmsgpack.pack(fields) } end
+  if #fields > 2034 then fields = { '_packed', cmsgpack.pack(fields) } end
   for a = first, last do fields[#fields + 1] = ARGV[a] end
   return redis.pcall('XADD', dead, '*', unpack(fields))
 end
