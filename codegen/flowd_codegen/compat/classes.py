@@ -11,7 +11,7 @@ from flowd_codegen.compat.jobs import describe_waiting_jobs
 from flowd_codegen.compat.pair import Breaks
 from flowd_codegen.compat.readability import MISREAD, choice_refusal, written_texts
 from flowd_codegen.compat.schema_change import SchemaChange
-from flowd_codegen.compat.types import listed
+from flowd_codegen.compat.types import listed, read_only
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import policy_form
@@ -176,14 +176,7 @@ def _unknown_changed(after: Contract, old: Enum, new: Enum) -> Iterator[SchemaCh
         owner=new,
         location=after.at(new, *(["unknown"] if new.unknown else [])),
         message=f"{new.name} {what}",
-        breaks=(
-            {
-                "source": f"`{new.name}.{new.unknown}` can only be read:"
-                " writing it raises EncodeError"
-            }
-            if sealed
-            else {}
-        ),
+        breaks=({"source": read_only(new)} if sealed else {}),
         compatible_severity="warning" if sealed or old.unknown else "note",
         label=label,
     )

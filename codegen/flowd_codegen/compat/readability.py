@@ -37,9 +37,11 @@ from flowd_codegen.model.schema import Enum, Field
 __all__ = [
     "MISREAD",
     "UNKNOWN",
+    "Choices",
     "Readability",
     "choice_refusal",
     "choices_of",
+    "written_choices",
     "written_texts",
 ]
 
@@ -49,7 +51,9 @@ MISREAD: Final = "read as another value, and no error says so"
 UNKNOWN: Final = "refused or misread, as the mappers will have it"
 """What happens where the user's own functions decide."""
 
-_Choices: TypeAlias = tuple[str, ...] | tuple[int, ...]
+Choices: TypeAlias = tuple[str, ...] | tuple[int, ...]
+"""The values of an enum or `one_of`."""
+
 _Codec: TypeAlias = tuple[Callable[[bytes], object], Callable[[wire.Json], object]]
 
 _SAMPLES: Final[dict[str, wire.Json]] = {
@@ -88,7 +92,7 @@ _LIST: Final = wire.list_of(wire.JSON)
 _OBJECT: Final = wire.dict_of(wire.JSON)
 
 
-def choices_of(kind: Type, enums: Mapping[str, Enum]) -> _Choices | None:
+def choices_of(kind: Type, enums: Mapping[str, Enum]) -> Choices | None:
     """The values of an enum or `one_of`; None for a type without a list of them."""
     match kind:
         case OneOf(values):
@@ -104,14 +108,14 @@ def written_texts(enum: Enum) -> tuple[str, ...]:
     return tuple(text for member, text in enum.members if member != enum.unknown)
 
 
-def _written(kind: Type, enums: Mapping[str, Enum]) -> _Choices | None:
+def written_choices(kind: Type, enums: Mapping[str, Enum]) -> Choices | None:
     """The values that are written of an enum or `one_of`."""
     if isinstance(kind, EnumRef):
         return written_texts(enums[kind.name])
     return choices_of(kind, enums)
 
 
-def choice_refusal(old: _Choices, new: _Choices) -> CodecError | None:
+def choice_refusal(old: Choices, new: Choices) -> CodecError | None:
     """Why one of the old values is not read any more."""
     return Readability({}, {}, in_json=False).types(OneOf(old), OneOf(new))
 
@@ -188,7 +192,7 @@ class Readability:
                 pass
         samples = self._samples(old, new, written, wanted, in_json=in_json)
         if samples is None:
-            own = _written(old, self.writer)
+            own = written_choices(old, self.writer)
             sample = own[0] if own else _sample(old, new, written)
             return self._read(new, sample, wanted, in_json=in_json) or CodecError(
                 MISREAD
@@ -200,7 +204,7 @@ class Readability:
                 return refused
         if old == new:
             return wanted.refusal(written)
-        undecided = new == Scalar("str") and not _written(old, self.writer)
+        undecided = new == Scalar("str") and not written_choices(old, self.writer)
         # Some texts that were tried match it, and no more is known.
         return (
             CodecError(f"does not match {wanted.pattern}")
@@ -221,7 +225,7 @@ class Readability:
         self, old: Type, new: Type, written: Limits, wanted: Limits, *, in_json: bool
     ) -> Sequence[wire.Json] | None:
         """Values to try, when all others are read; None when that is not known."""
-        own = _written(old, self.writer)
+        own = written_choices(old, self.writer)
         choices = choices_of(new, self.reader)
         if choices is not None:
             return _not_among(choices, old, own, written)
@@ -273,7 +277,7 @@ class Readability:
 
 
 def _not_among(
-    choices: _Choices, old: Type, own: _Choices | None, written: Limits
+    choices: Choices, old: Type, own: Choices | None, written: Limits
 ) -> Sequence[wire.Json] | None:
     """Values of a type that are not among `choices`; None when it is of another kind."""
     if own is not None and isinstance(own[0], type(choices[0])):

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from flowd_codegen.compat.pair import Breaks, DeclarationPair
-from flowd_codegen.compat.readability import MISREAD, choices_of
+from flowd_codegen.compat.readability import MISREAD, choices_of, written_choices
 from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.canonical import field_form
 from flowd_codegen.model.kinds import (
     DictOf,
+    EnumRef,
     ListOf,
     OneOf,
     Optional,
@@ -24,10 +25,10 @@ from flowd_codegen.model.kinds import (
 )
 from flowd_codegen.model.limits import Limits
 from flowd_codegen.model.scalars import SCALARS
-from flowd_codegen.model.schema import Field
+from flowd_codegen.model.schema import Enum, Field
 from flowd_codegen.model.walk import bare, innermost
 
-__all__ = ["choice_changes", "listed", "retyped", "type_changes"]
+__all__ = ["choice_changes", "listed", "read_only", "retyped", "type_changes"]
 
 _TypeChange: TypeAlias = tuple[Rule, str, Breaks]
 
@@ -99,12 +100,35 @@ def _type_changes(
             yield Rule.FIELD_NARROWED, "takes less than before", messages
         if workers:
             yield Rule.FIELD_TYPE_WIDENED, "takes more than before", workers
+    yield from _sealed(pair, kind, other)
     if not (messages or workers) and _python(kind) != _python(other):
         yield (
             Rule.SOURCE_RETYPED,
             "has another Python type",
             {"source": retyped(kind, other)},
         )
+
+
+def _sealed(pair: DeclarationPair, old: Type, new: Type) -> Iterator[_TypeChange]:
+    """A value that an open enum in the place of other choices can only read."""
+    match innermost(old, new):
+        case (OneOf() | EnumRef() as was, EnumRef(name)) if was != EnumRef(name):
+            enum = pair.after.enums[name]
+            text = dict(enum.members).get(enum.unknown)
+            written = written_choices(was, pair.before.enums) or ()
+            if text is not None and text in written:
+                breaks: Breaks = {"source": read_only(enum)}
+                what = f"reads {listed([text])} as `{enum.unknown}`"
+                yield Rule.ENUM_UNKNOWN_CHANGED, what, breaks
+        case _:
+            pass
+
+
+def read_only(enum: Enum) -> str:
+    """How it looks that the member for unknown texts cannot be written."""
+    return (
+        f"`{enum.name}.{enum.unknown}` can only be read: writing it raises EncodeError"
+    )
 
 
 def _unions(old: Type, new: Type) -> tuple[UnionOf, UnionOf] | None:
