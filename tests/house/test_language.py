@@ -9,6 +9,7 @@ from flowd import Policy, wire
 from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.model.scalars import ENCODINGS, SCALARS
 from flowd_codegen.parse.fields import FIELD_OPTIONS
+from flowd_codegen.parse.gate import GATE_OPTIONS, POLICY_OPTIONS
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources
 from tests.house.sources import ROOT
@@ -49,6 +50,13 @@ def test_every_option_is_on_the_page() -> None:
     tables = _tables()
     assert [*tables["field option"]] == [*FIELD_OPTIONS]
     assert [*tables["queue option"]] == [field.name for field in fields(Policy)]
+    policies = {
+        name: tuple(re.findall(r"`(\w+)`", row[1]))
+        for name, row in tables["policy"].items()
+    }
+    assert {name: {*options} for name, options in policies.items()} == {
+        name: {*POLICY_OPTIONS[name]} for name in GATE_OPTIONS
+    }
 
 
 def test_every_codec_has_a_type() -> None:

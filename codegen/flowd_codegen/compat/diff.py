@@ -17,6 +17,7 @@ from flowd_codegen.compat.classes import (
 )
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.fields import field_changes, pair_fields
+from flowd_codegen.compat.gates import gate_changes
 from flowd_codegen.compat.jobs import (
     pair_jobs,
     removed_job,
@@ -52,6 +53,7 @@ def diff(before: Contract, after: Contract) -> list[SchemaChange]:
             continue
         own = [
             *queue_changes(after, old, new),
+            *gate_changes(after, old, new),
             *schedule_changes(after, old, new),
             *dropped_versions(after, old, new),
         ]

@@ -70,6 +70,7 @@ class Code(StrEnum):
     VERSION = "E313"
     WAIVER = "E314"
     SCHEDULE = "E315"
+    GATE = "E316"
 
     NAME = "E401"
     NAME_TAKEN = "E402"

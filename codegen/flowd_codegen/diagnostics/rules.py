@@ -60,6 +60,10 @@ class Rule(StrEnum):
     QUEUE_GROUP_CHANGED = "QUEUE_GROUP_CHANGED"
     QUEUE_LEASE_CHANGED = "QUEUE_LEASE_CHANGED"
     QUEUE_POLICY_CHANGED = "QUEUE_POLICY_CHANGED"
+    GATE_ADDED = "GATE_ADDED"
+    GATE_REMOVED = "GATE_REMOVED"
+    GATE_KEY_CHANGED = "GATE_KEY_CHANGED"
+    GATE_CHANGED = "GATE_CHANGED"
     CRON_CHANGED = "CRON_CHANGED"
     CRON_REMOVED = "CRON_REMOVED"
     SOURCE_RENAMED = "SOURCE_RENAMED"
@@ -269,6 +273,30 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "ok",
         "ok",
         "nothing",
+    ),
+    Rule.GATE_ADDED: Recipe(
+        "a queue has a new policy, as `unique` or `concurrency`",
+        "ok; they are held to nothing",
+        "ok; they do not know the policy",
+        "nothing, if it need not hold during the deploy; else drain the stream and stop the old programs first",
+    ),
+    Rule.GATE_REMOVED: Recipe(
+        "a queue has a policy no more",
+        "ok; parked jobs start",
+        "ok; they keep the policy as long as they run",
+        "nothing, if jobs of one key may run together, or twice, from now on",
+    ),
+    Rule.GATE_KEY_CHANGED: Recipe(
+        "other fields make the key of a policy, or one of them has another text",
+        "run, with their old keys: a new key may have two unique jobs, or more than its limit",
+        "ok; they use the old key",
+        "drain the stream, then change the key; or `allow` this, if handlers are idempotent",
+    ),
+    Rule.GATE_CHANGED: Recipe(
+        "a limit or another option of a policy is changed",
+        "ok; they keep their level of priority and their cost",
+        "ok; the limit of the worker that looks last holds",
+        "nothing; drain the stream first where the order of what is queued matters",
     ),
     Rule.CRON_CHANGED: Recipe(
         "a schedule is new, or its times, rules or arguments are others",

@@ -14,7 +14,12 @@ from flowd_codegen.diagnostics.report import visible
 from flowd_codegen.export.example import Examples
 from flowd_codegen.model.canonical import type_text
 from flowd_codegen.model.declared import Declared
-from flowd_codegen.model.describe import limits, policy_lines, schedule_lines
+from flowd_codegen.model.describe import (
+    gate_lines,
+    limits,
+    policy_lines,
+    schedule_lines,
+)
 from flowd_codegen.model.kinds import Optional, Type
 from flowd_codegen.model.schema import Enum, Field, Job, Record, Schema
 from flowd_codegen.model.walk import names_in, unions_in
@@ -68,6 +73,8 @@ def _job(job: Job, path: str, examples: Examples) -> Iterator[str]:
     yield from _about(job)
     queue = f"stream {_code(policy.stream)}, group {_code(policy.group)}"
     yield f"{_code(path)}: {queue}. {' '.join(policy_lines(policy))}"
+    if job.gate is not None:
+        yield " ".join(gate_lines(job, _code))
     if job.version is not None:
         yield f"Version {job.version}, reads messages from version {job.oldest} on."
     yield from _schedules(job, examples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowd.wire import Json
+from flowd_codegen.export.json_gate import policies
 from flowd_codegen.export.json_table import PRINTABLE, Rules, ref, table
 from flowd_codegen.model.duration import DURATION
 from flowd_codegen.parse.queue import BACKOFF_OPTIONS, QUEUE_OPTIONS
@@ -22,7 +23,8 @@ def duration() -> dict[str, Json]:
 def queue() -> dict[str, Json]:
     """What `[job.N.queue]` may hold."""
     about = "What producers and workers must agree on."
-    return table(about, QUEUE_OPTIONS, _queue())
+    gate = policies()
+    return table(about, (*QUEUE_OPTIONS, *gate), {**_queue(), **gate})
 
 
 def _queue() -> dict[str, Rules]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, SchemaErrors, quoted, visible
@@ -89,7 +89,8 @@ class _Writer:
             if crons
             else ""
         )
-        yield from _doc(job.doc, deprecation(job.deprecated), empty, ticks, indent="")
+        about = (deprecation(job.deprecated), empty, ticks, _gate(job))
+        yield from _doc(job.doc, *about, indent="")
         yield f"#[derive({'Job' if secret else 'Debug, Job'})]"
         body = [line for one in fields for line in self._declaration(one)]
         if version > 1:
@@ -230,6 +231,18 @@ def _doc(*paragraphs: str, indent: str) -> Iterator[str]:
     for line in lines:
         escape = "\\" if line.startswith(("```", "~~~")) else ""
         yield f"{indent}/// {escape}{visible(line)}".rstrip()
+
+
+def _gate(job: Job) -> str:
+    """What becomes of the policies of a queue that Rust knows nothing of."""
+    if job.gate is None:
+        return ""
+    policies = (policy.name for policy in fields(job.gate))
+    named = [name for name in policies if getattr(job.gate, name) is not None]
+    return (
+        f"Its policies ({', '.join(named)}) are kept by workers in Python: a job that Rust"
+        " adds comes to them when it is read, and a worker in Rust keeps none of them."
+    )
 
 
 def _literal(text: str) -> str:

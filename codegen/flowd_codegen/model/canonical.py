@@ -46,7 +46,15 @@ from flowd_codegen.model.schema import (
 )
 from flowd_codegen.model.walk import unions_in
 
-__all__ = ["Form", "cron_form", "field_form", "policy_form", "schema_form", "type_text"]
+__all__ = [
+    "Form",
+    "cron_form",
+    "field_form",
+    "gate_form",
+    "policy_form",
+    "schema_form",
+    "type_text",
+]
 
 Form: TypeAlias = dict[str, object]
 """A table of the language; what JSON can hold."""
@@ -104,7 +112,7 @@ def _job(job: Job, records: _Records) -> Form:
         },
         fields=_fields(job.fields, records),
         reserved=sorted(job.reserved),
-        queue=policy_form(job.policy),
+        queue={**policy_form(job.policy), **gate_form(job)},
         cron={
             cron.schedule.name: cron_form(job, cron, records)
             for cron in sorted(job.crons, key=lambda one: one.schedule.name)
@@ -133,6 +141,44 @@ def policy_form(policy: Policy) -> Form:
             "max": seconds_text(backoff.max),
             "jitter": backoff.jitter,
         },
+    )
+
+
+def gate_form(job: Job) -> Form:
+    """The policies of a queue, by the names of fields, with every rule."""
+    gate, names = job.gate, {field.key: field.name for field in job.fields}
+    if gate is None:
+        return {}
+    unique, limit, rate = gate.unique, gate.concurrency, gate.rate
+    debounce, priority = gate.debounce, gate.priority
+
+    def named(keys: Iterable[str]) -> list[str]:
+        return [names[key] for key in keys]
+
+    return _given(
+        unique=unique and {"fields": named(unique.fields), "again": unique.again},
+        concurrency=limit
+        and _given(per=named(limit.per), limit=limit.limit, ordered=limit.ordered),
+        rate=rate
+        and _given(
+            per=named(rate.per),
+            limit=rate.limit,
+            every=seconds_text(rate.every),
+            burst=rate.burst,
+            cost=names[rate.cost] if rate.cost else None,
+        ),
+        fair=gate.fair and named(gate.fair.per),
+        debounce=debounce
+        and _given(
+            fields=named(debounce.fields),
+            wait=seconds_text(debounce.wait),
+            longest=seconds_text(debounce.longest) if debounce.longest else None,
+        ),
+        priority=priority
+        and _given(
+            field=names[priority.field] if priority.field else None,
+            order=[*priority.order],
+        ),
     )
 
 

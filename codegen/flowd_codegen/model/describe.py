@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from flowd.model.policy import Backoff, Policy
 from flowd.model.schedule import MOST_MISSED, Schedule
 from flowd_codegen.model.duration import duration_text, seconds_text
 from flowd_codegen.model.kinds import Bounds, DictOf, ListOf, OneOf, Scalar, Type, base
-from flowd_codegen.model.schema import Field
+from flowd_codegen.model.schema import Field, Job
 
 __all__ = [
     "deprecation",
+    "gate_lines",
     "limits",
     "policy_lines",
     "schedule_lines",
@@ -82,6 +83,52 @@ def policy_lines(policy: Policy) -> Iterator[str]:
         yield "A new group reads only what comes after it."
     elif policy.starting_id != "0":
         yield f"A new group reads what comes after the entry {policy.starting_id}."
+
+
+def gate_lines(job: Job, quote: Callable[[str], str]) -> Iterator[str]:
+    """The policies of a job's queue as sentences.
+
+    Args:
+        job: with its gate.
+        quote: shows the name of a field, or another text of the schema.
+    """
+    if job.gate is None:
+        return
+    names = {field.key: field.name for field in job.fields}
+
+    def of(keys: Iterable[str], start: str = "of one ") -> str:
+        named = " and ".join(quote(names[key]) for key in keys)
+        return f" {start}{named}" if named else ""
+
+    gate = job.gate
+    if (unique := gate.unique) is not None:
+        again = "the last one runs afterwards"
+        if unique.again == "drop":
+            again = "another one is not stored"
+        yield f"One job{of(unique.fields)} is queued or runs at a time: {again}."
+    if (limit := gate.concurrency) is not None:
+        jobs, run = f"{limit.limit} jobs", "run"
+        if limit.limit == 1:
+            jobs, run = "one job", "runs"
+        order = ", in the order of enqueue" if limit.ordered else ""
+        yield f"At most {jobs}{of(limit.per)} {run} at once{order}."
+    if (rate := gate.rate) is not None:
+        burst = f", {rate.burst} of them at once" if rate.burst > 1 else ""
+        cost = f"; each counts for its {quote(names[rate.cost])}" if rate.cost else ""
+        yield (
+            f"At most {rate.limit}{of(rate.per)} start in {seconds_text(rate.every)}{burst}{cost}."
+        )
+    if gate.fair is not None:
+        yield f"Jobs{of(gate.fair.per, 'of each ')} take turns."
+    if (debounce := gate.debounce) is not None:
+        most = debounce.longest
+        end = f", {seconds_text(most)} after the first at the latest" if most else ""
+        wait = seconds_text(debounce.wait)
+        yield f"Of jobs{of(debounce.fields)} the last runs, {wait} after it{end}."
+    if (priority := gate.priority) is not None:
+        levels = ", ".join(map(quote, priority.order))
+        by = f" by {quote(names[priority.field])}" if priority.field else ""
+        yield f"Some go first{by}: {levels}."
 
 
 _MISSED: Final = {

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeGuard
 
+from flowd.model.gate import Gate
 from flowd.model.policy import Policy
 from flowd.model.schedule import Schedule
 from flowd_codegen.model.kinds import Bounds, Type
@@ -185,6 +186,9 @@ class Job:
     name: str
     fields: tuple[Field, ...]
     policy: Policy
+    gate: Gate | None = None
+    """The policies of its queue, with wire names in their keys."""
+
     crons: tuple[Cron, ...] = ()
     version: int | None = None
     """Counts the incompatible changes of the job; 1 or more."""

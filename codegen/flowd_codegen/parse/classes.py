@@ -20,6 +20,7 @@ from flowd_codegen.model.naming import (
 from flowd_codegen.model.schema import Enum, Job, Record
 from flowd_codegen.parse.cron import parse_crons
 from flowd_codegen.parse.fields import IN_JOB, IN_RECORD, WireKeys
+from flowd_codegen.parse.gate import GATE_OPTIONS
 from flowd_codegen.parse.groups import all_fields
 from flowd_codegen.parse.queue import QUEUE_OPTIONS, parse_queue
 from flowd_codegen.parse.scope import Scope
@@ -199,7 +200,7 @@ def _named(
 _ELSEWHERE: Final = (Code.UNKNOWN_KEY, "it goes into the job's `queue` table")
 _REFUSED: Final = {
     **{word: (Code.UNKNOWN_KEY, advice) for word, advice in JOB_WORDS.items()},
-    **dict.fromkeys(QUEUE_OPTIONS, _ELSEWHERE),
+    **dict.fromkeys((*QUEUE_OPTIONS, *GATE_OPTIONS), _ELSEWHERE),
 }
 
 

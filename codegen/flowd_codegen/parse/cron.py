@@ -19,7 +19,7 @@ from flowd_codegen.model.kinds import Optional, Type
 from flowd_codegen.model.schema import Cron, Factory, Field, Job
 from flowd_codegen.model.walk import names_in
 from flowd_codegen.parse.defaults import check_value
-from flowd_codegen.parse.queue import read_duration
+from flowd_codegen.parse.durations import read_duration
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table
 

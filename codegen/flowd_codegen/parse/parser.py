@@ -24,6 +24,7 @@ from flowd_codegen.parse.constraints import slow_patterns
 from flowd_codegen.parse.cron import check_arguments
 from flowd_codegen.parse.defaults import check_defaults
 from flowd_codegen.parse.endless import check_endless_defaults
+from flowd_codegen.parse.gate import read_gate
 from flowd_codegen.parse.groups import read_groups
 from flowd_codegen.parse.mappers import parse_mapper
 from flowd_codegen.parse.removed import check_removed, parse_removed
@@ -241,7 +242,11 @@ def _settled_job(table: Table, job: Job, scope: Scope) -> Job:
         _settled(table.table(f"v{old.version}"), old, scope) for old in job.older
     )
     settled = replace(_settled(table, job, scope), older=older)
-    return replace(settled, crons=check_arguments(settled, table.table("cron"), scope))
+    return replace(
+        settled,
+        crons=check_arguments(settled, table.table("cron"), scope),
+        gate=read_gate(settled, table, scope),
+    )
 
 
 def _check_migrations(files: list[_File], report: Report) -> None:

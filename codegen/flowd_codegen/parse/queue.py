@@ -8,36 +8,20 @@ from typing import Final, TypeAlias, TypeVar
 from flowd.errors import OptionError
 from flowd.model.policy import Backoff, Policy
 from flowd_codegen.diagnostics.foreign import QUEUE_WORDS
-from flowd_codegen.diagnostics.location import SourceLocation
-from flowd_codegen.diagnostics.report import Code, Report, quoted
-from flowd_codegen.model.duration import DURATION, UNITS
+from flowd_codegen.diagnostics.report import Code, quoted
 from flowd_codegen.model.naming import CLASS_NAME, snake_case
-from flowd_codegen.parse.table import Table, Toml, kind_of
+from flowd_codegen.parse.durations import read_duration
+from flowd_codegen.parse.gate import GATE_OPTIONS, LATER
+from flowd_codegen.parse.table import Table
 
 __all__ = [
     "BACKOFF_OPTIONS",
     "QUEUE_OPTIONS",
     "parse_queue",
-    "read_duration",
 ]
 
 _Rules = TypeVar("_Rules", Policy, Backoff)
 _Reader: TypeAlias = Callable[[Table, str], object]
-
-
-def read_duration(value: Toml, location: SourceLocation, report: Report) -> int | None:
-    """Give whole milliseconds; None when it is no duration, which is reported."""
-    match = DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match:
-        counts = zip(match.groups("0"), UNITS.values(), strict=True)
-        return sum(int(count) * unit for count, unit in counts)
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        label = f'write `"{value}s"`: a duration has a unit'
-    else:
-        label = 'write it like `"250ms"`, `"30s"`, `"1h30m"` or `"7d"`'
-    shown = quoted(value) if isinstance(value, str) else kind_of(value)
-    report(Code.DURATION, location, f"{shown} is not a duration", label)
-    return None
 
 
 def parse_queue(job: str, table: Table) -> Policy:
@@ -47,7 +31,7 @@ def parse_queue(job: str, table: Table) -> Policy:
         job: the job's name, which gives `stream` when the table does not.
         table: `[job.X.queue]`.
     """
-    table.refuse_others(_QUEUE, "queue option", _REFUSED)
+    table.refuse_others((*_QUEUE, *GATE_OPTIONS), "queue option", _REFUSED)
     # A name that was refused may not be one that a stream can have.
     stream = snake_case(job) if CLASS_NAME.fullmatch(job) else quoted(job)
     return _filled(Policy, {"stream": stream}, table, _QUEUE)
@@ -113,13 +97,11 @@ _DEPLOYMENT: Final = (
 )
 _REFUSED: Final = {
     **{word: (Code.UNKNOWN_KEY, advice) for word, advice in QUEUE_WORDS.items()},
-    "unique": (Code.NOT_YET, "remove it"),
-    "dedupe": (Code.NOT_YET, "it will be called `unique`; remove it"),
+    **dict.fromkeys(LATER, (Code.NOT_YET, "remove it")),
     "maxlen": (Code.REFUSED_KEY, "trimming a stream deletes jobs that have not run"),
     "dead_letter": (Code.REFUSED_KEY, "dead letters are in `{stream}:GROUP:dlq`"),
     "url": _DEPLOYMENT,
     "redis": _DEPLOYMENT,
     "consumer": _DEPLOYMENT,
-    "concurrency": _DEPLOYMENT,
     "block": _DEPLOYMENT,
 }

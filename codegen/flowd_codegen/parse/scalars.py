@@ -13,7 +13,7 @@ from flowd.errors.portable import Portable
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Report, quoted
 from flowd_codegen.model.scalars import INTEGERS
-from flowd_codegen.parse.queue import read_duration
+from flowd_codegen.parse.durations import read_duration
 from flowd_codegen.parse.table import Toml, example_of, kind_of
 
 __all__ = ["InvalidValue", "read_scalar", "wrong"]

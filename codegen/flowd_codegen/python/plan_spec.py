@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING
 
 from flowd.model.job import FORMAT
-from flowd.model.policy import Backoff, Policy
+from flowd.model.policy import Backoff
 from flowd.model.schedule import Schedule
 from flowd_codegen.model.schema import Job
 from flowd_codegen.python.source import bracket, bytes_literal, text_literal
 from flowd_codegen.python.types import TypePrinter, plain_expression
 from flowd_codegen.python.wire_text import WireTexts
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["plan_spec", "secret_keys"]
 
@@ -40,7 +45,7 @@ def plan_spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
     arguments: list[str] = [
         f"name={text_literal(job.name)}",
         f"fields={_texts([field.key for field in job.fields])}",
-        f"policy={_policy(job.policy, printer)}",
+        f"policy={_call(job.policy, printer)}",
         f"format={FORMAT!s}",
     ]
     if secrets:
@@ -51,6 +56,8 @@ def plan_spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
         arguments.append(f"oldest={job.oldest}")
     if job.crons:
         arguments.append(f"schedules={_schedules(job, printer)}")
+    if job.gate is not None:
+        arguments.append(f"gate={_call(job.gate, printer)}")
     if job.extra:
         arguments.append(f"extra={plain_expression({**job.extra})}")
     spec = bracket(f"{name}(", arguments, spread=True)
@@ -76,22 +83,23 @@ def _schedules(job: Job, printer: TypePrinter) -> str:
     return bracket("(", calls)
 
 
-def _texts(texts: list[str]) -> str:
+def _texts(texts: Sequence[str]) -> str:
     return bracket("(", tuple(map(text_literal, texts)))
 
 
-def _policy(policy: Policy | Backoff, printer: TypePrinter) -> str:
-    """The call that builds it, with what differs from the defaults."""
+def _call(rules: DataclassInstance, printer: TypePrinter) -> str:
+    """The call that builds rules of flowd's, with what differs from the defaults."""
     arguments: list[str] = []
-    for option in fields(policy):
-        value = getattr(policy, option.name)
-        match value:
-            case Backoff():
-                if value != Backoff():
-                    arguments.append(f"backoff={_policy(value, printer)}")
-            case _ if value == option.default:
-                pass
-            case _:
-                arguments.append(f"{option.name}={plain_expression(value)}")
-    name = printer.imports.name("flowd", type(policy).__name__)
+    for option in fields(rules):
+        value: object = getattr(rules, option.name)
+        if value in (option.default, Backoff()):
+            continue
+        if is_dataclass(value) and not isinstance(value, type):
+            text = _call(value, printer)
+        elif isinstance(value, tuple):
+            text = _texts([*map(str, value)])
+        else:
+            text = plain_expression(value)
+        arguments.append(f"{option.name}={text}")
+    name = printer.imports.name("flowd", type(rules).__name__)
     return bracket(f"{name}(", tuple(arguments))

@@ -66,6 +66,7 @@ _UNSEEN: Final = {
     Code.VERSION: "which versions are older is another value",
     Code.NAME_TAKEN: "it takes two names to see that their migrations are one",
     Code.SCHEDULE: "the rules of an expression and the zones that exist are no shape",
+    Code.GATE: "which fields there are, and what they hold, is said elsewhere",
     Code.POLICY: "how much time a text says is not its shape",
 }
 """Why an editor may not see a fault of this code."""

@@ -1,0 +1,195 @@
+"""Compares the policies of a queue: what a change does while jobs are queued."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Final, TypeAlias
+
+from flowd.model.gate import (
+    Concurrency,
+    Debounce,
+    Fair,
+    Gate,
+    Priority,
+    Rate,
+    Unique,
+)
+from flowd_codegen.compat.contract import Contract
+from flowd_codegen.compat.pair import Breaks
+from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.diagnostics.rules import Rule
+from flowd_codegen.model.canonical import gate_form
+from flowd_codegen.model.schema import Job
+
+__all__ = ["gate_changes"]
+
+_Policy: TypeAlias = Unique | Concurrency | Rate | Fair | Debounce | Priority
+
+_KEYS: Final = ("fields", "per")
+"""The options that say what the key is."""
+
+_SHARED_KEY: Final = {
+    "unique": "what is queued holds its old key, so two jobs of a new one may be queued",
+    "concurrency": "what is queued counts for its old key, so more of a new one may run",
+}
+"""The promises that a change of their key breaks, each with how that looks."""
+
+_REMOVED: Final = {
+    "unique": "a key may be queued twice from now on",
+    "debounce": "a job waits for no later one any more",
+}
+_ALL_START: Final = "what is parked may start at once"
+
+_WARNED: Final = {
+    "ordered": "what is queued may still run in another order",
+    "order": "what is queued keeps the number of its level",
+    "field": "what is queued keeps the number of its level",
+}
+"""The options whose change is seen in what is queued, each with how that looks."""
+
+
+def gate_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChange]:
+    """What was changed in the policies of a queue."""
+    for policy in fields(Gate):
+        change = _Change(after, old, new, policy.name)
+        match change.was, change.now:
+            case None, None:
+                pass
+            case None, _:
+                yield change.added()
+            case was, None:
+                yield change.removed(was)
+            case was, now:
+                yield from change.key_changed()
+                yield from change.options_changed(was, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One policy of a job before and after."""
+
+    after: Contract
+    old: Job
+    new: Job
+    name: str
+
+    @property
+    def was(self) -> _Policy | None:
+        return _policy(self.old, self.name)
+
+    @property
+    def now(self) -> _Policy | None:
+        return _policy(self.new, self.name)
+
+    def added(self) -> SchemaChange:
+        return SchemaChange(
+            rule=Rule.GATE_ADDED,
+            owner=self.new,
+            location=self.after.at(self.new, "queue", self.name).key(),
+            message=f"{self.new.name} has the policy `{self.name}` now",
+            compatible_severity="warning",
+            label="it holds once no old program runs, and what is queued now has ended",
+        )
+
+    def removed(self, was: _Policy) -> SchemaChange:
+        breaks: Breaks = {}
+        if isinstance(was, Priority) and not was.field:
+            breaks["source"] = (
+                f'`enqueue(…, priority="{was.order[0]}")` raises OptionError'
+            )
+        return SchemaChange(
+            rule=Rule.GATE_REMOVED,
+            owner=self.new,
+            location=self.after.at(self.new, "queue").key(),
+            message=f"{self.new.name} has no policy `{self.name}` any more",
+            breaks=breaks,
+            compatible_severity="warning",
+            label=_REMOVED.get(self.name, _ALL_START),
+        )
+
+    def key_changed(self) -> Iterator[SchemaChange]:
+        if _identity(self.old, self.name) == _identity(self.new, self.name):
+            return
+        was = _names(self.old, self.name)
+        text = _SHARED_KEY.get(self.name)
+        breaks: Breaks = {"queue": text} if text else {}
+        before = f"it was {_shown(was)}" if was else "it was the whole queue"
+        yield SchemaChange(
+            rule=Rule.GATE_KEY_CHANGED,
+            owner=self.new,
+            location=self.after.at(self.new, "queue", self.name),
+            message=f"{self.new.name} has another key for `{self.name}`",
+            breaks=breaks,
+            compatible_severity=None if breaks else "warning",
+            label=(
+                "its text is another one"
+                if was == _names(self.new, self.name)
+                else before
+            ),
+        )
+
+    def options_changed(self, was: _Policy, now: _Policy) -> Iterator[SchemaChange]:
+        forms = [gate_form(job).get(self.name) for job in (self.old, self.new)]
+        before, behind = (form if isinstance(form, dict) else {} for form in forms)
+        for option in fields(now):
+            name = option.name
+            if name in _KEYS or getattr(was, name) == getattr(now, name):
+                continue
+            warned = _WARNED.get(name, "")
+            said = f"it was {_shown(before[name])}" if name in before else "it is new"
+            gone = _levels_gone(was, now) if name == "order" else []
+            breaks: Breaks = (
+                {"source": f'`enqueue(…, priority="{gone[0]}")` raises OptionError'}
+                if gone
+                else {}
+            )
+            place = (self.name, name) if name in behind else (self.name,)
+            yield SchemaChange(
+                rule=Rule.GATE_CHANGED,
+                owner=self.new,
+                location=self.after.at(self.new, "queue", *place),
+                message=f"{self.new.name} has another `{name}` of `{self.name}`",
+                breaks=breaks,
+                compatible_severity="warning" if warned else "note",
+                label=", and ".join(filter(None, (said, warned))),
+            )
+
+
+def _policy(job: Job, name: str) -> _Policy | None:
+    found: _Policy | None = getattr(job.gate, name, None)
+    return found
+
+
+def _levels_gone(was: _Policy, now: _Policy) -> list[str]:
+    """The levels that a caller may not name any more."""
+    if not (isinstance(was, Priority) and isinstance(now, Priority)) or was.field:
+        return []
+    return [level for level in was.order if level not in now.order]
+
+
+def _keys(job: Job, name: str) -> tuple[str, ...]:
+    """The wire names that make the key of a policy."""
+    policy = _policy(job, name)
+    found = (getattr(policy, option, ()) for option in _KEYS)
+    return tuple(key for keys in found for key in keys)
+
+
+def _names(job: Job, name: str) -> list[str]:
+    """The same as the schema names them."""
+    names = {field.key: field.name for field in job.fields}
+    return [names[key] for key in _keys(job, name)]
+
+
+def _identity(job: Job, name: str) -> list[object]:
+    """What the text of a key depends on: names, order, and how each value is written."""
+    fields_ = {field.key: field for field in job.fields}
+    return [
+        (key, fields_[key].secret, fields_[key].encoding, fields_[key].mapper)
+        for key in _keys(job, name)
+    ]
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
