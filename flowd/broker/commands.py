@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -128,7 +128,7 @@ def enqueue_command(
         _put_expiry(fields, found)
     job_id, due = "", 0.0 if job.at is None else due_at("at", job.at)
     if job.delay or due:
-        job_id = uuid.uuid4().hex
+        job_id = os.urandom(16).hex()
         fields[b"_id"] = job_id.encode()
     if job.key is not None:
         fields[b"_key"] = job.key.encode()

@@ -120,8 +120,8 @@ def pair(reply: object) -> tuple[object, object]:
 
 
 def entries(reply: object) -> list[tuple[bytes, list[bytes]]]:
-    """Entries of a stream."""
-    return [entry(each) for each in array(reply)]
+    """Entries of a stream, as `entry`."""
+    return [(data(each), fields(flat)) for each, flat in map(array, array(reply))]
 
 
 def last_id(reply: object) -> str:

@@ -108,8 +108,9 @@ class Stream:
             return await self._append(jobs)
         args: list[Argument] = []
         for job in jobs:
-            args += (job.id, milliseconds(job.delay), milliseconds(job.due))
-            args += (job.job_id, 2 * len(job.fields))
+            due = milliseconds(job.due) if job.due else 0
+            args += (job.id, milliseconds(job.delay), due, job.job_id)
+            args.append(2 * len(job.fields))
             args += chain.from_iterable(job.fields.items())
         added = scripts.results(answers.added, most=len(jobs))
         return await scripts.ENQUEUE.run(

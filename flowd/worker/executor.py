@@ -95,7 +95,7 @@ class Executor(Generic[J]):
             raise  # the process is ending
         except BaseException as error:  # a class written by hand may raise anything
             return self.endings.undecodable(error, delivery)
-        if self._is_spent(delivery):
+        if delivery.deliveries > 1 and self._is_spent(delivery):
             return outcome.DeadLetter(
                 "crashed",
                 f"{delivery.crashes} workers ended or lost the job while they ran it",

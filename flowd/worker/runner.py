@@ -219,7 +219,7 @@ class Runner(Generic[J]):
                 self._let_go(delivery)
             else:
                 self.in_flight.remove(delivery)
-        self._quarantine.update()
+                self._quarantine.update()
 
     def _unbegun(self, delivery: Delivery) -> None:
         """End what was cancelled before its first step."""
