@@ -154,7 +154,7 @@ def _gated(
     if command.waits and gate.debounce is not None:
         rule = "says how long a job waits that is debounced; give neither delay nor at"
         raise OptionError("debounce", gate.debounce.wait, rule)
-    job_id = command.job_id or uuid.uuid4().hex
+    job_id = command.job_id or os.urandom(16).hex()
     ticket = gate.ticket(command.fields, spec.secrets, priority)
     fields = {**command.fields, b"_gate": ticket}
     return command._replace(fields=fields, job_id=job_id, gate=gate)
