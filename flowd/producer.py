@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Self
 
 from flowd.broker.connection import Connection
+from flowd.broker.control import CancelResult, cancel_by_id
 from flowd.broker.durability import Durable
 from flowd.broker.sender import Sender, Senders
 from flowd.broker.session import Session, SessionUser
@@ -141,6 +142,24 @@ class Producer:
                 of the iterable.
         """
         return await self._open().send_all(many(jobs), durable)
+
+    async def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
+        """Cancel a job of this class; as `Queue.cancel`.
+
+        Args:
+            job_class: its stream is the schema's.
+            job_id: as `enqueue` returned it.
+
+        Raises:
+            FormatError: `flowd-gen` did not write the class.
+            StreamShared: another group reads the stream.
+            ServerError: the server cannot be asked. Repeating the call is safe.
+        """
+        policy = spec_of(job_class).policy
+        connection = self._membership.here().connection
+        return await cancel_by_id(
+            Stream(connection, policy.stream, policy.group), job_id
+        )
 
     def _open(self) -> Sender:
         return self._senders.of(self._membership.here(), self._sender)

@@ -18,6 +18,7 @@ from flowd.broker.sender import Sender, Senders
 from flowd.broker.session import Session, SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
+from flowd.control import ControlledQueue
 from flowd.errors import OptionError, StreamShared
 from flowd.errors.option import instance, wait
 from flowd.model.claimer import Claimer
@@ -31,6 +32,7 @@ from flowd.model.timing import Seconds
 from flowd.producer import OneStream
 from flowd.worker.handle import QueueHandle
 from flowd.worker.handler import Handler
+from flowd.worker.last_run import LastRun
 from flowd.worker.options import QueueOptions
 from flowd.worker.signals import until_stopped
 
@@ -42,7 +44,7 @@ _CLAIMER: Final = Claimer()
 _LEFT_POLL: Final = 0.05
 
 
-class Queue(Generic[J]):
+class Queue(ControlledQueue, Generic[J]):
     """Runs a handler for the jobs of one stream, and enqueues them.
 
     As an async context manager it calls `init` on entry and `aclose` on exit:
@@ -73,6 +75,7 @@ class Queue(Generic[J]):
             claims none.
         on_dead_letter: called after a dead letter was stored, like `dlq_worker` of the
             Rust crate flowd.
+        on_cancelled: called with the job after a running one is settled as cancelled.
         connect_timeout: seconds after which `enqueue` raises `Unreachable`. A worker
             waits for the server without a limit.
         middleware: runs around every enqueue and every handler; the first is the
@@ -99,6 +102,7 @@ class Queue(Generic[J]):
         policy: Policy | None = None,
         claimer: Claimer | None = _CLAIMER,
         on_dead_letter: Callable[[Letter[J]], object] | None = None,
+        on_cancelled: Callable[[J], object] | None = None,
         connect_timeout: float = 5.0,
         middleware: Iterable[Middleware] = (),
     ) -> None:
@@ -120,12 +124,13 @@ class Queue(Generic[J]):
             block=block,
             claimer=claimer,
             on_dead_letter=on_dead_letter,
+            on_cancelled=on_cancelled,
             chain=MiddlewareChain(middleware),
         )
         self._address = Address.of(url, redis)
         self._connect_timeout = wait("connect_timeout", connect_timeout)
         self._membership = SessionUser(self._address)
-        self._running = _Running[J]()
+        self._running = LastRun[J]()
         self._senders = Senders()
 
     @property
@@ -368,30 +373,3 @@ class Queue(Generic[J]):
             promoter=self._running,
             policy=self._options.policy,
         )
-
-
-class _Running(Generic[J]):
-    """The run of a queue, which promotes the jobs that this process delays.
-
-    An object of its own, so that senders do not keep the queue alive.
-    """
-
-    def __init__(self) -> None:
-        self.handle: QueueHandle[J] | None = None
-        """Of the last run; None before the first, and once the queue is closed."""
-
-    @property
-    def active(self) -> QueueHandle[J] | None:
-        """The run, unless it has ended."""
-        return None if self.handle is None or self.handle.ended else self.handle
-
-    def here(self) -> QueueHandle[J] | None:
-        """The run, if it is one of this event loop."""
-        if self.handle is None or self.handle.loop is not asyncio.get_running_loop():
-            return None
-        return self.handle
-
-    def due_in(self, delay: float) -> None:
-        """As `Promoter.due_in`."""
-        if (handle := self.here()) is not None:
-            handle.due_in(delay)

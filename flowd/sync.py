@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Final, Self, TypeVar
 
 from flowd.background import BackgroundProducer
+from flowd.broker.control import CancelResult
 from flowd.broker.durability import Durable
 from flowd.broker.settings import Client
 from flowd.errors import BulkError, OutcomeUnknown, ServerError
@@ -184,6 +185,20 @@ class SyncProducer:
                 error.add_note(_STORED.format(len(ids)))
                 raise
         return ids
+
+    def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
+        """Cancel a job of this class; as `Queue.cancel`.
+
+        Args:
+            job_class: its stream is the schema's.
+            job_id: as `enqueue` returned it.
+
+        Raises:
+            FormatError: `flowd-gen` did not write the class.
+            StreamShared: another group reads the stream.
+            ServerError: the server cannot be asked. Repeating the call is safe.
+        """
+        return self._wait(lambda producer: producer.cancel(job_class, job_id))
 
     def _wait(self, ask: Callable[[Producer], Coroutine[object, object, R]]) -> R:
         answer = self._background.ask(ask)

@@ -91,7 +91,7 @@ async def redrive(
         fields = edited.get(letter_id)
         args += (letter_id, job_id, -1 if fields is None else 2 * len(fields))
         args += chain.from_iterable((fields or {}).items())
-    keys = [stream.keys.stream, stream.keys.dead]
+    keys = [stream.keys.stream, stream.keys.dead, stream.keys.control]
     every = scripts.results(answers.moved)
 
     def moved(reply: object) -> list[bool | ServerError]:

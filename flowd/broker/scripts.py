@@ -17,6 +17,7 @@ from flowd.errors import ServerError
 __all__ = [
     "ABANDON",
     "ADMIT",
+    "CANCEL",
     "DELAYED_KINDS",
     "ENQUEUE",
     "EXPIRE",
@@ -184,6 +185,7 @@ def results(
 
 
 ADMIT: Final = Script("admit", "replica", "gate")
+CANCEL: Final = Script("cancel", "now", "replica", "by_name", "only_group", "marks")
 DELAYED_KINDS: Final = Script("delayed_kinds", "by_name")
 ENQUEUE: Final = Script("enqueue", "now")
 EXPIRE: Final = Script("expire", "replica", often=False)
@@ -196,7 +198,7 @@ PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")
 RECOUNT: Final = Script("recount", "replica", often=False)
 ABANDON: Final = Script("abandon", "replica", often=False)
-REDRIVE: Final = Script("redrive", "by_name", "only_group")
+REDRIVE: Final = Script("redrive", "by_name", "only_group", "now", "marks")
 RENEW: Final = Script("renew", "fence", "replica")
 RUN_SCHEDULE: Final = Script("run_schedule", "now", often=False)
 SCHEDULES: Final = Script("schedules", "now", often=False)

@@ -201,6 +201,8 @@ class Stream:
     ) -> list[bytes]:
         """Renew leases of (entry id, delivery count); returns the ids that are lost.
 
+        What a part adds to them begins with `!`.
+
         Capabilities do their `parts` in the same step.
 
         Raises:

@@ -9,6 +9,7 @@ from flowd.model.event import EventName
 from flowd.model.outcome import Reason
 
 __all__ = [
+    "CANCELLED",
     "CONSUMERS",
     "COUNTERS",
     "DEAD",
@@ -61,6 +62,12 @@ ENQUEUED: Final = Metric(
 )
 DONE: Final = Metric(
     "flowd_jobs_done_total", "counter", "Jobs that are done.", events=("done",)
+)
+CANCELLED: Final = Metric(
+    "flowd_jobs_cancelled_total",
+    "counter",
+    "Jobs that were cancelled while they ran.",
+    events=("cancelled",),
 )
 EXPIRED: Final = Metric(
     "flowd_jobs_expired_total",
@@ -150,19 +157,8 @@ LAG: Final = Metric(
 )
 
 COUNTERS: Final = (
-    *(
-        ENQUEUED,
-        DONE,
-        EXPIRED,
-        RETRIES,
-        RELEASES,
-        LETTERS,
-        TAKEOVERS,
-        LOST,
-        NEWER,
-        STUCK,
-    ),
-    *(DELETED, RECREATED, RECONNECTS, TICKS, LAG),
+    *(ENQUEUED, DONE, EXPIRED, CANCELLED, RETRIES, RELEASES, LETTERS, TAKEOVERS),
+    *(LOST, NEWER, STUCK, DELETED, RECREATED, RECONNECTS, TICKS, LAG),
 )
 """Events of this process; counted when they happen."""
 

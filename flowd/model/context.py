@@ -93,11 +93,12 @@ class Context:
         }
 
     @property
-    def cancelled(self) -> Literal["", "timeout", "lost", "shutdown"]:
+    def cancelled(self) -> Literal["", "timeout", "lost", "shutdown", "cancel"]:
         """Why flowd cancels the handler; empty if it does not.
 
         `timeout`: the attempt took too long; `lost`: the lease was lost; `shutdown`: the
-        process ends.
+        process ends; `cancel`: the job was cancelled, and will not run again. A plain
+        function has to look, because a thread cannot be cancelled.
         """
         return self._delivery.cancelled
 

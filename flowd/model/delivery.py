@@ -99,6 +99,7 @@ class Delivery:
         "counted",
         "deadline",
         "deliveries",
+        "discarded",
         "entry_id",
         "fields",
         "held_since",
@@ -123,8 +124,11 @@ class Delivery:
         self.in_thread = False
         """Whether a thread is at work on it, which nothing can end."""
 
-        self.cancelled: Literal["", "timeout", "lost", "shutdown"] = ""
+        self.cancelled: Literal["", "timeout", "lost", "shutdown", "cancel"] = ""
         """Why flowd cancelled the handler; empty if it did not."""
+
+        self.discarded = ""
+        """Why it ends without having run, or without its end; empty if it does not."""
 
         self.stuck_at: float | None = None
         """When its handler counts as stuck (`time.monotonic`): it was cancelled at its

@@ -17,6 +17,7 @@ __all__ = ["Event", "EventBus", "EventName", "Listener"]
 
 EventName: TypeAlias = Literal[
     "callback_failed",
+    "cancelled",
     "clock_stepped",
     "cron_refused",
     "cron_tick",

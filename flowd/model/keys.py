@@ -10,6 +10,7 @@ hash slot, so that one script may use all of them on a cluster.
     {emails}:senders:progress hash: entry id -> how far the job is that runs
     {emails}:senders:receipts hash: consumer -> what its last settle did, for minutes
     {emails}:senders:workers  hash: consumer -> its last sign of life, and its capacity
+    {emails}:senders:control  hash: what operators have ordered: jobs to be cancelled
     {emails}:senders:cron     hash: registered schedules and their last ticks
     {emails}:senders:tail     channel: events, while `flowd tail` listens
     {emails}:gate             what a queue with policies has of locks; and of all the
@@ -51,7 +52,7 @@ _NUMBERED: Final = re.compile(r"\{#\d+\}=.*", re.DOTALL)
 
 # What stands behind the tag of a companion.
 _COMPANION: Final = re.compile(
-    r".*:(?:delayed|delayed:jobs|key|call|gate|gate:[a-z]+|[^:]+:(?:dlq|progress|receipts|workers|tail|cron))|.*:(?:key|call):.*",
+    r".*:(?:delayed|delayed:jobs|key|call|gate|gate:[a-z]+|[^:]+:(?:dlq|progress|receipts|workers|tail|cron|control))|.*:(?:key|call):.*",
     re.DOTALL,
 )
 
@@ -62,6 +63,7 @@ class Keys:
     __slots__ = (
         "_prefix",
         "bodies",
+        "control",
         "cron",
         "dead",
         "delayed",
@@ -83,6 +85,7 @@ class Keys:
         self.progress = f"{prefix}{group}:progress"
         self.receipts = f"{prefix}{group}:receipts"
         self.workers = f"{prefix}{group}:workers"
+        self.control = f"{prefix}{group}:control"
         self.cron = f"{prefix}{group}:cron"
         self.tail = f"{prefix}{group}:tail"
 

@@ -21,7 +21,7 @@ class Ack:
 class Discard:
     """Will not run any more: acknowledge the entry and delete it, and say why."""
 
-    reason: Literal["expired"]
+    reason: Literal["expired", "cancelled"]
     late: float = 0.0
     """Seconds by which an expired job came too late."""
 

@@ -20,7 +20,7 @@ from flowd.ops.queries import Queries
 __all__ = ["CronView", "RunState", "pause_schedule", "run_schedule", "schedules"]
 
 RunState: TypeAlias = Literal[
-    "", "waiting or running", "delayed", "done", "dead", "expired", "gone"
+    "", "waiting or running", "delayed", "done", "dead", "expired", "cancelled", "gone"
 ]
 """What became of a run; empty if there was none. `gone` is what ended otherwise."""
 
@@ -166,6 +166,8 @@ async def _outcome(queries: Queries, known: Mapping[str, str]) -> RunState:
             return "dead"
         case "expired":
             return "expired"
+        case "cancelled":
+            return "cancelled"
         case _:
             pass
     if entry:

@@ -245,6 +245,7 @@ class Queries:
             own.bodies: self.connection.call("HGET", own.bodies, ""),
             own.dead: self.connection.call("XLEN", own.dead),
             own.progress: self.connection.call("HGET", own.progress, ""),
+            own.control: self.connection.call("HGET", own.control, ""),
             own.receipts: self.connection.call("HGET", own.receipts, ""),
             own.workers: self.connection.call("HGET", own.workers, ""),
         }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count, groupby, islice
 
 from flowd.broker.commands import enqueue_command
+from flowd.broker.control import CancelResult
 from flowd.broker.sender import BATCH_JOBS
 from flowd.errors import (
     BulkError,
@@ -64,6 +65,11 @@ class Memory:
             as_read = type(item.job).from_fields(stored.fields)
             self.items.append(dataclasses.replace(item, job=as_read))
         return job_id
+
+    def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
+        """Cancel a job that waits; as `Producer.cancel`."""
+        stream = self.stream(spec_of(job_class).policy.stream)
+        return "cancelled" if stream.remove(job_id) else "not_found"
 
     def note(self, job_class: type[Job], fields: Mapping[bytes, bytes]) -> None:
         """Keep a job that was enqueued by itself among `items`."""
@@ -153,6 +159,19 @@ class MemoryStream:
         due = self._clock.now + delay
         heapq.heappush(self._waiting, (due, next(self._order), entry))
         return entry
+
+    def remove(self, job_id: str) -> bool:
+        """Take a job out that waits; False if none has this id."""
+        own = job_id.encode()
+        kept = [
+            each
+            for each in self._waiting
+            if each[2].fields.get(b"_id", each[2].id) != own
+        ]
+        removed = len(kept) < len(self._waiting)
+        self._waiting = kept
+        heapq.heapify(self._waiting)
+        return removed
 
     def holds(self, job_id: str) -> bool:
         """Whether a job waits that carries this id with it."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Self
 
+from flowd.broker.control import CancelResult
 from flowd.broker.durability import Durable
 from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item
@@ -65,6 +66,10 @@ class RecordingProducer(Recorded, Producer):
         """As `Producer.enqueue_bulk`."""
         return self.memory.add_all(jobs)
 
+    async def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
+        """As `Producer.cancel`."""
+        return self.memory.cancel(job_class, job_id)
+
 
 class RecordingSyncProducer(Recorded, SyncProducer):
     """A `SyncProducer` that keeps jobs in memory, and says what it was given.
@@ -105,3 +110,7 @@ class RecordingSyncProducer(Recorded, SyncProducer):
     ) -> list[str]:
         """As `SyncProducer.enqueue_bulk`."""
         return self.memory.add_all(jobs)
+
+    def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
+        """As `SyncProducer.cancel`."""
+        return self.memory.cancel(job_class, job_id)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from flowd.broker.control import CancelResult
 from flowd.broker.cron import schedules_of
 from flowd.broker.durability import Durable
 from flowd.errors import OptionError
@@ -142,6 +143,10 @@ class MemoryQueue(Recorded, Generic[J]):
     ) -> list[str]:
         """Enqueue many jobs and return their ids; as `Queue.enqueue_bulk`."""
         return await self._send(items_of(many(jobs)), self._add_all)
+
+    async def cancel(self, job_id: str) -> CancelResult:
+        """Cancel a job that waits; as `Queue.cancel`. None runs meanwhile."""
+        return "cancelled" if self._stream.remove(job_id) else "not_found"
 
     async def _send(
         self,

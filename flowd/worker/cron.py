@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,10 +17,9 @@ from flowd.broker.cron import Ticked, register_schedules, tick
 from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import FatalError, ServerError
-from flowd.model import outcome
-from flowd.model.delivery import Delivery
 from flowd.model.event import EventBus
 from flowd.model.schedule import Schedule, digest_of, load_zone
+from flowd.worker.in_flight import InFlight
 
 __all__ = ["CronClock"]
 
@@ -29,9 +27,6 @@ _AHEAD: Final = 4.0
 """Seconds for which a timer is set; the maintenance comes sooner than that."""
 
 _SOONEST: Final = 0.005
-
-_DISCARDED: Final = 100
-"""How many runs are remembered until they are settled."""
 
 
 class CronClock:
@@ -43,6 +38,7 @@ class CronClock:
     Args:
         stream: of the queue.
         schedules: of its class.
+        in_flight: what it holds.
         events: receives `cron_tick` and `cron_refused`.
 
     Raises:
@@ -50,12 +46,17 @@ class CronClock:
     """
 
     def __init__(
-        self, stream: Stream, schedules: Sequence[Schedule], events: EventBus
+        self,
+        stream: Stream,
+        schedules: Sequence[Schedule],
+        in_flight: InFlight,
+        events: EventBus,
     ) -> None:
         for each in schedules:
             load_zone(each.tz)
         self._stream = stream
         self._schedules = schedules
+        self._in_flight = in_flight
         self._digest = digest_of(schedules)
         self._names = ",".join(each.name for each in schedules)
         self._events = events
@@ -66,7 +67,6 @@ class CronClock:
         self._task: asyncio.Task[None] | None = None
         self._refused = ""
         self._closed = False
-        self._discarded: deque[tuple[str, str]] = deque(maxlen=_DISCARDED)
 
     def maintain_part(self) -> Part:
         """Ask for the server's time, and whose schedules are registered."""
@@ -74,13 +74,12 @@ class CronClock:
 
     def settle_part(self) -> Part:
         """Note how runs end."""
-        ends = ",".join(map("=".join, self._discarded))
+        ends = ",".join(
+            f"{each.entry_id.decode()}={each.discarded}"
+            for each in self._in_flight.held.values()
+            if each.discarded
+        )
         return Part("settle_cron", (self._stream.keys.cron,), (self._names, ends))
-
-    def ends(self, delivery: Delivery, end: outcome.Outcome) -> None:
-        """Remember of a run that it is not done, though it is acknowledged."""
-        if isinstance(end, outcome.Discard):
-            self._discarded.append((delivery.entry_id.decode(), end.reason))
 
     def maintained(self, answer: int) -> None:
         """The server's time in ms; below 1: other schedules are registered, or none."""

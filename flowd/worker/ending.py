@@ -54,6 +54,8 @@ class ErrorOutcomes:
     ) -> outcome.Outcome | None:
         if delivery.cancelled == "lost":
             return None
+        if delivery.cancelled == "cancel":
+            return outcome.Discard("cancelled")
         signal = signal_in(error)
         try:
             after = _seconds_of(signal)

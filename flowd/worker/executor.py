@@ -140,12 +140,18 @@ class Executor(Generic[J]):
         """Whether workers seem to die of this delivery, and it is to run once more."""
         return delivery.is_poison_suspect and not self._is_spent(delivery)
 
-    def cancel(self, delivery: Delivery, why: Literal["lost", "shutdown"]) -> bool:
+    def cancel(
+        self, delivery: Delivery, why: Literal["lost", "shutdown", "cancel"]
+    ) -> bool:
         """Cancel a handler; False if it is not running."""
         if delivery not in self._in_flight.running or delivery.task is None:
             return False
-        if delivery.cancelled != "timeout" or why == "lost" or delivery.in_thread:
+        before = delivery.cancelled in ("timeout", "cancel")
+        if not before or why == "lost" or delivery.in_thread:
             delivery.cancelled = why  # else the timeout remains the failure
+        if why == "cancel" and delivery.stuck_at is None:
+            delivery.stuck_at = time.monotonic() + self._lease
+            self._watch(delivery.stuck_at)
         delivery.unwinding = delivery.task.cancelling() > 0
         delivery.task.cancel()
         return True
@@ -194,7 +200,7 @@ class Executor(Generic[J]):
         self._timer, self._timer_at = None, math.inf
         now = time.monotonic()
         for delivery in list(self._in_flight.running):
-            if delivery.stuck or delivery.cancelled not in ("", "timeout"):
+            if delivery.stuck or delivery.cancelled not in ("", "timeout", "cancel"):
                 continue
             if delivery.stuck_at is not None:
                 if delivery.stuck_at <= now:
@@ -216,13 +222,15 @@ class Executor(Generic[J]):
     def _give_up(self, delivery: Delivery) -> None:
         """Say that a handler does not end; its lease is renewed no more."""
         delivery.stuck = True
+        cancelled = delivery.cancelled == "cancel"
+        after = "it was cancelled" if cancelled else "its timeout of %g s"
         self._events.emit(
             logging.WARNING,
             "stuck",
-            "has not ended one lease (%g s) after its timeout of %g s; it keeps its slot,"
+            f"has not ended one lease (%g s) after {after}; it keeps its slot,"
             " and its lease runs out",
             delivery,
-            filled=("lease", "timeout"),
+            filled=("lease",) if cancelled else ("lease", "timeout"),
             lease=self._lease,
             timeout=self._timeout,
         )

@@ -252,7 +252,7 @@ async def _in_thread(call: _Call[J], job: J, delivery: Delivery) -> object:
         try:
             await asyncio.wait([ended])
         except asyncio.CancelledError:
-            if delivery.cancelled in ("timeout", "lost"):
+            if delivery.cancelled in ("timeout", "lost", "cancel"):
                 continue
             if not ended.done():
                 raise

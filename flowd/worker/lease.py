@@ -107,6 +107,10 @@ class QueueLeases:
             )
         except GroupMissing:
             lost = [d.entry_id for d in deliveries]
+        for note in lost:
+            if note[:1] == b"!":
+                noticed = self.queue.cancellations.noticed
+                self._loop.call_soon_threadsafe(noticed, int(note[1:]))
         ids = set(lost)
         gone = [each for each in deliveries if each.entry_id in ids]
         for delivery in deliveries:

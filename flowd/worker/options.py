@@ -43,6 +43,7 @@ class QueueOptions(Generic[J]):
     """None: this process takes over no abandoned deliveries."""
 
     on_dead_letter: Callable[[Letter[J]], object] | None = None
+    on_cancelled: Callable[[J], object] | None = None
     chain: MiddlewareChain = field(default_factory=MiddlewareChain)
     """The middleware."""
 
@@ -56,6 +57,9 @@ class QueueOptions(Generic[J]):
         if self.on_dead_letter is not None and not callable(self.on_dead_letter):
             rule = "must be a function of (letter)"
             raise OptionError("on_dead_letter", self.on_dead_letter, rule)
+        if self.on_cancelled is not None and not callable(self.on_cancelled):
+            rule = "must be a function of (job)"
+            raise OptionError("on_cancelled", self.on_cancelled, rule)
         check_handler(self.handler, self.job_class)
 
     @property

@@ -20,7 +20,6 @@ from contextlib import suppress
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd.broker.connection import Connection
-from flowd.broker.cron import schedules_of
 from flowd.broker.server_time import server_time
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
@@ -29,21 +28,17 @@ from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
 from flowd.model.job import Job
+from flowd.worker.callbacks import JobCallbacks
+from flowd.worker.capabilities import Capabilities
 from flowd.worker.consumer import Consumer
-from flowd.worker.cron import CronClock
-from flowd.worker.dead_letter_callback import DeadLetterCallback
-from flowd.worker.event_feed import EventFeed
 from flowd.worker.executor import Executor
 from flowd.worker.expiry import Expiry
-from flowd.worker.gate import gate_of
 from flowd.worker.handler import name_of
-from flowd.worker.heartbeat import HeartbeatWriter
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
 from flowd.worker.maintenance import Maintenance, Round
 from flowd.worker.options import QueueOptions
 from flowd.worker.outages import LoopOutages
-from flowd.worker.progress import ProgressBoard
 from flowd.worker.settlement import Settlement
 from flowd.worker.shared import WorkerSession
 from flowd.worker.shutdown import Shutdown, within
@@ -75,22 +70,10 @@ class Runner(Generic[J]):
         self._quarantine = self._shared.quarantine
         self._events = events = EventBus(policy.stream, policy.group)
         events.subscribe(options.chain.listeners)
-        self._callback = DeadLetterCallback(
-            options.on_dead_letter, options.job_class, self.consumer, events
-        )
-        # What is not core, each put on the seams that it hooks into.
-        self._progress = ProgressBoard(
-            self.stream, self.consumer, self.in_flight, events
-        )
-        self._heartbeat = HeartbeatWriter(options, self, self._shutdown)
-        self._event_feed = EventFeed(
-            self.stream.connection, self.stream.keys.tail, self.consumer, events
-        )
-        schedules = schedules_of(options.job_class, policy)
-        self._cron = CronClock(self.stream, schedules, events) if schedules else None
-        self._gate = gate_of(self.stream, self.consumer, options.job_class, events)
-        others = (*self._gate.extensions, *filter(None, (self._cron,)))
-        self.on_renew = (self._progress, self._heartbeat)
+        self._callbacks = JobCallbacks(options, self.consumer, events)
+        self._capabilities = own = Capabilities(options, self, events, self._shutdown)
+        self.cancellations, self.on_renew = own.cancellations, own.on_renew
+        self._gate = own.gate
         # The path.
         self._fetcher = Consumer(
             self.stream,
@@ -106,7 +89,7 @@ class Runner(Generic[J]):
             self.stream,
             self._fetcher,
             self.in_flight,
-            (self._event_feed, self._heartbeat, *others),
+            own.on_maintain,
             events,
             lease=self.lease,
             block=options.block,
@@ -122,7 +105,7 @@ class Runner(Generic[J]):
         )
         expiry = Expiry(lambda: server_time(self.stream.connection))
         self._executor = Executor(
-            options, self.in_flight, events, expiry, self._progress.report
+            options, self.in_flight, events, expiry, own.progress.report
         )
         self._settlement = Settlement(
             self.stream,
@@ -130,12 +113,13 @@ class Runner(Generic[J]):
             self.in_flight,
             session.outage,
             events,
-            extensions=(self._progress, *others),
+            extensions=own.on_settle,
             maintenance=self._maintenance,
             quarantine=self._quarantine,
-            callback=self._callback,
+            callbacks=self._callbacks,
             endings=self._executor.endings,
         )
+        self.cancellations.attach(self._executor, self._quarantine, self._settlement)
         self._leases = QueueLeases(self)
         self._tasks = DeliveryTasks(self._process, self._unbegun)
         self._alarm: asyncio.TimerHandle | None = None
@@ -171,7 +155,9 @@ class Runner(Generic[J]):
             await asyncio.sleep(self._fetcher.pause)
 
     async def _maintain(self, this: Round) -> None:
-        for entry in await self._maintenance.run(this):
+        entries = await self._maintenance.run(this)
+        await self.cancellations.up_to_date()
+        for entry in entries:
             self._admit(entry)
         await self._maintenance.look_around(this)
 
@@ -185,7 +171,9 @@ class Runner(Generic[J]):
         self.in_flight.add(delivery)
         if delivery.count > 1:
             self._taken_over(delivery)
-        if self._shutdown.requested.is_set() or self._gate.must_pass(delivery):
+        if self.cancellations.has(delivery):
+            self.cancellations.discard(delivery)
+        elif self._shutdown.requested.is_set() or self._gate.must_pass(delivery):
             self._settlement.submit(delivery, self._executor.release(delivery))
         elif self._executor.needs_quarantine(delivery):
             self._quarantine.admit(delivery, self)
@@ -212,9 +200,7 @@ class Runner(Generic[J]):
         # Once its lease is lost, a delivery is another worker's to settle.
         if self.in_flight.holds(delivery):
             if end is not None:
-                if self._cron is not None:
-                    self._cron.ends(delivery, end)
-                self._settlement.submit(delivery, end)
+                self._settlement.submit(delivery, self.cancellations.end(delivery, end))
             elif delivery.in_thread:
                 self._let_go(delivery)
             else:
@@ -352,18 +338,14 @@ class Runner(Generic[J]):
                 self._settlement.submit(delivery, self._executor.release(delivery))
             await self._drain()
             await within(_SETTLING, self._settlement.flushed(), settling)
-            await within(_SETTLING, self._callback.finish())
+            await within(_SETTLING, self._callbacks.finish())
         finally:
             for task in (settling, reading, stopping):
                 task.cancel()
             await asyncio.wait([settling, reading, stopping])
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._progress.close()
-            self._event_feed.close()
-            self._gate.close()
-            if self._cron is not None:
-                self._cron.close()
+            self._capabilities.close()
             await self._shared.leases.remove(self._leases)
             self._quarantine.remove_queue(self)
             self._session.outage.clear(self.stream.keys.stream)

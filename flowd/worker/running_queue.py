@@ -8,6 +8,7 @@ from typing import Protocol
 from flowd.broker.extension import RenewExtension
 from flowd.broker.stream import Stream
 from flowd.model.delivery import Delivery
+from flowd.worker.cancellation import Cancellations
 from flowd.worker.in_flight import InFlight
 
 __all__ = ["RunningQueue"]
@@ -44,6 +45,11 @@ class RunningQueue(Protocol):
     @property
     def on_renew(self) -> Sequence[RenewExtension]:
         """What else is done when its leases are renewed."""
+        ...
+
+    @property
+    def cancellations(self) -> Cancellations:
+        """The marks of jobs that are to be cancelled."""
         ...
 
     def start(self, delivery: Delivery) -> None:

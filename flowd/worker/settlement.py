@@ -27,7 +27,7 @@ from flowd.model.delivery import Delivery
 from flowd.model.event import EventBus
 from flowd.model.job import Job, payload_size
 from flowd.model.letter import letter_fields
-from flowd.worker.dead_letter_callback import DeadLetterCallback
+from flowd.worker.callbacks import JobCallbacks
 from flowd.worker.ending import ErrorOutcomes
 from flowd.worker.in_flight import InFlight
 from flowd.worker.maintenance import Maintenance
@@ -59,7 +59,7 @@ class Settlement(Generic[J]):
         extensions: Sequence[SettleExtension],
         maintenance: Maintenance,
         quarantine: Quarantine,
-        callback: DeadLetterCallback[J],
+        callbacks: JobCallbacks[J],
         endings: ErrorOutcomes,
     ) -> None:
         self._stream = stream
@@ -68,7 +68,7 @@ class Settlement(Generic[J]):
         self._extensions = extensions
         self._maintenance = maintenance
         self._quarantine = quarantine
-        self._callback = callback
+        self._callbacks = callbacks
         self._endings = endings
         self._outage = outage
         self._events = events
@@ -88,6 +88,8 @@ class Settlement(Generic[J]):
 
     def submit(self, delivery: Delivery, end: outcome.Outcome) -> None:
         """Settle this delivery soon."""
+        if isinstance(end, outcome.Discard):
+            delivery.discarded = end.reason
         self._ready.append((delivery, end))
         self._wake.set()
 
@@ -320,6 +322,11 @@ class Settlement(Generic[J]):
                     filled=("late",),
                     late=end.late,
                 )
+            case "cancelled":
+                self._emit(
+                    logging.INFO, "cancelled", "cancelled; it will not run", delivery
+                )
+                self._callbacks.cancelled(delivery)
 
     def _moved(
         self,
@@ -356,7 +363,7 @@ class Settlement(Generic[J]):
                     reason=reason,
                 )
                 assert isinstance(result, bytes)
-                self._callback.notify(delivery, end, result)
+                self._callbacks.dead_letter(delivery, end, result)
             case _:
                 assert_never(end)
 

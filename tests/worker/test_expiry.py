@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowd import Context, Event, Item, Middleware, OptionError, Producer, Queue, Reject
+from flowd import Context, Item, OptionError, Producer, Queue, Reject
 from flowd.broker.commands import enqueue_command
 from flowd.broker.connection import Connection
 from flowd.broker.cron import set_up
@@ -25,6 +25,7 @@ from flowd.testing import MemoryQueue
 from flowd.worker.expiry import Expiry
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.events import Seen
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.scheduled import every, scheduled
@@ -33,21 +34,6 @@ from tests.support.waiting import wait_until
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 NEXT_YEAR = datetime(2100, 1, 1, tzinfo=UTC)
 HOUR = 3_600.0
-
-
-class Seen(Middleware):
-    """Keeps the events of jobs."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def on_event(self, event: Event) -> None:
-        """Keep it."""
-        self.events.append(event)
-
-    def named(self, name: str) -> list[Event]:
-        """Those of one kind."""
-        return [each for each in self.events if each.name == name]
 
 
 def entry_fields(raw: Raw, key: str) -> dict[bytes, bytes]:

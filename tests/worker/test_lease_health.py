@@ -15,6 +15,7 @@ from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.embedded import Server
 from flowd.model.delivery import Delivery
+from flowd.worker.cancellation import Cancellations
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
 from flowd.worker.shared import WorkerSession
@@ -251,6 +252,7 @@ class Other:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.in_flight = InFlight(1)
+        self.cancellations = Cancellations(stream, self.in_flight)
 
     def start(self, delivery: Delivery) -> None: ...
     def pause(self) -> None: ...

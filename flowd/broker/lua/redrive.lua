@@ -1,6 +1,6 @@
 -- Put dead letters back into their stream.
 --
--- KEYS  stream  dead letters
+-- KEYS  stream  dead letters  control
 -- ARGV  group  number of letter fields
 --       then for each letter: letter id, job id, n, (name, value) * n/2, which take the
 --       place of the entry's own fields; n = -1: as they were
@@ -11,6 +11,7 @@
 -- own fields are the last ones and are cut by number: a job may use the same names. An
 -- entry never changes, so what a caller made of its fields is not out of date.
 --
+-- A job that was to be cancelled, and died before its worker knew, is not cancelled now.
 -- A redriven job may start whenever it is: its deadline was that of its first life.
 --
 -- Bounds: 1 MB of letters and the one that reaches it, of the letters that are named, 100
@@ -56,6 +57,7 @@ while i <= #ARGV and bytes < 1000000 do
       result = '!' .. added.err
     else
       redis.call('XDEL', KEYS[2], ARGV[i])
+      unmark(KEYS[3], ARGV[i + 1])
       --@ redriven
       result = added
     end

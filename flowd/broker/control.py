@@ -1,0 +1,196 @@
+"""What is sent to Redis to cancel and delete jobs that have not ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from flowd.broker import replies, scripts
+from flowd.broker.connection import Argument
+from flowd.broker.stream import Stream
+from flowd.errors import ServerError
+from flowd.model.delivery import by_name
+
+__all__ = [
+    "AT_ONCE",
+    "CancelResult",
+    "Found",
+    "JobPlace",
+    "Marks",
+    "cancel",
+    "cancel_by_id",
+    "read_marks",
+]
+
+AT_ONCE: Final = 100
+"""How many jobs are cancelled in one step, at most."""
+
+_SCAN: Final = 10_000
+_GLANCE: Final = 1_024
+"""Bytes of a value that are read to recognize a job: as many as a key has."""
+
+_TRIES: Final = 5
+_ENTRY_ID: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
+
+Found: TypeAlias = Literal["", "waiting", "delayed", "running"]
+"""What a job did when it was to be cancelled; empty if it did none of these."""
+
+CancelResult: TypeAlias = Literal["cancelled", "cancelling", "not_found"]
+"""`cancelled`: the job waited, and is gone. `cancelling`: it runs, and its worker cancels it
+within a quarter of a lease; a worker that takes it over does, too. `not_found`: it has ended,
+or was never there."""
+
+
+class JobPlace(NamedTuple):
+    """Where a job is that has not ended."""
+
+    entry_id: str
+    """Empty while it is delayed."""
+
+    job_id: str
+    key: str | None = None
+    """The idempotency key it was enqueued with, which it frees if it never ran."""
+
+
+class Marks(NamedTuple):
+    """Running jobs that are to be cancelled."""
+
+    revision: int
+    jobs: frozenset[str]
+
+
+async def cancel(
+    stream: Stream, places: Sequence[JobPlace], *, running: bool
+) -> list[Found | ServerError]:
+    """Let up to 100 jobs end: what waits or is delayed is gone, what runs may be marked.
+
+    Args:
+        stream: of the queue.
+        places: where they are.
+        running: whether running ones are cancelled, or only said to be running.
+
+    Raises:
+        StreamShared: another group reads the stream; nothing was changed.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    own = stream.keys
+    keys = [own.stream, own.delayed, own.bodies, own.control]
+    args: list[Argument] = [stream.group, int(running)]
+    for place in places:
+        args += (place.entry_id, place.job_id, int(place.key is not None))
+        if place.key is not None:
+            keys.append(own.idempotency(place.key))
+    found = scripts.results(_found, exactly=len(places))
+    return await scripts.CANCEL.run(stream.connection, keys, args, found)
+
+
+async def cancel_by_id(stream: Stream, job_id: str) -> CancelResult:
+    """Cancel the job with this id.
+
+    A job that failed before, or was delayed, has an entry of another id: it is searched
+    among those that run and those that wait, 10,000 at most. One that is behind them is
+    marked, and ends when a worker takes it.
+
+    Raises:
+        StreamShared: another group reads the stream; nothing was changed.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    for _ in range(_TRIES):
+        place, complete = await _find(stream, job_id)
+        if place is None:
+            return "not_found" if complete else await _mark(stream, job_id)
+        (found,) = await cancel(stream, [place], running=True)
+        if isinstance(found, ServerError):
+            raise found
+        if found:
+            return "cancelling" if found == "running" else "cancelled"
+        # It has moved meanwhile: it was taken, ended, or waits for a retry.
+    return await _mark(stream, job_id)
+
+
+async def read_marks(stream: Stream) -> Marks:
+    """Which running jobs are to be cancelled.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    raw = await stream.connection.call(
+        "HGET", stream.keys.control, "@cancels", read=replies.maybe(replies.data)
+    )
+    revision, *lines = (raw or b"0").decode("utf-8", "backslashreplace").split("\n")
+    return Marks(int(revision), frozenset(each.partition(" ")[2] for each in lines))
+
+
+async def _mark(stream: Stream, job_id: str) -> CancelResult:
+    """Let the workers look for a job that this process cannot find."""
+    (marked,) = await cancel(stream, [JobPlace("*", job_id)], running=True)
+    if isinstance(marked, ServerError):
+        raise marked
+    return "cancelling"
+
+
+async def _find(stream: Stream, job_id: str) -> tuple[JobPlace | None, bool]:
+    """Where a job is, and whether everything was searched."""
+    entry_id = job_id if _ENTRY_ID.fullmatch(job_id) else ""
+    here = await _ask(stream, "one", entry_id, job_id)
+    if here:
+        return min(here, key=lambda place: place.job_id != job_id), True
+    searched = 0
+    for state in ("running", "waiting"):
+        async for place in _places(stream, state):
+            if place.job_id == job_id:
+                return place, True
+            searched += 1
+            if searched == _SCAN:
+                return None, False
+    return None, True
+
+
+async def _places(stream: Stream, state: str) -> AsyncIterator[JobPlace]:
+    after = ""
+    while True:
+        more: tuple[Argument, ...] = ("",) if state == "running" else ()
+        page = await _ask(stream, state, after, AT_ONCE, *more)
+        for place in page:
+            yield place
+        if not page:
+            return
+        after = page[-1].entry_id
+
+
+async def _ask(stream: Stream, *question: Argument) -> list[JobPlace]:
+    own = stream.keys
+    keys = [own.stream, own.delayed, own.bodies, own.progress]
+    args: list[Argument] = [stream.group, _GLANCE, *question]
+    return await scripts.QUERY.run(stream.connection, keys, args, replies.items(_place))
+
+
+def _place(reply: object) -> JobPlace:
+    state, own, flat, *_ = replies.array(reply)
+    fields = by_name(replies.fields(flat))
+    name, key = replies.data(own), fields.get(b"_key")
+    delayed = replies.data(state) == b"delayed"
+    return JobPlace(
+        "" if delayed else _text(name),
+        _text(name if delayed else fields.get(b"_id", name)),
+        None if key is None else _text(key),
+    )
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _found(reply: object) -> Found:
+    match replies.data(reply):
+        case b"waiting":
+            return "waiting"
+        case b"delayed":
+            return "delayed"
+        case b"running":
+            return "running"
+        case b"":
+            return ""
+        case _:
+            raise replies.unlike("a state", reply)

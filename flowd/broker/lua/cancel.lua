@@ -1,0 +1,67 @@
+-- Cancel or delete jobs: what waits or is delayed is gone at once, what runs is marked.
+--
+-- KEYS  stream  delayed  delayed jobs  control  idempotency key of each job that has one
+-- ARGV  group  1 if running jobs are marked, else 0
+--       then for each job: entry id, '' while it is delayed, or '*' to mark it wherever it
+--         is; job id, 1 with a key
+-- Returns for each job 'waiting' or 'delayed' if it was that and is gone; 'running', and
+--   whether it is marked was said by the caller; '' if it is none of these; '!...' refused.
+--
+-- One step, because between a look and the deletion a worker may take the job: then what
+-- was to be deleted would run, and be settled as deleted by another client. An entry that
+-- no consumer has is deleted for good, whether the group has passed it or not.
+--
+-- Bounds: the jobs that are named, 100 at most, and 1,000 marks.
+local stream, delayed, bodies, control = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local group, may_mark = ARGV[1], ARGV[2] == '1'
+local refused = other_group(stream, group)
+if refused then return refused end
+local now = now_ms()
+local marks, marked, changed = nil, nil, false
+
+local function mark(job)
+  if not marks then marks, marked = read_marks(control, now) end
+  if marked[job] then return 'running' end
+  if job:find('\n', 1, true) then return '!ERR its id has a line break' end
+  if #marks >= 1000 then return '!ERR 1,000 running jobs are being cancelled: wait for them' end
+  marks[#marks + 1] = string.format('%.0f ', now) .. job
+  marked[job], changed = true, true
+  return 'running'
+end
+
+local function owned(id)
+  local rows = redis.pcall('XPENDING', stream, group, id, id, 1)
+  return not rows.err and rows[1]
+end
+
+local results, key = {}, 5
+for i = 3, #ARGV, 3 do
+  local id, job, own_key = ARGV[i], ARGV[i + 1], nil
+  if ARGV[i + 2] == '1' then
+    own_key = KEYS[key]
+    key = key + 1
+  end
+  local result = ''
+  local entry = id ~= '' and id ~= '*' and redis.call('XRANGE', stream, id, id)[1]
+  local body = id == '' and redis.call('HGET', bodies, job)
+  local fields
+  if id == '*' then
+    result = mark(job)
+  elseif entry and owned(id) then
+    result = may_mark and mark(job) or 'running'
+  elseif entry then
+    redis.call('XDEL', stream, id)
+    result, fields = 'waiting', entry[2]
+  elseif id == '' and redis.call('ZREM', delayed, job) == 1 then
+    redis.call('HDEL', bodies, job)
+    result, fields = 'delayed', body and cmsgpack.unpack(body) or {}
+  end
+  if fields then
+    if own_key and redis.call('GET', own_key) == job then redis.call('DEL', own_key) end
+    --@ removed
+  end
+  results[#results + 1] = result
+end
+if changed then write_marks(control, marks, now) end
+refuse_as_replica(stream, group)
+return results
