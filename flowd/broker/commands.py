@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from flowd.errors import OptionError, PayloadTooLarge, ServerError
 from flowd.model.delivery import Delivery, Entry
@@ -16,6 +16,7 @@ from flowd.model.policy import Policy
 from flowd.model.timing import due_at
 
 __all__ = [
+    "MOST_ARGUMENTS",
     "EnqueueCommand",
     "Maintained",
     "MoveToDeadLetter",
@@ -23,6 +24,14 @@ __all__ = [
     "Settled",
     "enqueue_command",
 ]
+
+
+MOST_ARGUMENTS: Final = 3_500
+"""Of one script for many jobs, at most, and those of its parts behind them: some managed
+services refuse a request that has more than 4,000."""
+
+_HEAD: Final = 5
+_BEHIND: Final = 4
 
 
 class EnqueueCommand(NamedTuple):
@@ -57,6 +66,11 @@ class EnqueueCommand(NamedTuple):
         return (
             self.id == "*" and self.key is None and self.gate is None and not self.waits
         )
+
+    @property
+    def arguments(self) -> int:
+        """How many arguments of a script it is, with those of parts."""
+        return _HEAD + 2 * len(self.fields) + (0 if self.key is None else _BEHIND)
 
     @property
     def waits(self) -> bool:

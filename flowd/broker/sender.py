@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Protocol
 
-from flowd.broker.commands import EnqueueCommand, enqueue_command
+from flowd.broker.commands import MOST_ARGUMENTS, EnqueueCommand, enqueue_command
 from flowd.broker.durability import Durability, Durable, check_durable
 from flowd.broker.extension import EnqueueCall, EnqueueExtension
 from flowd.broker.gate import GateAdmission
@@ -267,26 +267,40 @@ class _Batch:
 
     stream: Stream
     commands: list[EnqueueCommand]
+    is_plain: bool = True
+    size: int = 0
+    arguments: int = 0
+
+    def takes(self, stream: Stream, command: EnqueueCommand) -> bool:
+        """Whether there is room for one more."""
+        if stream is not self.stream or len(self.commands) == BATCH_JOBS:
+            return False
+        if self.size + command.size > _BATCH_BYTES:
+            return False
+        # What is plain goes without a script, each job as a command of its own.
+        is_plain = self.is_plain and command.is_plain
+        return is_plain or self.arguments + command.arguments <= MOST_ARGUMENTS
+
+    def add(self, command: EnqueueCommand) -> None:
+        """Add one more."""
+        self.commands.append(command)
+        self.is_plain &= command.is_plain
+        self.size += command.size
+        self.arguments += command.arguments
 
 
 def _batches(
     jobs: Iterable[Job | Item[Job]], streams: Streams, policy: Policy | None
 ) -> Iterator[_Batch]:
     batch: _Batch | None = None
-    size = 0
     for job in jobs:
         stream = streams.stream_of(job.job if isinstance(job, Item) else job)
         command = enqueue_command(job, policy)
-        size += command.size
-        if batch is not None and (
-            stream is not batch.stream
-            or len(batch.commands) == BATCH_JOBS
-            or size > _BATCH_BYTES
-        ):
+        if batch is not None and not batch.takes(stream, command):
             yield batch
             batch = None
         if batch is None:
-            batch, size = _Batch(stream, []), command.size
-        batch.commands.append(command)
+            batch = _Batch(stream, [])
+        batch.add(command)
     if batch is not None:
         yield batch

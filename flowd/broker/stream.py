@@ -35,7 +35,7 @@ STUCK: Final = ":stuck"
 """Ends the name under which a consumer leaves what its handlers do not end."""
 
 _PROMOTED_AT_ONCE: Final = 100
-_RENEWED_AT_ONCE: Final = 1_000
+_AT_ONCE: Final = 1_000
 _READ_MARGIN: Final = 1.0
 T = TypeVar("T")
 
@@ -210,7 +210,7 @@ class Stream:
         """
         # Side by side, so that the range of a batch holds little else.
         ordered = sorted(held, key=lambda each: order(each[0]))
-        batches = _batched(ordered, _RENEWED_AT_ONCE)
+        batches = _batched(ordered, _AT_ONCE)
         lost = await asyncio.gather(
             *(self._renew(consumer, each, parts) for each in batches)
         )
@@ -234,11 +234,14 @@ class Stream:
         Raises:
             ServerError: as `Connection.call`.
         """
-        args: list[Argument] = [self.group, consumer]
-        args += chain.from_iterable(held)
-        return await scripts.RECOUNT.run(
-            self.connection, [self.keys.stream], args, answers.ids
-        )
+        lost: list[bytes] = []
+        for some in _batched(held, _AT_ONCE):
+            args: list[Argument] = [self.group, consumer]
+            args += chain.from_iterable(some)
+            lost += await scripts.RECOUNT.run(
+                self.connection, [self.keys.stream], args, answers.ids
+            )
+        return lost
 
     async def abandon(self, consumer: str, held: Sequence[tuple[bytes, int]]) -> None:
         """Let leases of (entry id, delivery count) run out, whatever else happens here.
@@ -246,11 +249,12 @@ class Stream:
         Raises:
             ServerError: as `Connection.call`. Repeating the call is safe.
         """
-        args: list[Argument] = [self.group, consumer, f"{consumer}{STUCK}"]
-        args += chain.from_iterable(held)
-        await scripts.ABANDON.run(
-            self.connection, [self.keys.stream], args, answers.ids
-        )
+        for some in _batched(held, _AT_ONCE):
+            args: list[Argument] = [self.group, consumer, f"{consumer}{STUCK}"]
+            args += chain.from_iterable(some)
+            await scripts.ABANDON.run(
+                self.connection, [self.keys.stream], args, answers.ids
+            )
 
     async def maintain(
         self,
@@ -282,7 +286,8 @@ class Stream:
         ]
         args += (takeovers, cursor, orphans)
         if orphans:
-            args += running
+            # One argument: so many may run that some services would refuse the request.
+            args.append(b" ".join(running))
         read = answers.maintained(len(parts))
         return await scripts.MAINTAIN.run(
             self.connection, self._delayed, args, read, parts

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar, assert_never
 
-from flowd.broker.commands import MoveToDeadLetter, Requeue, Settled
+from flowd.broker.commands import MOST_ARGUMENTS, MoveToDeadLetter, Requeue, Settled
 from flowd.broker.extension import SettleExtension, parts_of
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.stream import Stream, written
@@ -40,6 +40,9 @@ J = TypeVar("J", bound=Job)
 
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 1_000_000
+# Arguments: of an ack all, of what moves what its envelope or letter has at most.
+_PER_ACK: Final = 4
+_PER_MOVE: Final = 40
 _LATER: Final = 60.0
 _KEPT: Final = 60.0
 _ACKED: Final = (outcome.Ack, outcome.Discard)
@@ -125,11 +128,13 @@ class Settlement(Generic[J]):
         if {type(end) for _, end in batch} == {outcome.Ack}:
             return batch
         batch.sort(key=_order)
-        size = 0
+        size = arguments = 0
         for number, (delivery, end) in enumerate(batch, 1):
+            arguments += _PER_ACK
             if not isinstance(end, _ACKED):
                 size += payload_size(delivery.fields)
-            if size >= _BATCH_BYTES:
+                arguments += _PER_MOVE
+            if size >= _BATCH_BYTES or arguments >= MOST_ARGUMENTS:
                 self._ready[:0] = batch[number:]
                 return batch[:number]
         return batch

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+import hiredis
+
 from tests.support.certificates import certificates, trusting
 
 __all__ = ["Proxy", "proxy_to"]
 
 _TICK: Final = 0.05
+_MORE: Final = object()
 
 
 class _Pair:
@@ -28,6 +31,15 @@ class _Pair:
         self.server = server
         self.asked = b""
         self.silent = False
+        self.requests = hiredis.Reader(notEnoughData=_MORE)
+
+    def most_arguments(self, data: bytes) -> int:
+        """How many words the longest request has that ends in what came now."""
+        self.requests.feed(data)
+        most = 0
+        while (request := self.requests.gets()) is not _MORE:
+            most = max(most, len(request) if isinstance(request, list) else 0)
+        return most
 
 
 class Proxy:
@@ -40,6 +52,7 @@ class Proxy:
         accepted: how often a client has connected.
         requests: how often clients have sent something.
         lost: how many answers were lost.
+        most_arguments: of one request so far.
     """
 
     def __init__(self, server: str, url: str) -> None:
@@ -49,6 +62,7 @@ class Proxy:
         self.accepted = 0
         self.requests = 0
         self.lost = 0
+        self.most_arguments = 0
         self._losing = b""
         self._with = b""
         self._passed_on = 0.0
@@ -134,6 +148,8 @@ class Proxy:
             while data := await reader.read(2**16):
                 self.requests += 1
                 pair.asked = data
+                most = pair.most_arguments(data)
+                self.most_arguments = max(self.most_arguments, most)
                 await self._pass(data, pair.server)
             if not pair.client.transport.is_closing():
                 pair.server.transport.abort()

@@ -2,7 +2,7 @@
 --
 -- KEYS  stream  delayed  delayed jobs
 -- ARGV  group  consumer  lease in ms  promotions at most  takeovers at most  cursor
---       own entries to take at most  id that this consumer runs...
+--       own entries to take at most  ids that this consumer runs, with spaces between
 -- Returns { promoted, ms until the next is due or -1, cursor, ms until the next lease
 --   may run out, { { id, count, fields }... }, 1 if entries of this consumer have to be
 --   sorted out first } where the entries are this consumer's now.
@@ -59,7 +59,7 @@ end
 local own = tonumber(ARGV[7])
 if own > 0 then
   local running, from = {}, '-'
-  for i = 8, #ARGV do running[ARGV[i]] = true end
+  for id in string.gmatch(ARGV[8] or '', '[^ ]+') do running[id] = true end
   wanted = own
   while from and room() do
     local rows = redis.call('XPENDING', stream, group, from, '+', 1000, consumer)
