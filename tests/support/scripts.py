@@ -7,7 +7,7 @@ from typing import Final
 from flowd.broker import scripts
 from flowd.broker.scripts import Part, Script
 
-__all__ = ["KEYED_ENQUEUE", "MAINTAIN"]
+__all__ = ["KEYED_ENQUEUE", "MAINTAIN", "RENEW"]
 
 KEYED_ENQUEUE: Final[Script] = scripts.ENQUEUE.with_parts([Part("enqueue_idempotency")])
 """What stores jobs with idempotency keys."""
@@ -16,3 +16,6 @@ MAINTAIN: Final[Script] = scripts.MAINTAIN.with_parts(
     [Part("maintain_event_feed"), Part("maintain_heartbeat")]
 )
 """What every worker runs every few seconds."""
+
+RENEW: Final[Script] = scripts.RENEW.with_parts([Part("renew_heartbeat")])
+"""What renews the leases of a worker."""

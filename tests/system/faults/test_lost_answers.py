@@ -20,7 +20,7 @@ from flowd import (
     Snooze,
 )
 from flowd.broker.connection import Connection
-from flowd.broker.scripts import REDRIVE, RENEW, SETTLE
+from flowd.broker.scripts import REDRIVE, SETTLE
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery
@@ -30,7 +30,7 @@ from tests.support.leases import pending, steal
 from tests.support.log import events
 from tests.support.proxy import proxy_to
 from tests.support.raw import Raw
-from tests.support.scripts import MAINTAIN
+from tests.support.scripts import MAINTAIN, RENEW
 from tests.support.waiting import wait_until
 from tests.system.faults.recovery import GROUP
 
