@@ -14,14 +14,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 README: Final = Path(__file__).parents[2] / "README.md"
 GUIDE: Final = README.parent / "docs/guide.md"
 
 _FILE: Final = re.compile(r"`([\w./]+)`:\n\n```\w+\n(.*?)```", re.DOTALL)
 _COMMAND: Final = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+_SHOWN: Final = re.compile(r"```(?:toml|python)\n(.*?)```", re.DOTALL)
+_WRITTEN: Final = (".toml", ".py")
 _LIMIT: Final = 60.0
 
 
@@ -46,6 +50,7 @@ class Folder:
 
     def __init__(self, path: Path, programs: Path, url: str = "embedded:data") -> None:
         self.path = path
+        self.url = url
         self._environment = {
             "PATH": f"{programs}{os.pathsep}/usr/bin:/bin",
             "HOME": str(path),
@@ -88,13 +93,15 @@ class Folder:
         logged = "" if command.startswith("flowd run") else done.stderr
         return logged + done.stdout
 
-    def run_until(self, command: str, lines: int) -> list[str]:
-        """Run a line until it has printed so many, then stop it with SIGTERM."""
-        setting, *words = shlex.split(command)
-        if "=" not in setting:
-            words.insert(0, setting)
+    def written(self) -> list[Path]:
+        """The files that were written here, by a reader or a command."""
+        return [each for each in self.path.rglob("*.*") if each.suffix in _WRITTEN]
+
+    @contextmanager
+    def running(self, command: str) -> Iterator[IO[str]]:
+        """Let a line run, which is then stopped with SIGTERM; yields what it prints."""
         process = subprocess.Popen(
-            words if "=" not in setting else ["env", setting, *words],
+            shlex.split(command),
             cwd=self.path,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -104,30 +111,43 @@ class Folder:
         overdue = threading.Timer(_LIMIT, process.kill)
         overdue.start()
         try:
-            printed = [process.stdout.readline() for _ in range(lines)]
+            yield process.stdout
             process.send_signal(signal.SIGTERM)
-            printed += process.stdout.read().splitlines(keepends=True)
-            code = process.wait()
+            rest, code = process.stdout.read(), process.wait()
         finally:
             overdue.cancel()
+            process.kill()
+            process.wait()
             process.stdout.close()
-        assert code == 0, f"{command} ended with {code} after {len(printed)} lines"
-        return printed
+        assert (code, rest) == (0, ""), f"{command} ended with {code}: {rest}"
 
 
 def quick_start(folder: Folder) -> None:
-    """Follow "Quick start": declare, generate, run, serve, produce."""
+    """Follow "Quick start": start, generate, work, and enqueue from a second terminal."""
     text = section("Quick start")
-    folder.write(files(text))
-    generate, app, worker = commands(text)
+    init, generate, server, work, same_server, enqueue, stats = commands(text)
+    assert server == same_server == f"export FLOWD_URL={folder.url}"
+    folder.run(init)
     folder.run(generate)
-    printed = folder.run_until(app, 1001)
-    assert printed[0] == "sending to a@b.c\n", printed[0]
-    assert len(printed) == 1001, len(printed)
-    assert folder.run("python produce.py").startswith("enqueued ")
-    assert folder.run_until(worker, 1) == ["sending to a@b.c\n"]
+    for shown in _SHOWN.findall(text):
+        assert any(shown in each.read_text("utf-8") for each in folder.written()), shown
+    with folder.running(work) as worker:
+        assert folder.run(enqueue)
+        assert worker.readline() == "sending to a@b.c: hi\n"
+        assert "emails" in folder.run(stats)
+    in_one_process(folder)
     for command in commands(section("When things go wrong", GUIDE)):
         folder.run(command)
+
+
+def in_one_process(folder: Folder) -> None:
+    """Follow "A program of one process": it enqueues, and runs what it enqueued."""
+    text = section("A program of one process", GUIDE)
+    folder.write(files(text))
+    (app,) = commands(text)
+    with folder.running(app) as program:
+        printed = [program.readline() for _ in range(1_001)]
+    assert set(printed) == {"sending to a@b.c\n"}, set(printed)
 
 
 def mapper(folder: Folder) -> None:

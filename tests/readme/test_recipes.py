@@ -22,8 +22,8 @@ PAGE: Final = ROOT / "docs/recipes.md"
 def folder(tmp_path: Path, redis_url: str) -> Folder:
     """A folder with the jobs, and the session's server."""
     folder = Folder(tmp_path, Path(sys.executable).parent, redis_url)
-    folder.write(files(section("Quick start")))
-    folder.run("flowd-gen schemas/ -o jobs/")
+    for command in ("flowd-gen init", "flowd-gen schemas -o jobs"):
+        folder.run(command)
     return folder
 
 

@@ -53,7 +53,7 @@ def _init(folder: Path) -> int:
             print(f"kept {file}: it is there already")
         else:
             print(f"wrote {file}")
-    print("\ngo on with")
+    print("\nnext:")
     if folder != Path():
         print(f"    cd {shlex.quote(str(folder))}")
     for command, purpose in NEXT:
