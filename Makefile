@@ -15,10 +15,11 @@ CONNECTED := $(RUNTIME) tests/cli tests/ops
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-matrix check format chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
+.PHONY: help setup demo picture test test-matrix check format chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
+	@echo 'make picture      docs/demo.svg, drawn from a run of the demo'
 	@echo 'make test         the tests, on Valkey 9 (FLOWD_TEST_SERVER=redis62|path)'
 	@echo 'make test-matrix  the tests on every server there is, on uvloop, over TCP and TLS'
 	@echo 'make check        black, ruff, mypy, pyright and the house tests'
@@ -48,6 +49,10 @@ $(VENV)/ready: pyproject.toml
 demo: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
 	@$(PY) -m examples.stdlib_index $(if $(URL),--url '$(URL)')
+
+picture: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) docs/draw_demo.py
 
 test: setup
 	@$(PY) -m pytest -q -n $(JOBS) $(TESTS)
