@@ -73,7 +73,7 @@ async def enqueue(visit: Visit) -> Response:
     job_class = _class_of(target)
     version = job_class.SPEC.version
     blank = {b"_v": b"%d" % version} if version > 1 else {}
-    asked = changes(job_class, blank, form)
+    asked = changes(job_class, blank, form, is_new=True)
     refused = dict(asked.refused)
     delay = _delay(form.get("delay", ""))
     if delay is None:
@@ -145,7 +145,7 @@ def _enqueue_page(
         422 if refused else 200,
         target=target,
         job_class=job_class,
-        inputs=inputs(job_class, {}, given, refused),
+        inputs=inputs(job_class, {}, given, refused, is_new=True),
         refused=refused or {},
         whole=(refused or {}).get("", ""),
         delay=(given or {}).get("delay", ""),

@@ -78,30 +78,38 @@ def inputs(
     stored: Mapping[bytes, bytes],
     given: Mapping[str, str] | None = None,
     refused: Mapping[str, str] | None = None,
+    *,
+    is_new: bool = False,
 ) -> list[FieldInput]:
     """The inputs for the fields of a class.
 
     Args:
         job_class: of the job.
-        stored: the fields of its entry; empty for a new job.
+        stored: the fields of its entry.
         given: what was sent, if it was refused.
         refused: why, by wire name.
+        is_new: there is no entry yet.
     """
-    return [
-        _input(index, form, stored.get(form.name.encode()), given, refused or {})
-        for index, form in enumerate(form_of(job_class))
-    ]
+    found: list[FieldInput] = []
+    for index, form in enumerate(form_of(job_class)):
+        raw = stored.get(form.name.encode())
+        text = None if raw is None or form.secret else _editable(raw)
+        modes = _modes(form, raw, text, is_new=is_new)
+        error = (refused or {}).get(form.name, "")
+        found.append(_input(index, form, (raw, text), modes, given=given, error=error))
+    return found
 
 
 def _input(
     index: int,
     form: FormField,
-    raw: bytes | None,
+    stored: tuple[bytes | None, str | None],
+    modes: Sequence[Mode],
+    *,
     given: Mapping[str, str] | None,
-    refused: Mapping[str, str],
+    error: str,
 ) -> FieldInput:
-    text = None if raw is None or form.secret else _editable(raw)
-    modes = _modes(form, raw, text)
+    raw, text = stored
     mode: Mode = "out" if raw is None and "out" in modes else modes[0]
     value = text or ""
     if given is not None:
@@ -111,7 +119,7 @@ def _input(
                 mode = each
         if not form.secret:
             value = given.get(f"f:{form.name}", value)
-    kept = ""
+    kept = "" if raw is not None or "keep" not in modes else "missing"
     if raw is not None and text is None:
         kept = SECRET if form.secret else printable(_decoded(raw[:400]), 200)
     return FieldInput(
@@ -121,14 +129,17 @@ def _input(
         mode=mode,
         value=value,
         kept=kept,
-        error=refused.get(form.name, ""),
+        error=error,
     )
 
 
-def _modes(form: FormField, raw: bytes | None, text: str | None) -> list[Mode]:
+def _modes(
+    form: FormField, raw: bytes | None, text: str | None, *, is_new: bool
+) -> list[Mode]:
     """What may be done with a field; the first is what is done if nothing is chosen."""
     found: list[Mode] = ["set"]
-    if raw is not None and text is None:
+    # Nor does a field that is missing become empty because nobody touched it.
+    if text is None and (raw is not None or (form.required and not is_new)):
         found = ["keep", "set"]
     if not form.required:
         found.append("out")
@@ -136,12 +147,16 @@ def _modes(form: FormField, raw: bytes | None, text: str | None) -> list[Mode]:
 
 
 def changes(
-    job_class: type[Job], stored: Mapping[bytes, bytes], given: Mapping[str, str]
+    job_class: type[Job],
+    stored: Mapping[bytes, bytes],
+    given: Mapping[str, str],
+    *,
+    is_new: bool = False,
 ) -> Changes:
-    """What was sent, compared with what is stored."""
+    """What was sent, compared with what is stored; arguments as `inputs`."""
     new: dict[bytes, bytes | None] = {}
     refused: dict[str, str] = {}
-    for each in inputs(job_class, stored, given):
+    for each in inputs(job_class, stored, given, is_new=is_new):
         name, raw = each.form.name.encode(), stored.get(each.form.name.encode())
         typed = given.get(f"f:{each.form.name}")
         text = None if typed is None else typed.replace("\r\n", "\n")

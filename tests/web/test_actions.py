@@ -138,6 +138,23 @@ async def test_letter_that_its_class_cannot_read_is_repaired(
     assert stored(raw, Report)[b"customer"] == b"7"
 
 
+async def test_missing_field_stays_missing_until_it_is_set(
+    raw: Raw, dashboard: Open
+) -> None:
+    """A redrive of what nobody touched adds no empty text."""
+    for change, expected in (
+        ({}, {b"to": b"a"}),
+        ({"m:subject": "set", "f:subject": ""}, {b"to": b"a", b"subject": b""}),
+    ):
+        raw("FLUSHALL")
+        where = letter_of(raw, Email, "to", "a")
+        async with dashboard(user=OPS) as client:
+            form = form_of(await page_of(client, "/letter", **where), "/letter")
+            assert form["m:subject"] == "keep"
+            await sent(client, "/letter", form | change)
+        assert stored(raw, Email) == expected
+
+
 async def test_secret_is_kept_or_replaced_and_never_shown(
     raw: Raw, dashboard: Open
 ) -> None:
