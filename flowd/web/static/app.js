@@ -48,7 +48,8 @@ document.addEventListener("input", (event) => {
 // How many letters are ticked; ticking one means the selected ones.
 document.addEventListener("change", (event) => {
   const form = event.target.form;
-  if (form?.id !== "bulk" || event.target.type !== "checkbox") return;
+  // Not `form.id`: an input is named so.
+  if (!form?.matches("#bulk") || event.target.type !== "checkbox") return;
   const ticked = document.querySelectorAll('input[form="bulk"]:checked').length;
   form.querySelector("[data-selected]").textContent = ticked ? `${ticked} selected` : "selected";
   form.elements.namedItem("scope").value = "selected";
