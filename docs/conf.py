@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
+from contextlib import redirect_stdout, suppress
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Final
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from flowd_codegen.cli import run
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -53,6 +61,22 @@ def _connection(_: Sphinx, __: str, source: list[str]) -> None:
         source[0] = source[0].replace(written, shown)
 
 
+class Help(SphinxDirective):
+    """`{flowd-gen} COMMAND`: what the parser of a command says; empty: that of none."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The help as it is on a terminal."""
+        said = io.StringIO()
+        words = [word for word in self.content if word]
+        with redirect_stdout(said), suppress(SystemExit):
+            run([*words, "--help"])
+        return [nodes.literal_block(said.getvalue(), said.getvalue(), language="none")]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    os.environ["COLUMNS"] = "88"
+    app.add_directive("flowd-gen", Help)
     app.connect("source-read", _connection)
