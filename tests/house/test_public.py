@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 from typing import Final
 
@@ -10,6 +11,7 @@ import pytest
 
 from flowd import Producer, Queue, SyncProducer
 from flowd.testing import MemoryQueue, RecordingProducer, RecordingSyncProducer
+from tests.house.sources import ROOT
 
 PUBLIC: Final = {
     "flowd": """
@@ -83,3 +85,11 @@ def test_enqueue_has_the_same_options_everywhere(owner: type) -> None:
             # A queue takes jobs of its class only.
             if name not in ("job", "jobs"):
                 assert each.annotation == ours[name].annotation
+
+
+def test_reference_names_all_that_is_public() -> None:
+    """Every public name of `flowd` is on the page of the API, or is an error."""
+    page = (ROOT / "docs/reference/api.md").read_text("utf-8")
+    errors = set(import_module("flowd.errors").__all__)
+    named = set(re.findall(r"\bflowd\.(\w+)", page)) | errors
+    assert set(PUBLIC["flowd"].split()) <= named
