@@ -17,6 +17,8 @@ _LINE: Final = re.compile(rb'[\d.]+ \[\d+ (?P<client>[^"]*)\] "(?P<command>[^"]*
 _ROWS: Final = re.compile(rb'"XPENDING" (?:"[^"]*" ){4}"(\d+)"')
 """XPENDING key group first last COUNT, as in the fence."""
 
+_WORD: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
 _SCRIPT: Final = re.compile(rb'"EVALSHA" "([0-9a-f]{40})"')
 
 
@@ -67,6 +69,15 @@ class Monitor:
                 commands[found["command"].decode().upper()] += 1
         return commands
 
+    def words(self, *, inside: bool = False) -> list[tuple[str, int]]:
+        """Each command since the last call, and how many words it has.
+
+        Args:
+            inside: those of scripts, in place of those of clients.
+        """
+        seen = [_WORD.findall(line) for line in self._seen() if _inside(line) == inside]
+        return [(words[0].decode().strip('"').upper(), len(words)) for words in seen]
+
     def scripts(self) -> set[str]:
         """The hashes of the scripts that were run since the last call."""
         return {
@@ -82,3 +93,8 @@ class Monitor:
             client("ECHO", mark)
         while mark not in (line := self._lines.line()):
             yield line
+
+
+def _inside(line: bytes) -> bool:
+    """Whether a script has sent a command."""
+    return b" lua] " in line

@@ -8,6 +8,12 @@ from typing import Any
 import pytest
 
 from flowd import Item, Queue, Reject
+from flowd.broker.commands import enqueue_command
+from flowd.broker.connection import Connection
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.model.delivery import Delivery
+from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email
 from tests.support.monitor import Monitor
@@ -15,6 +21,7 @@ from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
+GROUP = "senders"
 JOBS = 1_000
 SETUP = 30
 """Commands of the connections: handshakes, scripts sent whole, maintenance, shutdown."""
@@ -72,6 +79,68 @@ async def test_jobs_are_read_and_settled_in_batches(
     for command in ("xpending", "xack", "xdel"):
         assert 0 < raw.calls(command) <= batches + SETUP, command
     assert raw.calls("xadd") == raw.calls("xrange") == 0
+
+
+@pytest.mark.parametrize("jobs", [1, 50, 500])
+async def test_a_batch_of_acks_takes_five_commands(
+    redis_url: str, raw: Raw, stream: str, jobs: int
+) -> None:
+    """It is one call with one argument a job, looks at each once, and answers a number."""
+    connection = Connection(Address.of(redis_url))
+    place = Stream(connection, stream, GROUP)
+
+    async def settle(count: int, *, keep_receipts: bool) -> None:
+        await place.enqueue([enqueue_command(email(str(n))) for n in range(count)])
+        held = [Delivery(entry, 0.0) for entry in await place.read("a", count)]
+        settled = await place.settle("a", held, [], keep_receipts=keep_receipts)
+        assert settled == [1] * count
+
+    try:
+        await place.init("0")
+        await settle(1, keep_receipts=True)
+        with Monitor(redis_url) as asked, Monitor(redis_url) as done:
+            await settle(jobs, keep_receipts=False)
+            inside = done.words(inside=True)
+            (call,) = (words for name, words in asked.words() if name == "EVALSHA")
+    finally:
+        await connection.aclose()
+
+    assert [name for name, _ in inside] == ["XINFO", "XPENDING", "XACK", "XDEL", "HSET"]
+    assert call == jobs + 17
+    # The receipt is what was answered.
+    receipt = raw("HGET", place.keys.receipts, "a")
+    assert isinstance(receipt, bytes)
+    assert len(receipt) < 8
+
+
+async def test_a_batch_of_acks_looks_at_little_else(
+    redis_url: str, stream: str
+) -> None:
+    """Of thousands that run, a settle of one looks at one, and of ten at twenty."""
+    connection = Connection(Address.of(redis_url))
+    place = Stream(connection, stream, GROUP)
+    try:
+        await place.init("0")
+        for _ in range(4):
+            await place.enqueue([enqueue_command(email()) for _ in range(500)])
+        held = [Delivery(entry, 0.0) for entry in await place.read("a", 2_000)]
+        with Monitor(redis_url) as monitor:
+            for batch, rows in ((held[700:701], 2), (held[800:810], 20)):
+                await place.settle("a", batch, [])
+                assert monitor.rows() <= rows
+    finally:
+        await connection.aclose()
+
+
+async def test_delayed_job_takes_a_bounded_room(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A delayed job of a dozen bytes takes 400 with all that is kept of it."""
+    async with Queue(Email, RecordingHandler(), url=redis_url, stream=stream) as queue:
+        jobs = (Item(email(str(number)), delay=60.0) for number in range(JOBS))
+        await queue.enqueue_bulk(jobs)
+    keys = Keys(stream, GROUP)
+    assert memory(raw, keys.delayed) + memory(raw, keys.bodies) < 400 * JOBS
 
 
 async def test_large_jobs_that_fail_are_settled_in_several_steps(
