@@ -50,13 +50,18 @@ def _check_keys(value: Json, deepest: int) -> None:
         inner = value.values()
     elif isinstance(value, list | tuple):
         inner = value
-    elif value is not None and not isinstance(value, str | int | float):
+    elif not _is_leaf(value):
         raise misfit("a JSON value", value)
     for one in inner:
         if type(one) not in _LEAVES:
             if not deepest:
                 raise CodecError(TOO_DEEP)
             _check_keys(one, deepest - 1)
+
+
+def _is_leaf(value: object) -> bool:
+    """Whether it is, or is of a subclass of, what JSON has but for arrays and objects."""
+    return value is None or isinstance(value, str | int | float)
 
 
 def finite(value: Json) -> Json:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, localcontext
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import example, given, settings
@@ -163,18 +163,18 @@ def test_a_choice_is_written_as_the_choice_itself() -> None:
     assert type(wire.one_of(locales).dump(_Locale.EN)) is str
 
 
-@pytest.mark.parametrize(
-    "check",
-    [
-        lambda value: wire.bounded(value, min=1),
-        lambda value: wire.within(value, max=Decimal(1)),
-        lambda value: wire.sized(value, max_len=1),
-        lambda value: wire.placed(value, 1),
-        lambda value: wire.matching(value, re.compile("a")),
-        wire.JSON.dump,
-        lambda value: wire.JSON.dump([{"a": value}]),
-    ],
-)
+_CHECKS: Final[list[Callable[[Any], object]]] = [
+    lambda value: wire.bounded(value, min=1),
+    lambda value: wire.within(value, max=Decimal(1)),
+    lambda value: wire.sized(value, max_len=1),
+    lambda value: wire.placed(value, 1),
+    lambda value: wire.matching(value, re.compile("a")),
+    wire.JSON.dump,
+    lambda value: wire.JSON.dump([{"a": value}]),
+]
+
+
+@pytest.mark.parametrize("check", _CHECKS)
 def test_a_check_refuses_another_type_in_words_of_its_own(
     check: Callable[[object], object],
 ) -> None:

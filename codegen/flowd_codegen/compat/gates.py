@@ -20,8 +20,8 @@ from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.pair import Breaks
 from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Rule
-from flowd_codegen.model.canonical import gate_form
-from flowd_codegen.model.schema import Job
+from flowd_codegen.model.canonical import Form, gate_form
+from flowd_codegen.model.schema import Job, is_table
 
 __all__ = ["gate_changes"]
 
@@ -131,8 +131,7 @@ class _Change:
         )
 
     def options_changed(self, was: _Policy, now: _Policy) -> Iterator[SchemaChange]:
-        forms = [gate_form(job).get(self.name) for job in (self.old, self.new)]
-        before, behind = (form if isinstance(form, dict) else {} for form in forms)
+        before, behind = _options(self.old, self.name), _options(self.new, self.name)
         for option in fields(now):
             name = option.name
             if name in _KEYS or getattr(was, name) == getattr(now, name):
@@ -155,6 +154,12 @@ class _Change:
                 compatible_severity="warning" if warned else "note",
                 label=", and ".join(filter(None, (said, warned))),
             )
+
+
+def _options(job: Job, name: str) -> Form:
+    """The options of a policy; none of one that is an array."""
+    form = gate_form(job).get(name)
+    return form if is_table(form) else {}
 
 
 def _policy(job: Job, name: str) -> _Policy | None:

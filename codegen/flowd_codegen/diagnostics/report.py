@@ -42,7 +42,6 @@ class Code(StrEnum):
     LANGUAGE_VERSION = "E105"
     TOO_MANY_FIELDS = "E106"
     REFUSED_KEY = "E107"
-    NOT_YET = "NOT_YET"
 
     UNKNOWN_TYPE = "E201"
     UNKNOWN_NAME = "E202"
@@ -182,7 +181,7 @@ class Fault:
     """One fault, or warning, of a schema; `str()` is the whole text for a terminal.
 
     Attributes:
-        code: stable; its text is `E201`, `W101`, `NOT_YET` or a rule's.
+        code: stable; its text is `E201`, `W101` or a rule's.
         location: where. At the root of a file: the file as a whole.
         message: what is wrong, one line.
         label: what would be right, printed after the caret.

@@ -108,24 +108,27 @@ _RULES: Final[dict[str, Rules]] = {
             "longest": ref("duration", "How long after the first one, at most."),
         },
     ),
-    "priority": _policy(
-        "priority",
-        "Jobs of a higher level go first.",
-        [],
-        {
-            "field": {
-                "description": "Of an enum or `one_of`; without it, the level is given"
-                " at the call.",
-                "type": "string",
+    "priority": {
+        "dependentRequired": {"field": ["order"]},
+        **_policy(
+            "priority",
+            "Jobs of a higher level go first.",
+            [],
+            {
+                "field": {
+                    "description": "Of an enum or `one_of`; without it, the level is given"
+                    " at the call.",
+                    "type": "string",
+                },
+                "order": {
+                    "description": "The levels, the highest first.",
+                    "type": "array",
+                    "items": {"type": ["string", "integer"]},
+                    "minItems": 2,
+                    "maxItems": MOST_LEVELS,
+                    "uniqueItems": True,
+                },
             },
-            "order": {
-                "description": "The levels, the highest first.",
-                "type": "array",
-                "items": {"type": ["string", "integer"]},
-                "minItems": 2,
-                "maxItems": MOST_LEVELS,
-                "uniqueItems": True,
-            },
-        },
-    ),
+        ),
+    },
 }

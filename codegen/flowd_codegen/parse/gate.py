@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -28,7 +28,6 @@ from flowd_codegen.parse.table import Table, written
 __all__ = [
     "AGAIN",
     "GATE_OPTIONS",
-    "LATER",
     "MOST_LEVELS",
     "POLICY_OPTIONS",
     "read_gate",
@@ -50,10 +49,7 @@ AGAIN: Final[tuple[Literal["drop", "last"], ...]] = ("drop", "last")
 MOST_LEVELS: Final = 4
 """How many levels of priority a queue may have."""
 
-LATER: Final = ("unique", "rate", "fair", "debounce", "priority")
-"""The policies that no worker of this flowd keeps yet, so they are refused."""
-
-GATE_OPTIONS: Final = tuple(name for name in POLICY_OPTIONS if name not in LATER)
+GATE_OPTIONS: Final = tuple(POLICY_OPTIONS)
 """The policies, as keys of a queue table."""
 
 _REFUSED: Final = {
@@ -86,7 +82,7 @@ def read_gate(job: Job, owner: Table, scope: Scope) -> Gate | None:
     reader = _Reader(job, table, scope, owner.table("fields").values)
     policies: dict[str, object] = {}
     for name, read in _READERS.items():
-        if name not in table.values or name in LATER:
+        if name not in table.values:
             continue
         before = len(table.report.faults)
         try:
@@ -95,9 +91,8 @@ def read_gate(job: Job, owner: Table, scope: Scope) -> Gate | None:
             # A fault that was reported may be the cause.
             if len(table.report.faults) == before:
                 table.report(Code.GATE, table.at(name), str(error))
-    gate: Callable[..., Gate] = Gate
     try:
-        return gate(**policies) if policies else None
+        return _built(Gate, policies) if policies else None
     except OptionError as error:
         # Two policies that exclude each other.
         policy = str(error.option).partition(".")[0]
@@ -105,6 +100,10 @@ def read_gate(job: Job, owner: Table, scope: Scope) -> Gate | None:
         rule = str(error).rpartition("; ")[2]
         table.report(Code.GATE, place, f"`{policy}` {rule}")
         return None
+
+
+def _built(build: Callable[..., Gate], policies: Mapping[str, object]) -> Gate:
+    return build(**policies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from flowd_codegen.diagnostics.foreign import QUEUE_WORDS
 from flowd_codegen.diagnostics.report import Code, quoted
 from flowd_codegen.model.naming import CLASS_NAME, snake_case
 from flowd_codegen.parse.durations import read_duration
-from flowd_codegen.parse.gate import GATE_OPTIONS, LATER
+from flowd_codegen.parse.gate import GATE_OPTIONS
 from flowd_codegen.parse.table import Table
 
 __all__ = [
@@ -97,7 +97,6 @@ _DEPLOYMENT: Final = (
 )
 _REFUSED: Final = {
     **{word: (Code.UNKNOWN_KEY, advice) for word, advice in QUEUE_WORDS.items()},
-    **dict.fromkeys(LATER, (Code.NOT_YET, "remove it")),
     "maxlen": (Code.REFUSED_KEY, "trimming a stream deletes jobs that have not run"),
     "dead_letter": (Code.REFUSED_KEY, "dead letters are in `{stream}:GROUP:dlq`"),
     "url": _DEPLOYMENT,

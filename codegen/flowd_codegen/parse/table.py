@@ -221,8 +221,6 @@ class Table:
             code, label = refused.get(key, (Code.UNKNOWN_KEY, ""))
             notes: list[str] = []
             match code:
-                case Code.NOT_YET:
-                    message = f"`{key}` comes with a later version of flowd"
                 case Code.REFUSED_KEY:
                     message = f"`{key}` is no {what}, on purpose"
                 case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from flowd.model.job import FORMAT
 from flowd.model.policy import Backoff
@@ -83,6 +83,10 @@ def _schedules(job: Job, printer: TypePrinter) -> str:
     return bracket("(", calls)
 
 
+def _are_texts(value: object) -> TypeGuard[tuple[str, ...]]:
+    return isinstance(value, tuple)
+
+
 def _texts(texts: Sequence[str]) -> str:
     return bracket("(", tuple(map(text_literal, texts)))
 
@@ -96,8 +100,8 @@ def _call(rules: DataclassInstance, printer: TypePrinter) -> str:
             continue
         if is_dataclass(value) and not isinstance(value, type):
             text = _call(value, printer)
-        elif isinstance(value, tuple):
-            text = _texts([*map(str, value)])
+        elif _are_texts(value):
+            text = _texts(value)
         else:
             text = plain_expression(value)
         arguments.append(f"{option.name}={text}")

@@ -3,7 +3,7 @@
 # fmt: off
 """Jobs, one module for each schema file.
 
-schema: Crawl, Sync, Report
+schema: Urgency, Crawl, Sync, Report, Ship
 """
 
-# flowd-gen: black 26 88babe0ea74d606e
+# flowd-gen: black 26 685f404f18e3ceec

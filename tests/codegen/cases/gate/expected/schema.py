@@ -7,12 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, final
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Final, Literal, final
 from uuid import UUID
 
-from flowd import Concurrency, Gate, JobSpec, Policy, wire
+from flowd import (
+    Concurrency,
+    Debounce,
+    Fair,
+    Gate,
+    JobSpec,
+    Policy,
+    Priority,
+    Rate,
+    Unique,
+    wire,
+)
 
-__all__ = ["Crawl", "Report", "Sync"]
+__all__ = ["Crawl", "Report", "Ship", "Sync", "Urgency"]
+
+
+class Urgency(StrEnum):
+    """Written as one of these texts."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+    OTHER = "other"
 
 
 @final
@@ -22,16 +44,26 @@ class Crawl:
 
     SPEC: ClassVar[JobSpec] = JobSpec(
         name="Crawl",
-        fields=("url", "customer_id", "host"),
+        fields=("url", "customer_id", "host", "tokens", "urgency", "seen", "note"),
         policy=Policy(stream="crawl"),
         format=1,
         secrets=("host",),
-        gate=Gate(concurrency=Concurrency(limit=2, per=("customer_id", "host"))),
+        gate=Gate(
+            unique=Unique(fields=("url", "customer_id")),
+            concurrency=Concurrency(limit=2, per=("customer_id",)),
+            rate=Rate(limit=100, every=60.0, per=("host",), burst=10, cost="tokens"),
+            fair=Fair(per=("customer_id",)),
+            priority=Priority(field="urgency"),
+        ),
     )
 
     url: str
     customer: int
     host: str = field(repr=False)
+    tokens: int
+    urgency: Urgency
+    seen: datetime
+    note: str | None = None
 
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
@@ -43,6 +75,15 @@ class Crawl:
             fields[key] = wire.encode_u32(self.customer)
             key = b"host"
             fields[key] = self.host.encode()
+            key = b"tokens"
+            fields[key] = wire.encode_u32(self.tokens)
+            key = b"urgency"
+            fields[key] = wire.encode_open_enum(self.urgency, Urgency.OTHER)
+            key = b"seen"
+            fields[key] = wire.encode_unix_ms(self.seen)
+            key = b"note"
+            if self.note is not None:
+                fields[key] = self.note.encode()
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
@@ -59,6 +100,14 @@ class Crawl:
             _customer: int = wire.decode_u32(fields[key])
             key = b"host"
             _host: str = fields[key].decode()
+            key = b"tokens"
+            _tokens: int = wire.decode_u32(fields[key])
+            key = b"urgency"
+            _urgency: Urgency = wire.decode_open_enum(fields[key], Urgency.OTHER)
+            key = b"seen"
+            _seen: datetime = wire.decode_unix_ms(fields[key])
+            key = b"note"
+            _note: str | None = fields[key].decode() if key in fields else None
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         else:
@@ -66,12 +115,27 @@ class Crawl:
             _set_crawl_url(made, _url)
             _set_crawl_customer(made, _customer)
             _set_crawl_host(made, _host)
+            _set_crawl_tokens(made, _tokens)
+            _set_crawl_urgency(made, _urgency)
+            _set_crawl_seen(made, _seen)
+            _set_crawl_note(made, _note)
             return made
         # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-_set_crawl_url, _set_crawl_customer, _set_crawl_host = wire.setters(Crawl)
+(
+    _set_crawl_url,
+    _set_crawl_customer,
+    _set_crawl_host,
+    _set_crawl_tokens,
+    _set_crawl_urgency,
+    _set_crawl_seen,
+    _set_crawl_note,
+) = wire.setters(Crawl)
+
+
+_SYNC_STEP: Final[dict[bytes, Literal[1, 2, 3]]] = {b"1": 1, b"2": 2, b"3": 3}
 
 
 @final
@@ -81,13 +145,18 @@ class Sync:
 
     SPEC: ClassVar[JobSpec] = JobSpec(
         name="Sync",
-        fields=("document",),
+        fields=("document", "step"),
         policy=Policy(stream="sync"),
         format=1,
-        gate=Gate(concurrency=Concurrency(limit=1, per=("document",), ordered=True)),
+        gate=Gate(
+            unique=Unique(fields=("document",), again="last"),
+            concurrency=Concurrency(limit=1, per=("document",), ordered=True),
+            debounce=Debounce(fields=("document",), wait=5.0, longest=60.0),
+        ),
     )
 
     document: UUID
+    step: Literal[1, 2, 3]
 
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
@@ -95,6 +164,8 @@ class Sync:
         key: bytes = b"document"
         try:
             fields[key] = wire.encode_uuid(self.document)
+            key = b"step"
+            fields[key] = wire.encode_one_of(self.step, _SYNC_STEP)
             return fields
         except Exception as error:
             failure = self.SPEC.encode_error(key, self, error)
@@ -107,17 +178,20 @@ class Sync:
         key: bytes = b"document"
         try:
             _document: UUID = wire.decode_uuid(fields[key])
+            key = b"step"
+            _step: Literal[1, 2, 3] = wire.decode_one_of(fields[key], _SYNC_STEP)
         except Exception as error:
             failure = cls.SPEC.decode_error(key, fields, error)
         else:
             made = wire.new(cls)
             _set_sync_document(made, _document)
+            _set_sync_step(made, _step)
             return made
         # Outside of the `except`: its error, as the context, might show a secret.
         raise failure
 
 
-(_set_sync_document,) = wire.setters(Sync)
+_set_sync_document, _set_sync_step = wire.setters(Sync)
 
 
 @final
@@ -127,20 +201,95 @@ class Report:
 
     SPEC: ClassVar[JobSpec] = JobSpec(
         name="Report",
-        fields=(),
+        fields=("id",),
         policy=Policy(stream="report"),
         format=1,
-        gate=Gate(concurrency=Concurrency(limit=1)),
+        gate=Gate(
+            concurrency=Concurrency(limit=1),
+            rate=Rate(limit=5, every=3600.0),
+            debounce=Debounce(fields=("id",), wait=1.5),
+            priority=Priority(),
+        ),
     )
+
+    id: int
 
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
-        return {}
+        fields: dict[bytes, bytes] = {}
+        key: bytes = b"id"
+        try:
+            fields[key] = wire.encode_int(self.id)
+            return fields
+        except Exception as error:
+            failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
+        raise failure
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Report:
         """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
-        return cls()
+        key: bytes = b"id"
+        try:
+            _id: int = wire.decode_int(fields[key])
+        except Exception as error:
+            failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_report_id(made, _id)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
+        raise failure
 
 
-# flowd-gen: black 26 062104826df2e019
+(_set_report_id,) = wire.setters(Report)
+
+
+_SHIP_STEP: Final[dict[bytes, Literal[1, 2, 3]]] = {b"1": 1, b"2": 2, b"3": 3}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ship:
+    """An entry of the stream `ship`."""
+
+    SPEC: ClassVar[JobSpec] = JobSpec(
+        name="Ship",
+        fields=("step",),
+        policy=Policy(stream="ship"),
+        format=1,
+        gate=Gate(priority=Priority(order=("3", "1", "2"), field="step")),
+    )
+
+    step: Literal[1, 2, 3]
+
+    def to_fields(self) -> dict[bytes, bytes]:
+        """Encode as the fields of a stream entry; raises flowd.EncodeError."""
+        fields: dict[bytes, bytes] = {}
+        key: bytes = b"step"
+        try:
+            fields[key] = wire.encode_one_of(self.step, _SHIP_STEP)
+            return fields
+        except Exception as error:
+            failure = self.SPEC.encode_error(key, self, error)
+        # Outside of the `except`: its error, as the context, might show a secret.
+        raise failure
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[bytes, bytes]) -> Ship:
+        """Decode an entry, unknown fields ignored; raises flowd.DecodeError."""
+        key: bytes = b"step"
+        try:
+            _step: Literal[1, 2, 3] = wire.decode_one_of(fields[key], _SHIP_STEP)
+        except Exception as error:
+            failure = cls.SPEC.decode_error(key, fields, error)
+        else:
+            made = wire.new(cls)
+            _set_ship_step(made, _step)
+            return made
+        # Outside of the `except`: its error, as the context, might show a secret.
+        raise failure
+
+
+(_set_ship_step,) = wire.setters(Ship)
+# flowd-gen: black 26 fda88320a428e2a3
