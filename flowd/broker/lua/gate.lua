@@ -88,10 +88,32 @@ local function open_gate(stream, group, bodies)
     return overridden and tonumber(redis.call('HGET', limits, sign .. ':' .. key) or nil)
   end
 
-  local function full(key)
-    local most = key and (limit_of('c', key) or rules.n)
-    return most
-      and redis.call('ZLEXCOUNT', slots, '[' .. key .. '\0', '(' .. key .. '\1') >= most
+  -- What this script admitted is written at once.
+  local new_holds, new_slots = {}, {}
+  local function write_held()
+    if new_holds[1] then redis.call('ZADD', holds, unpack(new_holds)) end
+    if new_slots[1] then redis.call('ZADD', slots, unpack(new_slots)) end
+    new_holds, new_slots = {}, {}
+  end
+
+  local taken = {}
+  local function slots_left(key)
+    local most = limit_of('c', key) or rules.n
+    if not most then return math.huge end
+    if not taken[key] then
+      write_held()
+      taken[key] =
+        redis.call('ZLEXCOUNT', slots, '[' .. key .. '\0', '(' .. key .. '\1')
+    end
+    return most - taken[key]
+  end
+
+  local function full(key) return key and slots_left(key) <= 0 end
+
+  local paid, owing = {}, {}
+  local function paid_until(key)
+    paid[key] = paid[key] or tonumber(redis.call('ZSCORE', clocks, key) or 0)
+    return paid[key]
   end
 
   -- When a job of the key may start; nil: now; false: its rate is 0.
@@ -99,8 +121,7 @@ local function open_gate(stream, group, bodies)
     if not key or not rules.i then return nil end
     local most = limit_of('r', key) or rules.q
     if most <= 0 then return false end
-    local paid = tonumber(redis.call('ZSCORE', clocks, key) or 0)
-    local opens = paid - (rules.b - 1) * rules.i * rules.q / most
+    local opens = paid_until(key) - (rules.b - 1) * rules.i * rules.q / most
     return opens > now and opens or nil
   end
 
@@ -109,14 +130,23 @@ local function open_gate(stream, group, bodies)
     local most = limit_of('r', key) or rules.q
     if most <= 0 then return end
     local each = rules.i * rules.q / most
-    local paid = math.max(tonumber(redis.call('ZSCORE', clocks, key) or 0), now)
-    paid = math.min(paid + each * (tonumber(cost) or 1), now + 1e15)
-    redis.call('ZADD', clocks, text(paid), key)
+    local until_now = math.max(paid_until(key), now)
+    paid[key] = math.min(until_now + each * (tonumber(cost) or 1), now + 1e15)
+    owing[key] = true
+  end
+
+  local function settle_clocks()
+    local latest = 0
+    for key in pairs(owing) do
+      redis.call('ZADD', clocks, text(paid[key]), key)
+      latest = math.max(latest, paid[key])
+    end
+    if latest == 0 then return end
     for _, past in ipairs(
-      redis.call('ZRANGEBYSCORE', clocks, '-inf', text(now), 'LIMIT', 0, 3)) do
+      redis.call('ZRANGEBYSCORE', clocks, '-inf', text(now), 'LIMIT', 0, 100)) do
       redis.call('ZREM', clocks, past)
     end
-    local left = math.ceil((paid - now) / 1000) + 1
+    local left = math.ceil((latest - now) / 1000) + 1
     if redis.call('PTTL', clocks) < left then redis.call('PEXPIRE', clocks, text(left)) end
   end
 
@@ -199,8 +229,13 @@ local function open_gate(stream, group, bodies)
   -- Slots and locks of what is admitted, and of what ends.
 
   local function hold(id, ticket, k, job)
-    redis.call('ZADD', holds, 0, placed(id) .. '\0' .. ticket)
-    if k.c then redis.call('ZADD', slots, 0, k.c .. '\0' .. id) end
+    new_holds[#new_holds + 1] = 0
+    new_holds[#new_holds + 1] = placed(id) .. '\0' .. ticket
+    if k.c then
+      new_slots[#new_slots + 1] = 0
+      new_slots[#new_slots + 1] = k.c .. '\0' .. id
+      taken[k.c] = taken[k.c] and taken[k.c] + 1
+    end
     if k.u then gate.lock(k.u, id, job) end
     pay(k.r, k.w)
     admitted = admitted + 1
@@ -212,17 +247,41 @@ local function open_gate(stream, group, bodies)
     wake('u', key)
   end
 
-  -- Free what an entry holds: it has ended, or is gone. An entry without a hold has nothing.
-  function gate.free(id)
-    local found, from = hold_of(id)
-    if not found then return end
-    redis.call('ZREM', holds, found)
-    local k = gate.read(found:sub(from))
+  local function free(row)
+    local id, k = entry_of(row), gate.read(row:match('^%Z+%z(.*)$'))
     if k.c then
       redis.call('ZREM', slots, k.c .. '\0' .. id)
+      taken[k.c] = nil
       wake('c', k.c)
     end
     unlock(k.u, id)
+  end
+
+  -- Free what entries hold: they have ended, or are gone. One without a hold has nothing.
+  -- Those that lie side by side are found at once.
+  function gate.free(ids)
+    local wanted, places, rows = {}, {}, {}
+    for n, id in ipairs(ids) do
+      places[n] = placed(id)
+      wanted[places[n]] = true
+    end
+    table.sort(places)
+    local most = 2 * #ids
+    local range = redis.call('ZRANGEBYLEX', holds, '[' .. places[1], '(' .. places[#ids] .. '\1',
+      'LIMIT', 0, most)
+    for _, row in ipairs(range) do
+      local place = row:match('^%Z+')
+      if wanted[place] then
+        rows[#rows + 1] = row
+        wanted[place] = nil
+      end
+    end
+    if range[most] then
+      for place in pairs(wanted) do rows[#rows + 1] = first(holds, place) end
+    end
+    if not rows[1] then return end
+    redis.call('ZREM', holds, unpack(rows))
+    for _, row in ipairs(rows) do free(row) end
   end
 
   -- Free what a delayed or parked job holds, and take it out of its lane. Its body and its
@@ -234,7 +293,10 @@ local function open_gate(stream, group, bodies)
     for _, lock in ipairs({ '', k.u }) do
       if k.s then redis.call('ZREM', parked, lane_of(k, lock) .. '\0' .. k.s .. job) end
     end
-    if k.c and redis.call('ZREM', slots, k.c .. '\0@' .. job) == 1 then wake('c', k.c) end
+    if k.c and redis.call('ZREM', slots, k.c .. '\0@' .. job) == 1 then
+      taken[k.c] = nil
+      wake('c', k.c)
+    end
     unlock(k.u, '@' .. job)
     if k.u and redis.call('HGET', state, 'l:' .. k.u) == job then
       redis.call('HDEL', state, 'l:' .. k.u)
@@ -249,6 +311,7 @@ local function open_gate(stream, group, bodies)
   local waiting
   local function waiting_now()
     if waiting then return waiting end
+    write_held()
     local last
     for _, g in ipairs(redis.pcall('XINFO', 'GROUPS', stream)) do
       local found = {}
@@ -273,15 +336,21 @@ local function open_gate(stream, group, bodies)
 
   -- A job comes to the gate: it is admitted, or parked in its lane.
 
+  local numbered
   local function number()
-    return redis.pcall('HINCRBY', state, 's', 1)
+    numbered = (numbered or tonumber(redis.call('HGET', state, 's') or 0)) + 1
+    return numbered
+  end
+
+  local occupied = {}
+  local function is_empty(lane)
+    if occupied[lane] then return false end
+    return not first(parked, lane)
   end
 
   -- In what order a lane is left: first what returns to it, then by number.
   local function park(ticket, k, fields, job, returned, lock, again)
-    local count = number()
-    if type(count) == 'table' then return count end
-    local place = (returned and '0' or '1') .. string.format('%016.0f', count)
+    local place = (returned and '0' or '1') .. string.format('%016.0f', number())
     fields[gate.ticket_at(fields)] = ticket:gsub(' s:%S+', '') .. ' s:' .. place
     local body = cmsgpack.pack(fields)
     local stored = redis.pcall(again and 'HSET' or 'HSETNX', bodies, job, body)
@@ -291,8 +360,9 @@ local function open_gate(stream, group, bodies)
       redis.call('HSET', bodies, job, body)
     end
     local lane = lane_of(k, lock)
-    local is_new = not first(parked, lane)
+    local is_new = is_empty(lane)
     redis.call('ZADD', parked, 0, lane .. '\0' .. place .. job)
+    occupied[lane] = true
     if is_new then ready(lane, k.f) end
     if k.u and not lock then gate.lock(k.u, '@' .. job, job) end
     return job
@@ -305,7 +375,7 @@ local function open_gate(stream, group, bodies)
       return nil, park(ticket, k, fields, job, options.returned, k.u, options.again)
     end
     local free = not parks(k)
-      or (waiting_now() < room() and not first(parked, lane_of(k))
+      or (waiting_now() < room() and is_empty(lane_of(k))
         and not full(k.c) and opens_at(k.r) == nil)
     if not free then
       if not options.named then
@@ -325,78 +395,85 @@ local function open_gate(stream, group, bodies)
 
   -- Admission.
 
-  local function examine(lane, score)
-    local c, r, f, _, u = lane:match('^(%S*) (%S*) (%S*) (%S*) (%S*)$')
+  -- What the next job of a lane lacks: its kind, its key, and when a rate allows it.
+  local function lack(c, r, u)
+    if c ~= '' and full(c) then return 'c', c end
+    if r ~= '' then
+      local opens = opens_at(r)
+      if opens ~= nil then return 'r', r, opens end
+    end
+    if u ~= '' and gate.holder(u) then return 'u', u end
+  end
+
+  -- Admit one parked job. Returns its keys; or nil and what it lacks.
+  local function admit_one(job, u)
+    local body = redis.call('HGET', bodies, job)
+    if not body then return {} end -- another client deleted it
+    local fields = cmsgpack.unpack(body)
+    local at, name = nil, job
+    for f = 1, #fields, 2 do
+      if fields[f] == '_gate' then at = f + 1 end
+      -- The job's own name, which a suffix may have kept apart from another.
+      if fields[f] == '_id' then name = fields[f + 1] end
+    end
+    local ticket = fields[at]:gsub(' s:%S+', '')
+    fields[at] = ticket
+    local k = gate.read(ticket)
+    local opens
+    if rules.o then opens = opens_at(k.r) end
+    if opens ~= nil then return nil, 'r', k.r, opens end
+    local id = redis.pcall('XADD', stream, '*', unpack(fields))
+    if type(id) == 'table' then
+      refused = true
+      return nil
+    end
+    bytes = bytes + #body
+    waiting = waiting_now() + 1
+    hold(id, ticket, k, name)
+    if u ~= '' and redis.call('HGET', state, 'l:' .. u) == job then
+      redis.call('HDEL', state, 'l:' .. u)
+    end
+    return k
+  end
+
+  -- Where turns matter a lane gives one job, else as many as are wanted and may go.
+  local function examine(lane, score, most)
+    local c, r, _, _, u = lane:match('^(%S*) (%S*) (%S*) (%S*) (%S*)$')
     local at = score % LEVEL
-    local found = first(parked, lane)
-    local lacks, key, opens
-    if found and c ~= '' and full(c) then lacks, key = 'c', c end
-    if found and not lacks and r ~= '' then
-      opens = opens_at(r)
-      if opens ~= nil then lacks, key = 'r', r end
+    most = (rules.s or u ~= '') and 1 or math.min(most - waiting_now(), 50)
+    local heads = redis.call(
+      'ZRANGEBYLEX', parked, '[' .. lane .. '\0', '(' .. lane .. '\1', 'LIMIT', 0, most + 1)
+    local jobs, lacks, key, opens, k = {}, nil, nil, nil, nil
+    while #jobs < most and heads[#jobs + 1] and bytes < 1000000 do
+      lacks, key, opens = lack(c, r, u)
+      if lacks then break end
+      local job, found = heads[#jobs + 1]:sub(#lane + 19), nil
+      found, lacks, key, opens = admit_one(job, u)
+      if not found then break end
+      jobs[#jobs + 1] = job
+      k = found
     end
-    if found and not lacks and u ~= '' and gate.holder(u) then lacks, key = 'u', u end
-    local job, body, fields, ticket, k, id
-    if found and not lacks then
-      job = found:sub(#lane + 19)
-      body = redis.call('HGET', bodies, job)
-      if body then
-        fields = cmsgpack.unpack(body)
-        local where = gate.ticket_at(fields)
-        ticket = fields[where]:gsub(' s:%S+', '')
-        fields[where] = ticket
-        k = gate.read(ticket)
-        if k.r and r == '' then
-          opens = opens_at(k.r)
-          if opens ~= nil then lacks, key = 'r', k.r end
-        end
-      else -- another client deleted it
-        redis.call('ZREM', parked, found)
-        unparked = true
-        return
-      end
+    if jobs[1] then
+      redis.call('HDEL', bodies, unpack(jobs))
+      redis.call('ZREM', parked, unpack(heads, 1, #jobs))
+      unparked = true
+      turn, turned = math.max(last_turn(), at), true
+      at = at + 1
+      if rules.p then redis.call('HINCRBY', state, 'a', 1) end
     end
-    if lacks then
+    if not heads[#jobs + 1] then
+      redis.call('ZREM', lanes, lane)
+    elseif lacks then
       block(lane, lacks, key, at)
       if lacks == 'r' then wake_at(key, opens) end
-    elseif not found then
-      redis.call('ZREM', lanes, lane)
-    else
-      id = redis.pcall('XADD', stream, '*', unpack(fields))
-      if type(id) == 'table' then
-        refused = true
-        return
-      end
-      redis.call('HDEL', bodies, job)
-      redis.call('ZREM', parked, found)
-      unparked = true
-      bytes = bytes + #body
-      waiting = waiting_now() + 1
-      -- The entry's name for its job, which a suffix may have kept apart from another.
-      local name = job
-      for n = 1, #fields, 2 do
-        if fields[n] == '_id' then name = fields[n + 1] end
-      end
-      hold(id, ticket, k, name)
-      if u ~= '' and redis.call('HGET', state, 'l:' .. u) == job then
-        redis.call('HDEL', state, 'l:' .. u)
-      end
-      turn, turned = math.max(last_turn(), at), true
-      if rules.p then redis.call('HINCRBY', state, 'a', 1) end
-      if not first(parked, lane) then
-        redis.call('ZREM', lanes, lane)
-      elseif c ~= '' and full(c) then
-        block(lane, 'c', c, at + 1)
-      else
-        ready(lane, k.f)
-      end
-      if k.c and not full(k.c) then wake('c', k.c) end
-      wake_rate(k.r)
-      return
+    elseif jobs[1] and c ~= '' and full(c) then
+      block(lane, 'c', c, at)
+    elseif jobs[1] then
+      ready(lane, k.f)
     end
-    -- What woke this lane was not used.
-    if lacks ~= 'c' and c ~= '' and not full(c) then wake('c', c) end
-    if lacks ~= 'r' then wake_rate(r) end
+    -- What woke this lane may not have been used up.
+    if not jobs[1] and lacks ~= 'c' and c ~= '' and not full(c) then wake('c', c) end
+    if lacks ~= 'r' then wake_rate(k and k.r or r) end
   end
 
   -- The lane whose turn it is. With levels, one in eight is that of the oldest job.
@@ -433,7 +510,7 @@ local function open_gate(stream, group, bodies)
     while looks < 200 and admitted - from < 100 and bytes < 1000000 and not refused do
       local lane, score = next_lane()
       if not lane or waiting_now() >= most then break end
-      examine(lane, score)
+      examine(lane, score, most)
       looks = looks + 1
     end
   end
@@ -449,7 +526,10 @@ local function open_gate(stream, group, bodies)
   -- The last thing that a script does with the gate. `pulled`: the worker that asked takes
   -- what was admitted; else it is what others want.
   function gate.close(pulled)
+    write_held()
     if turned then redis.call('HSET', state, 'v', text(turn)) end
+    if numbered then redis.call('HSET', state, 's', text(numbered)) end
+    settle_clocks()
     if rules.s and not pulled and admitted > 0 then
       local found, used = redis.call('HGETALL', want), admitted
       for i = 1, #found, 2 do
@@ -500,7 +580,10 @@ local function open_gate(stream, group, bodies)
       local new = redis.pcall('XADD', stream, '*', unpack(fields))
       if type(new) == 'table' then return new end
       redis.call('ZREM', holds, mine)
-      if k.c then redis.call('ZREM', slots, k.c .. '\0' .. id) end
+      if k.c then
+        redis.call('ZREM', slots, k.c .. '\0' .. id)
+        taken[k.c] = nil
+      end
       hold(new, ticket, k, job)
       return new
     end
@@ -521,6 +604,7 @@ local function open_gate(stream, group, bodies)
       redis.call('ZREM', holds, mine)
       if k.c then
         redis.call('ZREM', slots, k.c .. '\0' .. id)
+        taken[k.c] = nil
         if rules.o then
           redis.call('ZADD', slots, 0, k.c .. '\0@' .. name)
         else
@@ -539,7 +623,7 @@ local function open_gate(stream, group, bodies)
     if not at then return redis.pcall('XADD', stream, '*', unpack(fields)) end
     local ticket = fields[at]
     local k = gate.read(ticket)
-    if k.c then redis.call('ZREM', slots, k.c .. '\0@' .. job) end
+    if k.c and redis.call('ZREM', slots, k.c .. '\0@' .. job) == 1 then taken[k.c] = nil end
     if k.d and (redis.call('HGET', state, 'd:' .. k.d) or ''):match('^%d+ (.*)$') == job then
       redis.call('HDEL', state, 'd:' .. k.d)
     end
@@ -566,7 +650,7 @@ local function open_gate(stream, group, bodies)
     pass(holds, function(row)
       local id = entry_of(row)
       if not lives(id) then
-        gate.free(id)
+        gate.free({ id })
         gate.healed = gate.healed + 1
       end
     end)
@@ -574,6 +658,7 @@ local function open_gate(stream, group, bodies)
       local key, holder = row:match('^(%Z+)%z(.*)$')
       if not lives(holder) then
         redis.call('ZREM', slots, row)
+        taken[key] = nil
         wake('c', key)
         gate.healed = gate.healed + 1
       end

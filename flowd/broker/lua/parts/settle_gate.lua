@@ -15,7 +15,7 @@ requeue = function(id, fields, first, last)
   return gate.requeue(id, new, tonumber(ARGV[first]), ARGV[first + 1], delayed)
 end
 --@ settled
-for n = from, to do gate.free(done[n]) end
+gate.free({ unpack(done, from, to) })
 --@ finish
 gate.admit()
 gate.close()
