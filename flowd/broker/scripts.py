@@ -24,6 +24,7 @@ __all__ = [
     "FORGET_CONSUMER",
     "INIT",
     "LETTERS",
+    "LIMIT",
     "MAINTAIN",
     "PROGRESS",
     "PURGE",
@@ -193,6 +194,7 @@ INIT: Final = Script("init", "by_name", "only_group", often=False)
 FORGET_CONSUMER: Final = Script("forget_consumer", "by_name", often=False)
 REMAINING: Final = Script("remaining", "by_name", "replica")
 QUERY: Final = Script("query", "by_name")
+LIMIT: Final = Script("limit", "gate", often=False)
 LETTERS: Final = Script("letters")
 PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")

@@ -20,6 +20,7 @@ from flowd.cli import (
     dlq,
     doctor,
     jobs,
+    limit,
     preflight,
     run,
     stats,
@@ -48,6 +49,7 @@ examples:
   flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
   flowd dlq list --newer 1h             jobs that died in the last hour, and why
   flowd dlq redrive --all --error TimeoutError --rate 50/s
+  flowd limit crawls customer=7 0       pause one key of a queue with limits
   flowd cron list                       schedules, and when they run next
   flowd doctor                          check the server and its queues
   flowd preflight jobs                  can this release read all queued jobs?
@@ -137,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     tail.add(commands)
     jobs.add(commands)
     dlq.add(commands)
+    limit.add(commands)
     cron.add(commands)
     doctor.add(commands)
     preflight.add(commands)

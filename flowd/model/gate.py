@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -264,11 +264,13 @@ class Gate:
 
     @property
     def text(self) -> str:
-        """The policies that are set, as JSON; what operators read back."""
-        return json.dumps(
-            {name: value for name, value in asdict(self).items() if value is not None},
-            separators=(",", ":"),
-        )
+        """The limits, and the rules of the scripts, as JSON; what operators read back."""
+        said = {
+            sign: {"per": policy.per, "limit": policy.limit}
+            for sign, policy in (("c", self.concurrency), ("r", self.rate))
+            if policy is not None
+        }
+        return json.dumps({**said, "rules": self.rules}, separators=(",", ":"))
 
     def _keys(self) -> list[tuple[str, tuple[str, ...]]]:
         keys: list[tuple[str, tuple[str, ...]]] = []

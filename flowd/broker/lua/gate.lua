@@ -681,7 +681,22 @@ local function open_gate(stream, group, bodies)
     end
   end
 
-  gate.state, gate.parked, gate.limits, gate.wake = state, parked, limits, wake
-  gate.first, gate.park, gate.full = first, park, full
+  -- Wake what a key has room for now, at once: its limit was changed.
+  function gate.reopen(sign, key)
+    if sign == 'r' then
+      redis.call('ZREM', timed, key)
+      return wake_rate(key)
+    end
+    for _ = 1, math.min(100, slots_left(key)) do wake(sign, key) end
+  end
+
+  -- Ms until a job of a rate's key may start; nil: now, or never.
+  function gate.due_of(key)
+    local opens = opens_at(key)
+    return opens and math.ceil((opens - now) / 1000) or nil
+  end
+
+  gate.state, gate.parked, gate.limits, gate.waits = state, parked, limits, waits
+  gate.slots, gate.park = slots, park
   return gate
 end

@@ -1,0 +1,173 @@
+"""The limits of a queue with policies, as operators see and change them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from flowd.broker import replies, scripts
+from flowd.broker.connection import Argument
+from flowd.errors import OptionError
+from flowd.errors.option import count
+from flowd.model.gate import WHOLE, key_of
+from flowd.ops.queries import Queries
+
+__all__ = ["KeyLimit", "Kind", "key_limits", "reset_limit", "set_limit"]
+
+Kind: TypeAlias = Literal["concurrency", "rate", "unique"]
+"""What a job waits for: a slot, a rate, or the end of the job that has its key."""
+
+_KINDS: Final[Mapping[str, Kind]] = {"c": "concurrency", "r": "rate", "u": "unique"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimit:
+    """A key at or near its limit, or with one of its own."""
+
+    kind: Kind
+    key: str
+    """As `customer=7`; `*` is the whole queue."""
+
+    limit: int | None
+    """What holds now; None if no worker with policies was seen lately."""
+
+    own: bool
+    """Whether an operator set it."""
+
+    taken: int
+    """How many slots are taken."""
+
+    parked: int
+    """How many jobs wait for it, in 20 lanes at most."""
+
+    opens: float | None
+    """Seconds until a job may start by its rate; None: now, or it has none."""
+
+    holders: tuple[str, ...]
+    """Who has the slots, 20 at most: ids of entries, `@` and the id of a delayed job; of
+    a unique key the id of the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What the workers of a queue say that they go by."""
+
+    text: str = ""
+    per: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict[str, tuple[str, ...]]
+    )
+    """By `c` and `r`: the fields of a key."""
+
+    limit: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+async def _rules(queries: Queries) -> _Rules:
+    """Empty if no worker with policies was seen in the last minute."""
+    names = queries.keys
+    text = await queries.connection.call("GET", names.policies, read=_optional)
+    if text is None:
+        return _Rules()
+    said = json.loads(text)
+    limits = {sign: said[sign] for sign in ("c", "r") if sign in said}
+    return _Rules(
+        said["rules"],
+        {sign: tuple(each["per"]) for sign, each in limits.items()},
+        {sign: each["limit"] for sign, each in limits.items()},
+    )
+
+
+def _optional(reply: object) -> bytes | None:
+    return None if reply is None else replies.data(reply)
+
+
+async def key_limits(queries: Queries, name: str = "") -> list[KeyLimit]:
+    """The keys that hold up jobs, or have a limit of their own; 100 at most.
+
+    Args:
+        queries: of the queue.
+        name: only this one, as the scripts name it: `c:customer=7`.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    rules = await _rules(queries)
+    rows = await _run(queries, rules, "list", name)
+    return [_key_limit(row, rules) for row in rows]
+
+
+async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> str:
+    """Give one key a limit of its own; 0 pauses it. Returns the key.
+
+    Args:
+        queries: of the queue.
+        fields: the values of the fields that make up the key; none: the whole queue.
+        limit: how many at once, or in the time of the rate.
+
+    Raises:
+        OptionError: no limit of the queue goes by these fields, or `limit` is no count.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    count("limit", limit, most=1_000_000_000)
+    rules = await _rules(queries)
+    name = _name_of(rules, fields)
+    await _run(queries, rules, "set", name, limit)
+    return name
+
+
+async def reset_limit(
+    queries: Queries, fields: Mapping[str, str] | None = None
+) -> None:
+    """Let a key go by the limit of the schema again; without one, all keys.
+
+    Raises:
+        OptionError: no limit of the queue goes by these fields.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    rules = await _rules(queries)
+    name = "" if fields is None else _name_of(rules, fields)
+    await _run(queries, rules, "reset", name)
+
+
+async def _run(
+    queries: Queries, rules: _Rules, what: str, name: str, limit: int = 0
+) -> list[object]:
+    names = queries.keys
+    args: list[Argument] = [queries.group, what, name, limit, rules.text]
+    keys = (names.stream, names.bodies, *names.gate)
+    return await scripts.LIMIT.run(queries.connection, keys, args, replies.array)
+
+
+def _name_of(rules: _Rules, fields: Mapping[str, str]) -> str:
+    """The key of the first limit that goes by just these fields."""
+    shown = " ".join(f"{name}={value}" for name, value in fields.items()) or WHOLE
+    if not rules.text:
+        rule = "no worker of a queue with limits was seen in the last minute: start one"
+        raise OptionError("limit", shown, rule)
+    for sign, per in rules.per.items():
+        if {*per} == {*fields}:
+            raw = {name.encode(): value.encode() for name, value in fields.items()}
+            return f"{sign}:{key_of(per, raw)}"
+    known = "; ".join(" and ".join(per) or WHOLE for per in rules.per.values())
+    rule = f"the limits of this queue go by: {known or 'nothing'}"
+    raise OptionError("limit", shown, rule)
+
+
+def _key_limit(row: object, rules: _Rules) -> KeyLimit:
+    name, own, taken, parked, opens, *holders = replies.array(row)
+    sign, _, key = replies.data(name).decode().partition(":")
+    limit: int | None = replies.number(own)
+    if limit == -1:
+        limit = 1 if sign == "u" else rules.limit.get(sign)
+    wait = replies.number(opens)
+    return KeyLimit(
+        kind=_KINDS[sign],
+        key=key,
+        limit=limit,
+        own=replies.number(own) != -1,
+        taken=replies.number(taken),
+        parked=replies.number(parked),
+        opens=None if wait < 0 else wait / 1000,
+        holders=tuple(replies.data(each).decode() for each in holders),
+    )

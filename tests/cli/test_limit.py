@@ -1,0 +1,124 @@
+"""`flowd limit`: keys at their limit, and limits of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from flowd import Concurrency, Gate, Queue, Rate
+from flowd.cli import main
+from flowd.model.keys import Keys
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, policy
+from tests.support.gated import Overlap, gated, leftovers
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+GATE = Gate(concurrency=Concurrency(per=("to",), limit=2))
+
+
+async def flowd(
+    capsys: pytest.CaptureFixture[str], stream: str, url: str, *words: str
+) -> tuple[int, str]:
+    """The exit code of a command, and what it printed."""
+    code = await asyncio.to_thread(main, ["limit", stream, *words, "--url", url])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+async def test_a_key_is_paused_and_resumed_while_jobs_wait(
+    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 pauses one key at once, for all workers; a higher limit lets more in at once."""
+    job, handler = gated(GATE), RecordingHandler(closed=True)
+    at = (stream, redis_url)
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        code, said = await flowd(capsys, *at, "to=a", "0")
+        assert (code, said) == (0, f"to=a of {stream} (senders) is paused\n")
+        await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(20))
+        await queue.enqueue(job(to="b", subject="0"))
+        await wait_until(lambda: handler.started == ["b"])
+        code, said = await flowd(capsys, *at)
+        assert code == 0
+        assert "to=a" in said
+        assert "0 (set)" in said
+        assert (await flowd(capsys, *at, "to=a", "5"))[0] == 0
+        await wait_until(lambda: len(handler.started) == 6)
+        code, said = await flowd(capsys, *at, "--json")
+        (row,) = [each for each in json.loads(said) if each["key"] == "to=a"]
+        assert (row["limit"], row["own"], row["taken"]) == (5, True, 5)
+        assert row["parked"] == 15
+        assert len(row["holders"]) == 5
+        assert (await flowd(capsys, *at, "to=a", "--reset"))[0] == 0
+        handler.gate.set()
+        await queue.drain()
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_lowered_limit_holds_for_what_starts(
+    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What runs goes on; the next jobs go by the new limit; all keys are reset at once."""
+    job, handler = gated(GATE), Overlap(0.01)
+    at = (stream, redis_url)
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        assert (await flowd(capsys, *at, "to=a", "1"))[0] == 0
+        await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(20))
+        await queue.drain()
+        assert handler.most == {"a": 1}
+        assert raw("HLEN", Keys(stream, "senders").gate[9]) == 1
+        assert (await flowd(capsys, *at, "--reset"))[0] == 0
+        await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(20))
+        await queue.drain()
+    assert handler.most == {"a": 2}
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_rate_of_one_key_is_changed(
+    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The key of a rate is found by its fields; jobs that waited for it start."""
+    job = gated(Gate(rate=Rate(per=("to",), limit=1, every=3600)))
+    handler = RecordingHandler()
+    at = (stream, redis_url)
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(3))
+        await wait_until(lambda: len(handler.done) == 1)
+        code, said = await flowd(capsys, *at)
+        assert code == 0
+        assert "rate" in said
+        # What has started was paid for at the former rate.
+        assert (await flowd(capsys, *at, "to=b", "1000000"))[0] == 0
+        await queue.enqueue_bulk(job(to="b", subject=str(n)) for n in range(3))
+        await wait_until(lambda: len(handler.done) == 4)
+
+
+async def test_fields_of_no_limit_are_refused(
+    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key of other fields, and a queue without limits, are said."""
+    at = (stream, redis_url)
+    job = gated(GATE)
+    async with Queue(job, RecordingHandler(), url=redis_url, policy=policy(stream)):
+        code, said = await flowd(capsys, *at, "subject=a", "1")
+        assert code == 2
+        assert "go by: to" in said
+        assert (await flowd(capsys, *at, "to=a"))[0] == 2
+        assert (await flowd(capsys, *at, "to=a", "many"))[0] == 2
+        assert "no key is near" in (await flowd(capsys, *at))[1]
+
+
+async def test_a_queue_without_policies_has_no_limits(
+    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused with what to do."""
+    at = (stream, redis_url)
+    async with Queue(Email, RecordingHandler(), url=redis_url, policy=policy(stream)):
+        code, said = await flowd(capsys, *at, "to=a", "1")
+        assert code == 2
+        assert "no worker of a queue with limits" in said
