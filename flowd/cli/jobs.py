@@ -39,12 +39,13 @@ from flowd.model.job import Job
 from flowd.model.text import printable
 from flowd.ops.edit import with_fields
 from flowd.ops.jobs import JobView, find_job, list_jobs
+from flowd.ops.limits import limits_of
 from flowd.ops.queries import WHOLE, State
 from flowd.producer import Producer
 
 __all__ = ["add", "progress_of"]
 
-_STATES: Final[tuple[State, ...]] = ("running", "waiting", "delayed")
+_STATES: Final[tuple[State, ...]] = ("running", "waiting", "delayed", "parked")
 _LIMIT: Final = 50
 _SCAN: Final = 10_000
 _CUT: Final = 1_000
@@ -200,6 +201,8 @@ async def _show(options: argparse.Namespace) -> int:
                 scan=options.scan,
                 on_progress=on_progress,
             )
+        parked = job is not None and job.state == "parked"
+        why = await _lacks(target, job) if job is not None and parked else ""
     if job is None:
         print_error(_not_found(options, target))
         return 1
@@ -221,11 +224,28 @@ async def _show(options: argparse.Namespace) -> int:
         "silent": span(job.silent),
         "progress": progress_of(job),
     }
+    if job.state == "parked":
+        rows["waits for"] = why
     if target.job_class is not None:
         rows["decodes"] = target.decodes(job.fields)
     known = {name: text for name, text in rows.items() if text and text != "-"}
     print_details(known, field_texts(job.fields, target.hidden(job.fields)))
     return 0
+
+
+async def _lacks(target: Target, job: JobView) -> str:
+    """What a parked job waits for, and who has it."""
+    said: list[str] = []
+    for each in await limits_of(target.queries, job.fields.get(b"_gate", b"")):
+        text = f"{each.kind} {each.key}"
+        if each.kind == "rate":
+            text += "" if each.opens is None else f" in {span(each.opens)}"
+        elif each.limit is not None and each.taken >= each.limit:
+            text += f", {each.taken} of {each.limit} taken by {' '.join(each.holders)}"
+        else:
+            continue
+        said.append(text)
+    return "; ".join(said) or "its turn"
 
 
 def _utc(at: datetime) -> str:
@@ -307,6 +327,8 @@ def _line(job: JobView, target: Target) -> str:
             when = f"for {span(job.age)}"
         case "delayed":
             when = f"due in {span(job.due_in)}"
+        case "parked":
+            when = "at the gate"
     fields = summary(job.fields, target.hidden(job.fields))
     name = printable(job.id)
     return f"{name:<18} {job.why or job.state:<9} {when:<15} attempt {job.attempt}  {fields}"

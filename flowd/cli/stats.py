@@ -47,6 +47,7 @@ The jobs and workers of every queue that was set up on this server.
 
 - waiting: not delivered yet; oldest: how long the oldest of them has waited
 - running: delivered, and not settled
+- parked: at the gate of a queue with policies (flowd limit); shown if there are any
 - delayed: not due yet; next due: the time until the first is due, or since it was (-)
 - dead: dead-lettered, see `flowd dlq`"""
 
@@ -191,11 +192,13 @@ def _stats_blocks(seen: Seen) -> list[Block]:
     queues = _queues(seen)
     if not queues:
         return [] if seen else [_NONE]
-    numbers = ("waiting", "running", "delayed", "dead", "consumers")
+    parked = any(queue.parked for queue in queues)
+    numbers = ("waiting", "running", "delayed", "parked", "dead", "consumers")
     rows = [
         [
             *(queue.stream, queue.group, f"{queue.waiting:,}", span(queue.oldest)),
             *(f"{queue.running:,}", f"{queue.delayed:,}", span(queue.next_due)),
+            *([f"{queue.parked:,}"] if parked else ()),
             f"{queue.dead:,}",
             "-" if queue.consumers is None else f"{len(queue.consumers):,}",
         ]
@@ -203,6 +206,7 @@ def _stats_blocks(seen: Seen) -> list[Block]:
     ]
     head = [
         *("stream", "group", "waiting", "oldest", "running", "delayed", "next due"),
+        *(("parked",) if parked else ()),
         *("dead", "consumers"),
     ]
     blocks: list[Block] = [Table(head, rows, {*numbers, "oldest", "next due"})]

@@ -89,6 +89,7 @@ def _values(view: QueueView) -> dict[table.Metric, float]:
         table.OLDEST: view.oldest or 0.0,
         table.RUNNING: view.running,
         table.DELAYED: view.delayed,
+        table.PARKED: view.parked,
         table.DEAD: view.dead,
         table.CONSUMERS: len(view.consumers or ()),
     }

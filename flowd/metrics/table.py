@@ -25,6 +25,7 @@ __all__ = [
     "LOST",
     "NEWER",
     "OLDEST",
+    "PARKED",
     "RECONNECTS",
     "RECREATED",
     "RELEASES",
@@ -186,10 +187,13 @@ RUNNING: Final = Metric(
     "flowd_jobs_running", "gauge", "Jobs that run, in any process.", _QUEUE
 )
 DELAYED: Final = Metric("flowd_jobs_delayed", "gauge", "Delayed jobs.", _QUEUE)
+PARKED: Final = Metric(
+    "flowd_jobs_parked", "gauge", "Jobs that wait at the gate of their queue.", _QUEUE
+)
 DEAD: Final = Metric("flowd_jobs_dead", "gauge", "Dead letters.", _QUEUE)
 CONSUMERS: Final = Metric(
     "flowd_consumers", "gauge", "Workers that Redis knows.", _QUEUE
 )
 
-GAUGES: Final = (UP, WAITING, OLDEST, RUNNING, DELAYED, DEAD, CONSUMERS)
+GAUGES: Final = (UP, WAITING, OLDEST, RUNNING, DELAYED, PARKED, DEAD, CONSUMERS)
 """The contents of queues; read from Redis at each scrape."""

@@ -90,20 +90,21 @@ def job_view(
     with contextlib.suppress(DecodeError):
         delivery.read_envelope()
     delayed, running = row.state == "delayed", row.state == "running"
+    elsewhere = row.state in ("delayed", "parked")
     consumer = row.consumer.decode("utf-8", "backslashreplace")
     age = max(0.0, now - number(row.id.partition(b"-")[0]) / 1000)
     if running and consumer in beats:
         age = min(age, _ran(row, beats[consumer], now))
     why = why_delayed(row.fields, newest_version(beats, now)) if delayed else None
     return JobView(
-        id=row.id.decode("utf-8", "backslashreplace") if delayed else delivery.job_id,
+        id=row.id.decode("utf-8", "backslashreplace") if elsewhere else delivery.job_id,
         state=row.state,
         why=why,
-        entry_id=None if delayed else row.id.decode(),
+        entry_id=None if elsewhere else row.id.decode(),
         enqueued_at=timestamp(delivery.enqueued_ms),
         attempt=delivery.attempt,
         deliveries=delivery.deliveries,
-        age=None if delayed else age,
+        age=None if elsewhere else age,
         due_in=row.due - now if delayed else None,
         expires_at=(
             None
@@ -163,6 +164,8 @@ async def list_jobs(
                 page = await queries.running(count, after, most=most)
             case "delayed":
                 page = await queries.delayed(count, given, most=most)
+            case "parked":
+                page = await queries.parked(count, given, most=most)
         for row in page:
             yield job_view(row, now, beats)
         if not page:

@@ -14,11 +14,12 @@ from flowd.errors.option import count
 from flowd.model.gate import WHOLE, key_of
 from flowd.ops.queries import Queries
 
-__all__ = ["KeyLimit", "Kind", "key_limits", "reset_limit", "set_limit"]
+__all__ = ["KeyLimit", "Kind", "key_limits", "limits_of", "reset_limit", "set_limit"]
 
 Kind: TypeAlias = Literal["concurrency", "rate", "unique"]
 """What a job waits for: a slot, a rate, or the end of the job that has its key."""
 
+_WAITS: Final = ("c:", "r:", "u:")
 _KINDS: Final[Mapping[str, Kind]] = {"c": "concurrency", "r": "rate", "u": "unique"}
 
 
@@ -95,6 +96,18 @@ async def key_limits(queries: Queries, name: str = "") -> list[KeyLimit]:
     rules = await _rules(queries)
     rows = await _run(queries, rules, "list", name)
     return [_key_limit(row, rules) for row in rows]
+
+
+async def limits_of(queries: Queries, ticket: bytes) -> list[KeyLimit]:
+    """What a parked job may wait for, by its ticket.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    names = [word for word in ticket.decode().split(" ") if word[:2] in _WAITS]
+    rules = await _rules(queries)
+    rows = [await _run(queries, rules, "list", name) for name in names]
+    return [_key_limit(row, rules) for each in rows for row in each]
 
 
 async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> str:

@@ -37,6 +37,9 @@ class QueueView:
     delayed: int
     """All that wait for a time; `delays` says why."""
 
+    parked: int
+    """Jobs that wait at the gate of a queue with policies, for others to start or end."""
+
     delays: Delays
     next_due: float | None
     """Seconds until the first delayed job is due, below 0 if it is overdue; None if none
@@ -148,6 +151,7 @@ async def queue_view(
         oldest=job_view(oldest[0], now).age if waits else None,
         running=sizes.running,
         delayed=sizes.delayed,
+        parked=sizes.parked,
         delays=why,
         next_due=due,
         dead=sizes.dead,

@@ -31,13 +31,14 @@ __all__ = [
     "State",
 ]
 
-State: TypeAlias = Literal["waiting", "running", "delayed"]
-"""Where a job is that did not end: one of the three places it may be listed in."""
+State: TypeAlias = Literal["waiting", "running", "delayed", "parked"]
+"""Where a job is that did not end: one of the places it may be listed in."""
 
 _STATES: Final[Mapping[bytes, State]] = {
     b"waiting": "waiting",
     b"running": "running",
     b"delayed": "delayed",
+    b"parked": "parked",
 }
 
 PAGE: Final = 100
@@ -114,6 +115,9 @@ class Sizes(NamedTuple):
     running: int
     delayed: int
     dead: int
+    parked: int = 0
+    """At the gate of a queue with policies."""
+
     others: Sequence[str] = ()
     """The other groups that read the stream."""
 
@@ -163,6 +167,12 @@ class Queries:
         """
         return await self._ask(most, "delayed", skip, count)
 
+    async def parked(
+        self, count: int, skip: int = 0, *, most: int = WHOLE
+    ) -> list[JobRow]:
+        """Jobs that wait at the gate, lane by lane, behind `skip` others."""
+        return await self._ask(most, "parked", skip, count)
+
     async def entries(
         self, key: str, first: str, last: str, count: int
     ) -> list[tuple[bytes, list[bytes]]]:
@@ -192,10 +202,11 @@ class Queries:
         Raises:
             ServerError: as `Connection.call`.
         """
-        entries, delayed, dead, groups = await asyncio.gather(
+        entries, delayed, dead, parked, groups = await asyncio.gather(
             self.connection.call("XLEN", self.keys.stream, read=replies.number),
             self.connection.call("ZCARD", self.keys.delayed, read=replies.number),
             self.connection.call("XLEN", self.keys.dead, read=replies.number),
+            self.connection.call("ZCARD", self.keys.gate[1], read=replies.number),
             self.groups(),
         )
         others = [each.name for each in groups if each.name != self.group]
@@ -203,14 +214,15 @@ class Queries:
         if own is not None:
             left = max(0, entries - own.pending)
             waiting = left if own.lag is None else min(left, own.lag)
-            return Sizes(entries, waiting, own.pending, delayed, dead, others, True)
+            sizes = (entries, waiting, own.pending, delayed, dead, parked)
+            return Sizes(*sizes, others, has_group=True)
         queues = await registered(self.connection) if others else ()
         at_work = {
             each.group for each in queues if each.keys.stream == self.keys.stream
         }
         if served_by := [each for each in others if each in at_work]:
-            return Sizes(entries, 0, 0, 0, dead, others, served_by=served_by)
-        return Sizes(entries, entries, 0, delayed, dead, others)
+            return Sizes(entries, 0, 0, 0, dead, 0, others, served_by=served_by)
+        return Sizes(entries, entries, 0, delayed, dead, parked, others)
 
     async def groups(self) -> list[GroupRow]:
         """The groups that read the stream; none if it is not there."""
@@ -289,7 +301,7 @@ class Queries:
 
     async def _ask(self, most: int, *question: Argument) -> list[JobRow]:
         own = self.keys
-        keys = [own.stream, own.delayed, own.bodies, own.progress]
+        keys = [own.stream, own.delayed, own.bodies, own.progress, own.gate[1]]
         return await scripts.QUERY.run(
             self.connection,
             keys,

@@ -35,7 +35,10 @@ _STATES: Final[Mapping[str, State]] = {
     "running": "running",
     "waiting": "waiting",
     "delayed": "delayed",
+    "parked": "parked",
 }
+_BY_NUMBER: Final = ("delayed", "parked")
+"""States whose pages go on by how many were shown, and not by an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ async def job_rows(
         case "delayed":
             skip = int(after) if after.isdecimal() else 0
             rows = await queries.delayed(limit, skip, most=_CUT)
+        case "parked":
+            skip = int(after) if after.isdecimal() else 0
+            rows = await queries.parked(limit, skip, most=_CUT)
     beats = (
         NO_HEARTBEATS
         if state == "waiting"
@@ -89,9 +95,11 @@ async def show_list(visit: Visit) -> Response:
     target = await visit.target()
     state = _STATES.get(visit.asked("state"))
     if state is None:
-        raise Refusal(404, "No such page", "A job is running, waiting or delayed.")
+        raise Refusal(
+            404, "No such page", "A job is running, waiting, delayed or parked."
+        )
     after = visit.asked("after")
-    if state != "delayed" and not _is_id(after):
+    if state not in _BY_NUMBER and not _is_id(after):
         after = ""
     now = await visit.now()
     found = await job_rows(target, state, now, limit=_PAGE + 1, after=after)
@@ -99,7 +107,8 @@ async def show_list(visit: Visit) -> Response:
     if len(found) > _PAGE:
         found = found[:_PAGE]
         skip = int(after) if after.isdecimal() else 0
-        last = f"{skip + _PAGE}" if state == "delayed" else found[-1].row_id.decode()
+        by_number = state in _BY_NUMBER
+        last = f"{skip + _PAGE}" if by_number else found[-1].row_id.decode()
         more = target.link("/jobs", state=state, after=last)
     return visit.page(
         "jobs", target=target, state=state, rows=found, more=more, after=after, now=now
@@ -175,6 +184,10 @@ def _why(job: JobView, target: Target, consumers: object) -> str:
             if (job.due_in or 0.0) < 0:
                 return "It is due. The next worker that maintains the queue takes it."
             return _DELAYED[job.why or "scheduled"]
+        case "parked":
+            return (
+                "It waits at the gate, until its limits allow it to go (flowd limit)."
+            )
         case "waiting":
             if not consumers:
                 return "No worker reads this queue."

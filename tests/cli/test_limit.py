@@ -122,3 +122,28 @@ async def test_a_queue_without_policies_has_no_limits(
         code, said = await flowd(capsys, *at, "to=a", "1")
         assert code == 2
         assert "no worker of a queue with limits" in said
+
+
+async def test_a_parked_job_says_what_it_waits_for(
+    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is counted, listed, and shown with the key and who holds it."""
+    job, handler = gated(GATE), RecordingHandler(closed=True)
+    place = ("--stream", stream, "--url", redis_url)
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        ids = await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(4))
+        await wait_until(lambda: len(handler.started) == 2)
+        assert await asyncio.to_thread(main, ["stats", "--url", redis_url]) == 0
+        assert "parked" in capsys.readouterr().out
+        listing = ["jobs", "list", "--state", "parked", "--json", *place]
+        assert await asyncio.to_thread(main, listing) == 0
+        shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [each["id"] for each in shown] == ids[2:]
+        assert {each["state"] for each in shown} == {"parked"}
+        assert await asyncio.to_thread(main, ["jobs", "show", ids[3], *place]) == 0
+        said = capsys.readouterr().out
+        assert "concurrency to=a, 2 of 2 taken by" in said
+        assert all(holder in said for holder in ids[:2])
+        handler.gate.set()
+        await queue.drain()

@@ -60,6 +60,7 @@ async def test_stats_counts_every_queue(flowd: Program, redis_url: str) -> None:
         "oldest": None,
         "running": 0,
         "delayed": 1,
+        "parked": 0,
         "dead": 2,
         "consumers": [],
     }

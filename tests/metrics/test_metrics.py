@@ -218,6 +218,7 @@ async def test_queue_contents_are_read_at_each_scrape(
         ("flowd_jobs_waiting", stream): 3,
         ("flowd_jobs_running", stream): 2,
         ("flowd_jobs_delayed", stream): 1,
+        ("flowd_jobs_parked", stream): 0,
         ("flowd_jobs_dead", stream): 1,
         ("flowd_consumers", stream): 1,
     }

@@ -1,10 +1,11 @@
 -- Look at jobs of a queue, and change nothing.
 --
--- KEYS  stream  delayed  delayed jobs  progress
+-- KEYS  stream  delayed  delayed jobs  progress  parked
 -- ARGV  group  bytes of a value at most  what  ...
 --         waiting  after which id  how many
 --         running  after which id  how many  of which consumer, or '' for all
 --         delayed  after how many  how many
+--         parked   after how many  how many
 --         one      entry id, or ''  job id
 -- Returns for each job { state, id, fields, due in ms, consumer, ms without a sign of
 --   life, count, progress }; what does not apply is 0 or ''.
@@ -36,9 +37,9 @@ local function add_running(rows)
   end
 end
 
-local function add_delayed(job, due)
+local function add_delayed(job, due, state)
   local body = redis.call('HGET', bodies, job)
-  add('delayed', job, body and cmsgpack.unpack(body) or {}, due, '', 0, 0)
+  add(state or 'delayed', job, body and cmsgpack.unpack(body) or {}, due, '', 0, 0)
 end
 
 -- Everything up to this entry was delivered.
@@ -64,6 +65,11 @@ elseif what == 'delayed' then
   local last = ARGV[4] + ARGV[5] - 1
   local found = redis.call('ZRANGE', delayed, ARGV[4], last, 'WITHSCORES')
   for i = 1, #found, 2 do add_delayed(found[i], found[i + 1]) end
+elseif what == 'parked' then
+  for _, row in ipairs(
+    redis.call('ZRANGE', KEYS[5], ARGV[4], ARGV[4] + ARGV[5] - 1)) do
+    add_delayed(row:match('^%Z*%z(.*)$'):sub(18), '0', 'parked')
+  end
 elseif what == 'one' then
   local id, job = ARGV[4], ARGV[5]
   local entry = id ~= '' and redis.call('XRANGE', stream, id, id)[1]
@@ -74,6 +80,10 @@ elseif what == 'one' then
     add('waiting', id, entry[2], '0', '', 0, 0)
   end
   local due = redis.call('ZSCORE', delayed, job)
-  if due then add_delayed(job, due) end
+  if due then
+    add_delayed(job, due)
+  elseif redis.call('HEXISTS', bodies, job) == 1 then
+    add_delayed(job, '0', 'parked')
+  end
 end
 return seen
