@@ -315,7 +315,7 @@ class _Reader:
         number = table.integer(option)
         if number is not None and number < 1:
             message = f"`{option}` is at least 1"
-            label = "leave the policy out to have no limit"
+            label = "`flowd limit` pauses a key; without the policy there is no limit"
             table.report(Code.GATE, table.at(option), message, label)
         return max(number or 1, 1)
 
