@@ -11,7 +11,8 @@ from flowd.broker.session import connected
 from flowd.broker.stream import registered
 from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command, add_server
-from flowd.cli.output import Table, as_json, print_blocks, print_json, span
+from flowd.cli.output import as_json, print_blocks, print_json, span
+from flowd.cli.table import Table
 from flowd.cli.target import add_target, open_target
 from flowd.model.text import printable
 from flowd.ops.cron import CronView, pause_schedule, run_schedule, schedules

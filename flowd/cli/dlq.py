@@ -11,24 +11,25 @@ from contextlib import nullcontext
 from typing import Final, TypeAlias
 
 from flowd.cli.letters import (
+    LETTERS,
     Selection,
     add_pick,
     letter_as_json,
-    letter_line,
+    letter_row,
+    print_letter,
     selection,
 )
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, count, pair, rate
 from flowd.cli.output import (
-    Table,
-    field_texts,
+    Listing,
     object_of,
     print_blocks,
-    print_details,
     print_json,
     progress,
 )
 from flowd.cli.redrive import purge, redrive
+from flowd.cli.table import Table
 from flowd.cli.target import add_target
 from flowd.model.text import count_of, printable
 from flowd.ops.newest import summarize
@@ -158,7 +159,7 @@ async def _carry_out(options: argparse.Namespace, action: Action) -> int:
 
 
 async def _list(request: Selection) -> int:
-    options, shown = request.options, 0
+    options, shown, listing = request.options, 0, Listing(LETTERS)
     looked = itertools.count()
     total = await request.total()
     more = options.limit and options.limit + 1  # one more shows that there are others
@@ -171,14 +172,16 @@ async def _list(request: Selection) -> int:
 
         async for letter in request.picked(on_progress, scan=options.scan, limit=more):
             if options.limit and shown == options.limit:
+                listing.close()
                 text = f"… and more: --limit 0 shows all ({shown} shown)"
                 print(text, file=sys.stderr)
                 break
             if options.json:
                 print_json(letter_as_json(letter, request.target))
             else:
-                print(letter_line(letter))
+                listing.add(letter_row(letter))
             shown += 1
+    listing.close()
     if options.scan and next(looked) == options.scan < total:
         text = f"looked at {options.scan:,} of {total:,} letters: --scan 0 looks at all"
         print(text, file=sys.stderr)
@@ -243,27 +246,5 @@ async def _export(request: Selection) -> int:
 
 
 async def _show(request: Selection) -> int:
-    target = request.target
-    letter = await request.find(request.options.id)
-    if request.options.json:
-        print_json(letter_as_json(letter, target), indent=True)
-        return 0
-    rows = {
-        "letter": letter.id,
-        "job": letter.job_id,
-        "reason": letter.reason,
-        "attempts": f"{letter.attempts}",
-        "deliveries": f"{letter.deliveries}",
-        "enqueued": f"{letter.enqueued_at:%Y-%m-%d %H:%M:%S} UTC",
-        "died": f"{letter.died_at:%Y-%m-%d %H:%M:%S} UTC",
-        "consumer": letter.consumer,
-        "error": letter.error,
-    }
-    if target.job_class is not None:
-        rows["decodes"] = target.decodes(letter.fields)
-    print_details(rows, field_texts(letter.fields, target.hidden(letter.fields)))
-    if letter.traceback:
-        print("traceback")
-        for line in letter.traceback.splitlines():
-            print(f"  {printable(line, _LONG)}")
+    print_letter(await request.find(request.options.id), request)
     return 0

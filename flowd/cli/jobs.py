@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final, TypeGuard
 
 from flowd.broker.server_time import server_time
+from flowd.cli.letters import print_letter, selection
 from flowd.cli.load import UsageError, load_job_class
 from flowd.cli.options import (
     Commands,
@@ -24,6 +25,7 @@ from flowd.cli.options import (
     seconds,
 )
 from flowd.cli.output import (
+    Listing,
     field_texts,
     fields_as_json,
     object_of,
@@ -34,7 +36,10 @@ from flowd.cli.output import (
     span,
     summary,
 )
+from flowd.cli.table import Table, marked
+from flowd.cli.tables import progress_of
 from flowd.cli.target import Target, add_target, check_fields, open_target
+from flowd.errors import LetterNotFound
 from flowd.model.job import Job
 from flowd.model.text import printable
 from flowd.ops.edit import with_fields
@@ -43,13 +48,21 @@ from flowd.ops.limits import limits_of
 from flowd.ops.queries import WHOLE, State
 from flowd.producer import Producer
 
-__all__ = ["add", "progress_of"]
+__all__ = ["add"]
 
 _STATES: Final[tuple[State, ...]] = ("running", "waiting", "delayed", "parked")
 _LIMIT: Final = 50
 _SCAN: Final = 10_000
 _CUT: Final = 1_000
 _SHORT: Final = 40
+_STYLES: Final = {"running": "green", "retrying": "yellow", "newer version": "yellow"}
+_TABLE: Final = Table(
+    ("job", "state", "time", "attempt", "progress", "fields"),
+    (),
+    {"attempt"},
+    drop=("attempt",),
+    cut={"progress", "fields"},
+)
 
 _LIST: Final = """\
 One line for each job that runs, waits or is delayed: its id, its attempt, how long it has
@@ -58,7 +71,8 @@ Redis; dead jobs are listed by `flowd dlq`."""
 
 _SHOW: Final = """\
 All details of one job, by its id or the id of its entry. A retried job has an entry with
-another id, so it is searched for, first among running and then among waiting jobs."""
+another id, so it is searched for, first among running and then among waiting jobs, then
+among dead letters."""
 
 _ENQUEUE: Final = """\
 Enqueue one job and print its id. Values are given as the text on the wire, and the class
@@ -159,18 +173,20 @@ def _add_enqueue(verbs: Commands) -> None:
 
 async def _list(options: argparse.Namespace) -> int:
     states: Sequence[State] = [options.state] if options.state else _STATES
-    shown = 0
+    shown, listing = 0, Listing(_TABLE)
     async with open_target(options) as target:
         async for job in _of_states(target, states, options):
             if options.limit and shown == options.limit:
+                listing.close()
                 text = f"… and more: --limit 0 shows all ({shown} shown)"
                 print(text, file=sys.stderr)
                 break
             if options.json:
                 print_json(_as_json(job, target))
             else:
-                print(_line(job, target))
+                listing.add(_row(job, target))
             shown += 1
+        listing.close()
         if not shown:
             which = f"job is {options.state}" if options.state else "job is there"
             text = f"no {which} in {printable(target.name)}"
@@ -204,8 +220,7 @@ async def _show(options: argparse.Namespace) -> int:
         parked = job is not None and job.state == "parked"
         why = await _lacks(target, job) if job is not None and parked else ""
     if job is None:
-        print_error(_not_found(options, target))
-        return 1
+        return await _show_letter(options, _not_found(options, target))
     if options.json:
         print_json(_as_json(job, target), indent=True)
         return 0
@@ -252,13 +267,25 @@ def _utc(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+async def _show_letter(options: argparse.Namespace, not_found: str) -> int:
+    """Show the dead letter of a job that is nowhere else."""
+    async with selection(options) as request:
+        try:
+            letter = await request.find(options.id)
+        except LetterNotFound:
+            print_error(not_found)
+            return 1
+        print_letter(letter, request)
+    return 0
+
+
 def _not_found(options: argparse.Namespace, target: Target) -> str:
     text = f"no job {options.id} runs, waits or is delayed in {target.name}"
     if advice := id_advice(options.id):
         return text + advice
     if options.scan:
         text += f"; of those that failed before, at most {options.scan:,} were searched"
-    return f"{text}. It is done, or dead (flowd dlq list), or was never there"
+    return f"{text}. It is done, or was never there; no dead letter is its either"
 
 
 async def _enqueue(options: argparse.Namespace) -> int:
@@ -317,26 +344,21 @@ def _is_object(found: object) -> TypeGuard[Mapping[str, object]]:
     return isinstance(found, dict)
 
 
-def _line(job: JobView, target: Target) -> str:
+def _row(job: JobView, target: Target) -> list[str]:
     match job.state:
-        case "running":
-            when = f"for {span(job.age)}"
-            if said := progress_of(job):
-                when += f", {printable(said, _SHORT)}"
-        case "waiting":
+        case "running" | "waiting":
             when = f"for {span(job.age)}"
         case "delayed":
             when = f"due in {span(job.due_in)}"
         case "parked":
             when = "at the gate"
+    state = job.why or job.state
     fields = summary(job.fields, target.hidden(job.fields))
-    name = printable(job.id)
-    return f"{name:<18} {job.why or job.state:<9} {when:<15} attempt {job.attempt}  {fields}"
-
-
-def progress_of(job: JobView) -> str:
-    """How far a job is, as `40% parsing`; empty if it did not say."""
-    return "" if job.progress is None else f"{job.progress:.0%} {job.doing}".rstrip()
+    said = printable(progress_of(job), _SHORT)
+    return [
+        *(job.id, marked(state, _STYLES.get(state, "")), when, f"{job.attempt}"),
+        *(said, fields),
+    ]
 
 
 def _as_json(job: JobView, target: Target) -> dict[str, object]:

@@ -15,7 +15,14 @@ from typing import Final
 from flowd.broker.dead_letters import newest_letter
 from flowd.broker.server_time import server_time
 from flowd.cli.options import count, id_advice, pair, seconds
-from flowd.cli.output import fields_as_json, object_of
+from flowd.cli.output import (
+    field_texts,
+    fields_as_json,
+    object_of,
+    print_details,
+    print_json,
+)
+from flowd.cli.table import Table
 from flowd.cli.target import Target, open_target
 from flowd.deadletter import DeadLetters
 from flowd.errors import LetterNotFound
@@ -24,9 +31,20 @@ from flowd.model.letter import Letter
 from flowd.model.text import printable
 from flowd.ops.letters import LetterFilter, by_job_id, pick
 
-__all__ = ["Selection", "add_pick", "letter_as_json", "letter_line", "selection"]
+__all__ = [
+    "LETTERS",
+    "Selection",
+    "add_pick",
+    "letter_as_json",
+    "letter_row",
+    "print_letter",
+    "selection",
+]
 
 _SHORT: Final = 120
+_LONG: Final = 10_000
+LETTERS: Final = Table(("letter", "died", "reason", "error"), (), cut={"error"})
+"""The columns of a list of letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +194,37 @@ async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
             yield Selection(target, letters, letter_filter, last, options)
 
 
-def letter_line(letter: Letter[Job]) -> str:
-    """A letter on a line."""
+def letter_row(letter: Letter[Job]) -> list[str]:
+    """A letter as a row of `LETTERS`."""
     died = f"{letter.died_at:%Y-%m-%d %H:%M:%S}"
-    error = printable(letter.error, _SHORT)
-    return f"{letter.id:<18} {died} {printable(letter.reason):<11} {error}"
+    return [letter.id, died, letter.reason, printable(letter.error, _SHORT)]
+
+
+def print_letter(letter: Letter[Job], request: Selection) -> None:
+    """Print all details of a letter, or with `--json` one object."""
+    target = request.target
+    if request.options.json:
+        print_json(letter_as_json(letter, target), indent=True)
+        return
+    rows = {
+        "letter": letter.id,
+        "job": letter.job_id,
+        "state": "dead",
+        "reason": letter.reason,
+        "attempts": f"{letter.attempts}",
+        "deliveries": f"{letter.deliveries}",
+        "enqueued": f"{letter.enqueued_at:%Y-%m-%d %H:%M:%S} UTC",
+        "died": f"{letter.died_at:%Y-%m-%d %H:%M:%S} UTC",
+        "consumer": letter.consumer,
+        "error": letter.error,
+    }
+    if target.job_class is not None:
+        rows["decodes"] = target.decodes(letter.fields)
+    print_details(rows, field_texts(letter.fields, target.hidden(letter.fields)))
+    if letter.traceback:
+        print("traceback")
+        for line in letter.traceback.splitlines():
+            print(f"  {printable(line, _LONG)}")
 
 
 def letter_as_json(letter: Letter[Job], target: Target) -> dict[str, object]:

@@ -10,15 +10,16 @@ import base64
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias, TypeGuard
 
+from flowd.cli.table import Cell, Table, lay_out
 from flowd.model.text import printable, span
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Advance",
     "Block",
-    "Table",
+    "Listing",
     "as_json",
+    "blocks_that_fit",
     "field_texts",
     "fields_as_json",
     "object_of",
@@ -46,26 +48,40 @@ __all__ = [
 _SHORT: Final = 40
 _LONG: Final = 10_000
 _LINE_EVERY: Final = 5.0
-_ALARMING: Final = {
-    "dead": "red",
-    "stuck": "red",
-    "stopping": "yellow",
-    "working": "green",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows under a head; control characters in cells are escaped when printed."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    right: Collection[str] = ()
-    """The heads of the columns whose cells end at the same place, as numbers do."""
+_FEWEST: Final = 2
+_CHUNK: Final = 100
 
 
 Block: TypeAlias = Table | str
 """A table, or a line of text."""
+
+
+class Listing:
+    """A table whose rows come one by one, as many as there are; `close` prints the last.
+
+    Args:
+        table: its head and columns; its rows are left out.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._rows: list[Sequence[str]] = []
+        self._began = False
+
+    def add(self, row: Sequence[str]) -> None:
+        """Print a row, with others."""
+        self._rows.append(row)
+        if len(self._rows) >= _CHUNK:
+            self.close()
+
+    def close(self) -> None:
+        """Print the rows that were not printed yet."""
+        if not self._rows:
+            return
+        table = dataclasses.replace(self._table, rows=self._rows)
+        print_blocks([table], head=not self._began)
+        self._began = True
+        self._rows = []
 
 
 class Advance(Protocol):
@@ -86,12 +102,18 @@ def print_note(text: str) -> None:
     print(f"flowd: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def print_blocks(blocks: Sequence[Block]) -> None:
-    """Print tables and lines, with an empty line before each table but the first."""
+def print_blocks(blocks: Sequence[Block], *, head: bool = True) -> None:
+    """Print tables and lines, with an empty line before each table but the first.
+
+    Args:
+        blocks: what to print.
+        head: whether tables have one.
+    """
     if _is_drawn(sys.stdout):
         from rich.console import Console  # noqa: PLC0415 - rich may not be installed
 
-        Console().print(_drawn(blocks))
+        console = Console()
+        console.print(_drawn(blocks, console.width, head=head), soft_wrap=True)
         return
     for index, block in enumerate(blocks):
         if isinstance(block, str):
@@ -99,7 +121,7 @@ def print_blocks(blocks: Sequence[Block]) -> None:
             continue
         if index:
             print()
-        _print_table(block)
+        _print_table(block, head=head)
 
 
 @contextmanager
@@ -109,7 +131,12 @@ def screen() -> Generator[Callable[[Sequence[Block]], None]]:
         from rich.live import Live  # noqa: PLC0415 - rich may not be installed
 
         with Live(auto_refresh=False, vertical_overflow="crop") as live:
-            yield lambda blocks: live.update(_drawn(blocks), refresh=True)
+            yield lambda blocks: live.update(
+                _drawn(
+                    blocks_that_fit(blocks, live.console.height - 1), live.console.width
+                ),
+                refresh=True,
+            )
     else:
         yield _append
 
@@ -262,15 +289,16 @@ def _is_text(*several: bytes) -> bool:
     return True
 
 
-def _print_table(table: Table) -> None:
-    rows = [table.head, *([printable(cell) for cell in row] for row in table.rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            text.rjust(width) if name in table.right else text.ljust(width)
-            for name, text, width in zip(table.head, row, widths, strict=True)
-        )
-        print("  ".join(cells).rstrip())
+def _print_table(table: Table, *, head: bool) -> None:
+    for line in lay_out(table, _terminal_width())[not head :]:
+        print("".join(line).rstrip())
+
+
+def _terminal_width() -> int | None:
+    """How wide the terminal is; None if the output goes elsewhere."""
+    if not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
 
 
 @contextmanager
@@ -301,27 +329,44 @@ def _bar(what: str, total: int) -> Generator[Advance]:
         bar.stop()
 
 
-def _drawn(blocks: Sequence[Block]) -> Group:
+def _drawn(blocks: Sequence[Block], width: int, *, head: bool = True) -> Group:
     """Tables and lines as rich draws them; text of others is never markup."""
-    import rich.table  # noqa: PLC0415 - rich may not be installed
+    from rich.cells import cell_len  # noqa: PLC0415 - rich may not be installed
     from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn: list[Text | rich.table.Table] = []
+    drawn: list[Text] = []
     for block in blocks:
         if isinstance(block, str):
-            drawn.append(Text(printable(block)))
+            style = block.style if isinstance(block, Cell) else ""
+            drawn.append(Text(printable(block), style))
             continue
-        table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
-        for name in block.head:
-            table.add_column(
-                name,
-                justify="right" if name in block.right else "left",
-                overflow="fold",
-            )
-        for row in block.rows:
-            table.add_row(
-                *(Text(printable(cell), _ALARMING.get(cell, "")) for cell in row)
-            )
-        drawn += [Text(), table] if drawn else [table]
+        if drawn:
+            drawn.append(Text())
+        first, *rows = lay_out(block, width, cell_len)
+        if head:
+            drawn.append(Text("".join(first).rstrip(), "bold"))
+        drawn += [
+            Text.assemble(*((str(cell), cell.style) for cell in row)) for row in rows
+        ]
     return Group(*drawn)
+
+
+def blocks_that_fit(blocks: Sequence[Block], height: int) -> Sequence[Block]:
+    """The blocks with fewer rows, if a screen has not so many lines; the longest lose most."""
+    rows = [1 if isinstance(each, str) else len(each.rows) for each in blocks]
+    heads = sum(2 for each in blocks if not isinstance(each, str))
+    whole = [*rows]
+    while sum(rows) + heads > height and max(rows, default=0) > _FEWEST:
+        rows[rows.index(max(rows))] -= 1
+    shown: list[Block] = []
+    for block, kept, all_of_it in zip(blocks, rows, whole, strict=True):
+        if isinstance(block, str) or kept == all_of_it:
+            shown.append(block)
+            continue
+        left = all_of_it - kept + 1
+        shown += [
+            dataclasses.replace(block, rows=block.rows[: kept - 1]),
+            f"… and {left:,} more",
+        ]
+    return shown

@@ -16,12 +16,12 @@ from flowd.cli.load import load_job_classes
 from flowd.cli.options import Commands, add_app_dir, add_command, add_server, count
 from flowd.cli.output import (
     Block,
-    Table,
     object_of,
     print_blocks,
     print_json,
     progress,
 )
+from flowd.cli.table import Table
 from flowd.model.job import Job
 from flowd.model.text import count_of, printable
 from flowd.ops.decode_check import DecodeCheck

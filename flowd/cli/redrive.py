@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from typing import TypeAlias
 
-from flowd.cli.letters import Selection, letter_line
+from flowd.cli.letters import LETTERS, Selection, letter_row
 from flowd.cli.load import UsageError
-from flowd.cli.output import print_json, progress
+from flowd.cli.output import Listing, print_json, progress
 from flowd.errors import DecodeError, FlowdError, ServerError
 from flowd.model.job import Job
 from flowd.model.letter import Letter
@@ -63,7 +63,7 @@ async def _each(request: Selection, step: Step, name: str, what: str) -> int:
     # A filter looks at all of them, however few it picks.
     most = len(options.ids) or (0 if request.is_filtered else options.limit)
     bar = nullcontext(int) if dry else progress(name, most or await request.total())
-    moved = 0
+    moved, listing = 0, Listing(LETTERS)
     refused: list[tuple[str, FlowdError]] = []
     try:
         with bar as on_progress:
@@ -74,7 +74,8 @@ async def _each(request: Selection, step: Step, name: str, what: str) -> int:
                     continue
                 moved += 1
                 if dry and not as_json:
-                    print(letter_line(letter))
+                    listing.add(letter_row(letter))
+        listing.close()
     except BaseException as error:
         # Also after Ctrl-C: the operator has to know how far it got.
         if (moved or isinstance(error, asyncio.CancelledError)) and not dry:

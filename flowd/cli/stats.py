@@ -10,24 +10,20 @@ from typing import Final, TypeAlias
 from flowd.broker.connection import Connection
 from flowd.broker.session import connected
 from flowd.broker.url import Address
-from flowd.cli.jobs import progress_of
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_server, seconds
 from flowd.cli.output import (
     Block,
-    Table,
     as_json,
     object_of,
     print_blocks,
     print_error,
     print_json,
     screen,
-    span,
 )
+from flowd.cli.tables import by_severity, queue_table, running_table, worker_table
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
-from flowd.model.text import printable
-from flowd.ops.consumers import ConsumerView
-from flowd.ops.jobs import JobView
+from flowd.model.text import count_of, printable
 from flowd.ops.overview import QueueView, overview
 
 __all__ = ["add"]
@@ -38,7 +34,7 @@ _NONE: Final = "no queue was set up on this server yet"
 _NONE_THERE: Final = (
     "no queue on stream {} was set up on this server; without --stream all are shown"
 )
-_GLANCE: Final = 3
+_GLANCE: Final = 10
 _MANY: Final = 20
 _SOONEST: Final = 0.1
 
@@ -46,10 +42,14 @@ _STATS: Final = """\
 The jobs and workers of every queue that was set up on this server.
 
 - waiting: not delivered yet; oldest: how long the oldest of them has waited
-- running: delivered, and not settled
+- running: delivered and not settled, of so many slots of workers that live
 - parked: at the gate of a queue with policies (flowd limit); shown if there are any
-- delayed: not due yet; next due: the time until the first is due, or since it was (-)
-- dead: dead-lettered, see `flowd dlq`"""
+- retrying: failed, and will be tried again; scheduled: enqueued or released for later;
+  newer: no worker can read its version. ~ is estimated, of more than 500 delayed jobs
+- next due: the time until the first of these is due, or since it was (-)
+- dead: dead-lettered, see `flowd dlq`
+
+Queues with a problem come first. On a narrow terminal columns are left out."""
 
 _CONSUMERS: Final = """\
 The workers of every queue, and the jobs that they run.
@@ -72,7 +72,7 @@ def add(commands: Commands) -> None:
         "count the jobs of every queue: waiting, running, delayed, dead",
         _stats,
         description=_STATS,
-        examples="  flowd stats\n  flowd stats --watch\n  flowd stats --stream emails\n"
+        examples="  flowd stats\n  flowd stats --watch\n  flowd stats --problems\n"
         "  flowd stats --json | jq '.[] | select(.oldest > 60)'",
     )
     stats.add_argument(
@@ -82,6 +82,11 @@ def add(commands: Commands) -> None:
         nargs="?",
         const=2.0,
         help="refresh every 2 seconds, or at the given interval",
+    )
+    stats.add_argument(
+        "--problems",
+        action="store_true",
+        help="only queues that have a problem; exit with 1 if one has",
     )
     consumers = add_command(
         commands,
@@ -102,10 +107,11 @@ def _stats(options: argparse.Namespace) -> int:
         return asyncio.run(_watch(options))
     seen = asyncio.run(_read_queues(options, _GLANCE))
     if options.json:
-        print_json(_stats_as_json(seen), indent=True)
+        print_json(_stats_as_json(seen, options), indent=True)
     else:
-        print_blocks(_stats_blocks(seen))
-    return _print_faults(seen)
+        print_blocks(_stats_blocks(seen, only_problems=options.problems))
+    found = options.problems and any(each.problems for each in _queues(seen))
+    return _print_faults(seen) or int(found)
 
 
 def _consumers(options: argparse.Namespace) -> int:
@@ -151,10 +157,12 @@ async def _watch(options: argparse.Namespace) -> int:
                     show([f"{error}; trying again"])
                 else:
                     if options.json:
-                        print_json(_stats_as_json(seen))
+                        print_json(_stats_as_json(seen, options))
                         _print_faults(seen)
                     else:
-                        show([*_stats_blocks(seen), *map(str, _faults(seen))])
+                        only_problems: bool = options.problems
+                        blocks = _stats_blocks(seen, only_problems=only_problems)
+                        show([*blocks, *map(str, _faults(seen))])
                 await asyncio.sleep(max(options.watch, _SOONEST))
 
 
@@ -172,8 +180,9 @@ def _print_faults(seen: Seen) -> int:
     return 3 if _faults(seen) else 0
 
 
-def _stats_as_json(seen: Seen) -> object:
-    return as_json(_queues(seen), without=("fields",))
+def _stats_as_json(seen: Seen, options: argparse.Namespace) -> object:
+    queues = [each for each in _queues(seen) if each.problems or not options.problems]
+    return as_json(queues, without=("fields",))
 
 
 def _consumers_as_json(seen: Seen) -> list[dict[str, object]]:
@@ -188,99 +197,27 @@ def _consumers_as_json(seen: Seen) -> list[dict[str, object]]:
     ]
 
 
-def _stats_blocks(seen: Seen) -> list[Block]:
-    queues = _queues(seen)
+def _stats_blocks(seen: Seen, *, only_problems: bool) -> list[Block]:
+    queues = by_severity(_queues(seen))
     if not queues:
         return [] if seen else [_NONE]
-    parked = any(queue.parked for queue in queues)
-    numbers = ("waiting", "running", "delayed", "parked", "dead", "consumers")
-    rows = [
-        [
-            *(queue.stream, queue.group, f"{queue.waiting:,}", span(queue.oldest)),
-            *(f"{queue.running:,}", f"{queue.delayed:,}", span(queue.next_due)),
-            *([f"{queue.parked:,}"] if parked else ()),
-            f"{queue.dead:,}",
-            "-" if queue.consumers is None else f"{len(queue.consumers):,}",
-        ]
-        for queue in queues
+    if only_problems:
+        count = len(queues)
+        queues = [each for each in queues if each.problems]
+        if not queues:
+            return [f"no problem in {count_of(count, 'queue')}"]
+    return [
+        queue_table(queues),
+        *worker_table(queues, place=False),
+        *running_table(queues, _GLANCE),
     ]
-    head = [
-        *("stream", "group", "waiting", "oldest", "running", "delayed", "next due"),
-        *(("parked",) if parked else ()),
-        *("dead", "consumers"),
-    ]
-    blocks: list[Block] = [Table(head, rows, {*numbers, "oldest", "next due"})]
-    return [*blocks, *_consumer_table(queues, place=False)]
 
 
 def _consumers_blocks(seen: Seen) -> list[Block]:
-    queues = _queues(seen)
+    queues = by_severity(_queues(seen))
     if not queues:
         return [] if seen else [_NONE]
-    blocks = _consumer_table(queues, place=True)
-    if not blocks:
+    workers = worker_table(queues, place=True)
+    if not workers:
         return [] if _faults(seen) else ["no worker reads any queue"]
-    rows = [
-        [
-            *(job.id, job.entry_id or "", f"{job.attempt}", span(job.age)),
-            *(span(job.silent), progress_of(job), consumer.name),
-        ]
-        for queue in queues
-        for consumer in queue.consumers or ()
-        for job in consumer.runs
-    ]
-    head = ("job", "entry", "attempt", "runs for", "silent", "progress", "consumer")
-    if rows:
-        blocks.append(Table(head, rows, {"attempt", "runs for", "silent"}))
-    return blocks
-
-
-def _consumer_table(queues: Sequence[QueueView], *, place: bool) -> list[Block]:
-    """Who reads the queues; with `place`, where they run in columns of its own.
-
-    Groups have a column if a stream has several.
-    """
-    streams = [queue.stream for queue in queues]
-    grouped = len({*streams}) < len(streams)
-    rows = [
-        [
-            queue.stream,
-            *([queue.group] if grouped else []),
-            each.name,
-            *((each.host or "-", f"{each.pid or '-'}") if place else ()),
-            *(
-                each.state,
-                span(each.silent),
-                f"{each.owned:,}",
-                f"{each.slots or '-'}",
-                _runs(each),
-            ),
-        ]
-        for queue in queues
-        for each in queue.consumers or ()
-    ]
-    where = ("host", "pid") if place else ()
-    group = ("group",) if grouped else ()
-    head = [
-        "stream",
-        *group,
-        "consumer",
-        *where,
-        "state",
-        "silent",
-        "holds",
-        "slots",
-        "runs",
-    ]
-    return [Table(head, rows, {"pid", "silent", "holds", "slots"})] if rows else []
-
-
-def _state(job: JobView) -> str:
-    said = progress_of(job)
-    return f"{span(job.age)}" + (f", {said}" if said else "")
-
-
-def _runs(consumer: ConsumerView) -> str:
-    shown = [f"{job.id} ({_state(job)})" for job in consumer.runs[:_GLANCE]]
-    more = consumer.owned - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+    return [*workers, *running_table(queues, _MANY)]

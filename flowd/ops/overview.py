@@ -16,6 +16,7 @@ from flowd.ops.consumers import ConsumerView, consumer_views
 from flowd.ops.delays import Delays, delays, newest_version
 from flowd.ops.heartbeats import heartbeats
 from flowd.ops.jobs import JobView, job_view
+from flowd.ops.troubles import Problem, find_problems
 from flowd.ops.queries import ConsumerRow, Queries
 
 __all__ = ["QueueView", "overview", "queue_view"]
@@ -54,6 +55,9 @@ class QueueView:
 
     busy: int
     """How many jobs those workers hold."""
+
+    problems: tuple[Problem, ...]
+    """What is wrong with it, the worst first; empty if nothing is."""
 
 
 async def overview(
@@ -143,12 +147,14 @@ async def queue_view(
     # What is taken while we count is in neither number. What the group will never get, or
     # another queue's group gets, is no job of this one.
     waits = oldest and not sizes.served_by
+    waiting = max(1, sizes.waiting) if waits else 0
+    age = job_view(oldest[0], now).age if waits else None
     due = None if first_due is None or sizes.served_by else first_due - now
     return QueueView(
         stream=queries.keys.stream,
         group=queries.group,
-        waiting=max(1, sizes.waiting) if waits else 0,
-        oldest=job_view(oldest[0], now).age if waits else None,
+        waiting=waiting,
+        oldest=age,
         running=sizes.running,
         delayed=sizes.delayed,
         parked=sizes.parked,
@@ -158,6 +164,14 @@ async def queue_view(
         consumers=views,
         slots=sum(each.slots or 0 for each in live),
         busy=sum(each.owned for each in live),
+        problems=find_problems(
+            waiting=waiting,
+            oldest=age,
+            next_due=due,
+            dead=sizes.dead,
+            delays=why,
+            consumers=views,
+        ),
     )
 
 

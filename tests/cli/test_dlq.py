@@ -36,7 +36,7 @@ def names(flowd: Program, *words: str) -> list[str]:
     """Whom the letters are about that these options choose; `list` and `export` agree."""
     done = flowd("dlq", "list", "--raw", *words)
     assert done.code == 0, done.err
-    listed = [line.split()[4] for line in done.out.splitlines()]
+    listed = [line.split()[4] for line in done.out.splitlines()[1:]]
     lines = flowd("dlq", "export", "--raw", *words).out.splitlines()
     assert [json.loads(line)["fields"]["to"] for line in lines] == listed
     return listed
@@ -72,7 +72,7 @@ async def test_a_scan_has_a_limit(flowd: Program, redis_url: str) -> None:
     cut = flowd("dlq", "list", "--error", "carl", "--scan", "2")
     assert (cut.out, "--scan 0" in cut.err) == ("", True)
     whole = flowd("dlq", "list", "--error", "carl", "--scan", "3")
-    assert (whole.out.count("\n"), whole.err) == (1, "")
+    assert (whole.out.count("\n"), whole.err) == (2, "")
     late = flowd("dlq", "list", "--newer", "0s", "--scan", "0")
     assert late.err == "no dead letters that match in emails (senders)\n"
     none = flowd("dlq", "list", "--error", "dora")
@@ -87,7 +87,7 @@ async def test_a_dry_run_changes_nothing(
     before = raw("XRANGE", DEAD, "-", "+")
     dry = ("--all", "--error", "anna", "--dry-run")
     redriven = flowd("dlq", "redrive", *dry)
-    assert redriven.out.splitlines()[1:] == ["1 job would be put back into the stream"]
+    assert redriven.out.splitlines()[2:] == ["1 job would be put back into the stream"]
     assert " anna is not wanted" in redriven.out
     purged = flowd("dlq", "purge", *dry, "--json")
     assert json.loads(purged.out) == {"would_be_purged": 1}
@@ -199,7 +199,7 @@ async def test_a_letter_that_is_refused_is_named(
     dry = flowd("dlq", "redrive", "--all", "--dry-run")
     done = flowd("dlq", "redrive", "--all")
     assert dry.code == done.code == 3
-    assert dry.out.splitlines()[2:] == ["2 jobs would be put back into the stream"]
+    assert dry.out.splitlines()[3:] == ["2 jobs would be put back into the stream"]
     assert done.out == "2 jobs put back into the stream\n"
     for each in (dry, done):
         first, second = each.err.splitlines()

@@ -83,7 +83,7 @@ def test_a_poison_deploy(flowd: Program, raw: Raw) -> None:
         assert stats(flowd)["dead"] == 20
         listed = flowd("dlq", "list", "--newer", "1h", "--error", "undecodable").out
         assert listed.count("Email.subject: required field is missing") == 20
-        letter = listed.split()[0]
+        letter = listed.splitlines()[1].split()[0]
         shown = flowd("dlq", "show", letter, "--job", "jobs.email:Email").out
         assert "decodes     no: Email.subject" in shown
 

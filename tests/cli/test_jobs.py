@@ -13,6 +13,7 @@ from flowd import Item, Queue
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.house.sources import ROOT
+from tests.support.dead_letters import bury
 from tests.support.email_job import RecordingHandler, email
 from tests.support.jobs.report import Report
 from tests.support.leases import die_with, expire
@@ -36,7 +37,8 @@ async def test_list(flowd: Program, redis_url: str, raw: Raw) -> None:
     die_with(raw, "emails", GROUP, jobs=1)
     done = flowd("jobs", "list", "--raw")
     assert (done.code, done.err) == (0, "")
-    lines = done.out.splitlines()
+    head, *lines = done.out.splitlines()
+    assert head.split() == ["job", "state", "time", "attempt", "progress", "fields"]
     assert [line.split()[0] for line in lines] == ids
     assert [line.split()[1] for line in lines] == ["running", "waiting", "scheduled"]
     assert [line.split("  ")[-1] for line in lines] == [
@@ -44,7 +46,7 @@ async def test_list(flowd: Program, redis_url: str, raw: Raw) -> None:
     ]
     assert " due in 1h" in lines[2]
     waiting = flowd("jobs", "list", "--state", "waiting", "--stream", "emails")
-    assert waiting.out.split()[0] == ids[1]
+    assert waiting.out.splitlines()[1].split()[0] == ids[1]
     assert flowd("jobs", "list", "--state", "done").code == 2
 
 
@@ -56,10 +58,10 @@ async def test_list_is_limited(flowd: Program, redis_url: str) -> None:
     later = Item(email("later"), delay=60.0)
     await set_up(redis_url, *map(email, "abc"), later)
     cut = flowd("jobs", "list", "-n", "2")
-    assert (cut.out.count("\n"), "--limit 0" in cut.err) == (2, True)
+    assert (cut.out.count("\n"), "--limit 0" in cut.err) == (3, True)
     exact = flowd("jobs", "list", "-n", "4")
-    assert (exact.out.count("\n"), exact.err) == (4, "")
-    assert flowd("jobs", "list", "--limit", "0").out.count("\n") == 4
+    assert (exact.out.count("\n"), exact.err) == (5, "")
+    assert flowd("jobs", "list", "--limit", "0").out.count("\n") == 5
     assert flowd("jobs", "list", "--limit", "-1").code == 2
 
 
@@ -107,7 +109,7 @@ async def test_a_job_that_is_not_there(flowd: Program, redis_url: str) -> None:
     done = flowd("jobs", "show", "1-1", "--scan", "7")
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert "at most 7 were searched" in done.err
-    assert "flowd dlq list" in done.err
+    assert "no dead letter is its either" in done.err
 
 
 async def test_enqueue(flowd: Program, redis_url: str, raw: Raw) -> None:
@@ -266,12 +268,14 @@ async def test_consumers(flowd: Program, redis_url: str, raw: Raw) -> None:
     die_with(raw, "emails", GROUP, jobs=1, name="mine")
     table, runs = flowd("consumers").out.split("\n\n")
     rows = [line.split() for line in table.splitlines()]
-    assert rows[0][:7] == [
-        *("stream", "consumer", "host", "pid", "state", "silent", "holds"),
+    assert rows[0] == [
+        *("stream", "consumer", "state", "slots", "silent"),
+        *("lease", "host", "pid", "job", "flowd"),
     ]
-    assert rows[1][:5] == ["emails", "mine", "-", "-", "dead"]
-    assert rows[2][:5] == ["emails", "web-1-77-0123abcd", "web-1", "77", "dead"]
-    assert [line.split()[0] for line in runs.splitlines()[1:]] == [second, first]
+    assert rows[1][:4] == ["emails", "mine", "dead", "1"]
+    assert rows[2][:3] == ["emails", "web-1-77-0123abcd", "dead"]
+    assert rows[2][-5:] == ["-", "web-1", "77", "-", "-"]
+    assert [line.split()[0] for line in runs.splitlines()[1:]] == [first, second]
     found = json.loads(flowd("consumers", "--json").out)
     assert [each["state"] for each in found] == ["dead", "dead"]
     assert (found[1]["host"], found[1]["pid"]) == ("web-1", 77)
@@ -281,15 +285,56 @@ async def test_consumers(flowd: Program, redis_url: str, raw: Raw) -> None:
 async def test_stats_shows_who_runs_what(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
-    """Under the queues are the consumers, with what they run, and how much more."""
-    ids = await set_up(redis_url, *map(email, "abcde"))
-    die_with(raw, "emails", GROUP, jobs=5)
-    queues, consumers = flowd("stats").out.split("\n\n")
+    """Under the queues are the workers, then a line for each job, and how many more run."""
+    ids = await set_up(redis_url, *[email(str(number)) for number in range(12)])
+    die_with(raw, "emails", GROUP, jobs=12)
+    queues, consumers, jobs = flowd("stats").out.split("\n\n")
     assert queues.count("\n") == 1
-    row = consumers.splitlines()[1]
-    assert row.split()[:3] == ["emails", "dead", "dead"]
-    assert row.endswith(" and 2 more")
-    assert [job_id in row for job_id in ids] == [True, True, True, False, False]
+    assert queues.endswith("12 jobs of dead workers, to be taken over")
+    assert consumers.splitlines()[1].split()[:3] == ["emails", "dead", "dead"]
+    _, *rows, more = jobs.splitlines()
+    assert [row.split()[0] for row in rows] == ids[:10]
+    assert more == "… and 2 more run: flowd jobs list --state running"
+
+
+async def test_stats_shows_only_queues_with_a_problem(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """With `--problems`, which then exits with 1."""
+    async with Queue(Email, print, url=redis_url, stream="well"):
+        pass
+    calm = flowd("stats", "--problems")
+    assert (calm.code, calm.out) == (0, "no problem in 1 queue\n")
+    await set_up(redis_url, email())
+    found = flowd("stats", "--problems")
+    assert found.code == 1
+    (row,) = found.out.splitlines()[1:]
+    assert row.startswith("emails ")
+    assert row.endswith("  no worker reads what waits")
+    (queue,) = json.loads(flowd("stats", "--problems", "--json").out)
+    assert queue["problems"] == [
+        {"level": "wrong", "text": "no worker reads what waits"}
+    ]
+    whole = flowd("stats")
+    assert [line.split()[0] for line in whole.out.splitlines()[1:]] == [
+        "emails",
+        "well",
+    ]
+
+
+async def test_show_finds_the_dead_letter_of_a_job(
+    flowd: Program, redis_url: str
+) -> None:
+    """A job that is dead is shown as such, by its own id and by that of its letter."""
+    (job_id,) = await bury(redis_url, "emails", Email(to="anna", subject="hi"))
+    done = flowd("jobs", "show", job_id, "--raw")
+    assert done.code == 0, done.err
+    assert "state       dead\n" in done.out
+    assert "  to = anna\n" in done.out
+    letter = json.loads(flowd("jobs", "show", job_id, "--json", "--raw").out)
+    assert letter["job_id"] == job_id
+    again = flowd("jobs", "show", letter["id"], "--raw")
+    assert again.out == done.out
 
 
 async def test_a_broken_queue_hides_no_other(

@@ -42,14 +42,16 @@ async def test_stats_counts_every_queue(flowd: Program, redis_url: str) -> None:
     done = flowd("stats")
     assert done.code == 0, done.err
     lines = done.out.replace("next due", "due").splitlines()
-    numbers = ["waiting", "oldest", "running", "delayed", "due", "dead", "consumers"]
-    crawl, emails = lines[1].split(), lines[2].split()
-    assert lines[0].split() == ["stream", "group", *numbers]
-    assert crawl[:3] + crawl[5:] == ["crawl", "crawlers", "1", "0", "0", "-", "0", "0"]
-    assert emails[:6] + emails[-2:] == [
-        *("emails", "senders", "0", "-", "0", "1"),
-        *("2", "0"),
+    assert lines[0].split() == [
+        *("stream", "group", "waiting", "oldest", "running", "retrying", "scheduled"),
+        *("due", "dead", "workers", "problem"),
     ]
+    crawl, emails = lines[1].split(), lines[2].split()
+    assert crawl[:3] == ["crawl", "crawlers", "1"]
+    assert crawl[5:11] == ["0", "0", "0", "-", "0", "0"]
+    assert lines[1].endswith("  no worker reads what waits")
+    assert emails[:7] == ["emails", "senders", "0", "-", "0", "0", "1"]
+    assert emails[-4:] == ["0", "2", "dead", "letters"]
     crawl, emails = json.loads(flowd("stats", "--json").out)
     assert (crawl["waiting"], crawl["delayed"], crawl["next_due"]) == (1, 0, None)
     assert 0 < emails.pop("next_due") <= 60
@@ -61,8 +63,18 @@ async def test_stats_counts_every_queue(flowd: Program, redis_url: str) -> None:
         "running": 0,
         "delayed": 1,
         "parked": 0,
+        "delays": {
+            "scheduled": 1,
+            "released": 0,
+            "retrying": 0,
+            "newer_version": 0,
+            "estimated": False,
+        },
         "dead": 2,
         "consumers": [],
+        "slots": 0,
+        "busy": 0,
+        "problems": [{"level": "note", "text": "2 dead letters"}],
     }
 
 
@@ -73,7 +85,7 @@ async def test_stats_of_a_queue_that_is_gone(
     await dead_letters(redis_url)
     raw("DEL", "emails")
     shown = flowd("stats").out.splitlines()[1].split()[2:]
-    assert shown == ["0", "-", "0", "0", "-", "0", "-"]
+    assert shown == ["0", "-", "0", "0", "0", "-", "0", "-"]
 
 
 def test_stats_of_an_empty_server(flowd: Program) -> None:
@@ -87,7 +99,8 @@ async def test_list_and_show(flowd: Program, redis_url: str) -> None:
     await dead_letters(redis_url, "one", "two", "three")
     listed = flowd("dlq", "list", *EMAILS)
     assert listed.code == 0, listed.err
-    lines = listed.out.splitlines()
+    head, *lines = listed.out.splitlines()
+    assert head.split() == ["letter", "died", "reason", "error"]
     assert [line.rpartition(": ")[2] for line in lines] == ["one", "two", "three"]
     first = lines[0].split()[0]
     shown = flowd("dlq", "show", first, *EMAILS, "--raw").out
@@ -100,10 +113,10 @@ async def test_list_is_limited(flowd: Program, redis_url: str) -> None:
     """`--limit` and `--where` choose, and a list that is cut says so."""
     await dead_letters(redis_url, "one", "two", "three")
     cut = flowd("dlq", "list", *EMAILS, "--limit", "2")
-    assert cut.out.count("\n") == 2
+    assert cut.out.count("\n") == 3
     assert "--limit 0" in cut.err
-    assert flowd("dlq", "list", *EMAILS, "--limit", "0").out.count("\n") == 3
-    assert flowd("dlq", "list", *EMAILS, "--error", "two").out.count("\n") == 1
+    assert flowd("dlq", "list", *EMAILS, "--limit", "0").out.count("\n") == 4
+    assert flowd("dlq", "list", *EMAILS, "--error", "two").out.count("\n") == 2
 
 
 async def test_list_as_json(flowd: Program, redis_url: str) -> None:
@@ -119,7 +132,7 @@ async def test_list_as_json(flowd: Program, redis_url: str) -> None:
 async def test_redrive(flowd: Program, redis_url: str, raw: Raw) -> None:
     """One letter, those about a text, or all go back into the stream."""
     await dead_letters(redis_url, "one", "two", "three", "four")
-    first = flowd("dlq", "list", *EMAILS).out.split()[0]
+    first = flowd("dlq", "list", *EMAILS).out.splitlines()[1].split()[0]
     done = flowd("dlq", "redrive", first, *EMAILS)
     assert (done.code, done.out) == (0, "1 job put back into the stream\n")
     flowd("dlq", "redrive", "--all", "--error", "three", *EMAILS)
@@ -191,7 +204,7 @@ async def test_the_terminal_gets_no_control_characters(
     evil = "\x1b[2J\x07\u202e\x9b31m\r\n"
     await dead_letters(redis_url, evil)
     raw("SADD", "flowd:queues", f"s{evil}\ng{evil}".encode())
-    letter = flowd("dlq", "list", *EMAILS).out.split()[0]
+    letter = flowd("dlq", "list", *EMAILS).out.splitlines()[1].split()[0]
     for words in (
         ("dlq", "list", *EMAILS),
         ("dlq", "list", *EMAILS, "--json"),
@@ -220,7 +233,7 @@ async def test_secret_fields_are_hidden(
         await queue.drain()
     for words in (
         ("list", "--json"),
-        ("show", flowd("dlq", "list", *EMAILS).out.split()[0]),
+        ("show", flowd("dlq", "list", *EMAILS).out.splitlines()[1].split()[0]),
     ):
         done = flowd("dlq", *words, "--job", "mine.email:Email")
         assert "hunter2" not in done.out + done.err

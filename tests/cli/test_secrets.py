@@ -32,7 +32,7 @@ async def _bury(url: str) -> None:
 def _all(flowd: Program, *queue: str) -> list[Output]:
     """Every view of the dead letters, and of the queues."""
     listed = flowd("dlq", "list", *queue)
-    letter = listed.out.split()[0]
+    letter = listed.out.splitlines()[1].split()[0]
     return [
         listed,
         flowd("stats"),

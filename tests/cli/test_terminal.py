@@ -17,7 +17,8 @@ import pytest
 
 from flowd import Queue
 from flowd.cli import main
-from flowd.cli.output import Table, print_blocks, span
+from flowd.cli.output import blocks_that_fit, print_blocks, span
+from flowd.cli.table import Table
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler
 from tests.support.leases import die_with
@@ -127,7 +128,7 @@ async def test_json_is_ascii(
 async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) -> None:
     """A value of a megabyte is a few lines, and whole in an export."""
     await set_up(redis_url, raw, "x" * 1_000_000)
-    letter = flowd("dlq", "list").out.split()[0]
+    letter = flowd("dlq", "list").out.splitlines()[1].split()[0]
     waiting = json.loads(
         flowd("jobs", "list", "--state", "waiting", "--json", "--raw").out
     )
@@ -234,6 +235,45 @@ async def test_a_terminal_that_cannot_be_drawn_on(
         pass
     shown = on_terminal(flowd, "stats", TERM="dumb").replace("\r\n", "\n")
     assert shown == flowd("stats").out
+
+
+IDS = re.compile(r"\d{13}-\d+|[0-9a-f]{32}")
+
+
+@pytest.mark.parametrize("words", [("stats",), ("consumers",), ("jobs", "list")])
+async def test_narrow_terminal_folds_and_cuts_no_id(
+    flowd: Program, redis_url: str, raw: Raw, words: tuple[str, ...]
+) -> None:
+    """At 80 columns every line fits and has whole ids; long texts are cut, columns go."""
+    async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
+        jobs = [Email(to="x" * 100, subject="s") for _ in range(4)]
+        ids = await queue.enqueue_bulk(jobs)
+        later = await queue.enqueue(jobs[0], delay=600.0)
+    die_with(
+        raw, "emails", "senders", jobs=3, name="worker-of-a-long-name-12345-1a2b3c4d"
+    )
+    raw("HSET", "{emails}:senders:progress", ids[0], "0.5 " + "parsing " * 30)
+    drawn = COLOUR.sub("", on_terminal(flowd, *words, COLUMNS="80")).replace("\r", "")
+    lines = drawn.splitlines()
+    assert max(map(len, lines)) <= 80, drawn
+    expected = [*ids[:3]] if words[0] != "jobs" else [*ids, later]
+    assert [each for line in lines for each in IDS.findall(line)] == expected
+    if words[0] != "jobs":
+        assert "worker-of-a-long-name-12345-1a2b3c4d" in drawn
+    assert "…" in drawn
+    assert "…" not in flowd(*words).out.replace("… and", "")
+
+
+def test_rows_that_a_screen_has_no_room_for_are_counted() -> None:
+    """The longest table loses most, and the first rows stay, which are the worst."""
+    queues = Table(["stream"], [[str(number)] for number in range(50)])
+    workers = Table(["consumer"], [["a"], ["b"]])
+    fitted = blocks_that_fit([queues, workers, "a fault"], 20)
+    first, more, second, fault = fitted
+    assert isinstance(first, Table)
+    assert [row[0] for row in first.rows] == [str(number) for number in range(12)]
+    assert (more, second, fault) == ("… and 38 more", workers, "a fault")
+    assert blocks_that_fit([workers], 20) == [workers]
 
 
 async def in_shell(url: str, words: str) -> tuple[int, str]:

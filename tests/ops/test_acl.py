@@ -159,7 +159,7 @@ def administer(url: str, folder: Path) -> Mapping[str, str]:
     run("jobs", "show", "later", "--stream", STREAM)
     run("jobs", "enqueue", "jobs.email:Email", "to=a", "subject=hi")
     letters = ("--stream", STREAM)
-    first = run("dlq", "list", *letters).split()[0]
+    first = run("dlq", "list", *letters).splitlines()[1].split()[0]
     run("dlq", "show", first, *letters)
     run("dlq", "redrive", first, *letters)
     run("dlq", "purge", "--all", "--yes", *letters)

@@ -93,8 +93,8 @@ def test_every_command_of_the_night_works(
 ) -> None:
     """The commands of the page can be typed; ids are those of the server."""
     fill(raw, 30, running=10)
-    letter = run(capsys, redis_url, "dlq", "list").split()[0]
-    job = run(capsys, redis_url, "jobs", "list").split()[0]
+    letter = run(capsys, redis_url, "dlq", "list").splitlines()[1].split()[0]
+    job = run(capsys, redis_url, "jobs", "list").splitlines()[1].split()[0]
     line = re.sub(r"\d+-0", letter if "dlq" in line else job, line.partition(" > ")[0])
     program, *words = shlex.split(line)
 
