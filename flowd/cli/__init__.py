@@ -19,6 +19,7 @@ from flowd.cli import (
     cron,
     dlq,
     doctor,
+    exporter,
     jobs,
     limit,
     preflight,
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     cron.add(commands)
     doctor.add(commands)
     preflight.add(commands)
+    exporter.add(commands)
     web.add(commands)
     completion.add(commands, parser)
     return parser

@@ -47,9 +47,9 @@ async def listening(
 
 @asynccontextmanager
 async def serving(
-    pages: Mapping[str, PageMaker], host: str, port: int
+    pages: Mapping[str, PageMaker], host: str, port: int, option: str = "--metrics-port"
 ) -> AsyncGenerator[None]:
-    """Serve pages, among them `/metrics`.
+    """Serve pages, among them `/metrics`; `option` is what the user calls the port.
 
     Raises:
         UsageError: the process cannot listen there.
@@ -58,7 +58,7 @@ async def serving(
         try:
             endpoint = await stack.enter_async_context(Endpoint(pages, host, port))
         except OSError as error:
-            raise UsageError(f"--metrics-port {port}: {error.strerror}") from None
+            raise UsageError(f"{option} {port}: {error.strerror}") from None
         log(logging.INFO, "serves metrics at %s/metrics", endpoint.url)
         yield
 

@@ -21,6 +21,7 @@ __all__ = [
     "id_advice",
     "moment",
     "pair",
+    "port",
     "rate",
     "seconds",
     "size",
@@ -31,6 +32,7 @@ _INVALID_CHOICE: Final = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)", re.ASCII)
+_LAST_PORT: Final = 65_535
 _ID: Final = re.compile(r"\d+-\d+|cron:.+", re.ASCII)
 _PART: Final = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
 
@@ -184,6 +186,18 @@ def count(text: str) -> int:
     """
     if not (text.isdecimal() and text.isascii()):
         raise wrong(text, "count", "0, 1 or 1000")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A port on the command line.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    known = text.isdecimal() and text.isascii()
+    if not (known and int(text) <= _LAST_PORT):
+        raise wrong(text, "port", f"9000; the last one is {_LAST_PORT}")
     return int(text)
 
 

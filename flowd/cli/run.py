@@ -14,7 +14,7 @@ from typing import Final
 from flowd.broker.url import Address
 from flowd.cli.leave import Leaving, leave
 from flowd.cli.load import UsageError, load
-from flowd.cli.options import Commands, add_app_dir, add_command, seconds, wrong
+from flowd.cli.options import Commands, add_app_dir, add_command, port, seconds
 from flowd.cli.output import print_note
 from flowd.cli.processes.command import (
     add_processes,
@@ -31,7 +31,6 @@ from flowd.worker.stacks import stacks_on_signal
 __all__ = ["add"]
 
 _HOST: Final = "127.0.0.1"
-_LAST_PORT: Final = 65_535
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _OF_PROCESS: Final = _FORMAT.replace("%(name)s", "%(name)s[%(process)d]")
 
@@ -171,18 +170,6 @@ def _set_up_log(template: str) -> None:
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(_Lines(template))
     logging.basicConfig(level=logging.INFO, handlers=[lines])
-
-
-def port(text: str) -> int:
-    """A port on the command line.
-
-    Raises:
-        ArgumentTypeError: it is none.
-    """
-    known = text.isdecimal() and text.isascii()
-    if not (known and int(text) <= _LAST_PORT):
-        raise wrong(text, "port", f"9000; the last one is {_LAST_PORT}")
-    return int(text)
 
 
 def _shown(options: argparse.Namespace) -> Shown:

@@ -16,7 +16,6 @@ __all__ = ["Cell", "Table", "lay_out", "marked"]
 
 _GAP: Final = 2
 _LEAST: Final = 12
-_LONGEST: Final = 10_000
 
 
 class Cell(str):
@@ -108,9 +107,7 @@ def _total(widths: Sequence[int], columns: Sequence[int], table: Table) -> int:
 
 
 def _printable(cell: str) -> Cell:
-    return marked(
-        printable(cell, _LONGEST), cell.style if isinstance(cell, Cell) else ""
-    )
+    return marked(printable(cell), cell.style if isinstance(cell, Cell) else "")
 
 
 def _filled(

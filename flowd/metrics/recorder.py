@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
 try:
-    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "flowd.metrics needs the extra `metrics`: pip install prometheus-client",
@@ -17,18 +18,20 @@ except ModuleNotFoundError as error:
     ) from None
 
 from flowd.errors import BulkError
-from flowd.metrics.table import COUNTERS, DURATION, ENQUEUED, Metric
+from flowd.metrics.table import COUNTERS, DURATION, ENQUEUED, INFO, WAIT, Metric
 from flowd.model.context import Context
 from flowd.model.event import Event
 from flowd.model.item import Item
 from flowd.model.job import Job
 from flowd.model.middleware import Middleware, Run, Send
+from flowd.model.version import flowd_version
 
 __all__ = ["Metrics"]
 
 _Shown: TypeAlias = Counter | Histogram
 
 _BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+_WAIT_BUCKETS: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3_600, 21_600)
 
 
 class Metrics(Middleware):
@@ -61,8 +64,15 @@ class Metrics(Middleware):
             buckets=_BUCKETS,
             registry=registry,
         )
+        self._wait = Histogram(
+            WAIT.name, WAIT.help, WAIT.labels, buckets=_WAIT_BUCKETS, registry=registry
+        )
+        info = Gauge(INFO.name, INFO.help, INFO.labels, registry=registry)
+        info.labels(flowd_version(), platform.python_version()).set(1)
+        # The group of a stream, for what is counted where only the stream is known.
+        self._groups: dict[str, str] = {}
         every: list[tuple[Metric, _Shown]] = [*counters.items()]
-        every.append((DURATION, self._duration))
+        every += [(DURATION, self._duration), (WAIT, self._wait)]
         self._begins: dict[str, list[tuple[Metric, _Shown]]] = defaultdict(list)
         for metric, shown in every:
             if metric.labels:
@@ -72,17 +82,31 @@ class Metrics(Middleware):
         self, stream: str, items: Iterable[Item[Job]], send: Send
     ) -> list[str]:
         """Count what was sent, also of a bulk that broke off."""
+        stored = 0
         try:
-            ids = await send(items)
+            ids = await send(self._noted(stream, items))
+            stored = len(ids)
+            return ids
         except BulkError as error:
-            self._enqueued.labels(stream).inc(len(error.ids))
+            stored = len(error.ids)
             raise
-        self._enqueued.labels(stream).inc(len(ids))
-        return ids
+        finally:
+            if stored:
+                self._enqueued.labels(stream, self._groups[stream]).inc(stored)
+
+    def _noted(self, stream: str, items: Iterable[Item[Job]]) -> Iterator[Item[Job]]:
+        """The items; a producer knows the group of a stream from their class."""
+        for item in items:
+            if stream not in self._groups:
+                self._groups[stream] = type(item.job).SPEC.policy.group
+            yield item
 
     async def handle(self, job: Job, ctx: Context, run: Run) -> object:  # noqa: ARG002
-        """Time the handler."""
+        """Time the handler, and how long its job was in the queue."""
         began = time.perf_counter()
+        group = self._groups.get(ctx.stream, "")
+        waited = time.time() - ctx.queued_at.timestamp()
+        self._wait.labels(ctx.stream, group).observe(max(0.0, waited))
         result = "raised"
         try:
             value = await run()
@@ -93,14 +117,18 @@ class Metrics(Middleware):
             raise
         finally:
             took = time.perf_counter() - began
-            self._duration.labels(ctx.stream, result).observe(took)
+            self._duration.labels(ctx.stream, group, result).observe(took)
 
     def on_event(self, event: Event) -> None:
         """Count it."""
+        if event.name == "started":
+            self._groups[event.stream] = event.group
         for metric, shown in self._begins.get(event.name, ()):
-            *values, last = _values(metric, event)
-            for kind in metric.kinds or (last,):
-                shown.labels(*values, kind)
+            values = _values(metric, event)
+            if not metric.kinds:
+                shown.labels(*values)
+            for kind in metric.kinds:
+                shown.labels(*values[:-1], kind)
         for metric, counter in self._of_events.get(event.name, ()):
             values = _values(metric, event)
             (counter.labels(*values) if values else counter).inc()
@@ -108,7 +136,8 @@ class Metrics(Middleware):
 
 def _values(metric: Metric, event: Event) -> list[str]:
     """Of its labels."""
+    own = {"queue": event.stream, "group": event.group}
     return [
-        event.stream if label == "stream" else str(event.details.get(label))
+        own[label] if label in own else str(event.details.get(label))
         for label in metric.labels
     ]

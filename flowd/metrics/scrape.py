@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, TypeAlias
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, TypeAlias, cast
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -15,10 +17,12 @@ from flowd.broker.session import connected
 from flowd.broker.url import Address
 from flowd.errors import ServerError
 from flowd.metrics import table
+from flowd.model.version import flowd_version
+from flowd.ops.consumers import ConsumerState
 from flowd.ops.overview import QueueView, queue_view
 from flowd.ops.queries import Queries
 
-__all__ = ["Place", "exposition", "queue_registry"]
+__all__ = ["Place", "exposition", "queue_registry", "server_exposition", "text_of"]
 
 Place: TypeAlias = tuple[Address, str, str]
 """Server, stream and group of a queue."""
@@ -38,7 +42,55 @@ async def exposition(
             only `flowd_queue_up`, as 0.
     """
     queues = await queue_registry(places, within=within)
-    return generate_latest(registry) + generate_latest(queues)
+    return text_of(registry) + text_of(queues)
+
+
+async def server_exposition(
+    address: Address, places: Iterable[Place], *, up: bool, within: float = 2.0
+) -> bytes:
+    """The text that `flowd exporter` shows: whether a server answers, and its queues.
+
+    Args:
+        address: the server's.
+        places: its queues.
+        up: whether it answered when it was asked which queues it has.
+        within: as in `exposition`.
+    """
+    own = CollectorRegistry()
+    server = Gauge(*_of(table.SERVER_UP), registry=own)
+    server.labels(str(address)).set(up)
+    info = Gauge(*_of(table.INFO), registry=own)
+    info.labels(flowd_version(), platform.python_version()).set(1)
+    return await exposition(own, places, within=within)
+
+
+def _of(metric: table.Metric) -> tuple[str, str, tuple[str, ...]]:
+    return metric.name, metric.help, metric.labels
+
+
+def text_of(registry: Collector) -> bytes:
+    """The text of metrics for Prometheus, without when each was created.
+
+    That is a series more for each counter, which nothing reads.
+    """
+    return generate_latest(_Lasting(registry))
+
+
+class _Lasting(CollectorRegistry):
+    """The metrics of another registry, without their `_created` samples."""
+
+    def __init__(self, of: Collector) -> None:
+        super().__init__()
+        self._of = of
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._of.collect():
+            samples = [
+                each for each in metric.samples if not each.name.endswith("_created")
+            ]
+            kept = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            kept.samples = samples
+            yield kept
 
 
 async def queue_registry(
@@ -73,23 +125,33 @@ class _Gauges(Collector):
     def collect(self) -> Iterator[Metric]:
         for metric in table.GAUGES:
             family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-            for (address, stream, _), view in self._views.items():
-                value = float(view is not None)
-                if metric is not table.UP:
-                    if view is None:
-                        continue
-                    value = _values(view)[metric]
-                family.add_metric((str(address), stream), value)
+            for (address, stream, group), view in self._views.items():
+                place = (str(address), stream, group)
+                for kind, value in _values(metric, view).items():
+                    family.add_metric([*place, *([kind] if kind else [])], value)
             yield family
 
 
-def _values(view: QueueView) -> dict[table.Metric, float]:
-    return {
-        table.WAITING: view.waiting,
-        table.OLDEST: view.oldest or 0.0,
-        table.RUNNING: view.running,
-        table.DELAYED: view.delayed,
-        table.PARKED: view.parked,
-        table.DEAD: view.dead,
-        table.CONSUMERS: len(view.consumers or ()),
-    }
+def _values(metric: table.Metric, view: QueueView | None) -> Mapping[str, float]:
+    """The value of each kind of a metric; one without kinds has the empty one."""
+    if metric is table.UP:
+        return {"": float(view is not None)}
+    if view is None:
+        return {}
+    if metric is table.DELAYED:
+        return {kind: getattr(view.delays, kind) for kind in metric.kinds}
+    if metric is table.WORKERS:
+        states = Counter(each.state for each in view.consumers or ())
+        return {kind: states[cast("ConsumerState", kind)] for kind in metric.kinds}
+    return {"": _PLAIN[metric](view)}
+
+
+_PLAIN: Final[Mapping[table.Metric, Callable[[QueueView], float]]] = {
+    table.WAITING: lambda view: view.waiting,
+    table.OLDEST: lambda view: view.oldest or 0.0,
+    table.RUNNING: lambda view: view.running,
+    table.PARKED: lambda view: view.parked,
+    table.DEAD: lambda view: view.dead,
+    table.SLOTS: lambda view: view.slots,
+    table.BUSY: lambda view: view.busy,
+}

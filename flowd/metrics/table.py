@@ -7,10 +7,11 @@ from typing import Final, Literal, get_args
 
 from flowd.model.event import EventName
 from flowd.model.outcome import Reason
+from flowd.ops.consumers import ConsumerState
 
 __all__ = [
+    "BUSY",
     "CANCELLED",
-    "CONSUMERS",
     "COUNTERS",
     "DEAD",
     "DELAYED",
@@ -20,6 +21,8 @@ __all__ = [
     "ENQUEUED",
     "EXPIRED",
     "GAUGES",
+    "HISTOGRAMS",
+    "INFO",
     "LAG",
     "LETTERS",
     "LOST",
@@ -31,11 +34,15 @@ __all__ = [
     "RELEASES",
     "RETRIES",
     "RUNNING",
+    "SERVER_UP",
+    "SLOTS",
     "STUCK",
     "TAKEOVERS",
     "TICKS",
     "UP",
+    "WAIT",
     "WAITING",
+    "WORKERS",
     "Metric",
 ]
 
@@ -47,7 +54,7 @@ class Metric:
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
-    labels: tuple[str, ...] = ("stream",)
+    labels: tuple[str, ...] = ("queue", "group")
     events: tuple[EventName, ...] = ()
     """The events that a counter counts."""
 
@@ -77,45 +84,45 @@ EXPIRED: Final = Metric(
     events=("expired",),
 )
 RETRIES: Final = Metric(
-    "flowd_retries_total",
+    "flowd_jobs_retried_total",
     "counter",
     "Failed attempts that will be retried.",
     events=("retry",),
 )
 RELEASES: Final = Metric(
-    "flowd_releases_total",
+    "flowd_jobs_released_total",
     "counter",
     "Jobs that were released without spending an attempt.",
     events=("release",),
 )
 LETTERS: Final = Metric(
-    "flowd_dead_letters_total",
+    "flowd_jobs_dead_lettered_total",
     "counter",
     "Jobs that were dead-lettered.",
-    ("stream", "reason"),
+    ("queue", "group", "reason"),
     ("dead_letter",),
     kinds=get_args(Reason),
 )
 TAKEOVERS: Final = Metric(
-    "flowd_takeovers_total",
+    "flowd_jobs_taken_over_total",
     "counter",
     "Jobs that this process claimed after the lease of another worker expired.",
     events=("takeover",),
 )
 LOST: Final = Metric(
-    "flowd_lease_losses_total",
+    "flowd_leases_lost_total",
     "counter",
     "Jobs whose lease this process lost to another worker.",
     events=("lease_lost", "lost"),
 )
 NEWER: Final = Metric(
-    "flowd_newer_versions_total",
+    "flowd_jobs_too_new_total",
     "counter",
     "Jobs that were released because this worker's class is too old.",
     events=("newer_version",),
 )
 STUCK: Final = Metric(
-    "flowd_stuck_handlers_total",
+    "flowd_handlers_stuck_total",
     "counter",
     "Handlers that did not end when they were cancelled.",
     events=("stuck",),
@@ -133,7 +140,7 @@ RECREATED: Final = Metric(
     events=("group_recreated",),
 )
 RECONNECTS: Final = Metric(
-    "flowd_reconnects_total",
+    "flowd_outages_ended_total",
     "counter",
     "Outages of the server that have ended.",
     ("server",),
@@ -144,13 +151,13 @@ TICKS: Final = Metric(
     "flowd_cron_ticks_total",
     "counter",
     "Ticks that this process gave their turn; outcome is enqueued or passed.",
-    ("stream", "schedule", "outcome"),
+    ("queue", "group", "schedule", "outcome"),
     ("cron_tick",),
     kinds=("enqueued", "passed"),
     begins="cron_tick",
 )
 LAG: Final = Metric(
-    "flowd_loop_lags_total",
+    "flowd_loops_blocked_total",
     "counter",
     "Times that the event loop was blocked for a second.",
     (),
@@ -164,14 +171,33 @@ COUNTERS: Final = (
 """Events of this process; counted when they happen."""
 
 DURATION: Final = Metric(
-    "flowd_handler_seconds",
+    "flowd_handler_duration_seconds",
     "histogram",
     "Duration of a handler; result is returned, raised or cancelled.",
-    ("stream", "result"),
+    ("queue", "group", "result"),
     kinds=("returned", "raised", "cancelled"),
 )
 
-_QUEUE: Final = ("server", "stream")
+WAIT: Final = Metric(
+    "flowd_job_wait_duration_seconds",
+    "histogram",
+    "Time in the queue, from when a job could first run, or again, to its handler's start.",
+)
+HISTOGRAMS: Final = (DURATION, WAIT)
+"""Of handlers of this process."""
+
+INFO: Final = Metric(
+    "flowd_info",
+    "gauge",
+    "1, of this process; the versions are labels.",
+    ("version", "python"),
+)
+
+SERVER_UP: Final = Metric(
+    "flowd_server_up", "gauge", "1 if Redis answered `flowd exporter`.", ("server",)
+)
+
+_QUEUE: Final = ("server", "queue", "group")
 
 UP: Final = Metric(
     "flowd_queue_up", "gauge", "1 if Redis returned the numbers below in time.", _QUEUE
@@ -186,14 +212,28 @@ OLDEST: Final = Metric(
 RUNNING: Final = Metric(
     "flowd_jobs_running", "gauge", "Jobs that run, in any process.", _QUEUE
 )
-DELAYED: Final = Metric("flowd_jobs_delayed", "gauge", "Delayed jobs.", _QUEUE)
+DELAYED: Final = Metric(
+    "flowd_jobs_delayed",
+    "gauge",
+    "Delayed jobs; reason is scheduled, released, retrying or newer_version.",
+    (*_QUEUE, "reason"),
+    kinds=("scheduled", "released", "retrying", "newer_version"),
+)
 PARKED: Final = Metric(
     "flowd_jobs_parked", "gauge", "Jobs that wait at the gate of their queue.", _QUEUE
 )
 DEAD: Final = Metric("flowd_jobs_dead", "gauge", "Dead letters.", _QUEUE)
-CONSUMERS: Final = Metric(
-    "flowd_consumers", "gauge", "Workers that Redis knows.", _QUEUE
+WORKERS: Final = Metric(
+    "flowd_workers",
+    "gauge",
+    "Workers; state is working, idle, stopping, dead or stuck.",
+    (*_QUEUE, "state"),
+    kinds=get_args(ConsumerState),
 )
+SLOTS: Final = Metric(
+    "flowd_slots", "gauge", "Jobs that the live workers can run at once.", _QUEUE
+)
+BUSY: Final = Metric("flowd_slots_busy", "gauge", "Jobs that these hold.", _QUEUE)
 
-GAUGES: Final = (UP, WAITING, OLDEST, RUNNING, DELAYED, PARKED, DEAD, CONSUMERS)
+GAUGES: Final = (UP, WAITING, OLDEST, RUNNING, DELAYED, PARKED, DEAD, WORKERS, SLOTS, BUSY)
 """The contents of queues; read from Redis at each scrape."""

@@ -82,6 +82,11 @@ class Context:
         return timestamp(self._delivery.enqueued_ms)
 
     @property
+    def queued_at(self) -> datetime:
+        """When it could run: enqueued, due, or to be tried again, by the server's clock, in UTC."""
+        return timestamp(self._delivery.entry_id.partition(b"-")[0])
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """The headers that were enqueued with the job, as `Item.headers`."""
         return {

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import time
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Generic, TypeVar
 
 from flowd.broker.scripts import Part
 from flowd.model.heartbeat import MOST_RUNS, Heartbeat
 from flowd.model.job import Job
+from flowd.model.version import flowd_version
 from flowd.worker.options import QueueOptions
 from flowd.worker.running_queue import RunningQueue
 from flowd.worker.shutdown import Shutdown
@@ -82,7 +81,7 @@ class HeartbeatWriter(Generic[J]):
             busy=len(running),
             lease=self._lease,
             stopping=self._shutdown.requested.is_set(),
-            flowd=_version(),
+            flowd=flowd_version(),
             job=self._spec.name,
             version=max(self._spec.version, 1),
             runs={
@@ -90,11 +89,3 @@ class HeartbeatWriter(Generic[J]):
                 for each in longest[:MOST_RUNS]
             },
         ).text()
-
-
-@cache
-def _version() -> str:
-    try:
-        return version("flowd-jobs")
-    except PackageNotFoundError:
-        return ""

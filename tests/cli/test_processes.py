@@ -466,10 +466,10 @@ async def test_one_port_shows_all(flowd: Program, ran: Ran, redis_url: str) -> N
         await until(lambda: done() == 30)
         assert {int(row[3]) for row in ran.rows()} <= set(pids)
         page = get(f"{url}/metrics")[1]
-        handled = 'flowd_handler_seconds_count{result="returned",stream="emails"} 30.0'
+        handled = 'flowd_handler_duration_seconds_count{group="senders",queue="emails",result="returned"} 30.0'
         assert handled in page
         assert value_of(page, "flowd_queue_up") == 1
-        assert value_of(page, "flowd_consumers") == 2
+        assert value_of(page, "flowd_slots") == 20
         for slot in "12":
             assert f'process_resident_memory_bytes{{flowd_process="{slot}"}}' in page
         assert page.count("# TYPE flowd_jobs_done_total counter") == 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
 from flowd.cli.listen import counting, places
 from flowd.cli.processes.messages import Family
-from flowd.metrics.scrape import queue_registry
+from flowd.metrics.scrape import queue_registry, text_of
 from flowd.model.job import Job
 from flowd.queue import Queue
 
@@ -70,7 +70,7 @@ def exposed(found: Iterable[Family]) -> bytes:
     """The text for Prometheus."""
     registry = CollectorRegistry()
     registry.register(_Families(found))
-    return generate_latest(registry)
+    return text_of(registry)
 
 
 def _families(registry: CollectorRegistry) -> list[Family]:
@@ -103,8 +103,6 @@ class _Sum:
             before = self._values.get(key)
             if before is None:
                 self._values[key] = value
-            elif name.endswith("_created"):
-                self._values[key] = min(before, value)
             else:
                 self._values[key] = before + value
 
