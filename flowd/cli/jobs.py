@@ -60,7 +60,7 @@ _TABLE: Final = Table(
     ("job", "state", "time", "attempt", "progress", "fields"),
     (),
     {"attempt"},
-    drop=("attempt",),
+    drop=("attempt", "progress"),
     cut={"progress", "fields"},
 )
 
