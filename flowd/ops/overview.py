@@ -16,8 +16,8 @@ from flowd.ops.consumers import ConsumerView, consumer_views
 from flowd.ops.delays import Delays, delays, newest_version
 from flowd.ops.heartbeats import heartbeats
 from flowd.ops.jobs import JobView, job_view
-from flowd.ops.troubles import Problem, find_problems
 from flowd.ops.queries import ConsumerRow, Queries
+from flowd.ops.troubles import Problem, find_problems
 
 __all__ = ["QueueView", "overview", "queue_view"]
 
