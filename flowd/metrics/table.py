@@ -235,5 +235,16 @@ SLOTS: Final = Metric(
 )
 BUSY: Final = Metric("flowd_slots_busy", "gauge", "Jobs that these hold.", _QUEUE)
 
-GAUGES: Final = (UP, WAITING, OLDEST, RUNNING, DELAYED, PARKED, DEAD, WORKERS, SLOTS, BUSY)
+GAUGES: Final = (
+    UP,
+    WAITING,
+    OLDEST,
+    RUNNING,
+    DELAYED,
+    PARKED,
+    DEAD,
+    WORKERS,
+    SLOTS,
+    BUSY,
+)
 """The contents of queues; read from Redis at each scrape."""
