@@ -8,7 +8,8 @@ from typing import Final
 
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command
-from flowd.cli.output import Table, as_json, print_blocks, print_json, span
+from flowd.cli.output import as_json, print_blocks, print_json, span
+from flowd.cli.table import Table
 from flowd.cli.target import add_target, open_target
 from flowd.model.text import printable
 from flowd.ops.limits import KeyLimit, key_limits, reset_limit, set_limit
