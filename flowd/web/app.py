@@ -25,7 +25,7 @@ from flowd.errors import (
     Unreachable,
 )
 from flowd.model.job import Job
-from flowd.web import bulk, edit, letters, live, overview, queue, schedules
+from flowd.web import bulk, control, edit, letters, live, overview, queue, schedules
 from flowd.web import jobs as job_pages
 from flowd.web.access import SECURITY_HEADERS, Authorize, asked, is_known_host
 from flowd.web.desk import Desk
@@ -41,6 +41,7 @@ _PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("GET", "/queue", queue.show),
     ("GET", "/jobs", job_pages.show_list),
     ("GET", "/job", job_pages.show),
+    ("POST", "/job", control.cancel),
     ("GET", "/letters", letters.show_list),
     ("GET", "/letters/confirm", bulk.ask),
     ("POST", "/letters/confirm", bulk.start),

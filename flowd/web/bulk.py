@@ -24,7 +24,7 @@ from flowd.web.visit import Refusal, Target, Visit
 
 __all__ = ["ask", "operation", "operations", "start", "stop"]
 
-_COUNTED: Final = 5_000
+_COUNTED: Final = 3_000
 _WAIT: Final = 1.0
 _MOST_IDS: Final = 500
 _VERBS: Final[Sequence[Verb]] = get_args(Verb)

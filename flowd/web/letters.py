@@ -20,7 +20,7 @@ from flowd.web.visit import Target, Visit
 __all__ = ["Chosen", "chosen", "find_letter", "show_list"]
 
 _PAGE: Final = 50
-_SCAN: Final = 3_000
+_SCAN: Final = 2_000
 _AGES: Final = ("15m", "1h", "6h", "1d", "7d", "30d")
 _SECONDS: Final = {"m": 60.0, "h": 3_600.0, "d": 86_400.0}
 

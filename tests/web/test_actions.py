@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 import pytest
 
-from flowd import DeadLetters, Job
+from flowd import DeadLetters, Job, Producer
 from flowd.web import User
 from jobs.email import Email
 from tests.ops.many import GROUP, STREAM, fill
@@ -314,9 +314,29 @@ async def test_newest_version_is_enqueued(raw: Raw, dashboard: Open) -> None:
     assert Report.from_fields(fields).formats == [Format.PDF]
 
 
+async def test_waiting_job_is_cancelled(
+    redis_url: str, raw: Raw, dashboard: Open
+) -> None:
+    """From its page; a second time there is nothing to cancel."""
+    async with Producer(redis_url) as producer:
+        await producer.enqueue(Email(to="a", subject="b"))
+        job_id = await producer.enqueue(Email(to="a", subject="b"), delay=60)
+    async with dashboard(user=OPS) as client:
+        page = await page_of(client, "/job", **QUEUE, id=job_id)
+        form = form_of(page, "/job")
+        await sent(client, "/job", form, 400)
+        answer = await sent(client, "/job", form | {"do": "cancel"})
+        page = (await client.get(answer.headers["location"])).text
+        assert "Cancelled: the job waited, and is gone" in page
+        answer = await sent(client, "/job", form | {"do": "cancel"})
+        assert "had ended" in (await client.get(answer.headers["location"])).text
+    assert raw("XLEN", STREAM) == 1
+    assert raw("ZCARD", f"{{{STREAM}}}:delayed") == 0
+
+
 @pytest.mark.parametrize(
     "path",
-    ["/letter", "/letters/confirm", "/enqueue", "/operation", "/schedules"],
+    ["/job", "/letter", "/letters/confirm", "/enqueue", "/operation", "/schedules"],
 )
 async def test_forms_of_other_sites_are_refused(
     raw: Raw, dashboard: Open, path: str
@@ -351,6 +371,7 @@ async def test_forms_of_other_sites_are_refused(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("POST", "/job"),
         ("POST", "/letter"),
         ("POST", "/letters/confirm"),
         ("POST", "/enqueue"),

@@ -13,15 +13,15 @@ function isInUse(live) {
   return live.contains(active) && active.matches("input, select, textarea");
 }
 
-/** Where the focus is, in words that find the same element in a new copy. */
-function focusPath(live) {
+/** Finds in a new copy what has the focus now; an element is known by its words. */
+function focusMark(live) {
   const active = document.activeElement;
-  if (!live.contains(active)) return null;
-  if (active.id) return `#${CSS.escape(active.id)}`;
-  if (active.getAttribute("href")) {
-    return `${active.localName}[href="${CSS.escape(active.getAttribute("href"))}"]`;
-  }
-  return null;
+  if (!live.contains(active)) return () => null;
+  const alike = () => [...live.querySelectorAll(active.localName)].filter((each) =>
+    each.textContent === active.textContent
+    && each.getAttribute("href") === active.getAttribute("href"));
+  const index = alike().indexOf(active);
+  return () => alike()[index];
 }
 
 async function refresh() {
@@ -31,10 +31,12 @@ async function refresh() {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.querySelector("[data-live]");
   if (!fresh || isInUse(live)) return;
-  const focused = focusPath(live);
+  const focused = focusMark(live);
+  const open = [...live.querySelectorAll("details")].map((each) => each.open);
   live.replaceChildren(...document.adoptNode(fresh).childNodes);
   if (fresh.hasAttribute("data-ended")) every = 0;
-  if (focused) live.querySelector(focused)?.focus({ preventScroll: true });
+  live.querySelectorAll("details").forEach((each, at) => { each.open = open[at] ?? false; });
+  focused()?.focus({ preventScroll: true });
 }
 
 // A field that is typed into is meant to be set.
