@@ -11,10 +11,12 @@ from itertools import chain
 from typing import Final
 
 from flowd.broker.connection import Connection
+from flowd.broker.refusals import CommandUnknown
 from flowd.broker.server_time import server_time, server_times
 from flowd.broker.stream import Stream, registered
 from flowd.errors import (
     AccessDenied,
+    CommandRefused,
     NotReady,
     OutcomeUnknown,
     ServerError,
@@ -60,7 +62,7 @@ async def examine(
     findings: list[Finding] = []
     for node in nodes:
         if node is connection:
-            findings += await _examine_server(node, now)
+            findings += await _examine_server(node, now, asked_as_cluster=False)
         else:
             findings += await _examine_node(node, now)
     return findings + await _as_far_as_allowed("queues", queues, connection)
@@ -69,7 +71,7 @@ async def examine(
 async def _examine_node(node: Connection, now: Callable[[], float]) -> list[Finding]:
     """Check a node of a cluster, where another may be away."""
     try:
-        found = await _examine_server(node, now)
+        found = await _examine_server(node, now, asked_as_cluster=True)
     except (Unreachable, OutcomeUnknown, NotReady) as error:
         advice = "repair that node; its queues stand still"
         return [Finding("wrong", "server", str(error), advice)]
@@ -77,19 +79,23 @@ async def _examine_node(node: Connection, now: Callable[[], float]) -> list[Find
 
 
 async def _examine_server(
-    connection: Connection, now: Callable[[], float]
+    connection: Connection, now: Callable[[], float], *, asked_as_cluster: bool
 ) -> list[Finding]:
     async def server() -> list[Finding]:
-        return judge(await read_facts(connection))
+        as_cluster = asked_as_cluster
+        return judge(await read_facts(connection, asked_as_cluster=as_cluster))
 
     async def clock() -> list[Finding]:
         return [await _judge_clock(connection, now)]
+
+    async def scripts() -> list[Finding]:
+        return [await _judge_scripts(connection)]
 
     async def rights() -> list[Finding]:
         return [await judge_rights(connection)]
 
     findings: list[Finding] = []
-    for part in (server, clock, rights):
+    for part in (server, scripts, clock, rights):
         findings += await _as_far_as_allowed(part.__name__, part, connection)
     return findings
 
@@ -110,6 +116,16 @@ async def _as_far_as_allowed(
         return [
             Finding("wrong", check, f"cannot be seen: {error}", "repair that first")
         ]
+
+
+async def _judge_scripts(connection: Connection) -> Finding:
+    """Run one: some services have no Lua, or have it switched off."""
+    try:
+        await connection.call("EVAL", "return 1", 0)
+    except (CommandRefused, CommandUnknown) as error:
+        advice = "use a server that runs Lua scripts: flowd needs EVAL and EVALSHA"
+        return Finding("wrong", "scripts", f"cannot be run: {error}", advice)
+    return Finding("ok", "scripts", "can be run")
 
 
 async def _judge_clock(connection: Connection, now: Callable[[], float]) -> Finding:

@@ -15,7 +15,9 @@ from flowd.ops.finding import Finding
 
 __all__ = ["Facts", "judge", "read_facts"]
 
-_SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write")
+_SETTINGS: Final = (
+    *("appendfsync", "save", "min-replicas-to-write", "cluster-require-full-coverage"),
+)
 _FULL: Final = 0.9
 _OLDEST: Final = {"Redis": (6, 2), "Valkey": (8, 0)}
 
@@ -28,14 +30,23 @@ class Facts:
     settings: Mapping[str, str]
     """By name; a setting that the server does not show is not there."""
 
+    asked_as_cluster: bool = False
+    """Whether the URL is that of a cluster."""
+
     def number(self, name: str) -> int:
         """A number of INFO; 0 where the server does not say."""
         text = self.info.get(name, "")
         return int(text) if text.isdecimal() else 0
 
 
-async def read_facts(connection: Connection) -> Facts:
+async def read_facts(
+    connection: Connection, *, asked_as_cluster: bool = False
+) -> Facts:
     """Ask the server.
+
+    Args:
+        connection: to it.
+        asked_as_cluster: as `Facts`.
 
     Raises:
         ServerError: as `Connection.call`. A refused CONFIG is none: many services do.
@@ -50,6 +61,7 @@ async def read_facts(connection: Connection) -> Facts:
     return Facts(
         {name: value for name, _, value in lines if value},
         {name: value for name, value in shown if value is not None},
+        asked_as_cluster,
     )
 
 
@@ -88,7 +100,11 @@ def _eviction(facts: Facts) -> Finding:
     if policy == "noeviction":
         return Finding("ok", "eviction", f"{said}: nothing is evicted")
     if policy.startswith("volatile-"):
-        text = f"{said}: idempotency keys may go early, and a job be enqueued twice"
+        keys = sum(map(int, re.findall(r"expires=(\d+)", str(facts.info.get("db0")))))
+        text = (
+            f"{said}: idempotency keys may go early, and a job be enqueued twice; keys"
+            f" that expire: {keys:,}"
+        )
         return Finding("warn", "eviction", text, advice)
     if not facts.number("maxmemory"):
         text = f"{said} deletes jobs once maxmemory is set, which it is not"
@@ -169,10 +185,38 @@ def _replicas(facts: Facts) -> Finding:
         return Finding("wrong", "replicas", text, advice)
     if not replicas:
         return Finding("ok", "replicas", "none")
+    if "min-replicas-to-write" not in facts.settings:
+        text = f"{replicas}; the server does not show min-replicas-to-write"
+        return Finding("note", "replicas", text, "it takes +config|get")
     text = f"{replicas}; min-replicas-to-write {least}"
     if least == "0":
-        text += ": a failover may lose what they had not received"
+        text += (
+            ": a primary that is cut off goes on to take jobs, and the failover loses"
+            " them; any failover may lose what they had not received"
+        )
+        advice = (
+            "set min-replicas-to-write 1 with min-replicas-max-lag 2, or enqueue with"
+            " durable=Durable(fsync=False, replicas=1)"
+        )
+        return Finding("warn", "replicas", text, advice)
     return Finding("ok", "replicas", text)
+
+
+def _cluster(facts: Facts) -> Finding:
+    if not facts.number("cluster_enabled"):
+        return Finding("ok", "cluster", "none")
+    if not facts.asked_as_cluster:
+        text = (
+            "the server is a node of a Redis Cluster: with this URL a queue of another"
+            " node, a failover or a slot that moves ends workers"
+        )
+        advice = "write redis+cluster://HOST:PORT,HOST:PORT"
+        return Finding("warn", "cluster", text, advice)
+    if facts.settings.get("cluster-require-full-coverage") == "yes":
+        text = "while a master is away, the queues of all others stand still too"
+        advice = "set cluster-require-full-coverage no"
+        return Finding("note", "cluster", text, advice)
+    return Finding("ok", "cluster", "a node of one, and asked as such")
 
 
 def _clients(facts: Facts) -> Finding:
@@ -185,5 +229,6 @@ def _clients(facts: Facts) -> Finding:
 
 
 _CHECKS: Final = (
-    *(_version, _eviction, _memory, _persistence, _disk, _replicas, _clients),
+    *(_version, _eviction, _memory, _persistence, _disk, _replicas, _cluster),
+    _clients,
 )

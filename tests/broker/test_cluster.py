@@ -323,6 +323,15 @@ async def test_a_plain_url_of_a_node_says_what_to_write(
         await queue.aclose()
 
 
+async def test_doctor_knows_a_node_by_a_plain_url(cluster: Cluster) -> None:
+    """It says what to write before a failover ends the workers."""
+    connection = Connection(Address.of(cluster.servers[0].url))
+    async with aclosing(connection):
+        found = {each.check: each for each in await examine(connection)}
+    assert found["cluster"].level == "warn"
+    assert "redis+cluster://" in found["cluster"].advice
+
+
 async def test_a_server_that_is_no_cluster_is_said() -> None:
     """With the URL that it has."""
     program = chosen().find()

@@ -14,13 +14,14 @@ from flowd.embedded import Server
 from flowd.ops import Finding, examine
 from flowd.ops.server import Facts, judge
 from tests.ops.page import ROLES, knows, make_users, url_of
+from tests.support.proxy import proxy_to
 from tests.support.raw import Raw
 from tests.support.servers import chosen
 from tests.support.waiting import wait_until
 
 CHECKS = [
-    *("version", "eviction", "memory", "persistence", "disk", "replicas", "clients"),
-    *("clock", "rights", "queues"),
+    *("version", "eviction", "memory", "persistence", "disk", "replicas", "cluster"),
+    *("clients", "scripts", "clock", "rights", "queues"),
 ]
 
 
@@ -64,6 +65,19 @@ async def test_a_server_that_is_set_up_well(own_server: Server, raw: Raw) -> Non
             continue
         assert (each.level, each.advice) == ("ok", ""), each
     assert found[-1].text == "none was set up on this server yet"
+
+
+async def test_a_server_without_scripts_is_wrong(own_server: Server, raw: Raw) -> None:
+    """Some services have no EVAL; nothing of flowd works there."""
+    raw("ACL", "SETUSER", "default", "on", "nopass", "+@all", "-eval")
+    found = await finding(own_server.url, "scripts")
+    assert found.level == "note"
+    async with proxy_to(own_server.url) as proxy:
+        proxy.forge(b"return 1", b"-ERR unknown command 'EVAL', with args\r\n")
+        raw("ACL", "SETUSER", "default", "+eval")
+        found = await finding(proxy.url, "scripts")
+    assert found.level == "wrong"
+    assert "needs EVAL" in found.advice
 
 
 async def test_doctor_names_the_version(own_server: Server, raw: Raw) -> None:
@@ -169,8 +183,11 @@ async def test_a_primary_with_a_replica() -> None:
                 await wait_until(lambda: raw.info("connected_slaves") == "1")
             found = await finding(primary.url, "replicas")
 
-    assert found.level == "ok"
-    assert found.text.startswith("1; min-replicas-to-write 0: a failover may lose")
+    assert found.text.startswith(
+        "1; min-replicas-to-write 0: a primary that is cut off"
+    )
+    assert found.level == "warn"
+    assert "min-replicas-max-lag 2" in found.advice
 
 
 async def test_clocks_that_differ(own_server: Server, raw: Raw) -> None:
@@ -246,9 +263,10 @@ async def test_missing_rights_are_listed(
     found = await doctor(url_of(own_server, role))
 
     assert {each.check: each.level for each in found} == dict.fromkeys(
-        ["server", "clock", "rights", "queues"], "note"
+        ["server", "scripts", "clock", "rights", "queues"], "note"
     )
-    for each, name in zip(found, ["info", "time", "acl", "smembers"], strict=True):
+    names = ["info", "eval", "time", "acl", "smembers"]
+    for each, name in zip(found, names, strict=True):
         assert name in each.text
         assert each.advice
 
