@@ -21,6 +21,7 @@ from flowd.cli import (
     doctor,
     exporter,
     jobs,
+    keep,
     limit,
     preflight,
     run,
@@ -54,6 +55,7 @@ examples:
   flowd cron list                       schedules, and when they run next
   flowd doctor                          check the server and its queues
   flowd preflight jobs                  can this release read all queued jobs?
+  flowd keep jobs                       promote and tick while no worker runs
   flowd web jobs                        a dashboard in the browser
 
 The server is --url, or the environment variable FLOWD_URL, which keeps a password out of
@@ -144,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     cron.add(commands)
     doctor.add(commands)
     preflight.add(commands)
+    keep.add(commands)
     exporter.add(commands)
     web.add(commands)
     completion.add(commands, parser)

@@ -28,7 +28,7 @@ from flowd.model.text import printable
 from flowd.worker.signals import Stoppable, until_stopped
 from flowd.worker.stacks import stacks_on_signal
 
-__all__ = ["add"]
+__all__ = ["add", "add_metrics_port", "port_is_usable", "set_up_log"]
 
 _HOST: Final = "127.0.0.1"
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -97,6 +97,17 @@ def add(commands: Commands) -> None:
         default=25.0,
         help="time for running jobs after a signal (default: 25; Kubernetes gives 30)",
     )
+    add_metrics_port(parser)
+    add_processes(parser)
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="restart when a Python file below --app-dir changes; for development",
+    )
+
+
+def add_metrics_port(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what is served over HTTP."""
     parser.add_argument(
         "--metrics-port",
         metavar="PORT",
@@ -108,12 +119,6 @@ def add(commands: Commands) -> None:
         metavar="HOST",
         default=_HOST,
         help=f"address of that port (default: {_HOST}; 0.0.0.0: all interfaces)",
-    )
-    add_processes(parser)
-    parser.add_argument(
-        "--reload",
-        action="store_true",
-        help="restart when a Python file below --app-dir changes; for development",
     )
 
 
@@ -130,14 +135,14 @@ def _command(options: argparse.Namespace) -> int:
     if options.reload:
         return _reload(options)
     if several and options.supervised is None:
-        _set_up_log(_OF_PROCESS)
+        set_up_log(_OF_PROCESS)
         _note_terminal()
-        return supervise(options, _port_is_usable(options))
+        return supervise(options, port_is_usable(options))
     if options.supervised is not None:
         return _run_supervised(options)
     shown = _shown(options)
     queues = find_queues(load(options.queues, options.app_dir), options.queues)
-    _set_up_log(_FORMAT)
+    set_up_log(_FORMAT)
     service = Service(queues, options.queues, burst=options.burst, shown=shown)
     _note_terminal()
     _run_to_the_end(service, options)
@@ -148,7 +153,7 @@ def _run_supervised(options: argparse.Namespace) -> int:
     """Run as one of several, whose parent has started this one."""
     worker = supervised_worker(options)
     queues = find_queues(load(options.queues, options.app_dir), options.queues)
-    _set_up_log(_OF_PROCESS)
+    set_up_log(_OF_PROCESS)
     service = Service(queues, options.queues, burst=options.burst, shown=worker.shown)
     _run_to_the_end(worker.around(service), options)
     return 0
@@ -165,7 +170,7 @@ def _note_terminal() -> None:
         print_note("waiting for jobs; Ctrl-C ends")
 
 
-def _set_up_log(template: str) -> None:
+def set_up_log(template: str = _FORMAT) -> None:
     """Log to standard error; has no effect if the user's module has configured logging."""
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(_Lines(template))
@@ -174,7 +179,7 @@ def _set_up_log(template: str) -> None:
 
 def _shown(options: argparse.Namespace) -> Shown:
     """The server of metrics and probes, which is open while queues run."""
-    if not _port_is_usable(options):
+    if not port_is_usable(options):
         return lambda _: nullcontext()
     from flowd.cli.listen import listening  # noqa: PLC0415 - only now it is there
 
@@ -182,8 +187,12 @@ def _shown(options: argparse.Namespace) -> Shown:
     return lambda queues: listening(queues, host, number)
 
 
-def _port_is_usable(options: argparse.Namespace) -> bool:
-    """Whether there is to be a port; what it needs is there then."""
+def port_is_usable(options: argparse.Namespace) -> bool:
+    """Whether there is to be a port; what it needs is there then.
+
+    Raises:
+        UsageError: it is not.
+    """
     if options.metrics_port is None:
         return False
     if find_spec("prometheus_client") is None:

@@ -22,7 +22,14 @@ from flowd.ops.consumers import ConsumerState
 from flowd.ops.overview import QueueView, queue_view
 from flowd.ops.queries import Queries
 
-__all__ = ["Place", "exposition", "queue_registry", "server_exposition", "text_of"]
+__all__ = [
+    "Place",
+    "depths",
+    "exposition",
+    "queue_registry",
+    "server_exposition",
+    "text_of",
+]
 
 Place: TypeAlias = tuple[Address, str, str]
 """Server, stream and group of a queue."""
@@ -91,6 +98,15 @@ class _Lasting(CollectorRegistry):
             kept = Metric(metric.name, metric.documentation, metric.type, metric.unit)
             kept.samples = samples
             yield kept
+
+
+async def depths(places: Iterable[Place], *, within: float = 2.0) -> dict[str, int]:
+    """How many jobs wait or run, by stream; a queue that cannot be seen is left out."""
+    wanted = list(dict.fromkeys(places))
+    views = await asyncio.gather(*(_view(place, within) for place in wanted))
+    return {
+        view.stream: view.waiting + view.running for view in views if view is not None
+    }
 
 
 async def queue_registry(

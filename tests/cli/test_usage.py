@@ -180,7 +180,16 @@ def test_stats_of_an_unknown_stream_says_so(
 @pytest.mark.parametrize(
     "words",
     [
-        *("stats", "consumers", "tail", "doctor", "preflight", "exporter", "run"),
+        *(
+            "stats",
+            "consumers",
+            "tail",
+            "doctor",
+            "preflight",
+            "keep",
+            "exporter",
+            "run",
+        ),
         *("jobs", "jobs list", "jobs show", "jobs enqueue", "dlq", "dlq list"),
         *("cron", "cron list", "cron pause", "cron run"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sized
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -38,7 +38,7 @@ class _Pair:
         self.requests.feed(data)
         most = 0
         while (request := self.requests.gets()) is not _MORE:
-            most = max(most, len(request) if isinstance(request, list) else 0)
+            most = max(most, len(request) if isinstance(request, Sized) else 0)
         return most
 
 
