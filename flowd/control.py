@@ -1,10 +1,10 @@
-"""What a program may order of a queue: to cancel its jobs."""
+"""What a program may order of a queue: to pause, to resume, to cancel jobs."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
-from flowd.broker.control import CancelResult, cancel_by_id
+from flowd.broker.control import CancelResult, cancel_by_id, pause, resume
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 
@@ -35,6 +35,29 @@ class ControlledQueue:
         """
         _, stream = self._open()
         return await cancel_by_id(stream, job_id)
+
+    async def pause(self) -> bool:
+        """Let no worker take a job of this queue until `resume`.
+
+        It holds at once for all workers, also of older versions and other languages, is kept
+        in Redis, and outlives restarts. What runs goes on, and is settled; what fails waits.
+        Delayed jobs and ticks become due and wait. `failing` stays None: the worker is ready.
+
+        Returns:
+            False if it was paused before.
+
+        Raises:
+            GroupMissing: the queue was never set up.
+            StreamShared: another group reads the stream.
+            ServerError: the server cannot be asked. Repeating the call is safe.
+        """
+        _, stream = self._open()
+        return await pause(stream)
+
+    async def resume(self) -> bool:
+        """Undo `pause`; False if the queue was not paused. Errors are those of `pause`."""
+        _, stream = self._open()
+        return await resume(stream)
 
     @abstractmethod
     def _open(self) -> tuple[Session, Stream]:

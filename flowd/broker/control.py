@@ -14,17 +14,24 @@ from flowd.model.delivery import by_name
 
 __all__ = [
     "AT_ONCE",
+    "PAUSED_AT",
     "CancelResult",
     "Found",
     "JobPlace",
     "Marks",
     "cancel",
     "cancel_by_id",
+    "pause",
+    "paused_since",
     "read_marks",
+    "resume",
 ]
 
 AT_ONCE: Final = 100
 """How many jobs are cancelled in one step, at most."""
+
+PAUSED_AT: Final = "18446744073709551615-18446744073709551614"
+"""Where the group of a paused queue stands: behind every entry that there can be."""
 
 _SCAN: Final = 10_000
 _GLANCE: Final = 1_024
@@ -109,6 +116,45 @@ async def cancel_by_id(stream: Stream, job_id: str) -> CancelResult:
     return await _mark(stream, job_id)
 
 
+async def pause(stream: Stream) -> bool:
+    """Let no reader get a job until `resume`; False if it was so before.
+
+    Raises:
+        GroupMissing: the queue was never set up.
+        StreamShared: another group reads the stream; nothing was changed.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    return await _set(scripts.PAUSE, stream)
+
+
+async def resume(stream: Stream) -> bool:
+    """Undo `pause`; False if the queue was not paused.
+
+    Raises:
+        StreamShared: another group reads the stream; nothing was changed.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    return await _set(scripts.RESUME, stream)
+
+
+async def paused_since(stream: Stream) -> float | None:
+    """When the queue was paused, in seconds since 1970; None if it is not.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    raw = await stream.connection.call(
+        "HGET", stream.keys.control, "@paused", read=replies.maybe(replies.data)
+    )
+    return None if raw is None else int(raw.rpartition(b" ")[2]) / 1000
+
+
+async def _set(script: scripts.Script, stream: Stream) -> bool:
+    keys = [stream.keys.stream, stream.keys.control]
+    done = await script.run(stream.connection, keys, [stream.group], replies.number)
+    return done == 1
+
+
 async def read_marks(stream: Stream) -> Marks:
     """Which running jobs are to be cancelled.
 
@@ -162,6 +208,7 @@ async def _places(stream: Stream, state: str) -> AsyncIterator[JobPlace]:
 async def _ask(stream: Stream, *question: Argument) -> list[JobPlace]:
     own = stream.keys
     keys = [own.stream, own.delayed, own.bodies, own.progress]
+    keys += [own.gate[1], own.control]
     args: list[Argument] = [stream.group, _GLANCE, *question]
     return await scripts.QUERY.run(stream.connection, keys, args, replies.items(_place))
 

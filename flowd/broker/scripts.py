@@ -26,6 +26,7 @@ __all__ = [
     "LETTERS",
     "LIMIT",
     "MAINTAIN",
+    "PAUSE",
     "PROGRESS",
     "PURGE",
     "QUERY",
@@ -33,6 +34,7 @@ __all__ = [
     "REDRIVE",
     "REMAINING",
     "RENEW",
+    "RESUME",
     "RUN_SCHEDULE",
     "SCHEDULES",
     "SETTLE",
@@ -192,8 +194,9 @@ ENQUEUE: Final = Script("enqueue", "now")
 EXPIRE: Final = Script("expire", "replica", often=False)
 INIT: Final = Script("init", "by_name", "only_group", often=False)
 FORGET_CONSUMER: Final = Script("forget_consumer", "by_name", often=False)
-REMAINING: Final = Script("remaining", "by_name", "replica")
-QUERY: Final = Script("query", "by_name")
+REMAINING: Final = Script("remaining", "by_name", "paused", "replica")
+PAUSE: Final = Script("pause", "now", "replica", "by_name", "only_group", "paused")
+QUERY: Final = Script("query", "by_name", "paused")
 LIMIT: Final = Script("limit", "gate", often=False)
 LETTERS: Final = Script("letters")
 PROGRESS: Final = Script("progress", "fence")
@@ -201,6 +204,7 @@ PURGE: Final = Script("purge")
 RECOUNT: Final = Script("recount", "replica", often=False)
 ABANDON: Final = Script("abandon", "replica", often=False)
 REDRIVE: Final = Script("redrive", "by_name", "only_group", "now", "marks")
+RESUME: Final = Script("resume", "replica", "by_name", "only_group", "paused")
 RENEW: Final = Script("renew", "fence", "replica")
 RUN_SCHEDULE: Final = Script("run_schedule", "now", often=False)
 SCHEDULES: Final = Script("schedules", "now", often=False)

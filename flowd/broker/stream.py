@@ -313,7 +313,7 @@ class Stream:
 
         Capabilities count in their `parts` what waits elsewhere.
         """
-        keys = [self.keys.stream, self.keys.delayed]
+        keys = [self.keys.stream, self.keys.delayed, self.keys.control]
         entries, delayed = await scripts.REMAINING.run(
             self.connection, keys, [self.group], replies.numbers(2), parts
         )

@@ -23,6 +23,7 @@ from flowd.cli import (
     jobs,
     keep,
     limit,
+    pause,
     preflight,
     run,
     stats,
@@ -53,6 +54,7 @@ examples:
   flowd dlq redrive --all --error TimeoutError --rate 50/s
   flowd limit crawls customer=7 0       pause one key of a queue with limits
   flowd cron list                       schedules, and when they run next
+  flowd pause emails                    no worker takes a job of this queue
   flowd doctor                          check the server and its queues
   flowd preflight jobs                  can this release read all queued jobs?
   flowd keep jobs                       promote and tick while no worker runs
@@ -144,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     dlq.add(commands)
     limit.add(commands)
     cron.add(commands)
+    pause.add(commands)
     doctor.add(commands)
     preflight.add(commands)
     keep.add(commands)

@@ -18,7 +18,7 @@ from flowd.model.text import printable
 from flowd.ops.cron import CronView, pause_schedule, run_schedule, schedules
 from flowd.ops.queries import Queries
 
-__all__ = ["add"]
+__all__ = ["add", "moment_of", "state_of"]
 
 _LIST: Final = """\
 The schedules that are registered, with the last run and the next tick, in the zone of the
@@ -78,9 +78,9 @@ def _list(options: argparse.Namespace) -> int:
     )
     rows = [
         [
-            *(each.stream, each.name, each.when, each.tz, _state(each)),
-            *(_time(each.last_run_at), each.outcome or "-"),
-            *(_time(each.next_tick), _time(each.next_tick, utc=True)),
+            *(each.stream, each.name, each.when, each.tz, state_of(each)),
+            *(moment_of(each.last_run_at), each.outcome or "-"),
+            *(moment_of(each.next_tick), moment_of(each.next_tick, utc=True)),
         ]
         for each in views
     ]
@@ -88,13 +88,15 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _state(view: CronView) -> str:
+def state_of(view: CronView) -> str:
+    """Whether a schedule ticks, as a word."""
     if view.paused:
         return "paused"
     return f"late by {span(view.late)}" if view.late else "active"
 
 
-def _time(at: datetime | None, *, utc: bool = False) -> str:
+def moment_of(at: datetime | None, *, utc: bool = False) -> str:
+    """A time in its zone, or in UTC; `-` for none."""
     if at is None:
         return "-"
     return (at.astimezone(UTC) if utc else at).isoformat(" ", "seconds")

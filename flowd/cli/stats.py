@@ -10,16 +10,19 @@ from typing import Final, TypeAlias
 from flowd.broker.connection import Connection
 from flowd.broker.session import connected
 from flowd.broker.url import Address
+from flowd.cli.cron import moment_of, state_of
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_server, seconds
 from flowd.cli.output import (
     Block,
+    Table,
     as_json,
     object_of,
     print_blocks,
     print_error,
     print_json,
     screen,
+    span,
 )
 from flowd.cli.tables import by_severity, queue_table, running_table, worker_table
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
@@ -49,6 +52,7 @@ The jobs and workers of every queue that was set up on this server.
 - next due: the time until the first of these is due, or since it was (-)
 - dead: dead-lettered, see `flowd dlq`
 
+Below are the queues that are paused, the schedules and when they tick next, and the workers.
 Queues with a problem come first. On a narrow terminal columns are left out."""
 
 _CONSUMERS: Final = """\
@@ -208,9 +212,44 @@ def _stats_blocks(seen: Seen, *, only_problems: bool) -> list[Block]:
             return [f"no problem in {count_of(count, 'queue')}"]
     return [
         queue_table(queues),
+        *_pauses(queues),
+        *_schedule_table(queues),
         *worker_table(queues, place=False),
         *running_table(queues, _GLANCE),
     ]
+
+
+def _pauses(queues: Sequence[QueueView]) -> list[Block]:
+    return [
+        f"{queue.stream} ({queue.group}) is paused, since {span(queue.paused)}: flowd"
+        f" resume {queue.stream}"
+        for queue in queues
+        if queue.paused is not None
+    ]
+
+
+def _schedule_table(queues: Sequence[QueueView]) -> list[Block]:
+    """When schedules tick, where there are some."""
+    rows = [
+        [
+            *(queue.stream, each.name, each.when, each.tz, state_of(each)),
+            *(moment_of(each.last_run_at), each.outcome or "-"),
+            moment_of(each.next_tick),
+        ]
+        for queue in queues
+        for each in queue.schedules
+    ]
+    head = (
+        "stream",
+        "schedule",
+        "when",
+        "zone",
+        "state",
+        "last run",
+        "outcome",
+        "next",
+    )
+    return [Table(head, rows)] if rows else []
 
 
 def _consumers_blocks(seen: Seen) -> list[Block]:

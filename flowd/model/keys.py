@@ -10,7 +10,7 @@ hash slot, so that one script may use all of them on a cluster.
     {emails}:senders:progress hash: entry id -> how far the job is that runs
     {emails}:senders:receipts hash: consumer -> what its last settle did, for minutes
     {emails}:senders:workers  hash: consumer -> its last sign of life, and its capacity
-    {emails}:senders:control  hash: what operators have ordered: jobs to be cancelled
+    {emails}:senders:control  hash: what operators have ordered: a pause, cancelled jobs
     {emails}:senders:cron     hash: registered schedules and their last ticks
     {emails}:senders:tail     channel: events, while `flowd tail` listens
     {emails}:gate             what a queue with policies has of locks; and of all the

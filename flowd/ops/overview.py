@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowd.broker.connection import Connection
+from flowd.broker.control import paused_since
 from flowd.broker.server_time import server_times
 from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.model.heartbeat import Heartbeat
 from flowd.ops.consumers import ConsumerView, consumer_views
+from flowd.ops.cron import CronView, schedules
 from flowd.ops.delays import Delays, delays, newest_version
 from flowd.ops.heartbeats import heartbeats
 from flowd.ops.jobs import JobView, job_view
@@ -47,6 +49,12 @@ class QueueView:
     is delayed."""
 
     dead: int
+    paused: float | None
+    """Seconds since the queue was paused; None if it is not."""
+
+    schedules: tuple[CronView, ...]
+    """The schedules that are registered, by name."""
+
     consumers: tuple[ConsumerView, ...] | None
     """None if the group is not there."""
 
@@ -125,11 +133,13 @@ async def queue_view(
     Raises:
         ServerError: as `Connection.call`.
     """
-    sizes, oldest, first_due, consumers = await asyncio.gather(
+    sizes, oldest, first_due, consumers, paused, crons = await asyncio.gather(
         queries.sizes(),
         queries.waiting(1, most=_GLANCE),
         queries.first_due(),
         queries.consumers(),
+        paused_since(queries.stream),
+        schedules(queries, now),
     )
     beats = await heartbeats(queries, consumers)
     held, why = await asyncio.gather(
@@ -161,6 +171,8 @@ async def queue_view(
         delays=why,
         next_due=due,
         dead=sizes.dead,
+        paused=None if paused is None else max(0.0, now - paused),
+        schedules=tuple(crons),
         consumers=views,
         slots=sum(each.slots or 0 for each in live),
         busy=sum(each.owned for each in live),

@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import BULK_READ_TIMEOUT, TIMEOUT, Argument, Connection
+from flowd.broker.control import PAUSED_AT
 from flowd.broker.refusals import KeyMissing
 from flowd.broker.stream import Stream, registered
 from flowd.errors import GroupMissing, WrongKeyType
@@ -103,6 +104,9 @@ class GroupRow(NamedTuple):
 
     read: int | None = None
     """How many entries it ever got; None likewise."""
+
+    last_id: str = ""
+    """Up to which entry it was delivered."""
 
 
 class Sizes(NamedTuple):
@@ -224,6 +228,18 @@ class Queries:
             return Sizes(entries, 0, 0, 0, dead, 0, others, served_by=served_by)
         return Sizes(entries, entries, 0, delayed, dead, parked, others)
 
+    async def is_behind_the_end(self) -> bool:
+        """Whether the group stands where a pause has set it.
+
+        Raises:
+            ServerError: as `Connection.call`.
+        """
+        return any(
+            each.last_id == PAUSED_AT
+            for each in await self.groups()
+            if each.name == self.group
+        )
+
     async def groups(self) -> list[GroupRow]:
         """The groups that read the stream; none if it is not there."""
         try:
@@ -301,7 +317,8 @@ class Queries:
 
     async def _ask(self, most: int, *question: Argument) -> list[JobRow]:
         own = self.keys
-        keys = [own.stream, own.delayed, own.bodies, own.progress, own.gate[1]]
+        keys = [own.stream, own.delayed, own.bodies, own.progress]
+        keys += [own.gate[1], own.control]
         return await scripts.QUERY.run(
             self.connection,
             keys,
@@ -319,6 +336,7 @@ def _group(reply: object) -> GroupRow:
         replies.number(said[b"pending"]),
         None if lag is None else replies.number(lag),
         None if read is None else replies.number(read),
+        replies.text(said[b"last-delivered-id"]),
     )
 
 

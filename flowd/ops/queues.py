@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from flowd.broker.control import paused_since
 from flowd.errors import AccessDenied, WrongKeyType
 from flowd.model.heartbeat import Heartbeat
 from flowd.model.keys import QUEUES
@@ -85,6 +86,7 @@ class _Queue:
             text = f"{jobs}, no worker ever started, or its group is gone"
             self.say("wrong", text, "start a worker, which sets it up")
         await self._look_at_schedules()
+        await self._look_at_pause()
         overdue = 0.0 if first_due is None else self._now - first_due
         if overdue > self._lease:
             text = f"its first delayed job has been due for {overdue:,.0f} s"
@@ -121,6 +123,20 @@ class _Queue:
     def _quoted(self) -> tuple[str, str]:
         """The names, to be copied into a shell: they may hold any text."""
         return shlex.quote(self._queries.keys.stream), shlex.quote(self._queries.group)
+
+    async def _look_at_pause(self) -> None:
+        """Say that the queue is paused; a group that stands behind the end is, too."""
+        since = await paused_since(self._queries.stream)
+        stream, group = self._quoted()
+        advice = f"`flowd resume {stream} --group {group}` lets workers go on"
+        if since is not None:
+            text = (
+                f"it is paused, since {self._now - since:,.0f} s: no worker takes a job"
+            )
+            self.say("note", text, advice)
+        elif await self._queries.is_behind_the_end():
+            text = "its group stands behind every entry, so no worker gets a job"
+            self.say("wrong", text, advice)
 
     async def _look_at_schedules(self) -> None:
         for each in await schedules(self._queries, self._now):

@@ -71,6 +71,8 @@ async def test_stats_counts_every_queue(flowd: Program, redis_url: str) -> None:
             "estimated": False,
         },
         "dead": 2,
+        "paused": None,
+        "schedules": [],
         "consumers": [],
         "slots": 0,
         "busy": 0,

@@ -10,7 +10,15 @@ PAGE = (ROOT / "docs/deliveries.md").read_text("utf-8")
 
 # They are part of other scripts.
 PRELUDES = {
-    *("by_name.lua", "fence.lua", "gate.lua", "marks.lua", "now.lua", "only_group.lua"),
+    *(
+        "by_name.lua",
+        "fence.lua",
+        "gate.lua",
+        "marks.lua",
+        "now.lua",
+        "only_group.lua",
+        "paused.lua",
+    ),
     "replica.lua",
 }
 

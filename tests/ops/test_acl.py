@@ -163,6 +163,8 @@ def administer(url: str, folder: Path) -> Mapping[str, str]:
     run("dlq", "show", first, *letters)
     run("dlq", "redrive", first, *letters)
     run("dlq", "purge", "--all", "--yes", *letters)
+    run("pause", STREAM)
+    run("resume", STREAM)
     run("doctor")
     return printed
 

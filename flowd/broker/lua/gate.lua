@@ -318,6 +318,10 @@ local function open_gate(stream, group, bodies)
       for i = 1, #g, 2 do found[g[i]] = g[i + 1] end
       if found.name == group then last = found['last-delivered-id'] end
     end
+    if last == '18446744073709551615-18446744073709551614' then
+      waiting = math.huge -- the queue is paused: none is taken, so none is admitted
+      return waiting
+    end
     waiting = redis.call('ZLEXCOUNT', holds, last and '(' .. placed(last) .. '\1' or '-', '+')
     return waiting
   end

@@ -1,6 +1,6 @@
 -- Look at jobs of a queue, and change nothing.
 --
--- KEYS  stream  delayed  delayed jobs  progress  parked
+-- KEYS  stream  delayed  delayed jobs  progress  parked  control
 -- ARGV  group  bytes of a value at most  what  ...
 --         waiting  after which id  how many
 --         running  after which id  how many  of which consumer, or '' for all
@@ -46,10 +46,8 @@ end
 local delivered
 local groups = redis.pcall('XINFO', 'GROUPS', stream)
 if groups.err and groups.err ~= 'ERR no such key' then return groups end
-for _, row in ipairs(groups) do
-  local found = by_name(row)
-  if found.name == group then delivered = found['last-delivered-id'] end
-end
+local row = group_of(stream, group)
+if row then delivered = read_up_to(KEYS[6], row) end
 
 if what == 'waiting' then
   local after = ARGV[4] == '' and (delivered or '0-0') or ARGV[4]

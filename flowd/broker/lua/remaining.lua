@@ -1,6 +1,6 @@
 -- Count what is left to do.
 --
--- KEYS  stream  delayed
+-- KEYS  stream  delayed  control
 -- ARGV  group
 -- Returns { jobs that run or wait, delayed jobs }. Of those that wait it counts one: who
 --   asks wants to know whether there is any.
@@ -15,12 +15,10 @@ local stream, delayed = KEYS[1], KEYS[2]
 local groups = redis.pcall('XINFO', 'GROUPS', stream)
 if groups.err and not groups.err:find('no such key', 1, true) then return groups end
 local work = redis.call('XLEN', stream)
-for _, row in ipairs(groups) do
-  local found = by_name(row)
-  if found.name == ARGV[1] then
-    local after = '(' .. found['last-delivered-id']
-    work = found.pending + #redis.call('XRANGE', stream, after, '+', 'COUNT', 1)
-  end
+local row = group_of(stream, ARGV[1])
+if row then
+  local after = '(' .. read_up_to(KEYS[3], row)
+  work = row.pending + #redis.call('XRANGE', stream, after, '+', 'COUNT', 1)
 end
 --@ counted
 refuse_as_replica(stream, ARGV[1])
