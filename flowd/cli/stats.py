@@ -15,7 +15,6 @@ from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_server, seconds
 from flowd.cli.output import (
     Block,
-    Table,
     as_json,
     object_of,
     print_blocks,
@@ -24,6 +23,7 @@ from flowd.cli.output import (
     screen,
     span,
 )
+from flowd.cli.table import Table
 from flowd.cli.tables import by_severity, queue_table, running_table, worker_table
 from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
 from flowd.model.text import count_of, printable
