@@ -28,6 +28,7 @@ from flowd.cli import (
     run,
     stats,
     tail,
+    top,
     web,
 )
 from flowd.cli.load import UsageError
@@ -47,6 +48,7 @@ _EPILOG = """\
 examples:
   flowd run app.workers:queues          run the queues that app/workers.py names
   flowd stats --watch                   jobs and workers of every queue
+  flowd top                             watch and act, live
   flowd tail                            follow the jobs that end
   flowd jobs list --state running       jobs that run now
   flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
@@ -142,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add(commands)
     stats.add(commands)
     tail.add(commands)
+    top.add(commands)
     jobs.add(commands)
     dlq.add(commands)
     limit.add(commands)

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
+from typing import Final, TypeGuard
 
 from flowd.log import log
 from flowd.model.delivery import Delivery
@@ -135,11 +135,19 @@ def _awaited(task: object) -> Iterator[tuple[FrameType, int]]:
             yield frame, frame.f_lineno
         waiting = _attribute(waiting, "cr_await", "gi_yieldfrom", "ag_await")
     # A task that is awaited gives no coroutine; what the handler's waits for has it.
-    inner = getattr(task, "_fut_waiter", None)
-    several = getattr(inner, "_children", None)
-    for each in several if isinstance(several, list) else [inner]:
-        if isinstance(each, asyncio.Task):
+    inner: object = getattr(task, "_fut_waiter", None)
+    several: object = getattr(inner, "_children", None)
+    for each in several if _is_list(several) else [inner]:
+        if _is_task(each):
             yield from _awaited(each)
+
+
+def _is_list(found: object) -> TypeGuard[list[object]]:
+    return isinstance(found, list)
+
+
+def _is_task(found: object) -> TypeGuard[asyncio.Task[object]]:
+    return isinstance(found, asyncio.Task)
 
 
 def _attribute(thing: object, *names: str) -> object:

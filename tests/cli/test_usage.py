@@ -183,7 +183,7 @@ def test_stats_of_an_unknown_stream_says_so(
         *(
             "stats",
             "consumers",
-            "tail",
+            "tail", "top",
             "doctor",
             "preflight",
             "keep",
