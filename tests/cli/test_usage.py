@@ -183,7 +183,8 @@ def test_stats_of_an_unknown_stream_says_so(
         *(
             "stats",
             "consumers",
-            "tail", "top",
+            "tail",
+            "top",
             "doctor",
             "preflight",
             "keep",
