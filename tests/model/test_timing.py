@@ -22,7 +22,6 @@ SPANS: list[Any] = [
     Fraction(1, 2),
     "600",
     b"1",
-    None,
     True,
     1j,
     [1.0],
@@ -45,7 +44,7 @@ MOMENTS: list[Any] = [
 
 WRONG: list[tuple[str, Any]] = [
     *(("delay", span) for span in SPANS),
-    *(("key_ttl", span) for span in [*SPANS, 0, 0.0]),
+    *(("key_ttl", span) for span in [*SPANS, None, 0, 0.0]),
     *(("at", moment) for moment in MOMENTS),
     *(("id", entry_id) for entry_id in (5, None, b"5-1", "5-1\n", f"{2**64}", "²")),
     *(("key", key) for key in (b"k", 7, "", "x" * 1025, "\udc00")),
