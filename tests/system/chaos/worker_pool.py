@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -41,6 +42,8 @@ class WorkerPool:
         max_crashes: as the `Claimer`'s.
         interval: as the `Claimer`'s.
         concurrency: as the `Queue`'s.
+        program: the module of this folder that a worker runs.
+        extra: more arguments for it.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class WorkerPool:
         max_crashes: int = 5,
         interval: float = 0.1,
         concurrency: int = 4,
+        program: str = "worker",
+        extra: Sequence[str] = (),
     ) -> None:
         self._folder = folder
         settings = (
@@ -61,8 +66,9 @@ class WorkerPool:
             *(max_crashes, interval, concurrency),
         )
         self._command = [
-            *(sys.executable, "-W", "error", "-m", "tests.system.chaos.worker"),
+            *(sys.executable, "-W", "error", "-m", f"tests.system.chaos.{program}"),
             *map(str, settings),
+            *extra,
         ]
         self.workers: list[subprocess.Popen[bytes]] = []
 
