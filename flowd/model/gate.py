@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard
 from urllib.parse import quote
 
 from flowd.errors import OptionError
@@ -157,13 +157,7 @@ class Priority:
 
     def __post_init__(self) -> None:
         rule = f"must be 2 to {_MOST_LEVELS} different texts"
-        levels: object = self.order
-        if (
-            not isinstance(levels, tuple)
-            or not 2 <= len(self.order) <= _MOST_LEVELS
-            or len({*self.order}) != len(self.order)
-            or not all(_is_text(each) for each in self.order)
-        ):
+        if not _are_texts(self.order) or not 2 <= len(self.order) <= _MOST_LEVELS:
             raise OptionError("priority.order", self.order, rule)
         if self.field:
             _check_names("priority.field", (self.field,))
@@ -335,16 +329,16 @@ def _ms(span: float) -> int:
     return max(1, round(span * 1000))
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+def _are_texts(given: object) -> TypeGuard[tuple[str, ...]]:
+    """Whether it is a tuple of different texts, none of them empty."""
+    if not isinstance(given, tuple):
+        return False
+    every: tuple[object, ...] = given
+    texts = [each for each in every if isinstance(each, str) and each]
+    return len({*texts}) == len(every)
 
 
 def _check_names(option: str, names: object, *, least: int = 0) -> None:
     rule = f"must be a tuple of {least} or more different field names"
-    if (
-        not isinstance(names, tuple)
-        or len(names) < least
-        or len({*names}) != len(names)
-        or not all(_is_text(name) for name in names)
-    ):
+    if not _are_texts(names) or len(names) < least:
         raise OptionError(option, names, rule)

@@ -170,9 +170,8 @@ class OpenGate:
             ServerError: as `Connection.call`.
         """
         parked = self._stream.keys.gate[1]
-        found = await self._stream.connection.call(
-            "EXISTS", parked, read=replies.number
-        )
+        # A command that every worker has the right to.
+        found = await self._stream.connection.call("ZCARD", parked, read=replies.number)
         if found:
             self._found()
 

@@ -120,7 +120,7 @@ async def test_a_retry_leaves_its_slot_and_comes_first(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """While it waits for its backoff others run; it takes no slot until it is due."""
-    job, seen = limited(1), []
+    job, seen = limited(1), list[tuple[str, int]]()
 
     async def work(each: Email, ctx: Context) -> None:
         seen.append((each.subject, ctx.attempt))
@@ -141,7 +141,7 @@ async def test_ordered_jobs_keep_their_order_over_retries(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A job that is retried keeps its key: the next one of it starts when it has ended."""
-    job, seen = limited(1, ordered=True), []
+    job, seen = limited(1, ordered=True), list[tuple[str, int]]()
 
     async def work(each: Email, ctx: Context) -> None:
         if ctx.attempt < 3 and int(each.subject) % 3 == 0:
@@ -214,7 +214,8 @@ async def test_a_foreign_entry_goes_through_the_gate_uncounted(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """A plain XADD gets its ticket when it is read, and counts as no delivery."""
-    job, handler, counts = limited(2), Overlap(0.01), set()
+    job, handler = limited(2), Overlap(0.01)
+    counts = set[tuple[int, int]]()
 
     async def work(each: Email, ctx: Context) -> None:
         counts.add((ctx.deliveries, ctx.attempt))

@@ -90,7 +90,7 @@ async def test_a_retry_is_not_dropped_by_its_own_lock(
     async with Queue(job, work, url=redis_url, policy=policy(stream)) as queue:
         queue.run()
         first = await queue.enqueue(job(to="a", subject="1"))
-        seen = set()
+        seen = set[str]()
         while len(attempts) < 4:
             seen.add(await queue.enqueue(job(to="a", subject="2")))
             await asyncio.sleep(0)

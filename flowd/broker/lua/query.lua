@@ -80,7 +80,7 @@ elseif what == 'one' then
   local due = redis.call('ZSCORE', delayed, job)
   if due then
     add_delayed(job, due)
-  elseif redis.call('HEXISTS', bodies, job) == 1 then
+  elseif redis.call('HGET', bodies, job) then
     add_delayed(job, '0', 'parked')
   end
 end
