@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flowd.broker import replies, scripts
 from flowd.broker.connection import Argument
+from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
 from flowd.model.delivery import by_name
@@ -59,6 +60,9 @@ class JobPlace(NamedTuple):
     key: str | None = None
     """The idempotency key it was enqueued with, which it frees if it never ran."""
 
+    is_gated: bool = False
+    """Whether its queue has policies, and it may hold something of its gate."""
+
 
 class Marks(NamedTuple):
     """Running jobs that are to be cancelled."""
@@ -89,7 +93,9 @@ async def cancel(
         if place.key is not None:
             keys.append(own.idempotency(place.key))
     found = scripts.results(_found, exactly=len(places))
-    return await scripts.CANCEL.run(stream.connection, keys, args, found)
+    gated = any(place.is_gated for place in places)
+    parts = [Part("cancel_gate", own.gate, ("",))] if gated else []
+    return await scripts.CANCEL.run(stream.connection, keys, args, found, parts)
 
 
 async def cancel_by_id(stream: Stream, job_id: str) -> CancelResult:
@@ -217,11 +223,12 @@ def _place(reply: object) -> JobPlace:
     state, own, flat, *_ = replies.array(reply)
     fields = by_name(replies.fields(flat))
     name, key = replies.data(own), fields.get(b"_key")
-    delayed = replies.data(state) == b"delayed"
+    delayed = replies.data(state) in (b"delayed", b"parked")
     return JobPlace(
         "" if delayed else _text(name),
         _text(name if delayed else fields.get(b"_id", name)),
         None if key is None else _text(key),
+        b"_gate" in fields,
     )
 
 

@@ -235,8 +235,8 @@ class Gate:
 
     @property
     def rules(self) -> str:
-        """The numbers that the scripts decide by."""
-        words: list[str] = []
+        """The numbers that the scripts decide by; without any, they admit nothing."""
+        words = ["k=1"]
         if self.concurrency is not None:
             words.append(f"n={self.concurrency.limit}")
             if self.concurrency.ordered:

@@ -26,6 +26,7 @@ SEAMS = {
     "renew": scripts.RENEW,
     "redrive": scripts.REDRIVE,
     "remaining": scripts.REMAINING,
+    "cancel": scripts.CANCEL,
 }
 
 

@@ -62,7 +62,7 @@ def test_a_ticket_has_every_key_of_a_job() -> None:
         "w:12",
         "p:2",
     ]
-    assert gate.rules == "n=2 i=600000.000 b=10 q=100 s=1 p=3 d=5000 m=60000"
+    assert gate.rules == "k=1 n=2 i=600000.000 b=10 q=100 s=1 p=3 d=5000 m=60000"
 
 
 def test_a_level_comes_from_the_call_or_from_a_field() -> None:

@@ -11,10 +11,12 @@ from flowd import (
     Concurrency,
     Context,
     DeadLetters,
+    Duplicate,
     Gate,
     Queue,
     Reject,
     Retry,
+    Unique,
 )
 from flowd.model.keys import Keys
 from jobs.email import Email
@@ -321,3 +323,52 @@ async def test_a_delayed_job_takes_no_slot_until_it_is_due(
         await queue.enqueue(job(to="a", subject="now"))
         await wait_until(lambda: handler.done == [("a", "now")])
         assert leftovers(raw, stream) == []
+
+
+async def test_a_cancelled_job_frees_what_it_has(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """glide-mq#206: a deleted job held up all behind it. Waiting, parked or delayed."""
+    gate = Gate(
+        concurrency=Concurrency(per=("to",), limit=1),
+        unique=Unique(fields=("subject",)),
+    )
+    job, handler = gated(gate), Overlap()
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        ids = await queue.enqueue_bulk(jobs(job, "a", 5))
+        late = await queue.enqueue(job(to="a", subject="late"), delay=60)
+        for each in (ids[0], ids[2], late):
+            assert await queue.cancel(each) == "cancelled"
+        again = await queue.enqueue(job(to="b", subject="2"))
+        assert not isinstance(again, Duplicate)
+        queue.run()
+        await queue.drain()
+    done = sorted(handler.done)
+    assert done == [("a", "1"), ("a", "3"), ("a", "4"), ("b", "2")]
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_redrive_without_the_class_admits_nothing_beyond_the_limit(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Who does not know the limits puts letters back, and leaves the rest to workers."""
+    job, handler, broken = limited(1), Overlap(0.005), True
+
+    async def work(each: Email, ctx: Context) -> None:
+        if broken and each.subject == "0":
+            raise Reject("broken")
+        await handler(each, ctx)
+
+    async with Queue(job, work, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await queue.enqueue_bulk(jobs(job, "a", 1))
+        await queue.drain()
+        broken = False
+        await queue.enqueue_bulk(jobs(job, "a", 20))
+        letters = DeadLetters[Email](None, redis_url, stream=stream, group=GROUP)
+        async with letters:
+            assert await letters.redrive_all() == 1
+        await queue.drain()
+    assert len(handler.done) == 21
+    assert handler.most == {"a": 1}
+    assert leftovers(raw, stream) == []

@@ -14,6 +14,7 @@
 -- Bounds: the jobs that are named, 100 at most, and 1,000 marks.
 local stream, delayed, bodies, control = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, may_mark = ARGV[1], ARGV[2] == '1'
+--@ begin
 local refused = other_group(stream, group)
 if refused then return refused end
 local now = now_ms()
@@ -56,6 +57,7 @@ for i = 3, #ARGV, 3 do
     redis.call('HDEL', bodies, job)
     result, fields = 'delayed', body and cmsgpack.unpack(body) or {}
   end
+  --@ elsewhere
   if fields then
     if own_key and redis.call('GET', own_key) == job then redis.call('DEL', own_key) end
     --@ removed
@@ -63,5 +65,6 @@ for i = 3, #ARGV, 3 do
   results[#results + 1] = result
 end
 if changed then write_marks(control, marks, now) end
+--@ finish
 refuse_as_replica(stream, group)
 return results

@@ -502,6 +502,7 @@ local function open_gate(stream, group, bodies)
 
   -- Admit from the lanes until so many wait in the stream.
   function gate.admit(most)
+    if not rules.k then return end -- who asks does not know the limits
     if rules.i then
       for _, key in ipairs(
         redis.call('ZRANGEBYSCORE', timed, '-inf', text(now), 'LIMIT', 0, 50)) do
