@@ -124,6 +124,9 @@ class DeadLetters(Generic[J]):
         Args:
             letter_id: the letter's id, not the job's.
 
+        Returns:
+            The letter, with its job decoded if it can be.
+
         Raises:
             LetterNotFound: no letter has this id.
             ServerError: the server refused, or cannot be reached.

@@ -102,6 +102,9 @@ class QueueGroup:
     def push(self, queue: _Queue) -> Self:
         """Add a queue, before the group runs; returns the group.
 
+        Args:
+            queue: a `Queue`.
+
         Raises:
             OptionError: it is not a queue.
         """

@@ -101,8 +101,8 @@ class Producer:
                 zone. An attempt that runs goes on; a retry starts by then, or not at
                 all. The default is the schema's `expires_after`; `math.inf`: never.
             priority: a level of the schema's `priority`, as "high".
-            durable: return only when the job is confirmed to be on the server's disk,
-                or as `Durable` says.
+            durable: True: return only when the job is confirmed to be on the server's
+                disk. A `Durable` chooses disk or replicas, and a timeout.
 
         Raises:
             EncodeError: a value cannot be serialized.
@@ -130,7 +130,8 @@ class Producer:
 
         Args:
             jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
-            durable: as for `enqueue`; one confirmation for each round trip.
+            durable: True or a `Durable`: return only when all are confirmed to be on the
+                server's disk; one confirmation for each round trip.
 
         Returns:
             The job ids, in order.
@@ -144,11 +145,19 @@ class Producer:
         return await self._open().send_all(many(jobs), durable)
 
     async def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
-        """Cancel a job of this class; as `Queue.cancel`.
+        """Cancel a job: one that waits is gone at once, a running one is marked.
+
+        The worker that runs it sees the mark within a quarter of its lease, or within
+        two seconds if that is less, and cancels the handler. A job that ends by itself
+        before that is done.
 
         Args:
             job_class: its stream is the schema's.
             job_id: as `enqueue` returned it.
+
+        Returns:
+            `cancelled`, `cancelling` for one that runs, or `not_found` for one that has
+            ended or never was.
 
         Raises:
             FormatError: `flowd-gen` did not write the class.

@@ -151,6 +151,9 @@ class Queue(ControlledQueue, Generic[J]):
     def add_middleware(self, middleware: Middleware) -> None:
         """Add a middleware as the outermost one, before the queue runs.
 
+        Args:
+            middleware: an object whose class derives from `Middleware`.
+
         Raises:
             OptionError: it is not a `Middleware`, or the queue runs already.
         """
@@ -313,8 +316,8 @@ class Queue(ControlledQueue, Generic[J]):
                 zone. An attempt that runs goes on; a retry starts by then, or not at
                 all. The default is the schema's `expires_after`; `math.inf`: never.
             priority: a level of the schema's `priority`, as "high".
-            durable: return only when the job is confirmed to be on the server's disk,
-                or as `Durable` says.
+            durable: True: return only when the job is confirmed to be on the server's
+                disk. A `Durable` chooses disk or replicas, and a timeout.
 
         Raises:
             EncodeError: a value cannot be serialized.
@@ -340,7 +343,8 @@ class Queue(ControlledQueue, Generic[J]):
 
         Args:
             jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
-            durable: as for `enqueue`; one confirmation for each round trip.
+            durable: True or a `Durable`: return only when all are confirmed to be on the
+                server's disk; one confirmation for each round trip.
 
         Returns:
             The job ids, in order.

@@ -85,6 +85,14 @@ class Middleware(Protocol):
         What leaves this method is how the attempt ends: a return is done, an exception a
         failure; `Retry`, `Snooze` and `Reject` mean what they mean in a handler. It is
         cancelled with the handler; `ctx.cancelled` says why.
+
+        Args:
+            job: what the handler gets.
+            ctx: of this delivery.
+            run: to be awaited once; it runs the next middleware, or the handler.
+
+        Returns:
+            What `run` returned; flowd does not use it.
         """
         return await run()
 

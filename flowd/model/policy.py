@@ -47,7 +47,11 @@ class Backoff:
         flag("backoff.jitter", self.jitter)
 
     def delay(self, failures: int) -> float:
-        """The wait in seconds after this many failures (1 or more)."""
+        """The wait in seconds before the next attempt.
+
+        Args:
+            failures: how many there were, 1 or more.
+        """
         match self.kind:
             case "fixed":
                 wait = self.base

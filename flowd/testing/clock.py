@@ -8,12 +8,20 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """A clock that moves only by `advance`."""
+    """A clock that moves only by `advance`.
+
+    Args:
+        now: seconds since 1970; None: the present.
+    """
 
     def __init__(self, now: float | None = None) -> None:
         self.now = time.time() if now is None else now
         """Seconds since 1970."""
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward by so many seconds."""
+        """Move the clock forward.
+
+        Args:
+            seconds: how far.
+        """
         self.now += seconds

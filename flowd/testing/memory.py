@@ -48,11 +48,27 @@ class Memory:
         self._streams: dict[str, MemoryStream] = {}
 
     def stream(self, name: str) -> MemoryStream:
-        """The jobs that wait in one stream."""
+        """The jobs that wait in one stream.
+
+        Args:
+            name: of the stream.
+        """
         return self._streams.setdefault(name, MemoryStream(self.clock))
 
     def add(self, item: Item[Job], *, policy: Policy | None = None) -> str:
-        """Enqueue one job, under its schema's policy if no other is given."""
+        """Enqueue one job, under its schema's policy if no other is given.
+
+        Args:
+            item: the job and its options.
+            policy: whose stream it goes to; None: the schema's.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            OptionError: its class has policies, which need a server.
+            Exception: `error`, while that is set.
+        """
         if self.error is not None:
             raise self.error
         spec = spec_of(type(item.job))
@@ -67,18 +83,43 @@ class Memory:
         return job_id
 
     def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
-        """Cancel a job that waits; as `Producer.cancel`."""
+        """Cancel a job that waits.
+
+        Args:
+            job_class: its stream is the schema's.
+            job_id: as `add` returned it.
+
+        Returns:
+            `cancelled`, or `not_found` for one that has ended or never was.
+        """
         stream = self.stream(spec_of(job_class).policy.stream)
         return "cancelled" if stream.remove(job_id) else "not_found"
 
     def note(self, job_class: type[Job], fields: Mapping[bytes, bytes]) -> None:
-        """Keep a job that was enqueued by itself among `items`."""
+        """Keep a job that was enqueued by itself among `items`.
+
+        Args:
+            job_class: its class.
+            fields: as they are on the wire.
+        """
         self.items.append(Item(job_class.from_fields(fields)))
 
     def add_all(
         self, jobs: Iterable[Job | Item[Job]], *, policy: Policy | None = None
     ) -> list[str]:
-        """Enqueue many jobs; raises BulkError as `Producer.enqueue_bulk`."""
+        """Enqueue many jobs.
+
+        Args:
+            jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
+            policy: whose stream they go to; None: that of each schema.
+
+        Returns:
+            The job ids, in order.
+
+        Raises:
+            OptionError: `jobs` is not an iterable.
+            BulkError: a job was refused: `ids` are kept, and nothing after them is.
+        """
         ids: list[str] = []
         rest = many(jobs)
         try:

@@ -50,7 +50,30 @@ class RecordingProducer(Recorded, Producer):
         priority: str | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
-        """As `Producer.enqueue`; a server's errors are those of `memory.error`."""
+        """Keep one job as `memory` has it, and return its id.
+
+        Args:
+            job: an instance of a generated class; its stream is the schema's.
+            id: the stream's entry id; `*` lets the memory choose.
+            delay: how long until the job may start: seconds, or a `timedelta`; None:
+                it may start at once.
+            at: when it may start, instead of `delay`: a `datetime` with a time zone.
+            key: an idempotency key: a second job under it is not stored.
+            key_ttl: how long `key` is remembered: seconds, or a `timedelta`.
+            expires: until when it may start: seconds, a `timedelta` or a `datetime`.
+            priority: a level of the schema's `priority`, as "high".
+            durable: accepted, and of no effect: nothing here outlives the process.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            EncodeError: a value cannot be serialized.
+            PayloadTooLarge: the fields have more than 256 KiB.
+            OptionError: an invalid argument, or `delay` and `at` together.
+            IdNotIncreasing: `id` is not above the stream's last.
+            ServerError: the `error` of the memory, which a test has set.
+        """
         return self.memory.add(
             Item(
                 job, id, delay, key, key_ttl, at=at, expires=expires, priority=priority
@@ -63,11 +86,31 @@ class RecordingProducer(Recorded, Producer):
         *,
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> list[str]:
-        """As `Producer.enqueue_bulk`."""
+        """Keep many jobs.
+
+        Args:
+            jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
+            durable: accepted, and of no effect: nothing here outlives the process.
+
+        Returns:
+            The job ids, in order.
+
+        Raises:
+            OptionError: `jobs` is not an iterable.
+            BulkError: a job was refused: `ids` are kept, and nothing after them is.
+        """
         return self.memory.add_all(jobs)
 
     async def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
-        """As `Producer.cancel`."""
+        """Cancel a job that waits in memory.
+
+        Args:
+            job_class: its stream is the schema's.
+            job_id: as `enqueue` returned it.
+
+        Returns:
+            `cancelled`, or `not_found` for one that has ended or never was.
+        """
         return self.memory.cancel(job_class, job_id)
 
 
@@ -75,7 +118,7 @@ class RecordingSyncProducer(Recorded, SyncProducer):
     """A `SyncProducer` that keeps jobs in memory, and says what it was given.
 
     Args:
-        memory: as `RecordingProducer`.
+        memory: shared with other producers and queues; their own if None.
     """
 
     def __init__(self, memory: Memory | None = None) -> None:
@@ -95,7 +138,30 @@ class RecordingSyncProducer(Recorded, SyncProducer):
         priority: str | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> str:
-        """As `SyncProducer.enqueue`; a server's errors are those of `memory.error`."""
+        """Keep one job as `memory` has it, and return its id.
+
+        Args:
+            job: an instance of a generated class; its stream is the schema's.
+            id: the stream's entry id; `*` lets the memory choose.
+            delay: how long until the job may start: seconds, or a `timedelta`; None:
+                it may start at once.
+            at: when it may start, instead of `delay`: a `datetime` with a time zone.
+            key: an idempotency key: a second job under it is not stored.
+            key_ttl: how long `key` is remembered: seconds, or a `timedelta`.
+            expires: until when it may start: seconds, a `timedelta` or a `datetime`.
+            priority: a level of the schema's `priority`, as "high".
+            durable: accepted, and of no effect: nothing here outlives the process.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            EncodeError: a value cannot be serialized.
+            PayloadTooLarge: the fields have more than 256 KiB.
+            OptionError: an invalid argument, or `delay` and `at` together.
+            IdNotIncreasing: `id` is not above the stream's last.
+            ServerError: the `error` of the memory, which a test has set.
+        """
         return self.memory.add(
             Item(
                 job, id, delay, key, key_ttl, at=at, expires=expires, priority=priority
@@ -108,9 +174,29 @@ class RecordingSyncProducer(Recorded, SyncProducer):
         *,
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> list[str]:
-        """As `SyncProducer.enqueue_bulk`."""
+        """Keep many jobs.
+
+        Args:
+            jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
+            durable: accepted, and of no effect: nothing here outlives the process.
+
+        Returns:
+            The job ids, in order.
+
+        Raises:
+            OptionError: `jobs` is not an iterable.
+            BulkError: a job was refused: `ids` are kept, and nothing after them is.
+        """
         return self.memory.add_all(jobs)
 
     def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
-        """As `SyncProducer.cancel`."""
+        """Cancel a job that waits in memory.
+
+        Args:
+            job_class: its stream is the schema's.
+            job_id: as `enqueue` returned it.
+
+        Returns:
+            `cancelled`, or `not_found` for one that has ended or never was.
+        """
         return self.memory.cancel(job_class, job_id)

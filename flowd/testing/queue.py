@@ -117,7 +117,26 @@ class MemoryQueue(Recorded, Generic[J]):
         priority: str | None = None,
         durable: Durable | bool = False,  # noqa: ARG002 - nothing here outlives a crash
     ) -> str:
-        """Enqueue one job and return its id; as `Queue.enqueue`, without `durable`."""
+        """Enqueue one job and return its id.
+
+        Args:
+            job: an instance of the queue's class.
+            id: the stream's entry id; `*` lets the memory choose.
+            delay: how long until the job may start: seconds, or a `timedelta`; None:
+                it may start at once.
+            at: when it may start, instead of `delay`: a `datetime` with a time zone.
+            key: an idempotency key: a second job under it is not stored.
+            key_ttl: how long `key` is remembered: seconds, or a `timedelta`.
+            expires: until when it may start: seconds, a `timedelta` or a `datetime`.
+            priority: a level of the schema's `priority`, as "high".
+            durable: accepted, and of no effect: nothing here outlives the process.
+
+        Raises:
+            EncodeError: a value cannot be serialized.
+            PayloadTooLarge: the fields have more than 256 KiB.
+            OptionError: an invalid argument, or `delay` and `at` together.
+            IdNotIncreasing: `id` is not above the stream's last.
+        """
         (job_id,) = await self._send(
             [
                 Item(
@@ -141,11 +160,30 @@ class MemoryQueue(Recorded, Generic[J]):
         *,
         durable: Durable | bool = False,  # noqa: ARG002 - as above
     ) -> list[str]:
-        """Enqueue many jobs and return their ids; as `Queue.enqueue_bulk`."""
+        """Enqueue many jobs.
+
+        Args:
+            jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
+            durable: accepted, and of no effect: nothing here outlives the process.
+
+        Returns:
+            The job ids, in order.
+
+        Raises:
+            OptionError: `jobs` is not an iterable.
+            BulkError: a job was refused: `ids` are kept, and nothing after them is.
+        """
         return await self._send(items_of(many(jobs)), self._add_all)
 
     async def cancel(self, job_id: str) -> CancelResult:
-        """Cancel a job that waits; as `Queue.cancel`. None runs meanwhile."""
+        """Cancel a job that waits. None runs meanwhile, as this queue runs one at a time.
+
+        Args:
+            job_id: as `enqueue` returned it.
+
+        Returns:
+            `cancelled`, or `not_found` for one that has ended or never was.
+        """
         return "cancelled" if self._stream.remove(job_id) else "not_found"
 
     async def _send(
@@ -177,6 +215,9 @@ class MemoryQueue(Recorded, Generic[J]):
         """Let time pass: run each job at the moment it is due, and its retries too.
 
         Schedules of the class tick as well, from the making of the queue on.
+
+        Args:
+            seconds: how far the clock moves.
         """
         until = self.clock.now + seconds
         while (tick := self._cron.next) <= until:

@@ -34,7 +34,11 @@ class Recorded:
         return self.memory.items
 
     def jobs(self, job_class: type[J]) -> list[J]:
-        """The jobs of one class that were enqueued, in order."""
+        """The jobs of one class that were enqueued, in order.
+
+        Args:
+            job_class: a generated class.
+        """
         return [item.job for item in self.items if _is_of(item, job_class)]
 
     def assert_enqueued(self, wanted: J | type[J], /, **fields: object) -> Item[J]:
@@ -60,7 +64,15 @@ class Recorded:
         raise AssertionError(self._missing(job_class, values, items))
 
     def refute_enqueued(self, wanted: J | type[J], /, **fields: object) -> None:
-        """Assert that no such job was enqueued; as `assert_enqueued`."""
+        """Assert that no such job was enqueued.
+
+        Args:
+            wanted: a job, or a class and, as `fields`, what its jobs would have to equal.
+            fields: by the names of the class's attributes.
+
+        Raises:
+            AssertionError: one was; the message shows the first.
+        """
         __tracebackhide__ = True  # pytest shows the test's own line
         job_class, values = _wanted(wanted, fields)
         found = [j for j in self.jobs(job_class) if not _differences(j, values)]

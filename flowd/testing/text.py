@@ -16,6 +16,15 @@ def debug_map(job: Job) -> dict[str, str]:
     """A job's fields as text on the wire, as `debug_map` of the Rust crate flowd.
 
     Bytes that are not UTF-8 are written out; a secret field is `<secret>`.
+
+    Args:
+        job: an instance of a generated class.
+
+    Returns:
+        The texts by wire name.
+
+    Raises:
+        EncodeError: a value cannot be serialized.
     """
     secrets = type(job).SPEC.secrets
     return {
@@ -31,6 +40,9 @@ def debug_map(job: Job) -> dict[str, str]:
 def round_trip(job: J) -> J:
     """A job as a worker would get it, as `round_trip` of the Rust crate flowd.
 
+    Args:
+        job: an instance of a generated class.
+
     Raises:
         EncodeError: a value cannot be serialized.
         DecodeError: what was written cannot be read, as with a mapper whose two
@@ -41,6 +53,10 @@ def round_trip(job: J) -> J:
 
 def from_text(job_class: type[J], fields: Mapping[str, str]) -> J:
     """A job from wire names and texts, as the Rust crate flowd builds it from string pairs.
+
+    Args:
+        job_class: a generated class.
+        fields: texts by wire name.
 
     Raises:
         DecodeError: a field is missing or cannot be read.

@@ -68,7 +68,10 @@ class QueueHandle(Generic[J]):
         await self.wait()
 
     def stop(self, grace: float | None = 25.0) -> None:
-        """Begin the shutdown and return at once; `wait` for its end.
+        """Begin the graceful shutdown and return at once; `wait` for its end.
+
+        Args:
+            grace: seconds for running handlers; None: no limit.
 
         Raises:
             OptionError: `grace` is no time in seconds.
@@ -84,5 +87,9 @@ class QueueHandle(Generic[J]):
         await asyncio.shield(self._main)
 
     def due_in(self, delay: float) -> None:
-        """A job of this queue will be due in so many seconds; look then."""
+        """A job of this queue will be due in so many seconds; promote it then.
+
+        Args:
+            delay: seconds.
+        """
         self._runner.due_in(delay)
