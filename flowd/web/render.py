@@ -123,7 +123,7 @@ def spark(values: Sequence[float]) -> str:
     """The points of a line through these values, the last at the right end."""
     if len(values) < 2:
         return ""
-    top = max(*values, 1e-9)
+    top = max(*values, 1e-9) * 1.2  # a line that does not change is not at the edge
     step = _WIDTH / (len(values) - 1)
     return " ".join(
         f"{index * step:.1f},{_HEIGHT - 1 - value / top * (_HEIGHT - 3):.1f}"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from typing import Final
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -19,6 +23,35 @@ from tests.support.raw import Raw
 from tests.web.conftest import Open
 
 QUEUE = {"stream": STREAM, "group": GROUP}
+_DJANGO: Final = """
+import asyncio, sys
+import httpx
+from django.conf import settings
+settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, SECRET_KEY="x")
+import django
+django.setup()
+from django.core.asgi import get_asgi_application
+from django.http import HttpResponse
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from flowd.web import Dashboard
+
+urlpatterns = []
+handler404 = lambda request, exception: HttpResponse("404 of Django", status=404)
+dashboard = Dashboard(sys.argv[1])
+application = Starlette(
+    routes=[Mount("/flowd", dashboard), Mount("/", get_asgi_application())]
+)
+
+async def main():
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        print((await client.get("/flowd/")).text)
+        print((await client.get("/elsewhere")).text)
+    await dashboard.aclose()
+
+asyncio.run(main())
+"""
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/static/app.css", "/queue"])
@@ -119,6 +152,43 @@ async def test_mounted_dashboard_stays_below_its_path(redis_url: str, raw: Raw) 
             assert (await client.get("/admin/flowd/static/app.js")).status_code == 200
     finally:
         await app.aclose()
+
+
+def test_django_serves_it_next_to_itself(redis_url: str, raw: Raw) -> None:
+    """As the page on the dashboard shows, with the links below its path."""
+    fill(raw, 3, running=10)
+    done = subprocess.run(
+        [sys.executable, "-c", _DJANGO, redis_url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'href="/flowd/queue?stream=emails' in done.stdout
+    assert "404 of Django" in done.stdout
+
+
+async def test_fastapi_mounts_it(redis_url: str, raw: Raw) -> None:
+    """With `authorize` on what its middleware has put into the request."""
+    fill(raw, 3, running=10)
+
+    def who(request: Request) -> User | None:
+        name = request.headers.get("x-user")
+        return None if name is None else User(name)
+
+    dashboard = Dashboard(redis_url, authorize=who)
+    app = FastAPI()
+    app.mount("/flowd", dashboard)
+    try:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://localhost"
+        ) as client:
+            assert (await client.get("/flowd/")).status_code == 403
+            page = await client.get("/flowd/", headers={"x-user": "ada"})
+            assert ">ada<" in page.text
+            assert 'href="/flowd/queue?stream=emails' in page.text
+    finally:
+        await dashboard.aclose()
 
 
 async def test_unknown_host_is_refused(redis_url: str) -> None:
