@@ -39,6 +39,7 @@ _STATIC: Final = Path(__file__).parent / "static"
 _PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("GET", "/", overview.show),
     ("GET", "/queue", queue.show),
+    ("POST", "/queue", control.pause_or_resume),
     ("GET", "/jobs", job_pages.show_list),
     ("GET", "/job", job_pages.show),
     ("POST", "/job", control.cancel),

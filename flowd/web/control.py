@@ -1,4 +1,4 @@
-"""Cancel a job."""
+"""Cancel a job; pause and resume a queue."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flowd.broker.control import CancelResult, cancel_by_id
+from flowd.broker.control import CancelResult, cancel_by_id, pause, resume
 from flowd.log import log
 from flowd.model.text import printable
 from flowd.web.visit import Refusal, Visit
 
-__all__ = ["cancel"]
+__all__ = ["cancel", "pause_or_resume"]
 
 _SAID: Final[Mapping[CancelResult, str]] = {
     "cancelled": "cancelled",
@@ -37,3 +37,26 @@ async def cancel(visit: Visit) -> Response:
         found,
     )
     return visit.go(target.link("/job", id=job_id, said=_SAID[found]))
+
+
+async def pause_or_resume(visit: Visit) -> Response:
+    """Let no worker take a job of a queue, or let them again."""
+    form = await visit.form()
+    target = await visit.target(form)
+    what = form.get("do", "")
+    match what:
+        case "pause":
+            await pause(target.queries.stream)
+        case "resume":
+            await resume(target.queries.stream)
+        case _:
+            raise Refusal(400, "There is nothing to do", "Pause or resume it?")
+    log(
+        logging.INFO,
+        "web: %s: %s %s (%s)",
+        printable(visit.user.name),
+        what,
+        printable(target.stream),
+        printable(target.group),
+    )
+    return visit.go(target.link("/queue", said=what))

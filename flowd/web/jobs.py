@@ -14,6 +14,7 @@ from flowd.ops.delays import Why
 from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
 from flowd.ops.jobs import JobView, find_job, job_view
 from flowd.ops.letters import by_job_id
+from flowd.ops.limits import limits_of
 from flowd.ops.newest import letter_page
 from flowd.ops.problems import queue_report
 from flowd.ops.queries import JobRow, State
@@ -71,11 +72,9 @@ async def job_rows(
         case "running":
             rows = await queries.running(limit, after.encode(), most=_CUT)
         case "delayed":
-            skip = int(after) if after.isdecimal() else 0
-            rows = await queries.delayed(limit, skip, most=_CUT)
+            rows = await queries.delayed(limit, _skip(after), most=_CUT)
         case "parked":
-            skip = int(after) if after.isdecimal() else 0
-            rows = await queries.parked(limit, skip, most=_CUT)
+            rows = await queries.parked(limit, _skip(after), most=_CUT)
     beats = (
         NO_HEARTBEATS
         if state == "waiting"
@@ -133,6 +132,11 @@ async def show(visit: Visit) -> Response:
         decodes=_decodes(target, job),
         why=_why(job, target, report.view.consumers if report.view else None),
         letter=None,
+        limits=(
+            await limits_of(queries, job.fields.get(b"_gate", b""))
+            if job.state == "parked"
+            else ()
+        ),
         findings=report.findings if job.state == "waiting" else (),
         now=now,
         scan=_SCAN,
@@ -185,13 +189,16 @@ def _why(job: JobView, target: Target, consumers: object) -> str:
                 return "It is due. The next worker that maintains the queue takes it."
             return _DELAYED[job.why or "scheduled"]
         case "parked":
-            return (
-                "It waits at the gate, until its limits allow it to go (flowd limit)."
-            )
+            return "It waits at the gate of its queue for what its policies limit."
         case "waiting":
             if not consumers:
                 return "No worker reads this queue."
             return "It waits for a free slot of a worker. Jobs that were added earlier run first."
+
+
+def _skip(after: str) -> int:
+    """How many jobs of a list are behind us."""
+    return int(after) if after.isdecimal() and len(after) < 10 else 0
 
 
 def _is_id(text: str) -> bool:

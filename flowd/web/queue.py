@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flowd.ops.cron import schedules
+from flowd.ops.limits import key_limits
 from flowd.ops.newest import summarize
 from flowd.ops.problems import queue_report
 from flowd.ops.queries import State
@@ -20,7 +20,7 @@ _RUNS: Final = 5
 _JOBS: Final = 10
 _WORKERS: Final = 50
 _LETTERS: Final = 1_000
-_STATES: Final[tuple[State, ...]] = ("running", "waiting", "delayed")
+_STATES: Final[tuple[State, ...]] = ("running", "waiting", "parked", "delayed")
 
 
 async def show(visit: Visit) -> Response:
@@ -32,11 +32,12 @@ async def show(visit: Visit) -> Response:
     if report.view is None:
         text = " ".join(each.text for each in report.findings)
         raise Refusal(502, "This queue cannot be looked at", text)
-    planned = await schedules(queries, now)
     dead = await summarize(queries, scan=_LETTERS)
     states = {
         state: await job_rows(target, state, now, limit=_JOBS) for state in _STATES
     }
+    spec = None if target.job_class is None else target.job_class.SPEC
+    gated = report.view.parked or (spec is not None and spec.gate is not None)
     trend = visit.desk.trend(target.stream, target.group)
     consumers = report.view.consumers
     return visit.page(
@@ -46,12 +47,14 @@ async def show(visit: Visit) -> Response:
         view=report.view,
         consumers=(consumers or ())[:_WORKERS],
         more_consumers=max(0, len(consumers or ()) - _WORKERS),
-        schedules=planned,
+        schedules=report.view.schedules,
+        limits=await key_limits(queries) if gated else (),
+        said=visit.asked("said"),
         groups=dead.groups[:5],
         dead=dead,
         states=states,
         spark=spark(trend.waiting),
         rate=trend.rate,
-        policy=None if target.job_class is None else target.job_class.SPEC.policy,
+        policy=None if spec is None else spec.policy,
         now=now,
     )

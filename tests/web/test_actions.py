@@ -314,6 +314,21 @@ async def test_newest_version_is_enqueued(raw: Raw, dashboard: Open) -> None:
     assert Report.from_fields(fields).formats == [Format.PDF]
 
 
+async def test_queue_is_paused_and_resumed(raw: Raw, dashboard: Open) -> None:
+    """From its page, which says that it is paused."""
+    fill(raw, 30, running=10)
+    async with dashboard(user=OPS) as client:
+        form = form_of(await page_of(client, "/queue", **QUEUE), "/queue")
+        await sent(client, "/queue", form, 400)
+        for what, offered in (("pause", ">Resume<"), ("resume", ">Pause<")):
+            answer = await sent(client, "/queue", form | {"do": what})
+            page = await page_of(client, answer.headers["location"])
+            assert offered in page
+            assert ("it is paused, since" in page) is (what == "pause")
+            paused = await page_of(client, "/")
+            assert (">paused<" in paused) is (what == "pause")
+
+
 async def test_waiting_job_is_cancelled(
     redis_url: str, raw: Raw, dashboard: Open
 ) -> None:
@@ -336,7 +351,15 @@ async def test_waiting_job_is_cancelled(
 
 @pytest.mark.parametrize(
     "path",
-    ["/job", "/letter", "/letters/confirm", "/enqueue", "/operation", "/schedules"],
+    [
+        "/queue",
+        "/job",
+        "/letter",
+        "/letters/confirm",
+        "/enqueue",
+        "/operation",
+        "/schedules",
+    ],
 )
 async def test_forms_of_other_sites_are_refused(
     raw: Raw, dashboard: Open, path: str
@@ -371,6 +394,7 @@ async def test_forms_of_other_sites_are_refused(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("POST", "/queue"),
         ("POST", "/job"),
         ("POST", "/letter"),
         ("POST", "/letters/confirm"),
