@@ -13,9 +13,11 @@ KEYED_ENQUEUE: Final[Script] = scripts.ENQUEUE.with_parts([Part("enqueue_idempot
 """What stores jobs with idempotency keys."""
 
 MAINTAIN: Final[Script] = scripts.MAINTAIN.with_parts(
-    [Part("maintain_event_feed"), Part("maintain_heartbeat")]
+    [Part("maintain_event_feed"), Part("maintain_heartbeat"), Part("maintain_control")]
 )
 """What every worker runs every few seconds."""
 
-RENEW: Final[Script] = scripts.RENEW.with_parts([Part("renew_heartbeat")])
+RENEW: Final[Script] = scripts.RENEW.with_parts(
+    [Part("renew_heartbeat"), Part("renew_control")]
+)
 """What renews the leases of a worker."""

@@ -86,7 +86,7 @@ async def test_a_lost_takeover_is_made_good(
         raw("SCRIPT", "LOAD", MAINTAIN.source)
         await queue.enqueue(email())
         die_with(raw, stream, GROUP, jobs=1)
-        proxy.lose(MAINTAIN.sha.encode() + b"\r\n$1\r\n4")
+        proxy.lose(MAINTAIN.sha.encode() + b"\r\n$1\r\n5")
         queue.run()
         await queue.drain()
         assert proxy.lost == 1
