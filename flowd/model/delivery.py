@@ -100,6 +100,7 @@ class Delivery:
         "deadline",
         "deliveries",
         "discarded",
+        "ended",
         "entry_id",
         "fields",
         "held_since",
@@ -113,9 +114,9 @@ class Delivery:
 
     def __init__(self, entry: Entry, now: float) -> None:
         self.entry_id, self.count, self.fields, self.size = entry
-        self.held_since = self.began = now
-        """When the lease was last confirmed to be ours (`time.monotonic`); `began` is when its
-        handler was started."""
+        self.held_since = self.began = self.ended = now
+        """When the lease was last confirmed to be ours (`time.monotonic`); `began` and `ended`
+        are when its handler was started, and was done."""
 
         self.deadline: float | None = None
         """When the attempt has taken too long (`time.monotonic`)."""

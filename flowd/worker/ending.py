@@ -36,6 +36,9 @@ class ErrorOutcomes:
     """
 
     def __init__(self, job_class: type[Job], policy: Policy, own: str) -> None:
+        self.job = job_class.SPEC.name
+        """The name of the job class."""
+
         self._job_class = job_class
         self._policy = policy
         self._own = own

@@ -196,6 +196,7 @@ class Runner(Generic[J]):
         self._handler_done(delivery, end)
 
     def _handler_done(self, delivery: Delivery, end: outcome.Outcome | None) -> None:
+        delivery.ended = time.monotonic()
         self.in_flight.handler_done(delivery)
         # Once its lease is lost, a delivery is another worker's to settle.
         if self.in_flight.holds(delivery):

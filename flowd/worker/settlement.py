@@ -307,7 +307,15 @@ class Settlement(Generic[J]):
             self._emit(logging.WARNING, "lost", text, delivery)
         elif isinstance(end, outcome.Ack):
             if self._emits_done:
-                self._emit(logging.INFO, "done", "done", delivery)
+                self._emit(
+                    logging.INFO,
+                    "done",
+                    "done in %.3f s",
+                    delivery,
+                    filled=("duration",),
+                    duration=delivery.ended - delivery.began,
+                    job=self._endings.job,
+                )
         elif isinstance(end, outcome.Discard):
             self._discarded(delivery, end)
         elif result == 2:

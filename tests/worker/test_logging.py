@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 import traceback
 
 import pytest
@@ -76,6 +78,30 @@ async def test_each_delivery_is_one_line(
     }
     # Apart from these only the queue's own beginning and end.
     assert len(caplog.records) == 6 + 2
+
+
+async def test_record_of_a_done_job_says_its_class_and_duration(
+    redis_url: str, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The duration is the handler's, without the time until it is settled."""
+    caplog.set_level(logging.INFO, "flowd")
+    took = 0.0
+
+    async def handle(_: Email) -> None:
+        nonlocal took
+        began = time.monotonic()
+        await asyncio.sleep(0.05)
+        took = time.monotonic() - began
+
+    async with Queue(Email, handle, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    (record,) = lines(caplog, "done")
+    said = vars(record)
+    assert said["job"] == "Email"
+    assert said["duration"] >= took
+    assert record.getMessage().endswith(f" done in {said['duration']:.3f} s")
 
 
 async def test_a_line_says_what_its_fields_say(
