@@ -60,8 +60,8 @@ def test_the_first_files_work_as_they_stand(
     with Program(tmp_path, url).start(*work[1:]) as worker:
         worker.until("runs up to")
         job_id = _python(tmp_path, *enqueue[1:]).strip()
-        words = worker.until(" done").split()
-        assert words[-7:-3] == [job_id, "attempt", "1", "done"]
+        line = worker.until(" done").split()
+        assert line[-7:-3] == [job_id, "attempt", "1", "done"]
         worker.signal(signal.SIGTERM)
         assert worker.end() == 0
 
