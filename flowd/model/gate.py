@@ -331,11 +331,14 @@ def _ms(span: float) -> int:
 
 def _are_texts(given: object) -> TypeGuard[tuple[str, ...]]:
     """Whether it is a tuple of different texts, none of them empty."""
-    if not isinstance(given, tuple):
+    if not _is_tuple(given):
         return False
-    every: tuple[object, ...] = given
-    texts = [each for each in every if isinstance(each, str) and each]
-    return len({*texts}) == len(every)
+    texts = [each for each in given if isinstance(each, str) and each]
+    return len({*texts}) == len(given)
+
+
+def _is_tuple(given: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(given, tuple)
 
 
 def _check_names(option: str, names: object, *, least: int = 0) -> None:

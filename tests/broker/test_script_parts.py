@@ -84,8 +84,13 @@ async def test_queues_without_a_capability_run_plain_scripts(
         (scripts.MAINTAIN, "maintain_cron"),
         (scripts.RENEW, "renew_progress"),
         (scripts.ENQUEUE, "enqueue_idempotency"),
+        (scripts.ENQUEUE, "enqueue_gate"),
+        (scripts.SETTLE, "settle_gate"),
+        (scripts.MAINTAIN, "maintain_gate"),
+        (scripts.MAINTAIN, "maintain_ungate"),
     ):
         assert assembled(script, part).sha not in hashes
+    assert scripts.ADMIT.sha not in hashes
 
 
 async def test_renewals_keep_the_progress_of_long_jobs(
