@@ -110,7 +110,7 @@ async def watch(
     while not drained.done():
         done = results.count(BUILD / "results")
         progress.show(done)
-        if done >= total * KILL_AT and victim.poll() is None:
+        if done >= total * KILL_AT and not killed_at:
             victim.kill()
             killed_at = time.time()
             progress.note(f"worker {victim.pid} is killed (SIGKILL) at {done} files")

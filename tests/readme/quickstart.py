@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -98,7 +98,7 @@ class Folder:
         return [each for each in self.path.rglob("*.*") if each.suffix in _WRITTEN]
 
     @contextmanager
-    def running(self, command: str) -> Iterator[IO[str]]:
+    def running(self, command: str) -> Generator[IO[str]]:
         """Let a line run, which is then stopped with SIGTERM; yields what it prints."""
         process = subprocess.Popen(
             shlex.split(command),
