@@ -8,13 +8,16 @@ import time
 import httpx
 import pytest
 
-from flowd import Producer, Queue, Reject
+from flowd import Concurrency, Gate, Producer, Queue, Reject
 from flowd.web import User
 from jobs.email import Email
 from tests.ops.many import GROUP, STREAM, fill
 from tests.support.dead_letters import bury
+from tests.support.email_job import RecordingHandler
+from tests.support.gated import gated
 from tests.support.jobs.vault import Vault
 from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 from tests.web.conftest import Open
 
 QUEUE = {"stream": STREAM, "group": GROUP}
@@ -243,3 +246,27 @@ async def test_queue_that_cannot_be_looked_at_is_listed(
         assert "Waiting 5 Running 10" in page
         page = await text_of(client, "/queue", 502, stream="broken", group="workers")
         assert "This queue cannot be looked at" in page
+
+
+async def test_parked_jobs_are_shown_with_what_they_wait_for(
+    redis_url: str, raw: Raw, dashboard: Open
+) -> None:
+    """How many, the limit, who holds its slots, and the same on the page of one."""
+    job = gated(Gate(concurrency=Concurrency(per=("to",), limit=2)))
+    handler = RecordingHandler(closed=True)
+    async with Queue(job, handler, url=redis_url, concurrency=8) as queue:
+        queue.run()
+        await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(5))
+        await wait_until(lambda: len(handler.started) == 2)
+        async with dashboard(jobs=(job,)) as client:
+            page = await text_of(client, "/queue", **QUEUE)
+            assert "Parked 3 at the gate" in page
+            assert "to=a concurrency 2 2 3" in page
+            listed = await client.get("/jobs", params={**QUEUE, "state": "parked"})
+            links = re.findall(r'class="id" href="(/job\?[^"]+)"', listed.text)
+            assert len(links) == 3
+            page = await text_of(client, links[0].replace("&amp;", "&"))
+            assert "It waits at the gate of its queue" in page
+            assert "to=a concurrency 2 2 3" in page
+        handler.gate.set()
+        await queue.drain()
