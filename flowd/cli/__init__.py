@@ -20,6 +20,7 @@ from flowd.cli import (
     dlq,
     doctor,
     exporter,
+    job_control,
     jobs,
     keep,
     limit,
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     limit.add(commands)
     cron.add(commands)
     pause.add(commands)
+    job_control.add_queue(commands)
     doctor.add(commands)
     preflight.add(commands)
     keep.add(commands)

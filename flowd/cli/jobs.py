@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final, TypeGuard
 
 from flowd.broker.server_time import server_time
+from flowd.cli import job_control
 from flowd.cli.letters import print_letter, selection
 from flowd.cli.load import UsageError, load_job_class
 from flowd.cli.options import (
@@ -135,6 +136,7 @@ def add(commands: Commands) -> None:
         help=f"search so many jobs at most (default: {_SCAN:,}; 0: all)",
     )
     _add_enqueue(verbs)
+    job_control.add(verbs)
 
 
 def _add_enqueue(verbs: Commands) -> None:

@@ -18,7 +18,7 @@ from flowd.model.text import count_of, printable
 from flowd.ops.edit import with_fields
 from flowd.ops.letters import check_origin, move
 
-__all__ = ["purge", "redrive"]
+__all__ = ["purge", "redrive", "typed_line"]
 
 Step: TypeAlias = Callable[[Letter[Job]], Awaitable[object]]
 
@@ -153,11 +153,11 @@ async def _confirm(request: Selection) -> None:
     place = printable(request.target.name)
     question = f"Delete {count_of(number, 'dead letter')} of {place} for good? [y/N] "
     print(question, end="", file=sys.stderr, flush=True)
-    if (await _typed()).strip().lower() not in ("y", "yes"):
+    if (await typed_line()).strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was deleted")
 
 
-async def _typed() -> str:
+async def typed_line() -> str:
     """The line that the user types; empty for Ctrl-D."""
     loop, typed = asyncio.get_running_loop(), asyncio.Event()
     # Not with `input`, which would keep the loop from ending at a Ctrl-C.

@@ -43,6 +43,7 @@ _ADMINISTER: Final = (
     *("XINFO GROUPS k", "XINFO CONSUMERS k g", "ZCARD k", "ZRANGE k 0 0"),
     *("ZSCORE k m", "HGET k f", "HMGET k f"),
     *("HSET k f v", "HDEL k f", "XACK k g 0", "XGROUP SETID k g 0"),
+    *("ZADD k 1 m", "ZREM k m"),
     *("GET k", "DEL k", "INFO", "CONFIG GET s", "ACL WHOAMI", "ACL DRYRUN u TIME"),
     *("CLIENT ID", "CLIENT SETNAME n", "SUBSCRIBE c"),
 )

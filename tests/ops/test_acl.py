@@ -163,6 +163,8 @@ def administer(url: str, folder: Path) -> Mapping[str, str]:
     run("dlq", "show", first, *letters)
     run("dlq", "redrive", first, *letters)
     run("dlq", "purge", "--all", "--yes", *letters)
+    run("jobs", "run-now", "later", "--stream", STREAM)
+    run("jobs", "cancel", "later", "--stream", STREAM)
     run("pause", STREAM)
     run("resume", STREAM)
     run("doctor")

@@ -1,0 +1,266 @@
+"""`flowd jobs cancel`, `delete` and `run-now`, and `flowd queue clear`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from flowd.broker.server_time import server_time
+from flowd.cli.load import UsageError
+from flowd.cli.options import Commands, add_command, count, id_advice, pair, seconds
+from flowd.cli.output import print_error, print_json
+from flowd.cli.redrive import typed_line
+from flowd.cli.target import Target, add_target, open_target
+from flowd.errors import ServerError
+from flowd.model.text import count_of, printable
+from flowd.ops.control import JobFilter, due_now, end_jobs, for_each_job
+from flowd.ops.jobs import JobView, find_job
+from flowd.ops.queries import State
+
+__all__ = ["add", "add_queue"]
+
+_SCAN: Final = 10_000
+
+_CANCEL: Final = """\
+Cancel jobs by their ids, or with --all those that match. What waits or is delayed is gone at once,
+and frees its idempotency key. A running job is cancelled by its worker within a quarter of its
+lease; it is settled as cancelled."""
+
+_DELETE: Final = """\
+Delete jobs that wait or are delayed, by their ids, or with --all those that match. Running jobs are
+left alone: cancel them. It cannot be undone."""
+
+_RUN_NOW: Final = """\
+Let delayed jobs be due at once: those that wait for their time, or for a retry."""
+
+_CLEAR: Final = """\
+Delete all jobs of a queue that wait or are delayed. Running jobs and dead letters stay. It cannot be
+undone."""
+
+
+def add(verbs: Commands) -> None:
+    """Add the verbs of `flowd jobs`."""
+    for name, text, about in (
+        ("cancel", "cancel jobs, running ones too", _CANCEL),
+        ("delete", "delete jobs that wait or are delayed", _DELETE),
+    ):
+        parser = add_command(
+            verbs,
+            name,
+            text,
+            partial(_run, name),
+            description=about,
+            examples=f"  flowd jobs {name} 1795535506792-0\n"
+            f"  flowd jobs {name} --all --field customer=7 --dry-run",
+        )
+        parser.add_argument("ids", metavar="ID", nargs="*", help="of jobs")
+        parser.add_argument("--all", action="store_true", help="those that match")
+        _add_filter(parser, running=name == "cancel")
+        _add_caution(parser)
+        add_target(parser)
+    parser = add_command(
+        verbs,
+        "run-now",
+        "let delayed jobs be due at once",
+        lambda options: asyncio.run(_run_now(options)),
+        description=_RUN_NOW,
+        examples="  flowd jobs run-now 8f14e45fceea467a9d4b3a1a4b7c1f2d",
+    )
+    parser.add_argument("ids", metavar="ID", nargs="+", help="of delayed jobs")
+    add_target(parser, fields=False)
+
+
+def add_queue(commands: Commands) -> None:
+    """Add `flowd queue clear`."""
+    queue = add_command(commands, "queue", "clear a queue", None)
+    verbs = queue.add_subparsers(metavar="VERB", required=True)
+    parser = add_command(
+        verbs,
+        "clear",
+        "delete all jobs that wait or are delayed",
+        partial(_run, "clear"),
+        description=_CLEAR,
+        examples="  flowd queue clear --stream emails --dry-run",
+    )
+    parser.set_defaults(
+        ids=[],
+        all=True,
+        state=None,
+        error="",
+        older=None,
+        newer=None,
+        field=[],
+        limit=0,
+    )
+    _add_caution(parser)
+    add_target(parser)
+
+
+def _add_filter(parser: argparse.ArgumentParser, *, running: bool) -> None:
+    chosen = parser.add_argument_group("which jobs, with --all")
+    states = ["waiting", "delayed", *(["running"] if running else [])]
+    chosen.add_argument("--state", choices=states, help="only these")
+    chosen.add_argument(
+        "--error", metavar="TEXT", default="", help="TEXT is in its last failure"
+    )
+    for name, than in (("--older", "longer"), ("--newer", "less long")):
+        chosen.add_argument(
+            name, metavar="AGE", type=seconds, help=f"enqueued {than} ago than AGE"
+        )
+    chosen.add_argument(
+        "--field",
+        metavar="NAME=VALUE",
+        type=pair,
+        action="append",
+        default=[],
+        help="the field has this text; may be given again",
+    )
+    chosen.add_argument(
+        *("-n", "--limit"), metavar="N", type=count, default=0, help="so many at most"
+    )
+
+
+def _add_caution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list them, change nothing"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+class _Work:
+    """One run of a command: what it does with each page, and what became of the jobs."""
+
+    def __init__(self, verb: str, target: Target, options: argparse.Namespace) -> None:
+        self._queries = target.queries
+        self._running = verb == "cancel"
+        self._dry, self._quiet = options.dry_run, options.json
+        self.found: Counter[str] = Counter()
+        self.refused: list[tuple[str, ServerError]] = []
+
+    async def step(self, jobs: Sequence[JobView]) -> int:
+        """End up to 100 jobs; returns how many are gone."""
+        if self._dry:
+            for job in jobs:
+                self.found[job.state] += 1
+                if not self._quiet:
+                    print(f"{printable(job.id):<18} {job.state}")
+            return 0
+        gone = 0
+        for job, found in await end_jobs(self._queries, jobs, running=self._running):
+            if isinstance(found, ServerError):
+                self.refused.append((job.id, found))
+                continue
+            self.found[found or "gone"] += 1
+            gone += found in ("waiting", "delayed", "parked")
+        return gone
+
+
+def _run(verb: str, options: argparse.Namespace) -> int:
+    if bool(options.ids) == options.all:
+        raise UsageError("give the IDs of jobs, or --all")
+    return asyncio.run(_end(verb, options))
+
+
+async def _end(verb: str, options: argparse.Namespace) -> int:
+    missing = 0
+    async with open_target(options) as target:
+        now = await server_time(target.queries.connection)
+        if not (options.yes or options.dry_run) and (options.all or verb == "delete"):
+            await _confirm(verb, target, options)
+        work = _Work(verb, target, options)
+        try:
+            for job_id in options.ids:
+                job = await find_job(target.queries, job_id, now, scan=_SCAN)
+                if job is None:
+                    missing += 1
+                    print_error(
+                        f"no job {job_id} waits, runs or is delayed{id_advice(job_id)}"
+                    )
+                else:
+                    await work.step([job])
+            if options.all:
+                chosen, limit = _filter(verb, options, now), options.limit
+                await for_each_job(target.queries, chosen, now, work.step, limit=limit)
+        finally:
+            # Also after Ctrl-C: the operator has to know how far it got.
+            _report(verb, work, options)
+    for job_id, error in work.refused:
+        print(f"job {printable(job_id)}: {printable(str(error))}", file=sys.stderr)
+    return 3 if work.refused else 1 if missing else 0
+
+
+def _filter(verb: str, options: argparse.Namespace, now: float) -> JobFilter:
+    states: tuple[State, ...] = ("waiting", "delayed")
+    if verb == "cancel":
+        # What is taken while this goes on is met among those that run.
+        states = (*states, "running")
+    return JobFilter(
+        states=(options.state,) if options.state else states,
+        text=options.error,
+        fields={name.encode(): text.encode() for name, text in options.field},
+        since=_ago(now, options.newer),
+        until=_ago(now, options.older),
+    )
+
+
+def _ago(now: float, age: float | None) -> datetime | None:
+    return None if age is None else datetime.fromtimestamp(max(0.0, now - age), UTC)
+
+
+def _report(verb: str, work: _Work, options: argparse.Namespace) -> None:
+    if options.json:
+        print_json({**work.found})
+        return
+    done = {"cancel": "cancelled", "delete": "deleted", "clear": "deleted"}[verb]
+    would = "would be " if options.dry_run else ""
+    ended = sum(work.found[each] for each in ("waiting", "delayed", "parked"))
+    print(f"{count_of(ended, 'job')} {would}{done}")
+    if running := work.found["running"]:
+        what = "being cancelled" if verb == "cancel" else "left alone"
+        print(
+            f"{count_of(running, 'running job')} {would or 'is ' if running == 1 else would or 'are '}{what}"
+        )
+    if gone := work.found["gone"]:
+        print(f"{count_of(gone, 'job')} had ended or moved meanwhile")
+
+
+async def _confirm(verb: str, target: Target, options: argparse.Namespace) -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("it cannot be undone: confirm it with --yes")
+    sizes = await target.queries.sizes()
+    which = (
+        count_of(len(options.ids), "job")
+        if options.ids
+        else f"jobs of {printable(target.name)}, where {sizes.waiting:,} wait and"
+        f" {sizes.delayed:,} are delayed"
+    )
+    word = "Cancel" if verb == "cancel" else "Delete"
+    print(f"{word} {which}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if (await typed_line()).strip().lower() not in ("y", "yes"):
+        raise UsageError("nothing was changed")
+
+
+async def _run_now(options: argparse.Namespace) -> int:
+    done: list[str] = []
+    async with open_target(options) as target:
+        now = await server_time(target.queries.connection)
+        for job_id in options.ids:
+            if await due_now(target.queries, job_id, now):
+                done.append(job_id)
+                continue
+            job = await find_job(target.queries, job_id, now, scan=_SCAN)
+            state = "is not there" if job is None else f"is {job.state}"
+            print_error(f"job {job_id} {state}, and not delayed{id_advice(job_id)}")
+    if options.json:
+        print_json({"due": done})
+    elif done:
+        print(
+            f"{count_of(len(done), 'job')} {'is' if len(done) == 1 else 'are'} due now"
+        )
+    return 0 if len(done) == len(options.ids) else 1
