@@ -33,9 +33,9 @@ async def test_a_kept_queue_says_how_deep_it_is(
         (waiting,) = [
             line.rpartition(" ")[2]
             for line in metrics.splitlines()
-            if line.startswith("flowd_jobs_waiting{") and f'stream="{stream}"' in line
+            if line.startswith("flowd_jobs_waiting{") and f'queue="{stream}"' in line
         ]
-        assert waiting == "2.0"
+        assert float(waiting) == 2
         assert (await get(url, "/readyz")).status == 200
         running.signal(signal.SIGTERM)
         code = await asyncio.to_thread(running.end)
