@@ -94,6 +94,7 @@ format: setup
 chaos: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
 	@$(PY) -m tests.system.chaos
+	@FLOWD_GATE_CHAOS_SECONDS=20 $(PY) -m pytest -q tests/system/chaos/test_gate.py
 
 soak: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/

@@ -67,6 +67,9 @@ class Gatekeeper:
         self._maintenance: _Maintenance | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.extensions = (self,)
+        self.admit = self._admit if gate.parks else None
+        """Admits jobs for a read of so many, which may wait so many seconds; None: what
+        ends admits all that may go."""
 
     def follow(self, maintenance: _Maintenance) -> None:
         """Tell this one when there is something to do."""
@@ -89,12 +92,7 @@ class Gatekeeper:
     async def look(self) -> None:
         """Nothing: it is seen to by every maintenance."""
 
-    async def admit(self, count: int, wait: float) -> None:
-        """Admit jobs for a read of so many, which may wait so many seconds.
-
-        Raises:
-            ServerError: as `GateScripts.admit`.
-        """
+    async def _admit(self, count: int, wait: float) -> None:
         due = await self._scripts.admit(self._consumer, count, wait)
         if due is None or due > _AHEAD:
             return  # the maintenance comes sooner
