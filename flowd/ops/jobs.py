@@ -128,7 +128,7 @@ def _ran(row: JobRow, beat: Heartbeat, now: float) -> float:
     """How long its handler has run.
 
     What a worker does not name began a moment before it spoke, or later: the time since it
-    was handed out, if it was not renewed since.
+    was delivered, if it was not renewed since.
     """
     began = beat.runs.get(row.id.decode("ascii", "replace"))
     if began is not None:

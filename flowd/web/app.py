@@ -62,7 +62,7 @@ _PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
 class Dashboard:
     """An ASGI application that shows the queues of a server.
 
-    Without `authorize`, everybody who reaches it may look and nobody may change
+    Without `authorize`, every user who reaches it may look and none may change
     anything. It connects with the first request. Mounted in another application, whose
     end it does not hear of, its connection is closed by `aclose`.
 

@@ -138,7 +138,7 @@ def _modes(
 ) -> list[Mode]:
     """What may be done with a field; the first is what is done if nothing is chosen."""
     found: list[Mode] = ["set"]
-    # Nor does a field that is missing become empty because nobody touched it.
+    # Nor does a field that is missing become empty because it was not touched.
     if text is None and (raw is not None or (form.required and not is_new)):
         found = ["keep", "set"]
     if not form.required:

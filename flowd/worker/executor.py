@@ -40,7 +40,7 @@ class Executor(Generic[J]):
         options: of the queue.
         in_flight: what runs.
         events: receives its events.
-        expiry: tells what may not start any more.
+        expiry: knows what may not start any more.
         report: takes note of how far a job is; None: nothing does.
     """
 

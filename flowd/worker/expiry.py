@@ -1,4 +1,4 @@
-"""Tell, by the server's clock, whether a job may still start."""
+"""Decide, by the server's clock, whether a job may still start."""
 
 from __future__ import annotations
 

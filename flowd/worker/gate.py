@@ -72,7 +72,7 @@ class Gatekeeper:
         ends admits all that may go."""
 
     def follow(self, maintenance: _Maintenance) -> None:
-        """Tell this one when there is something to do."""
+        """Call this one when there is something to do."""
         self._maintenance = maintenance
 
     def settle_part(self) -> Part:

@@ -56,7 +56,7 @@ async def test_a_queue_is_paused_and_resumed(
 async def test_stats_show_schedules(
     redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Beside the queues is when their schedules tick, for people and for programs."""
+    """Next to the queues is when their schedules tick, for people and for programs."""
     job_class = scheduled(every(3_600))
     async with Queue(
         job_class, RecordingHandler(), url=redis_url, policy=policy(stream)

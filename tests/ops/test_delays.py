@@ -1,4 +1,4 @@
-"""Why delayed jobs wait: told apart in numbers and for each job."""
+"""Why delayed jobs wait: counted apart in numbers and for each job."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class Cluster:
                 raw("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *names)
 
     def end_move(self, slot: int, target: Server) -> None:
-        """Tell all masters where a slot is now."""
+        """Set on all masters where a slot is now."""
         to = self.call(target, "CLUSTER", "MYID")
         for server in (target, *self.others(target)):
             self.call(server, "CLUSTER", "SETSLOT", slot, "NODE", to)

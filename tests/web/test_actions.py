@@ -70,7 +70,7 @@ async def sent(
 async def test_unchanged_letter_is_redriven_byte_for_byte(
     redis_url: str, raw: Raw, dashboard: Open
 ) -> None:
-    """Whatever a browser does to line breaks: what nobody changed stays as it was."""
+    """Whatever a browser does to line breaks: what was not changed stays as it was."""
     texts = ("a\r\nb", "a\nb", "\n\nx", " x ", "ä\U0001f600", "<&\"'>", "tab\t", "")
     for text in texts:
         raw("FLUSHALL")
@@ -141,7 +141,7 @@ async def test_letter_that_its_class_cannot_read_is_repaired(
 async def test_missing_field_stays_missing_until_it_is_set(
     raw: Raw, dashboard: Open
 ) -> None:
-    """A redrive of what nobody touched adds no empty text."""
+    """A redrive of what was not touched adds no empty text."""
     for change, expected in (
         ({}, {b"to": b"a"}),
         ({"m:subject": "set", "f:subject": ""}, {b"to": b"a", b"subject": b""}),

@@ -85,7 +85,7 @@ async def test_events_reach_each_browser(redis_url: str, raw: Raw, base: str) ->
 
 
 async def test_forged_events_are_escaped(redis_url: str, raw: Raw, base: str) -> None:
-    """Whoever may publish may write anything; what is no event is left out."""
+    """A client that may publish may write anything; what is no event is left out."""
     raw("SADD", "flowd:queues", f"{STREAM}\n{GROUP}")
     channel = f"{{{STREAM}}}:{GROUP}:tail"
     evil = {

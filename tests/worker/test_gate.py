@@ -260,7 +260,7 @@ async def test_a_queue_becomes_gated_with_jobs_in_every_state(
 async def test_a_queue_stops_being_gated_with_jobs_in_every_state(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """A release without policies runs what was parked, whoever held the slots."""
+    """A release without policies runs what was parked, whichever worker held the slots."""
     rules, handler = policy(stream), Overlap()
     job = limited(2)
     async with Queue(job, handler, url=redis_url, policy=rules) as before:

@@ -40,7 +40,7 @@ async def kept(url: str, *classes: type[Email]) -> AsyncGenerator[Sequence[Keepe
 async def test_a_delayed_job_comes_into_the_stream(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
-    """When it is due; nobody holds it there, and a worker that starts later runs it."""
+    """When it is due; no worker holds it there, and a worker that starts later runs it."""
     job_class = scheduled(policy=policy(stream))
     async with (
         kept(redis_url, job_class, job_class),

@@ -155,7 +155,7 @@ def _values_removed(
 def _unknown_changed(after: Contract, old: Enum, new: Enum) -> Iterator[SchemaChange]:
     """The member that any other text is read as, and that is never written.
 
-    Which one it is says its text; its name is told by another rule.
+    Which one it is says its text; its name is reported by another rule.
     """
     was, now = dict(old.members), dict(new.members)
     before, behind = was.get(old.unknown), now.get(new.unknown)

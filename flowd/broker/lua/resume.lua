@@ -4,7 +4,7 @@
 -- ARGV  group
 -- Returns 1, or 0 if it was not paused.
 --
--- One step, because between two a worker would be told both. If where it was is lost, the
+-- One step, because between two a worker would get both. If where it was is lost, the
 -- last entry that is pending says it: what is behind it and was settled is deleted, so all
 -- that is there was never delivered.
 local stream, control, group = KEYS[1], KEYS[2], ARGV[1]
