@@ -36,8 +36,9 @@ def _first_cells(heading: str) -> list[str]:
 
 def test_every_event_is_on_the_page() -> None:
     """The page has every event of the log, and no other."""
-    # A signal is for the process and not for a queue: only the log has it.
-    events = {*get_args(EventName), "signal"}
+    # A signal is for the process and not for a queue: only the log has it, and the stacks
+    # that one of them asks for.
+    events = {*get_args(EventName), "signal", "stack"}
     named = _first_cells("event")
     assert len(named) == len(set(named))
     assert set(named) == events
