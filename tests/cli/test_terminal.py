@@ -134,8 +134,8 @@ async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) ->
     )
     for words, most in (
         (("stats",), 2_000),
-        (("jobs", "list"), 2_000),
-        (("dlq", "list"), 1_000),
+        (("jobs", "list"), 4_000),
+        (("dlq", "list"), 3_000),
         (("jobs", "show", waiting["entry_id"]), 60_000),
         (("dlq", "show", letter), 100_000),
     ):
