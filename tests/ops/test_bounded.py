@@ -13,7 +13,7 @@ from tests.support.raw import Raw
 
 JOBS: Final = 3_000
 PAGE: Final = 1_000
-FIRST_PAGE: Final = 300
+FIRST_PAGE: Final = 320
 """Commands, those within scripts as well: two for each job of a page, and some more."""
 
 COMMANDS: Final = [

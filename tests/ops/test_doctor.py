@@ -248,8 +248,8 @@ async def test_a_user_of_categories(own_server: Server, raw: Raw) -> None:
 
     assert found.level == "warn"
     assert found.text == (
-        "user mixed may administer; to enqueue it lacks +hset; to work it lacks +hset"
-        " +hsetnx +hdel"
+        "user mixed has no whole role; to enqueue it lacks +hset; to work it lacks +hset"
+        " +hsetnx +hdel; to administer it lacks +hset +hdel"
     )
 
 
