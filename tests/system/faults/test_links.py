@@ -107,12 +107,18 @@ async def test_a_link_of_a_kilobyte_a_second(
 async def test_a_link_on_which_nothing_gets_through(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Too slow for any answer in time, it is an outage until it is repaired."""
+    """Too slow for any answer in time, it is an outage until it is repaired.
+
+    What is under way then is lost: a read that reaches the server after its worker
+    gave it up takes jobs that wait until their lease expires.
+    """
     async with (
         proxy_to(redis_url) as proxy,
         recovering_worker(proxy.url, stream, caplog) as worker,
     ):
         proxy.rate = 20
         await worker.suffers()
+        proxy.cut()
         proxy.rate = 0
+        proxy.restore()
         await worker.recovers()
