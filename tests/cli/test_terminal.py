@@ -266,7 +266,8 @@ async def test_narrow_terminal_folds_and_cuts_no_id(
     if words[0] != "jobs":
         assert "worker-of-a-long-name-12345-1a2b3c4d" in drawn
     assert "…" in drawn
-    assert "…" not in flowd(*words).out.replace("… and", "")
+    if words[0] != "jobs":  # a list cuts what a job says of itself in a pipe as well
+        assert "…" not in flowd(*words).out.replace("… and", "")
 
 
 def test_rows_that_a_screen_has_no_room_for_are_counted() -> None:
