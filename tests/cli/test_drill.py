@@ -110,7 +110,7 @@ def test_a_stuck_handler(flowd: Program) -> None:
 
         assert stats(flowd) == {"waiting": 1, "running": 1, "delayed": 0, "dead": 0}
         (consumer,) = json.loads(flowd("consumers", "--json").out)
-        assert consumer["lease"] == "working"
+        assert consumer["state"] == "working"
         (run,) = consumer["runs"]
         assert (run["id"], consumer["pid"]) == (job_id, worker.process.pid)
         assert "to = hang" in flowd("jobs", "show", job_id, "--raw").out
@@ -138,9 +138,10 @@ def test_a_dead_consumer(flowd: Program, raw: Raw) -> None:
         worker.end()
     enqueue(flowd, "behind")
     expire(raw, "emails", GROUP)
+    raw("DEL", f"{{emails}}:{GROUP}:workers")  # as after the hour that it is kept
 
     (consumer,) = json.loads(flowd("consumers", "--json").out)
-    assert (consumer["lease"], consumer["pid"]) == ("expired", worker.process.pid)
+    assert (consumer["state"], consumer["pid"]) == ("dead", worker.process.pid)
     assert consumer["runs"][0]["id"] == job_id
     assert any("abandoned" in line and "1 job." in line for line in wrong(flowd))
 

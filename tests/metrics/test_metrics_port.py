@@ -69,7 +69,7 @@ async def test_worker_is_ready_while_it_reads(
         assert running.end() == 0
     assert re.match(r"emails: \w+ fails: ", failing.body)
     assert (alive.status, alive.body) == (200, "ok\n")
-    assert re.search(r'flowd_queue_up\{.*stream="emails"\} 0\.0', shown.body)
+    assert re.search(r'flowd_queue_up\{.*queue="emails".*\} 0\.0', shown.body)
 
 
 async def test_endpoint_shows_the_contents_of_queues(
@@ -86,9 +86,11 @@ async def test_endpoint_shows_the_contents_of_queues(
         running.until(" done")
         shown = (await get(url, "/metrics")).body
     assert re.search(r"flowd\.job: emails \S+ attempt 1 to a", line)
-    assert 'flowd_jobs_done_total{stream="emails"} 2.0' in shown
-    assert re.search(r'flowd_jobs_delayed\{.*stream="emails"\} 1\.0', shown)
-    assert re.search(r'flowd_queue_up\{.*stream="emails"\} 1\.0', shown)
+    assert 'flowd_jobs_done_total{group="senders",queue="emails"} 2.0' in shown
+    assert re.search(
+        r'flowd_jobs_delayed\{.*queue="emails",reason="scheduled".*\} 1\.0', shown
+    )
+    assert re.search(r'flowd_queue_up\{.*queue="emails".*\} 1\.0', shown)
     assert "python_info" in shown
 
 
