@@ -222,8 +222,11 @@ async def test_a_mark_outlives_the_attempt(
     assert left(raw, stream) == [0, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "error", [ValueError("while it cleans up"), Reject("half done")], ids=repr
+)
 async def test_a_failed_job_that_is_marked_does_not_come_back(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, error: Exception
 ) -> None:
     """An exception of its own, raised as it is cancelled, brings no retry and no letter."""
     recorder, seen = RecordingHandler(), Seen()
@@ -233,7 +236,7 @@ async def test_a_failed_job_that_is_marked_does_not_come_back(
         try:
             await asyncio.sleep(LONG)
         finally:
-            raise ValueError("while it cleans up")
+            raise error
 
     async with Queue(
         Email,
