@@ -295,8 +295,8 @@ def _print_table(table: Table, *, head: bool) -> None:
 
 
 def _terminal_width() -> int | None:
-    """How wide the terminal is; None if the output goes elsewhere."""
-    if not sys.stdout.isatty():
+    """How wide the terminal is; None if the output goes elsewhere, or was closed."""
+    if sys.stdout is None or not sys.stdout.isatty():
         return None
     return shutil.get_terminal_size().columns
 
@@ -315,7 +315,7 @@ def _bar(what: str, total: int) -> Generator[Advance]:
         console=Console(stderr=True, soft_wrap=True),
         transient=True,
         # Else rich would send to the terminal what is printed into a file.
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     )
     task = bar.add_task(what, total=total)
 

@@ -51,7 +51,7 @@ def _command(options: argparse.Namespace) -> int:
     Address.of(options.url)
     if find_spec("textual") is None:
         raise UsageError("flowd top needs the extra `cli`: pip install textual")
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         raise UsageError("flowd top needs a terminal; flowd stats prints into a pipe")
     from flowd.cli.top_view import TopView  # noqa: PLC0415 - only now it is there
 

@@ -329,7 +329,8 @@ class Runner(Generic[J]):
             await asyncio.wait(
                 [settling, reading, stopping], return_when=asyncio.FIRST_COMPLETED
             )
-            if settling.done() or reading.done():
+            # The loop that reads may see a stop first, and has then ended as it should.
+            if settling.done() or (reading.done() and reading.exception()):
                 # What Redis refuses for good cannot be settled either.
                 self._shutdown.request(0.0)
             self.in_flight.slot_may_be_free()

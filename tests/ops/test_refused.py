@@ -66,7 +66,6 @@ ALONE = {
     "admin": (
         "XREADGROUP GROUP senders me STREAMS emails >",
         "XCLAIM emails senders me 0 1-1",
-        "XACK emails senders 1-1",
         "XGROUP CREATE emails other 0",
         "HGETALL {emails}:delayed:jobs",
         "SADD flowd:queues a",

@@ -37,6 +37,35 @@ async def test_running_handlers_may_end(
     assert [fields[b"to"] for _, fields in raw.entries(stream)] == [b"waiting"]
 
 
+async def test_handler_that_stops_its_queue_cancels_no_other(
+    make_queue: MakeQueue,
+) -> None:
+    """A slot that is freed in the turn of a stop ends the reading, and not the handlers."""
+    done: list[str] = []
+    running = asyncio.Event()
+    finish = asyncio.Event()
+
+    async def work(job: Email) -> None:
+        if job.to == "stops":
+            await running.wait()
+            handle.stop(grace=10.0)
+        else:
+            running.set()
+            await finish.wait()
+        done.append(job.to)
+
+    async with make_queue(work, concurrency=2) as queue:
+        handle = queue.run()
+        await queue.enqueue_bulk([email("stops"), email("runs")])
+        await wait_until(lambda: done)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        finish.set()
+        await handle.wait()
+
+    assert done == ["stops", "runs"]
+
+
 async def test_shutdown_without_a_grace_limit_waits(make_queue: MakeQueue) -> None:
     """With `grace=None` a shutdown takes as long as the handlers do."""
     recorder = RecordingHandler(closed=True)
