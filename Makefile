@@ -60,7 +60,9 @@ picture: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
 	@$(PY) docs/draw_demo.py
 
+# The type checkers of tests/typing read what is generated.
 test: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
 	@$(PY) -m pytest -q -n $(JOBS) $(TESTS)
 
 test-matrix: setup

@@ -136,10 +136,11 @@ def _pairs(entries: list[tuple[str, dict[bytes, bytes]]]) -> list[list[bytes]]:
 def shell(line: str, url: str, folder: Path, *, ok: bool = True) -> None:
     """Type a line in this folder."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    python = os.pathsep.join((str(ROOT), os.environ["PYTHONPATH"]))
     done = subprocess.run(
         ["sh", "-c", line],
         cwd=folder,
-        env=os.environ | {"FLOWD_URL": url, "PATH": path, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"FLOWD_URL": url, "PATH": path, "PYTHONPATH": python},
         capture_output=True,
         text=True,
         check=False,
