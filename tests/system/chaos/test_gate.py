@@ -54,14 +54,20 @@ class Attempt:
 def attempts(notes: Sequence[Note], died: dict[int, float]) -> list[Attempt]:
     """Every run; one that never ended ends with its process, or where the next begins.
 
-    A job that is started elsewhere was taken over, so the lease was lost by then.
+    A job that is started elsewhere was taken over, so the lease was lost by then. A worker
+    that was frozen behind its read may start a delivery that a later one has replaced.
     """
     found: list[Attempt] = []
     open_runs: dict[tuple[int, str], Attempt] = {}
     last: dict[str, Attempt] = {}
+    latest: dict[str, tuple[int, int]] = {}
     for note in notes:
-        key, job, *_ = note.words
+        key, job, attempt, deliveries = note.words
         if note.what == "start":
+            count = (int(attempt), int(deliveries))
+            if count < latest.get(job, count):
+                continue
+            latest[job] = count
             if job in last:
                 last[job].end = min(last[job].end, note.at)
             end = died.get(note.pid, time.time())
@@ -96,13 +102,18 @@ def test_overlaps_are_found() -> None:
     assert overlaps(runs, 1)
     assert not overlaps(runs, 2)
     notes = [
-        Note(1, 0.0, "start", ["a", "x"]),
-        Note(2, 1.0, "start", ["a", "x"]),
-        Note(2, 2.0, "ran", ["a", "x"]),
-        Note(2, 3.0, "start", ["a", "y"]),
-        Note(1, 4.0, "ran", ["a", "x"]),
+        Note(1, 0.0, "start", ["a", "x", "1", "1"]),
+        Note(2, 1.0, "start", ["a", "x", "1", "3"]),
+        Note(2, 2.0, "ran", ["a", "x", "1", "3"]),
+        Note(2, 3.0, "start", ["a", "y", "1", "1"]),
+        Note(3, 3.5, "start", ["a", "x", "1", "2"]),
+        Note(1, 4.0, "ran", ["a", "x", "1", "1"]),
+        Note(3, 4.1, "cancelled", ["a", "x", "1", "2"]),
+        Note(2, 5.0, "ran", ["a", "y", "1", "1"]),
     ]
     assert not overlaps(attempts(notes, {}), 1)
+    notes[4] = Note(3, 3.5, "start", ["a", "x", "1", "4"])
+    assert overlaps(attempts(notes, {}), 1)
 
 
 @pytest.mark.limit(240.0)
