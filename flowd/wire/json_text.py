@@ -43,12 +43,11 @@ def decode_json(raw: bytes, shape: Shape[T]) -> T:
     if b"\\" in raw and (b"\\ud" in raw or b"\\uD" in raw):
         # Only an escape can name half of a pair; what is read must be writable again.
         try:
-            _write(value).encode()
+            _PROBE.encode(value).encode()
         except UnicodeEncodeError:
             raise CodecError(_SURROGATE) from None
-        except (ValueError, RecursionError):
-            # A number that no shape but one has a use for.
-            pass
+        except RecursionError:
+            raise CodecError(NESTED) from None
     return shape.load(value)
 
 
@@ -59,6 +58,8 @@ def _refuse(name: str) -> NoReturn:
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":")
 )
+# Digits beyond every float are read as infinity, which is not to end the look at the text.
+_PROBE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 _SURROGATE: Final = "half of a surrogate pair, which is no text"
 

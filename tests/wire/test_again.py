@@ -320,3 +320,27 @@ def test_half_a_surrogate_pair_is_refused(raw: str) -> None:
     assert wire.decode_json(rb'["\ud83d\ude00"]', wire.list_of(wire.STR)) == [
         "\U0001f600"
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    name: str
+
+    def to_json(self) -> dict[str, wire.Json]:
+        return {"name": self.name}
+
+    @classmethod
+    def from_json(cls, value: wire.Json) -> _Named:
+        return cls(wire.STR.load(wire.items_of(value)["name"]))
+
+
+@pytest.mark.parametrize("ignored", ["1e999", "-1e999", '[{"y":1e999}]'])
+def test_a_number_beyond_floats_hides_no_surrogate(ignored: str) -> None:
+    """A key that the record ignores does not end the look at the text of the others."""
+    named: wire.Shape[_Named] = wire.record_of(_Named)
+    raw = rf'{{"x":{ignored},"type":"a","name":"\ud800"}}'.encode()
+    for shape in (named, wire.union_of("type", {"a": _Named})):
+        with pytest.raises(wire.CodecError, match="surrogate"):
+            wire.decode_json(raw, shape)
+    pair = rf'{{"x":{ignored},"name":"\ud83d\ude00"}}'.encode()
+    assert wire.decode_json(pair, named) == _Named("\U0001f600")
