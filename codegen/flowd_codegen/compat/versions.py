@@ -17,6 +17,16 @@ __all__ = ["VersionPair", "dropped_versions", "limited_to", "version_pairs"]
 
 _ALWAYS: Final = frozenset[Aspect](["source", "queue"])
 
+_READ_OTHERWISE: Final = frozenset[Rule](
+    [
+        *(Rule.FIELD_REMOVED, Rule.FIELD_REMOVED_REQUIRED, Rule.FIELD_ALIAS_REMOVED),
+        *(Rule.FIELD_NOW_REQUIRED, Rule.FIELD_DEFAULT_CHANGED),
+        Rule.FIELD_SECRET_REMOVED,
+    ]
+)
+"""Their warnings are about queued messages, which no error refuses: a value is lost, is
+read as a default, or is shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class VersionPair:
@@ -38,9 +48,14 @@ class VersionPair:
             kept = limited_to(change, self.aspects)
             if not self.aspects & _ALWAYS:
                 # No program writes such messages any more, or imports the class from there.
+                different = f"version {self.old.version or 1} was different"
                 if kept.breaks:
-                    label = f"version {self.old.version or 1} was different"
-                    yield replace(kept, label=label)
+                    yield replace(kept, label=different)
+                elif (
+                    change.compatible_severity == "warning"
+                    and change.rule in _READ_OTHERWISE
+                ):
+                    yield replace(kept, label=change.label or different)
             elif change.rule is Rule.FIELD_SECRET_REMOVED:
                 # No version of a job is shown in another way.
                 yield change
