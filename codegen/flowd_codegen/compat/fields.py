@@ -122,7 +122,7 @@ def _key(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange
     if breaks:
         what = f"is `{new.key}` on the wire, and was `{old.key}`"
         yield pair.change(Rule.FIELD_KEY_CHANGED, new, what, "key", breaks=breaks)
-    read = {new.key, *new.aliases, *pair.new.reserved}
+    read = {*_keys(new), *pair.new.reserved}
     for alias in old.aliases:
         if alias not in read:
             what = f"is not read under `{alias}` any more"
@@ -137,11 +137,7 @@ def _key(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange
 
 def _silent_loss(direction: Direction, read: Field) -> Breaks:
     """Empty if another field's value is read there, which is reported at that field."""
-    return (
-        {}
-        if any(direction.fields_sharing_key(read, None))
-        else {direction.aspect: _LOST}
-    )
+    return {} if any(direction.fields_read_as(read)) else {direction.aspect: _LOST}
 
 
 def _none(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:
@@ -201,7 +197,7 @@ def _shown(value: object) -> str:
 
 
 def _reused(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:
-    for key in (field.key, *field.aliases):
+    for key in _keys(field):
         if key in pair.old.reserved:
             option = "key" if key == field.key else "aliases"
             what = f"has the key `{key}`, which was reserved"
@@ -212,33 +208,34 @@ def _reused(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:
 def _misread(
     pair: DeclarationPair, pairs: Mapping[str, Field]
 ) -> Iterator[SchemaChange]:
-    """A key of one field under which another one is looked for."""
-    successors = {
-        pairs[field.name].name: field
-        for field in pair.new.fields
-        if field.name in pairs
-    }
-    taken: dict[tuple[str, str], tuple[Field, Field, Breaks]] = {}
+    """A key that was looked for as one field, and is now as another one.
+
+    It need not be written by either schema: older messages that still wait have it.
+    """
+    owners = {key: field for field in pair.old.fields for key in _keys(field)}
+    successors = {before.name: name for name, before in pairs.items()}
     for field in pair.new.fields:
-        for other in pair.forward.fields_sharing_key(field, pairs.get(field.name)):
-            breaks = pair.forward.taken(other, field)
-            taken[field.name, other.name] = field, other, breaks
-    for field in pair.old.fields:
-        for other in pair.backward.fields_sharing_key(
-            field, successors.get(field.name)
-        ):
-            _, _, breaks = taken.setdefault(
-                (other.name, field.name), (other, field, {})
-            )
-            breaks.update(pair.backward.taken(other, field))
-    for new, old, breaks in taken.values():
-        # One of the two is looked for under the other's key, first or as an alias.
-        key = old.key if "messages" in breaks else new.key
-        also = "" if old.key == new.key else "also "
-        what = (
-            f"is {also}read from `{key}`, which was the field {old.name}"
-            if "messages" in breaks
-            else f"has the key `{key}`, which was {also}read as {old.name}"
-        )
-        option = "key" if key == new.key else "aliases"
-        yield pair.change(Rule.FIELD_KEY_TAKEN, new, what, option, breaks=breaks)
+        shared: dict[str, list[str]] = {}
+        for key in _keys(field):
+            old = owners.get(key)
+            if old and successors.get(old.name) != field.name:
+                shared.setdefault(old.name, []).append(key)
+        for keys in shared.values():
+            # The key that the old schema writes, if it is one of them.
+            key = next((one for one in keys if owners[one].key == one), keys[0])
+            yield _taken(pair, field, owners[key], key)
+
+
+def _keys(field: Field) -> tuple[str, ...]:
+    return field.key, *field.aliases
+
+
+def _taken(pair: DeclarationPair, new: Field, old: Field, key: str) -> SchemaChange:
+    breaks = pair.forward.taken(old, new, key)
+    if new in pair.backward.fields_read_as(old):
+        breaks |= pair.backward.taken(new, old, new.key)
+    also = "" if key == new.key else "also "
+    was = "the field" if key == old.key else "also read as"
+    what = f"is {also}read from `{key}`, which was {was} {old.name}"
+    option = "key" if key == new.key else "aliases"
+    return pair.change(Rule.FIELD_KEY_TAKEN, new, what, option, breaks=breaks)

@@ -60,7 +60,7 @@ class Direction:
         """What becomes of a field that is not there; nothing breaks with a default."""
         if is_optional(read) or read.default is not None:
             return {}
-        if any(map(self._is_always_written, self._fields_read_as(read))):
+        if any(map(self._is_always_written, self.fields_read_as(read))):
             # What is there is another field's value.
             return {}
         reason = _MISSING_KEY if self.values.in_json else _MISSING
@@ -94,20 +94,7 @@ class Direction:
             return {}
         return self._breaks(written.key, self.values.refusal(written, read))
 
-    def fields_sharing_key(self, read: Field, own: Field | None) -> Iterator[Field]:
-        """Other fields of the writer that may be read as this one."""
-        for field in self._fields_read_as(read):
-            if field is not own:
-                yield field
-
-    def taken(self, written: Field, read: Field) -> Breaks:
-        """What becomes of a value that is read as another field."""
-        refusal = self.values.refusal(written, read)
-        if refusal is None or bare(base(written.type)) == bare(base(read.type)):
-            return {self.aspect: MISREAD}
-        return self._breaks(written.key, refusal)
-
-    def _fields_read_as(self, read: Field) -> Iterator[Field]:
+    def fields_read_as(self, read: Field) -> Iterator[Field]:
         """The fields of the writer that may be read as this one, the first first."""
         written = {field.key: field for field in self.writer.fields}
         for key in (read.key, *read.aliases):
@@ -116,6 +103,13 @@ class Direction:
                 if self._is_always_written(field):
                     # No later key is looked at.
                     return
+
+    def taken(self, written: Field, read: Field, key: str) -> Breaks:
+        """What becomes of a value that is read as another field, under a key of both."""
+        refusal = self.values.refusal(written, read)
+        if refusal is None or bare(base(written.type)) == bare(base(read.type)):
+            return {self.aspect: MISREAD}
+        return self._breaks(key, refusal)
 
     def _is_always_written(self, field: Field) -> bool:
         return self.values.in_json or not is_optional(field)

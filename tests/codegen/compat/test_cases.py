@@ -65,6 +65,17 @@ def test_verdict_matches_what_decoding_does(case: Path) -> None:
         _check_proof("workers", findings, proof.get("workers", {}), new, old)
 
 
+def test_an_alias_of_another_field_exchanges_older_values() -> None:
+    """What `FIELD_KEY_TAKEN` says of aliases: a message from before them is misread."""
+    case = _CASES / "field_aliases_swapped"
+    fields = {b"amount": b"9", b"sum": b"11"}
+    for side, net, total in (("old", "9", "11"), ("new", "11", "9")):
+        with classes(_contract(case / side).schema) as names:
+            kind: type[Job] = eval("Job", names)
+            job = decode(kind, fields)
+            assert job == eval(f"Job(net={net!r}, total={total!r})", names)
+
+
 def test_every_rule_has_a_case() -> None:
     """No rule can be added without a change that shows it."""
     printed = "".join((case / "expected.txt").read_text("utf-8") for case in _ALL)
