@@ -226,7 +226,7 @@ async def test_the_rights_of_a_role(
     if not knows(raw, "ACL|DRYRUN"):
         found = await finding(url_of(own_server, role), "rights")
         assert found.level == "note"
-        assert "Redis explains it from 7.0 on" in found.text
+        assert "Redis explains them from 7.0 on" in found.text
         return
     found = await finding(url_of(own_server, role), "rights")
     assert (found.level, found.text) == ("ok", f"user {role} may {may}")

@@ -56,7 +56,7 @@ class Sentinels:
         quick = ("--repl-diskless-sync-delay", "0", "--repl-timeout", "5", *options)
         self.servers = [Server(*quick, binary=binary, tcp=True)]
         first = port_of(self.servers[0].url)
-        follow = ("--replicaof", f"127.0.0.1 {first}")
+        follow = ("--replicaof", "127.0.0.1", str(first))
         self.servers += [
             Server(*quick, *follow, binary=binary, tcp=True) for _ in range(replicas)
         ]
