@@ -58,6 +58,10 @@ def read_revision(text: str, source: Path) -> tuple[str, Sources]:
     subdir = options.pop("subdir", "")
     if options or not ref:
         git.fail("this names no revision", _SPELLING)
+    if PurePosixPath(subdir).is_absolute() or ".." in PurePosixPath(subdir).parts:
+        # It would leave what is read out of git: today's files are no revision.
+        message = f"`subdir={subdir}` is not a folder below the top of the repository"
+        git.fail(message, "write it from there, without `..`: `,subdir=schemas`")
     subdir = PurePosixPath(subdir or git.inside(source)).as_posix()
     commit = git.commit(ref)
     with TemporaryDirectory() as folder:

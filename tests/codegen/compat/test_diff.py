@@ -119,6 +119,19 @@ def test_a_revision_may_have_its_schemas_elsewhere(
     )
 
 
+@pytest.mark.parametrize("subdir", ["{here}/schemas", "/", "..", "schemas/../schemas"])
+def test_a_subdir_outside_of_the_repository_is_refused(
+    subdir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The schemas of today are never compared with themselves."""
+    _commit(_OLD)
+    subdir = subdir.format(here=Path.cwd())
+    spec = f".git#ref=main,subdir={subdir}"
+    assert run(["diff", "schemas", "--against", spec]) == 2
+    printed = capsys.readouterr().err
+    assert f"error[E417]: `subdir={subdir}` is not a folder below the top" in printed
+
+
 def test_old_schemas_with_a_fault_are_shown_as_git_names_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
