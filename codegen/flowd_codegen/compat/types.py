@@ -101,6 +101,7 @@ def _type_changes(
         if workers:
             yield Rule.FIELD_TYPE_WIDENED, "takes more than before", workers
     yield from _sealed(pair, kind, other)
+    yield from _reservations(pair, kind, other)
     if not (messages or workers) and _python(kind) != _python(other):
         yield (
             Rule.SOURCE_RETYPED,
@@ -122,6 +123,28 @@ def _sealed(pair: DeclarationPair, old: Type, new: Type) -> Iterator[_TypeChange
                 yield Rule.ENUM_UNKNOWN_CHANGED, what, breaks
         case _:
             pass
+
+
+def _reservations(pair: DeclarationPair, old: Type, new: Type) -> Iterator[_TypeChange]:
+    """What becomes of the values that an enum reserved where others stand in its place."""
+    match innermost(old, new):
+        case (EnumRef(name), EnumRef() | OneOf() as now) if now != EnumRef(name):
+            reserved = pair.before.enums[name].reserved
+            taken = choices_of(now, pair.after.enums) or ()
+            kept = (
+                pair.after.enums[now.name].reserved if isinstance(now, EnumRef) else ()
+            )
+        case _:
+            return
+    if reused := [text for text in reserved if text in taken]:
+        breaks: Breaks = {"messages": MISREAD, "workers": MISREAD}
+        what = f"takes {listed(reused)}, which {name} reserved"
+        yield Rule.RESERVED_REUSED, what, breaks
+    # A `one_of` has no place to reserve them in.
+    left = [text for text in reserved if text not in (*taken, *kept)]
+    if left and isinstance(now, EnumRef):
+        what = f"does not reserve {listed(left)} any more"
+        yield Rule.RESERVED_REMOVED, what, {}
 
 
 def read_only(enum: Enum) -> str:
