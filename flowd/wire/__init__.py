@@ -84,6 +84,7 @@ from flowd.wire.shapes import (
     record_of,
     union_of,
 )
+from flowd.wire.tagged import Tagged
 from flowd.wire.text import (
     decode_base64,
     decode_bool,
@@ -140,6 +141,7 @@ __all__ = [
     "CodecError",
     "Json",
     "Shape",
+    "Tagged",
     "bounded",
     "checked",
     "decode_base64",

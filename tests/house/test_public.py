@@ -30,8 +30,8 @@ PUBLIC: Final = {
     """,
     "flowd.wire": """
         BASE64 BOOL DATE DATETIME DECIMAL DURATION FLOAT HEX I8 I16 I32 I64 INT JSON
-        STR U8 U16 U32 U64 UNIX_MS UUID CodecError Json Shape bounded checked decode_base64
-        decode_bool decode_bool01 decode_date decode_datetime decode_decimal
+        STR U8 U16 U32 U64 UNIX_MS UUID CodecError Json Shape Tagged bounded checked
+        decode_base64 decode_bool decode_bool01 decode_date decode_datetime decode_decimal
         decode_duration decode_enum decode_float decode_hex decode_i8 decode_i16
         decode_i32 decode_i64 decode_int decode_json decode_one_of decode_open_enum
         decode_raw decode_u8 decode_u16 decode_u32 decode_u64 decode_unix_ms

@@ -225,7 +225,7 @@ def _is_later(field: Field, printer: TypePrinter) -> bool:
 
 
 def _declaration(field: Field, printer: TypePrinter) -> str:
-    start = f"{field.attribute}: {printer.annotation(field.type)}"
+    start = f"{field.attribute}: {printer.declared_type(field.type)}"
     options: list[str] = []
     match field.type, field.default:
         case Optional(), _:

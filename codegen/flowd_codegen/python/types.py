@@ -78,8 +78,21 @@ class TypePrinter:
         member = self.declared.enums[enum].unknown
         return member and f"{self.declared_class(enum)}.{member}"
 
+    def declared_type(self, kind: Type) -> str:
+        """The type as the annotation of an attribute, where other libraries read it."""
+        if isinstance(kind, UnionOf):
+            word = self.imports.name("typing", "Annotated")
+            texts = (f"{name}={text_literal(text)}" for text, name in kind.members)
+            tag = (text_literal(kind.tag), *texts)
+            tagged = bracket(f"{self.wire('Tagged')}(", tag)
+            return bracket(f"{word}[", (self.annotation(kind), tagged))
+        return self._annotation(kind, self.declared_type)
+
     def annotation(self, kind: Type) -> str:
         """The type as an annotation."""
+        return self._annotation(kind, self.annotation)
+
+    def _annotation(self, kind: Type, inner: Callable[[Type], str]) -> str:
         match kind:
             case Scalar("json") | Optional(Scalar("json")):
                 # None is among its values, and `|` knows no alias that is a string.
@@ -90,9 +103,9 @@ class TypePrinter:
                     return self.imports.name(row.module, row.annotation)
                 return row.annotation
             case ListOf(item):
-                return f"list[{self.annotation(item)}]"
+                return f"list[{inner(item)}]"
             case DictOf(value):
-                return f"dict[str, {self.annotation(value)}]"
+                return f"dict[str, {inner(value)}]"
             case EnumRef(name) | RecordRef(name):
                 return self.declared_class(name)
             case UnionOf(members):
@@ -103,7 +116,7 @@ class TypePrinter:
             case External(module, name):
                 return self.imports.name(module, name)
             case Optional(item):
-                return f"{self.annotation(item)} | None"
+                return f"{inner(item)} | None"
 
     def shape(
         self,

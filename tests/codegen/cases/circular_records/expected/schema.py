@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal, final
+from typing import Annotated, ClassVar, Final, Literal, final
 
 from flowd import JobSpec, Policy, wire
 
@@ -441,8 +441,12 @@ class Leaf:
 class Add:
     """Written as a JSON object."""
 
-    left: Leaf | Add | Not
-    right: Leaf | Add | Not
+    left: Annotated[
+        Leaf | Add | Not, wire.Tagged("type", Leaf="Leaf", Add="Add", Not="Not")
+    ]
+    right: Annotated[
+        Leaf | Add | Not, wire.Tagged("type", Leaf="Leaf", Add="Add", Not="Not")
+    ]
 
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
@@ -486,8 +490,10 @@ _set_add_left, _set_add_right = wire.setters(Add)
 class Not:
     """Written as a JSON object."""
 
-    of: Leaf | Add
-    pairs: list[Leaf | Not] = field(default_factory=lambda: [Leaf(value=1)])
+    of: Annotated[Leaf | Add, wire.Tagged("type", Leaf="Leaf", Add="Add")]
+    pairs: list[Annotated[Leaf | Not, wire.Tagged("type", Leaf="Leaf", Not="Not")]] = (
+        field(default_factory=lambda: [Leaf(value=1)])
+    )
 
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
@@ -573,8 +579,10 @@ class Walk:
     tree: Node
     trees: list[Node] | None = None
     a: A
-    term: Leaf | Add | Not
-    terms: dict[str, Add | Leaf]
+    term: Annotated[
+        Leaf | Add | Not, wire.Tagged("type", Leaf="Leaf", Add="Add", Not="Not")
+    ]
+    terms: dict[str, Annotated[Add | Leaf, wire.Tagged("type", Add="Add", Leaf="Leaf")]]
     pair: Pair = field(default_factory=lambda: Pair())
     plain: Leaf
 
@@ -650,4 +658,4 @@ class Walk:
     _set_walk_pair,
     _set_walk_plain,
 ) = wire.setters(Walk)
-# flowd-gen: black 26 2637dda6e97416fd
+# flowd-gen: black 26 3761a1e6905b4383

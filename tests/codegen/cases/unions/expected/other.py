@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final, final
+from typing import Annotated, ClassVar, Final, final
 
 from flowd import JobSpec, Policy, wire
 
@@ -34,7 +34,7 @@ class Refund:
         secrets=("payment",),
     )
 
-    payment: Cash | Card
+    payment: Annotated[Cash | Card, wire.Tagged("type", Cash="Cash", Card="card")]
 
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry; raises flowd.EncodeError."""
@@ -65,4 +65,4 @@ class Refund:
 
 
 (_set_refund_payment,) = wire.setters(Refund)
-# flowd-gen: black 26 9cef640885a2d2d9
+# flowd-gen: black 26 ca8c01c3e539ed6e

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar, Final, final
+from typing import Annotated, ClassVar, Final, final
 
 from flowd import JobSpec, Policy, wire
 
@@ -150,8 +150,15 @@ _ORDER_ALSO: Final = wire.list_of(wire.optional(_ORDER_ALSO_ITEM))
 class Order:
     """Written as a JSON object."""
 
-    paid: Card | Sepa | Cash
-    also: list[Sepa | Cash | None] | None = None
+    paid: Annotated[
+        Card | Sepa | Cash, wire.Tagged("type", Card="card", Sepa="Sepa", Cash="Cash")
+    ]
+    also: (
+        list[
+            Annotated[Sepa | Cash, wire.Tagged("type", Sepa="Sepa", Cash="Cash")] | None
+        ]
+        | None
+    ) = None
 
     def to_json(self) -> dict[str, wire.Json]:
         """Encode as a JSON object; raises flowd.wire.CodecError."""
@@ -225,18 +232,26 @@ class Charge:
         secrets=("payment", "tried", "order"),
     )
 
-    payment: Card | Sepa
+    payment: Annotated[Card | Sepa, wire.Tagged("type", Card="card", Sepa="Sepa")]
 
-    fallback: Sepa | Cash | None = None
+    fallback: (
+        Annotated[Sepa | Cash, wire.Tagged("type", Sepa="Sepa", Cash="Cash")] | None
+    ) = None
     """When the first is refused."""
 
-    tried: list[Card | Sepa] = field(
+    tried: list[
+        Annotated[Card | Sepa, wire.Tagged("kind", Card="card", Sepa="Sepa")]
+    ] = field(
         default_factory=lambda: [
             Sepa(iban="DE02120300000000202051", due=timedelta(seconds=2))
         ]
     )
-    named: dict[str, Sepa | Cash] = field(default_factory=dict[str, Sepa | Cash])
-    usual: Cash | Sepa = field(default_factory=Cash)
+    named: dict[
+        str, Annotated[Sepa | Cash, wire.Tagged("type", Sepa="Sepa", Cash="Cash")]
+    ] = field(default_factory=dict[str, Sepa | Cash])
+    usual: Annotated[Cash | Sepa, wire.Tagged("type", Cash="Cash", Sepa="Sepa")] = (
+        field(default_factory=Cash)
+    )
     order: Order
 
     def to_fields(self) -> dict[bytes, bytes]:
@@ -319,4 +334,4 @@ class Charge:
     _set_charge_usual,
     _set_charge_order,
 ) = wire.setters(Charge)
-# flowd-gen: black 26 6cdfdc8e2a3b2853
+# flowd-gen: black 26 c2288b68f967a019
