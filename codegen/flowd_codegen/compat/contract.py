@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from flowd_codegen.diagnostics.location import Source, SourceLocation
+from flowd_codegen.model.declared import Declared
+from flowd_codegen.model.kinds import Type
 from flowd_codegen.model.schema import Enum, Job, Module, Record, Schema
 
 __all__ = ["Contract"]
@@ -56,6 +58,14 @@ class Contract:
     def enums(self) -> Mapping[str, Enum]:
         """By name."""
         return {one.name: one for module in self._modules for one in module.enums}
+
+    def holds_secret(self, kind: Type) -> bool:
+        """Whether a record somewhere in the type has a secret field."""
+        return self._declared.holds_secret(kind)
+
+    @cached_property
+    def _declared(self) -> Declared:
+        return Declared(self.schema)
 
     def module(self, name: str) -> str:
         """The path of the file that declares a job, record or enum."""

@@ -12,8 +12,9 @@ from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.compat.types import retyped, type_changes
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import field_form
+from flowd_codegen.model.kinds import RecordRef, UnionOf
 from flowd_codegen.model.schema import Field, Job, Record
-from flowd_codegen.model.walk import bare
+from flowd_codegen.model.walk import bare, innermost
 
 __all__ = ["field_changes", "pair_fields"]
 
@@ -97,8 +98,9 @@ def _changed(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaCh
     yield from _none(pair, old, new)
     yield from type_changes(pair, old, new)
     yield from _default(pair, old, new)
-    if old.secret and not new.secret:
-        what = "is not secret any more"
+    if _is_shown(pair, old, new):
+        held = "" if old.secret else "held a secret field, and "
+        what = f"{held}is not secret any more"
         label = "logs, errors and commands show its values"
         yield pair.change(
             Rule.FIELD_SECRET_REMOVED,
@@ -111,6 +113,28 @@ def _changed(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaCh
         breaks: Breaks = {"source": f"the attribute was `{old.attribute}`"}
         what = "has another name"
         yield pair.change(Rule.SOURCE_RENAMED, new, what, breaks=breaks)
+
+
+def _is_shown(pair: DeclarationPair, old: Field, new: Field) -> bool:
+    """Whether values were secret and are not: the field's, or those of a record in it.
+
+    What became of a record's own fields is said of the record that stands in its place.
+    """
+    if new.secret or old.secret:
+        return not new.secret
+    if pair.after.holds_secret(new.type):
+        return False
+    match innermost(old.type, new.type):
+        case RecordRef(), RecordRef() if not (mapper := new.mapper) or not (
+            mapper.serialize and mapper.deserialize
+        ):
+            return False
+        case UnionOf(members), UnionOf(others):
+            tags = dict(others)
+            gone = [RecordRef(name) for tag, name in members if tag not in tags]
+            return any(map(pair.before.holds_secret, gone))
+        case _:
+            return pair.before.holds_secret(old.type)
 
 
 def _key(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:
