@@ -344,3 +344,25 @@ def test_a_number_beyond_floats_hides_no_surrogate(ignored: str) -> None:
             wire.decode_json(raw, shape)
     pair = rf'{{"x":{ignored},"name":"\ud83d\ude00"}}'.encode()
     assert wire.decode_json(pair, named) == _Named("\U0001f600")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("QUJD=", "QUJD==", "QUJD====", "QUI==", "QUI====", "QQ===", "QQ======"),
+        *("QR==", "Qf==", "QUJ=", "QUJDQR==", "Q", "QQ", "QQ=", "QUI", "=", "===="),
+        *("QQ==QQ==", "QUI=QUJD", "QQ==\n", " QQ==", "Q=Q=", "Q==="),
+    ],
+)
+def test_base64_has_one_spelling(text: str) -> None:
+    """Padding too many and stray bits in the last letter are refused on every Python."""
+    with pytest.raises(wire.CodecError, match="base64"):
+        wire.decode_base64(text.encode())
+    with pytest.raises(wire.CodecError, match="base64"):
+        wire.decode_json(json.dumps(text).encode(), wire.BASE64)
+
+
+@given(st.binary(max_size=20))
+def test_base64_that_is_written_is_read(value: bytes) -> None:
+    """The end of a text is judged by what its bytes are written as."""
+    assert wire.decode_base64(wire.encode_base64(value)) == value
