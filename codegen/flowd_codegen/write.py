@@ -34,6 +34,7 @@ _CLASS: Final = re.compile(rb"^class (\w+)", re.MULTILINE)
 _STREAM: Final = re.compile(rb'\bstream=("(?:[^"\\]|\\.)*")')
 _IDENTITY: Final = (_CLASS, _STREAM)
 _MOST_NAMED: Final = 5
+_OURS: Final = frozenset({"flowd", "flowd_codegen", "redis", "hiredis"})
 
 
 class ForeignFiles(Portable):
@@ -261,25 +262,34 @@ def _in_lines_of(old: bytes | None, new: bytes) -> bytes:
 
 
 def hidden(out: Path, names: Iterable[str]) -> list[str]:
-    """What would hide a module of Python's own, or flowd, from programs that run there.
+    """What would hide a module that flowd or others import from programs that run there.
 
     Args:
         out: the output folder.
         names: of what is written into it.
 
     Returns:
-        A reason for each; none where `out` is a package, or is not a place that Python
-        imports from: where one stands, or the root of a project.
+        A reason for each: of the names where `out` is a place that Python imports from,
+        and else of the folder itself where it stands in one.
     """
-    is_root = out.resolve() == Path.cwd() or (out / "pyproject.toml").exists()
-    if not is_root or (out / _PACKAGE).exists():
+    folder = Path(os.path.abspath(out))  # noqa: PTH100 - a link has its own name
+    if _is_import_root(folder):
+        base, places = out, {name: out / f"{name}.py" for name in names}
+    elif _is_import_root(folder.parent):
+        base, places = out.parent, {folder.name: out}
+    else:
         return []
-    others = sys.stdlib_module_names | {"flowd", "flowd_codegen"}
     return [
-        f"{out / name}.py would hide the module {name!r} that others import; a package"
-        f" folder as -o {out / 'jobs'} keeps them apart"
-        for name in sorted({*names} & others)
+        f"{places[name]} would hide the module {name!r} that others import; a package"
+        f" folder as -o {base / 'jobs'} keeps them apart"
+        for name in sorted(places.keys() & (sys.stdlib_module_names | _OURS))
     ]
+
+
+def _is_import_root(folder: Path) -> bool:
+    """Whether Python imports from it: where one stands, or the root of a project."""
+    is_root = folder.resolve() == Path.cwd() or (folder / "pyproject.toml").exists()
+    return is_root and not (folder / _PACKAGE).exists()
 
 
 def write(changes: list[Change], out: Path) -> None:

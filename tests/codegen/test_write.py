@@ -437,6 +437,42 @@ def test_no_module_of_python_is_hidden(
     assert run(["../schemas", "-o", "."]) == 0  # a package, of which one stands inside
 
 
+@pytest.mark.parametrize("name", ["flowd", "email", "redis", "hiredis", "asyncio"])
+def test_output_folder_hides_no_module(
+    schemas: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """`-o flowd` would make `import flowd` find the jobs; so would a link or a new folder."""
+    words = f"would hide the module {name!r} that others import; a package folder"
+    for out in (name, f"./{name}/", str(Path(name).absolute())):
+        assert run(["schemas", "-o", out]) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert "jobs keeps them apart" in said
+        assert not Path(name).exists()
+    Path("target").mkdir()
+    Path(name).symlink_to("target")
+    assert run(["schemas", "-o", name]) == 2
+    assert words in capsys.readouterr().err
+    # Below a package, or in a folder that nothing is imported from, it hides none.
+    assert run(["schemas", "-o", f"app/{name}"]) == 0
+    Path("app/pyproject.toml").touch()
+    assert run(["schemas", "-o", f"app/{name}"]) == 2
+
+
+@pytest.mark.parametrize("name", ["redis", "hiredis", "flowd"])
+def test_module_hides_nothing_that_flowd_imports(
+    schemas: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """`-o .` writes neither a module nor a package of a name that flowd itself needs."""
+    for folder in (Path("one"), Path("two", name)):
+        folder.mkdir(parents=True)
+    Path("one", f"{name}.toml").write_text(_EMAIL)
+    Path("two", name, "mail.toml").write_text(_EMAIL)
+    for source in ("one", "two", f"one/{name}.toml"):
+        assert run([source, "-o", "."]) == 2
+        assert f"would hide the module {name!r}" in capsys.readouterr().err
+
+
 def test_unchanged_source_is_not_formatted_again(
     schemas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
