@@ -69,8 +69,9 @@ async def test_signal_logs_stacks_of_tasks_and_threads(
             running.lines, waits, 2
         ) or "in compute_at_length" not in "".join(running.lines):
             running.until("\n")
-        for _ in range(2):
-            running.signal(signal.SIGTERM)
+        running.signal(signal.SIGTERM)
+        running.until("finishing running jobs")
+        running.signal(signal.SIGTERM)
         running.end()
     text = "".join(running.lines)
     assert text.count(" has run for ") == 3
