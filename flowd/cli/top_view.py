@@ -6,13 +6,14 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import ClassVar, Final
 
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Label, RichLog, Static
 
@@ -177,17 +178,22 @@ class TopView(App[None]):
         return task
 
     async def _look_on(self) -> None:
-        async with connected(self._address) as connection:
-            while True:
-                try:
-                    await self._look(connection)
-                except FatalError as error:
-                    self.failed = error
-                    self.exit()
-                    return
-                except ServerError as error:
-                    self._say(f"{error}; trying again", "bold red")
-                await asyncio.sleep(self._every)
+        # At the end the screen is gone before this is cancelled.
+        with suppress(NoMatches):
+            async with connected(self._address) as connection:
+                await self._keep_looking(connection)
+
+    async def _keep_looking(self, connection: Connection) -> None:
+        while True:
+            try:
+                await self._look(connection)
+            except FatalError as error:
+                self.failed = error
+                self.exit()
+                return
+            except ServerError as error:
+                self._say(f"{error}; trying again", "bold red")
+            await asyncio.sleep(self._every)
 
     async def _look(self, connection: Connection) -> None:
         seen = await overview(connection, runs=_RUNS)

@@ -90,6 +90,11 @@ def tab_to(page: Page, words: str, *, most: int = 80) -> None:
     """Press Tab until what has the focus has these words; each stop has to be seen."""
     for _ in range(most):
         page.keyboard.press("Tab")
+        # A page that was just loaded may draw the ring a moment later.
+        for _ in range(100):
+            if page.evaluate("document.activeElement.matches('body, :focus-visible')"):
+                break
+            page.wait_for_timeout(20)
         found = page.evaluate("""() => {
             const it = document.activeElement;
             const style = getComputedStyle(it);
