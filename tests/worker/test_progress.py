@@ -68,6 +68,7 @@ async def test_progress_is_visible_until_the_job_ends(
     assert raw("EXISTS", board(stream)) == 0
 
 
+@pytest.mark.one_server
 async def test_the_last_word_counts_and_few_are_written(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:

@@ -245,6 +245,7 @@ async def test_an_abandoned_entry_that_is_no_job_is_a_dead_letter(
     assert events(caplog.records).count("dead_letter") == 1
 
 
+@pytest.mark.one_server
 async def test_a_job_that_is_taken_back_runs_once_at_a_time(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
