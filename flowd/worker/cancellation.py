@@ -109,7 +109,7 @@ class Cancellations:
 
     def end(self, delivery: Delivery, end: outcome.Outcome) -> outcome.Outcome:
         """How a delivery ends: a marked job does not come back."""
-        if isinstance(end, outcome.Retry | outcome.Release) and self.has(delivery):
+        if self.has(delivery) and isinstance(end, outcome.Retry | outcome.Release):
             return outcome.Discard("cancelled")
         return end
 
