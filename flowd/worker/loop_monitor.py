@@ -17,15 +17,16 @@ from typing import Final
 
 from flowd.model.event import EventBus
 
-__all__ = ["LoopMonitor"]
+__all__ = ["LoopMonitor", "thread_frames"]
 
 _PULSE: Final = 0.25
 _LAG: Final = 1.0
 
-# The frames of all threads by their number: documented, in spite of its name.
-_frames: Final[Callable[[], dict[int, FrameType]]] = (
+# Documented, in spite of its name.
+thread_frames: Final[Callable[[], dict[int, FrameType]]] = (
     sys._current_frames  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 )
+"""The frame that each thread runs now, by the thread's number."""
 
 
 class LoopMonitor:
@@ -72,7 +73,7 @@ class LoopMonitor:
             return
         self._said = True
         handler = self._describe(asyncio.current_task(self._loop))
-        frame = _frames().get(self._thread)
+        frame = thread_frames().get(self._thread)
         place = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "?"
         self._events.emit(
             logging.WARNING,

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, TypeGuard
@@ -21,6 +20,7 @@ from typing import Final, TypeGuard
 from flowd.log import log
 from flowd.model.delivery import Delivery
 from flowd.model.text import printable
+from flowd.worker.loop_monitor import thread_frames
 from flowd.worker.shared import running_queues
 
 __all__ = ["log_stacks", "stacks_on_signal"]
@@ -29,11 +29,6 @@ _DEEPEST: Final = 50
 _OWN: Final = (
     *("flowd/worker/executor.py", "flowd/worker/runner.py"),
     *("flowd/worker/handler.py", "/threading.py"),
-)
-
-# The frames of all threads by their number: documented, in spite of its name.
-_frames: Final[Callable[[], dict[int, FrameType]]] = (
-    sys._current_frames  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 )
 
 
@@ -78,7 +73,7 @@ def log_stacks() -> None:
         extra={"event": "stack"},
     )
     threads = {each.name: each.ident for each in threading.enumerate()}
-    frames = _frames()
+    frames = thread_frames()
     now = time.monotonic()
     for queue, delivery in found:
         ident = threads.get(delivery.thread_name) if delivery.in_thread else None
