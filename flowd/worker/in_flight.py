@@ -5,7 +5,8 @@ lease is lost. From the start of its handler to the end it takes one of the queu
 The two are independent: a handler that has ended frees its slot before the delivery is
 settled, and one whose lease was lost keeps its slot until it ends.
 
-The event loop changes it. The lease thread reads `held`, and nothing else.
+The event loop changes it. Other threads only read: a renewal and its parts `held`, `running`
+and `has_claimed`, the log of stacks `running`.
 """
 
 from __future__ import annotations
