@@ -23,11 +23,10 @@ from flowd.model.job import Job
 from flowd.worker.cron import CronClock
 from flowd.worker.gate import gate_of
 from flowd.worker.in_flight import InFlight
+from flowd.worker.maintenance import next_wait
 
 __all__ = ["Keeper"]
 
-_POLL: Final = 2.0
-_SOONEST: Final = 0.01
 _KEEPING: Final = "keeping"
 _NAME: Final = "keeper"
 
@@ -111,5 +110,4 @@ class Keeper:
         )
         for each, answer in zip(self._parts, kept.answers, strict=True):
             each.maintained(answer)
-        due = _POLL if kept.next_due is None else min(kept.next_due, _POLL)
-        return max(due, _SOONEST)
+        return next_wait(kept.next_due)

@@ -23,7 +23,7 @@ from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import RENEWALS_PER_LEASE
 from flowd.worker.server_clock import ServerClock
 
-__all__ = ["DEAD_CONSUMER_LEASES", "Maintenance", "Round"]
+__all__ = ["DEAD_CONSUMER_LEASES", "Maintenance", "Round", "next_wait"]
 
 _POLL: Final = 2.0
 _SOONEST: Final = 0.01
@@ -197,8 +197,7 @@ class Maintenance:
             self._next_claim = now + min(self._claimer.interval, wait)
         self._found_entries |= maintained.promoted > 0 or self._claiming
         self._promoting = maintained.next_due == 0
-        due = _POLL if maintained.next_due is None else min(maintained.next_due, _POLL)
-        self._next = now + max(due, _SOONEST)
+        self._next = now + next_wait(maintained.next_due)
         return maintained.claimed
 
     async def look_around(self, this: Round) -> None:
@@ -232,3 +231,13 @@ class Maintenance:
         # Who asks a server that was away does so again after RECONNECT.max at the latest.
         wait = max(self._lease / RENEWALS_PER_LEASE, 2 * RECONNECT.max)
         return time.monotonic() + wait
+
+
+def next_wait(next_due: float | None) -> float:
+    """How long the next maintenance may wait, in seconds.
+
+    Args:
+        next_due: seconds until the next delayed job is due; None: there is none.
+    """
+    due = _POLL if next_due is None else min(next_due, _POLL)
+    return max(due, _SOONEST)
