@@ -102,10 +102,11 @@ class _Lasting(CollectorRegistry):
 
 async def depths(places: Iterable[Place], *, within: float = 2.0) -> dict[str, int]:
     """How many jobs wait or run, by stream; a queue that cannot be seen is left out."""
-    wanted = list(dict.fromkeys(places))
-    views = await asyncio.gather(*(_view(place, within) for place in wanted))
+    views = await _views(places, within)
     return {
-        view.stream: view.waiting + view.running for view in views if view is not None
+        view.stream: view.waiting + view.running
+        for view in views.values()
+        if view is not None
     }
 
 
@@ -113,11 +114,18 @@ async def queue_registry(
     places: Iterable[Place], *, within: float = 2.0
 ) -> CollectorRegistry:
     """The gauges of queues, read from Redis just now, as in `exposition`."""
+    queues = CollectorRegistry()
+    queues.register(_Gauges(await _views(places, within)))
+    return queues
+
+
+async def _views(
+    places: Iterable[Place], within: float
+) -> dict[Place, QueueView | None]:
+    """What each queue holds, all asked at once; None of one that does not answer."""
     wanted = list(dict.fromkeys(places))
     views = await asyncio.gather(*(_view(place, within) for place in wanted))
-    queues = CollectorRegistry()
-    queues.register(_Gauges(dict(zip(wanted, views, strict=True))))
-    return queues
+    return dict(zip(wanted, views, strict=True))
 
 
 async def _view(place: Place, within: float) -> QueueView | None:
