@@ -52,13 +52,20 @@ class Capabilities:
         cron = (clock,) if schedules else ()
         others = (*self.gate.extensions, *cron)
         self.on_settle: Sequence[SettleExtension] = (
-            *(self.progress, self.cancellations, *others),
+            self.progress,
+            self.cancellations,
+            *others,
         )
         self.on_maintain: Sequence[MaintainExtension] = (
-            *(feed, heartbeat, self.cancellations, *others),
+            feed,
+            heartbeat,
+            self.cancellations,
+            *others,
         )
         self.on_renew: Sequence[RenewExtension] = (
-            *(self.progress, heartbeat, self.cancellations),
+            self.progress,
+            heartbeat,
+            self.cancellations,
         )
         self._open = (self.progress, feed, self.cancellations, self.gate, *cron)
 
