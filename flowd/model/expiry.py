@@ -6,7 +6,6 @@ since its job was enqueued (`+3600000`), so that a plain XADD needs no clock of 
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Sequence
@@ -59,7 +58,7 @@ def expiry_field(
     if isinstance(expires, datetime):
         return b"%d" % milliseconds(due_at("expires", expires))
     span = delay + expires
-    if math.isinf(span) or span >= FOREVER:
+    if span >= FOREVER:
         return None
     if at is not None:
         return b"%d" % milliseconds(due_at("at", at) + expires)
