@@ -11,8 +11,6 @@ import asyncio
 import contextvars
 import itertools
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import hiredis
@@ -29,6 +27,7 @@ from flowd.errors import (
     ServerError,
     Unreachable,
 )
+from flowd.model.version import flowd_version
 
 __all__ = [
     "BULK_READ_TIMEOUT",
@@ -291,7 +290,9 @@ async def _greet(
     asked = [Call(pack(command), 1, TIMEOUT, okay) for command in login]
     asked.append(Call(pack(("CLIENT", "ID")), 1, TIMEOUT, number))
     # Operators see it from Redis 7.2 on; others say that they do not know the command.
-    about = (("LIB-NAME", "flowd"), *(("LIB-VER", known) for known in _versions()))
+    about = [("LIB-NAME", "flowd")]
+    if known := flowd_version():
+        about.append(("LIB-VER", known))
     asked += [Call(pack(("CLIENT", "SETINFO", *each)), 1, TIMEOUT) for each in about]
     if checks_role:
         asked.append(Call(pack(("ROLE",)), 1, TIMEOUT, role))
@@ -312,15 +313,6 @@ async def _greet(
         raise NotReady(f"the server that was found is no primary; its role is {found}")
     client_id = answers[len(login)]
     return client_id if isinstance(client_id, int) else 0
-
-
-@cache
-def _versions() -> Sequence[str]:
-    """The version of flowd; none where it was copied and not installed."""
-    try:
-        return [version("flowd-jobs")]
-    except PackageNotFoundError:
-        return []
 
 
 def _or_refusal(read: Reader[T]) -> Reader[T | ServerError]:
