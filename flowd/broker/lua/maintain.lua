@@ -15,6 +15,12 @@
 -- no more than it may run, and those of one lost answer.
 local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+-- Returns the id of the entry; false if the job has to wait elsewhere; or an error.
+local function promote(_, body)
+  return redis.pcall('XADD', stream, '*', unpack(cmsgpack.unpack(body)))
+end
+
 --@ begin
 local refused = other_group(stream, group)
 if refused then return refused end
@@ -28,10 +34,10 @@ if due[1] then refuse_as_replica(stream, group) end
 local promoted, refused_one = 0, false
 for _, job in ipairs(due) do
   local body = redis.call('HGET', bodies, job)
-  local added = body and redis.pcall('XADD', stream, '*', unpack(cmsgpack.unpack(body)))
+  local added = body and promote(job, body)
   refused_one = type(added) == 'table'
   if refused_one then break end
-  redis.call('HDEL', bodies, job)
+  if added then redis.call('HDEL', bodies, job) end
   redis.call('ZREM', delayed, job)
   promoted = promoted + 1
   bytes = bytes + #(body or '')
