@@ -77,11 +77,11 @@ class Script:
     ) -> None:
         self.name = name
         self._preludes = preludes
-        needed = (_PRELUDES.get(each.partition("_")[2], "") for each in parts)
-        preludes = (*preludes, *dict.fromkeys(filter(None, needed)))
+        needed = (_PRELUDES.get(each.partition("_")[2], ()) for each in parts)
+        preludes = (*preludes, *chain.from_iterable(needed))
         self._often = often
         self._assembled: dict[tuple[str, ...], Script] = {}
-        texts = [_text(each) for each in preludes]
+        texts = [_text(each) for each in dict.fromkeys(preludes)]
         texts.append(_assembled(_text(name), parts))
         self.source = "\n".join(texts)
         # Redis knows a script by this hash; it protects nothing.
@@ -129,7 +129,8 @@ class Script:
         )
 
 
-_PRELUDES: Final = {"gate": "gate"}
+_GATE: Final = ("by_name", "paused", "gate")
+_PRELUDES: Final = {"gate": _GATE}
 """What parts of a capability need ahead of the script."""
 
 _FOLDER: Final = resources.files("flowd.broker") / "lua"
@@ -187,7 +188,7 @@ def results(
     return read_all
 
 
-ADMIT: Final = Script("admit", "replica", "gate")
+ADMIT: Final = Script("admit", "replica", *_GATE)
 CANCEL: Final = Script("cancel", "now", "replica", "by_name", "only_group", "marks")
 DELAYED_KINDS: Final = Script("delayed_kinds", "by_name")
 ENQUEUE: Final = Script("enqueue", "now")
@@ -197,7 +198,7 @@ FORGET_CONSUMER: Final = Script("forget_consumer", "by_name", often=False)
 REMAINING: Final = Script("remaining", "by_name", "paused", "replica")
 PAUSE: Final = Script("pause", "now", "replica", "by_name", "only_group", "paused")
 QUERY: Final = Script("query", "by_name", "paused")
-LIMIT: Final = Script("limit", "gate", often=False)
+LIMIT: Final = Script("limit", *_GATE, often=False)
 LETTERS: Final = Script("letters")
 PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge")

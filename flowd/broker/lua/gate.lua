@@ -312,13 +312,9 @@ local function open_gate(stream, group, bodies)
   local function waiting_now()
     if waiting then return waiting end
     write_held()
-    local last
-    for _, g in ipairs(redis.pcall('XINFO', 'GROUPS', stream)) do
-      local found = {}
-      for i = 1, #g, 2 do found[g[i]] = g[i + 1] end
-      if found.name == group then last = found['last-delivered-id'] end
-    end
-    if last == '18446744073709551615-18446744073709551614' then
+    local row = group_of(stream, group)
+    local last = row and row['last-delivered-id']
+    if last == END then
       waiting = math.huge -- the queue is paused: none is taken, so none is admitted
       return waiting
     end
