@@ -54,23 +54,23 @@ local function open_gate(stream, group, bodies)
   end
   local function entry_of(row) return (row:match('^%Z+'):gsub('%a', '')) end
 
-  local function hold_of(id)
-    local at = placed(id)
-    return first(holds, at), #at + 2
-  end
-
   function gate.read(ticket)
     local found = {}
     for sign, key in ticket:gmatch('(%a):(%S+)') do found[sign] = key end
     return found
   end
 
-  -- Where the ticket is among the fields.
-  function gate.ticket_at(fields)
+  -- Where the value of a field is; nil without it.
+  function gate.place_of(name, fields)
     for f = 1, #fields, 2 do
-      if fields[f] == '_gate' then return f + 1 end
+      if fields[f] == name then return f + 1 end
     end
   end
+
+  function gate.ticket_at(fields) return gate.place_of('_gate', fields) end
+
+  -- A job's own id, which a suffix may have kept apart from another of the same id.
+  local function id_of(fields, job) return fields[gate.place_of('_id', fields)] or job end
 
   local function parks(k) return k.c or k.r or k.f or k.p end
 
@@ -241,6 +241,13 @@ local function open_gate(stream, group, bodies)
     admitted = admitted + 1
   end
 
+  -- Returns whether the holder had a slot of the key.
+  local function leave(key, holder)
+    if not key or redis.call('ZREM', slots, key .. '\0' .. holder) == 0 then return false end
+    taken[key] = nil
+    return true
+  end
+
   local function unlock(key, holder)
     if not key or lock_of(key) ~= holder then return end
     redis.call('HDEL', state, 'u:' .. key)
@@ -249,11 +256,8 @@ local function open_gate(stream, group, bodies)
 
   local function free(row)
     local id, k = entry_of(row), gate.read(row:match('^%Z+%z(.*)$'))
-    if k.c then
-      redis.call('ZREM', slots, k.c .. '\0' .. id)
-      taken[k.c] = nil
-      wake('c', k.c)
-    end
+    leave(k.c, id)
+    wake('c', k.c)
     unlock(k.u, id)
   end
 
@@ -284,6 +288,11 @@ local function open_gate(stream, group, bodies)
     for _, row in ipairs(rows) do free(row) end
   end
 
+  local function end_debounce(key, job)
+    local said = key and redis.call('HGET', state, 'd:' .. key)
+    if said and said:match('^%d+ (.*)$') == job then redis.call('HDEL', state, 'd:' .. key) end
+  end
+
   -- Free what a delayed or parked job holds, and take it out of its lane. Its body and its
   -- due time are the caller's to delete, in the same script.
   function gate.forget(job, fields)
@@ -293,17 +302,12 @@ local function open_gate(stream, group, bodies)
     for _, lock in ipairs({ '', k.u }) do
       if k.s then redis.call('ZREM', parked, lane_of(k, lock) .. '\0' .. k.s .. job) end
     end
-    if k.c and redis.call('ZREM', slots, k.c .. '\0@' .. job) == 1 then
-      taken[k.c] = nil
-      wake('c', k.c)
-    end
+    if leave(k.c, '@' .. job) then wake('c', k.c) end
     unlock(k.u, '@' .. job)
     if k.u and redis.call('HGET', state, 'l:' .. k.u) == job then
       redis.call('HDEL', state, 'l:' .. k.u)
     end
-    if k.d and (redis.call('HGET', state, 'd:' .. k.d) or ''):match('^%d+ (.*)$') == job then
-      redis.call('HDEL', state, 'd:' .. k.d)
-    end
+    end_debounce(k.d, job)
     unparked = true
   end
 
@@ -410,12 +414,7 @@ local function open_gate(stream, group, bodies)
     local body = redis.call('HGET', bodies, job)
     if not body then return {} end -- another client deleted it
     local fields = cmsgpack.unpack(body)
-    local at, name = nil, job
-    for f = 1, #fields, 2 do
-      if fields[f] == '_gate' then at = f + 1 end
-      -- The job's own name, which a suffix may have kept apart from another.
-      if fields[f] == '_id' then name = fields[f + 1] end
-    end
+    local at = gate.ticket_at(fields)
     local ticket = fields[at]:gsub(' s:%S+', '')
     fields[at] = ticket
     local k = gate.read(ticket)
@@ -429,7 +428,7 @@ local function open_gate(stream, group, bodies)
     end
     bytes = bytes + #body
     waiting = waiting_now() + 1
-    hold(id, ticket, k, name)
+    hold(id, ticket, k, id_of(fields, job))
     if u ~= '' and redis.call('HGET', state, 'l:' .. u) == job then
       redis.call('HDEL', state, 'l:' .. u)
     end
@@ -572,7 +571,7 @@ local function open_gate(stream, group, bodies)
   function gate.requeue(id, fields, delay, job, delayed)
     local ticket = fields[gate.ticket_at(fields)]
     local k = gate.read(ticket)
-    local mine = hold_of(id)
+    local mine = first(holds, placed(id))
     if delay == 0 and not mine then
       local new, rest = gate.enter(ticket, k, fields, job, { named = true, me = id })
       return new or (type(rest) == 'table' and rest) or 1
@@ -581,10 +580,7 @@ local function open_gate(stream, group, bodies)
       local new = redis.pcall('XADD', stream, '*', unpack(fields))
       if type(new) == 'table' then return new end
       redis.call('ZREM', holds, mine)
-      if k.c then
-        redis.call('ZREM', slots, k.c .. '\0' .. id)
-        taken[k.c] = nil
-      end
+      leave(k.c, id)
       hold(new, ticket, k, job)
       return new
     end
@@ -603,14 +599,11 @@ local function open_gate(stream, group, bodies)
     end
     if mine then
       redis.call('ZREM', holds, mine)
-      if k.c then
-        redis.call('ZREM', slots, k.c .. '\0' .. id)
-        taken[k.c] = nil
-        if rules.o then
-          redis.call('ZADD', slots, 0, k.c .. '\0@' .. name)
-        else
-          wake('c', k.c)
-        end
+      leave(k.c, id)
+      if k.c and rules.o then
+        redis.call('ZADD', slots, 0, k.c .. '\0@' .. name)
+      else
+        wake('c', k.c)
       end
       if k.u then gate.lock(k.u, '@' .. name, job) end
     end
@@ -624,18 +617,13 @@ local function open_gate(stream, group, bodies)
     if not at then return redis.pcall('XADD', stream, '*', unpack(fields)) end
     local ticket = fields[at]
     local k = gate.read(ticket)
-    if k.c and redis.call('ZREM', slots, k.c .. '\0@' .. job) == 1 then taken[k.c] = nil end
-    if k.d and (redis.call('HGET', state, 'd:' .. k.d) or ''):match('^%d+ (.*)$') == job then
-      redis.call('HDEL', state, 'd:' .. k.d)
-    end
-    local name = job
-    for n = 1, #fields, 2 do
-      if fields[n] == '_id' then name = fields[n + 1] end
-    end
+    leave(k.c, '@' .. job)
+    end_debounce(k.d, job)
+    local name = id_of(fields, job)
     local id, rest = gate.enter(ticket, k, fields, job,
       { named = true, me = '@' .. job, returned = true, again = true })
     if id and k.u then gate.lock(k.u, id, name) end
-    if k.c then wake('c', k.c) end
+    wake('c', k.c)
     return id, rest
   end
 
@@ -658,8 +646,7 @@ local function open_gate(stream, group, bodies)
     pass(slots, function(row)
       local key, holder = row:match('^(%Z+)%z(.*)$')
       if not lives(holder) then
-        redis.call('ZREM', slots, row)
-        taken[key] = nil
+        leave(key, holder)
         wake('c', key)
         gate.healed = gate.healed + 1
       end

@@ -11,17 +11,15 @@
 local gate = open_gate(stream, table.remove(ARGV), bodies)
 local plain_store = store
 
-local function named(first, last, job)
+-- The fields of a job that waits, with its id and when it was enqueued.
+local function fields_of(job, first, last)
   local fields = { unpack(ARGV, first, last) }
-  for f = 1, #fields, 2 do
-    if fields[f] == '_id' then return fields end
+  local at = gate.place_of('_id', fields)
+  if not at then
+    at = #fields + 2
+    fields[at - 1] = '_id'
   end
-  fields[#fields + 1] = '_id'
-  fields[#fields + 1] = job
-  return fields
-end
-
-local function stamped(fields)
+  fields[at] = job
   fields[#fields + 1] = '_at'
   fields[#fields + 1] = string.format('%.0f', now)
   return fields
@@ -34,18 +32,15 @@ local function debounce(k, first, last)
   if not job or not redis.call('ZSCORE', delayed, job) then return end
   local due = now + gate.rules.d
   if gate.rules.m then due = math.min(due, since + gate.rules.m) end
-  local fields = named(first, last, job)
-  for f = 1, #fields, 2 do
-    if fields[f] == '_id' then fields[f + 1] = job end
-  end
-  local stored = redis.pcall('HSET', bodies, job, cmsgpack.pack(stamped(fields)))
+  local stored = redis.pcall(
+    'HSET', bodies, job, cmsgpack.pack(fields_of(job, first, last)))
   if type(stored) == 'table' then return stored end
   redis.call('ZADD', delayed, due, job)
   return '~' .. job
 end
 
 -- The lock is taken: the new one is not stored, or is the one that runs afterwards.
-local function again(k, ticket, owner, holder, job, first, last)
+local function again(k, ticket, holder, job, first, last)
   if not gate.rules.l then
     -- A write, for those that wait until it is confirmed.
     local touched = redis.pcall(
@@ -58,11 +53,7 @@ local function again(k, ticket, owner, holder, job, first, last)
     gate.forget(behind, cmsgpack.unpack(body))
     job = behind
   end
-  local fields = named(first, last, job)
-  for f = 1, #fields, 2 do
-    if fields[f] == '_id' then fields[f + 1] = job end
-  end
-  local stored = gate.park(ticket, k, stamped(fields), job, false, k.u, true)
+  local stored = gate.park(ticket, k, fields_of(job, first, last), job, false, k.u, true)
   if type(stored) == 'table' then return stored end
   redis.call('HSET', gate.state, 'l:' .. k.u, job)
   return body and '~' .. job or job
@@ -78,7 +69,7 @@ store = function(id, wait, due, job, first, last)
   end
   local owner, holder
   if k.u then owner, holder = gate.holder(k.u) end
-  if owner then return again(k, ticket, owner, holder, job, first, last) end
+  if owner then return again(k, ticket, holder, job, first, last) end
   if wait > 0 or due > now then
     local stored = plain_store(id, wait, due, job, first, last)
     if type(stored) == 'string' then

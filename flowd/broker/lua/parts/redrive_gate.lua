@@ -12,7 +12,7 @@ local gate = open_gate(KEYS[1], ARGV[1], gate_bodies)
 local gate_waits = table.remove(ARGV) == '1'
 --@ before
 local gate_at = gate.ticket_at(fields)
-local gate_ticket = gate_at and fields[gate_at]:gsub(' s:%S+', '')
+local gate_ticket = gate_at and fields[gate_at]
 local gate_key = gate_ticket and gate.read(gate_ticket).u
 local gate_holder, gate_job
 if gate_key then gate_holder, gate_job = gate.holder(gate_key) end
