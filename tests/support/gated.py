@@ -13,10 +13,10 @@ from tests.support.raw import Raw
 __all__ = ["Overlap", "gated", "leftovers"]
 
 
-def gated(gate: Gate | None) -> type[Email]:
+def gated(gate: Gate | None, base: type[Email] = Email) -> type[Email]:
     """Email, with these policies as its schema's."""
-    spec = dataclasses.replace(Email.SPEC, gate=gate)
-    return type("Email", (Email,), {"SPEC": spec, "__slots__": ()})
+    spec = dataclasses.replace(base.SPEC, gate=gate)
+    return type("Email", (base,), {"SPEC": spec, "__slots__": ()})
 
 
 def leftovers(raw: Raw, stream: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flowd import Context, Queue, Schedule
+from flowd import Concurrency, Context, Gate, Queue, Schedule
 from flowd.broker.cron import register_schedules, tick
 from flowd.broker.session import connected
 from flowd.broker.stream import Stream
@@ -17,6 +18,7 @@ from flowd.broker.url import Address
 from flowd.model.schedule import MOST_MISSED, Tick, digest_of
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, policy
+from tests.support.gated import gated
 from tests.support.raw import Raw
 from tests.support.scheduled import ARGUMENTS, every, scheduled
 from tests.support.waiting import wait_until
@@ -186,6 +188,29 @@ async def test_a_run_that_is_alive_is_not_overlapped(
     assert len(set(runs[:3])) == 1
     assert runs[3] != runs[0]
     assert raw("HGET", cron_key(stream), "nightly:run") is not None
+
+
+async def test_a_retried_run_of_a_gated_queue_is_alive(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A retry that comes to the gate is promoted as any other: its schedule knows it."""
+    entries: list[str] = []
+    released = asyncio.Event()
+
+    async def work(_: Email, ctx: Context) -> None:
+        if ctx.attempt == 1:
+            raise ValueError("again")
+        entries.append(text(raw("HGET", cron_key(stream), "nightly:entry")))
+        await released.wait()
+
+    gate = Gate(concurrency=Concurrency(limit=5))
+    job_class = gated(gate, scheduled(every(1, overlap="skip")))
+    rules = policy(stream, backoff=0.01)
+    async with Queue(job_class, work, url=redis_url, policy=rules) as queue:
+        queue.run()
+        await wait_until(lambda: entries)
+        assert raw("XRANGE", stream, entries[0], entries[0])
+        released.set()
 
 
 async def test_a_run_that_was_deleted_does_not_hold_its_schedule(
