@@ -8,10 +8,9 @@ from typing import Final
 from flowd.cli.output import span
 from flowd.cli.table import Table, marked
 from flowd.ops.consumers import ConsumerState, ConsumerView
-from flowd.ops.finding import Level
+from flowd.ops.finding import Level, severity
 from flowd.ops.jobs import JobView
 from flowd.ops.overview import QueueView
-from flowd.ops.troubles import severity
 
 __all__ = ["by_severity", "progress_of", "queue_table", "running_table", "worker_table"]
 
@@ -33,7 +32,7 @@ def by_severity(queues: Sequence[QueueView]) -> list[QueueView]:
     return sorted(
         queues,
         key=lambda each: (
-            severity(each.problems),
+            severity(each.level),
             -(each.oldest or 0.0),
             each.stream,
             each.group,
@@ -173,7 +172,7 @@ def _problem(queue: QueueView) -> str:
     if not queue.problems:
         return ""
     text = "; ".join(each.text for each in queue.problems)
-    return marked(text, _STYLES.get(queue.problems[0].level, ""))
+    return marked(text, _STYLES.get(queue.level, ""))
 
 
 def _slots(consumer: ConsumerView) -> str:

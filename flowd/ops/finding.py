@@ -1,14 +1,17 @@
-"""A finding of `flowd doctor`."""
+"""What is wrong with a server or a queue, and how bad it is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-__all__ = ["Finding", "Level"]
+__all__ = ["Finding", "Level", "severity", "worst_first", "worst_level"]
 
 Level: TypeAlias = Literal["ok", "note", "warn", "wrong"]
 """`wrong` loses or delays jobs, `warn` may, `note` is information, `ok` is no problem."""
+
+_WORST_FIRST: Final[Sequence[Level]] = ("wrong", "warn", "note", "ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +27,18 @@ class Finding:
 
     advice: str = ""
     """What to do about it; empty if nothing has to be done."""
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort findings; those of one level stay in order."""
+    return sorted(findings, key=lambda each: severity(each.level))
+
+
+def worst_level(findings: Sequence[Finding]) -> Level:
+    """Of findings that are the worst first; `ok` without any."""
+    return findings[0].level if findings else "ok"
+
+
+def severity(level: Level) -> int:
+    """The lower, the worse."""
+    return _WORST_FIRST.index(level)

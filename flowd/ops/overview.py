@@ -16,10 +16,11 @@ from flowd.model.heartbeat import Heartbeat
 from flowd.ops.consumers import ConsumerView, consumer_views
 from flowd.ops.cron import CronView, schedules
 from flowd.ops.delays import Delays, delays, newest_version
+from flowd.ops.finding import Finding, Level, worst_level
 from flowd.ops.heartbeats import heartbeats
 from flowd.ops.jobs import JobView, job_view
+from flowd.ops.problems import find_problems
 from flowd.ops.queries import ConsumerRow, Queries
-from flowd.ops.troubles import Problem, find_problems
 
 __all__ = ["QueueView", "overview", "queue_view"]
 
@@ -64,8 +65,13 @@ class QueueView:
     busy: int
     """How many jobs those workers hold."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[Finding, ...]
     """What is wrong with it, the worst first; empty if nothing is."""
+
+    @property
+    def level(self) -> Level:
+        """The worst level of the problems."""
+        return worst_level(self.problems)
 
 
 async def overview(

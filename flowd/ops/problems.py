@@ -1,127 +1,81 @@
-"""Every queue of a server with what is wrong in it, the worst first."""
+"""What is wrong with a queue, the worst first, from what is known of it anyway."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from flowd.broker.connection import Connection
-from flowd.broker.server_time import server_time
-from flowd.broker.stream import registered
-from flowd.errors import OutcomeUnknown, ServerError, Unreachable
-from flowd.ops.finding import Finding, Level
-from flowd.ops.overview import QueueView, queue_view
-from flowd.ops.queries import Queries
-from flowd.ops.queues import DEAD, judge_queue
+from flowd.model.text import count_of
+from flowd.ops.consumers import ConsumerView
+from flowd.ops.delays import Delays
+from flowd.ops.finding import Finding, worst_first
 
-__all__ = ["QueueReport", "queue_report", "reports"]
+__all__ = ["find_problems"]
 
-_WORST: Final[Sequence[Level]] = ("wrong", "warn", "note", "ok")
+_LONG: Final = 60.0
+_OVERDUE: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueReport:
-    """A queue, and what `flowd doctor` says of it."""
-
-    stream: str
-    group: str
-    view: QueueView | None
-    """None if the queue cannot be looked at; then a finding says why."""
-
-    findings: Sequence[Finding]
-    """Without the name of the queue, the worst first; empty if all is well. That there are
-    dead letters is in the view."""
-
-    settled: int | None
-    """A number that rises with each delivery that ends; None if the server does not
-    count, as before Redis 7."""
-
-    @property
-    def level(self) -> Level:
-        """The worst level of the findings."""
-        return self.findings[0].level if self.findings else "ok"
+def find_problems(
+    *,
+    waiting: int,
+    oldest: float | None,
+    next_due: float | None,
+    dead: int,
+    delays: Delays,
+    consumers: Sequence[ConsumerView] | None,
+) -> tuple[Finding, ...]:
+    """What is wrong with a queue that holds this; arguments as of `QueueView`."""
+    found = [
+        *_without_workers(waiting, next_due, consumers or ()),
+        *_of_workers(consumers or ()),
+        *_of_jobs(oldest, next_due, delays, consumers or ()),
+    ]
+    if dead:
+        found.append(Finding("note", "queue", count_of(dead, "dead letter")))
+    return tuple(worst_first(found))
 
 
-async def reports(
-    connection: Connection, lease_of: Callable[[str, str], float], *, runs: int = 1
-) -> list[QueueReport]:
-    """Every queue that was set up on a server: problems first, then the longest wait.
+def _without_workers(
+    waiting: int, next_due: float | None, consumers: Sequence[ConsumerView]
+) -> Iterator[Finding]:
+    if any(each.state not in ("dead", "stuck") for each in consumers):
+        return
+    if waiting:
+        yield Finding("wrong", "queue", "no worker reads what waits")
+    elif next_due is not None and next_due < -_OVERDUE:
+        yield Finding("wrong", "queue", "no worker promotes delayed jobs")
 
-    Args:
-        connection: to the server.
-        lease_of: the `claim_after` of a stream and group, in seconds.
-        runs: how many jobs of each consumer are looked at.
 
-    Raises:
-        ServerError: no connection, or no right to see which queues there are.
-    """
-    streams = await registered(connection)
-    now = await server_time(connection)
-    found = await asyncio.gather(
-        *(
-            queue_report(
-                Queries(connection, each.keys.stream, each.group),
-                now,
-                lease=lease_of(each.keys.stream, each.group),
-                runs=runs,
-            )
-            for each in streams
+def _of_workers(consumers: Sequence[ConsumerView]) -> Iterator[Finding]:
+    dead = [each for each in consumers if each.state == "dead"]
+    stuck = sum(each.owned for each in consumers if each.state == "stuck")
+    if held := sum(each.owned for each in dead):
+        jobs = count_of(held, "job")
+        yield Finding("warn", "queue", f"{jobs} of dead workers, to be taken over")
+    elif said := [each for each in dead if each.slots is not None]:
+        count = count_of(len(said), "worker")
+        yield Finding("warn", "queue", f"{count} died, or cannot reach Redis")
+    if stuck:
+        yield Finding(
+            "warn", "queue", f"{count_of(stuck, 'handler')} did not end when cancelled"
         )
-    )
-    return sorted(found, key=_rank)
 
 
-async def queue_report(
-    queries: Queries, now: float, *, lease: float, runs: int
-) -> QueueReport:
-    """One queue; arguments as `reports`, `now` by the server's clock.
-
-    Raises:
-        ServerError: no connection.
-    """
-    stream, group = queries.keys.stream, queries.group
-    judged, view, settled = await asyncio.gather(
-        judge_queue(queries, now, lease),
-        queue_view(queries, now, lease=lease, runs=runs),
-        queries.settled(),
-        return_exceptions=True,
-    )
-    findings: list[Finding] = []
-    for answer in (judged, view, settled):
-        if isinstance(answer, Unreachable | OutcomeUnknown) or (
-            isinstance(answer, BaseException) and not isinstance(answer, ServerError)
-        ):
-            raise answer
-    if isinstance(view, BaseException):
-        findings.append(Finding("wrong", "queue", f"cannot be seen: {view}"))
-    if not isinstance(judged, BaseException):
-        name = f"{stream} ({group}): "
-        findings += [
-            Finding(each.level, each.check, each.text.removeprefix(name), each.advice)
-            for each in judged
-            if each.level != "ok" and not each.text.startswith(f"{name}{DEAD}")
-        ]
-    findings.sort(key=lambda each: _WORST.index(each.level))
-    return QueueReport(
-        stream=stream,
-        group=group,
-        view=None if isinstance(view, BaseException) else view,
-        findings=findings,
-        settled=None if isinstance(settled, BaseException) else settled,
-    )
-
-
-def _rank(report: QueueReport) -> tuple[int, float, int, str, str]:
-    view = report.view
-    # A note, as that of dead letters, is no problem.
-    level = min(_WORST.index(report.level), _WORST.index("note"))
-    oldest = (view.oldest or 0.0) if view else 0.0
-    return (
-        level,
-        -oldest,
-        -(view.dead if view else 0),
-        report.stream,
-        report.group,
-    )
+def _of_jobs(
+    oldest: float | None,
+    next_due: float | None,
+    delays: Delays,
+    consumers: Sequence[ConsumerView],
+) -> Iterator[Finding]:
+    live = [each for each in consumers if each.state not in ("dead", "stuck")]
+    if live and next_due is not None and next_due < -_OVERDUE:
+        yield Finding("wrong", "queue", "delayed jobs are overdue")
+    if live and oldest is not None and oldest > _LONG:
+        busy = all(each.free == 0 for each in live)
+        why = ", and every slot is in use" if busy else ""
+        yield Finding("warn", "queue", f"jobs wait for longer than a minute{why}")
+    if delays.newer_version:
+        jobs = count_of(delays.newer_version, "job")
+        waits = "waits" if delays.newer_version == 1 else "wait"
+        yield Finding("warn", "queue", f"{jobs} {waits} for workers with newer classes")

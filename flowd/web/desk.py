@@ -16,7 +16,7 @@ from flowd.broker.url import Address
 from flowd.deadletter import DeadLetters
 from flowd.errors import OptionError
 from flowd.model.job import Job, spec_of
-from flowd.ops.problems import QueueReport, reports
+from flowd.ops.reports import QueueReport, reports
 from flowd.producer import Producer
 from flowd.web.feeds import Feeds
 from flowd.web.operations import Operations
@@ -103,7 +103,7 @@ class Desk:
         """Every queue, not older than a second: many that look ask the server once.
 
         Raises:
-            ServerError: as `flowd.ops.problems.reports`.
+            ServerError: as `flowd.ops.reports.reports`.
         """
         now = time.monotonic()
         if self._seen is None or now - self._seen[0] > _FRESH:

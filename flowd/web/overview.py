@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from flowd.ops.problems import QueueReport
+from flowd.ops.reports import QueueReport
 from flowd.web.render import spark
 from flowd.web.visit import Visit
 

@@ -8,7 +8,8 @@ import pytest
 
 from flowd.ops import ConsumerView, Delays
 from flowd.ops.consumers import ConsumerState
-from flowd.ops.troubles import Problem, find_problems, severity
+from flowd.ops.finding import Finding, severity, worst_level
+from flowd.ops.problems import find_problems
 
 WORKER = ConsumerView(
     name="w",
@@ -39,7 +40,7 @@ def problems(
     next_due: float | None = None,
     dead: int = 0,
     delays: Delays | None = None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding, ...]:
     """Those of a queue that holds nothing else."""
     return find_problems(
         waiting=waiting,
@@ -102,7 +103,7 @@ def test_queue_that_works_has_no_problem() -> None:
         (problems(WORKER, dead=2), "note", "2 dead letters"),
     ],
 )
-def test_problem_is_named(found: tuple[Problem, ...], level: str, text: str) -> None:
+def test_problem_is_named(found: tuple[Finding, ...], level: str, text: str) -> None:
     """Each in one line of its own."""
     assert [(each.level, each.text) for each in found[:1]] == [(level, text)]
 
@@ -111,4 +112,6 @@ def test_worst_problem_comes_first() -> None:
     """And decides where the queue is listed."""
     bad = problems(waiting=1, oldest=1.0, dead=5)
     assert [each.level for each in bad] == ["wrong", "note"]
-    assert severity(bad) < severity(problems(dead=1)) < severity(())
+    dead, calm = problems(dead=1), problems()
+    levels = [worst_level(each) for each in (bad, dead, calm)]
+    assert severity(levels[0]) < severity(levels[1]) < severity(levels[2])
