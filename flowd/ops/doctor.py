@@ -27,6 +27,7 @@ from flowd.ops.queries import Queries
 from flowd.ops.queues import judge_queue
 from flowd.ops.rights import judge_rights
 from flowd.ops.server import judge, read_facts
+from flowd.ops.snapshot import Snapshot
 
 __all__ = ["examine"]
 
@@ -164,7 +165,8 @@ async def _judge_queue(
         if isinstance(now, ServerError):
             raise now
         queries = Queries(connection, stream.keys.stream, stream.group)
-        return await judge_queue(queries, now, lease)
+        found = await judge_queue(Snapshot(queries, now), lease)
+        return [replace(each, text=f"{name}: {each.text}") for each in found]
     except (Unreachable, OutcomeUnknown, NotReady) as error:
         if stream.connection is connection:
             raise  # there is one server, and it is away

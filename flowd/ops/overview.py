@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowd.broker.connection import Connection
-from flowd.broker.control import paused_since
 from flowd.broker.server_time import server_times
 from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.model.heartbeat import Heartbeat
 from flowd.ops.consumers import ConsumerView, consumer_views
-from flowd.ops.cron import CronView, schedules
+from flowd.ops.cron import CronView
 from flowd.ops.delays import Delays, delays, newest_version
 from flowd.ops.finding import Finding, Level, worst_level
-from flowd.ops.heartbeats import heartbeats
 from flowd.ops.jobs import JobView, job_view
 from flowd.ops.problems import find_problems
 from flowd.ops.queries import ConsumerRow, Queries
+from flowd.ops.snapshot import Snapshot
 
-__all__ = ["QueueView", "overview", "queue_view"]
+__all__ = ["QueueView", "overview", "queue_view", "view_of"]
 
 _GLANCE: Final = 64
 
@@ -139,15 +138,25 @@ async def queue_view(
     Raises:
         ServerError: as `Connection.call`.
     """
+    return await view_of(Snapshot(queries, now), lease=lease, runs=runs)
+
+
+async def view_of(snapshot: Snapshot, *, lease: float, runs: int) -> QueueView:
+    """One queue; arguments as `overview`.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    queries, now = snapshot.queries, snapshot.now
     sizes, oldest, first_due, consumers, paused, crons = await asyncio.gather(
-        queries.sizes(),
-        queries.waiting(1, most=_GLANCE),
-        queries.first_due(),
-        queries.consumers(),
-        paused_since(queries.stream),
-        schedules(queries, now),
+        snapshot.sizes(),
+        snapshot.oldest_waiting(),
+        snapshot.first_due(),
+        snapshot.consumers(),
+        snapshot.paused_since(),
+        snapshot.schedules(),
     )
-    beats = await heartbeats(queries, consumers)
+    beats = await snapshot.heartbeats()
     held, why = await asyncio.gather(
         asyncio.gather(
             *(_runs(queries, each, beats, now, runs) for each in consumers or ())

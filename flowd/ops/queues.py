@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flowd.broker.control import paused_since
 from flowd.errors import AccessDenied, WrongKeyType
 from flowd.model.heartbeat import Heartbeat
 from flowd.model.keys import QUEUES
 from flowd.model.text import count_of
-from flowd.ops.cron import schedules
 from flowd.ops.finding import Finding, Level
-from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
-from flowd.ops.queries import ConsumerRow, Queries, Sizes
+from flowd.ops.queries import ConsumerRow, Sizes
+from flowd.ops.snapshot import Snapshot
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
 __all__ = ["DEAD", "judge_queue"]
@@ -28,49 +25,47 @@ _LOOKED_AT: Final = 1_000
 _NAMED: Final = 3
 
 
-async def judge_queue(queries: Queries, now: float, lease: float) -> list[Finding]:
-    """What there is to say about a queue: one line if all is well.
+async def judge_queue(snapshot: Snapshot, lease: float) -> list[Finding]:
+    """What there is to say about a queue, without its name: one line if all is well.
 
     Args:
-        queries: of the queue.
-        now: the server's time.
+        snapshot: of the queue.
         lease: seconds; of a queue whose workers do not say theirs.
 
     Raises:
         ServerError: as `Connection.call`.
     """
-    queue = _Queue(queries, now, lease)
+    queue = _Queue(snapshot, lease)
     try:
         await queue.judge()
     except AccessDenied as error:
         advice = "grant what docs/security.md lists for an admin"
         queue.say("note", f"cannot be seen: {error}", advice)
     except WrongKeyType:
-        for key in await queries.foreign_keys():
+        for key in await snapshot.queries.foreign_keys():
             advice = "see what it is, and rename it: flowd needs the name"
             queue.say("wrong", f"its key {key} holds what is not flowd's", advice)
     return queue.findings
 
 
 class _Queue:
-    def __init__(self, queries: Queries, now: float, lease: float) -> None:
-        self._queries = queries
-        self._now = now
+    def __init__(self, snapshot: Snapshot, lease: float) -> None:
+        self._snapshot = snapshot
+        self._queries = snapshot.queries
+        self._now = snapshot.now
         self._lease = lease
-        self._beats: Mapping[str, Heartbeat] = NO_HEARTBEATS
+        self._beats: Mapping[str, Heartbeat] = {}
         self.findings: list[Finding] = []
 
     def say(self, level: Level, text: str, advice: str = "") -> None:
-        name = f"{self._queries.keys.stream} ({self._queries.group})"
-        self.findings.append(Finding(level, "queue", f"{name}: {text}", advice))
+        self.findings.append(Finding(level, "queue", text, advice))
 
     async def judge(self) -> None:
-        consumers = await self._queries.consumers()
-        self._beats = await heartbeats(self._queries, consumers)
+        self._beats = await self._snapshot.heartbeats()
         leases = [each.lease for each in self._beats.values()]
         self._lease = max(leases, default=self._lease)
-        first_due = await self._queries.first_due()
-        sizes = await self._queries.sizes()
+        first_due = await self._snapshot.first_due()
+        sizes = await self._snapshot.sizes()
         if sizes.served_by:
             self._note_who_serves(sizes)
             return
@@ -126,7 +121,7 @@ class _Queue:
 
     async def _look_at_pause(self) -> None:
         """Say that the queue is paused; a group that stands behind the end is, too."""
-        since = await paused_since(self._queries.stream)
+        since = await self._snapshot.paused_since()
         stream, group = self._quoted()
         advice = f"`flowd resume {stream} --group {group}` lets workers go on"
         if since is not None:
@@ -139,7 +134,7 @@ class _Queue:
             self.say("wrong", text, advice)
 
     async def _look_at_schedules(self) -> None:
-        for each in await schedules(self._queries, self._now):
+        for each in await self._snapshot.schedules():
             if each.paused:
                 self.say("note", f"its schedule {each.name} is paused")
             elif each.late:
@@ -149,10 +144,8 @@ class _Queue:
 
     async def _look_at_workers(self, waiting: int) -> int:
         """Returns how many workers seem to be alive."""
-        consumers, silences = await asyncio.gather(
-            self._queries.consumers(), self._queries.silences(_LOOKED_AT)
-        )
-        consumers = consumers or []
+        consumers = await self._snapshot.consumers() or []
+        silences = await self._queries.silences(_LOOKED_AT)
         alive = self._count_live(consumers)
         long = DEAD_CONSUMER_LEASES * self._lease
         leftover = sum(
@@ -163,7 +156,7 @@ class _Queue:
         lasts = long if alive else self._lease
         abandoned = [each for each in silences if each > lasts]
         # What the group will never get is in the stream, and is no job that waits.
-        if waiting and not alive and await self._queries.waiting(1, most=1):
+        if waiting and not alive and await self._snapshot.oldest_waiting():
             text = f"no worker reads what waits: {count_of(waiting, 'job')}"
             self.say("wrong", text, "start one")
         if abandoned:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flowd.broker.connection import Connection
 from flowd.broker.server_time import server_time
 from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.finding import Finding, Level, severity, worst_first, worst_level
-from flowd.ops.overview import QueueView, queue_view
+from flowd.ops.overview import QueueView, view_of
 from flowd.ops.queries import Queries
 from flowd.ops.queues import DEAD, judge_queue
+from flowd.ops.snapshot import Snapshot
 
 __all__ = ["QueueReport", "queue_report", "reports"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,35 +82,38 @@ async def queue_report(
     Raises:
         ServerError: no connection.
     """
-    stream, group = queries.keys.stream, queries.group
-    judged, view, settled = await asyncio.gather(
-        judge_queue(queries, now, lease),
-        queue_view(queries, now, lease=lease, runs=runs),
-        queries.settled(),
-        return_exceptions=True,
+    snapshot = Snapshot(queries, now)
+    view, settled = await asyncio.gather(
+        _if_allowed(view_of(snapshot, lease=lease, runs=runs)),
+        _if_allowed(queries.settled()),
     )
+    judged = await _if_allowed(judge_queue(snapshot, lease))
     findings: list[Finding] = []
-    for answer in (judged, view, settled):
-        if isinstance(answer, Unreachable | OutcomeUnknown) or (
-            isinstance(answer, BaseException) and not isinstance(answer, ServerError)
-        ):
-            raise answer
-    if isinstance(view, BaseException):
+    if isinstance(view, ServerError):
         findings.append(Finding("wrong", "queue", f"cannot be seen: {view}"))
-    if not isinstance(judged, BaseException):
-        name = f"{stream} ({group}): "
+    if not isinstance(judged, ServerError):
         findings += [
-            Finding(each.level, each.check, each.text.removeprefix(name), each.advice)
+            each
             for each in judged
-            if each.level != "ok" and not each.text.startswith(f"{name}{DEAD}")
+            if each.level != "ok" and not each.text.startswith(DEAD)
         ]
     return QueueReport(
-        stream=stream,
-        group=group,
-        view=None if isinstance(view, BaseException) else view,
+        stream=queries.keys.stream,
+        group=queries.group,
+        view=None if isinstance(view, ServerError) else view,
         findings=worst_first(findings),
-        settled=None if isinstance(settled, BaseException) else settled,
+        settled=None if isinstance(settled, ServerError) else settled,
     )
+
+
+async def _if_allowed(question: Awaitable[T]) -> T | ServerError:
+    """The answer, or the error of a server that can be reached."""
+    try:
+        return await question
+    except (Unreachable, OutcomeUnknown):
+        raise
+    except ServerError as error:
+        return error
 
 
 def _rank(report: QueueReport) -> tuple[int, float, int, str, str]:

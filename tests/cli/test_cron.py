@@ -14,6 +14,7 @@ from flowd.broker.url import Address
 from flowd.cli import main
 from flowd.ops.queries import Queries
 from flowd.ops.queues import judge_queue
+from flowd.ops.snapshot import Snapshot
 from tests.support.email_job import RecordingHandler, policy
 from tests.support.raw import Raw
 from tests.support.scheduled import every, scheduled
@@ -92,7 +93,7 @@ async def test_the_doctor_reports_a_late_tick(
     raw("HSET", f"{{{stream}}}:senders:cron", "nightly:tick", two_hours_ago)
     async with connected(Address.of(redis_url)) as connection:
         queries = Queries(connection, stream, "senders")
-        findings = await judge_queue(queries, time.time(), 30.0)
+        findings = await judge_queue(Snapshot(queries, time.time()), 30.0)
     (late,) = [each for each in findings if "nightly" in each.text]
     assert late.level == "wrong"
     assert " s late" in late.text

@@ -13,6 +13,7 @@ from flowd.broker.url import Address
 from flowd.cli import main
 from flowd.ops.queries import Queries
 from flowd.ops.queues import judge_queue
+from flowd.ops.snapshot import Snapshot
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.raw import Raw
@@ -31,7 +32,10 @@ async def test_a_queue_is_paused_and_resumed(
     async def findings() -> list[str]:
         async with connected(Address.of(redis_url)) as connection:
             queries = Queries(connection, stream, "senders")
-            return [str(each.text) for each in await judge_queue(queries, 2e9, 30.0)]
+            return [
+                str(each.text)
+                for each in await judge_queue(Snapshot(queries, 2e9), 30.0)
+            ]
 
     recorder = RecordingHandler()
     async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:

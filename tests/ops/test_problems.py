@@ -113,5 +113,5 @@ def test_worst_problem_comes_first() -> None:
     bad = problems(waiting=1, oldest=1.0, dead=5)
     assert [each.level for each in bad] == ["wrong", "note"]
     dead, calm = problems(dead=1), problems()
-    levels = [worst_level(each) for each in (bad, dead, calm)]
-    assert severity(levels[0]) < severity(levels[1]) < severity(levels[2])
+    first, second, last = (severity(worst_level(each)) for each in (bad, dead, calm))
+    assert first < second < last
