@@ -122,7 +122,12 @@ async def show(visit: Visit) -> Response:
     job = await find_job(queries, job_id, now, scan=_SCAN)
     if job is None:
         return await _missing(visit, target, job_id)
-    report = await queue_report(queries, now, lease=target.lease, runs=1)
+    report = (
+        await queue_report(queries, now, lease=target.lease, runs=1)
+        if job.state == "waiting"
+        else None
+    )
+    view = None if report is None else report.view
     return visit.page(
         "job",
         target=target,
@@ -130,14 +135,14 @@ async def show(visit: Visit) -> Response:
         job_id=job.id,
         fields=shown_fields(job.fields, target.job_class),
         decodes=_decodes(target, job),
-        why=_why(job, target, report.view.consumers if report.view else None),
+        why=_why(job, target, None if view is None else view.consumers),
         letter=None,
         limits=(
             await limits_of(queries, job.fields.get(b"_gate", b""))
             if job.state == "parked"
             else ()
         ),
-        findings=report.findings if job.state == "waiting" else (),
+        findings=() if report is None else report.findings,
         now=now,
         scan=_SCAN,
         said=visit.asked("said"),
