@@ -67,7 +67,9 @@ class _Rules:
 async def _rules(queries: Queries) -> _Rules:
     """Empty if no worker with policies was seen in the last minute."""
     names = queries.keys
-    text = await queries.connection.call("GET", names.policies, read=_optional)
+    text = await queries.connection.call(
+        "GET", names.policies, read=replies.maybe(replies.data)
+    )
     if text is None:
         return _Rules()
     said = json.loads(text)
@@ -77,10 +79,6 @@ async def _rules(queries: Queries) -> _Rules:
         {sign: tuple(each["per"]) for sign, each in limits.items()},
         {sign: each["limit"] for sign, each in limits.items()},
     )
-
-
-def _optional(reply: object) -> bytes | None:
-    return None if reply is None else replies.data(reply)
 
 
 async def key_limits(queries: Queries, name: str = "") -> list[KeyLimit]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -161,7 +161,8 @@ async def summarize(
         counts[like] = counts.get(like, 0) + 1
         firsts[like] = letter.died_at
     counted = [
-        _counted(each, counts[like], firsts[like]) for like, each in groups.items()
+        replace(each, count=counts[like], first=firsts[like])
+        for like, each in groups.items()
     ]
     return LetterSummary(
         groups=sorted(counted, key=lambda each: (-each.count, each.like)),
@@ -212,18 +213,6 @@ def _group_of(letter: Letter[Job], like: str) -> ErrorGroup:
         last=letter.died_at,
         newest=letter.id,
         error=letter.error,
-    )
-
-
-def _counted(group: ErrorGroup, count: int, first: datetime) -> ErrorGroup:
-    return ErrorGroup(
-        like=group.like,
-        reason=group.reason,
-        count=count,
-        first=first,
-        last=group.last,
-        newest=group.newest,
-        error=group.error,
     )
 
 

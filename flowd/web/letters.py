@@ -14,7 +14,7 @@ from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.ops.letters import LetterFilter, by_job_id
 from flowd.ops.newest import letter_page, summarize
-from flowd.web.render import line_of, link
+from flowd.web.render import line_of
 from flowd.web.visit import Target, Visit
 
 __all__ = ["Chosen", "chosen", "find_letter", "show_list"]
@@ -130,7 +130,7 @@ async def show_list(visit: Visit) -> Response:
         more=more,
         before=before,
         now=now,
-        all_link=link("/letters", stream=target.stream, group=target.group),
+        all_link=target.link("/letters"),
     )
 
 
