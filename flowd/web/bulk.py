@@ -55,18 +55,7 @@ async def ask(visit: Visit) -> Response:
     if not total:
         text = "No dead letter is selected, or none matches."
         raise Refusal(400, "There is nothing to do", text)
-    return visit.page(
-        "confirm",
-        target=target,
-        verb=asked.verb,
-        ids=asked.ids,
-        chosen=asked.chosen,
-        words=asked.words,
-        total=total,
-        exact=exact,
-        rate="",
-        rate_error="",
-    )
+    return _confirm_page(visit, target, asked, total, exact=exact)
 
 
 async def start(visit: Visit) -> Response:
@@ -78,19 +67,8 @@ async def start(visit: Visit) -> Response:
         rate = _rate(form.get("rate", ""))
     except ValueError:
         total, exact = await _total(visit, target, asked)
-        return visit.page(
-            "confirm",
-            422,
-            target=target,
-            verb=asked.verb,
-            ids=asked.ids,
-            chosen=asked.chosen,
-            words=asked.words,
-            total=total,
-            exact=exact,
-            rate=form.get("rate", ""),
-            rate_error="A number above 0, for example 50.",
-        )
+        typed = form.get("rate", "")
+        return _confirm_page(visit, target, asked, total, exact=exact, refused=typed)
     if visit.desk.operations.is_full:
         text = "Wait until one of those that run has ended, or stop it."
         raise Refusal(429, "Too many operations run", text)
@@ -138,6 +116,31 @@ async def stop(visit: Visit) -> Response:
     operation_id = form.get("id", "")
     await visit.desk.operations.stop(operation_id)
     return visit.go(link("/operation", id=operation_id))
+
+
+def _confirm_page(
+    visit: Visit,
+    target: Target,
+    asked: _Request,
+    total: int,
+    *,
+    exact: bool,
+    refused: str = "",
+) -> Response:
+    """The page that asks; `refused` is a rate that is none."""
+    return visit.page(
+        "confirm",
+        422 if refused else 200,
+        target=target,
+        verb=asked.verb,
+        ids=asked.ids,
+        chosen=asked.chosen,
+        words=asked.words,
+        total=total,
+        exact=exact,
+        rate=refused,
+        rate_error="A number above 0, for example 50." if refused else "",
+    )
 
 
 async def _work(
