@@ -27,6 +27,9 @@ _LEASE: Final = 30.0
 _FRESH: Final = 1.0
 _SAMPLE_EVERY: Final = 2.0
 _SAMPLES: Final = 90
+_RATED: Final = 6
+"""Over how many of the last samples a rate is taken."""
+
 _FORGET_AFTER: Final = 60.0
 
 
@@ -118,21 +121,8 @@ class Desk:
 
     def trend(self, stream: str, group: str) -> Trend:
         """What was sampled of a queue."""
-        samples = self._samples.get((stream, group), ())
-        rates = (
-            [
-                (two.settled - one.settled) / (two.at - one.at)
-                for one, two in [(samples[-min(len(samples), 6)], samples[-1])]
-                if one.settled is not None
-                and two.settled is not None
-                and two.at > one.at
-            ]
-            if samples
-            else []
-        )
-        return Trend(
-            [each.waiting for each in samples], max(0.0, rates[0]) if rates else None
-        )
+        samples = [*self._samples.get((stream, group), ())]
+        return Trend([each.waiting for each in samples], _rate(samples[-_RATED:]))
 
     async def aclose(self) -> None:
         """Stop what is under way, and close the connections."""
@@ -157,6 +147,16 @@ class Desk:
                 samples.clear()  # the line would hide that nothing was seen meanwhile
             if not samples or now - samples[-1].at >= _SAMPLE_EVERY:
                 samples.append(_Sample(now, each.view.waiting, each.settled))
+
+
+def _rate(samples: Sequence[_Sample]) -> float | None:
+    """Deliveries that ended in a second, from the first to the last."""
+    if not samples:
+        return None
+    first, last = samples[0], samples[-1]
+    if first.settled is None or last.settled is None or last.at <= first.at:
+        return None
+    return max(0.0, (last.settled - first.settled) / (last.at - first.at))
 
 
 def _by_queue(jobs: Iterable[type[Job]]) -> dict[tuple[str, str], type[Job]]:
