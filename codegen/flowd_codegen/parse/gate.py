@@ -231,7 +231,7 @@ class _Reader:
             table.report(Code.GATE, location, message, "add it to `order`")
         elif not 2 <= len(order) <= MOST_LEVELS:
             message = f"a queue has 2 to {MOST_LEVELS} levels, and not {len(order)}"
-            label = "more would only be told apart by waiting longer"
+            label = "further levels would differ only in how long they wait"
             table.report(Code.GATE, location, message, label)
         return tuple(order)
 
