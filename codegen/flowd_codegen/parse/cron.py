@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 from zoneinfo import available_timezones
 
 from flowd.errors import OptionError
@@ -53,8 +53,6 @@ OVERLAP: Final[tuple[Literal["allow", "skip"], ...]] = ("allow", "skip")
 
 _LEAST_MS: Final = 1_000
 
-_W = TypeVar("_W", bound=str)
-
 
 def parse_crons(table: Table) -> tuple[Cron, ...]:
     """Read the schedules of a job, without their arguments; faults are reported."""
@@ -92,8 +90,12 @@ def _parse(name: str, table: Table) -> Schedule:
         table.report(Code.SCHEDULE, location.key(), message, label)
     at, every = _read_at(table), _read_every(table)
     zone = _read_zone(table)
-    missed: Literal["skip", "once", "all"] = _choice(table, "missed", MISSED, "once")
-    overlap: Literal["allow", "skip"] = _choice(table, "overlap", OVERLAP, "allow")
+    missed: Literal["skip", "once", "all"] = table.choice(
+        "missed", MISSED, "once", Code.SCHEDULE
+    )
+    overlap: Literal["allow", "skip"] = table.choice(
+        "overlap", OVERLAP, "allow", Code.SCHEDULE
+    )
     if len(given) != 1 or not (at or every):
         at, every = "", 60.0
     return Schedule(
@@ -154,23 +156,6 @@ def _read_zone(table: Table) -> str:
         did_you_mean(text, zones, "write an IANA name: `Europe/Berlin`"),
     )
     return "UTC"
-
-
-def _choice(table: Table, key: str, choices: tuple[_W, ...], default: _W) -> _W:
-    text = table.text(key)
-    if text is None:
-        return default
-    for choice in choices:
-        if text == choice:
-            return choice
-    known = ", ".join(f"`{choice}`" for choice in choices)
-    table.report(
-        Code.SCHEDULE,
-        table.at(key),
-        f"{quoted(text)} is no rule for `{key}`",
-        did_you_mean(text, choices, f"choose from {known}"),
-    )
-    return default
 
 
 def check_arguments(job: Job, table: Table, scope: Scope) -> tuple[Cron, ...]:

@@ -125,14 +125,9 @@ class _Reader:
     def unique(self) -> Unique:
         table = self._table("unique", short="fields", example='["url"]')
         again: Literal["drop", "last"] = "drop"
-        if said := table.text("again"):
-            if said in AGAIN:
-                again = "last" if said == "last" else "drop"
-            else:
-                message = f"{quoted(said)} is no rule for `again`"
-                known = ", ".join(f"`{choice}`" for choice in AGAIN)
-                label = did_you_mean(said, AGAIN, f"choose from {known}")
-                table.report(Code.GATE, table.at("again"), message, label)
+        # An empty text counts as absent.
+        if table.values.get("again") != "":
+            again = table.choice("again", AGAIN, again, Code.GATE)
         fields = self._keys(table, "fields", required=True)
         return Unique(fields=fields, again=again)
 

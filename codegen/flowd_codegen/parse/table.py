@@ -32,6 +32,7 @@ _BELOW: Final = {
 }
 
 _T = TypeVar("_T", str, int, bool)
+_Choice = TypeVar("_Choice", bound=str)
 
 
 def kind_of(value: Toml) -> str:
@@ -98,6 +99,22 @@ class Table:
     def flag(self, key: str) -> bool:
         """A boolean; False when absent or, reported, something else."""
         return self._typed(key, bool, "a boolean") or False
+
+    def choice(
+        self, key: str, choices: tuple[_Choice, ...], default: _Choice, code: Code
+    ) -> _Choice:
+        """One of a few texts; the default when absent or, reported as `code`, another."""
+        text = self.text(key)
+        if text is None:
+            return default
+        for choice in choices:
+            if text == choice:
+                return choice
+        known = ", ".join(f"`{choice}`" for choice in choices)
+        message = f"{quoted(text)} is no rule for `{key}`"
+        label = did_you_mean(text, choices, f"choose from {known}")
+        self.report(code, self.at(key), message, label)
+        return default
 
     def number(self, key: str) -> int | float | None:
         """An integer or float; None when absent or, reported, something else."""
