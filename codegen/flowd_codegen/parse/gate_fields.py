@@ -10,6 +10,7 @@ from flowd_codegen.model.kinds import (
     Optional,
     RecordRef,
     Scalar,
+    Type,
     UnionOf,
 )
 from flowd_codegen.model.scalars import INTEGERS
@@ -59,27 +60,29 @@ def cost_refusal(field: Field) -> tuple[str, str] | None:
     if field.secret:
         message = f"`{name}` is secret, and a cost would be shown"
         return message, "take a field that may be shown"
-    mapped = field.mapper is not None and field.mapper.serialize is not None
-    choices = kind.values if isinstance(kind, OneOf) else ()
-    if isinstance(kind, Scalar) and kind.name in INTEGERS:
-        least: float = INTEGERS[kind.name][0]
-    elif choices and all(isinstance(one, int) for one in choices):
-        least = min(int(one) for one in choices)
-    else:
-        least = float("-inf")
-        if kind != Scalar("int"):
-            mapped = True
-    if mapped:
-        return (
-            f"`{name}` is no integer, and a cost is a whole number",
-            "take an integer",
-        )
-    bounds = [field.min, None if field.above is None else field.above]
+    least = _least(kind)
+    if least is None or (field.mapper and field.mapper.serialize):
+        message = f"`{name}` is no integer, and a cost is a whole number"
+        return message, "take an integer"
+    bounds = (field.min, field.above)
     given = [float(bound) for bound in bounds if isinstance(bound, int | float)]
     if max([least, *given]) < 0:
         message = f"`{name}` may be below 0, which costs nothing"
         return message, "give the field `min = 0`"
     return None
+
+
+def _least(kind: Type) -> float | None:
+    """The smallest value of a type of integers; None for another type."""
+    match kind:
+        case Scalar("int"):
+            return float("-inf")
+        case Scalar(name) if name in INTEGERS:
+            return INTEGERS[name][0]
+        case OneOf(values):
+            return min((one for one in values if isinstance(one, int)), default=None)
+        case _:
+            return None
 
 
 def level_choices(field: Field, scope: Scope) -> tuple[str, ...]:
