@@ -38,15 +38,13 @@ def plan_spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
         secrets: the wire names of all secrets, those of older versions too.
         printer: of the module.
     """
-    name, class_var = (
-        printer.imports.name("flowd", "JobSpec"),
-        printer.imports.name("typing", "ClassVar"),
-    )
+    name = printer.imports.name("flowd", "JobSpec")
+    class_var = printer.imports.name("typing", "ClassVar")
     arguments: list[str] = [
         f"name={text_literal(job.name)}",
         f"fields={_texts([field.key for field in job.fields])}",
         f"policy={_call(job.policy, printer)}",
-        f"format={FORMAT!s}",
+        f"format={FORMAT}",
     ]
     if secrets:
         arguments.append(f"secrets={_texts(secrets)}")
