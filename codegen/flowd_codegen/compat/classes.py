@@ -10,7 +10,7 @@ from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.jobs import describe_waiting_jobs
 from flowd_codegen.compat.pair import Breaks
 from flowd_codegen.compat.readability import MISREAD, choice_refusal, written_texts
-from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.compat.schema_change import SchemaChange, shown
 from flowd_codegen.compat.types import listed, read_only
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.rules import Rule
@@ -187,12 +187,11 @@ def reused_texts(
 ) -> Iterator[SchemaChange]:
     """Members of an enum, or of the one in its place, with the text of another one."""
     for member, text, other in _reused(old, new):
-        shown = json.dumps(text, ensure_ascii=False)
         yield SchemaChange(
             rule=Rule.ENUM_VALUE_TAKEN,
             owner=new,
             location=after.at(new, "values"),
-            message=f"{new.name}.{other} is {shown}, which was {old.name}.{member}",
+            message=f"{new.name}.{other} is {shown(text)}, which was {old.name}.{member}",
             breaks={"messages": MISREAD, "workers": MISREAD},
         )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from flowd_codegen.compat.pair import Breaks, DeclarationPair, Direction, is_optional
 from flowd_codegen.compat.readability import MISREAD
-from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.compat.schema_change import SchemaChange, shown
 from flowd_codegen.compat.types import retyped, type_changes
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import field_form
@@ -202,9 +201,9 @@ def _default(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaCh
     if old.default is None or (removed and is_optional(new)):
         return
     (option,) = {"default", "factory"} & was.keys()
-    shown = _shown(was[option])
+    before = shown(was[option])
     # As text: 1 and true are equal in Python.
-    if option in now and _shown(now[option]) == shown:
+    if option in now and shown(now[option]) == before:
         return
     yield pair.change(
         Rule.FIELD_DEFAULT_CHANGED,
@@ -212,12 +211,8 @@ def _default(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaCh
         "has no default any more" if removed else "has another default",
         *({"default", "factory"} & now.keys()),
         compatible_severity="warning",
-        label="" if old.secret or new.secret else f"it was {shown}",
+        label="" if old.secret or new.secret else f"it was {before}",
     )
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _reused(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:

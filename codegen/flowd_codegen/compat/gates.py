@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Final, TypeAlias
@@ -18,7 +17,7 @@ from flowd.model.gate import (
 )
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.pair import Breaks
-from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.compat.schema_change import SchemaChange, shown
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import Form, gate_form
 from flowd_codegen.model.schema import Job, is_table
@@ -115,7 +114,7 @@ class _Change:
         was = _names(self.old, self.name)
         text = _SHARED_KEY.get(self.name)
         breaks: Breaks = {"queue": text} if text else {}
-        before = f"it was {_shown(was)}" if was else "it was the whole queue"
+        before = f"it was {shown(was)}" if was else "it was the whole queue"
         yield SchemaChange(
             rule=Rule.GATE_KEY_CHANGED,
             owner=self.new,
@@ -137,7 +136,7 @@ class _Change:
             if name in _KEYS or getattr(was, name) == getattr(now, name):
                 continue
             warned = _WARNED.get(name, "")
-            said = f"it was {_shown(before[name])}" if name in before else "it is new"
+            said = f"it was {shown(before[name])}" if name in before else "it is new"
             gone = _levels_gone(was, now) if name == "order" else []
             breaks: Breaks = (
                 {"source": f'`enqueue(…, priority="{gone[0]}")` raises OptionError'}
@@ -194,7 +193,3 @@ def _identity(job: Job, name: str) -> list[object]:
         (key, fields_[key].secret, fields_[key].encoding, fields_[key].mapper)
         for key in _keys(job, name)
     ]
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

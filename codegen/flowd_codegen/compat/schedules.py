@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from flowd_codegen.compat.contract import Contract
-from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.compat.schema_change import SchemaChange, shown
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import Form, cron_form
 from flowd_codegen.model.schema import Job
@@ -25,7 +24,7 @@ def schedule_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChan
                 location=after.at(new, "cron").key(),
                 message=f"{new.name} has no schedule `{name}` any more",
                 compatible_severity="warning",
-                label=f"it was {_shown(form)}",
+                label=f"it was {shown(form)}",
             )
     for name, form in now.items():
         before = was.get(name)
@@ -40,7 +39,7 @@ def schedule_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChan
             continue
         for option in before | form:
             # As text: 1 and true are equal in Python.
-            if _shown(before.get(option)) != _shown(form.get(option)):
+            if shown(before.get(option)) != shown(form.get(option)):
                 yield SchemaChange(
                     rule=Rule.CRON_CHANGED,
                     owner=new,
@@ -48,7 +47,7 @@ def schedule_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChan
                     message=f"the schedule `{name}` of {new.name} has another `{option}`",
                     compatible_severity="note",
                     label=(
-                        f"it was {_shown(before[option])}"
+                        f"it was {shown(before[option])}"
                         if option in before
                         else "it is new"
                     ),
@@ -57,7 +56,3 @@ def schedule_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChan
 
 def _forms(job: Job) -> dict[str, Form]:
     return {cron.schedule.name: cron_form(job, cron) for cron in job.crons}
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -11,7 +12,7 @@ from flowd_codegen.diagnostics.report import Fault, Severity
 from flowd_codegen.diagnostics.rules import LEVELS, RECIPES, Aspect, Level, Rule
 from flowd_codegen.model.schema import Enum, Job, Record
 
-__all__ = ["SchemaChange"]
+__all__ = ["SchemaChange", "shown"]
 
 _AFFECTED: Final[dict[Aspect, str]] = {
     "messages": "queued messages",
@@ -77,3 +78,8 @@ class SchemaChange:
             also=(self.old_location, "it was here") if self.old_location else None,
             severity=severity,
         )
+
+
+def shown(value: object) -> str:
+    """A value of a schema as a finding shows it; 1 and true, which are equal, differ."""
+    return json.dumps(value, ensure_ascii=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from flowd_codegen.compat.pair import Breaks, DeclarationPair
 from flowd_codegen.compat.readability import MISREAD, choices_of, written_choices
-from flowd_codegen.compat.schema_change import SchemaChange
+from flowd_codegen.compat.schema_change import SchemaChange, shown
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.canonical import field_form
@@ -28,7 +27,7 @@ from flowd_codegen.model.scalars import SCALARS
 from flowd_codegen.model.schema import Enum, Field
 from flowd_codegen.model.walk import bare, innermost
 
-__all__ = ["choice_changes", "listed", "read_only", "retyped", "type_changes"]
+__all__ = ["listed", "read_only", "retyped", "type_changes"]
 
 _TypeChange: TypeAlias = tuple[Rule, str, Breaks]
 
@@ -46,11 +45,7 @@ def type_changes(
     was, now = field_form(old), field_form(new)
     changed = [name for name in _VALUES if was.get(name) != now.get(name)]
     label = ", ".join(
-        (
-            f"`{name}` was {json.dumps(was[name], ensure_ascii=False)}"
-            if name in was
-            else f"`{name}` is new"
-        )
+        (f"`{name}` was {shown(was[name])}" if name in was else f"`{name}` is new")
         for name in changed
     )
     for rule, what, breaks in _type_changes(pair, old, new):
@@ -89,7 +84,7 @@ def _type_changes(
     elif choices and others and type(choices[0]) is type(others[0]):
         # An enum is compared with itself once, wherever it is used.
         if kind != other or isinstance(kind, OneOf):
-            yield from choice_changes(choices, others, messages, workers)
+            yield from _choice_changes(choices, others, messages, workers)
     elif unions:
         yield from _reused_tags(pair, *unions)
         yield from _union_changes(*unions, messages, workers)
@@ -196,12 +191,12 @@ def _union_changes(
         yield Rule.FIELD_NARROWED, "takes less than before", messages
 
 
-def choice_changes(
+def _choice_changes(
     old: Sequence[str | int],
     new: Sequence[str | int],
     messages: Breaks,
     workers: Breaks,
-) -> Iterator[tuple[Rule, str, Breaks]]:
+) -> Iterator[_TypeChange]:
     """What was added to an enum or `one_of`, and what was removed.
 
     Args:
@@ -219,7 +214,7 @@ def choice_changes(
 
 def listed(values: Sequence[str | int]) -> str:
     """Values as a schema spells them."""
-    return ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
+    return ", ".join(map(shown, values))
 
 
 def retyped(old: Type, new: Type) -> str:
