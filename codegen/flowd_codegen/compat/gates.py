@@ -93,17 +93,12 @@ class _Change:
         )
 
     def removed(self, was: _Policy) -> SchemaChange:
-        breaks: Breaks = {}
-        if isinstance(was, Priority) and not was.field:
-            breaks["source"] = (
-                f'`enqueue(…, priority="{was.order[0]}")` raises OptionError'
-            )
         return SchemaChange(
             rule=Rule.GATE_REMOVED,
             owner=self.new,
             location=self.after.at(self.new, "queue").key(),
             message=f"{self.new.name} has no policy `{self.name}` any more",
-            breaks=breaks,
+            breaks=_level_gone(was, None),
             compatible_severity="warning",
             label=_REMOVED.get(self.name, _ALL_START),
         )
@@ -137,19 +132,13 @@ class _Change:
                 continue
             warned = _WARNED.get(name, "")
             said = f"it was {shown(before[name])}" if name in before else "it is new"
-            gone = _levels_gone(was, now) if name == "order" else []
-            breaks: Breaks = (
-                {"source": f'`enqueue(…, priority="{gone[0]}")` raises OptionError'}
-                if gone
-                else {}
-            )
             place = (self.name, name) if name in behind else (self.name,)
             yield SchemaChange(
                 rule=Rule.GATE_CHANGED,
                 owner=self.new,
                 location=self.after.at(self.new, "queue", *place),
                 message=f"{self.new.name} has another `{name}` of `{self.name}`",
-                breaks=breaks,
+                breaks=_level_gone(was, now) if name == "order" else {},
                 compatible_severity="warning" if warned else "note",
                 label=", and ".join(filter(None, (said, warned))),
             )
@@ -166,11 +155,15 @@ def _policy(job: Job, name: str) -> _Policy | None:
     return found
 
 
-def _levels_gone(was: _Policy, now: _Policy) -> list[str]:
-    """The levels that a caller may not name any more."""
-    if not (isinstance(was, Priority) and isinstance(now, Priority)) or was.field:
-        return []
-    return [level for level in was.order if level not in now.order]
+def _level_gone(was: _Policy, now: _Policy | None) -> Breaks:
+    """How it looks that a level is gone which a caller may name."""
+    if not isinstance(was, Priority) or was.field:
+        return {}
+    known = now.order if isinstance(now, Priority) else ()
+    gone = next((level for level in was.order if level not in known), None)
+    if gone is None:
+        return {}
+    return {"source": f'`enqueue(…, priority="{gone}")` raises OptionError'}
 
 
 def _keys(job: Job, name: str) -> tuple[str, ...]:
