@@ -6,8 +6,7 @@ import ast
 import hashlib
 import os
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from typing import Final
 from flowd.errors.portable import Portable
 from flowd_codegen.python.layout import Formatter
 
-__all__ = ["Change", "ForeignFiles", "compare", "compare_document", "hidden", "write"]
+__all__ = ["Change", "ForeignFiles", "compare", "compare_document", "write"]
 
 # A licence, as tools put it into every file, may stand above it; it is kept.
 _HEADER: Final = re.compile(
@@ -34,7 +33,6 @@ _CLASS: Final = re.compile(rb"^class (\w+)", re.MULTILINE)
 _STREAM: Final = re.compile(rb'\bstream=("(?:[^"\\]|\\.)*")')
 _IDENTITY: Final = (_CLASS, _STREAM)
 _MOST_NAMED: Final = 5
-_OURS: Final = frozenset({"flowd", "flowd_codegen", "redis", "hiredis"})
 
 
 class ForeignFiles(Portable):
@@ -259,37 +257,6 @@ def _in_lines_of(old: bytes | None, new: bytes) -> bytes:
     new = new.replace(b"\r\n", b"\n")
     crlf = old is not None and old.count(b"\r\n") * 2 > old.count(b"\n")
     return new.replace(b"\n", b"\r\n") if crlf else new
-
-
-def hidden(out: Path, names: Iterable[str]) -> list[str]:
-    """What would hide a module that flowd or others import from programs that run there.
-
-    Args:
-        out: the output folder.
-        names: of what is written into it.
-
-    Returns:
-        A reason for each: of the names where `out` is a place that Python imports from,
-        and else of the folder itself where it stands in one.
-    """
-    folder = Path(os.path.abspath(out))  # noqa: PTH100 - a link has its own name
-    if _is_import_root(folder):
-        base, places = out, {name: out / f"{name}.py" for name in names}
-    elif _is_import_root(folder.parent):
-        base, places = out.parent, {folder.name: out}
-    else:
-        return []
-    return [
-        f"{places[name]} would hide the module {name!r} that others import; a package"
-        f" folder as -o {base / 'jobs'} keeps them apart"
-        for name in sorted(places.keys() & (sys.stdlib_module_names | _OURS))
-    ]
-
-
-def _is_import_root(folder: Path) -> bool:
-    """Whether Python imports from it: where one stands, or the root of a project."""
-    is_root = folder.resolve() == Path.cwd() or (folder / "pyproject.toml").exists()
-    return is_root and not (folder / _PACKAGE).exists()
 
 
 def write(changes: list[Change], out: Path) -> None:

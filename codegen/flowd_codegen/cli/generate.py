@@ -7,11 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
-from keyword import iskeyword
 from pathlib import Path
 from typing import Final
 
-from flowd.model.text import printable
 from flowd_codegen.cli.changes import apply_changes
 from flowd_codegen.cli.command import (
     EXIT_CODES,
@@ -23,12 +21,13 @@ from flowd_codegen.cli.command import (
     print_faults,
     read_contract,
 )
+from flowd_codegen.cli.importable import hidden_modules, no_package
 from flowd_codegen.cli.settings import read_settings
 from flowd_codegen.compat.migrations import migration_faults
 from flowd_codegen.diagnostics.report import SchemaErrors
 from flowd_codegen.python.layout import formatter
 from flowd_codegen.python.render import render, render_migrations
-from flowd_codegen.write import ForeignFiles, compare, hidden
+from flowd_codegen.write import ForeignFiles, compare
 
 __all__ = ["run"]
 
@@ -63,7 +62,7 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     options = parser.parse_args(arguments, _Options())
     if options.out.suffix in _FILES:
         parser.error(_no_folder(options.out))
-    if advice := _no_package(options.out):
+    if advice := no_package(options.out):
         parser.error(advice)
     return exit_code_of(lambda: _generate(options), options.format)
 
@@ -75,31 +74,6 @@ def _no_folder(out: Path) -> str:
         f"`{out}` names a file, and -o a package folder, which gets a module for each"
         f" schema: write `-o {folder}`"
     )
-
-
-def _no_package(out: Path) -> str:
-    """What to say of an OUT that no program can import; empty for one that it can."""
-    # What stands inside of a package is imported through it.
-    way = [out]
-    for above in out.parents:
-        if not (above / "__init__.py").exists():
-            break
-        way.append(above)
-    folder = next((one for one in way if not _is_name(one.name)), None)
-    if folder is None:
-        return ""
-    name = re.sub(r"\W", "_", folder.name)
-    name = f"{name}_" if iskeyword(name) else f"_{name}"[name[:1].isidentifier() :]
-    better = folder.with_name(name) / out.relative_to(folder)
-    return printable(
-        f"`{folder}` cannot be imported: `{folder.name}` is no name of a Python package;"
-        f" write `-o {better}`"
-    )
-
-
-def _is_name(name: str) -> bool:
-    """Whether `import` takes it; a folder without a name, as `.`, is not imported."""
-    return not name.strip(".") or (name.isidentifier() and not iskeyword(name))
 
 
 def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:
@@ -129,7 +103,7 @@ def _generate(options: _Options) -> int:
     if faults and not options.check:
         raise SchemaErrors(faults)
     print_faults(found, options.format)
-    if foreign := hidden(out, [module.name[0] for module in schema.modules]):
+    if foreign := hidden_modules(out, [module.name[0] for module in schema.modules]):
         raise ForeignFiles(foreign)
     # One file of a folder cannot say what the others give.
     prune = options.prune if options.source.is_dir() else False
