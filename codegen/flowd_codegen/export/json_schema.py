@@ -7,29 +7,34 @@ elsewhere (a name that must exist, a value that must not come twice) is left to 
 from __future__ import annotations
 
 import json
-import keyword
-from collections.abc import Iterable, Mapping
 from typing import Final
 
 from flowd.wire import Json
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.export.json_cron import crons, schedule
+from flowd_codegen.export.json_field import (
+    field,
+    field_type,
+    function,
+    items,
+    options,
+)
 from flowd_codegen.export.json_queue import duration, queue
-from flowd_codegen.export.json_rules import encoding_rules, field_rules
 from flowd_codegen.export.json_table import (
     EXTRA,
     PRINTABLE,
     Rules,
+    about,
     named,
     ref,
     table,
+    tag,
     text,
 )
 from flowd_codegen.model.naming import (
     CLASS_NAME,
     FIELD_NAME,
     MEMBER_NAME,
-    MODULE_PART,
 )
 from flowd_codegen.parse.classes import (
     ENUM_OPTIONS,
@@ -37,32 +42,15 @@ from flowd_codegen.parse.classes import (
     MEMBER_OPTIONS,
     RECORD_OPTIONS,
 )
-from flowd_codegen.parse.fields import FIELD_OPTIONS, IN_JOB, IN_RECORD, MAX_FIELDS
+from flowd_codegen.parse.fields import IN_JOB, IN_RECORD, MAX_FIELDS
 from flowd_codegen.parse.groups import GROUP_OPTIONS
-from flowd_codegen.parse.items import ITEM_OPTIONS
 from flowd_codegen.parse.mappers import SIDES
 from flowd_codegen.parse.parser import LANGUAGE, TOP_KEYS
-from flowd_codegen.parse.types import SCALARS
 from flowd_codegen.parse.versions import LAST_VERSION, VERSION_KEY, VERSION_OPTIONS
 
 __all__ = ["json_schema", "json_schema_text"]
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-
-_PART: Final = (
-    rf"(?!(?:{'|'.join(keyword.kwlist)})(?![A-Za-z0-9_])){MODULE_PART.pattern}"
-)
-_PATH: Final = rf"{_PART}(?:\.{_PART})*"
-_LIST: Final = r"list\s*\["
-_DICT: Final = r"dict\s*\[\s*str\s*,"
-_OPENING: Final = rf"(?:(?:{_LIST}|{_DICT})\s*)"
-_UNION: Final = rf"{CLASS_NAME.pattern}(?:\s*\|\s*{CLASS_NAME.pattern})*"
-_CLOSING: Final = r"(?:\s*\]\s*\??)"
-# Whether brackets close as often as they open is more than a pattern can say.
-_TYPE: Final = (
-    rf"\s*{_OPENING}*(?:{'|'.join(SCALARS)}|{_UNION}|{_PATH}:{_PATH})"
-    rf"\s*\??{_CLOSING}*\s*"
-)
 
 
 def json_schema() -> dict[str, Json]:
@@ -92,20 +80,15 @@ def json_schema() -> dict[str, Json]:
                 **table("A pair of your own functions.", SIDES, _mapper()),
                 "minProperties": 1,
             },
-            "options": {
-                **table("A field with options.", FIELD_OPTIONS, _options()),
-                "anyOf": [{"required": ["type"]}, {"required": ["one_of"]}],
-                "not": {"required": ["default", "factory"]},
-                "allOf": field_rules(),
-            },
-            "items": table("What items keep to.", ITEM_OPTIONS, _limits()),
-            "job_field": _field(IN_JOB),
-            "record_field": _field(IN_RECORD),
+            "options": options(),
+            "items": items(),
+            "job_field": field(IN_JOB),
+            "record_field": field(IN_RECORD),
             "queue": queue(),
             "schedule": schedule(),
-            "type": _type(),
+            "type": field_type(),
             "key": {"type": "string", "pattern": rf"^(?!_){PRINTABLE}$"},
-            "function": {"type": "string", "pattern": rf"^{_PATH}:{_PATH}$"},
+            "function": function(),
             "duration": duration(),
         },
     }
@@ -151,20 +134,10 @@ def _removed(classes: str) -> Rules:
     }
 
 
-def _about(kind: str) -> dict[str, Rules]:
-    return {
-        "doc": text(f"The docstring of the {kind}."),
-        "deprecated": {
-            "description": "`true` or a reason, for readers of the class.",
-            "type": ["boolean", "string"],
-        },
-    }
-
-
 def _contract(kind: str) -> dict[str, Rules]:
     """Options of what is on the wire under a name of its own."""
     return {
-        **_about(kind),
+        **about(kind),
         "allow": {
             "description": "Rules of `flowd-gen diff` whose findings here are accepted.",
             "type": "array",
@@ -186,7 +159,7 @@ def _owner(kind: str) -> dict[str, Rules]:
             **_version(),
         },
         "fields": _fields(kind),
-        "tag": _tag("What stands for the record in a union; its name without it."),
+        "tag": tag("What stands for the record in a union; its name without it."),
         "queue": ref("queue", "Where the job is queued, and the rules it runs by."),
         "cron": crons(),
         "reserved": {
@@ -195,10 +168,6 @@ def _owner(kind: str) -> dict[str, Rules]:
             "items": ref("key"),
         },
     }
-
-
-def _tag(description: str) -> dict[str, Json]:
-    return {**text(description), "pattern": f"^{PRINTABLE}$"}
 
 
 def _fields(kind: str) -> dict[str, Json]:
@@ -277,95 +246,13 @@ def _enum() -> dict[str, Rules]:
 
 
 def _member() -> dict[str, Json]:
-    rules = {"text": text("The text on the wire."), **_about("member")}
-    about = table("A text, with its docs.", MEMBER_OPTIONS, rules)
-    return {**about, "required": ["text"]}
+    rules = {"text": text("The text on the wire."), **about("member")}
+    member = table("A text, with its docs.", MEMBER_OPTIONS, rules)
+    return {**member, "required": ["text"]}
 
 
 def _mapper() -> dict[str, Rules]:
     return {
         "serialize": ref("function", '`"module:function"`, from value to text.'),
         "deserialize": ref("function", '`"module:function"`, from text to value.'),
-    }
-
-
-def _field(encodings: Mapping[str, Iterable[str]]) -> dict[str, Json]:
-    """A field: only its type, or a table of options."""
-    rules = encoding_rules(encodings)
-    return {"anyOf": [ref("type"), {"allOf": [ref("options"), *rules]}]}
-
-
-def _type() -> dict[str, Json]:
-    known: list[Json] = [*SCALARS, *(f"{name}?" for name in SCALARS)]
-    return {
-        "description": "A built-in type, `list[…]`, `dict[str, …]`, the name of an enum"
-        " or record, `Card | Sepa` for one of several records, or `module:Class`, which needs a mapper. `?` behind it: may be"
-        " None, and is absent then.",
-        "type": "string",
-        "anyOf": [{"enum": known}, {"pattern": rf"^{_TYPE}$"}],
-    }
-
-
-def _options() -> dict[str, Rules]:
-    return {
-        **_about("field"),
-        **_limits(),
-        "type": ref("type", "The field's type; may be omitted with `one_of`."),
-        "tag": _tag(
-            "The key that identifies the record in a union; `type` without it."
-        ),
-        "default": {
-            "description": "A value of the type, always written: changing it never"
-            " changes jobs in the queue."
-        },
-        "factory": ref(
-            "function", '`"module:function"`, called without arguments for a default.'
-        ),
-        "doc": text("The string under the attribute."),
-        "key": ref("key", "The wire key, where it is not the field's name."),
-        "aliases": {
-            "description": "Older wire keys that are still read, in this order.",
-            "type": "array",
-            "items": ref("key"),
-        },
-        "mapper": {
-            "description": "The name of a `[mapper.…]`, or a pair of functions.",
-            "anyOf": [{"type": "string"}, ref("mapper")],
-        },
-        "encoding": text("Another text for `bool`, `bytes` or `datetime`."),
-        "secret": {
-            "description": "Keeps the value out of `repr`, logs, errors and terminals.",
-            "type": "boolean",
-        },
-    }
-
-
-def _limits() -> dict[str, Rules]:
-    """What a value of a field, or of an item, keeps to."""
-    length: dict[str, Json] = {"type": "integer", "minimum": 0}
-    end: dict[str, Json] = {"type": ["number", "string"]}
-    return {
-        "one_of": {
-            "description": "The strings or integers that are allowed.",
-            "type": "array",
-            "minItems": 1,
-            "uniqueItems": True,
-            "anyOf": [
-                {"items": {"type": "string"}},
-                {"items": {"type": "integer"}},
-            ],
-        },
-        "min": {"description": "The smallest value allowed.", **end},
-        "max": {"description": "The largest value allowed.", **end},
-        "above": {"description": "All values are larger than this.", **end},
-        "below": {"description": "All values are smaller than this.", **end},
-        "places": {
-            "description": "Most digits of a decimal behind the point.",
-            **length,
-        },
-        "min_len": {"description": "The fewest characters, bytes or items.", **length},
-        "max_len": {"description": "The most characters, bytes or items.", **length},
-        "pattern": text("A Python regular expression that matches the whole text."),
-        "items": ref("items", "What each item of a list keeps to."),
-        "values": ref("items", "What each value of a dict keeps to."),
     }

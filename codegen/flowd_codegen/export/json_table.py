@@ -8,7 +8,17 @@ from typing import Final, TypeAlias
 from flowd.wire import Json
 from flowd_codegen.model.naming import RESERVED_CLASSES
 
-__all__ = ["EXTRA", "PRINTABLE", "Rules", "named", "ref", "table", "text"]
+__all__ = [
+    "EXTRA",
+    "PRINTABLE",
+    "Rules",
+    "about",
+    "named",
+    "ref",
+    "table",
+    "tag",
+    "text",
+]
 
 PRINTABLE: Final = (
     r"[^\x00-\x1F\x7F-\xA0\u2000-\u200F\u2028-\u202F\u205F-\u206F\uFEFF]+"
@@ -60,3 +70,19 @@ def ref(name: str, description: str = "") -> dict[str, Json]:
 def text(description: str) -> dict[str, Json]:
     """Any string."""
     return {"description": description, "type": "string"}
+
+
+def about(kind: str) -> dict[str, Rules]:
+    """What describes a declaration to its readers."""
+    return {
+        "doc": text(f"The docstring of the {kind}."),
+        "deprecated": {
+            "description": "`true` or a reason, for readers of the class.",
+            "type": ["boolean", "string"],
+        },
+    }
+
+
+def tag(description: str) -> dict[str, Json]:
+    """A printable string: a tag, or the key of one."""
+    return {**text(description), "pattern": f"^{PRINTABLE}$"}
