@@ -40,6 +40,7 @@ from flowd.worker.maintenance import Maintenance, Round
 from flowd.worker.options import QueueOptions
 from flowd.worker.outages import LoopOutages
 from flowd.worker.settlement import Settlement
+from flowd.worker.settlement_report import SettlementReport
 from flowd.worker.shared import WorkerSession
 from flowd.worker.shutdown import Shutdown, within
 from flowd.worker.tasks import DeliveryTasks
@@ -107,6 +108,7 @@ class Runner(Generic[J]):
         self._executor = Executor(
             options, self.in_flight, events, expiry, own.progress.report
         )
+        endings = self._executor.endings
         self._settlement = Settlement(
             self.stream,
             self.consumer,
@@ -114,10 +116,11 @@ class Runner(Generic[J]):
             session.outage,
             events,
             extensions=own.on_settle,
-            maintenance=self._maintenance,
             quarantine=self._quarantine,
-            callbacks=self._callbacks,
-            endings=self._executor.endings,
+            report=SettlementReport(
+                events, self._maintenance, self._callbacks, endings.job
+            ),
+            endings=endings,
         )
         self.cancellations.attach(self._executor, self._quarantine, self._settlement)
         self._leases = QueueLeases(self)

@@ -27,12 +27,11 @@ from flowd.model.delivery import Delivery
 from flowd.model.event import EventBus
 from flowd.model.job import Job, payload_size
 from flowd.model.letter import letter_fields
-from flowd.worker.callbacks import JobCallbacks
 from flowd.worker.ending import ErrorOutcomes
 from flowd.worker.in_flight import InFlight
-from flowd.worker.maintenance import Maintenance
 from flowd.worker.quarantine import Quarantine
 from flowd.worker.refused import Ending, RefusedSettlements
+from flowd.worker.settlement_report import SettlementReport
 
 __all__ = ["Ending", "Settlement"]
 
@@ -60,23 +59,19 @@ class Settlement(Generic[J]):
         events: EventBus,
         *,
         extensions: Sequence[SettleExtension],
-        maintenance: Maintenance,
         quarantine: Quarantine,
-        callbacks: JobCallbacks[J],
+        report: SettlementReport[J],
         endings: ErrorOutcomes,
     ) -> None:
         self._stream = stream
         self._consumer = consumer
         self._in_flight = in_flight
         self._extensions = extensions
-        self._maintenance = maintenance
         self._quarantine = quarantine
-        self._callbacks = callbacks
+        self._report = report
         self._endings = endings
         self._outage = outage
-        self._events = events
         self._emit = events.emit
-        self._emits_done = True
         self._apart = RefusedSettlements(in_flight, self._again)
         self._batches = 0
         self._receipts_kept_until = 0.0
@@ -224,7 +219,7 @@ class Settlement(Generic[J]):
         Raises:
             FatalError: why one was refused, once the others are concluded.
         """
-        self._emits_done = self._events.is_enabled(logging.INFO)
+        self._report.begin_batch()
         fatal: FatalError | None = None
         for (delivery, end), result in zip(batch, results, strict=True):
             try:
@@ -233,7 +228,10 @@ class Settlement(Generic[J]):
                 elif isinstance(result, ServerError):
                     self._refused(delivery, end, result)
                 else:
-                    self._settled(delivery, end, result)
+                    self._in_flight.remove(delivery)
+                    if self._apart:
+                        self._apart.accepted(delivery)
+                    self._report.settled(delivery, end, result)
             except Exception as error:
                 # It is settled, whatever its event raises out of the user's exception;
                 # the others still get their events.
@@ -295,90 +293,6 @@ class Settlement(Generic[J]):
             self._in_flight.remove(delivery)
             text = f"cannot be settled, and is left to its lease: {error}"
             self._emit(logging.WARNING, "stuck", text, delivery)
-
-    def _settled(
-        self, delivery: Delivery, end: outcome.Outcome, result: int | bytes
-    ) -> None:
-        self._in_flight.remove(delivery)
-        if self._apart:
-            self._apart.accepted(delivery)
-        if result == 0:
-            text = "was taken over or settled before; not settled"
-            self._emit(logging.WARNING, "lost", text, delivery)
-        elif isinstance(end, outcome.Ack):
-            if self._emits_done:
-                self._emit(
-                    logging.INFO,
-                    "done",
-                    "done in %.3f s",
-                    delivery,
-                    filled=("duration",),
-                    duration=delivery.ended - delivery.began,
-                    job=self._endings.job,
-                )
-        elif isinstance(end, outcome.Discard):
-            self._discarded(delivery, end)
-        elif result == 2:
-            text = "was deleted from the stream by another client"
-            self._emit(logging.WARNING, "deleted", text, delivery)
-        else:
-            self._moved(delivery, end, result)
-
-    def _discarded(self, delivery: Delivery, end: outcome.Discard) -> None:
-        match end.reason:
-            case "expired":
-                self._emit(
-                    logging.WARNING,
-                    "expired",
-                    "expired %.1f s before it could start; it will not run",
-                    delivery,
-                    filled=("late",),
-                    late=end.late,
-                )
-            case "cancelled":
-                self._emit(
-                    logging.INFO, "cancelled", "cancelled; it will not run", delivery
-                )
-                self._callbacks.cancelled(delivery)
-
-    def _moved(
-        self,
-        delivery: Delivery,
-        end: outcome.Retry | outcome.Release | outcome.DeadLetter,
-        result: int | bytes,
-    ) -> None:
-        match end:
-            case outcome.Retry(after, error, exception):
-                self._emit(
-                    logging.WARNING,
-                    "retry",
-                    "failed, next attempt in %.1f s: %s",
-                    delivery,
-                    filled=("after", "error"),
-                    exception=exception,
-                    error=error,
-                    after=after,
-                )
-                self._maintenance.due_in(after)
-            case outcome.Release(after, reason):
-                text = f"released: {reason}" if reason else "released"
-                self._emit(logging.INFO, "release", text, delivery, after=after)
-                self._maintenance.due_in(after)
-            case outcome.DeadLetter(reason, error, _, exception):
-                self._emit(
-                    logging.ERROR,
-                    "dead_letter",
-                    "dead-lettered (%s): %s",
-                    delivery,
-                    filled=("reason", "error"),
-                    exception=exception,
-                    error=error,
-                    reason=reason,
-                )
-                assert isinstance(result, bytes)
-                self._callbacks.dead_letter(delivery, end, result)
-            case _:
-                assert_never(end)
 
     def _again(self, endings: Sequence[Ending]) -> None:
         self._ready += endings
