@@ -21,7 +21,7 @@ from flowd.errors import ServerError
 from flowd.model.text import count_of, printable
 from flowd.ops.control import JobFilter, due_now, end_jobs, for_each_job
 from flowd.ops.jobs import JobView, find_job
-from flowd.ops.queries import State
+from flowd.ops.rows import State
 
 __all__ = ["add", "add_queue"]
 

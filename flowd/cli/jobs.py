@@ -46,7 +46,8 @@ from flowd.model.text import printable
 from flowd.ops.edit import with_fields
 from flowd.ops.jobs import JobView, find_job, list_jobs
 from flowd.ops.limits import limits_of
-from flowd.ops.queries import WHOLE, State
+from flowd.ops.queries import WHOLE
+from flowd.ops.rows import State
 from flowd.producer import Producer
 
 __all__ = ["add"]

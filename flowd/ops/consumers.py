@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from flowd.broker.stream import STUCK
 from flowd.model.heartbeat import Heartbeat
 from flowd.ops.jobs import JobView
-from flowd.ops.queries import ConsumerRow
+from flowd.ops.rows import ConsumerRow
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 
 __all__ = ["ConsumerState", "ConsumerView", "consumer_views"]

@@ -12,7 +12,8 @@ from flowd.broker.control import AT_ONCE, Found, JobPlace, cancel
 from flowd.errors import ServerError
 from flowd.model.delivery import order
 from flowd.ops.jobs import JobView, job_view
-from flowd.ops.queries import JobRow, Queries, State
+from flowd.ops.queries import Queries
+from flowd.ops.rows import JobRow, State
 
 __all__ = ["JobFilter", "due_now", "end_jobs", "for_each_job"]
 

@@ -9,7 +9,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from flowd.broker import replies, scripts
 from flowd.model.delivery import number
 from flowd.model.heartbeat import Heartbeat
-from flowd.ops.queries import Queries, Sizes
+from flowd.ops.queries import Queries
+from flowd.ops.rows import Sizes
 
 __all__ = ["Delays", "Why", "delays", "newest_version", "why_delayed"]
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from flowd.broker import replies
 from flowd.model.heartbeat import Heartbeat, heartbeat_of
-from flowd.ops.queries import ConsumerRow, Queries
+from flowd.ops.queries import Queries
+from flowd.ops.rows import ConsumerRow
 
 __all__ = ["NO_HEARTBEATS", "heartbeats"]
 

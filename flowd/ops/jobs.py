@@ -14,7 +14,8 @@ from flowd.model.delivery import Delivery, Entry, number, timestamp
 from flowd.model.heartbeat import MOST_RUNS, Heartbeat
 from flowd.ops.delays import Why, newest_version, why_delayed
 from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
-from flowd.ops.queries import PAGE, WHOLE, JobRow, Queries, State
+from flowd.ops.queries import PAGE, WHOLE, Queries
+from flowd.ops.rows import JobRow, State
 
 __all__ = ["JobView", "find_job", "job_view", "list_jobs"]
 

@@ -18,7 +18,8 @@ from flowd.ops.delays import Delays, delays, newest_version
 from flowd.ops.finding import Finding, Level, worst_level
 from flowd.ops.jobs import JobView, job_view
 from flowd.ops.problems import find_problems
-from flowd.ops.queries import ConsumerRow, Queries
+from flowd.ops.queries import Queries
+from flowd.ops.rows import ConsumerRow
 from flowd.ops.snapshot import Snapshot
 
 __all__ = ["QueueView", "overview", "queue_view", "view_of"]

@@ -1,14 +1,14 @@
 """The operators' reading side: what they ask a queue, each question bounded.
 
-Like `stream`, on the other side, it sees raw answers; nothing here changes anything. No
-answer grows with the number of jobs, only with what was asked for.
+Like `stream`, on the other side, it knows the commands; `rows` reads the answers. Nothing
+here changes anything. No answer grows with the number of jobs, only with what was asked
+for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final
 
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
@@ -17,119 +17,25 @@ from flowd.broker.control import PAUSED_AT
 from flowd.broker.refusals import KeyMissing
 from flowd.broker.stream import Stream, registered
 from flowd.errors import GroupMissing, WrongKeyType
-from flowd.model.delivery import by_name
 from flowd.model.keys import Keys
+from flowd.ops.rows import (
+    ConsumerRow,
+    GroupRow,
+    JobRow,
+    Sizes,
+    consumer_row,
+    first_due,
+    group_row,
+    job_row,
+)
 
-__all__ = [
-    "PAGE",
-    "WHOLE",
-    "ConsumerRow",
-    "GroupRow",
-    "JobRow",
-    "Progress",
-    "Queries",
-    "Sizes",
-    "State",
-]
-
-State: TypeAlias = Literal["waiting", "running", "delayed", "parked"]
-"""Where a job is that did not end: one of the places it may be listed in."""
-
-_STATES: Final[Mapping[bytes, State]] = {
-    b"waiting": "waiting",
-    b"running": "running",
-    b"delayed": "delayed",
-    b"parked": "parked",
-}
+__all__ = ["PAGE", "WHOLE", "Queries"]
 
 PAGE: Final = 100
 """How many jobs are asked for at once, at most."""
 
 WHOLE: Final = 1 << 40
 """More bytes than any value has: none of it is cut off."""
-
-
-class Progress(NamedTuple):
-    """How far a job is that runs, as its handler said with `ctx.progress`."""
-
-    fraction: float
-    """From 0 to 1."""
-
-    text: str
-    """Text of the handler, not escaped."""
-
-
-class JobRow(NamedTuple):
-    """A job as it is in Redis."""
-
-    state: State
-    id: bytes
-    """The entry's id, or of a delayed job the job's."""
-
-    fields: dict[bytes, bytes]
-    due: float
-    """When a delayed job is due, in seconds by the server's clock; else 0."""
-
-    consumer: bytes
-    """The consumer that runs it; empty if it does not run."""
-
-    silent: float
-    """Seconds without a sign of life from who runs it; else 0."""
-
-    handed_out: int
-    """How often this entry was."""
-
-    progress: Progress | None = None
-    """How far a job is that runs, if it said so."""
-
-
-class ConsumerRow(NamedTuple):
-    """A consumer as Redis knows it."""
-
-    name: str
-    owned: int
-    """How many entries it holds."""
-
-    silent: float
-    """Seconds since it asked for anything; on Redis 6.2 since it was given anything."""
-
-
-class GroupRow(NamedTuple):
-    """A group as Redis knows it."""
-
-    name: str
-    pending: int
-    lag: int | None
-    """How many entries it has not got; None before Redis 7, or if Redis cannot say."""
-
-    read: int | None = None
-    """How many entries it ever got; None likewise."""
-
-    last_id: str = ""
-    """Up to which entry it was delivered."""
-
-
-class Sizes(NamedTuple):
-    """How many jobs a queue holds, by what they do."""
-
-    entries: int
-    """Of the stream, whichever group they are for."""
-
-    waiting: int
-    running: int
-    delayed: int
-    dead: int
-    parked: int = 0
-    """At the gate of a queue with policies."""
-
-    others: Sequence[str] = ()
-    """The other groups that read the stream."""
-
-    has_group: bool = False
-    """Whether the queue's own group is there."""
-
-    served_by: Sequence[str] = ()
-    """Those of them that are queues too, if this queue's group is not there."""
 
 
 class Queries:
@@ -244,7 +150,7 @@ class Queries:
         """The groups that read the stream; none if it is not there."""
         try:
             return await self.connection.call(
-                "XINFO", "GROUPS", self.keys.stream, read=replies.items(_group)
+                "XINFO", "GROUPS", self.keys.stream, read=replies.items(group_row)
             )
         except KeyMissing:
             return []
@@ -297,7 +203,7 @@ class Queries:
     async def first_due(self) -> float | None:
         """When the first delayed job is due, by the server's clock; None without one."""
         return await self.connection.call(
-            *("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES"), read=_first_due
+            *("ZRANGE", self.keys.delayed, 0, 0, "WITHSCORES"), read=first_due
         )
 
     async def consumers(self) -> list[ConsumerRow] | None:
@@ -309,7 +215,7 @@ class Queries:
         try:
             rows = await self.connection.call(
                 *("XINFO", "CONSUMERS", self.keys.stream, self.group),
-                read=replies.items(_consumer),
+                read=replies.items(consumer_row),
             )
         except (GroupMissing, KeyMissing):
             return None
@@ -323,60 +229,6 @@ class Queries:
             self.connection,
             keys,
             [self.group, most, *question],
-            replies.items(_row),
+            replies.items(job_row),
             patience=BULK_READ_TIMEOUT if most == WHOLE else TIMEOUT,
         )
-
-
-def _group(reply: object) -> GroupRow:
-    said = replies.named(reply)
-    lag, read = said.get(b"lag"), said.get(b"entries-read")
-    return GroupRow(
-        _name(reply),
-        replies.number(said[b"pending"]),
-        None if lag is None else replies.number(lag),
-        None if read is None else replies.number(read),
-        replies.text(said[b"last-delivered-id"]),
-    )
-
-
-def _name(reply: object) -> str:
-    name = replies.data(replies.named(reply)[b"name"])
-    return name.decode("utf-8", "backslashreplace")
-
-
-def _first_due(reply: object) -> float | None:
-    found = replies.fields(reply)
-    return float(found[1]) / 1000 if found else None
-
-
-def _consumer(reply: object) -> ConsumerRow:
-    said = replies.named(reply)
-    owned, idle = replies.number(said[b"pending"]), replies.number(said[b"idle"])
-    return ConsumerRow(_name(reply), owned, idle / 1000)
-
-
-def _row(reply: object) -> JobRow:
-    state, entry_id, flat, due, consumer, silent, handed_out, said = replies.array(
-        reply
-    )
-    return JobRow(
-        _STATES[replies.data(state)],
-        replies.data(entry_id),
-        by_name(replies.fields(flat)),
-        float(replies.data(due)) / 1000,
-        replies.data(consumer),
-        replies.number(silent) / 1000,
-        replies.number(handed_out),
-        _progress(replies.data(said)),
-    )
-
-
-def _progress(raw: bytes) -> Progress | None:
-    fraction, _, text = raw.partition(b" ")
-    try:
-        said = float(fraction)
-    except ValueError:
-        return None
-    words = text.decode("utf-8", "backslashreplace")
-    return Progress(min(max(0.0, said), 1.0), words)

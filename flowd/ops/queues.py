@@ -11,7 +11,7 @@ from flowd.model.heartbeat import Heartbeat
 from flowd.model.keys import QUEUES
 from flowd.model.text import count_of
 from flowd.ops.finding import Finding, Level
-from flowd.ops.queries import ConsumerRow, Sizes
+from flowd.ops.rows import ConsumerRow, Sizes
 from flowd.ops.snapshot import Snapshot
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
 

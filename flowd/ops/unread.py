@@ -11,7 +11,8 @@ from flowd.model.job import Job
 from flowd.model.keys import QUEUES
 from flowd.model.text import count_of
 from flowd.ops.preflight import PreflightFinding, declared
-from flowd.ops.queries import Queries, Sizes
+from flowd.ops.queries import Queries
+from flowd.ops.rows import Sizes
 from flowd.ops.scan import PLACES, Place
 
 __all__ = ["unread_queues"]

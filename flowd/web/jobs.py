@@ -16,8 +16,8 @@ from flowd.ops.jobs import JobView, find_job, job_view
 from flowd.ops.letters import by_job_id
 from flowd.ops.limits import limits_of
 from flowd.ops.newest import letter_page
-from flowd.ops.queries import JobRow, State
 from flowd.ops.reports import queue_report
+from flowd.ops.rows import JobRow, State
 from flowd.web.render import line_of, shown_fields
 from flowd.web.visit import Refusal, Target, Visit
 

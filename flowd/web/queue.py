@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from flowd.ops.limits import key_limits
 from flowd.ops.newest import summarize
-from flowd.ops.queries import State
 from flowd.ops.reports import queue_report
+from flowd.ops.rows import State
 from flowd.web.jobs import job_rows
 from flowd.web.render import spark
 from flowd.web.visit import Refusal, Visit

@@ -13,7 +13,8 @@ from flowd import Context, DeadLetters, Item, Queue, Snooze, WrongKeyType
 from flowd.broker.connection import Connection
 from flowd.broker.url import Address
 from flowd.ops import JobView, Queries, find_job, list_jobs
-from flowd.ops.queries import PAGE, State
+from flowd.ops.queries import PAGE
+from flowd.ops.rows import State
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, expire
