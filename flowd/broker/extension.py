@@ -4,10 +4,10 @@ The core knows none of the capabilities. One that is not core is a module of its
 implements the protocols of the seams that it needs, and adds parts to the scripts that run
 there (`lua/parts/`). A queue that does not use it runs the plain scripts.
 
-    enqueue   idempotency, durability
-    settle    progress, cron
-    maintain  event feed, heartbeat, cron
-    renew     progress, heartbeat
+    enqueue   durability, idempotency, gate
+    settle    progress, cancellation, gate, cron
+    maintain  event feed, heartbeat, cancellation, gate, cron
+    renew     progress, heartbeat, cancellation
 """
 
 from __future__ import annotations
