@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import hiredis
 
-from flowd.broker.protocol import Call, RedisProtocol
+from flowd.broker.protocol import CLOSED, Call, RedisProtocol
 from flowd.broker.replies import Reader, anything, items, number, okay, role
 from flowd.broker.url import Address
 from flowd.errors import (
@@ -51,7 +51,6 @@ TIMEOUT: Final = 2.0
 BULK_READ_TIMEOUT: Final = 30.0
 """As `TIMEOUT`, for reads of whole jobs: they may be large, and the network slow."""
 
-_CLOSED: Final = "it was closed here"
 _numbers: Final = itertools.count(1)
 
 # Its stub says that a command has one argument, and not what is returned.
@@ -173,7 +172,7 @@ class Connection:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         self._drop()
-        self._answer_waiting(unreachable(self._address, ConnectionError(_CLOSED)))
+        self._answer_waiting(unreachable(self._address, ConnectionError(CLOSED)))
 
     def ask(self, call: Call) -> asyncio.Future[object]:
         """Send what is packed already; the result and errors are those of `call`."""
@@ -203,14 +202,14 @@ class Connection:
 
     def _connect_soon(self) -> None:
         if self._closed:
-            self._answer_waiting(unreachable(self._address, ConnectionError(_CLOSED)))
+            self._answer_waiting(unreachable(self._address, ConnectionError(CLOSED)))
         elif self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(
                 self._connect(), name=self._name, context=contextvars.Context()
             )
 
     async def _connect(self) -> None:
-        failed: ServerError = unreachable(self._address, ConnectionError(_CLOSED))
+        failed: ServerError = unreachable(self._address, ConnectionError(CLOSED))
         try:
             await asyncio.sleep(0)  # all calls of this turn share the result
             async with asyncio.timeout(max(call.timeout for call in self._waiting)):
@@ -240,7 +239,7 @@ class Connection:
     def _drop(self) -> None:
         protocol, self._protocol, self._client_id = self._protocol, None, 0
         if protocol is not None:
-            protocol.close(_CLOSED)
+            protocol.close()
 
 
 def connection_to(address: Address, *, name: str = "flowd") -> Connection:
@@ -270,14 +269,14 @@ async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
         login = [*await address.login(), ("CLIENT", "SETNAME", name)]
         return await _greet(protocol, login, checks_role=address.checks_role)
     except Exception as error:
-        protocol.close(_CLOSED)
+        protocol.close()
         address.doubt()
         meant = failure(address, error)
         if meant is error:
             raise
         raise meant from error
     except BaseException:
-        protocol.close(_CLOSED)
+        protocol.close()
         raise
 
 

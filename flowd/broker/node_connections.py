@@ -9,14 +9,13 @@ from typing import Final
 
 from flowd.broker.cluster import ClusterAddress, NodeAddress
 from flowd.broker.connection import Connection, failure, unreachable
-from flowd.broker.protocol import Call
+from flowd.broker.protocol import CLOSED, Call
 from flowd.broker.url import Address
 from flowd.errors import ServerError
 from flowd.model.keys import QUEUES, slot_of
 
 __all__ = ["NodeConnections"]
 
-_CLOSED: Final = "it was closed here"
 _LOST: Final = "a node was lost meanwhile"
 
 
@@ -54,7 +53,7 @@ class NodeConnections:
     def send(self, slot: int, call: Call) -> None:
         """Send to the node of a slot; find it first, if that is in doubt."""
         if self._closed:
-            call.fail(unreachable(self._cluster, ConnectionError(_CLOSED)))
+            call.fail(unreachable(self._cluster, ConnectionError(CLOSED)))
         elif (connection := self.node_of(slot)) is not None:
             connection.ask(call)
         else:

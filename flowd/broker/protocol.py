@@ -17,7 +17,10 @@ from flowd.broker.refusals import is_demotion, refusal
 from flowd.broker.replies import Reader, anything
 from flowd.errors import ServerError
 
-__all__ = ["Call", "RedisProtocol"]
+__all__ = ["CLOSED", "Call", "RedisProtocol"]
+
+CLOSED: Final = "it was closed here"
+"""Why a connection is gone that flowd closed itself."""
 
 _GRACE: Final = 0.05
 _MORE: Final = object()
@@ -133,7 +136,7 @@ class RedisProtocol(asyncio.BufferedProtocol):
         """From now on, pass on what no call has asked for, and do not close because of it."""
         self._unasked = received
 
-    def close(self, why: str) -> None:
+    def close(self, why: str = CLOSED) -> None:
         """Close at once; `gone` gets the calls without an answer."""
         if self.usable:
             self.why = why

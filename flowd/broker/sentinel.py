@@ -158,7 +158,7 @@ class SentinelAddress(Address):
                     protocol.write(pack(("SUBSCRIBE", _SWITCH)))
                     asked = True
         finally:
-            protocol.close("it was closed here")
+            protocol.close()
 
     def _switched(self, said: object, sentinel: Address) -> None:
         """Drop the links to all servers but the new primary."""
