@@ -1,20 +1,43 @@
-"""Ask many servers the same: for one answer, and once for all who want it."""
+"""Ask many servers the same: for one answer, and once for all callers that want it."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Final, Generic, TypeVar
 
+from flowd.broker.connection import Argument, Connection
+from flowd.broker.replies import Reader
+from flowd.broker.url import Address
 from flowd.errors import FatalError
 
-__all__ = ["SharedQuestion", "first_answer"]
+__all__ = ["SharedQuestion", "ask_server", "first_answer"]
 
 R = TypeVar("R")
 
+_PATIENCE: Final = 1.0
+"""Seconds that one server has to answer, connecting included."""
+
 _HEAD_START: Final = 0.25
 """Seconds that one has before the next is asked as well."""
+
+
+async def ask_server(
+    address: Address, name: str, *command: Argument, read: Reader[R]
+) -> R:
+    """What one server answers, over a connection of this name for this one command.
+
+    Raises:
+        ServerError: as `Connection.call`.
+        TimeoutError: it does not answer in time.
+    """
+    async with (
+        asyncio.timeout(_PATIENCE),
+        aclosing(Connection(address, name=name)) as connection,
+    ):
+        return await connection.call(*command, read=read)
 
 
 async def first_answer(asks: Iterable[Callable[[], Awaitable[R]]]) -> R:

@@ -11,15 +11,14 @@ import asyncio
 import random
 import weakref
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias
 
 from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker import replies
-from flowd.broker.asking import SharedQuestion, first_answer
-from flowd.broker.connection import Connection
+from flowd.broker.asking import SharedQuestion, ask_server, first_answer
 from flowd.broker.refusals import refusal, slot_moves
 from flowd.broker.settings import Settings
 from flowd.broker.transport import QUICK_KEEPALIVE
@@ -34,7 +33,6 @@ _Range: TypeAlias = tuple[int, int, _Place]
 """First slot, last slot, and the primary that has them."""
 
 _SLOTS: Final = 16_384
-_PATIENCE: Final = 1.0
 
 
 class ClusterAddress(Address):
@@ -168,13 +166,10 @@ class ClusterAddress(Address):
 
     async def _ask_one(self, place: _Place) -> Sequence[_Range]:
         address = self.server_at(place)
-        async with (
-            asyncio.timeout(_PATIENCE),
-            aclosing(Connection(address, name="flowd-cluster")) as connection,
-        ):
-            ranges = await connection.call(
-                "CLUSTER", "SLOTS", read=partial(_ranges, place[0])
-            )
+        read = partial(_ranges, place[0])
+        ranges = await ask_server(
+            address, "flowd-cluster", "CLUSTER", "SLOTS", read=read
+        )
         if not ranges:
             raise OSError(f"{address} knows of no slots")
         return ranges

@@ -12,15 +12,14 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Sequence
-from contextlib import aclosing
 from functools import partial
 from typing import Final, TypeAlias
 
 from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker import replies
-from flowd.broker.asking import SharedQuestion, first_answer
-from flowd.broker.connection import Connection, log_in, pack
+from flowd.broker.asking import SharedQuestion, ask_server, first_answer
+from flowd.broker.connection import log_in, pack
 from flowd.broker.outage import RECONNECT
 from flowd.broker.protocol import Call, RedisProtocol
 from flowd.broker.settings import Settings
@@ -32,7 +31,6 @@ __all__ = ["SentinelAddress"]
 
 _Place: TypeAlias = tuple[str, int]
 
-_PATIENCE: Final = 1.0
 _SILENCE: Final = 10.0
 _SWITCH: Final = "+switch-master"
 
@@ -106,14 +104,12 @@ class SentinelAddress(Address):
         return await first_answer(asks)
 
     async def _ask_one(self, sentinel: Address) -> _Place:
-        async with (
-            asyncio.timeout(_PATIENCE),
-            aclosing(Connection(sentinel, name="flowd-sentinel")) as connection,
-        ):
-            place = await connection.call(
-                *("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name),
-                read=replies.maybe(_place),
-            )
+        place = await ask_server(
+            sentinel,
+            "flowd-sentinel",
+            *("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name),
+            read=replies.maybe(_place),
+        )
         if place is None:
             raise OSError(f"the sentinel {sentinel} knows no primary {self._name!r}")
         return place
