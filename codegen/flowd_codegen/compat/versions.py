@@ -44,31 +44,30 @@ class VersionPair:
 
     def relevant(self, changes: Iterable[SchemaChange]) -> Iterator[SchemaChange]:
         """The changes that count for this pair."""
-        for change in changes:
-            kept = limited_to(change, self.aspects)
-            if not self.aspects & _ALWAYS:
-                # No program writes such messages any more, or imports the class from there.
-                different = f"version {self.old.version or 1} was different"
-                if kept.breaks:
-                    yield replace(kept, label=different)
-                elif (
-                    change.compatible_severity == "warning"
-                    and change.rule in _READ_OTHERWISE
-                ):
-                    yield replace(kept, label=change.label or different)
-            elif change.rule is Rule.FIELD_SECRET_REMOVED:
-                # No version of a job is shown in another way.
-                yield change
-            elif kept.compatible_severity and not (
-                kept.compatible_severity == "warning" and self.reads_directly
-            ):
-                yield replace(
-                    kept,
-                    compatible_severity="note",
-                    label=f"new in version {self.new.version}",
-                )
-            else:
-                yield kept
+        judge = self._of_programs if self.aspects & _ALWAYS else self._of_messages
+        return filter(None, map(judge, changes))
+
+    def _of_programs(self, change: SchemaChange) -> SchemaChange:
+        """The change between two jobs, whose programs may run at the same time."""
+        if change.rule is Rule.FIELD_SECRET_REMOVED:
+            # Logs show the value whatever the version.
+            return change
+        kept = limited_to(change, self.aspects)
+        severity = kept.compatible_severity
+        if severity is None or (severity == "warning" and self.reads_directly):
+            return kept
+        label = f"new in version {self.new.version}"
+        return replace(kept, compatible_severity="note", label=label)
+
+    def _of_messages(self, change: SchemaChange) -> SchemaChange | None:
+        """The change for messages that no program writes any more; None if none is lost."""
+        kept = limited_to(change, self.aspects)
+        different = f"version {self.old.version or 1} was different"
+        if kept.breaks:
+            return replace(kept, label=different)
+        if change.compatible_severity == "warning" and change.rule in _READ_OTHERWISE:
+            return replace(kept, label=change.label or different)
+        return None
 
     @property
     def reads_directly(self) -> bool:
