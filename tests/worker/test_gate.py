@@ -21,6 +21,7 @@ from flowd import (
 from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, policy
+from tests.support.events import Seen
 from tests.support.gated import Overlap, gated, leftovers
 from tests.support.leases import die_with, pending, steal
 from tests.support.raw import Raw
@@ -104,8 +105,10 @@ async def test_a_slot_of_a_dead_worker_goes_with_its_job(
 
 async def test_a_zombie_frees_no_slot(redis_url: str, raw: Raw, stream: str) -> None:
     """What a worker settles that has lost its lease does not change the gate."""
-    job, handler = limited(1), RecordingHandler(closed=True)
-    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+    job, handler, seen = limited(1), RecordingHandler(closed=True), Seen()
+    async with Queue(
+        job, handler, url=redis_url, policy=policy(stream), middleware=[seen]
+    ) as queue:
         queue.run()
         await queue.enqueue_bulk(jobs(job, "a", 2))
         await wait_until(lambda: len(handler.started) == 1)
@@ -113,8 +116,9 @@ async def test_a_zombie_frees_no_slot(redis_url: str, raw: Raw, stream: str) -> 
         steal(raw, stream, GROUP)
         slots = raw("ZRANGE", Keys(stream, GROUP).gate[2], 0, -1)
         handler.gate.set()
-        await asyncio.sleep(0.2)
+        await wait_until(lambda: seen.named("lost"))
         assert raw("ZRANGE", Keys(stream, GROUP).gate[2], 0, -1) == slots
+        assert raw("XLEN", stream) == 1
         assert len(handler.started) == 1
 
 
