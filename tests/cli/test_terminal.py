@@ -134,8 +134,8 @@ async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) ->
     )
     for words, most in (
         (("stats",), 2_000),
-        (("jobs", "list"), 4_000),
-        (("dlq", "list"), 3_000),
+        (("jobs", "list"), 2_500),
+        (("dlq", "list"), 1_500),
         (("jobs", "show", waiting["entry_id"]), 60_000),
         (("dlq", "show", letter), 100_000),
     ):
@@ -237,10 +237,10 @@ async def test_a_terminal_that_cannot_be_drawn_on(
     async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
         await queue.enqueue(Email(to="a", subject="s"), delay=600.0)
     shown = on_terminal(flowd, "stats", TERM="dumb").replace("\r\n", "\n")
-    assert NEXT.sub("", shown).split() == NEXT.sub("", flowd("stats").out).split()
+    assert NEXT.sub("", shown) == NEXT.sub("", flowd("stats").out)
 
 
-NEXT = re.compile(r"9m\d\ds|10m00s|problem")
+NEXT = re.compile(r" +(?:9m\d\ds|10m00s|problem)")
 AGE = re.compile(r"[\d.]+ s\b")
 IDS = re.compile(r"\d{13}-\d+|[0-9a-f]{32}")
 
