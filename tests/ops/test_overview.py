@@ -100,7 +100,9 @@ async def test_the_oldest_is_one_that_waits(
     assert abs(view.next_due + age) < 60
 
 
-async def test_a_worker_and_what_it_runs(redis_url: str, make_queue: MakeQueue) -> None:
+async def test_overview_shows_a_worker_and_what_it_runs(
+    redis_url: str, make_queue: MakeQueue
+) -> None:
     """Host, process, lease, and each job with its id."""
     recorder = RecordingHandler(closed=True)
     async with make_queue(recorder, concurrency=2) as queue:

@@ -43,7 +43,7 @@ async def findings(url: str, stream: str, lease: float = 30.0) -> list[Finding]:
     return [replace(each, text=each.text.partition("): ")[2]) for each in found]
 
 
-async def test_a_queue_that_is_worked_on(
+async def test_queue_that_is_worked_on_is_well(
     redis_url: str, stream: str, make_queue: MakeQueue
 ) -> None:
     """All is well: one line, with what the queue holds and who works on it."""
