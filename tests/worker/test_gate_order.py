@@ -35,7 +35,7 @@ async def order_of(
         job, work, url=redis_url, policy=policy(stream), concurrency=1
     ) as queue:
         queue.run()
-        await asyncio.sleep(0.05)  # it asks for its first job
+        await wait_for_reads(redis_url, 1)
         await queue.enqueue(job(to=batches[0][0].to, subject="blocks"))
         await wait_until(lambda: order)
         for batch in batches:
@@ -43,6 +43,12 @@ async def order_of(
         free.set()
         await queue.drain()
     return order[1:]
+
+
+async def wait_for_reads(redis_url: str, workers: int) -> None:
+    """Return once so many workers have asked for jobs, and wait for them."""
+    with Raw(redis_url) as raw:
+        await wait_until(lambda: raw.info("blocked_clients") == str(workers))
 
 
 def some(to: str, count: int, first: int = 0) -> list[Email]:
@@ -112,7 +118,7 @@ async def test_two_idle_workers_share_what_comes(redis_url: str, stream: str) ->
     ):
         first.run()
         second.run()
-        await asyncio.sleep(0.1)
+        await wait_for_reads(redis_url, 2)
         await first.enqueue_bulk(job(to="a", subject=str(n)) for n in range(100))
         await wait_until(lambda: counts == {"one": 10, "two": 10})
         gate.set()
