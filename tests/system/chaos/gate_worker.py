@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from pathlib import Path
 from typing import Final
 
-from flowd import Claimer, Concurrency, Context, Gate, Queue, Retry, Unique
+from flowd import Concurrency, Context, Gate, Retry, Unique
 from jobs.email import Email
-from tests.support.email_job import policy
 from tests.support.gated import gated
-from tests.system.chaos.worker import Worker
+from tests.system.chaos.worker import Worker, serve
 
 __all__ = ["GATES", "LIMITS"]
 
@@ -39,21 +37,6 @@ class GateWorker(Worker):
             raise Retry(after=0.05 if int(job.subject) % 10 else 0.0)
 
 
-async def main() -> None:
-    """Run until SIGTERM."""
-    url, stream, folder, lease, grace, crashes, interval, most, gate = sys.argv[1:]
-    worker = GateWorker(Path(folder), float(lease))
-    async with Queue(
-        gated(GATES[gate]),
-        worker,
-        url=url,
-        policy=policy(stream, lease=float(lease), max_retries=5, backoff=0.05),
-        claimer=Claimer(interval=float(interval), max_crashes=int(crashes)),
-        concurrency=int(most),
-    ) as queue:
-        asyncio.get_running_loop().call_soon(worker.ready)
-        await queue.run_until_stopped(grace=float(grace))
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    *words, name = sys.argv[1:]
+    asyncio.run(serve(GateWorker, gated(GATES[name]), words))

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flowd import Claimer, Context, Queue, Reject
@@ -97,15 +98,22 @@ class Notes(logging.Handler):
             self._worker.note("said", said["event"], said["job_id"], *counts)
 
 
-async def main() -> None:
-    """Run until SIGTERM."""
-    url, stream, folder, lease, grace, crashes, interval, concurrency = sys.argv[1:]
-    worker = Worker(Path(folder), float(lease))
-    logger = logging.getLogger("flowd")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(Notes(worker))
+async def serve(
+    make_worker: Callable[[Path, float], Worker],
+    job_class: type[Email],
+    words: Sequence[str],
+) -> None:
+    """Run until SIGTERM.
+
+    Args:
+        make_worker: from the folder and the lease.
+        job_class: of the queue.
+        words: as in the usage above.
+    """
+    url, stream, folder, lease, grace, crashes, interval, concurrency = words
+    worker = make_worker(Path(folder), float(lease))
     async with Queue(
-        Email,
+        job_class,
         worker,
         url=url,
         policy=policy(stream, lease=float(lease), max_retries=5, backoff=0.05),
@@ -117,5 +125,14 @@ async def main() -> None:
         await queue.run_until_stopped(grace=float(grace))
 
 
+def noted_worker(folder: Path, lease: float) -> Worker:
+    """A worker that notes as well what flowd says of its jobs."""
+    worker = Worker(folder, lease)
+    logger = logging.getLogger("flowd")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Notes(worker))
+    return worker
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(serve(noted_worker, Email, sys.argv[1:]))
