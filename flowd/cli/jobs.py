@@ -37,7 +37,7 @@ from flowd.cli.output import (
     span,
     summary,
 )
-from flowd.cli.table import Table, marked
+from flowd.cli.table import Cell, Table
 from flowd.cli.tables import progress_of
 from flowd.cli.target import Target, add_target, check_fields, open_target
 from flowd.errors import LetterNotFound
@@ -359,7 +359,7 @@ def _row(job: JobView, target: Target) -> list[str]:
     fields = summary(job.fields, target.hidden(job.fields))
     said = printable(progress_of(job), _SHORT)
     return [
-        *(job.id, marked(state, _STYLES.get(state, "")), when, f"{job.attempt}"),
+        *(job.id, Cell(state, _STYLES.get(state, "")), when, f"{job.attempt}"),
         *(said, fields),
     ]
 

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from flowd.model.text import printable
 
-__all__ = ["Cell", "Table", "lay_out", "marked"]
+__all__ = ["Cell", "Table", "lay_out"]
 
 _GAP: Final = 2
 _LEAST: Final = 12
@@ -30,11 +30,6 @@ class Cell(str):
         cell = super().__new__(cls, text)
         cell.style = style
         return cell
-
-
-def marked(text: str, style: str) -> Cell:
-    """A cell of this style; an empty one is plain."""
-    return Cell(text, style)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +102,7 @@ def _total(widths: Sequence[int], columns: Sequence[int], table: Table) -> int:
 
 
 def _printable(cell: str) -> Cell:
-    return marked(printable(cell), cell.style if isinstance(cell, Cell) else "")
+    return Cell(printable(cell), cell.style if isinstance(cell, Cell) else "")
 
 
 def _filled(
@@ -123,4 +118,4 @@ def _filled(
         text = space + text
     elif not last:
         text += space
-    return marked(text if last else text + " " * _GAP, cell.style)
+    return Cell(text if last else text + " " * _GAP, cell.style)

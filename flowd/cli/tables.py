@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowd.cli.output import span
-from flowd.cli.table import Table, marked
+from flowd.cli.table import Cell, Table
 from flowd.ops.consumers import ConsumerState, ConsumerView
 from flowd.ops.finding import Level, severity
 from flowd.ops.jobs import JobView
@@ -56,7 +56,7 @@ def queue_table(queues: Sequence[QueueView]) -> Table:
             *(_running(queue), *_delayed(queue, newer=newer)),
             *([f"{queue.parked:,}"] if parked else ()),
             _next_due(queue),
-            marked(f"{queue.dead:,}", "yellow" if queue.dead else ""),
+            Cell(f"{queue.dead:,}", "yellow" if queue.dead else ""),
             *(_workers(queue), _problem(queue)),
         ]
         for queue in queues
@@ -86,7 +86,7 @@ def worker_table(queues: Sequence[QueueView], *, place: bool) -> list[Table]:
     rows = [
         [
             *(queue.stream, *([queue.group] if grouped else []), each.name),
-            marked(each.state, _STATES.get(each.state, "")),
+            Cell(each.state, _STATES.get(each.state, "")),
             *(_slots(each), span(each.silent)),
             *(_place(each) if place else ()),
         ]
@@ -135,7 +135,7 @@ def progress_of(job: JobView) -> str:
 
 def _oldest(queue: QueueView) -> str:
     late = queue.oldest is not None and queue.oldest > _LONG
-    return marked(span(queue.oldest), "yellow" if late else "")
+    return Cell(span(queue.oldest), "yellow" if late else "")
 
 
 def _running(queue: QueueView) -> str:
@@ -146,18 +146,18 @@ def _delayed(queue: QueueView, *, newer: bool) -> list[str]:
     why, about = queue.delays, "~" if queue.delays.estimated else ""
     scheduled = why.scheduled + why.released
     cells = [
-        marked(f"{about}{why.retrying:,}", "yellow" if why.retrying else ""),
+        Cell(f"{about}{why.retrying:,}", "yellow" if why.retrying else ""),
         f"{about}{scheduled:,}",
     ]
     if newer:
         style = "yellow" if why.newer_version else ""
-        cells.append(marked(f"{about}{why.newer_version:,}", style))
+        cells.append(Cell(f"{about}{why.newer_version:,}", style))
     return cells
 
 
 def _next_due(queue: QueueView) -> str:
     overdue = queue.next_due is not None and queue.next_due < -1.0
-    return marked(span(queue.next_due), "red" if overdue else "")
+    return Cell(span(queue.next_due), "red" if overdue else "")
 
 
 def _workers(queue: QueueView) -> str:
@@ -165,14 +165,14 @@ def _workers(queue: QueueView) -> str:
         return "-"
     dead = sum(each.state in ("dead", "stuck") for each in queue.consumers)
     live = f"{len(queue.consumers) - dead:,}"
-    return marked(f"{live}+{dead:,} dead", "red") if dead else live
+    return Cell(f"{live}+{dead:,} dead", "red") if dead else live
 
 
 def _problem(queue: QueueView) -> str:
     if not queue.problems:
         return ""
     text = "; ".join(each.text for each in queue.problems)
-    return marked(text, _STYLES.get(queue.level, ""))
+    return Cell(text, _STYLES.get(queue.level, ""))
 
 
 def _slots(consumer: ConsumerView) -> str:
@@ -193,4 +193,4 @@ def _place(consumer: ConsumerView) -> list[str]:
 
 def _silent(job: JobView, consumer: ConsumerView) -> str:
     late = consumer.lease is not None and (job.silent or 0.0) > consumer.lease
-    return marked(span(job.silent), "red" if late else "")
+    return Cell(span(job.silent), "red" if late else "")
