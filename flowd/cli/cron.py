@@ -67,7 +67,7 @@ def add(commands: Commands) -> None:
 def _list(options: argparse.Namespace) -> int:
     views = asyncio.run(_all_schedules(options))
     if options.json:
-        print_json([as_json(each) for each in views])
+        print_json(as_json(views))
         return 0
     if not views:
         print("no schedule is registered on this server")

@@ -38,7 +38,6 @@ __all__ = ["add"]
 
 _LIMIT: Final = 50
 _SCAN: Final = 20_000
-_LONG: Final = 10_000
 
 _DESCRIPTION: Final = """\
 Dead letters: jobs that will not run again by themselves, with their fields and the reason.

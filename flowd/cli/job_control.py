@@ -223,9 +223,8 @@ def _report(verb: str, work: _Work, options: argparse.Namespace) -> None:
     print(f"{count_of(ended, 'job')} {would}{done}")
     if running := work.found["running"]:
         what = "being cancelled" if verb == "cancel" else "left alone"
-        print(
-            f"{count_of(running, 'running job')} {would or 'is ' if running == 1 else would or 'are '}{what}"
-        )
+        be = would or ("is " if running == 1 else "are ")
+        print(f"{count_of(running, 'running job')} {be}{what}")
     if gone := work.found["gone"]:
         print(f"{count_of(gone, 'job')} had ended or moved meanwhile")
 

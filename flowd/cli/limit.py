@@ -94,7 +94,7 @@ async def _list(options: argparse.Namespace) -> int:
     async with open_target(options) as target:
         found = await key_limits(target.queries)
     if options.json:
-        print_json([as_json(each) for each in found])
+        print_json(as_json(found))
     elif not found:
         print("no key is near its limit")
     else:

@@ -1,4 +1,4 @@
-"""What `flowd stats` and `flowd consumers` show: queues, workers and running jobs."""
+"""What `flowd stats`, `consumers` and `top` show: queues, workers and running jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ _STATES: Final[dict[ConsumerState, str]] = {
     "working": "green",
 }
 _FIRST: Final[tuple[ConsumerState, ...]] = (
-    *("dead", "stuck", "stopping", "working", "idle"),
+    "dead",
+    "stuck",
+    "stopping",
+    "working",
+    "idle",
 )
 _LONG: Final = 60.0
 

@@ -100,11 +100,7 @@ class _Sum:
             if process is not None:
                 labels = labels | {_LABEL: process}  # noqa: PLW2901 - the same sample
             key = (name, tuple(sorted(labels.items())))
-            before = self._values.get(key)
-            if before is None:
-                self._values[key] = value
-            else:
-                self._values[key] = before + value
+            self._values[key] = self._values.get(key, 0.0) + value
 
     def family(self) -> Family:
         return {
