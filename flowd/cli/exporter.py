@@ -12,7 +12,7 @@ from flowd.broker.session import connected
 from flowd.broker.stream import Stream, registered
 from flowd.broker.url import Address
 from flowd.cli.load import UsageError
-from flowd.cli.options import Commands, add_command, port
+from flowd.cli.options import Commands, add_command, add_url, port
 from flowd.errors import ServerError
 from flowd.log import log
 from flowd.worker.signals import until_stopped
@@ -56,7 +56,7 @@ def add(commands: Commands) -> None:
         default=_HOST,
         help=f"address of that port (default: {_HOST}; 0.0.0.0: all interfaces)",
     )
-    parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
+    add_url(parser)
 
 
 def _command(options: argparse.Namespace) -> int:

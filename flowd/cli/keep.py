@@ -12,7 +12,7 @@ from typing import Final
 from flowd.broker.session import Session
 from flowd.broker.url import Address
 from flowd.cli.load import load_job_classes
-from flowd.cli.options import Commands, add_app_dir, add_command
+from flowd.cli.options import Commands, add_app_dir, add_command, add_url
 from flowd.cli.run import add_metrics_port, port_is_usable, set_up_log
 from flowd.model.job import Job
 from flowd.worker.keeper import Keeper
@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
         "jobs", metavar="PACKAGE_OR_MODULE", help="what `flowd-gen -o` wrote"
     )
     add_app_dir(parser)
-    parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
+    add_url(parser)
     add_metrics_port(parser)
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "add_app_dir",
     "add_command",
     "add_server",
+    "add_url",
     "count",
     "id_advice",
     "moment",
@@ -125,9 +126,14 @@ def add_app_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that connects to a server."""
-    parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
+    """Add the options of every command that asks a server and prints the answer."""
+    add_url(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_url(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the server."""
+    parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
 
 
 def seconds(text: str) -> float:

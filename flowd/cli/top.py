@@ -9,7 +9,7 @@ from typing import Final
 
 from flowd.broker.url import Address
 from flowd.cli.load import UsageError
-from flowd.cli.options import Commands, add_command, seconds
+from flowd.cli.options import Commands, add_command, add_url, seconds
 
 __all__ = ["add"]
 
@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         default=_EVERY,
         help="time between two looks (default: 2s)",
     )
-    parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
+    add_url(parser)
 
 
 def _command(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from flowd.cli.load import UsageError, load_job_classes
-from flowd.cli.options import Commands, add_app_dir, add_command, count
+from flowd.cli.options import Commands, add_app_dir, add_command, add_url, count
 from flowd.cli.output import print_note
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def add(commands: Commands) -> None:
         default=[],
         help="a name under which browsers reach it, next to localhost and addresses",
     )
-    parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
+    add_url(parser)
     add_app_dir(parser)
 
 
