@@ -13,6 +13,7 @@ from flowd.broker.stream import Stream, registered
 from flowd.broker.url import Address
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_url, port
+from flowd.cli.run import set_up_log
 from flowd.errors import ServerError
 from flowd.log import log
 from flowd.worker.signals import until_stopped
@@ -64,9 +65,7 @@ def _command(options: argparse.Namespace) -> int:
         raise UsageError(
             "flowd exporter needs the extra `metrics`: pip install prometheus-client"
         )
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    set_up_log()
     exporter = _Exporter(Address.of(options.url), options.host, options.port)
     asyncio.run(until_stopped(exporter, 0.0))
     return 0
@@ -103,18 +102,15 @@ class _Exporter:
             await self._stopped.wait()
 
     async def _metrics(self) -> Page:
-        from prometheus_client.exposition import (  # noqa: PLC0415
-            CONTENT_TYPE_PLAIN_0_0_4,
-        )
-
-        from flowd.metrics.http import Page  # noqa: PLC0415
+        from flowd.cli.listen import metrics_page  # noqa: PLC0415
         from flowd.metrics.scrape import server_exposition  # noqa: PLC0415
 
         places = [
             (self._address, each.keys.stream, each.group) for each in await self._seen()
         ]
-        body = await server_exposition(self._address, places, up=not self._away)
-        return Page(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return metrics_page(
+            await server_exposition(self._address, places, up=not self._away)
+        )
 
     async def _seen(self) -> list[Stream]:
         """The queues of the server; none while it does not answer."""

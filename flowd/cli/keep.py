@@ -110,19 +110,20 @@ async def _pages(
 ) -> AsyncGenerator[None]:
     # Only now it is there.
     from prometheus_client import CollectorRegistry  # noqa: PLC0415
-    from prometheus_client.exposition import (  # noqa: PLC0415
-        CONTENT_TYPE_PLAIN_0_0_4,
-    )
 
-    from flowd.cli.listen import live, serving, verdict  # noqa: PLC0415
+    from flowd.cli.listen import (  # noqa: PLC0415
+        live,
+        metrics_page,
+        serving,
+        verdict,
+    )
     from flowd.metrics.http import Page  # noqa: PLC0415
     from flowd.metrics.scrape import depths, exposition  # noqa: PLC0415
 
     places = [(address, each.stream.keys.stream, each.stream.group) for each in keepers]
 
     async def metrics() -> Page:
-        body = await exposition(CollectorRegistry(), places)
-        return Page(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return metrics_page(await exposition(CollectorRegistry(), places))
 
     async def depth() -> Page:
         found = await depths(places)

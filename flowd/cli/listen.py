@@ -1,4 +1,4 @@
-"""The HTTP pages of `flowd run --metrics-port`: `/metrics`, `/healthz` and `/readyz`."""
+"""The HTTP pages `/metrics`, `/healthz` and `/readyz` of commands that run on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from flowd.metrics.scrape import Place
 from flowd.model.job import Job
 from flowd.queue import Queue
 
-__all__ = ["counting", "listening", "live", "places", "serving", "verdict"]
+__all__ = [
+    "counting",
+    "listening",
+    "live",
+    "metrics_page",
+    "places",
+    "serving",
+    "verdict",
+]
 
 
 @asynccontextmanager
@@ -34,8 +42,7 @@ async def listening(
     metrics = counting(queues)
 
     async def show_metrics() -> Page:
-        body = await exposition(metrics.registry, places(queues))
-        return Page(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return metrics_page(await exposition(metrics.registry, places(queues)))
 
     async def ready() -> Page:
         return verdict(why_failing(queues))
@@ -61,6 +68,11 @@ async def serving(
             raise UsageError(f"{option} {port}: {error.strerror}") from None
         log(logging.INFO, "serves metrics at %s/metrics", endpoint.url)
         yield
+
+
+def metrics_page(text: bytes) -> Page:
+    """The page `/metrics` with this text."""
+    return Page(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def live() -> Page:

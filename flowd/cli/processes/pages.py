@@ -7,9 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-
-from flowd.cli.listen import serving, verdict
+from flowd.cli.listen import metrics_page, serving, verdict
 from flowd.cli.processes import sums
 from flowd.cli.processes.child import Child
 from flowd.cli.processes.messages import Family
@@ -72,7 +70,7 @@ class _Pages:
             child for child, answer in zip(live, answers, strict=True) if answer
         ]
         body += sums.exposed(await _queues(answering))
-        return Page(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return metrics_page(body)
 
     async def live(self) -> Page:
         """200 if the event loop of every child that has begun to run answers."""
