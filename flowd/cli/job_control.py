@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final
 
 from flowd.broker.server_time import server_time
+from flowd.cli.confirm import check_terminal, confirm
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, count, id_advice, pair, seconds
 from flowd.cli.output import print_error, print_json
-from flowd.cli.redrive import typed_line
 from flowd.cli.target import Target, add_target, open_target
 from flowd.errors import ServerError
 from flowd.model.text import count_of, printable
@@ -230,8 +230,7 @@ def _report(verb: str, work: _Work, options: argparse.Namespace) -> None:
 
 
 async def _confirm(verb: str, target: Target, options: argparse.Namespace) -> None:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("it cannot be undone: confirm it with --yes")
+    check_terminal("it")
     sizes = await target.queries.sizes()
     which = (
         count_of(len(options.ids), "job")
@@ -240,9 +239,7 @@ async def _confirm(verb: str, target: Target, options: argparse.Namespace) -> No
         f" {sizes.delayed:,} are delayed"
     )
     word = "Cancel" if verb == "cancel" else "Delete"
-    print(f"{word} {which}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if (await typed_line()).strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing was changed")
+    await confirm(f"{word} {which}?", "nothing was changed")
 
 
 async def _run_now(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from typing import TypeAlias
 
+from flowd.cli.confirm import check_terminal, confirm
 from flowd.cli.letters import LETTERS, Selection, letter_row
 from flowd.cli.load import UsageError
 from flowd.cli.output import Listing, print_json, progress
@@ -18,7 +19,7 @@ from flowd.model.text import count_of, printable
 from flowd.ops.edit import with_fields
 from flowd.ops.letters import check_origin, move
 
-__all__ = ["purge", "redrive", "typed_line"]
+__all__ = ["purge", "redrive"]
 
 Step: TypeAlias = Callable[[Letter[Job]], Awaitable[object]]
 
@@ -147,26 +148,8 @@ def _check_choice(request: Selection) -> None:
 
 
 async def _confirm(request: Selection) -> None:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("purging cannot be undone: confirm it with --yes")
+    check_terminal("purging")
     number = sum([1 async for _ in _chosen(request, int)])
     place = printable(request.target.name)
-    question = f"Delete {count_of(number, 'dead letter')} of {place} for good? [y/N] "
-    print(question, end="", file=sys.stderr, flush=True)
-    if (await typed_line()).strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing was deleted")
-
-
-async def typed_line() -> str:
-    """The line that the user types; empty for Ctrl-D."""
-    loop, typed = asyncio.get_running_loop(), asyncio.Event()
-    # Not with `input`, which would keep the loop from ending at a Ctrl-C.
-    loop.add_reader(sys.stdin, typed.set)
-    try:
-        await typed.wait()
-    finally:
-        loop.remove_reader(sys.stdin)
-    line = sys.stdin.readline()
-    if not line:
-        print(file=sys.stderr)
-    return line
+    question = f"Delete {count_of(number, 'dead letter')} of {place} for good?"
+    await confirm(question, "nothing was deleted")
