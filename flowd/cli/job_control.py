@@ -7,14 +7,21 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from flowd.broker.server_time import server_time
 from flowd.cli.confirm import check_terminal, confirm
 from flowd.cli.load import UsageError
-from flowd.cli.options import Commands, add_command, count, id_advice, pair, seconds
+from flowd.cli.options import (
+    Commands,
+    add_ages,
+    add_command,
+    add_fields,
+    ago,
+    count,
+    id_advice,
+)
 from flowd.cli.output import print_error, print_json
 from flowd.cli.target import Target, add_target, open_target
 from flowd.errors import ServerError
@@ -109,18 +116,8 @@ def _add_filter(parser: argparse.ArgumentParser, *, running: bool) -> None:
     chosen.add_argument(
         "--error", metavar="TEXT", default="", help="TEXT is in its last failure"
     )
-    for name, than in (("--older", "longer"), ("--newer", "less long")):
-        chosen.add_argument(
-            name, metavar="AGE", type=seconds, help=f"enqueued {than} ago than AGE"
-        )
-    chosen.add_argument(
-        "--field",
-        metavar="NAME=VALUE",
-        type=pair,
-        action="append",
-        default=[],
-        help="the field has this text; may be given again",
-    )
+    add_ages(chosen, "enqueued {} ago than AGE")
+    add_fields(chosen)
     chosen.add_argument(
         *("-n", "--limit"), metavar="N", type=count, default=0, help="so many at most"
     )
@@ -204,13 +201,9 @@ def _filter(verb: str, options: argparse.Namespace, now: float) -> JobFilter:
         states=(options.state,) if options.state else states,
         text=options.error,
         fields={name.encode(): text.encode() for name, text in options.field},
-        since=_ago(now, options.newer),
-        until=_ago(now, options.older),
+        since=ago(now, options.newer),
+        until=ago(now, options.older),
     )
-
-
-def _ago(now: float, age: float | None) -> datetime | None:
-    return None if age is None else datetime.fromtimestamp(max(0.0, now - age), UTC)
 
 
 def _report(verb: str, work: _Work, options: argparse.Namespace) -> None:

@@ -8,13 +8,12 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from flowd.broker.dead_letters import newest_letter
 from flowd.broker.server_time import server_time
-from flowd.cli.options import count, id_advice, pair, seconds
+from flowd.cli.options import add_ages, add_fields, ago, count, id_advice
 from flowd.cli.output import (
     field_texts,
     fields_as_json,
@@ -132,13 +131,7 @@ def add_pick(parser: argparse.ArgumentParser, limit: int | None) -> None:
         default="",
         help="the error is TEXT in `flowd dlq summary`",
     )
-    for name, than in (("--older", "longer"), ("--newer", "less long")):
-        chosen.add_argument(
-            name,
-            metavar="AGE",
-            type=seconds,
-            help=f"the job died {than} ago than AGE, as 90s, 10m, 12h or 30d",
-        )
+    add_ages(chosen, "the job died {} ago than AGE, as 90s, 10m, 12h or 30d")
     chosen.add_argument(
         "--from",
         dest="source",
@@ -146,14 +139,7 @@ def add_pick(parser: argparse.ArgumentParser, limit: int | None) -> None:
         type=_ids_in,
         help="it is in FILE, which `flowd dlq export` wrote",
     )
-    chosen.add_argument(
-        "--field",
-        metavar="NAME=VALUE",
-        type=pair,
-        action="append",
-        default=[],
-        help="the field has this text; may be given again",
-    )
+    add_fields(chosen)
     if limit is not None:
         chosen.add_argument(
             *("-n", "--limit"),
@@ -181,8 +167,8 @@ async def selection(options: argparse.Namespace) -> AsyncGenerator[Selection]:
                 text=options.error,
                 like=options.like,
                 fields={name.encode(): value.encode() for name, value in options.field},
-                since=_ago(now, options.newer),
-                until=_ago(now, options.older),
+                since=ago(now, options.newer),
+                until=ago(now, options.older),
                 ids=options.source,
             )
         async with DeadLetters(
@@ -248,10 +234,3 @@ def _id_in(line: str) -> str:
             return letter_id
         case _:
             raise ValueError(f"this line is no letter: {printable(line, _SHORT)}")
-
-
-def _ago(now: float, age: float | None) -> datetime | None:
-    """The time so many seconds ago; None if it is before the calendar begins."""
-    if age is None:
-        return None
-    return datetime.fromtimestamp(max(0.0, now - age), UTC)

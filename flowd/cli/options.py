@@ -7,17 +7,20 @@ import difflib
 import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
 __all__ = [
     "Commands",
     "Parser",
+    "add_ages",
     "add_app_dir",
     "add_command",
+    "add_fields",
     "add_server",
     "add_url",
+    "ago",
     "count",
     "id_advice",
     "moment",
@@ -82,6 +85,24 @@ class Commands(Protocol):
         ...
 
 
+class OptionGroup(Protocol):
+    """What `add_argument_group` returns."""
+
+    def add_argument(
+        self,
+        name: str,
+        /,
+        *,
+        metavar: str,
+        type: Callable[[str], object],  # noqa: A002 - argparse's name
+        action: str = "store",
+        default: object = None,
+        help: str,  # noqa: A002 - argparse's name
+    ) -> object:
+        """Add an option."""
+        ...
+
+
 def add_command(
     commands: Commands,
     name: str,
@@ -134,6 +155,34 @@ def add_server(parser: argparse.ArgumentParser) -> None:
 def add_url(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the server."""
     parser.add_argument("--url", help="as redis://localhost:6379 (default: $FLOWD_URL)")
+
+
+def add_ages(group: OptionGroup, text: str) -> None:
+    """Add --older and --newer, whose values `ago` makes times of.
+
+    Args:
+        group: of options.
+        text: describes them, with `{}` for `longer` or `less long`.
+    """
+    for name, than in (("--older", "longer"), ("--newer", "less long")):
+        group.add_argument(name, metavar="AGE", type=seconds, help=text.format(than))
+
+
+def add_fields(group: OptionGroup) -> None:
+    """Add --field, which chooses by the text of fields."""
+    group.add_argument(
+        "--field",
+        metavar="NAME=VALUE",
+        type=pair,
+        action="append",
+        default=[],
+        help="the field has this text; may be given again",
+    )
+
+
+def ago(now: float, age: float | None) -> datetime | None:
+    """The time `age` seconds before `now`, but not before 1970; None for None."""
+    return None if age is None else datetime.fromtimestamp(max(0.0, now - age), UTC)
 
 
 def seconds(text: str) -> float:
