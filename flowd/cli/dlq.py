@@ -26,8 +26,8 @@ from flowd.cli.output import (
     object_of,
     print_blocks,
     print_json,
-    progress,
 )
+from flowd.cli.progress import progress
 from flowd.cli.redrive import purge, redrive
 from flowd.cli.table import Table
 from flowd.cli.target import add_target

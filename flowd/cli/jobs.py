@@ -33,10 +33,10 @@ from flowd.cli.output import (
     print_details,
     print_error,
     print_json,
-    progress,
     span,
     summary,
 )
+from flowd.cli.progress import progress
 from flowd.cli.table import Cell, Table
 from flowd.cli.tables import progress_of
 from flowd.cli.target import Target, add_target, check_fields, open_target

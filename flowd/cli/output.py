@@ -1,7 +1,6 @@
-"""The output of commands: tables, JSON, progress, and escaped text.
+"""The output of commands: tables, JSON, and escaped text.
 
-On a terminal, and with the extra `cli`, tables and progress are drawn by rich; else
-tables are aligned text, and progress is a line now and then where a command asks for it.
+On a terminal, and with the extra `cli`, tables are drawn by rich; else they are aligned text.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Final, TextIO, TypeAlias, TypeGuard
 
 from flowd.cli.table import Cell, Table, lay_out
 from flowd.model.text import printable, span
@@ -26,20 +24,19 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 __all__ = [
-    "Advance",
     "Block",
     "Listing",
     "as_json",
     "blocks_that_fit",
     "field_texts",
     "fields_as_json",
+    "is_drawn",
     "object_of",
     "print_blocks",
     "print_details",
     "print_error",
     "print_json",
     "print_note",
-    "progress",
     "screen",
     "span",
     "summary",
@@ -47,7 +44,6 @@ __all__ = [
 
 _SHORT: Final = 40
 _LONG: Final = 10_000
-_LINE_EVERY: Final = 5.0
 _FEWEST: Final = 2
 _CHUNK: Final = 100
 
@@ -84,14 +80,6 @@ class Listing:
         self._rows = []
 
 
-class Advance(Protocol):
-    """Called with how many more things were done."""
-
-    def __call__(self, count: int = 1, /) -> object:
-        """Count them."""
-        ...
-
-
 def print_error(error: object) -> None:
     """Print what went wrong: one line on standard error, as argparse does."""
     print_note(f"error: {error}")
@@ -109,7 +97,7 @@ def print_blocks(blocks: Sequence[Block], *, head: bool = True) -> None:
         blocks: what to print.
         head: whether tables have one.
     """
-    if _is_drawn(sys.stdout):
+    if is_drawn(sys.stdout):
         from rich.console import Console  # noqa: PLC0415 - rich may not be installed
 
         console = Console()
@@ -127,7 +115,7 @@ def print_blocks(blocks: Sequence[Block], *, head: bool = True) -> None:
 @contextmanager
 def screen() -> Generator[Callable[[Sequence[Block]], None]]:
     """A function that shows blocks instead of those before; below them, if not drawn."""
-    if _is_drawn(sys.stdout):
+    if is_drawn(sys.stdout):
         from rich.live import Live  # noqa: PLC0415 - rich may not be installed
 
         with Live(auto_refresh=False, vertical_overflow="crop") as live:
@@ -139,43 +127,6 @@ def screen() -> Generator[Callable[[Sequence[Block]], None]]:
             )
     else:
         yield _append
-
-
-@contextmanager
-def progress(what: str, total: int, *, lines: bool = False) -> Generator[Advance]:
-    """A function to call with how many more of `total` things were done: it moves a bar.
-
-    The bar is on standard error, so that what is printed can go elsewhere.
-
-    Args:
-        what: is done, in a word.
-        total: how many there are, about.
-        lines: print a line every five seconds where no bar can be drawn.
-    """
-    if _is_drawn(sys.stderr):
-        with _bar(what, total) as advance:
-            yield advance
-    elif lines:
-        yield _Lines(what, total)
-    else:
-        yield lambda _=1, /: None
-
-
-class _Lines:
-    """A line now and then, for a log."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self._what = what
-        self._total = total
-        self._done = 0
-        self._next = time.monotonic() + _LINE_EVERY
-
-    def __call__(self, count: int = 1, /) -> None:
-        self._done += count
-        if (now := time.monotonic()) >= self._next:
-            self._next = now + _LINE_EVERY
-            line = f"{self._what}: {self._done:,} of about {self._total:,} jobs"
-            print(line, file=sys.stderr, flush=True)
 
 
 def print_json(value: object, *, indent: bool = False) -> None:
@@ -267,7 +218,7 @@ def _append(blocks: Sequence[Block]) -> None:
     print(flush=True)
 
 
-def _is_drawn(stream: TextIO | None) -> bool:
+def is_drawn(stream: TextIO | None) -> bool:
     """Whether it is a terminal that can be drawn on; None was closed by the caller."""
     return (
         stream is not None
@@ -299,34 +250,6 @@ def _terminal_width() -> int | None:
     if sys.stdout is None or not sys.stdout.isatty():
         return None
     return shutil.get_terminal_size().columns
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Generator[Advance]:
-    import rich.progress  # noqa: PLC0415 - rich may not be installed
-    from rich.console import Console  # noqa: PLC0415
-
-    bar = rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeRemainingColumn(),
-        # Lines that are printed meanwhile keep their length, as all others do.
-        console=Console(stderr=True, soft_wrap=True),
-        transient=True,
-        # Else rich would send to the terminal what is printed into a file.
-        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
-    )
-    task = bar.add_task(what, total=total)
-
-    def advance(count: int = 1, /) -> None:
-        bar.start()
-        bar.advance(task, count)
-
-    try:
-        yield advance
-    finally:
-        bar.stop()
 
 
 def _drawn(blocks: Sequence[Block], width: int, *, head: bool = True) -> Group:

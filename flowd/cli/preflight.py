@@ -19,8 +19,8 @@ from flowd.cli.output import (
     object_of,
     print_blocks,
     print_json,
-    progress,
 )
+from flowd.cli.progress import progress
 from flowd.cli.table import Table
 from flowd.model.job import Job
 from flowd.model.text import count_of, printable

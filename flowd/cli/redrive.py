@@ -11,7 +11,8 @@ from typing import TypeAlias
 from flowd.cli.confirm import check_terminal, confirm
 from flowd.cli.letters import LETTERS, Selection, letter_row
 from flowd.cli.load import UsageError
-from flowd.cli.output import Listing, print_json, progress
+from flowd.cli.output import Listing, print_json
+from flowd.cli.progress import progress
 from flowd.errors import DecodeError, FlowdError, ServerError
 from flowd.model.job import Job
 from flowd.model.letter import Letter

@@ -231,7 +231,7 @@ def test_progress_is_printed_without_a_terminal(
     filled: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log of a deploy shows that it moves."""
-    monkeypatch.setattr("flowd.cli.output._LINE_EVERY", 0.0)
+    monkeypatch.setattr("flowd.cli.progress._LINE_EVERY", 0.0)
     write()
     assert preflight(filled) == 0
     assert capsys.readouterr().err.splitlines() == [
