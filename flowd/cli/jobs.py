@@ -1,30 +1,18 @@
-"""`flowd jobs`: list, show and enqueue jobs that have not ended."""
+"""`flowd jobs list` and `show`: the jobs that have not ended."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Final, TypeGuard
+from typing import Final
 
 from flowd.broker.server_time import server_time
-from flowd.cli import job_control
+from flowd.cli import enqueue, job_control
 from flowd.cli.letters import print_letter, selection
-from flowd.cli.load import UsageError, load_job_class
-from flowd.cli.options import (
-    Commands,
-    add_app_dir,
-    add_command,
-    add_server,
-    count,
-    id_advice,
-    moment,
-    pair,
-    seconds,
-)
+from flowd.cli.options import Commands, add_command, count, id_advice
 from flowd.cli.output import (
     Listing,
     field_texts,
@@ -39,16 +27,18 @@ from flowd.cli.output import (
 from flowd.cli.progress import progress
 from flowd.cli.table import Cell, Table
 from flowd.cli.tables import progress_of
-from flowd.cli.target import Target, add_target, check_fields, open_target
+from flowd.cli.target import Target, add_target, open_target
 from flowd.errors import LetterNotFound
-from flowd.model.job import Job
 from flowd.model.text import printable
-from flowd.ops.edit import with_fields
 from flowd.ops.jobs import JobView, find_job, list_jobs
 from flowd.ops.limits import limits_of
+<<<<<<< HEAD
 from flowd.ops.queries import WHOLE
 from flowd.ops.rows import State
 from flowd.producer import Producer
+=======
+from flowd.ops.queries import WHOLE, State
+>>>>>>> 1eb07f3 (cli: flowd jobs enqueue is a module of its own)
 
 __all__ = ["add"]
 
@@ -76,20 +66,6 @@ All details of one job, by its id or the id of its entry. A retried job has an e
 another id, so it is searched for, first among running and then among waiting jobs, then
 among dead letters."""
 
-_ENQUEUE: Final = """\
-Enqueue one job and print its id. Values are given as the text on the wire, and the class
-checks them. In --fields a value that is not a string is written as JSON, and null is left
-out; --fields - reads from standard input, which keeps values out of the list of processes.
-
-The `fields` of a dead letter can be used as --fields: flowd's own, as `_key`, are ignored,
-and `_v` is the version of the others. Without `_v` they are of version 1."""
-
-_ENQUEUING: Final = """\
-  flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
-  flowd jobs enqueue jobs.email:Email --fields '{"to": "a@b.c", "subject": "hi"}'
-  flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi --delay 10m --key order-17
-  head -n 1 letters.jsonl | jq .fields | flowd jobs enqueue jobs.email:Email --fields -"""
-
 
 def add(commands: Commands) -> None:
     """Add the command to the command line."""
@@ -98,7 +74,8 @@ def add(commands: Commands) -> None:
         "jobs",
         "list, show and enqueue jobs",
         None,
-        examples="  flowd jobs list\n  flowd jobs show 1795535506792-0\n" + _ENQUEUING,
+        examples="  flowd jobs list\n  flowd jobs show 1795535506792-0\n"
+        + enqueue.EXAMPLES,
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listing = add_command(
@@ -136,42 +113,8 @@ def add(commands: Commands) -> None:
         default=_SCAN,
         help=f"search so many jobs at most (default: {_SCAN:,}; 0: all)",
     )
-    _add_enqueue(verbs)
+    enqueue.add(verbs)
     job_control.add(verbs)
-
-
-def _add_enqueue(verbs: Commands) -> None:
-    parser = add_command(
-        verbs,
-        "enqueue",
-        "enqueue one job",
-        lambda options: asyncio.run(_enqueue(options)),
-        description=_ENQUEUE,
-        examples=_ENQUEUING,
-    )
-    parser.add_argument("job", metavar="MODULE:CLASS", help="the job's class")
-    parser.add_argument("values", metavar="NAME=VALUE", nargs="*", type=pair)
-    parser.add_argument("--fields", metavar="JSON", help="an object with the fields")
-    when = parser.add_mutually_exclusive_group()
-    when.add_argument(
-        "--delay", metavar="TIME", type=seconds, default=0.0, help="run it after TIME"
-    )
-    when.add_argument(
-        "--at",
-        metavar="MOMENT",
-        type=moment,
-        help="run it at this date and time, with a zone,"
-        " as 2031-05-01T08:00:00+02:00",
-    )
-    parser.add_argument("--key", help="an idempotency key: enqueue it once")
-    parser.add_argument(
-        "--expires",
-        metavar="TIME",
-        type=seconds,
-        help="drop it if it has not started TIME after it might have",
-    )
-    add_app_dir(parser)
-    add_server(parser)
 
 
 async def _list(options: argparse.Namespace) -> int:
@@ -289,62 +232,6 @@ def _not_found(options: argparse.Namespace, target: Target) -> str:
     if options.scan:
         text += f"; of those that failed before, at most {options.scan:,} were searched"
     return f"{text}. It is done, or was never there; no dead letter is its either"
-
-
-async def _enqueue(options: argparse.Namespace) -> int:
-    job_class = load_job_class(options.job, options.app_dir)
-    new = dict(options.values)
-    entry = _entry(job_class, options.fields)
-    check_fields(job_class, new)
-    job = with_fields(job_class, _encoded(entry), _encoded(new))
-    async with Producer(options.url) as producer:
-        job_id = await producer.enqueue(
-            job,
-            delay=options.delay,
-            at=options.at,
-            key=options.key,
-            expires=options.expires,
-        )
-    if options.json:
-        print_json({"id": job_id})
-    else:
-        print(job_id)
-    return 0
-
-
-def _entry(job_class: type[Job], text: str | None) -> dict[str, str]:
-    """The fields of `--fields`, or none, of the version that they are of."""
-    version = max(job_class.SPEC.version, 1)
-    if text is None:
-        return {"_v": f"{version}"} if version > 1 else {}
-    fields = _read_fields(text)
-    if fields.get("_v", "1") == f"{version}":
-        # Of an older job the class does not have all names; flowd's own are no field.
-        check_fields(job_class, [name for name in fields if name[:1] != "_"])
-    return fields
-
-
-def _encoded(fields: Mapping[str, str]) -> dict[bytes, bytes]:
-    return {name.encode(): value.encode() for name, value in fields.items()}
-
-
-def _read_fields(text: str) -> dict[str, str]:
-    """The wire text of each field of a JSON object."""
-    try:
-        found: object = json.loads(sys.stdin.read() if text == "-" else text)
-    except ValueError as error:
-        raise UsageError(f"--fields is not JSON: {error}") from None
-    if not _is_object(found):
-        raise UsageError('--fields must be a JSON object, as {"to": "a@b.c"}')
-    return {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in found.items()
-        if value is not None
-    }
-
-
-def _is_object(found: object) -> TypeGuard[Mapping[str, object]]:
-    return isinstance(found, dict)
 
 
 def _row(job: JobView, target: Target) -> list[str]:

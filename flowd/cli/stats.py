@@ -186,7 +186,8 @@ def _print_faults(seen: Seen) -> int:
 
 def _stats_as_json(seen: Seen, options: argparse.Namespace) -> object:
     queues = [each for each in _queues(seen) if each.problems or not options.problems]
-    return as_json(queues, without=("fields",))
+    # Of a finding, only its level and text are promised here.
+    return as_json(queues, without=("fields", "check", "advice"))
 
 
 def _consumers_as_json(seen: Seen) -> list[dict[str, object]]:
