@@ -12,17 +12,16 @@ from typing import ClassVar, Final
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.css.query import NoMatches
-from textual.screen import ModalScreen
-from textual.widgets import DataTable, Footer, Label, RichLog, Static
+from textual.widgets import Footer, RichLog, Static
 
 from flowd.broker.connection import Connection
 from flowd.broker.control import cancel_by_id
 from flowd.broker.session import connected
 from flowd.broker.url import Address
-from flowd.cli.table import Cell, Table, lay_out
+from flowd.cli.table import Table
 from flowd.cli.tables import by_severity, queue_table, running_table, worker_table
+from flowd.cli.top_widgets import Confirmation, Rows
 from flowd.deadletter import DeadLetters
 from flowd.errors import FatalError, FlowdError, ServerError
 from flowd.model.job import Job
@@ -48,67 +47,6 @@ _FAILURES: Final = frozenset(
     }
 )
 _RED: Final = frozenset({"dead_letter", "deleted", "lease_lost", "lost", "stuck"})
-
-
-class Confirmation(ModalScreen[bool]):
-    """Asks before something is changed; only `y` does it."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "yes"),
-        Binding("n,escape,q,enter", "answer(False)", "no"),
-    ]
-    DEFAULT_CSS = """
-    Confirmation { align: center middle; }
-    Confirmation > Vertical {
-        width: auto; max-width: 90%; height: auto; padding: 1 2;
-        border: thick $warning; background: $surface;
-    }
-    Confirmation Label { width: auto; }
-    """
-
-    def __init__(self, question: str) -> None:
-        super().__init__()
-        self.question = question
-
-    def compose(self) -> ComposeResult:
-        """The question, and how to answer it."""
-        with Vertical():
-            yield Label(Text(self.question))
-            yield Label(Text("\ny: yes   n: no", "dim"))
-
-    def action_answer(self, yes: bool) -> None:
-        """Close with the answer."""
-        self.dismiss(yes)
-
-
-class Rows(DataTable[Text]):
-    """A table whose rows stay chosen while their numbers change."""
-
-    def show(self, table: Table, keys: Sequence[str], width: int) -> None:
-        """Show these rows, and keep the cursor on the key it was on.
-
-        Args:
-            table: what to show; columns that do not fit are left out.
-            keys: one for each row.
-            width: how many columns of the terminal there are.
-        """
-        chosen = self.chosen
-        head, *rows = lay_out(table, width)
-        self.clear(columns=True)
-        for cell in head:
-            self.add_column(Text(cell, "bold"))
-        for key, row in zip(keys, rows, strict=True):
-            self.add_row(*map(_text, row), key=key)
-        if chosen in keys:
-            self.move_cursor(row=[*keys].index(chosen))
-
-    @property
-    def chosen(self) -> str:
-        """The key of the row under the cursor; empty without rows."""
-        if not self.row_count:
-            return ""
-        key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
-        return key or ""
 
 
 class TopView(App[None]):
@@ -156,7 +94,7 @@ class TopView(App[None]):
         """A line on top, three tables, and the failures."""
         yield Static(id="status")
         for name in ("queues", "workers", "running"):
-            yield Rows(id=name, cursor_type="row", zebra_stripes=True, cell_padding=0)
+            yield Rows(name)
         yield RichLog(id="failures", max_lines=500, wrap=True)
         yield Footer()
 
@@ -220,10 +158,9 @@ class TopView(App[None]):
     def show(self, queues: Sequence[QueueView]) -> None:
         """Draw what was seen."""
         width = self.size.width - 4
-        table = _with_rates(
-            queue_table(queues), [self._rates.get(k) for k in self._queues]
-        )
-        self._rows("queues").show(table, [*self._queues], width)
+        keys = [_key(each) for each in queues]
+        table = _with_rates(queue_table(queues), [self._rates.get(key) for key in keys])
+        self._rows("queues").show(table, keys, width)
         for workers in worker_table(queues, place=True) or [Table(("no worker",), ())]:
             at = workers.head.index("consumer") if "consumer" in workers.head else 0
             keys = [f"{row[0]}\n{row[at]}" for row in workers.rows]
@@ -353,7 +290,3 @@ def _line(event: TailEvent) -> Text:
     job = f"{printable(event.job)} attempt {event.attempt} " if event.job else ""
     style = "red" if event.event in _RED else "yellow"
     return Text(f"{event.at:%H:%M:%S} {job}{printable(event.text)}", style)
-
-
-def _text(cell: Cell) -> Text:
-    return Text(cell, cell.style)

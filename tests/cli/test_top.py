@@ -9,7 +9,9 @@ from textual.pilot import Pilot
 from textual.widgets import RichLog
 
 from flowd import Queue, Reject
-from flowd.cli.top_view import Confirmation, Rows, TopView
+from flowd.cli.table import Table
+from flowd.cli.top_view import TopView
+from flowd.cli.top_widgets import Confirmation, Rows
 from flowd.embedded import Server
 from jobs.email import Email
 from tests.support.dead_letters import bury
@@ -70,6 +72,16 @@ async def test_top_shows_queues_workers_and_running_jobs(
     assert shown[1][shown[0].index("running")] == "2/2"
     assert {row[0] for row in jobs[1:]} == set(ids[:2])
     assert workers[1][1] == handle.consumer
+
+
+async def test_rows_with_one_key_are_all_shown(redis_url: str) -> None:
+    """Groups that share a stream by mistake may run one job twice."""
+    view = TopView(redis_url, 60.0)
+    async with view.run_test(size=(80, 34)):
+        table = view.query_one("#running", Rows)
+        table.show(Table(("job", "consumer"), [["1-0", "a"], ["1-0", "b"]]), "kk", 80)
+        assert rows(view, "running")[1:] == [["1-0", "a"], ["1-0", "b"]]
+        assert table.chosen == "k"
 
 
 async def test_cancel_asks_and_then_ends_the_chosen_job(
