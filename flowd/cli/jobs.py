@@ -32,13 +32,8 @@ from flowd.errors import LetterNotFound
 from flowd.model.text import printable
 from flowd.ops.jobs import JobView, find_job, list_jobs
 from flowd.ops.limits import limits_of
-<<<<<<< HEAD
 from flowd.ops.queries import WHOLE
 from flowd.ops.rows import State
-from flowd.producer import Producer
-=======
-from flowd.ops.queries import WHOLE, State
->>>>>>> 1eb07f3 (cli: flowd jobs enqueue is a module of its own)
 
 __all__ = ["add"]
 
