@@ -84,18 +84,20 @@ class Worker:
 
 
 class Notes(logging.Handler):
-    """Notes what flowd says of each job."""
+    """Notes what flowd logs of each job, and of signals."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(logging.INFO)
         self._worker = worker
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write down the event and the job."""
+        """Write down the event and the job, or the signal."""
         said = vars(record)
         if "job_id" in said:
             counts = said.get("attempt", 0), said.get("deliveries", 0)
             self._worker.note("said", said["event"], said["job_id"], *counts)
+        elif said.get("event") == "signal":
+            self._worker.note("signal", said["signal"])
 
 
 async def serve(

@@ -25,7 +25,7 @@ class Note(NamedTuple):
     """Seconds since 1970."""
 
     what: str
-    """start, ran, raised, cancelled or said."""
+    """start, ran, raised, cancelled, said or signal."""
 
     words: list[str]
 
