@@ -44,7 +44,7 @@ EventName: TypeAlias = Literal[
     "stuck",
     "takeover",
 ]
-"""The names of events; docs/monitoring.md says what each means and what to do."""
+"""The names of events; docs/reference/log-events.md says what each means and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ def test_every_room_is_in_the_table() -> None:
 
 def test_every_path_on_the_pages_exists() -> None:
     """A folder or file that a document names is there."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         text = page.read_text("utf-8")
         named = re.findall(
             r"`((?:tests|docs|flowd|codegen|schemas|benchmarks)/[\w./]*)`", text

@@ -20,7 +20,10 @@ __all__ = [
     "url_of",
 ]
 
-_PAGES: Final = ("security", "incidents", "monitoring")
+_PAGES: Final = (
+    *("security", "incidents", "monitoring"),
+    *("reference/metrics", "reference/log-events"),
+)
 
 OPERATIONS: Final = "\n".join(
     (ROOT / f"docs/{page}.md").read_text("utf-8") for page in _PAGES

@@ -32,7 +32,7 @@ def test_the_evolution_tutorial_works_word_for_word(
 
 def test_a_program_runs_as_a_script_only() -> None:
     """`flowd run` imports the module, which must not run the program then."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     texts = {each.name: each.read_text("utf-8") for each in pages}
     found = [name for name, text in texts.items() if "asyncio.run(main())" in text]
     assert found
