@@ -9,8 +9,11 @@ from typing import Final
 
 import pytest
 
-from flowd import Producer, Queue, SyncProducer
+from flowd import DeadLetters, Middleware, Producer, Queue, QueueGroup, SyncProducer
+from flowd.metrics import Metrics
 from flowd.testing import MemoryQueue, RecordingProducer, RecordingSyncProducer
+from flowd.tracing import Tracing
+from flowd.web import BasicAuth, Dashboard
 from tests.house.sources import ROOT
 
 PUBLIC: Final = {
@@ -85,6 +88,28 @@ def test_enqueue_has_the_same_options_everywhere(owner: type) -> None:
             # A queue takes jobs of its class only.
             if name not in ("job", "jobs"):
                 assert each.annotation == ours[name].annotation
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        *(Producer, SyncProducer, Queue, QueueGroup, DeadLetters, Dashboard, BasicAuth),
+        *(MemoryQueue, RecordingProducer, RecordingSyncProducer, Metrics, Tracing),
+    ],
+)
+def test_docstrings_describe_every_parameter(owner: type) -> None:
+    """What users call says what each argument is, in its own docstring."""
+    described = [(owner.__name__, vars(owner)["__init__"], inspect.getdoc(owner) or "")]
+    described += [
+        (name, method, inspect.getdoc(method) or "")
+        for name, method in inspect.getmembers(owner, inspect.isfunction)
+        if name[0] != "_" and name not in vars(Middleware)
+    ]
+    for name, method, text in described:
+        assert text, name
+        for each in list(inspect.signature(method).parameters.values())[1:]:
+            if each.kind is not each.VAR_POSITIONAL:
+                assert re.search(rf"`?\b{each.name}(:|`|=)", text), (name, each.name)
 
 
 def test_reference_names_all_that_is_public() -> None:
