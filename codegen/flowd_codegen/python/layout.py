@@ -47,8 +47,20 @@ def format_with_black(source: str) -> str:
     first, _, rest = source.partition("\n")
     above = f"{first}\n{KEPT}" if rest.startswith(KEPT) else ""
     mode = black.Mode(line_length=WIDTH)
-    pieces = (black.format_str(piece, mode=mode) for piece in _pieces(source, above))
-    return above + "\n\n".join(pieces)
+
+    def broken(piece: str) -> str:
+        first, *methods = _members(piece)
+        parts = [black.format_str(first, mode=mode)]
+        for method in methods:
+            inside = black.format_str(f"{_CLASS}{method}", mode=mode)
+            parts.append(inside.removeprefix(_CLASS))
+        return "\n".join(parts)
+
+    return above + "\n\n".join(map(broken, _pieces(source, above)))
+
+
+_CLASS: Final = "class _:\n"
+"""Around a method that is laid out alone, for its indentation."""
 
 
 def _pieces(source: str, above: str) -> Iterator[str]:
@@ -59,12 +71,32 @@ def _pieces(source: str, above: str) -> Iterator[str]:
     they are.
     """
     code = source.removeprefix(above)
+    return _cut(code, ast.parse(code).body, empty=2)
+
+
+def _members(piece: str) -> Iterator[str]:
+    """A class up to its first method, and each method; or the piece as it is.
+
+    What black changes it lays out once more, to see whether that is stable. Most methods do
+    not change: only the rest of the class is worth the second time.
+    """
+    body = ast.parse(piece).body
+    members = (
+        body[0].body if len(body) == 1 and isinstance(body[0], ast.ClassDef) else body
+    )
+    return _cut(piece, members, empty=1, only=ast.FunctionDef)
+
+
+def _cut(
+    code: str, body: list[ast.stmt], *, empty: int, only: type[ast.stmt] = ast.stmt
+) -> Iterator[str]:
+    """Cut where so many empty lines are between two statements, and nothing else."""
     lines = code.split("\n")
-    body = ast.parse(code).body
     start = 0
     for one, other in pairwise(body):
         last, first = one.end_lineno or one.lineno, _first_line(other)
-        if first - last == 3 and lines[last : first - 1] == ["", ""]:
+        between = lines[last : first - 1]
+        if between == [""] * empty and isinstance(other, only):
             yield "\n".join([*lines[start:last], ""])
             start = first - 1
     yield "\n".join(lines[start:])

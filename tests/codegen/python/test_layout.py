@@ -1,4 +1,4 @@
-"""Lines are broken class by class, as black would break those of the whole file."""
+"""Lines are broken in pieces of a file, as black would break those of the whole."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ _CASES: Final = Path(__file__).parents[1] / "cases"
 
 
 @pytest.mark.parametrize(
-    "case",
-    [
-        *("circular_records", "cron", "docs", "few_fields", "hostile_text"),
-        *("empty_file", "enums", "many_files", "unions", "versions"),
-    ],
+    "case", sorted(path.parent.name for path in _CASES.glob("*/expected"))
 )
 def test_pieces_are_laid_out_as_the_whole(case: str) -> None:
     """Byte for byte, in modules, packages and files of migrations."""
@@ -47,14 +43,14 @@ def test_empty_lines_in_a_text_are_no_border() -> None:
     assert format_with_black(source) == whole
 
 
-def test_black_gets_no_more_than_one_class_at_a_time(
+def test_black_gets_no_more_than_one_method_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its time grows with the square of what it gets, so a large file comes in pieces."""
-    given: list[int] = []
+    """Its time grows with the square of what it gets, and twice where that changes."""
+    given: list[str] = []
 
     def format_str(source: str, *, mode: object) -> str:
-        given.append(len(source))
+        given.append(source)
         return source
 
     monkeypatch.setattr(black, "format_str", format_str)
@@ -63,9 +59,10 @@ def test_black_gets_no_more_than_one_class_at_a_time(
         given.clear()
         (_, source), _ = sorted(render(parse(_chain(count))).items(), reverse=True)
         format_with_black(source)
-        assert sum(given) <= len(source)
-        assert len(given) > 2 * count
-        largest.append(max(given))
+        assert sum(map(len, given)) <= len(source) + len(given) * len("class _:\n")
+        assert max(piece.count("    def ") for piece in given) == 1
+        assert all("SPEC:" not in piece for piece in given if "    def " in piece)
+        largest.append(max(map(len, given)))
     # The imports and the names of a module are in one piece.
     assert largest[1] < largest[0] + 80 * len('"Record10", ')
 
