@@ -65,6 +65,9 @@ class JobSpec:
     secrets: tuple[str, ...] = ()
     """Wire names whose values never reach a log, an error or a terminal."""
 
+    labels: tuple[str, ...] = ()
+    """Attributes, each an enum, whose values are labels of metrics."""
+
     version: int = 0
     """The declared `version`, which travels as `_v`; 0 if none is, which reads as 1."""
 

@@ -24,6 +24,7 @@ from flowd_codegen.compat.jobs import (
     reservation_changes,
     reused_streams,
 )
+from flowd_codegen.compat.labels import label_changes
 from flowd_codegen.compat.pair import DeclarationPair
 from flowd_codegen.compat.schedules import schedule_changes
 from flowd_codegen.compat.schema_change import SchemaChange
@@ -55,6 +56,7 @@ def diff(before: Contract, after: Contract) -> list[SchemaChange]:
             *queue_changes(after, old, new),
             *gate_changes(after, old, new),
             *schedule_changes(after, old, new),
+            *label_changes(after, old, new),
             *dropped_versions(after, old, new),
         ]
         for versions in version_pairs(old, new):

@@ -70,6 +70,7 @@ class Code(StrEnum):
     WAIVER = "E314"
     SCHEDULE = "E315"
     GATE = "E316"
+    LABEL = "E317"
 
     NAME = "E401"
     NAME_TAKEN = "E402"

@@ -43,6 +43,7 @@ class Rule(StrEnum):
     FIELD_TYPE_CHANGED = "FIELD_TYPE_CHANGED"
     FIELD_CODEC_CHANGED = "FIELD_CODEC_CHANGED"
     FIELD_SECRET_REMOVED = "FIELD_SECRET_REMOVED"  # noqa: S105 - the id of a rule
+    FIELD_LABEL_CHANGED = "FIELD_LABEL_CHANGED"
     ENUM_VALUE_ADDED = "ENUM_VALUE_ADDED"
     ENUM_VALUE_REMOVED = "ENUM_VALUE_REMOVED"
     ENUM_VALUE_TAKEN = "ENUM_VALUE_TAKEN"
@@ -171,6 +172,12 @@ RECIPES: Final[dict[Rule, Recipe]] = {
         "ok, but logs, errors and commands show the values",
         "ok",
         "keep `secret`; or make sure that neither queued nor new values need it",
+    ),
+    Rule.FIELD_LABEL_CHANGED: Recipe(
+        "a field is a label of metrics now, or is none any more",
+        "ok",
+        "ok; metrics of old and new programs differ during the deploy",
+        "aggregate in rules and dashboards (`sum by`), so that a label more or less changes nothing",
     ),
     Rule.ENUM_VALUE_ADDED: Recipe(
         "an enum or `one_of` has a new value",

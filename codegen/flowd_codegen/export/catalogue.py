@@ -190,6 +190,8 @@ def _notes(field: Field) -> Iterator[str]:
         yield _text(field.doc).replace("\n", " ")
     if field.secret:
         yield "**secret**: never shown"
+    if field.label:
+        yield "**label** of its metrics"
     for word, texts in () if field.secret else limits(field):
         yield f"{word} {', '.join(map(_code, texts))}"
     for union in unions_in(field.type):

@@ -99,6 +99,10 @@ def _options() -> dict[str, Rules]:
             "description": "Keeps the value out of `repr`, logs, errors and terminals.",
             "type": "boolean",
         },
+        "label": {
+            "description": "Makes its value, of an enum, a label of the job's metrics.",
+            "type": "boolean",
+        },
     }
 
 

@@ -45,6 +45,16 @@ _ENDS: Final[dict[str, Json]] = {
     "decimal": {"type": ["string", "number"]},
     **{name: _DEFAULTS[name] for name in TIMES},
 }
+# What is no enum; whether another name is that of one is for flowd-gen.
+_NO_LABEL: Final[tuple[Json, ...]] = (
+    {"required": ["one_of"]},
+    {"required": ["mapper"]},
+    {"properties": {"secret": {"const": True}}, "required": ["secret"]},
+    {
+        "properties": {"type": {"pattern": r"^\s*[a-z]|[\[|:]"}},
+        "required": ["type"],
+    },
+)
 _EITHER: Final = (("min", "above"), ("max", "below"))
 
 
@@ -67,6 +77,7 @@ def field_rules() -> list[Json]:
         ),
         _rule(_spelt(r"\?\s*$"), _never("default", "factory")),
         _rule(_spelt(":"), {"required": ["mapper"], **_never("default")}),
+        *(_rule(one, _only({"label": {"const": False}})) for one in _NO_LABEL),
         _rule(_other_than(*RANGED), _never(*RANGE)),
         _rule(_other_than("decimal"), _never("places")),
         _rule(_other_than(_LISTS), _never("items")),

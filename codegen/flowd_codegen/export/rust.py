@@ -185,6 +185,8 @@ class _Writer:
         if field.default:
             default = self._examples.default(field, in_record=False)
             notes.append(f"Default in Python: {default or 'the empty text'}.")
+        if field.label:
+            notes.append("A label of the metrics of workers in Python.")
         if field.aliases:
             notes.append(f"Not read here: the older keys {', '.join(field.aliases)}.")
         yield from _doc(field.doc, deprecation(field.deprecated), *notes, indent="    ")

@@ -230,6 +230,7 @@ def field_form(field: Field, records: _Records = MappingProxyType({})) -> Form:
         **_bounds(kind, field),
         **_items(kind),
         secret=field.secret or None,
+        label=field.label or None,
     )
 
 

@@ -108,6 +108,9 @@ class Field(Bounds):
     """Kept out of `repr`, logs and errors. An entry's field that holds a record with a
     secret field is as secret on the wire."""
 
+    label: bool = False
+    """Whether its value, of an enum, is a label of metrics."""
+
     doc: str = ""
     deprecated: str | bool = False
 

@@ -18,6 +18,7 @@ from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
 from flowd_codegen.model.schema import Encoding, Factory, Field, Mapper, Value
 from flowd_codegen.parse.constraints import parse_constraints, parse_one_of
 from flowd_codegen.parse.items import with_items
+from flowd_codegen.parse.labels import read_label
 from flowd_codegen.parse.mappers import field_mapper, read_function
 from flowd_codegen.parse.misplaced import home_of, report_misplaced
 from flowd_codegen.parse.scope import Scope
@@ -46,6 +47,7 @@ FIELD_OPTIONS: Final = (
     *("type", "tag", "default", "factory", "doc", "deprecated", "key", "aliases"),
     *("mapper", "encoding", "one_of", *RANGE, "places", *LENGTHS),
     *("pattern", "items", "values", "secret"),
+    "label",
 )
 """The keys of a field's table."""
 
@@ -163,6 +165,7 @@ def _field(
         encoding=encoding,
         **{one.name: getattr(bounds, one.name) for one in dataclasses.fields(bounds)},
         secret=options.flag("secret"),
+        label=read_label(options, found, mapper),
         doc=options.text("doc") or "",
         deprecated=options.text_or_flag("deprecated"),
     )

@@ -26,6 +26,7 @@ from flowd_codegen.parse.defaults import check_defaults
 from flowd_codegen.parse.endless import check_endless_defaults
 from flowd_codegen.parse.gate import read_gate
 from flowd_codegen.parse.groups import read_groups
+from flowd_codegen.parse.labels import check_labels
 from flowd_codegen.parse.mappers import parse_mapper
 from flowd_codegen.parse.removed import check_removed, parse_removed
 from flowd_codegen.parse.scope import (
@@ -242,6 +243,7 @@ def _settled_job(table: Table, job: Job, scope: Scope) -> Job:
         _settled(table.table(f"v{old.version}"), old, scope) for old in job.older
     )
     settled = replace(_settled(table, job, scope), older=older)
+    check_labels(settled, table, scope)
     return replace(
         settled,
         crons=check_arguments(settled, table.table("cron"), scope),

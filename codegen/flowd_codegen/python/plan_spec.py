@@ -48,6 +48,8 @@ def plan_spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
     ]
     if secrets:
         arguments.append(f"secrets={_texts(secrets)}")
+    if labels := [field.attribute for field in job.fields if field.label]:
+        arguments.append(f"labels={_texts(labels)}")
     if job.version is not None:
         arguments.append(f"version={job.version}")
     if job.oldest > 1:

@@ -67,6 +67,7 @@ _UNSEEN: Final = {
     Code.NAME_TAKEN: "it takes two names to see that their migrations are one",
     Code.SCHEDULE: "the rules of an expression and the zones that exist are no shape",
     Code.GATE: "which fields there are, and what they hold, is said elsewhere",
+    Code.LABEL: "what a name stands for, and how many values an enum has, is said elsewhere",
     Code.POLICY: "how much time a text says is not its shape",
 }
 """Why an editor may not see a fault of this code."""

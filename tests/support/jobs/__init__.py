@@ -3,10 +3,11 @@
 # fmt: off
 """Jobs, one module for each schema file.
 
+export: Region, Plan, Export
 odd: Blank, Login, Blob
 report: Format, Page, Report, ReportV1, ReportV2, ReportV3, Note, NoteV1, NoteV3,
     Forgetful
 vault: Account, Vault, Broken
 """
 
-# flowd-gen: black 26 e2314b7c8eed9a4d
+# flowd-gen: black 26 f74e38514f59611d
