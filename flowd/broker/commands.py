@@ -63,9 +63,7 @@ class EnqueueCommand(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether it takes no more than to append it."""
-        return (
-            self.id == "*" and self.key is None and self.gate is None and not self.waits
-        )
+        return self[2:] == _PLAIN
 
     @property
     def arguments(self) -> int:
@@ -76,6 +74,9 @@ class EnqueueCommand(NamedTuple):
     def waits(self) -> bool:
         """Whether it is to become an entry later."""
         return self.delay > 0 or self.due > 0
+
+
+_PLAIN: Final = tuple(EnqueueCommand._field_defaults.values())
 
 
 class Requeue(NamedTuple):
@@ -148,7 +149,8 @@ def enqueue_command(
         fields[b"_key"] = job.key.encode()
     for name, value in job.headers.items():
         fields[b"_" + name.encode()] = value.encode()
-    own = (job.id, job.delay, job_id, job.key, job.key_ttl, due)
+    key_ttl = 0.0 if job.key is None else job.key_ttl
+    own = (job.id, job.delay, job_id, job.key, key_ttl, due)
     command, spec = EnqueueCommand(fields, size, *own), type(job.job).SPEC
     if spec.gate is not None:
         return _gated(command, spec, spec.gate, job.priority)

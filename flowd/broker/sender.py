@@ -267,26 +267,26 @@ class _Batch:
 
     stream: Stream
     commands: list[EnqueueCommand]
-    is_plain: bool = True
-    size: int = 0
-    arguments: int = 0
+    is_plain: bool
+    size: int
+    arguments: int
 
-    def takes(self, stream: Stream, command: EnqueueCommand) -> bool:
-        """Whether there is room for one more."""
+    def add(self, stream: Stream, command: EnqueueCommand) -> bool:
+        """Add one more, if there is room for it."""
         if stream is not self.stream or len(self.commands) == BATCH_JOBS:
             return False
         if self.size + command.size > _BATCH_BYTES:
             return False
-        # What is plain goes without a script, each job as a command of its own.
         is_plain = self.is_plain and command.is_plain
-        return is_plain or self.arguments + command.arguments <= MOST_ARGUMENTS
-
-    def add(self, command: EnqueueCommand) -> None:
-        """Add one more."""
+        arguments = self.arguments + command.arguments
+        # What is plain goes without a script, each job as a command of its own.
+        if not is_plain and arguments > MOST_ARGUMENTS:
+            return False
         self.commands.append(command)
-        self.is_plain &= command.is_plain
+        self.is_plain = is_plain
         self.size += command.size
-        self.arguments += command.arguments
+        self.arguments = arguments
+        return True
 
 
 def _batches(
@@ -296,11 +296,12 @@ def _batches(
     for job in jobs:
         stream = streams.stream_of(job.job if isinstance(job, Item) else job)
         command = enqueue_command(job, policy)
-        if batch is not None and not batch.takes(stream, command):
+        if batch is not None and batch.add(stream, command):
+            continue
+        if batch is not None:
             yield batch
-            batch = None
-        if batch is None:
-            batch = _Batch(stream, [])
-        batch.add(command)
+        batch = _Batch(
+            stream, [command], command.is_plain, command.size, command.arguments
+        )
     if batch is not None:
         yield batch
