@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flowd import DeadLetters, OptionError, Producer, Queue, Reject
+from flowd.broker.session import connected
+from flowd.broker.url import Address
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email
@@ -27,10 +29,18 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(autouse=True)
-def _collected() -> Generator[None, None, None]:
+def _collected(redis_url: str) -> Generator[None, None, None]:
     """Close what a loop has left open here, and not in a test that comes later."""
     yield
+    asyncio.run(_join(redis_url))
     gc.collect()
+    gc.collect()  # of what coroutines held that the first one took down
+
+
+async def _join(url: str) -> None:
+    """To join a session forgets those of closed loops, which hold these loops."""
+    async with connected(Address.of(url)):
+        pass
 
 
 def test_a_producer_serves_one_loop_after_the_other(redis_url: str, raw: Raw) -> None:

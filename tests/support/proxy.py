@@ -116,15 +116,13 @@ class Proxy:
     async def serve(
         self, reader: asyncio.StreamReader, client: asyncio.StreamWriter
     ) -> None:
-        """Serve one client."""
+        """Serve one client; its connection is the caller's to close."""
         self.accepted += 1
         if self._closed:
-            client.transport.abort()
             return
         try:
             replies, server = await _connect(self.server)
         except OSError:
-            client.transport.abort()
             return
         pair = _Pair(client, server)
         self._pairs.add(pair)
@@ -136,7 +134,6 @@ class Proxy:
         finally:
             asking.cancel()
             self._pairs.discard(pair)
-            client.transport.abort()
             server.transport.abort()
 
     def close(self) -> None:
@@ -199,6 +196,8 @@ async def proxy_to(server: str, *, tls: bool | None = None) -> AsyncGenerator[Pr
         task = asyncio.ensure_future(proxy.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        # Not in the task, which may be cancelled before its first step.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     folder = Path(tempfile.mkdtemp(prefix="flowd-proxy-"))
     if tls:
@@ -213,15 +212,54 @@ async def proxy_to(server: str, *, tls: bool | None = None) -> AsyncGenerator[Pr
     finally:
         listening.close()
         proxy.close()
-        for task in tasks:
+        ending = {*tasks, *_handshakes()}
+        for task in ending:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if ending:
+            await asyncio.wait(ending)
         shutil.rmtree(folder)
+
+
+def _handshakes() -> list[asyncio.Task[object]]:
+    """The tasks in which asyncio's loop accepts TLS, which its server does not end."""
+    name = "_accept_connection2"
+    return [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__name__", "") == name
+    ]
 
 
 async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return await asyncio.open_unix_connection(unquote(parts.path))
-    return await asyncio.open_connection(parts.hostname, parts.port, ssl=trusting(url))
+    reader = asyncio.StreamReader()
+    protocol = _Upstream(reader)
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_connection(
+            lambda: protocol,
+            parts.hostname or "",
+            parts.port or 6379,
+            ssl=trusting(url),
+        )
+    except BaseException:
+        # Cancelled when TLS has just been agreed on, asyncio would wait for the server's
+        # farewell, which may be longer than the loop lives.
+        if protocol.transport is not None:
+            protocol.transport.abort()
+        raise
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class _Upstream(asyncio.StreamReaderProtocol):
+    """As of `asyncio.open_connection`, and its transport can be aborted from the start."""
+
+    transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As `asyncio.StreamReaderProtocol`."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.transport = transport
+        super().connection_made(transport)
