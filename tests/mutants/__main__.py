@@ -22,7 +22,10 @@ from typing import Final
 from tests.mutants.mutant import ROOT, Mutant, mutants
 
 _PARTS: Final = ("flowd", "codegen", "docs", "examples", "schemas", "tests")
+
+# Seconds for a test that hangs, and for each that does not on a loaded machine.
 _LIMIT: Final = 300.0
+_EACH: Final = 10.0
 
 # Most of the time they wait for what the bug keeps from happening.
 _AT_ONCE: Final = 3
@@ -79,7 +82,8 @@ def _passes(folder: Path, tests: Sequence[str]) -> tuple[bool, str]:
         assert Path(line).is_relative_to(folder), f"{line} would be tested"
     command = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
     try:
-        done = _run((*command, *tests), folder, environment)
+        limit = _LIMIT + _EACH * len(tests)
+        done = _run((*command, *tests), folder, environment, limit)
     except subprocess.TimeoutExpired:
         return False, "the tests hang"
     if done.returncode not in (0, 1):
@@ -88,7 +92,10 @@ def _passes(folder: Path, tests: Sequence[str]) -> tuple[bool, str]:
 
 
 def _run(
-    command: Sequence[str], folder: Path, environment: dict[str, str]
+    command: Sequence[str],
+    folder: Path,
+    environment: dict[str, str],
+    limit: float = _LIMIT,
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
@@ -96,7 +103,7 @@ def _run(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=_LIMIT,
+        timeout=limit,
         check=False,
     )
 
