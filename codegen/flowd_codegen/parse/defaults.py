@@ -49,7 +49,8 @@ def check_defaults(
     for field in fields:
         if field.group != group:
             theirs = scope.groups[field.group].fields
-            checked.append(next(one for one in theirs if one.name == field.name))
+            same = next(one for one in theirs if one.name == field.name)
+            checked.append(replace(field, default=same.default))
             continue
         given = table.values[field.name]
         if isinstance(given, dict) and isinstance(field.default, Value):

@@ -209,4 +209,6 @@ class _IncludedFields:
                 "a record has no such encoding",
                 also=(home, "this field"),
             )
-        self.fields.append(field)
+        # Only a job has labels.
+        label = field.label and self._encodings is IN_JOB
+        self.fields.append(replace(field, label=label))
