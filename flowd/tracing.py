@@ -25,7 +25,9 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
-from flowd.errors import OptionError, Snooze
+from flowd import conventions
+from flowd.conventions import ERROR
+from flowd.errors import OptionError
 from flowd.model.context import Context
 from flowd.model.item import Item
 from flowd.model.job import Job
@@ -47,12 +49,20 @@ class Tracing(Middleware):
 
     Args:
         tracer_provider: receives the spans; None means the global one.
+        url: of the server, for `server.address` and `server.port`; None: without them.
 
     Raises:
         ModuleNotFoundError: on import, if opentelemetry-api is not installed.
+        OptionError: the URL cannot be read.
     """
 
-    def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None = None,
+        *,
+        url: str | None = None,
+    ) -> None:
+        self._server = conventions.server_of(url)
         self._tracer = trace.get_tracer("flowd", tracer_provider=tracer_provider)
 
     async def enqueue(
@@ -62,12 +72,12 @@ class Tracing(Middleware):
         with self._tracer.start_as_current_span(
             f"send {stream}",
             kind=trace.SpanKind.PRODUCER,
-            attributes=_attributes("send", stream),
+            attributes=self._server | conventions.of_enqueue(stream),
         ) as span:
             try:
                 ids = await send(_carriers(items))
             except Exception as error:
-                span.set_attribute("error.type", type(error).__qualname__)
+                span.set_attribute(ERROR, conventions.failure_of(error))
                 raise
             if len(ids) == 1:
                 span.set_attribute("messaging.message.id", ids[0])
@@ -85,7 +95,10 @@ class Tracing(Middleware):
             context,
             trace.SpanKind.CONSUMER,
             {
-                **_attributes("process", ctx.stream),
+                **self._server,
+                **conventions.of_attempt(ctx),
+                **conventions.labels(job),
+                "messaging.client.id": ctx.consumer,
                 "messaging.message.id": ctx.id,
                 "flowd.job.attempt": ctx.attempt,
                 "flowd.job.deliveries": ctx.deliveries,
@@ -96,26 +109,18 @@ class Tracing(Middleware):
         ) as span:
             try:
                 return await run()
-            except Snooze:
-                raise
-            except asyncio.CancelledError:
-                if ctx.cancelled != "shutdown":
-                    _fail(span, ctx.cancelled or "CancelledError")
-                raise
             except BaseException as error:
-                _fail(span, type(error).__qualname__)
-                if not type(job).SPEC.secrets:
-                    span.record_exception(error)
+                if kind := conventions.error_of(error, ctx):
+                    span.set_attribute(ERROR, kind)
+                    span.set_status(trace.StatusCode.ERROR)
+                    _record(span, job, error)
                 raise
 
 
-def _attributes(operation: str, stream: str) -> dict[str, str | int]:
-    return {
-        "messaging.system": "flowd",
-        "messaging.operation.name": operation,
-        "messaging.operation.type": operation,
-        "messaging.destination.name": stream,
-    }
+def _record(span: trace.Span, job: Job, error: BaseException) -> None:
+    """The exception of a handler, unless its text may hold a secret."""
+    if not (isinstance(error, asyncio.CancelledError) or type(job).SPEC.secrets):
+        span.record_exception(error)
 
 
 def _carriers(items: Iterable[Item[Job]]) -> Iterator[Item[Job]]:
@@ -139,8 +144,3 @@ def _carrying(item: Item[Job], carrier: Mapping[str, str]) -> Item[Job]:
         except OptionError:
             continue  # a job is never refused because of its trace
     return item
-
-
-def _fail(span: trace.Span, kind: str) -> None:
-    span.set_attribute("error.type", kind)
-    span.set_status(trace.StatusCode.ERROR)

@@ -5,16 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, MutableMapping
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from flowd.model.delivery import OWN, Delivery, timestamp
 
-__all__ = ["Context", "Report"]
+__all__ = ["Context", "Place", "Report"]
 
 Report: TypeAlias = Callable[[Delivery, float, str], None]
 """Takes note of how far a delivery is: from 0 to 1, and a word about it."""
 
 _log: Final = logging.getLogger("flowd.job")
+
+
+class Place(NamedTuple):
+    """Where a handler runs: the queue, and the worker's name in its group."""
+
+    stream: str
+    group: str
+    consumer: str
 
 
 class _JobLog(logging.LoggerAdapter[logging.Logger]):
@@ -37,13 +45,13 @@ class _Turn:
 class Context:
     """What a handler may know about its delivery, as its second argument."""
 
-    __slots__ = ("_delivery", "_job_log", "_lease", "_report", "_stream")
+    __slots__ = ("_delivery", "_job_log", "_lease", "_place", "_report")
 
     def __init__(
-        self, delivery: Delivery, stream: str, lease: float, report: Report | None
+        self, delivery: Delivery, place: Place, lease: float, report: Report | None
     ) -> None:
         self._delivery = delivery
-        self._stream = stream
+        self._place = place
         self._lease = lease
         self._report = report
         self._job_log: _JobLog | None = None
@@ -56,7 +64,17 @@ class Context:
     @property
     def stream(self) -> str:
         """The stream the job came from."""
-        return self._stream
+        return self._place.stream
+
+    @property
+    def group(self) -> str:
+        """The consumer group that reads the stream."""
+        return self._place.group
+
+    @property
+    def consumer(self) -> str:
+        """The name of the worker in the group; it is another one for each run."""
+        return self._place.consumer
 
     @property
     def attempt(self) -> int:

@@ -242,7 +242,13 @@ class MemoryQueue(Recorded, Generic[J]):
         stream, group = self._options.policy.stream, self._options.policy.group
         in_flight = InFlight(1)
         expiry = Expiry(self._now)
-        executor = Executor(self._options, in_flight, EventBus(stream, group), expiry)
+        executor = Executor(
+            self._options,
+            in_flight,
+            EventBus(stream, group),
+            expiry,
+            consumer="memory",
+        )
         delivery = Delivery(entry, time.monotonic())
         in_flight.handler_started(delivery)
         task = asyncio.get_running_loop().create_task(executor.execute(delivery))

@@ -14,7 +14,7 @@ from typing import Final, Generic, Literal, TypeVar
 
 from flowd.errors import DecodeError, NewerVersion
 from flowd.model import outcome
-from flowd.model.context import Report
+from flowd.model.context import Place, Report
 from flowd.model.delivery import ENVELOPE, Delivery
 from flowd.model.event import EventBus
 from flowd.model.job import MAX_JOB_BYTES, Job, decode, payload_size
@@ -42,6 +42,7 @@ class Executor(Generic[J]):
         events: receives its events.
         expiry: knows what may not start any more.
         report: takes note of how far a job is; None: nothing does.
+        consumer: the worker's name in its group.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Executor(Generic[J]):
         events: EventBus,
         expiry: Expiry,
         report: Report | None = None,
+        *,
+        consumer: str = "",
     ) -> None:
         policy = options.policy
         self._job_class = options.job_class
         self._handler = BoundHandler(
             options.handler,
-            policy.stream,
+            Place(policy.stream, policy.group, consumer),
             options.lease,
             report=report,
             around=options.chain.handle,

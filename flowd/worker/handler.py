@@ -12,7 +12,7 @@ from types import CodeType
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
 from flowd.errors import OptionError
-from flowd.model.context import Context, Report
+from flowd.model.context import Context, Place, Report
 from flowd.model.delivery import Delivery
 from flowd.model.job import Job, spec_of
 from flowd.model.middleware import HandlerMiddleware
@@ -66,7 +66,7 @@ class BoundHandler(Generic[J]):
 
     Args:
         handler: the user's.
-        stream: for the context.
+        place: for the context.
         lease: likewise, in seconds.
         report: likewise; None without progress reports.
         around: the middleware that runs around it; None costs nothing.
@@ -75,13 +75,13 @@ class BoundHandler(Generic[J]):
     def __init__(
         self,
         handler: Handler[J],
-        stream: str,
+        place: Place,
         lease: float,
         *,
         report: Report | None = None,
         around: HandlerMiddleware | None = None,
     ) -> None:
-        context = partial(Context, stream=stream, lease=lease, report=report)
+        context = partial(Context, place=place, lease=lease, report=report)
         given: Callable[[J, Context], object]
         call: _Call[J]
         if _takes_context(handler):

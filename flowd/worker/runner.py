@@ -106,7 +106,12 @@ class Runner(Generic[J]):
         )
         expiry = Expiry(lambda: server_time(self.stream.connection))
         self._executor = Executor(
-            options, self.in_flight, events, expiry, own.progress.report
+            options,
+            self.in_flight,
+            events,
+            expiry,
+            own.progress.report,
+            consumer=self.consumer,
         )
         endings = self._executor.endings
         self._settlement = Settlement(

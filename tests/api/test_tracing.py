@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import subprocess
 import sys
 
@@ -13,19 +14,23 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from flowd import (
+    BulkError,
     Context,
     DeadLetters,
     EncodeError,
     Item,
+    OptionError,
     Producer,
     Queue,
     Reject,
     Snooze,
     SyncProducer,
 )
+from flowd.conventions import server_of
 from flowd.tracing import Tracing
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.jobs.export import Export, Region
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
@@ -91,7 +96,7 @@ async def test_an_attempt_belongs_to_the_enqueue(
     ) as queue:
         job_id = await queue.enqueue(email())
         ((_, fields),) = raw.entries(stream)
-        queue.run()
+        handle_ = queue.run()
         await queue.drain()
     (sent,), (ran,), (inside,) = map(traced.spans, ("send", "process", "inside"))
 
@@ -116,6 +121,8 @@ async def test_an_attempt_belongs_to_the_enqueue(
     assert attributes(ran) == common | {
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
+        "messaging.consumer.group.name": "senders",
+        "messaging.client.id": handle_.consumer,
         "flowd.job.attempt": 1,
         "flowd.job.deliveries": 1,
     }
@@ -152,6 +159,68 @@ async def test_every_attempt_is_a_span_of_the_same_trace(
     (event,) = failed.events
     assert event.name == "exception"
     assert (event.attributes or {})["exception.message"] == "no route"
+
+
+async def test_a_labelled_field_is_an_attribute(
+    redis_url: str, stream: str, traced: Traced
+) -> None:
+    """Of the attempt, with the server where the middleware was given its address."""
+
+    async def handle(job: Export) -> None:
+        pass
+
+    tracing = Tracing(traced.provider, url="rediss://user:secret@redis.example.org/2")
+    rules = dataclasses.replace(Export.SPEC.policy, stream=stream)
+    async with Queue(
+        Export, handle, url=redis_url, policy=rules, middleware=[tracing]
+    ) as queue:
+        await queue.enqueue(Export(to="a", region=Region.US))
+        queue.run()
+        await queue.drain()
+    sent, ran = traced.spans()
+    assert attributes(ran)["flowd.job.region"] == "us"
+    for span in (sent, ran):
+        assert attributes(span)["server.address"] == "redis.example.org"
+        assert attributes(span)["server.port"] == 6379
+        assert "secret" not in str(attributes(span))
+
+
+async def test_a_bulk_that_breaks_off_says_what_broke_it(
+    redis_url: str, traced: Traced
+) -> None:
+    """The type of the cause: that a bulk broke off says nothing of why."""
+    async with Producer(redis_url, middleware=[traced.tracing]) as producer:
+        with pytest.raises(BulkError):
+            await producer.enqueue_bulk([email(), Email(to="\ud800", subject="")])
+    (sent,) = traced.spans()
+    assert attributes(sent)["error.type"] == "EncodeError"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://h", {"server.address": "h", "server.port": 6379}),
+        ("redis://[::1]:70/1", {"server.address": "::1", "server.port": 70}),
+        ("unix:///run/redis.sock?db=1", {"server.address": "/run/redis.sock"}),
+        ("redis://a:1,b:2/0", {}),
+        ("redis+cluster://h:1", {}),
+        ("redis+sentinel://h:1/main", {}),
+        ("embedded:", {}),
+        (None, {}),
+    ],
+)
+def test_the_server_is_named_where_there_is_one(
+    url: str | None, expected: dict[str, object]
+) -> None:
+    """Behind sentinels, on a cluster and embedded it is found at each connect."""
+    assert server_of(url) == expected
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    """When the middleware is made, and without the password of the URL."""
+    with pytest.raises(OptionError, match="must be the URL") as caught:
+        Tracing(url="redis://:secret@h:port")
+    assert "secret" not in str(caught.value)
 
 
 async def test_a_bulk_is_one_span(redis_url: str, traced: Traced) -> None:
@@ -295,6 +364,7 @@ def test_missing_extra_is_explained() -> None:
     """The error names the extra, not the missing module."""
     for module, library, package in (
         ("flowd.tracing", "opentelemetry", "opentelemetry-api"),
+        ("flowd.metering", "opentelemetry", "opentelemetry-api"),
         ("flowd.metrics", "prometheus_client", "prometheus-client"),
     ):
         program = f"import sys; sys.modules[{library!r}] = None; import {module}"

@@ -49,6 +49,9 @@ PUBLIC: Final = {
     "flowd.metrics": """
         Metrics exposition
     """,
+    "flowd.metering": """
+        Metering
+    """,
     "flowd.tracing": """
         Tracing
     """,

@@ -82,7 +82,8 @@ async def test_the_context_tells_of_the_delivery(redis_url: str, stream: str) ->
 
     async def handle(job: Email, ctx: Context) -> None:
         await asyncio.sleep(0)
-        assert ctx.stream == stream
+        assert (ctx.stream, ctx.group) == (stream, "senders")
+        assert ctx.consumer == handle_.consumer
         assert (ctx.attempt, ctx.deliveries) == (1, 1)
         assert 0 < ctx.lease_deadline - time.monotonic() <= 30.0
         assert ctx.enqueued_at.tzinfo is not None
@@ -90,7 +91,7 @@ async def test_the_context_tells_of_the_delivery(redis_url: str, stream: str) ->
 
     async with Queue(Email, handle, url=redis_url, stream=stream) as queue:
         await queue.enqueue(email(), id="1-1")
-        queue.run()
+        handle_ = queue.run()
         await queue.drain()
 
     assert seen == ["Context(id='1-1', attempt=1)"]
