@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from flowd_codegen.model.cycles import circles, holders
+from flowd_codegen.model.depth import default_levels, levels, record_levels
 from flowd_codegen.model.kinds import Type
 from flowd_codegen.model.schema import Enum, Record, Schema
 from flowd_codegen.model.walk import names_in
@@ -28,9 +29,14 @@ class Declared:
         """Whether a record somewhere in the type has a secret field."""
         return not self._secretive.isdisjoint(names_in(kind))
 
-    def holds_circle(self, kind: Type) -> bool:
-        """Whether values of the type have no deepest level: a record in it holds itself."""
-        return not self._deep.isdisjoint(names_in(kind))
+    def levels(self, kind: Type) -> float:
+        """The most levels of JSON that a value has; infinite with `json` or a circle."""
+        return levels(kind, self._levels)
+
+    @cached_property
+    def default_levels(self) -> int:
+        """The levels of the deepest record of which no key was given."""
+        return default_levels(self.records)
 
     @cached_property
     def circular(self) -> dict[str, int]:
@@ -46,8 +52,8 @@ class Declared:
         }
 
     @cached_property
-    def _deep(self) -> set[str]:
-        return holders(self.records.values(), self.circular)
+    def _levels(self) -> dict[str, float]:
+        return record_levels(self.records)
 
     @cached_property
     def _secretive(self) -> set[str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from flowd.wire.depth import FILLED
+from flowd.wire.document import DEEPEST
 from flowd_codegen.model.describe import with_deprecation
 from flowd_codegen.model.kinds import (
     DictOf,
@@ -68,7 +70,7 @@ class FieldPlan:
 def plan_job_field(field: Field, owner: str, printer: TypePrinter) -> FieldPlan:
     """A field of a job: one field of a stream entry, absent for None."""
     # The whole of an entry's field is checked once, not each record in it.
-    is_deep = printer.declared.holds_circle(field.type)
+    is_deep = printer.declared.levels(field.type) > DEEPEST
     named = _Constants(field, owner, printer, is_deep=is_deep)
     is_choice = isinstance(named.kind, OneOf)
     constant = named.table() if is_choice else named.shape(_CONTAINERS)
@@ -158,7 +160,9 @@ class _Constants:
     def _outermost(self, shape: str) -> str:
         if not self._is_deep:
             return shape
-        return bracket(f"{self._printer.wire('depth_checked')}(", (shape,))
+        filled = self._printer.declared.default_levels
+        more = (str(filled),) if filled > FILLED else ()
+        return bracket(f"{self._printer.wire('depth_checked')}(", (shape, *more))
 
     def _end(self, name: str, option: str, value: str) -> str:
         return self._constant(f"{name}_{option}", value)

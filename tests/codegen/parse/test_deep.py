@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from flowd.errors import DecodeError, EncodeError
 from flowd_codegen.cli import run
 from flowd_codegen.diagnostics.location import Source
+from flowd_codegen.model.declared import Declared
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources, read
 from flowd_codegen.python.render import render
@@ -226,12 +228,137 @@ def test_decode_error_names_the_place_in_a_tree(walk: Any) -> None:
         walk.Walk.from_fields({b"tree": raw})
 
 
-def test_a_job_of_records_without_a_circle_pays_nothing(tmp_path: Path) -> None:
-    """The depth is checked once, in the fields of a job whose records have no end."""
-    (tmp_path / "tree.toml").write_text(f'{_TREE}[job.Flat.fields]\nx = "list[Leaf]"\n')
+def test_a_job_of_records_with_an_end_pays_nothing(tmp_path: Path) -> None:
+    """The depth is checked once, in the fields of a job whose values may be too deep."""
+    flat = """
+[record.Plain.fields]
+a = "str"
+[job.Flat.fields]
+x = "list[Plain]"
+y = "list[json]"
+z = "json"
+"""
+    (tmp_path / "tree.toml").write_text(f"{_TREE}{flat}")
     text, _ = render(parse(read(tmp_path))).values()
     checked = [line for line in text.splitlines() if "depth_checked" in line]
-    assert [line.partition(":")[0] for line in checked] == ["_WALK_TREE", "_WALK_GROUP"]
+    names = [line.partition(":")[0] for line in checked]
+    assert names == ["_WALK_TREE", "_WALK_GROUP", "_FLAT_Y"]
+
+
+_AT_THE_LIMIT = """
+[record.Any.fields]
+any = "json"
+[record.Tree.fields]
+kids = { type = "list[Tree]", default = [] }
+meta = { type = "json", default = 1 }
+[record.Filled.fields]
+next = "Filled?"
+more = { type = "json", default = [[[[[[[[[[[[]]]]]]]]]]]] }
+state = { type = "State", default = "on" }
+[enum.State]
+values = ["on", "other"]
+unknown = "OTHER"
+[job.J.fields]
+json = "json?"
+items = "list[json]?"
+rows = "dict[str, list[json]]?"
+any = "Any?"
+one = "list[Any | Tree]?"
+tree = "Tree?"
+filled = "Filled?"
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "start", "end", "own"),
+    [
+        ("json", "", "", 0),
+        ("items", "[", "]", 1),
+        ("rows", '{"a":[', "]}", 2),
+        ("any", '{"any":', "}", 1),
+        ("one", '[{"type":"Any","any":', "}]", 2),
+        ("tree", '{"kids":[],"meta":', "}", 1),
+    ],
+)
+def test_a_field_is_as_deep_as_its_whole_text(
+    tmp_path: Path, field: str, start: str, end: str, own: int
+) -> None:
+    """127 levels are read and written, whatever types they are of; 128 are neither."""
+    (tmp_path / "limit.toml").write_text(_AT_THE_LIMIT)
+    with classes(parse(read(tmp_path))) as names:
+        kind: Any = names["J"]
+        for depth in (127, 128):
+            inner = depth - own
+            raw = f"{start}{'[' * inner}{']' * inner}{end}".encode()
+            if depth == 127:
+                job = kind.from_fields({field.encode(): raw})
+                assert json.loads(job.to_fields()[field.encode()]) == json.loads(raw)
+                value = getattr(job, field)
+                continue
+            with pytest.raises(DecodeError, match="more than 127 levels"):
+                kind.from_fields({field.encode(): raw})
+            with pytest.raises(EncodeError, match="more than 127 levels"):
+                kind(**{field: _with_one_more(value)}).to_fields()
+
+
+def _with_one_more(value: Any) -> Any:
+    """The value with one array more at its deepest place."""
+    document = value
+    while document:
+        if isinstance(document, list):
+            parent, document = document, document[0]
+        elif isinstance(document, dict):
+            document = document["a"]
+        else:
+            document = document.meta if hasattr(document, "meta") else document.any
+    parent[0] = [[]]
+    return value
+
+
+def test_what_defaults_make_too_deep_is_not_read(tmp_path: Path) -> None:
+    """A value is read only if it can be written with what its defaults fill in."""
+    (tmp_path / "limit.toml").write_text(_AT_THE_LIMIT)
+    unknown = b'{"state":"new"}'
+    ways: dict[str, Any] = {
+        "tree": lambda depth: b'{"kids":[' * depth + b"{}" + b"]}" * depth,
+        "filled": lambda depth: b'{"next":' * depth + b"{}" + b"}" * depth,
+        "unknown": lambda depth: b'{"next":' * depth + unknown + b"}" * depth,
+    }
+    # Levels: the objects and lists around, the object itself, and what its default is.
+    deepest = {"tree": 62, "filled": 127 - 1 - 12, "unknown": 126}
+    with classes(parse(read(tmp_path))) as names:
+        kind: Any = names["J"]
+        for way, make in ways.items():
+            key = b"tree" if way == "tree" else b"filled"
+            job = kind.from_fields({key: make(deepest[way])})
+            if way != "unknown":
+                assert kind.from_fields(job.to_fields()) == job
+            with pytest.raises(DecodeError, match="more than 127 levels"):
+                kind.from_fields({key: make(deepest[way] + 1)})
+
+
+def test_defaults_in_defaults_are_counted(tmp_path: Path) -> None:
+    """Records that only defaults place fill in their own, however many there are."""
+    tables = [
+        f'[record.R{number}.fields]\nnext = {{ type = "R{number + 1}", default = {{}} }}\n'
+        for number in range(1500)
+    ]
+    last = """
+[record.R1500.fields]
+twin = { type = "list[Twin]", default = [{ name = "a" }] }
+[record.Twin.fields]
+name = "str"
+more = { type = "Twin2 | Twin", default = { type = "Twin2", deep = { x = [[]] } } }
+[record.Twin2.fields]
+deep = "json"
+also = { type = "dict[str, list[u8]]", default = { x = [1] } }
+[job.J.fields]
+r = "R0"
+"""
+    (tmp_path / "chain.toml").write_text("".join([*tables, last]))
+    schema = parse(read(tmp_path))
+    # 1,500 objects and the last; a list, a Twin, a Twin2, its table and two arrays.
+    assert Declared(schema).default_levels == 1501 + 6
 
 
 @pytest.mark.parametrize("count", [3, 1500])

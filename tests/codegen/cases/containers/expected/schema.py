@@ -30,7 +30,7 @@ _CONTAINERS_WAITS: Final = wire.list_of(wire.DURATION)
 _CONTAINERS_DAYS: Final = wire.dict_of(wire.DATE)
 _CONTAINERS_FLAGS: Final = wire.list_of(wire.BOOL)
 _CONTAINERS_HOLES: Final = wire.list_of(wire.optional(wire.STR))
-_CONTAINERS_REST: Final = wire.list_of(wire.JSON)
+_CONTAINERS_REST: Final = wire.depth_checked(wire.list_of(wire.JSON))
 
 
 @final
@@ -186,4 +186,4 @@ class Containers:
     _set_containers_holes,
     _set_containers_rest,
 ) = wire.setters(Containers)
-# flowd-gen: black 26 72a92c72f983b228
+# flowd-gen: black 26 1b95949813a1fac8

@@ -76,7 +76,7 @@ _OPTIONALS_POINT: Final = wire.record_of(Point)
 _OPTIONALS_NAMES: Final = wire.list_of(wire.STR)
 _OPTIONALS_HOLES: Final = wire.list_of(wire.optional(wire.STR))
 _OPTIONALS_SCORES: Final = wire.dict_of(wire.optional(wire.FLOAT))
-_OPTIONALS_BLANKS: Final = wire.list_of(wire.JSON)
+_OPTIONALS_BLANKS: Final = wire.depth_checked(wire.list_of(wire.JSON))
 
 
 @final
@@ -303,4 +303,4 @@ class Optionals:
     _set_optionals_scores,
     _set_optionals_blanks,
 ) = wire.setters(Optionals)
-# flowd-gen: black 26 75c4b6b3e1d38524
+# flowd-gen: black 26 25bbc24c10bf54bc
