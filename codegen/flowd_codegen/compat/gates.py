@@ -20,7 +20,7 @@ from flowd_codegen.compat.pair import Breaks
 from flowd_codegen.compat.schema_change import SchemaChange, shown
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import Form, gate_form
-from flowd_codegen.model.schema import Job, is_table
+from flowd_codegen.model.schema import Field, Job, is_table
 
 __all__ = ["gate_changes"]
 
@@ -181,8 +181,10 @@ def _names(job: Job, name: str) -> list[str]:
 
 def _identity(job: Job, name: str) -> list[object]:
     """What the text of a key depends on: names, order, and how each value is written."""
-    fields_ = {field.key: field for field in job.fields}
-    return [
-        (key, fields_[key].secret, fields_[key].encoding, fields_[key].mapper)
-        for key in _keys(job, name)
-    ]
+    found = {field.key: field for field in job.fields}
+    return [(key, found[key].secret, _written(found[key])) for key in _keys(job, name)]
+
+
+def _written(field: Field) -> object:
+    """What writes a value; where a mapper does it the encoding counts for nothing."""
+    return (field.mapper and field.mapper.serialize) or field.encoding

@@ -20,9 +20,6 @@ _HUGE: Final = 1.7e308
 _EXACT: Final = 2**53
 _STR: Final = Scalar("str")
 _NUMBERS: Final = ("int", "float", "decimal")
-_OWN: Final = ("text", "base64", "rfc3339")
-"""The encodings that a type has when its field names none."""
-
 _ANY: Final = r"(?:.|\n)*"
 """What matches every text."""
 
@@ -78,7 +75,7 @@ class Limits:
             math.inf if bounds.max_len is None else bounds.max_len,
             math.inf if bounds.places is None else bounds.places,
             bounds.pattern,
-            None if encoding in _OWN else encoding,
+            encoding,
             kind,
             bounds,
         )

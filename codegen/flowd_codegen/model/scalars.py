@@ -57,22 +57,18 @@ def _carried(
     return ScalarType(module, annotation, *names, decode, shape.load)
 
 
-_BASE64: Final = _carried("bytes", wire.encode_base64, wire.decode_base64, wire.BASE64)
-_BOOL: Final = _carried("bool", wire.encode_bool, wire.decode_bool, wire.BOOL)
-_DATETIME: Final = _carried(
-    "datetime.datetime", wire.encode_datetime, wire.decode_datetime, wire.DATETIME
-)
-
 SCALARS: Final = {
     "str": ScalarType("", "str", "", "", "STR", bytes.decode, wire.STR.load),
-    "bytes": _BASE64,
-    "bool": _BOOL,
+    "bytes": _carried("bytes", wire.encode_base64, wire.decode_base64, wire.BASE64),
+    "bool": _carried("bool", wire.encode_bool, wire.decode_bool, wire.BOOL),
     "float": _carried("float", wire.encode_float, wire.decode_float, wire.FLOAT),
     "decimal": _carried(
         "decimal.Decimal", wire.encode_decimal, wire.decode_decimal, wire.DECIMAL
     ),
     "uuid": _carried("uuid.UUID", wire.encode_uuid, wire.decode_uuid, wire.UUID),
-    "datetime": _DATETIME,
+    "datetime": _carried(
+        "datetime.datetime", wire.encode_datetime, wire.decode_datetime, wire.DATETIME
+    ),
     "date": _carried("datetime.date", wire.encode_date, wire.decode_date, wire.DATE),
     "duration": _carried(
         "datetime.timedelta", wire.encode_duration, wire.decode_duration, wire.DURATION
@@ -90,12 +86,9 @@ SCALARS: Final = {
 """Every scalar type but `json`, which has no text other than JSON."""
 
 ENCODINGS: Final = {
-    "text": _BOOL,
     "01": _carried("bool", wire.encode_bool01, wire.decode_bool01, wire.BOOL),
-    "base64": _BASE64,
     "hex": _carried("bytes", wire.encode_hex, wire.decode_hex, wire.HEX),
     "raw": _carried("bytes", wire.encode_raw, wire.decode_raw, wire.BASE64),
-    "rfc3339": _DATETIME,
     "unix_ms": _carried(
         "datetime.datetime", wire.encode_unix_ms, wire.decode_unix_ms, wire.UNIX_MS
     ),

@@ -101,8 +101,8 @@ class Field(Bounds):
     default: Value | Factory | None = None
     mapper: Mapper | None = None
     encoding: Encoding | None
-    """The declared encoding; None means the type's own. In a record never `text`, `01`
-    or `raw`; never together with a mapper with both sides."""
+    """Another encoding than the type's own, which is None also where a schema spells it
+    out. In a record never `01` or `raw`; never together with a mapper with both sides."""
 
     secret: bool = False
     """Kept out of `repr`, logs and errors. An entry's field that holds a record with a

@@ -242,7 +242,8 @@ def _encoding(
     else:
         for known in fitting:
             if known == encoding:
-                return known
+                # A type's own is the same as none, spelled out.
+                return None if known == fitting[0] else known
         message = f"unknown encoding {quoted(encoding)}"
         label = f"choose from {', '.join(fitting)}"
     options.report(Code.ENCODING, options.at("encoding"), message, label)
