@@ -315,7 +315,7 @@ def _with_one_more(value: Any) -> Any:
     return value
 
 
-def test_what_defaults_make_too_deep_is_not_read(tmp_path: Path) -> None:
+def test_value_that_defaults_make_too_deep_is_not_read(tmp_path: Path) -> None:
     """A value is read only if it can be written with what its defaults fill in."""
     (tmp_path / "limit.toml").write_text(_AT_THE_LIMIT)
     unknown = b'{"state":"new"}'
@@ -337,7 +337,7 @@ def test_what_defaults_make_too_deep_is_not_read(tmp_path: Path) -> None:
                 kind.from_fields({key: make(deepest[way] + 1)})
 
 
-def test_defaults_in_defaults_are_counted(tmp_path: Path) -> None:
+def test_levels_of_defaults_in_defaults_are_counted(tmp_path: Path) -> None:
     """Records that only defaults place fill in their own, however many there are."""
     tables = [
         f'[record.R{number}.fields]\nnext = {{ type = "R{number + 1}", default = {{}} }}\n'
