@@ -129,7 +129,9 @@ class Runner(Generic[J]):
         )
         self.cancellations.attach(self._executor, self._quarantine, self._settlement)
         self._leases = QueueLeases(self)
-        self._tasks = DeliveryTasks(self._process, self._unbegun)
+        self._tasks = DeliveryTasks(
+            self._process, self._unbegun, self.in_flight.running
+        )
         self._alarm: asyncio.TimerHandle | None = None
 
     # The path of a job.
@@ -355,6 +357,7 @@ class Runner(Generic[J]):
             await asyncio.wait([settling, reading, stopping])
             if self._alarm is not None:
                 self._alarm.cancel()
+            self._tasks.close()
             self._capabilities.close()
             await self._shared.leases.remove(self._leases)
             self._quarantine.remove_queue(self)

@@ -1,0 +1,122 @@
+"""A queue with many slots leaves the event loop to the others of its process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from jobs.email import Email
+from tests.support.email_job import email
+from tests.support.queues import MakeQueue
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+_JOBS = 600
+
+
+class _Hog:
+    """A handler that takes half a millisecond of a processor, before or after it has waited.
+
+    Attributes:
+        turns: how many of them ran between two turns of the event loop.
+    """
+
+    def __init__(self, *, waits: float | None) -> None:
+        self.turns: list[int] = []
+        self.ran = 0
+        self._waits = waits
+
+    async def __call__(self, _: Email) -> None:
+        """Run one job."""
+        if self._waits is not None:
+            await asyncio.sleep(self._waits)
+        end = time.thread_time() + 0.0005
+        while time.thread_time() < end:
+            pass
+        self.ran += 1
+
+    async def count(self) -> None:
+        """Count them until all have run."""
+        while self.ran < _JOBS:
+            before = self.ran
+            await asyncio.sleep(0)
+            if self.ran > before:
+                self.turns.append(self.ran - before)
+
+
+async def _turns(make_queue: MakeQueue, hog: _Hog) -> list[int]:
+    async with make_queue(hog, concurrency=1_000, lease=30.0) as queue:
+        await queue.enqueue_bulk(email() for _ in range(_JOBS))
+        queue.run()
+        await asyncio.wait_for(hog.count(), 30.0)
+    return sorted(hog.turns[len(hog.turns) // 2 :])
+
+
+async def test_few_long_handlers_begin_in_one_turn(make_queue: MakeQueue) -> None:
+    """Of those that take half a millisecond, as many as 10 ms hold, though 1000 may run."""
+    turns = await _turns(make_queue, _Hog(waits=None))
+    assert turns[-1] <= 40
+
+
+async def test_few_handlers_that_waited_go_on_in_one_turn(
+    make_queue: MakeQueue,
+) -> None:
+    """Those that begin apart go on apart."""
+    turns = await _turns(make_queue, _Hog(waits=0.01))
+    assert turns[len(turns) // 2] <= 40
+
+
+async def test_short_handlers_begin_as_they_come(make_queue: MakeQueue) -> None:
+    """More than at first: a turn that is not long holds hundreds."""
+    most = begun = 0
+    stop = asyncio.Event()
+
+    async def run(_: Email) -> None:
+        nonlocal begun
+        begun += 1
+
+    async def count() -> None:
+        nonlocal most, begun
+        while not stop.is_set():
+            begun = 0
+            await asyncio.sleep(0)
+            most = max(most, begun)
+
+    async with make_queue(run, concurrency=1_000, lease=30.0) as queue:
+        await queue.enqueue_bulk(email() for _ in range(10_000))
+        counting = asyncio.create_task(count())
+        queue.run()
+        await queue.drain()
+        stop.set()
+        await counting
+    assert most > 64
+
+
+async def test_jobs_that_wait_for_their_turn_are_released(
+    make_queue: MakeQueue, raw: Raw
+) -> None:
+    """At the end of the queue, as those that run; none is lost, and none counts as tried."""
+    began: list[str] = []
+
+    async def run(job: Email) -> None:
+        began.append(job.to)
+        end = time.thread_time() + 0.003
+        while time.thread_time() < end:
+            pass
+        await asyncio.sleep(60)
+
+    async with make_queue(run, concurrency=1_000, lease=30.0) as queue:
+        await queue.enqueue_bulk(email(str(number)) for number in range(_JOBS))
+        handle = queue.run()
+        await wait_until(lambda: began)
+        await handle.shutdown(grace=0.0)
+        assert len(began) < 300
+        assert raw("XLEN", queue.policy.stream) == _JOBS
+        assert raw("XPENDING", queue.policy.stream, queue.policy.group) == [
+            0,
+            None,
+            None,
+            None,
+        ]
+        fields = raw("XRANGE", queue.policy.stream, "-", "+")
+    assert repr(fields).count("b'_attempt', b'1'") == _JOBS
