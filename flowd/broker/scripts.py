@@ -189,7 +189,9 @@ def results(
 
 
 ADMIT: Final = Script("admit", "replica", *_GATE)
-CANCEL: Final = Script("cancel", "now", "replica", "by_name", "only_group", "marks")
+CANCEL: Final = Script(
+    "cancel", "now", "replica", "by_name", "only_group", "marks", "key_of"
+)
 DELAYED_KINDS: Final = Script("delayed_kinds", "by_name")
 ENQUEUE: Final = Script("enqueue", "now")
 EXPIRE: Final = Script("expire", "replica", often=False)
@@ -201,7 +203,7 @@ QUERY: Final = Script("query", "by_name", "paused")
 LIMIT: Final = Script("limit", *_GATE, often=False)
 LETTERS: Final = Script("letters")
 PROGRESS: Final = Script("progress", "fence")
-PURGE: Final = Script("purge")
+PURGE: Final = Script("purge", "key_of")
 RECOUNT: Final = Script("recount", "replica", often=False)
 ABANDON: Final = Script("abandon", "replica", often=False)
 REDRIVE: Final = Script("redrive", "by_name", "only_group", "now", "marks")

@@ -35,20 +35,20 @@ __all__ = ["add", "add_queue"]
 _SCAN: Final = 10_000
 
 _CANCEL: Final = """\
-Cancel jobs by their ids, or with --all those that match. What waits or is delayed is gone at once,
-and frees its idempotency key. A running job is cancelled by its worker within a quarter of its
-lease; it is settled as cancelled."""
+Cancel jobs by their ids, or with --all those that match. What waits, is delayed or parked is gone
+at once, and frees its idempotency key. A running job is cancelled by its worker within a quarter of
+its lease; it is settled as cancelled."""
 
 _DELETE: Final = """\
-Delete jobs that wait or are delayed, by their ids, or with --all those that match. Running jobs are
-left alone: cancel them. It cannot be undone."""
+Delete jobs that wait, are delayed or parked, by their ids, or with --all those that match. Running
+jobs are left alone: cancel them. It cannot be undone."""
 
 _RUN_NOW: Final = """\
 Let delayed jobs be due at once: those that wait for their time, or for a retry."""
 
 _CLEAR: Final = """\
-Delete all jobs of a queue that wait or are delayed. Running jobs and dead letters stay. It cannot be
-undone."""
+Delete all jobs of a queue that wait, are delayed or parked. Running jobs and dead letters stay. It
+cannot be undone."""
 
 
 def add(verbs: Commands) -> None:
@@ -111,7 +111,7 @@ def add_queue(commands: Commands) -> None:
 
 def _add_filter(parser: argparse.ArgumentParser, *, running: bool) -> None:
     chosen = parser.add_argument_group("which jobs, with --all")
-    states = ["waiting", "delayed", *(["running"] if running else [])]
+    states = ["waiting", "delayed", "parked", *(["running"] if running else [])]
     chosen.add_argument("--state", choices=states, help="only these")
     chosen.add_argument(
         "--error", metavar="TEXT", default="", help="TEXT is in its last failure"
@@ -153,8 +153,10 @@ class _Work:
             if isinstance(found, ServerError):
                 self.refused.append((job.id, found))
                 continue
-            self.found[found or "gone"] += 1
-            gone += found in ("waiting", "delayed", "parked")
+            # A parked one ends as a delayed one does.
+            is_parked = found == "delayed" and job.state == "parked"
+            self.found["parked" if is_parked else found or "gone"] += 1
+            gone += found in ("waiting", "delayed")
         return gone
 
 
@@ -193,7 +195,7 @@ async def _end(verb: str, options: argparse.Namespace) -> int:
 
 
 def _filter(verb: str, options: argparse.Namespace, now: float) -> JobFilter:
-    states: tuple[State, ...] = ("waiting", "delayed")
+    states: tuple[State, ...] = ("delayed", "parked", "waiting")
     if verb == "cancel":
         # What is taken while this goes on is met among those that run.
         states = (*states, "running")
@@ -225,11 +227,12 @@ def _report(verb: str, work: _Work, options: argparse.Namespace) -> None:
 async def _confirm(verb: str, target: Target, options: argparse.Namespace) -> None:
     check_terminal("it")
     sizes = await target.queries.sizes()
+    parked = f", {sizes.parked:,} are parked" if sizes.parked else ""
     which = (
         count_of(len(options.ids), "job")
         if options.ids
         else f"jobs of {printable(target.name)}, where {sizes.waiting:,} wait and"
-        f" {sizes.delayed:,} are delayed"
+        f" {sizes.delayed:,} are delayed{parked}"
     )
     word = "Cancel" if verb == "cancel" else "Delete"
     await confirm(f"{word} {which}?", "nothing was changed")

@@ -25,7 +25,8 @@ _KEY_BYTES: Final = 1_024
 class JobFilter:
     """Which jobs are meant: those for which all of this is true."""
 
-    states: Collection[State] = ("waiting", "delayed")
+    states: Collection[State] = ("delayed", "parked", "waiting")
+    """In the order in which jobs go through them, so that none slips past."""
     text: str = ""
     """Is in the error of its last failure."""
 
@@ -77,7 +78,7 @@ async def for_each_job(
     """
     left = limit
     for state in job_filter.states:
-        pages = _Delayed(queries) if state == "delayed" else _Entries(queries, state)
+        pages = _pages(queries, state)
         await pages.begin()
         while page := await pages.next(job_filter.most):
             picked = [
@@ -126,6 +127,16 @@ async def due_now(queries: Queries, job_id: str, now: float) -> bool:
     return True
 
 
+def _pages(queries: Queries, state: State) -> _Entries | _Delayed | _Parked:
+    match state:
+        case "delayed":
+            return _Delayed(queries)
+        case "parked":
+            return _Parked(queries)
+        case _:
+            return _Entries(queries, state)
+
+
 class _Entries:
     """Pages of what waits or runs, up to the entry that is the last now."""
 
@@ -166,6 +177,27 @@ class _Delayed:
         page = await self._queries.delayed(count, -self._kept - count, most=most)
         self._given, self.gone = len(page), 0
         self._left -= len(page)
+        return page
+
+
+class _Parked:
+    """Pages of parked jobs, lane by lane, up to the place that is the last now."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        self._after = self._last = b""
+        self.gone = 0
+
+    async def begin(self) -> None:
+        self._last = await self._queries.last_place()
+
+    async def next(self, most: int) -> Sequence[JobRow]:
+        if self._after >= self._last:
+            return ()
+        page, place = await self._queries.lanes(
+            AT_ONCE, self._after, self._last, most=most
+        )
+        self._after = place or self._last
         return page
 
 

@@ -8,7 +8,7 @@ for.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, TypeVar
 
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
@@ -30,6 +30,8 @@ from flowd.ops.rows import (
 )
 
 __all__ = ["PAGE", "WHOLE", "Queries"]
+
+T = TypeVar("T")
 
 PAGE: Final = 100
 """How many jobs are asked for at once, at most."""
@@ -82,6 +84,29 @@ class Queries:
     ) -> list[JobRow]:
         """Jobs that wait at the gate, lane by lane, behind `skip` others."""
         return await self._ask(most, "parked", skip, count)
+
+    async def lanes(
+        self, count: int, after: bytes, last: bytes, *, most: int = WHOLE
+    ) -> tuple[list[JobRow], bytes]:
+        """Jobs that wait at the gate, from behind one place to another, as `waiting`.
+
+        A place stays while others come and go, which a number of jobs to skip does not.
+
+        Returns:
+            The jobs, and the place of the last of them; empty without any.
+        """
+        question = ("lanes", after, count, last)
+        return await self._run(most, _rows_and_place, *question)
+
+    async def last_place(self) -> bytes:
+        """The last place at the gate; empty without any.
+
+        Raises:
+            ServerError: as `Connection.call`.
+        """
+        parked = self.keys.gate[1]
+        found = await self.connection.call("ZRANGE", parked, -1, -1, read=answers.ids)
+        return found[0] if found else b""
 
     async def entries(
         self, key: str, first: str, last: str, count: int
@@ -222,6 +247,9 @@ class Queries:
         return sorted(rows)
 
     async def _ask(self, most: int, *question: Argument) -> list[JobRow]:
+        return await self._run(most, replies.items(job_row), *question)
+
+    async def _run(self, most: int, read: replies.Reader[T], *question: Argument) -> T:
         own = self.keys
         keys = [own.stream, own.delayed, own.bodies, own.progress]
         keys += [own.gate[1], own.control]
@@ -229,6 +257,11 @@ class Queries:
             self.connection,
             keys,
             [self.group, most, *question],
-            replies.items(job_row),
+            read,
             patience=BULK_READ_TIMEOUT if most == WHOLE else TIMEOUT,
         )
+
+
+def _rows_and_place(reply: object) -> tuple[list[JobRow], bytes]:
+    *rows, place = replies.array(reply)
+    return [job_row(each) for each in rows], replies.data(place)

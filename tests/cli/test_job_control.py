@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from flowd import Item, Queue
+from flowd import Concurrency, Gate, Item, Queue
 from flowd.cli import main
 from flowd.ops import control
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.gated import gated, leftovers
 from tests.support.leases import die_with
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
@@ -93,6 +94,38 @@ async def test_jobs_are_deleted_by_their_fields(
         assert raw("XLEN", stream) == 11
         assert raw("ZCARD", f"{{{stream}}}:delayed") == 10
         assert [fields[b"to"] for _, fields in raw.entries(stream)].count(b"bad") == 1
+
+
+async def test_parked_jobs_are_deleted_by_their_fields(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    flowd: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A backlog at the gate is met on every page, in each lane, and holds nothing then."""
+    monkeypatch.setattr(control, "AT_ONCE", 3)
+    job = gated(Gate(concurrency=Concurrency(per=("subject",), limit=1)))
+    async with Queue(
+        job, RecordingHandler(), url=redis_url, policy=policy(stream)
+    ) as queue:
+        await queue.enqueue_bulk(
+            job(to=("bad", "good")[number % 2], subject=str(number // 2 % 4))
+            for number in range(24)
+        )
+        chosen = ("--all", "--field", "to=bad")
+        code, out, _ = await flowd("jobs", "delete", *chosen, "--dry-run", "--json")
+        assert (code, json.loads(out)) == (0, {"waiting": 4, "parked": 8})
+        some = (*chosen, "--state", "parked", "--limit", "2", "--yes", "--json")
+        code, out, _ = await flowd("jobs", "delete", *some)
+        assert (code, json.loads(out)) == (0, {"parked": 2})
+        code, out, _ = await flowd("jobs", "delete", *chosen, "--yes")
+        assert (code, out) == (0, "10 jobs deleted\n")
+        code, out, _ = await flowd("queue", "clear", "--yes")
+        assert (code, out) == (0, "12 jobs deleted\n")
+    assert raw("XLEN", stream) == 0
+    assert raw("HLEN", f"{{{stream}}}:delayed:jobs") == 0
+    assert leftovers(raw, stream) == []
 
 
 async def test_a_queue_is_cleared(

@@ -14,6 +14,7 @@ PRELUDES = {
         "by_name.lua",
         "fence.lua",
         "gate.lua",
+        "key_of.lua",
         "marks.lua",
         "now.lua",
         "only_group.lua",

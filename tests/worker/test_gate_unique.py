@@ -164,6 +164,51 @@ async def test_the_last_duplicate_runs_afterwards(
     assert leftovers(raw, stream) == []
 
 
+async def test_a_newer_job_replaces_the_follower_while_its_key_is_free(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A follower that a pause keeps from going has the newest data when it goes."""
+    job, handler = gated(LAST), Overlap()
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        first = await queue.enqueue(job(to="a", subject="1"))
+        follower = await queue.enqueue(job(to="a", subject="2"))
+        await queue.pause()
+        assert await queue.cancel(first) == "cancelled"
+        newer = await queue.enqueue(job(to="a", subject="3"))
+        assert (newer, isinstance(newer, Duplicate)) == (follower, True)
+        await queue.resume()
+        queue.run()
+        await queue.drain()
+    assert handler.done == [("a", "3")]
+    assert leftovers(raw, stream) == []
+
+
+@pytest.mark.parametrize("end", ["cancelled", "purged"])
+async def test_a_job_that_replaced_another_frees_its_idempotency_key(
+    redis_url: str, stream: str, end: str
+) -> None:
+    """It is forgotten under the key that it came with, and not under that of the other."""
+    job = gated(LAST)
+
+    async def work(_: Email) -> None:
+        raise Reject("no")
+
+    rules = policy(stream)
+    async with Queue(job, work, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(job(to="a", subject="1"))
+        follower = await queue.enqueue(job(to="a", subject="2"))
+        newer = await queue.enqueue(job(to="a", subject="3"), key="k")
+        assert newer == follower
+        if end == "cancelled":
+            assert await queue.cancel(newer) == "cancelled"
+        else:
+            queue.run()
+            await queue.drain()
+            async with DeadLetters(job, redis_url, stream=stream) as letters:
+                assert await letters.purge_all() == 2
+        assert await queue.enqueue(job(to="a", subject="3"), key="k") != newer
+
+
 async def test_a_dead_letter_whose_key_is_taken_is_not_put_back(
     redis_url: str, raw: Raw, stream: str
 ) -> None:

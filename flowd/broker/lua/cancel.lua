@@ -59,7 +59,7 @@ for i = 3, #ARGV, 3 do
   end
   --@ elsewhere
   if fields then
-    if own_key and redis.call('GET', own_key) == job then redis.call('DEL', own_key) end
+    if own_key and is_of(redis.call('GET', own_key), job) then redis.call('DEL', own_key) end
     --@ removed
   end
   results[#results + 1] = result

@@ -173,6 +173,13 @@ local function open_gate(stream, group, bodies)
     gate.healed = gate.healed + 1
   end
 
+  -- The job that runs after the one that has the lock, and its body; nil without one.
+  function gate.behind(key)
+    local job = redis.call('HGET', state, 'l:' .. key)
+    local body = job and redis.call('HGET', bodies, job)
+    if body then return job, body end
+  end
+
   function gate.lock(key, holder, job)
     redis.call('HSET', state, 'u:' .. key, holder .. '\0' .. job)
   end

@@ -8,7 +8,7 @@
 --
 -- Bounds: one letter, which is not read.
 local deleted = redis.call('XDEL', KEYS[1], ARGV[1])
-if deleted == 1 and KEYS[2] and redis.call('GET', KEYS[2]) == ARGV[2] then
+if deleted == 1 and KEYS[2] and is_of(redis.call('GET', KEYS[2]), ARGV[2]) then
   redis.call('DEL', KEYS[2])
 end
 return deleted

@@ -6,6 +6,7 @@
 --         running  after which id  how many  of which consumer, or '' for all
 --         delayed  after how many  how many
 --         parked   after how many  how many
+--         lanes    after which place at the gate, or ''  how many  up to which place
 --         one      entry id, or ''  job id
 -- Returns for each job { state, id, fields, due in ms, consumer, ms without a sign of
 --   life, count, progress }; what does not apply is 0 or ''.
@@ -68,6 +69,11 @@ elseif what == 'parked' then
     redis.call('ZRANGE', KEYS[5], ARGV[4], ARGV[4] + ARGV[5] - 1)) do
     add_delayed(row:match('^%Z*%z(.*)$'):sub(18), '0', 'parked')
   end
+elseif what == 'lanes' then
+  local rows = redis.call('ZRANGEBYLEX', KEYS[5], ARGV[4] == '' and '-' or '(' .. ARGV[4],
+    '[' .. ARGV[6], 'LIMIT', 0, ARGV[5])
+  for _, row in ipairs(rows) do add_delayed(row:match('^%Z*%z(.*)$'):sub(18), '0', 'parked') end
+  seen[#seen + 1] = rows[#rows] or ''
 elseif what == 'one' then
   local id, job = ARGV[4], ARGV[5]
   local entry = id ~= '' and redis.call('XRANGE', stream, id, id)[1]

@@ -39,7 +39,7 @@ local function debounce(k, first, last)
   return '~' .. job
 end
 
--- The lock is taken: the new one is not stored, or is the one that runs afterwards.
+-- Another job has the key: the new one is not stored, or is the one that runs afterwards.
 local function again(k, ticket, holder, job, first, last)
   if not gate.rules.l then
     -- A write, for those that wait until it is confirmed.
@@ -47,8 +47,7 @@ local function again(k, ticket, holder, job, first, last)
       'HSET', gate.state, 'u:' .. k.u, redis.call('HGET', gate.state, 'u:' .. k.u))
     return type(touched) == 'table' and touched or '=' .. holder
   end
-  local behind = redis.call('HGET', gate.state, 'l:' .. k.u)
-  local body = behind and redis.call('HGET', bodies, behind)
+  local behind, body = gate.behind(k.u)
   if body then
     gate.forget(behind, cmsgpack.unpack(body))
     job = behind
@@ -69,6 +68,8 @@ store = function(id, wait, due, job, first, last)
   end
   local owner, holder
   if k.u then owner, holder = gate.holder(k.u) end
+  -- What runs afterwards may still wait when its key is free: a newer job takes its place.
+  owner = owner or (k.u and gate.rules.l and gate.behind(k.u))
   if owner then return again(k, ticket, holder, job, first, last) end
   if wait > 0 or due > now then
     local stored = plain_store(id, wait, due, job, first, last)
