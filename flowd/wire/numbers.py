@@ -15,6 +15,7 @@ from typing import Final
 from flowd.wire.refusal import BEYOND_FLOAT, CodecError, instance, misfit
 
 __all__ = [
+    "LONGEST",
     "decode_decimal",
     "decode_float",
     "decode_i8",
@@ -40,9 +41,11 @@ __all__ = [
 ]
 
 # Python reads no more digits, and no sized integer has so many.
-_LONGEST: Final = 4300
-_TOO_LARGE: Final = 10**_LONGEST
-_DIGITS: Final = f"more than {_LONGEST:,} digits"
+LONGEST: Final = 4300
+"""The most digits of an integer, and the most characters of a decimal."""
+
+_TOO_LARGE: Final = 10**LONGEST
+_DIGITS: Final = f"more than {LONGEST:,} digits"
 _SIGNED: Final = re.compile(rb"[+-]?[0-9]+")
 _DECIMAL: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # Below it a number is far from the limit, however it is spelt.
@@ -73,7 +76,7 @@ def decode_int(raw: bytes) -> int:
         return int(raw)
     if not raw.isdigit() and not _SIGNED.fullmatch(raw):
         raise CodecError("expected an integer")
-    if len(raw) <= _LONGEST or (len(raw) == _LONGEST + 1 and raw[:1] in b"+-"):
+    if len(raw) <= LONGEST or (len(raw) == LONGEST + 1 and raw[:1] in b"+-"):
         try:
             return int(raw)
         except ValueError:
@@ -185,7 +188,7 @@ def _integer(value: int, expected: str) -> int:
 def _decode_unsigned(raw: bytes, kind: str, high: int) -> int:
     if not raw.isdigit() and not _UNSIGNED.fullmatch(raw):
         raise CodecError(f"expected {kind}")
-    if len(raw) <= _LONGEST and (number := int(raw)) <= high:
+    if len(raw) <= LONGEST and (number := int(raw)) <= high:
         return number
     raise CodecError(f"not in 0..{high}")
 
@@ -193,7 +196,7 @@ def _decode_unsigned(raw: bytes, kind: str, high: int) -> int:
 def _decode_signed(raw: bytes, kind: str, high: int) -> int:
     if not raw.isdigit() and not _SIGNED.fullmatch(raw):
         raise CodecError(f"expected {kind}")
-    if len(raw) <= _LONGEST and ~high <= (number := int(raw)) <= high:
+    if len(raw) <= LONGEST and ~high <= (number := int(raw)) <= high:
         return number
     raise CodecError(f"not in {~high}..{high}")
 
@@ -250,7 +253,7 @@ def encode_decimal(value: Decimal) -> bytes:
     if not instance(value, Decimal).is_finite():
         raise CodecError("expected a finite decimal")
     text = Decimal.__str__(value)
-    if "E" in text or "e" in text or len(text) > _LONGEST:
+    if "E" in text or "e" in text or len(text) > LONGEST:
         _check_width(value, text)
         text = Decimal.__format__(value, "f")
     return text.encode()
@@ -264,7 +267,7 @@ def decode_decimal(raw: bytes) -> Decimal:
         return Decimal(raw.decode())
     if not _DECIMAL.fullmatch(raw):
         raise CodecError("expected a decimal")
-    if len(raw) > _LONGEST:
+    if len(raw) > LONGEST:
         raise CodecError(_DIGITS)
     try:
         value = Decimal(raw.decode())
@@ -280,7 +283,7 @@ def _check_width(value: Decimal, text: str) -> None:
     """Refuse what would be spelt with too many digits; `text` is the short spelling."""
     short = "E" in text or "e" in text
     # It may be shorter by a few characters than this says: as strict when it is read.
-    if len(text) + (abs(value.adjusted()) if short else 0) > _LONGEST:
+    if len(text) + (abs(value.adjusted()) if short else 0) > LONGEST:
         raise CodecError(_DIGITS)
 
 

@@ -6,12 +6,12 @@ alone does not say what it means: milliseconds, and bytes in one of their encodi
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from flowd import wire
 from flowd_codegen.model.kinds import DictOf, ListOf, RecordRef, Scalar, Type, UnionOf
 from flowd_codegen.model.limits import Limits
+from flowd_codegen.model.number_text import number_texts
 
 __all__ = ["json_of", "texts_of"]
 
@@ -21,7 +21,6 @@ _TEXTS: Final[dict[str, tuple[str, ...]]] = {
     "datetime": ("2026-01-31T12:00:00+00:00", "2026-01-31T12:00:00.000001-12:00"),
     "bool": ("true", "false"),
 }
-_LONG: Final = 400
 _OPAQUE: Final = ("bytes", "duration")
 
 
@@ -34,15 +33,7 @@ def texts_of(kind: Type, written: Limits, *, in_json: bool) -> list[wire.Json] |
     if not written.number or (in_json and written.number != "decimal"):
         # Inside JSON they are no strings.
         return None
-    if written.number == "int" and -math.inf < written.low and written.high < math.inf:
-        ends = int(written.low), int(written.high)
-        return [*map(str, ends), *(["0"] if ends[0] <= 0 <= ends[1] else [])]
-    number = (
-        max(0.0, written.low) if written.low > -math.inf else min(0.0, written.high)
-    )
-    # Without both bounds, or behind a point, digits have no end.
-    more = "0" * _LONG if written.number == "int" else "." + "0" * _LONG
-    return [f"{number:.0f}", f"{number:.0f}{more}"]
+    return [*number_texts(written)]
 
 
 def json_of(kind: Type, written: Limits, *, in_json: bool) -> list[wire.Json] | None:
