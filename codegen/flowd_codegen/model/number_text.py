@@ -35,11 +35,11 @@ def number_texts(limits: Limits) -> Iterator[str]:
     if low < 0 < high or (low <= 0 <= high and not _open_at_zero(limits)):
         shortest = "0"
     elif high <= 0:
-        ends = {"begins": limits.high_open, "ends": limits.low_open}
-        shortest = f"-{_shortest(-high, -low, **ends)}"
+        opens = {"begins": limits.high_open, "ends": limits.low_open}
+        shortest = f"-{_shortest(-high, -low, **opens)}"
     else:
-        ends = {"begins": limits.low_open, "ends": limits.high_open}
-        shortest = _shortest(low, high, **ends)
+        opens = {"begins": limits.low_open, "ends": limits.high_open}
+        shortest = _shortest(low, high, **opens)
     yield shortest
     match limits.number:
         case "int":
@@ -61,7 +61,7 @@ def _open_at_zero(limits: Limits) -> bool:
 
 
 def _longest_int(end: End, sign: str) -> str:
-    if abs(end) < math.inf:
+    if -math.inf < end < math.inf:
         return str(int(end))
     return f"{sign}{'9' * LONGEST}"
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from functools import partial
 from typing import Final
 
 from flowd_codegen.diagnostics.location import SourceLocation
-from flowd_codegen.diagnostics.report import Code, quoted, visible
+from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 from flowd_codegen.diagnostics.suggest import did_you_mean
+from flowd_codegen.model.cycles import components
 from flowd_codegen.model.kinds import Scalar, base
+from flowd_codegen.model.naming import attribute
 from flowd_codegen.model.schema import Field, Group
 from flowd_codegen.parse.fields import (
     IN_JOB,
@@ -19,7 +20,7 @@ from flowd_codegen.parse.fields import (
     WireKeys,
     parse_fields,
 )
-from flowd_codegen.parse.scope import Scope
+from flowd_codegen.parse.scope import Scope, report_cycles
 from flowd_codegen.parse.table import Table
 
 __all__ = ["GROUP_OPTIONS", "all_fields", "read_groups"]
@@ -28,58 +29,88 @@ GROUP_OPTIONS: Final = ("include", "fields", "doc", "reserved")
 """The keys of a group's table."""
 
 
-def read_groups(scope: Scope) -> None:
+def read_groups(scope: Scope, report: Report) -> None:
     """Read all groups into the scope, each after those that it includes."""
     uses = {
         name: {other: location for location, other in _known(table, scope)}
         for name, table in scope.group_tables.items()
     }
-    for name in _in_order(uses, scope):
-        table = scope.group_tables[name]
-        table.refuse_others(
-            GROUP_OPTIONS,
-            "group option",
-            otherwise=f"fields go into `[group.{visible(name)}.fields]`",
-        )
-        fields = all_fields(table, WireKeys(table), scope, IN_JOB)
-        scope.groups[name] = Group(
-            name=name,
-            fields=tuple(replace(one, group=name) for one in fields if not one.group),
-            includes=tuple(uses[name]),
-            doc=table.text("doc") or "",
-        )
-
-
-def _in_order(uses: dict[str, dict[str, SourceLocation]], scope: Scope) -> list[str]:
-    """The groups, each behind those it includes; a circle is reported and broken."""
-    while True:
-        try:
-            return [*TopologicalSorter(uses).static_order()]
-        except CycleError as error:
-            # The sorter lists each before its user, and the first again as the last.
-            cycle: list[str] = error.args[1][::-1]
-            start = cycle.index(min(cycle))
-            way = [*cycle[start:-1], *cycle[: start + 1]]
-            steps = [(uses[user][used], used) for user, used in pairwise(way)]
-            also = None
-            if len(steps) > 1:
-                also = steps[1][0], f"includes {quoted(steps[1][1])}"
-            scope.group_tables[way[0]].report(
-                Code.GROUP,
-                steps[0][0],
-                f"circular: {' includes '.join(map(visible, way))}",
-                "move what both need into a third group",
-                also=also,
+    advice = "move what both need into a third group"
+    report_cycles(uses, report, Code.GROUP, "includes", advice)
+    shared = _with_shared_names(scope.group_tables)
+    inner: dict[str, tuple[str, ...]] = {}
+    for circle in components(uses):
+        for name in circle:
+            for other in {*uses[name]} & {*circle}:
+                del uses[name][other]
+            inner[name] = _all_inner([inner[one] for one in uses[name]], name, shared)
+            table = scope.group_tables[name]
+            table.refuse_others(
+                GROUP_OPTIONS,
+                "group option",
+                otherwise=f"fields go into `[group.{visible(name)}.fields]`",
             )
-            del uses[way[0]][way[1]]
+            keys = WireKeys(table)
+            # What is in a circle with it was reported, and is not there yet.
+            known = partial(_of, inner)
+            fields = _included_and_own(table, keys, scope, IN_JOB, known)
+            scope.groups[name] = Group(
+                name=name,
+                fields=tuple(
+                    replace(one, group=name) for one in fields if not one.group
+                ),
+                includes=tuple(uses[name]),
+                doc=table.text("doc") or "",
+            )
+
+
+def _of(inner: Mapping[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
+    return inner.get(name, ())
+
+
+def _all_inner(
+    included: list[tuple[str, ...]], name: str, shared: Collection[str]
+) -> tuple[str, ...]:
+    """The groups of `shared` that are in a group, itself the last."""
+    found = included[0] if included else ()
+    if len(included) > 1:
+        found = tuple(dict.fromkeys(one for names in included for one in names))
+    return (*found, name) if name in shared else found
+
+
+def _with_shared_names(tables: Mapping[str, Table]) -> set[str]:
+    """The groups with an attribute or wire key that another one has, or reserves.
+
+    No others can meet in a bad way, and a chain of thousands is read in linear time.
+    """
+    owners: dict[str, list[str]] = {}
+    for name, table in tables.items():
+        for said in _names(table):
+            owners.setdefault(said, []).append(name)
+    return {one for names in owners.values() if len(names) > 1 for one in names}
+
+
+def _names(table: Table) -> set[str]:
+    """What may not be twice: attributes, with a point in front, and wire keys."""
+    found = {key for _, key in table.strings("reserved")}
+    fields = table.values.get("fields")
+    for name, options in fields.items() if isinstance(fields, dict) else ():
+        found |= {name, f".{attribute(name)}"}
+        if isinstance(options, dict):
+            aliases = options.get("aliases")
+            given = (
+                options.get("key"),
+                *(aliases if isinstance(aliases, list) else ()),
+            )
+            found |= {key for key in given if isinstance(key, str)}
+    return found
 
 
 def _known(table: Table, scope: Scope) -> Iterator[tuple[SourceLocation, str]]:
     """The groups that a table includes, where nothing is wrong with the name."""
-    names = table.values.get("include")
-    for index, name in enumerate(names if isinstance(names, list) else ()):
-        if isinstance(name, str) and name in scope.group_tables:
-            yield table.at("include").child(index), name
+    for location, name in table.strings("include"):
+        if name in scope.group_tables:
+            yield location, name
 
 
 def _includes(owner: Table, scope: Scope) -> Iterator[tuple[SourceLocation, str]]:
@@ -134,13 +165,36 @@ def all_fields(
         scope: the names that types, mappers and groups may have.
         encodings: those that a type may have there.
     """
-    names = [*_includes(owner, scope)]
+
+    def inner(name: str) -> Iterator[str]:
+        return included_names(name, scope)
+
+    return _included_and_own(owner, keys, scope, encodings, inner)
+
+
+def _included_and_own(
+    owner: Table,
+    keys: WireKeys,
+    scope: Scope,
+    encodings: Encodings,
+    inner: Callable[[str], Iterable[str]],
+) -> tuple[Field, ...]:
+    """The fields of the groups that a table includes, then its own.
+
+    Args:
+        owner: its table.
+        keys: takes the wire keys.
+        scope: the names that types, mappers and groups may have.
+        encodings: those that a type may have there.
+        inner: the groups that are in one, itself the last.
+    """
     included = _IncludedFields(owner, keys, scope, encodings)
-    for _, name in names:
-        for each in included_names(name, scope):
+    names = [(location, [*inner(name)]) for location, name in _includes(owner, scope)]
+    for _, groups in names:
+        for each in groups:
             keys.reserve_all(scope.group_tables[each])
-    for location, name in names:
-        included.take(location, name)
+    for location, groups in names:
+        included.take(location, groups)
     own = parse_fields(owner, keys, scope, encodings, included.attributes)
     return (*included.fields, *own)
 
@@ -160,14 +214,14 @@ class _IncludedFields:
         self._met: set[str] = set()
         self._entries: dict[str, SourceLocation] = {}
 
-    def take(self, entry: SourceLocation, name: str) -> None:
+    def take(self, entry: SourceLocation, groups: Iterable[str]) -> None:
         """Put in the fields of a group, and of those that it includes.
 
         Args:
             entry: of the group in the owner's `include`.
-            name: of the group.
+            groups: the group and all that are in it.
         """
-        for each in included_names(name, self._scope):
+        for each in groups:
             if each in self._met:
                 continue
             self._met.add(each)
@@ -179,13 +233,13 @@ class _IncludedFields:
     def _take(
         self, field: Field, group: str, home: SourceLocation, entry: SourceLocation
     ) -> None:
-        attribute = f".{field.attribute}"
-        for key in (attribute, field.key, *field.aliases):
+        attribute_ = f".{field.attribute}"
+        for key in (attribute_, field.key, *field.aliases):
             other = self._entries.setdefault(key, entry)
             # Faults within one group were reported when that group was read.
             if other is not entry:
                 called = f"field {quoted(field.name)}"
-                if key != attribute:
+                if key != attribute_:
                     called = f"wire key {quoted(key)}"
                 first = self.attributes.get(field.attribute) or self._keys.location(key)
                 self._owner.report(

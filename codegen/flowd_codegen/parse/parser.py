@@ -89,7 +89,7 @@ def parse(
             files.append(_File(root, modules[source.path]))
     for file in files:
         _declare(file, scope)
-    read_groups(scope)
+    read_groups(scope, report)
     for file in files:
         _read_classes(file, scope)
     for name, group in scope.groups.items():

@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted, visible
-from flowd_codegen.model.cycles import components, endless, needs
+from flowd_codegen.model.cycles import circles, components, endless, needs
 from flowd_codegen.model.naming import CLASS_NAME
 from flowd_codegen.model.schema import Enum, Group, Job, Mapper, Record
 from flowd_codegen.model.walk import names_in
@@ -27,6 +27,7 @@ __all__ = [
     "check_streams",
     "check_uses",
     "in_order",
+    "report_cycles",
     "unused_mappers",
 ]
 
@@ -88,18 +89,22 @@ class Scope:
 
 def _cycles(uses: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
     """Give each cycle as the way round, `[A, B]` where A uses B and B uses A."""
-    left = {name: list(used) for name, used in uses.items()}
-    while True:
-        try:
-            TopologicalSorter(left).prepare()
-        except CycleError as error:
-            # The sorter lists each before its user, and the first again as the last.
-            cycle: list[str] = error.args[1][:0:-1]
-            start = cycle.index(min(cycle))
-            yield cycle[start:] + cycle[:start]
-            left[cycle[0]].clear()
-        else:
-            return
+    places = {name: place for place, name in enumerate(uses)}
+    for group in circles(uses):
+        left = {
+            name: list(uses[name]) for name in sorted(group, key=places.__getitem__)
+        }
+        while True:
+            try:
+                TopologicalSorter(left).prepare()
+            except CycleError as error:
+                # The sorter lists each before its user, and the first again as the last.
+                cycle: list[str] = error.args[1][:0:-1]
+                start = cycle.index(min(cycle))
+                yield cycle[start:] + cycle[:start]
+                left[cycle[0]].clear()
+            else:
+                break
 
 
 def in_order(records: Sequence[Record]) -> tuple[Record, ...]:
@@ -173,10 +178,10 @@ def check_uses(
                     files.setdefault(own_file, {}).setdefault(file, location)
     before = len(report.faults)
     advice = "let one be `?`, or in a list or dict that may be empty"
-    _report_cycles(records, report, Code.CIRCULAR_RECORDS, "holds", advice)
+    report_cycles(records, report, Code.CIRCULAR_RECORDS, "holds", advice)
     if len(report.faults) == before:
         advice = "move what both use into a third file"
-        _report_cycles(files, report, Code.IMPORT_CYCLE, "uses", advice)
+        report_cycles(files, report, Code.IMPORT_CYCLE, "uses", advice)
 
 
 def unused_mappers(scope: Scope) -> Iterator[Fault]:
@@ -187,9 +192,18 @@ def unused_mappers(scope: Scope) -> Iterator[Fault]:
             yield Fault(Code.MAPPER_UNUSED, location.key(), message, severity="warning")
 
 
-def _report_cycles(
+def report_cycles(
     uses: _Uses, report: Report, code: Code, verb: str, advice: str
 ) -> None:
+    """Report names that use themselves through others.
+
+    Args:
+        uses: what each name uses, and where it says so.
+        report: takes the faults.
+        code: of the faults.
+        verb: what one does with the next, as `holds`.
+        advice: what to do.
+    """
     for cycle in _cycles({name: list(used) for name, used in uses.items()}):
         way = [*cycle, cycle[0]]
         steps = [(uses[user][used], used) for user, used in pairwise(way)]

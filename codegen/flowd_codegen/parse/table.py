@@ -138,19 +138,23 @@ class Table:
         if not isinstance(values, list):
             self.wrong_kind(key, values, "an array of strings")
             return []
-        found: list[tuple[SourceLocation, str]] = []
-        wrong: tuple[SourceLocation, Toml] | None = None
         for index, value in enumerate(values):
-            location = self.at(key).child(index)
-            if isinstance(value, str):
-                found.append((location, value))
-            else:
-                wrong = wrong or (location, value)
-        if wrong:
-            location, value = wrong
-            message = f"`{key}` must hold strings, not {kind_of(value)}"
-            self.report(Code.WRONG_KIND, location, message, label or "put it in quotes")
-        return found
+            if not isinstance(value, str):
+                location = self.at(key).child(index)
+                message = f"`{key}` must hold strings, not {kind_of(value)}"
+                label = label or "put it in quotes"
+                self.report(Code.WRONG_KIND, location, message, label)
+                break
+        return self.strings(key)
+
+    def strings(self, key: str) -> list[tuple[SourceLocation, str]]:
+        """The strings of an array, each with its place; nothing is reported."""
+        values = self.values.get(key)
+        return [
+            (self.at(key).child(index), value)
+            for index, value in enumerate(values if isinstance(values, list) else ())
+            if isinstance(value, str)
+        ]
 
     def text_or_flag(self, key: str) -> str | bool:
         """A string or boolean; False when absent or, reported, something else."""

@@ -16,8 +16,10 @@ from flowd.errors import DecodeError, EncodeError
 from flowd_codegen.cli import run
 from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.model.declared import Declared
+from flowd_codegen.parse.fields import WireKeys
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources, read
+from flowd_codegen.parse.table import Table
 from flowd_codegen.python.render import render
 from tests.codegen.compat.classes import classes
 
@@ -417,3 +419,57 @@ def test_a_circle_through_two_files_is_refused(
     said = capsys.readouterr().err
     assert "E409" in said
     assert "third file" in said
+
+
+def _groups(count: int, *more: str) -> str:
+    """A chain of groups with a field each, and a job of the first."""
+    tables = [
+        f'[group.G{number}]\ninclude = ["G{number + 1}"]\nreserved = ["r{number}"]\n'
+        f'[group.G{number}.fields]\nf{number} = "str"\n'
+        for number in range(count)
+    ]
+    last = f'[group.G{count}.fields]\nlast = "str"\n'
+    return "".join([*tables, last, '[job.J]\ninclude = ["G0"]\n', *more])
+
+
+def test_groups_in_groups_take_linear_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group is looked at for the jobs that include it, not for each group around it."""
+    looked_at: list[Table] = []
+    take = WireKeys.reserve_all
+
+    def counting(keys: WireKeys, group: Table) -> None:
+        looked_at.append(group)
+        take(keys, group)
+
+    monkeypatch.setattr(WireKeys, "reserve_all", counting)
+    (tmp_path / "groups.toml").write_text(_groups(900))
+    schema = parse(read(tmp_path))
+    (job,) = schema.modules[0].jobs
+    assert [job.fields[0].name, job.fields[-1].name] == ["last", "f0"]
+    assert len(job.fields) == len(job.reserved) + 1 == 901
+    assert len(looked_at) == 901
+
+
+def test_names_that_groups_share_are_found_however_deep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The innermost group that has both is named; what only another group has is no fault."""
+    more = """
+[group.Apart.fields]
+f300 = "str"
+[group.Key]
+include = ["G1"]
+fields.own = { type = "str", aliases = ["f301"] }
+[group.Held]
+include = ["G2"]
+reserved = ["f302"]
+"""
+    (tmp_path / "groups.toml").write_text(_groups(400, more))
+    assert run(["validate", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    found = [line for line in said.splitlines() if "error[" in line]
+    assert len(found) == 2
+    assert "wire key `f301` is used twice" in found[0]
+    assert "the group has the wire key `f302`, which is reserved" in found[1]
