@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
+from urllib.parse import unquote
 
 from flowd.broker import replies, scripts
 from flowd.broker.connection import Argument
@@ -14,13 +15,45 @@ from flowd.errors.option import count
 from flowd.model.gate import WHOLE, key_of
 from flowd.ops.queries import Queries
 
-__all__ = ["KeyLimit", "Kind", "key_limits", "limits_of", "reset_limit", "set_limit"]
+__all__ = [
+    "KeyLimit",
+    "Kind",
+    "Limit",
+    "key_limits",
+    "limits_of",
+    "reset_limit",
+    "schema_limits",
+    "set_key",
+    "set_limit",
+]
 
 Kind: TypeAlias = Literal["concurrency", "rate", "unique"]
 """What a job waits for: a slot, a rate, or the end of the job that has its key."""
 
+_MOST: Final = 1_000_000_000
 _WAITS: Final = ("c:", "r:", "u:")
 _KINDS: Final[Mapping[str, Kind]] = {"c": "concurrency", "r": "rate", "u": "unique"}
+_SIGNS: Final[Mapping[Kind, str]] = {kind: sign for sign, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit of a queue's schema, of which each key may have one of its own."""
+
+    kind: Kind
+    per: tuple[str, ...]
+    """The fields of a key; none: the whole queue has one."""
+
+    limit: int
+
+    def name_of(self, fields: Mapping[str, str], secrets: Collection[str] = ()) -> str:
+        """The name of a key, by the values of its fields.
+
+        Raises:
+            KeyError: a field is missing.
+        """
+        raw = {name.encode(): value.encode() for name, value in fields.items()}
+        return f"{_SIGNS[self.kind]}:{key_of(self.per, raw, secrets)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +69,11 @@ class KeyLimit:
 
     own: bool
     """Whether an operator set it."""
+
+    @property
+    def name(self) -> str:
+        """As the scripts name it: `c:customer=7`."""
+        return f"{_SIGNS[self.kind]}:{self.key}"
 
     taken: int
     """How many slots are taken."""
@@ -81,6 +119,18 @@ async def _rules(queries: Queries) -> _Rules:
     )
 
 
+async def schema_limits(queries: Queries) -> list[Limit]:
+    """The limits by which the workers of a queue go; none if none was seen lately.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    rules = await _rules(queries)
+    return [
+        Limit(_KINDS[sign], per, rules.limit[sign]) for sign, per in rules.per.items()
+    ]
+
+
 async def key_limits(queries: Queries, name: str = "") -> list[KeyLimit]:
     """The keys that hold up jobs, or have a limit of their own; 100 at most.
 
@@ -108,6 +158,29 @@ async def limits_of(queries: Queries, ticket: bytes) -> list[KeyLimit]:
     return [_key_limit(row, rules) for each in rows for row in each]
 
 
+async def set_key(queries: Queries, name: str, limit: int | None) -> None:
+    """Give a key a limit of its own; 0 pauses it, None lets it go by the schema again.
+
+    Args:
+        queries: of the queue.
+        name: as `KeyLimit.name`.
+        limit: how many at once, or in the time of the rate.
+
+    Raises:
+        OptionError: no limit of the queue has such keys, or `limit` is no count.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    rules = await _rules(queries)
+    if limit is None:
+        if name[:2] not in ("c:", "r:"):
+            raise _no_key(rules, name)
+        # Also a key of a schema before: its limit would be left for good.
+        await _run(queries, rules, "reset", name)
+    else:
+        count("limit", limit, most=_MOST)
+        await _run(queries, rules, "set", _checked(rules, name), limit)
+
+
 async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> str:
     """Give one key a limit of its own; 0 pauses it. Returns the key.
 
@@ -120,7 +193,7 @@ async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> 
         OptionError: no limit of the queue goes by these fields, or `limit` is no count.
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
-    count("limit", limit, most=1_000_000_000)
+    count("limit", limit, most=_MOST)
     rules = await _rules(queries)
     name = _name_of(rules, fields)
     await _run(queries, rules, "set", name, limit)
@@ -150,19 +223,35 @@ async def _run(
     return await scripts.LIMIT.run(queries.connection, keys, args, replies.array)
 
 
+def _checked(rules: _Rules, name: str) -> str:
+    """A name, if it is that of a key that a limit of the queue may have."""
+    sign, _, key = name.partition(":")
+    per = rules.per.get(sign)
+    parts = [] if key == WHOLE else key.split("&")
+    if per is not None and per == tuple(
+        unquote(one.partition("=")[0]) for one in parts
+    ):
+        return name
+    raise _no_key(rules, key)
+
+
+def _no_key(rules: _Rules, shown: str) -> OptionError:
+    if not rules.text:
+        rule = "no worker of a queue with limits was seen in the last minute: start one"
+        return OptionError("limit", shown, rule)
+    known = "; ".join(" and ".join(per) or WHOLE for per in rules.per.values())
+    rule = f"the limits of this queue go by: {known or 'nothing'}"
+    return OptionError("limit", shown, rule)
+
+
 def _name_of(rules: _Rules, fields: Mapping[str, str]) -> str:
     """The key of the first limit that goes by just these fields."""
     shown = " ".join(f"{name}={value}" for name, value in fields.items()) or WHOLE
-    if not rules.text:
-        rule = "no worker of a queue with limits was seen in the last minute: start one"
-        raise OptionError("limit", shown, rule)
     for sign, per in rules.per.items():
         if {*per} == {*fields}:
             raw = {name.encode(): value.encode() for name, value in fields.items()}
             return f"{sign}:{key_of(per, raw)}"
-    known = "; ".join(" and ".join(per) or WHOLE for per in rules.per.values())
-    rule = f"the limits of this queue go by: {known or 'nothing'}"
-    raise OptionError("limit", shown, rule)
+    raise _no_key(rules, shown)
 
 
 def _key_limit(row: object, rules: _Rules) -> KeyLimit:

@@ -25,7 +25,18 @@ from flowd.errors import (
     Unreachable,
 )
 from flowd.model.job import Job
-from flowd.web import bulk, control, edit, letters, live, overview, queue, schedules
+from flowd.web import (
+    bulk,
+    control,
+    edit,
+    job_bulk,
+    letters,
+    limits,
+    live,
+    overview,
+    queue,
+    schedules,
+)
 from flowd.web import jobs as job_pages
 from flowd.web.access import SECURITY_HEADERS, Authorize, asked, is_known_host
 from flowd.web.desk import Desk
@@ -42,7 +53,13 @@ _PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("POST", "/queue", control.pause_or_resume),
     ("GET", "/jobs", job_pages.show_list),
     ("GET", "/job", job_pages.show),
-    ("POST", "/job", control.cancel),
+    ("POST", "/job", control.act_on_job),
+    ("GET", "/jobs/confirm", job_bulk.ask),
+    ("POST", "/jobs/confirm", job_bulk.start),
+    ("GET", "/queue/clear", job_bulk.ask_to_clear),
+    ("POST", "/queue/clear", job_bulk.clear),
+    ("GET", "/limits", limits.show),
+    ("POST", "/limits", limits.change),
     ("GET", "/letters", letters.show_list),
     ("GET", "/letters/confirm", bulk.ask),
     ("POST", "/letters/confirm", bulk.start),

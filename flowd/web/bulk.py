@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Final, cast, get_args
+from typing import Final, cast
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
@@ -22,12 +22,12 @@ from flowd.web.operations import Operation, Verb, move_letters
 from flowd.web.render import link
 from flowd.web.visit import Refusal, Target, Visit
 
-__all__ = ["ask", "operation", "operations", "start", "stop"]
+__all__ = ["ask", "must_have_room", "operation", "operations", "start", "stop"]
 
 _COUNTED: Final = 3_000
 _WAIT: Final = 1.0
 _MOST_IDS: Final = 500
-_VERBS: Final[Sequence[Verb]] = get_args(Verb)
+_VERBS: Final[Sequence[Verb]] = ("redrive", "purge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,7 @@ async def start(visit: Visit) -> Response:
         total, exact = await _total(visit, target, asked)
         typed = form.get("rate", "")
         return _confirm_page(visit, target, asked, total, exact=exact, refused=typed)
-    if visit.desk.operations.is_full:
-        text = "Wait until one of those that run has ended, or stop it."
-        raise Refusal(429, "Too many operations run", text)
+    must_have_room(visit)
     total, _ = await _total(visit, target, asked)
     begun = Operation(
         verb=asked.verb,
@@ -92,6 +90,17 @@ async def start(visit: Visit) -> Response:
     work = _work(visit, target, begun, asked.ids, picked)
     await visit.desk.operations.start(begun, work, wait=_WAIT)
     return visit.go(link("/operation", id=begun.id))
+
+
+def must_have_room(visit: Visit) -> None:
+    """Refuse one operation more than may run at once.
+
+    Raises:
+        Refusal: four run.
+    """
+    if visit.desk.operations.is_full:
+        text = "Wait until one of those that run has ended, or stop it."
+        raise Refusal(429, "Too many operations run", text)
 
 
 async def operation(visit: Visit) -> Response:

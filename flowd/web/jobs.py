@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,12 +18,14 @@ from flowd.ops.limits import limits_of
 from flowd.ops.newest import letter_page
 from flowd.ops.reports import queue_report
 from flowd.ops.rows import JobRow, State
+from flowd.web.picked import PickedJobs, picked_jobs
 from flowd.web.render import line_of, shown_fields
-from flowd.web.visit import Refusal, Target, Visit
+from flowd.web.visit import Target, Visit
 
-__all__ = ["JobLine", "job_rows", "show", "show_list"]
+__all__ = ["JobLine", "JobPage", "job_rows", "matching", "show", "show_list"]
 
 _PAGE: Final = 50
+_STEP: Final = 500
 _CUT: Final = 200
 _SCAN: Final = 2_000
 _DELAYED: Final[Mapping[Why, str]] = {
@@ -31,12 +33,6 @@ _DELAYED: Final[Mapping[Why, str]] = {
     "released": "Its handler released it, to run again later.",
     "retrying": "Its last attempt failed. It waits for the next one.",
     "newer version": "It is of a newer version than any worker here reads.",
-}
-_STATES: Final[Mapping[str, State]] = {
-    "running": "running",
-    "waiting": "waiting",
-    "delayed": "delayed",
-    "parked": "parked",
 }
 _BY_NUMBER: Final = ("delayed", "parked")
 """States whose pages go on by how many were shown, and not by an id."""
@@ -53,12 +49,21 @@ class JobLine:
     fields: str
     """Its fields on a line, secrets hidden."""
 
+    name: str
+    """The id by which it is found: of its entry, or of a delayed job its own."""
+
     row_id: bytes
     """Where the next page goes on."""
 
 
 async def job_rows(
-    target: Target, state: State, now: float, *, limit: int, after: str = ""
+    target: Target,
+    state: State,
+    now: float,
+    *,
+    limit: int,
+    after: str = "",
+    most: int = _CUT,
 ) -> list[JobLine]:
     """Jobs of one state: the oldest, or the next due, first.
 
@@ -68,13 +73,13 @@ async def job_rows(
     queries = target.queries
     match state:
         case "waiting":
-            rows = await queries.waiting(limit, after.encode(), most=_CUT)
+            rows = await queries.waiting(limit, after.encode(), most=most)
         case "running":
-            rows = await queries.running(limit, after.encode(), most=_CUT)
+            rows = await queries.running(limit, after.encode(), most=most)
         case "delayed":
-            rows = await queries.delayed(limit, _skip(after), most=_CUT)
+            rows = await queries.delayed(limit, _skip(after), most=most)
         case "parked":
-            rows = await queries.parked(limit, _skip(after), most=_CUT)
+            rows = await queries.parked(limit, _skip(after), most=most)
     beats = (
         NO_HEARTBEATS
         if state == "waiting"
@@ -86,31 +91,87 @@ async def job_rows(
 def _line(target: Target, row: JobRow, job: JobView) -> JobLine:
     name = job.entry_id or job.id
     fields = line_of(job.fields, target.job_class)
-    return JobLine(job, target.link("/job", id=name), fields, row.id)
+    return JobLine(job, target.link("/job", id=name), fields, name, row.id)
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs that match, and where to look on."""
+
+    rows: Sequence[JobLine]
+    looked: int
+    after: str
+    """Where the next page begins; empty if all was looked at."""
+
+
+async def matching(
+    target: Target,
+    picked: PickedJobs,
+    now: float,
+    *,
+    limit: int,
+    scan: int,
+    after: str = "",
+) -> JobPage:
+    """Jobs of one state that match, as `job_rows`.
+
+    Args:
+        target: the queue.
+        picked: which.
+        now: the server's time.
+        limit: how many, at most.
+        scan: how many are looked at, at most.
+        after: as `JobPage.after`.
+
+    Raises:
+        ServerError: the server cannot be asked.
+    """
+    state, wanted = picked.state, picked.filter
+    found: list[JobLine] = []
+    looked, step = 0, min(limit, _STEP)
+    while looked < scan:
+        rows = await job_rows(
+            target, state, now, limit=step, after=after, most=max(_CUT, wanted.most)
+        )
+        for row in rows:
+            looked += 1
+            last = row.row_id.decode()
+            after = f"{_skip(after) + 1}" if state in _BY_NUMBER else last
+            if wanted.takes(row.job):
+                found.append(row)
+            if len(found) == limit:
+                break
+        if len(found) == limit:
+            break
+        if len(rows) < step:
+            return JobPage(found, looked, "")
+    there = await job_rows(target, state, now, limit=1, after=after)
+    return JobPage(found, looked, after if there else "")
 
 
 async def show_list(visit: Visit) -> Response:
     """A page of jobs of one state."""
     target = await visit.target()
-    state = _STATES.get(visit.asked("state"))
-    if state is None:
-        raise Refusal(
-            404, "No such page", "A job is running, waiting, delayed or parked."
-        )
+    picked = picked_jobs(visit.request.query_params)
     after = visit.asked("after")
-    if state not in _BY_NUMBER and not _is_id(after):
+    if picked.state not in _BY_NUMBER and not _is_id(after):
         after = ""
     now = await visit.now()
-    found = await job_rows(target, state, now, limit=_PAGE + 1, after=after)
-    more = ""
-    if len(found) > _PAGE:
-        found = found[:_PAGE]
-        skip = int(after) if after.isdecimal() else 0
-        by_number = state in _BY_NUMBER
-        last = f"{skip + _PAGE}" if by_number else found[-1].row_id.decode()
-        more = target.link("/jobs", state=state, after=last)
+    page = await matching(target, picked, now, limit=_PAGE, scan=_SCAN, after=after)
     return visit.page(
-        "jobs", target=target, state=state, rows=found, more=more, after=after, now=now
+        "jobs",
+        target=target,
+        picked=picked,
+        state=picked.state,
+        rows=page.rows,
+        page=page,
+        more=(
+            target.link("/jobs", **picked.parameters, after=page.after)
+            if page.after
+            else ""
+        ),
+        after=after,
+        now=now,
     )
 
 

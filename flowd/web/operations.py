@@ -1,11 +1,11 @@
-"""Redrives and purges of many letters: they go on whether their page is open or not."""
+"""Changes of many letters or jobs: they go on whether their page is open or not."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
@@ -15,13 +15,24 @@ from flowd.log import log
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.model.text import count_of, printable
+from flowd.ops.jobs import JobView
 from flowd.ops.letters import move
 
 __all__ = ["Operation", "OperationState", "Operations", "Verb", "move_letters"]
 
-Verb: TypeAlias = Literal["redrive", "purge"]
+Verb: TypeAlias = Literal["redrive", "purge", "cancel", "delete", "clear", "run"]
+"""The first two are for dead letters, the others for jobs that have not ended."""
+
 OperationState: TypeAlias = Literal["running", "done", "stopped", "failed"]
 
+_DONE: Final[Mapping[Verb, str]] = {
+    "redrive": "redriven",
+    "purge": "purged",
+    "cancel": "cancelled",
+    "delete": "deleted",
+    "clear": "deleted",
+    "run": "due now",
+}
 _AT_ONCE: Final = 4
 _KEPT: Final = 50
 _NAMED: Final = 50
@@ -29,7 +40,7 @@ _NAMED: Final = 50
 
 @dataclass(slots=True, kw_only=True)
 class Operation:
-    """Letters that are moved, or would be."""
+    """Letters or jobs that are moved, or would be."""
 
     id: str = ""
     """Given when it is started."""
@@ -38,7 +49,7 @@ class Operation:
     stream: str
     group: str
     which: str
-    """Which letters, in words."""
+    """Which letters or jobs, in words."""
 
     user: str
     dry: bool
@@ -46,9 +57,15 @@ class Operation:
     """How many in a second, at most."""
 
     total: int
-    """How many letters it may take."""
+    """How many letters or jobs it may take."""
 
     moved: int = 0
+    marked: int = 0
+    """Running jobs that their workers will cancel."""
+
+    missed: int = 0
+    """Jobs that had ended or moved before they were reached, or that run."""
+
     state: OperationState = "running"
     error: str = ""
     """Why it failed."""
@@ -60,11 +77,23 @@ class Operation:
     sample: list[Letter[Job]] = field(default_factory=list[Letter[Job]])
     """The first 50 letters that a dry run would move."""
 
+    jobs: list[JobView] = field(default_factory=list[JobView])
+    """The first 50 jobs of a dry run."""
+
+    @property
+    def noun(self) -> str:
+        """What is moved."""
+        return "letter" if self.verb in ("redrive", "purge") else "job"
+
+    @property
+    def word(self) -> str:
+        """What becomes of one."""
+        return _DONE[self.verb]
+
     @property
     def done_word(self) -> str:
-        """What happened to a letter."""
-        word = "redriven" if self.verb == "redrive" else "purged"
-        return f"would be {word}" if self.dry else word
+        """What happened to one."""
+        return f"would be {self.word}" if self.dry else self.word
 
     def refuse(self, letter_id: str, reason: str) -> None:
         """Count a letter that was not moved."""
@@ -178,7 +207,7 @@ def _log_end(operation: Operation) -> None:
         logging.INFO,
         "web: %s: %s of %s (%s) %s, %s refused: %s",
         printable(operation.user),
-        count_of(operation.moved, "letter"),
+        count_of(operation.moved + operation.marked, operation.noun),
         printable(operation.stream),
         printable(operation.group),
         operation.done_word,

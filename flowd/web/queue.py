@@ -48,6 +48,7 @@ async def show(visit: Visit) -> Response:
         consumers=(consumers or ())[:_WORKERS],
         more_consumers=max(0, len(consumers or ()) - _WORKERS),
         schedules=report.view.schedules,
+        gated=gated,
         limits=await key_limits(queries) if gated else (),
         said=visit.asked("said"),
         groups=dead.groups[:5],

@@ -1,0 +1,234 @@
+"""Cancel, delete or run a selection of jobs, or all that match; clear a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.datastructures import ImmutableMultiDict, QueryParams
+from starlette.responses import Response
+
+from flowd.errors import ServerError
+from flowd.model.text import count_of, printable
+from flowd.ops.control import JobFilter, due_now, end_jobs, for_each_job
+from flowd.ops.jobs import JobView, find_job
+from flowd.web.bulk import must_have_room
+from flowd.web.jobs import matching
+from flowd.web.operations import Operation, Verb
+from flowd.web.picked import PickedJobs, picked_jobs
+from flowd.web.render import link
+from flowd.web.visit import Refusal, Target, Visit
+
+__all__ = ["ask", "ask_to_clear", "clear", "start"]
+
+_WAIT: Final = 1.0
+_COUNTED: Final = 2_000
+_MOST_IDS: Final = 500
+_NAMED: Final = 50
+_SCAN: Final = 2_000
+_VERBS: Final[Sequence[Verb]] = ("cancel", "delete", "run")
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is to be done with which jobs."""
+
+    verb: Verb
+    ids: Sequence[str]
+    """Those that were selected; empty: all that are picked."""
+
+    picked: PickedJobs
+
+    @property
+    def words(self) -> str:
+        """Which jobs, in words."""
+        return "the selected ones" if self.ids else self.picked.words
+
+
+async def ask(visit: Visit) -> Response:
+    """The page that says how many jobs it is about, and asks."""
+    visit.must_be_allowed()
+    target = await visit.target()
+    asked = _request(visit.request.query_params)
+    total, exact = await _total(visit, target, asked)
+    if not total and exact:
+        raise Refusal(400, "There is nothing to do", "No job matches.")
+    return visit.page(
+        "confirm_jobs",
+        target=target,
+        verb=asked.verb,
+        ids=asked.ids,
+        picked=asked.picked,
+        words=asked.words,
+        total=total,
+        exact=exact,
+    )
+
+
+async def start(visit: Visit) -> Response:
+    """Begin it, or its dry run."""
+    form = await visit.form()
+    target = await visit.target(form)
+    asked = _request(form)
+    total, _ = await _total(visit, target, asked)
+    begun = Operation(
+        verb=asked.verb,
+        stream=target.stream,
+        group=target.group,
+        which=asked.words,
+        user=visit.user.name,
+        dry=bool(form.get("dry")),
+        rate=None,
+        total=total,
+    )
+    return await _begin(visit, target, begun, asked.picked.filter, asked.ids)
+
+
+async def ask_to_clear(visit: Visit) -> Response:
+    """The page that says what would be deleted, and has the stream's name typed."""
+    visit.must_be_allowed()
+    return await _clear_page(visit, await visit.target())
+
+
+async def clear(visit: Visit) -> Response:
+    """Delete all jobs of a queue that do not run."""
+    form = await visit.form()
+    target = await visit.target(form)
+    typed = form.get("typed", "").strip()
+    dry = bool(form.get("dry"))
+    if not dry and typed not in (target.stream, printable(target.stream)):
+        return await _clear_page(visit, target, typed, refused=True)
+    sizes = await target.queries.sizes()
+    begun = Operation(
+        verb="clear",
+        stream=target.stream,
+        group=target.group,
+        which="all that do not run",
+        user=visit.user.name,
+        dry=dry,
+        rate=None,
+        total=sizes.waiting + sizes.delayed + sizes.parked,
+    )
+    return await _begin(visit, target, begun, JobFilter())
+
+
+async def _clear_page(
+    visit: Visit, target: Target, typed: str = "", *, refused: bool = False
+) -> Response:
+    return visit.page(
+        "clear",
+        422 if refused else 200,
+        target=target,
+        sizes=await target.queries.sizes(),
+        typed=typed,
+        refused=refused,
+    )
+
+
+async def _begin(
+    visit: Visit,
+    target: Target,
+    begun: Operation,
+    job_filter: JobFilter,
+    ids: Sequence[str] = (),
+) -> Response:
+    must_have_room(visit)
+    work = _Work(target, begun, await visit.now())
+    todo = work.named(ids) if ids else work.all(job_filter)
+    await visit.desk.operations.start(begun, todo, wait=_WAIT)
+    return visit.go(link("/operation", id=begun.id))
+
+
+class _Work:
+    """What an operation does with each page of jobs."""
+
+    def __init__(self, target: Target, begun: Operation, now: float) -> None:
+        self._queries = target.queries
+        self._begun = begun
+        self._now = now
+
+    async def all(self, job_filter: JobFilter) -> None:
+        """All that match."""
+        await for_each_job(self._queries, job_filter, self._now, self._step)
+
+    async def named(self, ids: Sequence[str]) -> None:
+        """Those that were selected, one by one."""
+        for each in ids:
+            job = await find_job(self._queries, each, self._now, scan=_SCAN)
+            if job is None:
+                self._begun.refuse(each, "It is not there any more.")
+            else:
+                await self._step([job])
+
+    async def _step(self, jobs: Sequence[JobView]) -> int:
+        """Take up to 100 jobs; returns how many left their place in the list."""
+        begun = self._begun
+        if begun.dry:
+            begun.moved += len(jobs)
+            begun.jobs += jobs[: _NAMED - len(begun.jobs)]
+            return 0
+        if begun.verb == "run":
+            return await self._run(jobs)
+        running = begun.verb == "cancel"
+        gone = 0
+        for job, found in await end_jobs(self._queries, jobs, running=running):
+            match found:
+                case ServerError():
+                    begun.refuse(job.id, f"{found}")
+                case "running" if running:
+                    begun.marked += 1
+                case "running" | "":
+                    begun.missed += 1
+                case _:
+                    begun.moved += 1
+                    gone += 1
+        return gone
+
+    async def _run(self, jobs: Sequence[JobView]) -> int:
+        """Let delayed jobs be due; they leave the end of the list for its front."""
+        moved = 0
+        for job in jobs:
+            if await due_now(self._queries, job.id, self._now):
+                moved += 1
+            else:
+                self._begun.missed += 1
+        self._begun.moved += moved
+        return moved
+
+
+async def _total(visit: Visit, target: Target, asked: _Request) -> tuple[int, bool]:
+    """How many jobs it is about, and whether that is exact."""
+    picked = asked.picked
+    if asked.ids:
+        return len(asked.ids), True
+    if picked.is_all:
+        sizes = await target.queries.sizes()
+        return getattr(sizes, picked.state), True
+    page = await matching(
+        target, picked, await visit.now(), limit=_COUNTED, scan=_COUNTED
+    )
+    return len(page.rows), not page.after
+
+
+def _request(given: QueryParams | ImmutableMultiDict[str, str]) -> _Request:
+    verb = next((each for each in _VERBS if each == given.get("verb")), None)
+    if verb is None:
+        raise Refusal(400, "There is nothing to do", "Cancel, delete or run them?")
+    picked = picked_jobs(given)
+    if (verb == "run" and picked.state != "delayed") or (
+        verb == "delete" and picked.state == "running"
+    ):
+        what = "run before their time" if verb == "run" else "deleted: cancel them"
+        text = f"Jobs that are {picked.state} cannot be {what}."
+        raise Refusal(400, "There is nothing to do", text)
+    # The radio button decides: jobs may be ticked while all are meant.
+    scope = given.get("scope", "")
+    ids = [] if scope == "all" else [*dict.fromkeys(given.getlist("id"))]
+    if len(ids) > _MOST_IDS:
+        text = f"Select {count_of(_MOST_IDS, 'job')} at most, or all that match."
+        raise Refusal(400, "Too many are selected", text)
+    if not ids and scope != "all":
+        text = "Select jobs in the list, or choose all that match."
+        raise Refusal(400, "No job is selected", text)
+    return _Request(verb, ids, picked)
