@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import httpx
@@ -32,10 +33,13 @@ HOUR: Final = 3_600.0
 
 
 async def page_of(
-    client: httpx.AsyncClient, path: str, status: int = 200, **query: str
+    client: httpx.AsyncClient,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    status: int = 200,
 ) -> str:
-    """The words of a page."""
-    answer = await client.get(path, params=query or None)
+    """A page as it comes."""
+    answer = await client.get(path, params=query)
     assert answer.status_code == status, answer.text
     return answer.text
 
@@ -70,7 +74,7 @@ async def settled(client: httpx.AsyncClient, page: str) -> str:
     assert number is not None, page
     while ">running<" in page:
         await asyncio.sleep(0.02)
-        page = await page_of(client, "/operation", id=number[1])
+        page = await page_of(client, "/operation", {"id": number[1]})
     return words(page)
 
 
@@ -82,11 +86,11 @@ async def test_waiting_jobs_are_cancelled_by_a_field(
     await enqueue(redis_url, *(("bad", "good")[n % 2] for n in range(20)))
     chosen = {**QUEUE, "state": "waiting", "field": "to=bad"}
     async with dashboard(user=OPS) as client:
-        page = await page_of(client, "/jobs", **chosen)
+        page = await page_of(client, "/jobs", chosen)
         assert page.count('name="id"') == 10
         assert "to=good" not in page
         confirm = {**chosen, "scope": "all", "verb": "cancel"}
-        page = await page_of(client, "/jobs/confirm", **confirm)
+        page = await page_of(client, "/jobs/confirm", confirm)
         assert "Cancel 10 jobs? Of emails , waiting, with to=bad" in words(page)
         form = form_of(page, "/jobs/confirm")
         tried = await sent(client, "/jobs/confirm", form | {"dry": "1"})
@@ -132,12 +136,12 @@ async def test_delayed_jobs_run_now(
 
     async with dashboard(user=OPS) as client:
         where = {**QUEUE, "id": first}
-        form = form_of(await page_of(client, "/job", **where), "/job")
+        form = form_of(await page_of(client, "/job", where), "/job")
         page = await sent(client, "/job", form | {"do": "run"})
         assert "It is due now" in page
         assert due() == 1
         confirm = {**QUEUE, "state": "delayed", "scope": "all", "verb": "run"}
-        page = await page_of(client, "/jobs/confirm", **confirm)
+        page = await page_of(client, "/jobs/confirm", confirm)
         assert "Run now: 10 jobs?" in words(page)
         done = await sent(client, "/jobs/confirm", form_of(page, "/jobs/confirm"))
         assert "10 jobs due now" in await settled(client, done)
@@ -146,7 +150,7 @@ async def test_delayed_jobs_run_now(
         answer = await client.post("/job", data=form | {"do": "run"})
         assert "said=not-delayed" in answer.headers["location"]
         wrong = {**QUEUE, "state": "waiting", "scope": "all", "verb": "run"}
-        await page_of(client, "/jobs/confirm", 400, **wrong)
+        await page_of(client, "/jobs/confirm", wrong, 400)
 
 
 async def test_one_job_is_deleted_and_a_running_one_is_not(
@@ -160,13 +164,13 @@ async def test_one_job_is_deleted_and_a_running_one_is_not(
     die_with(raw, STREAM, GROUP, jobs=1)
     async with dashboard(user=OPS) as client:
         for job_id in (waiting, delayed):
-            page = await page_of(client, "/job", **QUEUE, id=job_id)
+            page = await page_of(client, "/job", {**QUEUE, "id": job_id})
             form = form_of(page, "/job") | {"do": "delete"}
             answer = await client.post("/job", data=form)
             assert "said=deleted" in answer.headers["location"]
             again = await client.post("/job", data=form)
             assert "said=ended" in again.headers["location"]
-        page = await page_of(client, "/job", **QUEUE, id=running)
+        page = await page_of(client, "/job", {**QUEUE, "id": running})
         assert "Delete this job" not in page
         form = form_of(page, "/job")
         page = await sent(client, "/job", form | {"do": "delete"})
@@ -183,7 +187,7 @@ async def test_queue_is_cleared_behind_its_name(
     caplog.set_level(logging.INFO, "flowd")
     fill(raw, 250, running=10)
     async with dashboard(user=OPS) as client:
-        page = await page_of(client, "/queue/clear", **QUEUE)
+        page = await page_of(client, "/queue/clear", QUEUE)
         assert "240 waiting, 250 delayed" in words(page)
         form = form_of(page, "/queue/clear")
         for typed in ("", "email", "EMAILS", GROUP):
@@ -214,7 +218,7 @@ async def test_limit_of_a_key_is_set_and_reset(redis_url: str, dashboard: Open) 
         await queue.enqueue_bulk(job(to="a b", subject=str(n)) for n in range(3))
         await wait_until(lambda: len(handler.started) == 1)
         async with dashboard(user=OPS, jobs=(job,)) as client:
-            page = await page_of(client, "/limits", **QUEUE)
+            page = await page_of(client, "/limits", QUEUE)
             assert "to=a%20b concurrency 1 1 2" in words(page)
             assert "concurrency, 1 by the schema" in words(page)
             assert "rate, 1,000 by the schema" in words(page)
@@ -300,9 +304,9 @@ async def test_page_that_asks_is_for_users_who_may_change(
     fill(raw, 20, running=10)
     async with dashboard() as client:
         query = {**QUEUE, "scope": "all", "verb": "delete", "state": "waiting"}
-        await page_of(client, path, 403, **query)
+        await page_of(client, path, query, 403)
         for shown in ("/", "/queue", "/jobs", "/letters", "/limits", "/schedules"):
-            page = await page_of(client, shown, **QUEUE, state="waiting")
+            page = await page_of(client, shown, {**QUEUE, "state": "waiting"})
             assert 'method="post"' not in page, shown
             assert "/queue/clear" not in page
 
@@ -312,9 +316,9 @@ async def test_field_without_a_value_is_refused(raw: Raw, dashboard: Open) -> No
     fill(raw, 20, running=10)
     query = {**QUEUE, "state": "waiting", "field": "to"}
     async with dashboard(user=OPS) as client:
-        await page_of(client, "/jobs", 400, **query)
+        await page_of(client, "/jobs", query, 400)
         asked = query | {"scope": "all", "verb": "delete"}
-        await page_of(client, "/jobs/confirm", 400, **asked)
+        await page_of(client, "/jobs/confirm", asked, 400)
 
 
 async def test_filter_goes_on_where_the_last_page_ended(
@@ -331,7 +335,7 @@ async def test_filter_goes_on_where_the_last_page_ended(
         where = "/jobs"
         query = {**QUEUE, "state": state, "field": "to=bad"}
         async with dashboard(user=OPS) as client:
-            page = await page_of(client, where, **query)
+            page = await page_of(client, where, query)
             while True:
                 found += re.findall(r'name="id" value="([^"]+)"', page)
                 more = re.search(r'<a href="([^"]+)" rel="next"', page)
