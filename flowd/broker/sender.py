@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from flowd.broker.commands import MOST_ARGUMENTS, EnqueueCommand, enqueue_command
 from flowd.broker.durability import Durability, Durable, check_durable
@@ -130,11 +130,11 @@ class Sender:
             return [await self._send(each, durable) for each in items]
 
         stream = self._streams.stream_of(item.job).keys.stream
-        ids = await self._around(stream, (item,), send)
-        if len(ids) != 1:
-            rule = "one job was enqueued, so it must return one id"
+        ids: object = await self._around(stream, (item,), send)
+        if not isinstance(ids, list | tuple) or len(ids) != 1:
+            rule = "one job was enqueued, so it must return what send returned: one id"
             raise OptionError("middleware", ids, rule)
-        return ids[0]
+        return cast("Sequence[str]", ids)[0]
 
     async def send_all(
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
@@ -144,18 +144,30 @@ class Sender:
         if self._around is None:
             return await self._send_all(jobs, durable)
         ids: list[str] = []
+        stored: list[str] = []
+        unknown = 0
+
+        async def send(each: Iterable[Item[Job]]) -> list[str]:
+            nonlocal unknown
+            try:
+                sent = await self._send_all(each, durable)
+            except BulkError as error:
+                stored.extend(error.ids)
+                unknown += error.unknown
+                raise
+            stored.extend(sent)
+            return sent
+
         try:
             items = items_of(jobs)
             for stream, some in groupby(
                 items, lambda each: self._streams.stream_of(each.job)
             ):
-                ids += await self._around(
-                    stream.keys.stream, some, lambda each: self._send_all(each, durable)
-                )
-        except BulkError as error:
-            raise error.after(ids) from error.cause
+                ids += await self._around(stream.keys.stream, some, send)
         except Exception as error:  # of the iterable, or of the middleware
-            raise BulkError(ids, 0, error) from error
+            # What it says may be less than what is stored: it may fail after it has sent.
+            cause = error.cause if isinstance(error, BulkError) else error
+            raise BulkError(stored, unknown, cause) from cause
         return ids
 
     async def _send(self, item: Item[Job], durable: Durable | bool) -> str:

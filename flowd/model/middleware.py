@@ -5,6 +5,7 @@ flowd's metrics and traces are middleware, and use nothing that yours cannot.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import reduce
 from typing import Final, Protocol, TypeAlias
@@ -124,6 +125,9 @@ class MiddlewareChain:
                 rule = (
                     "each must be an object whose class derives from flowd.Middleware"
                 )
+                raise OptionError("middleware", each, rule)
+            if inspect.iscoroutinefunction(each.on_event):
+                rule = "on_event is called and not awaited: it must be a plain function"
                 raise OptionError("middleware", each, rule)
         inwards = self.middleware[::-1]
         self.listeners = [

@@ -139,7 +139,10 @@ def _is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseExceptio
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """What a group holds, however deep; an error that is no group is its own leaf."""
+    """What a group holds, however deep; an error that is no group is its own leaf.
+
+    Of one that holds too much, what is left at the end is a leaf, a group or not.
+    """
     waiting, seen = [error], 0
     while waiting and seen < _LEAVES:
         each = waiting.pop()
@@ -148,6 +151,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         else:
             yield each
         seen += 1
+    yield from waiting
 
 
 def _after(signal: HandlerSignal) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Container
 from functools import partial
 from types import CodeType
-from typing import Generic, TypeAlias, TypeGuard, TypeVar
+from typing import Final, Generic, TypeAlias, TypeGuard, TypeVar, cast
 
 from flowd.errors import OptionError
 from flowd.model.context import Context, Place, Report
@@ -33,6 +34,9 @@ Handler: TypeAlias = Callable[[J], object] | Callable[[J, Context], object]
 """A coroutine function of `(job)` or `(job, ctx)`; a plain function runs in a thread."""
 
 _Call: TypeAlias = Callable[[J, Delivery], object]
+_PoolFuture: TypeAlias = concurrent.futures.Future[object]
+
+_AWAITS: Final = 100
 
 
 def check_handler(handler: Handler[J], job_class: type[J]) -> None:
@@ -125,13 +129,26 @@ def _what_it_takes(handler: Callable[..., object]) -> str:
 async def finished(result: object) -> object:
     """Bring to its end what a handler returned, and return what that gives.
 
-    A decorator that forgot its `await` returns a coroutine, in which all the work is.
+    A decorator that forgot its `await` returns a coroutine, in which all the work is; one
+    that submits to a pool returns a future of `concurrent.futures`.
 
     Raises:
-        TypeError: it is a generator, of which calling it has run nothing.
+        TypeError: it is a generator, of which calling it has run nothing; or awaiting it
+            gives awaitables without an end.
     """
-    while inspect.isawaitable(result):
-        result = await result
+    for _ in range(_AWAITS):
+        given = result
+        if isinstance(given, concurrent.futures.Future):
+            result = await asyncio.wrap_future(cast("_PoolFuture", given))
+        elif inspect.isawaitable(given):
+            result = await given
+        else:
+            break
+        if result is given:  # as a connection that is opened by awaiting it
+            break
+    else:
+        name = type(result).__name__
+        raise TypeError(f"the handler returned awaitables without an end, as a {name}")
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         name = getattr(result, "__qualname__", "a generator")
         raise TypeError(f"the handler returned the generator {name}, and nothing ran")

@@ -450,6 +450,32 @@ async def test_a_bulk_that_breaks_off_names_all_that_is_stored(
     assert len(stored) > 1
 
 
+@pytest.mark.parametrize("fails", ["raises", "returns nothing"])
+async def test_a_bulk_names_what_is_stored_when_middleware_fails_after_it(
+    redis_url: str, raw: Raw, fails: str
+) -> None:
+    """It may fail once it has sent: the jobs are stored nevertheless."""
+
+    class Failing(Middleware):
+        async def enqueue(
+            self, stream: str, items: Iterable[Item[Job]], send: Send
+        ) -> list[str]:
+            ids = await send(items)
+            if stream == "emails":
+                return ids
+            if fails == "raises":
+                raise RuntimeError("after it has sent")
+            return None  # type: ignore[return-value]
+
+    jobs: list[Job] = [email(), Crawl(url="u", priority=1, tags=[])]
+    async with Producer(redis_url, middleware=[Failing()]) as producer:
+        with pytest.raises(BulkError) as caught:
+            await producer.enqueue_bulk(jobs)
+    stored = [each for name in ("emails", "crawl") for each in ids_of(raw, name)]
+    assert list(caught.value.ids) == stored
+    assert len(stored) == 2
+
+
 async def test_middleware_may_refuse_a_job(redis_url: str, raw: Raw) -> None:
     """What it raises, `enqueue` raises; nothing is sent."""
 
@@ -490,14 +516,30 @@ async def test_job_keeps_one_id(redis_url: str) -> None:
     """A middleware that loses it gets an error."""
 
     class Sink(Middleware):
+        def __init__(self, ids: list[str] | None) -> None:
+            self._ids = ids
+
         async def enqueue(
             self, stream: str, items: Iterable[Item[Job]], send: Send
         ) -> list[str]:
-            return []
+            return self._ids  # type: ignore[return-value]
 
-    async with Producer(redis_url, middleware=[Sink()]) as producer:
-        with pytest.raises(OptionError, match="must return one id"):
-            await producer.enqueue(email())
+    lost: list[str] | None
+    for lost in ([], None):
+        async with Producer(redis_url, middleware=[Sink(lost)]) as producer:
+            with pytest.raises(OptionError, match="must return what send returned"):
+                await producer.enqueue(email())
+
+
+def test_a_coroutine_that_would_receive_events_is_refused() -> None:
+    """`on_event` is called and not awaited, so nothing of it would run."""
+
+    class Waiting(Middleware):
+        async def on_event(self, event: Event) -> None:  # type: ignore[override]
+            """Never run."""
+
+    with pytest.raises(OptionError, match="must be a plain function"):
+        Producer("redis://localhost", middleware=[Waiting()])
 
 
 @pytest.mark.parametrize("wrong", [Diary, object(), "diary", ignore])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -339,6 +341,27 @@ async def test_a_group_is_described_by_its_leaves(
     assert letter.error == "TimeoutError: no answer; ValueError: bad"
 
 
+async def test_a_group_that_is_too_deep_is_a_failure_with_a_text(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
+    """Where the search for leaves ends, the group itself is described."""
+
+    async def fail(job: Email) -> None:
+        error: Exception = Reject("never")
+        for number in range(1_500):
+            error = ExceptionGroup(f"group {number}", [error])
+        raise error
+
+    async with make_queue(fail, max_retries=0) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+
+    letter = await dead_letter(redis_url, stream)
+    assert letter.reason == "failed"
+    assert "group 499" in letter.error
+
+
 async def _child_turns_its_cancellation_into_an_error() -> None:
     async def driver() -> None:
         try:
@@ -522,6 +545,75 @@ async def test_a_generator_that_is_returned_is_a_failure(
         await queue.drain()
 
     assert "generator" in (await dead_letter(redis_url, stream)).error
+
+
+@pytest.mark.parametrize("decorate", [forgets_await, forgets_await_in_thread])
+async def test_a_future_of_a_pool_that_is_returned_is_awaited(
+    redis_url: str,
+    stream: str,
+    decorate: Callable[[Ran], Ran],
+    make_queue: MakeQueue,
+) -> None:
+    """The work is in the pool; what it raises fails the attempt."""
+    may_end = threading.Event()
+
+    def work() -> None:
+        may_end.wait(20)
+        raise ValueError("in the pool")
+
+    with ThreadPoolExecutor(1) as pool:
+        queue = make_queue(decorate(lambda _: pool.submit(work)), max_retries=0)
+        async with queue:
+            await queue.enqueue(email())
+            queue.run()
+            may_end.set()
+            await queue.drain()
+
+    letter = await dead_letter(redis_url, stream)
+    assert letter.error == "ValueError: in the pool"
+
+
+class OpenedByAwait:
+    """Gives itself when it is awaited, as connections of some drivers do."""
+
+    def __await__(self) -> Generator[object, object, OpenedByAwait]:
+        yield from asyncio.sleep(0).__await__()
+        return self
+
+
+class AnotherAwaitable:
+    """Gives another one of its kind each time."""
+
+    def __await__(self) -> Generator[object, object, AnotherAwaitable]:
+        yield from asyncio.sleep(0).__await__()
+        return AnotherAwaitable()
+
+
+async def test_an_awaitable_that_gives_itself_is_awaited_once(
+    make_queue: MakeQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has ended then, and the job is done."""
+    opened = OpenedByAwait()
+    async with make_queue(forgets_await(lambda _: opened)) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await asyncio.wait_for(queue.drain(), 20)
+
+    assert "retry" not in events(caplog.records)
+
+
+async def test_awaitables_without_an_end_are_a_failure(
+    redis_url: str, stream: str, make_queue: MakeQueue
+) -> None:
+    """They would keep the slot and the loop busy."""
+    async with make_queue(
+        forgets_await(lambda _: AnotherAwaitable()), max_retries=0
+    ) as queue:
+        await queue.enqueue(email())
+        queue.run()
+        await asyncio.wait_for(queue.drain(), 20)
+
+    assert "without an end" in (await dead_letter(redis_url, stream)).error
 
 
 WRONG: list[tuple[str, Callable[[str, Any], object], list[Any]]] = [
