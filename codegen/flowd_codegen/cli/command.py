@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+from flowd.model.text import printable
 from flowd_codegen.cli.settings import FORMATS, Format, Settings, read_settings
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.diagnostics.report import (
@@ -30,6 +32,7 @@ from flowd_codegen.write import ForeignFiles
 __all__ = [
     "EXIT_CODES",
     "Options",
+    "Parser",
     "command_parser",
     "default_of",
     "exit_code_of",
@@ -40,6 +43,8 @@ __all__ = [
     "read_contract",
     "read_schema",
 ]
+
+_Given = TypeVar("_Given", bound=argparse.Namespace)
 
 EXIT_CODES: Final = """\
 exit codes: 0 fine; 1 a check said no; 2 invalid schemas or usage;
@@ -54,14 +59,52 @@ class Options(argparse.Namespace):
     format: Format
 
 
-def plain_parser(usage: str, description: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser that says which option was probably meant."""
+
+    def read(self, arguments: Sequence[str], options: _Given) -> _Given:
+        """Parse; what is missing is only said of a line that has no unknown option.
+
+        Raises:
+            SystemExit: with 2 on wrong usage, with 0 after `--help` and `--version`.
+        """
+        known = self._option_string_actions
+        for argument in arguments:
+            if argument == "--":
+                break
+            word = argument.partition("=")[0]
+            long = f"-{word}" if word[1:2] != "-" else word
+            if word in known or not word.startswith("-") or word == "-":
+                continue
+            near = long if long in known else _OPTIONS.get(word)
+            if near is None and long == word:
+                near = next(iter(get_close_matches(word, known, n=1)), None)
+            if near in known:
+                self.error(f"no option `{printable(word)}`: did you mean `{near}`?")
+        return self.parse_args(arguments, options)
+
+
+_OPTIONS: Final = {
+    **dict.fromkeys(("-v", "-V", "--ver"), "--version"),
+    **dict.fromkeys(("-?", "/?", "--usage"), "--help"),
+    **dict.fromkeys(("--output", "--output-dir", "--out-dir", "--dest", "-d"), "--out"),
+    **dict.fromkeys(("--dry-run", "-n", "--verify", "--test"), "--check"),
+    **dict.fromkeys(("--clean", "--delete", "--remove"), "--prune"),
+    **dict.fromkeys(("--keep", "--no-delete", "--no-clean"), "--no-prune"),
+    **dict.fromkeys(("-f", "--json", "--output-format"), "--format"),
+    **dict.fromkeys(("--base", "--old", "--from", "--ref"), "--against"),
+}
+"""Options of other tools, and what flowd-gen has instead."""
+
+
+def plain_parser(usage: str, description: str) -> Parser:
     """A parser that knows nothing yet.
 
     Args:
         usage: behind `flowd-gen`, as a person writes it.
         description: one sentence.
     """
-    return argparse.ArgumentParser(
+    return Parser(
         prog="flowd-gen",
         usage=f"flowd-gen {usage}",
         description=description,
@@ -73,7 +116,7 @@ def plain_parser(usage: str, description: str) -> argparse.ArgumentParser:
 
 def command_parser(
     usage: str, description: str, settings: Settings | None = None
-) -> argparse.ArgumentParser:
+) -> Parser:
     """A parser that knows `SRC` and `--format`.
 
     Args:
@@ -85,6 +128,7 @@ def command_parser(
         SchemaErrors: the project's settings have faults.
     """
     settings = settings or read_settings()
+    print_faults(settings.warnings, settings.format)
     parser = plain_parser(usage, description)
     parser.add_argument(
         "source",

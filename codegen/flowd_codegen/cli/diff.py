@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import Final
 from flowd_codegen.cli.command import (
     EXIT_CODES,
     Options,
+    Parser,
     command_parser,
     exit_code_of,
     format_fault,
@@ -50,7 +51,7 @@ class _Options(Options):
 
 def run(arguments: Sequence[str]) -> int:
     """Compare schemas with older ones; returns the exit code."""
-    options = _parser().parse_args(arguments, _Options())
+    options = _parser().read(arguments, _Options())
     return exit_code_of(lambda: _diff(options), options.format)
 
 
@@ -92,14 +93,27 @@ def _before(options: _Options) -> Contract:
     elif Path(against).name != ".git" and Path(against).exists():
         name, sources = against, read(Path(against))
     else:
-        location = SourceLocation(Source("", against))
-        advice = "a branch, tag or commit is written like `.git#ref=main`"
-        message = "neither a lock nor a folder of schemas is there"
-        raise SchemaErrors([Fault(Code.NOTHING_TO_READ, location, message, advice)])
+        raise SchemaErrors([_nothing(against)])
     return Contract(name, parse(sources), sources.files)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _nothing(against: str) -> Fault:
+    """What to say of an OLD that is not there."""
+    location = SourceLocation(Source("", against))
+    message = "neither a lock nor a folder of schemas is there"
+    advice = "a branch, tag or commit is written like `.git#ref=main`"
+    git = re.fullmatch(r"(?:(.*/)?\.?git[#@:])?(?:ref=)?([\w./~^-]+)", against)
+    if Path(against).name == ".git" and Path(against).exists():
+        message = "this is a repository, and no revision of it is named"
+        advice = f"write `{against.rstrip('/')}#ref=HEAD`, or a branch, tag or commit"
+    elif git and not git[2].endswith((".lock", ".toml", "/")):
+        advice = (
+            f"a branch, tag or commit is written like `{git[1] or ''}.git#ref={git[2]}`"
+        )
+    return Fault(Code.NOTHING_TO_READ, location, message, advice)
+
+
+def _parser() -> Parser:
     parser = command_parser(
         "diff SRC --against OLD [--level LEVEL] [--format FORMAT]",
         "Report what a change of the schemas breaks for queued jobs and running programs.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flowd_codegen.cli.changes import apply_changes
-from flowd_codegen.cli.command import path
+from flowd_codegen.cli.command import Parser, path
 from flowd_codegen.write import compare_document
 
 __all__ = ["DocumentOptions", "document_options", "output_document"]
@@ -26,7 +26,7 @@ Parsed = TypeVar("Parsed", bound=DocumentOptions)
 
 
 def document_options(
-    parser: argparse.ArgumentParser, arguments: Sequence[str], options: Parsed
+    parser: Parser, arguments: Sequence[str], options: Parsed
 ) -> Parsed:
     """Let a command know `-o FILE` and `--check`, and read its arguments.
 
@@ -44,7 +44,7 @@ def document_options(
         action="store_true",
         help="write nothing; show in what FILE is out of date and exit 1",
     )
-    parsed = parser.parse_args(arguments, options)
+    parsed = parser.read(arguments, options)
     if parsed.check and parsed.out is None:
         parser.error("--check compares with a file: give it with -o FILE")
     return parsed

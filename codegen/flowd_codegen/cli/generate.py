@@ -14,6 +14,7 @@ from flowd_codegen.cli.changes import apply_changes
 from flowd_codegen.cli.command import (
     EXIT_CODES,
     Options,
+    Parser,
     command_parser,
     default_of,
     exit_code_of,
@@ -34,6 +35,8 @@ __all__ = ["run"]
 
 _WORD: Final = re.compile(r"[a-z][a-z_-]*")
 
+
+_OPTIONS: Final = ("help", "version")
 
 _FILES: Final = (".py", ".pyi", ".toml")
 
@@ -59,7 +62,7 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     parser = _parser(commands)
     if advice := _advice(arguments, commands):
         parser.error(advice)
-    options = parser.parse_args(arguments, _Options())
+    options = parser.read(arguments, _Options())
     if options.out.suffix in _FILES:
         parser.error(_no_folder(options.out))
     if advice := no_package(options.out):
@@ -81,6 +84,10 @@ def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:
     word = arguments[0] if arguments else ""
     if not _WORD.fullmatch(word) or Path(word).exists():
         return ""
+    if word in _OPTIONS and "-o" not in arguments:
+        other = arguments[1] if word == "help" and len(arguments) > 1 else ""
+        command = f"flowd-gen {other}" if other in commands else "flowd-gen"
+        return f"no command `{word}`: write `{command} --{word}`"
     second = arguments[1:2] and not arguments[1].startswith("-")
     if "-o" in arguments and not second:
         return ""  # a folder that is not there, which is said in the usual words
@@ -115,7 +122,7 @@ def _generate(options: _Options) -> int:
     return code or int(bool(unfinished))
 
 
-def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
+def _parser(commands: Mapping[str, str]) -> Parser:
     settings = read_settings()
     parser = command_parser(
         "SRC -o OUT [--check] [--no-prune] [--format FORMAT]",

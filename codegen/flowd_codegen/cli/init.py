@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         default=Path(),
         help="where to write; what is there is kept (default: the current folder)",
     )
-    options = parser.parse_args(arguments, _Options())
+    options = parser.read(arguments, _Options())
     return exit_code_of(lambda: _init(options.folder), "text")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from flowd_codegen.cli.command import (
     Options,
+    Parser,
     command_parser,
     default_of,
     exit_code_of,
@@ -32,7 +32,7 @@ class _Options(Options):
 
 def run(arguments: Sequence[str]) -> int:
     """Write the wire model of all jobs into one file; returns the exit code."""
-    options = _parser().parse_args(arguments, _Options())
+    options = _parser().read(arguments, _Options())
     return exit_code_of(lambda: _lock(options), options.format)
 
 
@@ -62,7 +62,7 @@ def _advise(options: _Options, *, is_there: bool) -> None:
         print(f"{out} is missing: run {rerun}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     settings = read_settings()
     parser = command_parser(
         "lock SRC [-o LOCK] [--check] [--format FORMAT]",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from flowd_codegen.compat.lock import LOCK
-from flowd_codegen.diagnostics.location import Source
-from flowd_codegen.diagnostics.report import Code, Report, SchemaErrors, quoted
+from flowd_codegen.diagnostics.report import Code, Fault, Report, SchemaErrors, quoted
 from flowd_codegen.diagnostics.suggest import did_you_mean
-from flowd_codegen.parse.source import load
+from flowd_codegen.parse.source import load, read_text
 from flowd_codegen.parse.table import Table
 
 __all__ = ["FORMATS", "Format", "Settings", "read_settings"]
@@ -23,6 +23,8 @@ FORMATS: Final[tuple[Format, ...]] = ("text", "json", "github")
 """Every format."""
 
 _FILE: Final = "pyproject.toml"
+_NAME: Final = "flowd-gen"
+_LIKE: Final = ("flowdgen", "flowdcodegen")
 _KEYS: Final = ("src", "out", "lock", "format", "prune")
 
 
@@ -37,6 +39,7 @@ class Settings:
         format: how faults are printed.
         prune: remove generated files that no schema gives now; None: unless all are
             of other schemas.
+        warnings: the faults of a file that cannot be read and does not name flowd-gen.
     """
 
     src: Path | None = None
@@ -44,6 +47,7 @@ class Settings:
     lock: Path = Path(LOCK)
     format: Format = "text"
     prune: bool | None = None
+    warnings: tuple[Fault, ...] = ()
 
 
 def read_settings() -> Settings:
@@ -54,23 +58,46 @@ def read_settings() -> Settings:
         OSError: a pyproject.toml is there and cannot be read.
     """
     here = Path.cwd()
+    warnings: list[Fault] = []
     for folder in (here, *here.parents):
         file = folder / _FILE
         if file.is_file():
-            text = file.read_bytes().decode("utf-8-sig", "replace")
-            # Of others' faults nothing is said in a file that is not about this.
-            if "flowd-gen" in text and (table := _table(file, text)):
+            report = Report()
+            source = read_text(file, _FILE, os.path.relpath(file), report)
+            root = load(source, report) if source else None
+            if root and (table := _table(root)):
                 return _settings(table, folder)
-    return Settings()
+            if source and "flowd-gen" in source.text and report.faults:
+                raise SchemaErrors(report.faults)
+            # The file is about other tools, which say the same.
+            warnings += (replace(one, severity="warning") for one in report.faults)
+    return Settings(warnings=tuple(warnings))
 
 
-def _table(file: Path, text: str) -> Table | None:
+def _table(root: Table) -> Table | None:
+    """The table `[tool.flowd-gen]`, if there is one.
+
+    Raises:
+        SchemaErrors: it stands there under a name that is only like that.
+    """
     report = Report()
-    root = load(Source(_FILE, os.path.relpath(file), text), report)
-    if root is None:
-        raise SchemaErrors(report.faults)
-    tool = root.table("tool")
-    return tool.table("flowd-gen") if "flowd-gen" in tool.values else None
+    tool = Table(root.values, root.location, report).table("tool")
+    if _NAME in tool.values:
+        return Table(tool.values, tool.location, root.report).table(_NAME)
+    for table, name in ((tool, "tool."), (root, "")):
+        for key in table.values:
+            if re.sub(r"[-_. ]", "", key.lower()) in _LIKE:
+                raise SchemaErrors(
+                    [
+                        Fault(
+                            Code.UNKNOWN_KEY,
+                            table.at(key).key(),
+                            f"{quoted(f'{name}{key}')} is not read",
+                            f"the settings are in `[tool.{_NAME}]`",
+                        )
+                    ]
+                )
+    return None
 
 
 def _settings(table: Table, folder: Path) -> Settings:

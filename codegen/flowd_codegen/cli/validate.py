@@ -13,7 +13,7 @@ def run(arguments: Sequence[str]) -> int:
     """Check schemas and write nothing; returns the exit code."""
     usage = "validate SRC [--format FORMAT]"
     parser = command_parser(usage, "Check schemas and write nothing.")
-    options = parser.parse_args(arguments, Options())
+    options = parser.read(arguments, Options())
 
     def work() -> int:
         read_schema(options)

@@ -11,12 +11,14 @@ from tempfile import TemporaryDirectory
 from typing import Final, NoReturn
 
 from flowd_codegen.diagnostics.location import Source, SourceLocation
-from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
+from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors, quoted, visible
+from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.parse.source import Sources, read
 
 __all__ = ["is_revision", "read_revision"]
 
 _SPELLING: Final = "write it like `.git#ref=main` or `.git#ref=v1.2,subdir=schemas`"
+_LISTED: Final = 10
 _FILES: Final = ("100644", "100755")
 _REPOSITORY: Final = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
@@ -57,7 +59,10 @@ def read_revision(text: str, source: Path) -> tuple[str, Sources]:
     ref = options.pop("ref", "")
     subdir = options.pop("subdir", "")
     if options or not ref:
-        git.fail("this names no revision", _SPELLING)
+        # `.git#main`: the name of a revision alone.
+        bare = words and not ref and not subdir and "=" not in words
+        spelling = f"write `{repository}#ref={words}`" if bare else _SPELLING
+        git.fail("this names no revision", spelling)
     if PurePosixPath(subdir).is_absolute() or ".." in PurePosixPath(subdir).parts:
         # It would leave what is read out of git: today's files are no revision.
         message = f"`subdir={subdir}` is not a folder below the top of the repository"
@@ -108,7 +113,12 @@ class _Git:
         found = self._run("rev-parse", "--verify", "--end-of-options", wanted)
         if found is None:
             advice = "fetch it first; a clone made by CI may have one branch only"
-            self.fail(f"git knows no revision `{ref}`", advice)
+            listed = self._run("for-each-ref", "--format=%(refname:short)") or b""
+            known = listed.decode(errors="replace").split()
+            near = did_you_mean(ref, known, advice)
+            note = f"known here: {', '.join(known[:_LISTED])}" if known else ""
+            message = f"git knows no revision {quoted(ref)}"
+            self.fail(message, near, *[visible(note)] * bool(note))
         return found.decode().strip()
 
     def files(self, commit: str, subdir: str) -> Iterator[tuple[str, bytes]]:

@@ -37,7 +37,7 @@ def migration_faults(
         if (relative := file_of(module)) in stubs:
             path = out / relative
             raw = path.read_bytes() if path.exists() else stubs[relative].encode()
-            text = raw.decode("utf-8", "replace")
+            text = raw.decode("utf-8-sig", "replace").replace("\r\n", "\n")
             shown = Source(relative.as_posix(), path.as_posix(), text)
             match _bound(raw):
                 case str(reason):
@@ -73,6 +73,10 @@ def _faults(
                 f"`{name}` migrates a version that the schema does not have",
                 "rename or remove it, and the import of that class",
             )
+        elif pattern.fullmatch(name) and isinstance(node, ast.AsyncFunctionDef):
+            message = f"`{name}` is asynchronous, and a migration is a plain function"
+            label = "remove `async`, and what it awaits"
+            yield Fault(Code.MIGRATION, _location(file, node), message, label)
         elif pattern.fullmatch(name) and _is_stub(node):
             yield Fault(
                 Code.STUB,
@@ -94,7 +98,7 @@ def _bound(raw: bytes) -> _Bound | str:
     bound: _Bound = {}
     for node in tree.body:
         match node:
-            case ast.FunctionDef(name=name):
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 bound[name] = node
             case ast.ImportFrom(names=names):
                 bound |= {alias.asname or alias.name: node for alias in names}
@@ -109,8 +113,15 @@ def _bound(raw: bytes) -> _Bound | str:
 
 def _is_stub(node: ast.stmt) -> bool:
     """Whether a function cannot give a job: it raises first, or returns nothing."""
-    if not isinstance(node, ast.FunctionDef):
-        return False
+    match node:
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            return _is_nothing(value) or (
+                isinstance(value, ast.Lambda) and _is_nothing(value.body)
+            )
+        case ast.FunctionDef():
+            pass
+        case _:
+            return False
     body = node.body[ast.get_docstring(node) is not None :]
     match body:
         case [ast.Raise(exc=ast.Name(name) | ast.Call(func=ast.Name(name))), *_]:
@@ -120,12 +131,25 @@ def _is_stub(node: ast.stmt) -> bool:
             pass
     waiting: list[ast.AST] = [*node.body]
     for one in waiting:
-        if isinstance(one, ast.Return) and one.value is not None:
+        if isinstance(one, ast.Return) and not _is_nothing(one.value):
             return False
         if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             # What a function inside of it returns is not its own.
             waiting += ast.iter_child_nodes(one)
     return True
+
+
+def _is_nothing(value: ast.expr | None) -> bool:
+    match value:
+        case None | ast.Constant():
+            # No constant of Python's is a job.
+            return True
+        case ast.Name(id="NotImplemented"):
+            return True
+        case ast.IfExp(body=one, orelse=other):
+            return _is_nothing(one) and _is_nothing(other)
+        case _:
+            return False
 
 
 def _location(file: Source, node: ast.stmt) -> SourceLocation:

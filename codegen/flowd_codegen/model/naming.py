@@ -18,6 +18,7 @@ __all__ = [
     "RESERVED_CLASSES",
     "attribute",
     "check_name",
+    "class_name",
     "member_name",
     "module_names",
     "snake_case",
@@ -80,7 +81,7 @@ def version_name(job: str, version: int | None) -> str:
     return f"{job}V{version}"
 
 
-def _class_name(text: str) -> str | None:
+def class_name(text: str) -> str | None:
     """A class name as near as possible to `text`, None when there is none."""
     words = _NOT_IN_NAME.sub(" ", text).split()
     name = "".join(word[0].upper() + word[1:] for word in words)
@@ -105,7 +106,7 @@ _Named: TypeAlias = Literal[
 
 _CLASS: Final = (
     CLASS_NAME,
-    _class_name,
+    class_name,
     "a capital letter, then letters and digits, 64 at most",
 )
 _FIELD: Final = (

@@ -26,6 +26,7 @@ from flowd_codegen.model.kinds import (
     Bound,
     Bounds,
     DictOf,
+    EnumRef,
     ListOf,
     OneOf,
     Optional,
@@ -33,19 +34,23 @@ from flowd_codegen.model.kinds import (
     Type,
     base,
 )
+from flowd_codegen.model.naming import CLASS_NAME
 from flowd_codegen.model.scalars import INTEGERS
 from flowd_codegen.model.schema import Encoding, Field
 from flowd_codegen.parse.backtracking import explodes, is_unbounded
 from flowd_codegen.parse.scalars import InvalidValue, read_scalar
-from flowd_codegen.parse.table import Table
+from flowd_codegen.parse.table import Table, Toml, written
 
 __all__ = [
+    "limit_that_fits",
     "parse_constraints",
     "parse_one_of",
     "slow_patterns",
 ]
 
 _SIZED: Final = ("str", "bytes")
+_ONLY_FOR: Final = {"places": "decimal", "pattern": "str"}
+_MOST_SHOWN: Final = 6
 _AS_LENGTH: Final = {"min": "min_len", "max": "max_len"}
 _EXCLUSIVE: Final = (("min", "above"), ("max", "below"))
 
@@ -70,12 +75,14 @@ def parse_constraints(
         advice = f"it is for numbers, {', '.join(TIMES)}"
         if sized and key in _AS_LENGTH:
             advice = f"write `{_AS_LENGTH[key]}`, the length"
-        _refuse(options, key, advice, fits=ranged)
+        _refuse(options, key, _for_items(inner, key) or advice, fits=ranged)
     for key, length in _AS_LENGTH.items():
         advice = f"write `{key}`" if ranged else "it is for str, bytes, list and dict"
         _refuse(options, length, advice, fits=sized)
-    _refuse(options, "places", "it is for decimal", fits=decimal)
-    _refuse(options, "pattern", "it is for str", fits=text)
+    advice = _for_items(inner, "places") or "it is for decimal"
+    _refuse(options, "places", advice, fits=decimal)
+    advice = _for_items(inner, "pattern") or "it is for str"
+    _refuse(options, "pattern", advice, fits=text)
     fewest, most = (_length(options, key) if sized else None for key in LENGTHS)
     if fewest is not None and most is not None and fewest > most:
         _refuse_crossed(options, LENGTHS)
@@ -96,6 +103,41 @@ def _refuse(options: Table, key: str, advice: str, *, fits: bool) -> None:
             f"`{key}` does not fit this type",
             advice,
         )
+
+
+def _for_items(inner: Type, key: str) -> str:
+    """What to write where the items take a limit; empty where they do not."""
+    match inner:
+        case ListOf(item):
+            table = "items"
+        case DictOf(item):
+            table = "values"
+        case _:
+            return ""
+    one = base(item)
+    fits = is_ranged(one) if key in RANGE else one == Scalar(_ONLY_FOR[key])
+    return f"write `{table} = {{ {key} = … }}`" if fits else ""
+
+
+def limit_that_fits(near: str, kind: str) -> str:
+    """Advice for a word that means a limit, where the type takes another; empty else.
+
+    Args:
+        near: the limit that is most like the word.
+        kind: the type of the field, as written.
+    """
+    plain = kind.removesuffix("?")
+    sized = plain in _SIZED or "[" in plain
+    ranged = plain in ("int", "float", "decimal", *INTEGERS, *TIMES)
+    if near in _AS_LENGTH.values() and ranged:
+        near = next(key for key, length in _AS_LENGTH.items() if length == near)
+        return f"write `{near}`"
+    if near in _AS_LENGTH and sized:
+        return f"write `{_AS_LENGTH[near]}`, the length"
+    unlimited = plain in ("bool", "uuid", "json") or CLASS_NAME.fullmatch(plain)
+    if near in (*RANGE, *LENGTHS) and unlimited:
+        return f"leave it out: `{plain}` has no limits"
+    return ""
 
 
 def _ranged(
@@ -253,6 +295,8 @@ def parse_one_of(options: Table, found: Type | None) -> Type | None:
             'write it like `one_of = ["en", "de"]`',
         )
         return None
+    if found is not None and _refuse_choices(options, base(found), values):
+        return None
     choices = OneOf(tuple(texts)) if texts else OneOf(tuple(numbers))
     distinct: tuple[str | int, ...] = choices.values
     seen: set[str | int] = set()
@@ -267,22 +311,52 @@ def parse_one_of(options: Table, found: Type | None) -> Type | None:
     return Optional(choices) if isinstance(found, Optional) else choices
 
 
+def _refuse_choices(options: Table, inner: Type, values: Sequence[Toml]) -> bool:
+    """Report `one_of` of a type that has no choices; returns whether it did."""
+    shown = ", ".join(
+        written(value) if isinstance(value, str) else str(value)
+        for value in values[:_MOST_SHOWN]
+    )
+    shown += ", …" * (len(values) > _MOST_SHOWN)
+    match inner:
+        case Scalar("str" | "int"):
+            return False
+        case Scalar(name) if name in INTEGERS:
+            return False
+        case ListOf():
+            label = f"write `items = {{ one_of = [{shown}] }}`, of each item"
+        case DictOf():
+            label = f"write `values = {{ one_of = [{shown}] }}`, of each value"
+        case Scalar("bool"):
+            label = "leave it out: a boolean has two values"
+        case EnumRef():
+            label = "leave it out: the values are those of the enum"
+        case Scalar():
+            label = "leave `type` out: what is one of some texts or integers is no more"
+        case _:
+            label = "it is for texts and integers: leave it out"
+    key = options.at("one_of").key()
+    options.report(Code.ONE_OF, key, "`one_of` does not fit this type", label)
+    return True
+
+
 def _check_choices(options: Table, inner: Type, choices: OneOf) -> None:
     name = inner.name if isinstance(inner, Scalar) else ""
     low, high = INTEGERS.get(name, (-math.inf, math.inf))
-    whole = name == "int" or name in INTEGERS
     for index, choice in enumerate(choices.values):
-        if isinstance(choice, int):
-            fits = whole and low <= choice <= high
-        else:
-            fits = name == "str"
-        if not fits:
-            options.report(
-                Code.ONE_OF,
-                options.at("one_of").child(index),
-                "this value does not fit the type",
-                "`type` may be left out: `one_of` says it",
-            )
+        at = options.at("one_of").child(index)
+        if isinstance(choice, str) != (name == "str"):
+            message = f"this value is no `{name}`"
+            text = written(str(choice)) if name == "str" else _digits(choice)
+            label = f"write `{text}`" if text else "leave `type` out: `one_of` says it"
+            options.report(Code.ONE_OF, at, message, label)
+        elif isinstance(choice, int) and not low <= choice <= high:
+            message = f"this value is outside of `{name}`"
+            options.report(Code.ONE_OF, at, message, f"`{name}` is {low} to {high}")
+
+
+def _digits(choice: object) -> str:
+    return str(choice) if re.fullmatch(r"0|-?[1-9][0-9]*", str(choice)) else ""
 
 
 def slow_patterns(fields: Iterable[Field], table: Table, group: str) -> Iterator[Fault]:

@@ -12,11 +12,17 @@ from typing import Final, TypeAlias
 from flowd_codegen.diagnostics.foreign import OPTIONS
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
+from flowd_codegen.diagnostics.suggest import suggest
 from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.kinds import Optional, Scalar, Type, base
 from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
 from flowd_codegen.model.schema import Encoding, Factory, Field, Mapper, Value
-from flowd_codegen.parse.constraints import parse_constraints, parse_one_of
+from flowd_codegen.parse.constraints import (
+    limit_that_fits,
+    parse_constraints,
+    parse_one_of,
+)
+from flowd_codegen.parse.inline import example_of_type, report_fields
 from flowd_codegen.parse.items import with_items
 from flowd_codegen.parse.labels import read_label
 from flowd_codegen.parse.mappers import field_mapper, read_function
@@ -107,7 +113,7 @@ def parse_fields(
     fields = (
         _field(options, name, keys, scope, encodings)
         for name, value in table.values.items()
-        if (options := _options(name, value, table))
+        if (options := _options(name, value, table, scope))
     )
     return tuple(field for field in fields if field)
 
@@ -128,20 +134,38 @@ def _check_attributes(table: Table, others: Mapping[str, SourceLocation]) -> Non
             )
 
 
-def _options(name: str, value: Toml, table: Table) -> Table | None:
+def _options(name: str, value: Toml, table: Table, scope: Scope) -> Table | None:
     """The options of a field, whose short spelling is only the type."""
     match value:
         case str():
             return Table({"type": value}, table.at(name), table.report, short=True)
         case dict():
             options = Table(value, table.at(name), table.report)
-            options.refuse_others(FIELD_OPTIONS, "field option", _REFUSED)
+            if report_fields(name, options, scope, of_list=False):
+                return None
+            options.refuse_others(FIELD_OPTIONS, "field option", _refused(options))
             return options
+        case [dict(items)] if report_fields(
+            name, Table(items, table.at(name), table.report), scope, of_list=True
+        ):
+            return None
         case _:
             wanted = "a type or a table of options"
             label = home_of(table.at(name))
-            table.wrong_kind(name, value, wanted, '"str"', label)
+            example = example_of_type(value, table, scope)
+            table.wrong_kind(name, value, wanted, example, label)
             return None
+
+
+def _refused(options: Table) -> Mapping[str, tuple[Code, str]]:
+    """Advice for words of other tools that mean a limit: which, the type says."""
+    kind = options.values.get("type")
+    refused = {**_REFUSED}
+    for word in options.values:
+        near = None if word in FIELD_OPTIONS else suggest(word, FIELD_OPTIONS)
+        if near and isinstance(kind, str) and (advice := limit_that_fits(near, kind)):
+            refused[word] = (Code.UNKNOWN_KEY, advice)
+    return refused
 
 
 def _field(

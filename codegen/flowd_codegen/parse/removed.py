@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
-from flowd_codegen.model.naming import CLASS_NAME, snake_case
+from flowd_codegen.model.naming import CLASS_NAME, class_name, snake_case
 from flowd_codegen.model.schema import Job, Removed
 from flowd_codegen.parse.scope import Declaration
-from flowd_codegen.parse.table import Table, kind_of
+from flowd_codegen.parse.table import Table, kind_of, written
 
 __all__ = ["check_removed", "parse_removed"]
 
@@ -32,7 +32,9 @@ def parse_removed(root: Table) -> list[tuple[SourceLocation, Removed]]:
     else:
         if value is not None:
             wanted = "an array of the names of jobs"
-            root.wrong_kind("removed", value, wanted, 'removed = ["Email"]')
+            name = value if isinstance(value, str) else ""
+            shown = name if CLASS_NAME.fullmatch(name) else "Email"
+            root.wrong_kind("removed", value, wanted, f"[{written(shown)}]")
         found = []
     return found
 
@@ -47,13 +49,18 @@ def _with_streams(table: Table) -> Iterator[tuple[SourceLocation, Removed]]:
         else:
             what = "an empty one" if stream == "" else kind_of(stream)
             message = f"the stream of {quoted(name)} must be a string, not {what}"
-            table.report(Code.WRONG_KIND, location, message)
+            label = f"write `{written(snake_case(name))}`"
+            table.report(Code.WRONG_KIND, location, message, label)
 
 
 def _is_name(name: str, location: SourceLocation, report: Report) -> bool:
     if CLASS_NAME.fullmatch(name):
         return True
-    report(Code.NAME, location, f"{quoted(name)} cannot be the name of a job")
+    near = class_name(name) if name.isascii() else None
+    label = f"write `{near}`" if near else ""
+    message = f"{quoted(name)} cannot be the name of a job"
+    note = "a capital letter, then letters and digits, 64 at most"
+    report(Code.NAME, location, message, label, note)
     return False
 
 

@@ -39,8 +39,11 @@ def wrong(value: Toml, wanted: str, location: SourceLocation) -> InvalidValue:
     """What to raise of a value of another kind."""
     text = example_of(value, wanted)
     if wanted == "a string" and isinstance(value, int | float):
-        text = f'"{value}"'
+        text = f'"{str(value).lower()}"'
     message = f"it is {kind_of(value)}, not {wanted}"
+    if wanted == "an integer" and isinstance(value, float) and value % 1:
+        label = "an integer has no decimal point; the type `float` takes this"
+        return InvalidValue(location, message, label)
     return InvalidValue(location, message, f"write {quoted(text)}" if text else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -11,18 +12,31 @@ from typing import Final
 
 import tomli
 
-from flowd_codegen.diagnostics.location import Source, SourceLocation, TextSpan
-from flowd_codegen.diagnostics.report import Code, Fault, Report
+from flowd_codegen.diagnostics.location import (
+    Source,
+    SourceLocation,
+    TextSpan,
+    TomlPath,
+)
+from flowd_codegen.diagnostics.report import Code, Fault, Report, visible
 from flowd_codegen.parse.syntax import deepest, longest_number, report_syntax
 from flowd_codegen.parse.table import Table, Toml
 
-__all__ = ["Sources", "load", "read"]
+__all__ = ["Sources", "load", "read", "read_text"]
 
 _SUFFIX: Final = ".toml"
+_ALMOST: Final = re.compile(
+    r"^[^.].*\.(?:toml\.\w+|to?ml|ya?ml|json|ini|schema|proto)\Z"
+)
+"""Names of files that hold schemas, where none ends in `.toml`."""
+
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _MAX_DEPTH: Final = 64
 _MAX_INTEGER_BITS: Final = 4096
 _TOO_DEEP: Final = f"arrays and tables nest at most {_MAX_DEPTH} deep"
+_SMALLER: Final = (
+    "leave out a bound that no value reaches; a default may have a `factory`"
+)
 _TOO_WIDE: Final = f"an integer has at most {_MAX_INTEGER_BITS:,} bits"
 
 
@@ -56,13 +70,13 @@ def read(root: Path, called: str = "") -> Sources:
     files: list[Source] = []
     for path, relative in _found(root, report):
         shown = PurePosixPath(name, path.relative_to(root)).as_posix()
-        source = Source(relative, shown)
-        text = _text(path, source, report)
-        if text is not None:
-            files.append(replace(source, text=text))
+        if source := read_text(path, relative, shown, report):
+            files.append(source)
     if not files and not report.faults:
         advice = f"a schema is a file whose name ends in {_SUFFIX}"
-        report(Code.NOTHING_TO_READ, here, "no schema here", advice)
+        if other := _almost_schema(root):
+            advice = f"{other.name} is no schema: rename it to {_as_schema(other)}"
+        report(Code.NOTHING_TO_READ, here, "no schema here", visible(advice))
     files.sort(key=lambda source: source.path)
     return Sources(tuple(files), tuple(report.faults))
 
@@ -70,7 +84,10 @@ def read(root: Path, called: str = "") -> Sources:
 def _found(root: Path, report: Report) -> Iterator[tuple[Path, str]]:
     """Give each schema file's path and its path relative to the schema folder."""
     if root.is_file():
-        yield root, root.name
+        if root.name.endswith(_SUFFIX):
+            yield root, root.name
+        else:
+            _refuse_name(root, root.parent, report)
         return
     for folder, subfolders, names in os.walk(root, onerror=_raise):
         here = Path(folder)
@@ -83,6 +100,26 @@ def _found(root: Path, report: Report) -> Iterator[tuple[Path, str]]:
                     _check_link(path, root, report)
             elif schema and name in names:
                 yield path, path.relative_to(root).as_posix()
+            elif name.lower().endswith(_SUFFIX) and name in names:
+                _refuse_name(path, root, report)
+
+
+def _refuse_name(path: Path, root: Path, report: Report) -> None:
+    source = Source(path.relative_to(root).as_posix(), path.as_posix())
+    message = f"the name of a schema ends in {_SUFFIX}"
+    label = f"rename it to {visible(_as_schema(path))}"
+    report(Code.MODULE_NAME, SourceLocation(source), message, label)
+
+
+def _as_schema(path: Path) -> str:
+    stem = path.name.partition(".")[0] if _SUFFIX in path.name else path.stem
+    return f"{stem}{_SUFFIX}"
+
+
+def _almost_schema(root: Path) -> Path | None:
+    """A file that was probably meant as a schema, as `email.toml.txt`."""
+    names = (path for path in sorted(root.iterdir()) if _ALMOST.search(path.name))
+    return next((path for path in names if path.is_file()), None)
 
 
 def _raise(error: OSError) -> None:
@@ -107,7 +144,19 @@ def _check_link(path: Path, root: Path, report: Report) -> None:
         )
 
 
-def _text(path: Path, source: Source, report: Report) -> str | None:
+def read_text(path: Path, relative: str, shown: str, report: Report) -> Source | None:
+    """Read one file; None when it is no text, which is reported.
+
+    Args:
+        path: of the file.
+        relative: `path` of the source.
+        shown: how faults name it.
+        report: takes them.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    source = Source(relative, shown)
     location = SourceLocation(source)
     if not path.is_file():
         report(Code.NOT_TEXT, location, "not a regular file", "remove or rename it")
@@ -125,7 +174,7 @@ def _text(path: Path, source: Source, report: Report) -> str | None:
     # The generator counts lines as editors do, where a CR belongs to the line end.
     raw = raw.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
     try:
-        return raw.decode()
+        return replace(source, text=raw.decode())
     except UnicodeDecodeError as error:
         good = raw[: error.start].decode()
         bad = raw[error.start : error.end].decode("latin-1")
@@ -156,16 +205,22 @@ def load(source: Source, report: Report) -> Table | None:
         # An integer of thousands of digits: tomli lets Python's own error through.
         _report_excess(_TOO_WIDE, source, report)
         return None
-    if excess := _excess(values):
-        _report_excess(excess, source, report)
-        return None
-    return Table(values, root, report)
+    match _excess(values):
+        case None:
+            return Table(values, root, report)
+        case excess if excess == _TOO_WIDE:
+            report(
+                Code.SYNTAX, SourceLocation(source, _widest(values)), excess, _SMALLER
+            )
+        case excess:
+            _report_excess(excess, source, report)
+    return None
 
 
 def _report_excess(excess: str, source: Source, report: Report) -> None:
     find, label = {
         _TOO_DEEP: (deepest, "use a `[record.…]`, or declare the tables one by one"),
-        _TOO_WIDE: (longest_number, "write it as a string"),
+        _TOO_WIDE: (longest_number, _SMALLER),
     }[excess]
     report(Code.SYNTAX, SourceLocation(source, exact=find(source.text)), excess, label)
 
@@ -186,3 +241,16 @@ def _excess(values: dict[str, Toml]) -> str | None:
             return None
         level = below
     return _TOO_DEEP
+
+
+def _widest(values: dict[str, Toml]) -> TomlPath:
+    """The path of the first integer that is too wide."""
+    left: list[tuple[TomlPath, Toml]] = [((), values)]
+    for path, value in left:
+        if isinstance(value, dict):
+            left += (((*path, key), one) for key, one in value.items())
+        elif isinstance(value, list):
+            left += (((*path, index), one) for index, one in enumerate(value))
+        elif isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
+            return path
+    return ()

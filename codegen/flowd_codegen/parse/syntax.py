@@ -24,6 +24,7 @@ _TOKEN: Final = re.compile(
     r"|#[^\n]*|\"{3}|'{3}|[\"'\[\]{}]",
     re.DOTALL,
 )
+_SAVE_LINES: Final = "save the file with line ends of LF, or of CR LF"
 _NUMBER: Final = re.compile(r"[0-9][0-9a-fA-Fxob_]{99,}")
 _BARE_TEXT: Final = re.compile(r"[^\W\d][\w.:\[\], -]*\??")
 _KEY: Final = re.compile(r"[\w.\"'-]+\s*=")
@@ -62,6 +63,11 @@ def report_syntax(reason: str, at: int, source: Source, report: Report) -> None:
         report: takes the fault.
     """
     text = source.text
+    if (lone := text.find("\r", 0, at + 1)) >= 0:
+        location = SourceLocation(source, exact=TextSpan(lone, lone + 1))
+        message = "not TOML: a carriage return without a line feed"
+        report(Code.SYNTAX, location, message, _SAVE_LINES)
+        return
     # At a line's end there is nothing to see: its last character is meant.
     while at > 0 and (at >= len(text) or text[at] == "\n"):
         at -= 1
@@ -94,7 +100,8 @@ def deepest(text: str) -> TextSpan:
 
 def longest_number(text: str) -> TextSpan:
     """The longest run of digits."""
-    runs = [TextSpan(*match.span()) for match in _NUMBER.finditer(text)]
+    bare = _TOKEN.sub(lambda token: " " * len(token[0]), text)
+    runs = [TextSpan(*match.span()) for match in _NUMBER.finditer(bare)]
     return max(runs, key=lambda span: span.end - span.start, default=TextSpan(0, 0))
 
 

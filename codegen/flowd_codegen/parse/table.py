@@ -10,6 +10,8 @@ from datetime import date, datetime, time
 from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
+import tomli
+
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 from flowd_codegen.diagnostics.suggest import did_you_mean
@@ -273,6 +275,10 @@ class Table:
         return None
 
 
+_NUMERAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+_LONGEST: Final = 40
+"""So many characters of a value are repeated in advice."""
+
 _EXAMPLES: Final = {
     "a string": '"…"',
     "an integer": "1",
@@ -289,17 +295,54 @@ _EXAMPLES: Final = {
 def example_of(value: Toml, wanted: str) -> str:
     """What to write: the value itself where only its notation is wrong, as 3 for `"3"`."""
     match wanted, value:
-        case "an integer" | "a number", str() if value.lstrip("-").isdecimal():
-            return value
+        case "an integer", bool() | float() | str():
+            text = _whole(value)
+        case "a number", str():
+            text = value if _NUMERAL.fullmatch(value) else ""
         case "a boolean", str() if value.lower() in ("true", "false"):
-            return value.lower()
+            text = value.lower()
         case "a boolean", 0 | 1:
-            return "true" if value else "false"
-        case "an array of strings", str():
-            return f"[{written(value)}]"
-        case "an array", str():
-            return f"[{written(value)}]"
+            text = "true" if value else "false"
+        case "an array of strings" | "an array", str():
+            text = _inside(value, "[") or f"[{written(value)}]"
+        case "an array", dict() if not value:
+            text = "[]"
+        case "a table", str():
+            text = _inside(value, "{")
+        case "a table", list() if not value:
+            text = "{}"
         case 'a string such as `"9.90"`', float():
-            return f'"{value}"'
+            text = f'"{value}"'
+        case "a string", date() | time():
+            text = written(value.isoformat())
+        case "a string", [str(one)]:
+            text = written(one)
         case _:
-            return _EXAMPLES.get(wanted, "")
+            text = ""
+    return text or _EXAMPLES.get(wanted, "")
+
+
+def _whole(value: bool | float | str) -> str:
+    """The integer that is meant, if it is one: 5 for 5.0 and for "5"."""
+    match value:
+        case str() if re.fullmatch(r"[+-]?[0-9]+", value):
+            number = value
+        case bool() | float() if value == value // 1:
+            number = str(int(value))
+        case _:
+            return ""
+    sign = "-" * number.startswith("-")
+    return f"{sign}{number.lstrip('+-0') or '0'}"
+
+
+def _inside(text: str, opening: str) -> str:
+    """An array or table that stands in quotes, as TOML spells it; empty for none."""
+    closing = {"[": "]", "{": "}"}[opening]
+    inner = text.strip()
+    if len(inner) > _LONGEST or not (inner[:1] == opening and inner[-1:] == closing):
+        return ""
+    try:
+        tomli.loads(f"x = {inner}")
+    except (ValueError, RecursionError):
+        return ""
+    return inner

@@ -432,3 +432,40 @@ def test_out_that_names_a_file_is_refused(
     said = capsys.readouterr().err
     assert f"write `-o {(tmp_path / out).parent}`" in said
     assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("help",), "no command `help`: write `flowd-gen --help`"),
+        (("help", "diff"), "no command `help`: write `flowd-gen diff --help`"),
+        (("version",), "no command `version`: write `flowd-gen --version`"),
+        (("--hlep",), "no option `--hlep`: did you mean `--help`?"),
+        (("-V",), "no option `-V`: did you mean `--version`?"),
+        (("schemas", "-out", "jobs"), "no option `-out`: did you mean `--out`?"),
+        (("schemas", "--output=jobs"), "no option `--output`: did you mean `--out`?"),
+        (("s", "-o", "jobs", "--dry-run"), "did you mean `--check`?"),
+        (("diff", "s", "--agianst", "o"), "did you mean `--against`?"),
+        (("validate", "s", "--fromat", "json"), "did you mean `--format`?"),
+        (("lock", "s", "--output", "x"), "did you mean `--out`?"),
+        (("catalogue", "s", "--chekc"), "did you mean `--check`?"),
+        (("init", "--hepl"), "did you mean `--help`?"),
+    ],
+)
+def test_mistyped_word_is_named_before_what_is_missing(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage, and the word that was probably meant."""
+    with pytest.raises(SystemExit) as caught:
+        run(words)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_unknown_option_is_left_to_the_usual_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where nothing like it is known, no guess is made."""
+    with pytest.raises(SystemExit):
+        run(["schemas", "-o", "jobs", "--zzz"])
+    assert "unrecognized arguments: --zzz" in capsys.readouterr().err

@@ -119,10 +119,47 @@ def test_a_wrong_setting_is_a_fault(
     assert not Path("jobs").exists()
 
 
-def test_broken_foreign_file_is_ignored() -> None:
-    """A pyproject.toml that does not speak of flowd-gen is not judged."""
-    Path("pyproject.toml").write_text("[tool.black\n")
+@pytest.mark.parametrize("text", [b"[tool.black\n", "[tool]\n".encode("utf-16")])
+def test_broken_foreign_file_is_a_warning(
+    text: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that does not name flowd-gen stops no run, and it is not passed over."""
+    Path("pyproject.toml").write_bytes(text)
     assert run(["schemas", "-o", "jobs"]) == 0
+    assert capsys.readouterr().err.startswith("pyproject.toml:1:1")
+
+
+@pytest.mark.parametrize(
+    ("header", "place"),
+    [
+        ("tool.flowd_gen", "1:7"),
+        ("tool.flowdgen", "1:7"),
+        ("flowd-gen", "1:2"),
+        ('tool."Flowd Gen"', "1:7"),
+    ],
+)
+def test_misspelt_table_is_a_fault(
+    header: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its settings would be passed over; with the advice followed they are read."""
+    settings = 'src = "schemas"\nout = "jobs"\n'
+    Path("pyproject.toml").write_text(f"[{header}]\n{settings}")
+    assert run([]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"pyproject.toml:{place}: error[E102]")
+    assert "the settings are in `[tool.flowd-gen]`" in said
+    Path("pyproject.toml").write_text(f"[tool.flowd-gen]\n{settings}")
+    assert run([]) == 0
+
+
+def test_line_ends_of_windows_are_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An excerpt ends where its line does."""
+    Path("pyproject.toml").write_bytes(b"[tool.flowd-gen]\r\nout = 5\r\n")
+    assert run(["validate", "schemas"]) == 2
+    said = capsys.readouterr().err
+    assert "2 | out = 5\n" in said
 
 
 def test_both_paths_are_required_without_settings(

@@ -149,7 +149,7 @@ def test_old_schemas_with_a_fault_are_shown_as_git_names_them(
         (".git#main", "this names no revision"),
         (".git#ref=main,path=x", "this names no revision"),
         ("main", "a branch, tag or commit is written like `.git#ref=main`"),
-        (".git", "a branch, tag or commit is written like `.git#ref=main`"),
+        (".git", "this is a repository, and no revision of it is named"),
         ("nowhere/.git#ref=main", "there is no git repository here"),
         ("empty", "no schema here"),
         ("schemas/email.lock", "this is no lock of flowd-gen: it is not JSON"),
@@ -340,3 +340,36 @@ def test_bounds_beyond_every_float_are_compared(
     for old, new in permutations(kinds, 2):
         assert run(["diff", new, "--against", old, "--level", "wire"]) == 1
     assert "not in 0..255" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "advice"),
+    [
+        (".git", ".git#ref=HEAD"),
+        (".git/", ".git#ref=HEAD"),
+        (".git#main", ".git#ref=main"),
+        ("main", ".git#ref=main"),
+        ("HEAD~0", ".git#ref=HEAD~0"),
+        ("git#ref=v1", ".git#ref=v1"),
+        (".git@v1", ".git#ref=v1"),
+    ],
+)
+def test_revision_in_another_spelling_is_corrected(
+    old: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The advice names the revision that was given, and with it the command runs."""
+    _commit(_OLD)
+    _git("tag", "v1")
+    assert run(["diff", "schemas", "--against", old]) == 2
+    assert f"`{advice}`" in capsys.readouterr().err
+    assert _printed(capsys, "schemas", "--against", advice)
+
+
+def test_unknown_revision_is_compared_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A branch with a mistake in its name is found; else the names are listed."""
+    _commit(_OLD)
+    for ref, said in (("mian", "did you mean `main`?"), ("x", "known here: main")):
+        assert run(["diff", "schemas", "--against", f".git#ref={ref}"]) == 2
+        assert said in capsys.readouterr().err

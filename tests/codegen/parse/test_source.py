@@ -33,11 +33,58 @@ def test_all_schemas_below_a_folder_are_read_in_order(tmp_path: Path) -> None:
 
 def test_other_files_are_ignored(tmp_path: Path) -> None:
     """Hidden files and folders, and files that do not end in .toml, are not read."""
-    for name in ("email.toml", ".hidden.toml", ".venv/x.toml", "notes.txt", "x.TOML"):
+    for name in ("email.toml", ".hidden.toml", ".venv/x.toml", "notes.txt", "x.toml~"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(_JOB)
     assert [source.path for source in read(tmp_path).files] == ["email.toml"]
+
+
+@pytest.mark.parametrize("name", ["B.TOML", "shop/Cart.Toml"])
+def test_suffix_in_capitals_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    """A schema that is not read would be a job that is not there."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(_JOB)
+    (tmp_path / "a.toml").write_bytes(_JOB)
+    for place in (tmp_path, path):
+        said = _refusal(place)
+        assert "error[E410]: the name of a schema ends in .toml" in said
+        assert f"= rename it to {path.stem}.toml" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [("a.tml", "a.toml"), ("a.toml.txt", "a.toml"), ("a.yaml", "a.toml")],
+)
+def test_folder_without_schemas_names_what_was_meant(
+    tmp_path: Path, name: str, better: str
+) -> None:
+    """A file of another suffix is named, and how it has to be called."""
+    (tmp_path / name).write_bytes(_JOB)
+    assert f"= {name} is no schema: rename it to {better}" in _refusal(tmp_path)
+    (tmp_path / name).rename(tmp_path / better)
+    assert parse(read(tmp_path)).modules
+
+
+@pytest.mark.parametrize(
+    ("raw", "place"),
+    [
+        (b'[job.A.fields]\ra = "str"\r', "1:15"),
+        (b'[job.A.fields]\r\na = "str"\rb = "str"\r\n', "2:10"),
+        (b'[job.A.fields]\na = "st\rr"\n', "2:8"),
+        (b'[job.A.fields]\n# a\r b\na = "str"\n', "2:4"),
+    ],
+)
+def test_lone_carriage_return_is_called_by_its_name(
+    tmp_path: Path, raw: bytes, place: str
+) -> None:
+    """It is shown in its place, with what to do about it."""
+    (tmp_path / "a.toml").write_bytes(raw)
+    said = _refusal(tmp_path)
+    assert f"a.toml:{place}: error[E101]: not TOML: a carriage return without" in said
+    assert "save the file with line ends of LF" in said
+    assert said.count("error[") == 1
 
 
 def test_single_file_is_a_schema_folder(tmp_path: Path) -> None:

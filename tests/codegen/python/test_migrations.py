@@ -101,6 +101,10 @@ def test_the_file_is_never_removed(capsys: pytest.CaptureFixture[str]) -> None:
         "pass",
         'print(old)\n    raise NotImplementedError("later")',
         "def inner() -> int:\n        return 1\n    raise NotImplementedError",
+        "return None",
+        "return ...",
+        "return NotImplemented",
+        "if old.url:\n        return None\n    return None if old.url else None",
     ],
 )
 def test_a_check_refuses_a_stub(body: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,6 +115,30 @@ def test_a_check_refuses_a_stub(body: str, capsys: pytest.CaptureFixture[str]) -
     assert "is not written yet" in capsys.readouterr().err
     assert _generate("--check") == 1
     assert "is not written yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["None", "lambda old: None", "..."])
+def test_name_without_a_function_is_a_stub(
+    value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An assignment that can give no job is reported as a stub is."""
+    head, _, _ = _WRITTEN.partition("def crawl")
+    _write(f"{head}crawl_v1_to_v2 = {value}\n")
+    assert "is not written yet" in capsys.readouterr().err
+    assert _generate("--check") == 1
+
+
+def test_asynchronous_migration_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """It would give a coroutine for each job; the advice is to remove `async`."""
+    head, _, _ = _WRITTEN.partition("def crawl")
+    body = "def crawl_v1_to_v2(old: CrawlV1) -> CrawlV2:\n    return CrawlV2(urls=[])\n"
+    path = Path("jobs/crawl_migrations.py")
+    _write(f"{head}{body}")
+    path.write_text(f"{head}async {body}")
+    assert _generate() == 2
+    said = capsys.readouterr().err
+    assert "is asynchronous, and a migration is a plain function" in said
+    assert "^ remove `async`" in said
 
 
 def test_a_migration_that_returns_is_no_stub() -> None:
@@ -213,7 +241,7 @@ def test_a_function_may_be_bound_in_any_way(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("async def crawl_v1_to_v2(old): ...\n", "has no function `crawl_v1_to_v2`"),
+        ("async def crawl_v1_to_v2(old): ...\n", "`crawl_v1_to_v2` is asynchronous"),
         ("if 1:\n    def crawl_v1_to_v2(old): ...\n", "has no function `crawl_v1_to"),
         (
             "def crawl_v1_to_v2(old:\n",
