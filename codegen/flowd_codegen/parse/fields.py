@@ -17,10 +17,10 @@ from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.kinds import Optional, Scalar, Type, base
 from flowd_codegen.model.naming import FIELD_NAME, attribute, check_name
 from flowd_codegen.model.schema import Encoding, Factory, Field, Mapper, Value
+from flowd_codegen.parse.choices import parse_one_of
 from flowd_codegen.parse.constraints import (
     limit_that_fits,
     parse_constraints,
-    parse_one_of,
 )
 from flowd_codegen.parse.inline import example_of_type, report_fields
 from flowd_codegen.parse.items import with_items

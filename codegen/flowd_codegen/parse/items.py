@@ -7,7 +7,8 @@ from typing import Final
 from flowd_codegen.diagnostics.report import Code
 from flowd_codegen.model.bounds import LENGTHS, RANGE
 from flowd_codegen.model.kinds import DictOf, ListOf, Optional, Type
-from flowd_codegen.parse.constraints import parse_constraints, parse_one_of
+from flowd_codegen.parse.choices import parse_one_of
+from flowd_codegen.parse.constraints import parse_constraints
 from flowd_codegen.parse.table import Table
 
 __all__ = ["ITEM_OPTIONS", "with_items"]
