@@ -121,7 +121,7 @@ _TYPE: Final = "[job.A.fields]\na = { type = "
         (f'{_TYPE}"list[u8]", above = 5 }}\n', "items = { above = … }"),
     ],
 )
-def test_what_follows_the_advice_generates(schema: str, advice: str) -> None:
+def test_schema_that_follows_the_advice_generates(schema: str, advice: str) -> None:
     """The advice names what the text has, and no step of it leads to another fault."""
     if "…" in advice:
         (fault,) = _faults(schema)
