@@ -129,7 +129,7 @@ class Script:
         )
 
 
-_GATE: Final = ("by_name", "paused", "gate")
+_GATE: Final = ("by_name", "paused", "later", "gate")
 _PRELUDES: Final = {"gate": _GATE}
 """What parts of a capability need ahead of the script."""
 

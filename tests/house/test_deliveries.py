@@ -15,6 +15,7 @@ PRELUDES = {
         "fence.lua",
         "gate.lua",
         "key_of.lua",
+        "later.lua",
         "marks.lua",
         "now.lua",
         "only_group.lua",

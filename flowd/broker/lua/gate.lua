@@ -1,6 +1,6 @@
 -- Prelude of the scripts of a queue with policies: which of its jobs may go next.
 --
--- open_gate(stream, group, bodies) -> functions
+-- open_gate(stream, group, bodies) -> gate
 --
 -- KEYS  state  parked  slots  holds  lanes  waits  turns  clocks  timed  limits  want
 -- ARGV  rules (`Gate.rules`); both are removed from the end
@@ -24,6 +24,10 @@
 -- jobs that have all keys in common. It is in `lanes`, or in `waits` under what it lacks.
 -- What frees a slot wakes one lane; what a woken lane does not use wakes the next.
 --
+-- A script frees, parks and lets enter first, admits then, and closes the gate last. What
+-- it changes is written when it closes (`later`), but for the stream and bodies that are
+-- stored: those may be refused.
+--
 -- Bounds of one script: 100 jobs and 1 MB admitted, 200 lanes looked at.
 local function open_gate(stream, group, bodies)
   local keys = {}
@@ -36,23 +40,28 @@ local function open_gate(stream, group, bodies)
   end
   local t = redis.call('TIME')
   local now = t[1] * 1000000 + t[2]
-  local gate = { rules = rules, healed = 0 }
+  local later = writes_later({ [state] = true, [bodies] = true })
+  local gate = {
+    rules = rules, healed = 0, later = later, now_ms = math.floor(now / 1000),
+    state = state, parked = parked, slots = slots, holds = holds, waits = waits,
+    limits = limits,
+  }
   local LEVEL, FEW = 1e13, 16
   local bytes, admitted, unparked, refused = 0, 0, false, false
 
   local function text(number) return string.format('%.0f', number) end
 
-  local function first(set, prefix)
+  function gate.first(set, prefix)
     return redis.call(
       'ZRANGEBYLEX', set, '[' .. prefix .. '\0', '(' .. prefix .. '\1', 'LIMIT', 0, 1)[1]
   end
 
   -- An id as a text that sorts as the stream sorts ids, and back.
-  local function placed(id)
+  function gate.placed(id)
     local ms, seq = id:match('^(%d+)-(%d+)$')
     return string.char(64 + #ms) .. ms .. '-' .. string.char(64 + #seq) .. seq
   end
-  local function entry_of(row) return (row:match('^%Z+'):gsub('%a', '')) end
+  function gate.entry_of(row) return (row:match('^%Z+'):gsub('%a', '')) end
 
   function gate.read(ticket)
     local found = {}
@@ -70,7 +79,7 @@ local function open_gate(stream, group, bodies)
   function gate.ticket_at(fields) return gate.place_of('_gate', fields) end
 
   -- A job's own id, which a suffix may have kept apart from another of the same id.
-  local function id_of(fields, job) return fields[gate.place_of('_id', fields)] or job end
+  function gate.id_of(fields, job) return fields[gate.place_of('_id', fields)] or job end
 
   local function parks(k) return k.c or k.r or k.f or k.p end
 
@@ -88,27 +97,33 @@ local function open_gate(stream, group, bodies)
     return overridden and tonumber(redis.call('HGET', limits, sign .. ':' .. key) or nil)
   end
 
-  -- What this script admitted is written at once.
-  local new_holds, new_slots = {}, {}
-  local function write_held()
-    if new_holds[1] then redis.call('ZADD', holds, unpack(new_holds)) end
-    if new_slots[1] then redis.call('ZADD', slots, unpack(new_slots)) end
-    new_holds, new_slots = {}, {}
-  end
-
-  local taken = {}
-  local function slots_left(key)
+  -- Slots are counted in Redis once for each key, and again after some were left.
+  local taken, uncounted = {}, {}
+  function gate.slots_left(key)
     local most = limit_of('c', key) or rules.n
     if not most then return math.huge end
-    if not taken[key] then
-      write_held()
-      taken[key] =
-        redis.call('ZLEXCOUNT', slots, '[' .. key .. '\0', '(' .. key .. '\1')
+    if uncounted[key] then
+      later.write(slots)
+      uncounted = {}
     end
+    taken[key] = taken[key]
+      or redis.call('ZLEXCOUNT', slots, '[' .. key .. '\0', '(' .. key .. '\1')
     return most - taken[key]
   end
 
-  local function full(key) return key and slots_left(key) <= 0 end
+  function gate.full(key) return key and gate.slots_left(key) <= 0 end
+
+  function gate.take(key, holder)
+    if not key then return end
+    later.put(slots, key .. '\0' .. holder, 0)
+    if taken[key] then taken[key] = taken[key] + 1 else uncounted[key] = true end
+  end
+
+  function gate.leave(key, holder)
+    if not key then return end
+    later.drop(slots, key .. '\0' .. holder)
+    taken[key], uncounted[key] = nil, true
+  end
 
   local paid, owing = {}, {}
   local function paid_until(key)
@@ -117,7 +132,7 @@ local function open_gate(stream, group, bodies)
   end
 
   -- When a job of the key may start; nil: now; false: its rate is 0.
-  local function opens_at(key)
+  function gate.opens_at(key)
     if not key or not rules.i then return nil end
     local most = limit_of('r', key) or rules.q
     if most <= 0 then return false end
@@ -152,7 +167,7 @@ local function open_gate(stream, group, bodies)
 
   -- A holder that another client deleted is nowhere. A pending entry is not read: it may
   -- be large.
-  local function lives(holder)
+  function gate.lives(holder)
     if holder:sub(1, 1) == '@' then
       return redis.call('HEXISTS', bodies, holder:sub(2)) == 1
     end
@@ -160,16 +175,23 @@ local function open_gate(stream, group, bodies)
     return (rows[1] or redis.call('XRANGE', stream, holder, holder)[1]) ~= nil
   end
 
-  local function lock_of(key)
-    local said = redis.call('HGET', state, 'u:' .. key)
+  -- Holder and job of each key that was asked for; false without a lock.
+  local locks = {}
+  function gate.lock_text(key)
+    if locks[key] == nil then locks[key] = redis.call('HGET', state, 'u:' .. key) end
+    return locks[key]
+  end
+
+  function gate.lock_of(key)
+    local said = gate.lock_text(key)
     if said then return said:match('^(%Z+)%z(.*)$') end
   end
 
   -- Who has the lock, if that is another one and lives; and the id of its job.
   function gate.holder(key, me)
-    local holder, job = lock_of(key)
+    local holder, job = gate.lock_of(key)
     if not holder or holder == me then return end
-    if lives(holder) then return holder, job end
+    if gate.lives(holder) then return holder, job end
     gate.healed = gate.healed + 1
   end
 
@@ -181,10 +203,20 @@ local function open_gate(stream, group, bodies)
   end
 
   function gate.lock(key, holder, job)
-    redis.call('HSET', state, 'u:' .. key, holder .. '\0' .. job)
+    locks[key] = holder .. '\0' .. job
+    later.put(state, 'u:' .. key, locks[key])
   end
 
   -- Lanes: those that may go, and those that wait.
+
+  -- The next lanes in order, each with its score: all up to the score `known`.
+  local line, known
+  local function stand(lane, score)
+    if not line or score > known then return end
+    local place = #line
+    while place > 0 and line[place][2] > score do place = place - 1 end
+    table.insert(line, place + 1, { lane, score })
+  end
 
   local turn, turned = nil, false
   local function last_turn()
@@ -192,110 +224,122 @@ local function open_gate(stream, group, bodies)
     return turn
   end
 
+  local turn_of = {}
   local function ready(lane, key, at)
     if not at then
       at = last_turn() + 1
       if key then
-        at = math.max(at, tonumber(redis.call('ZSCORE', turns, key) or 0) + 1)
-        redis.call('ZADD', turns, text(at), key)
+        turn_of[key] = turn_of[key] or tonumber(redis.call('ZSCORE', turns, key) or 0)
+        at = math.max(at, turn_of[key] + 1)
+        turn_of[key] = at
+        later.put(turns, key, text(at))
       end
     end
-    local level = tonumber(lane:match('^%S* %S* %S* (%S*)')) or 0
-    redis.call('ZADD', lanes, text(level * LEVEL + at), lane)
+    local level = rules.p and tonumber(lane:match('^%S* %S* %S* (%S*)')) or 0
+    later.put(lanes, lane, text(level * LEVEL + at))
+    stand(lane, level * LEVEL + at)
   end
 
-  local function wake(sign, key)
+  local any_wait, changed = nil, {}
+  local function first_waiting(prefix)
+    if any_wait == nil then any_wait = redis.call('EXISTS', waits) == 1 end
+    if changed[prefix] then
+      later.write(waits)
+      changed = {}
+    end
+    return any_wait and gate.first(waits, prefix)
+  end
+
+  function gate.wake(sign, key)
     if not key or key == '' then return end
     local prefix = sign .. ':' .. key
-    local found = first(waits, prefix)
+    local found = first_waiting(prefix)
     if not found then return end
-    redis.call('ZREM', waits, found)
+    later.drop(waits, found)
+    changed[prefix] = true
     ready(found:sub(#prefix + 19), nil, tonumber(found:sub(#prefix + 2, #prefix + 17)))
   end
 
   local function block(lane, sign, key, at)
-    redis.call('ZREM', lanes, lane)
-    redis.call(
-      'ZADD', waits, 0, sign .. ':' .. key .. '\0' .. string.format('%016.0f', at) .. '\0' .. lane)
+    local prefix = sign .. ':' .. key
+    later.drop(lanes, lane)
+    later.put(waits, prefix .. '\0' .. string.format('%016.0f', at) .. '\0' .. lane, 0)
+    any_wait, changed[prefix] = true, true
   end
 
   local function wake_at(key, opens)
     if opens then redis.call('ZADD', timed, text(opens), key) end
   end
 
-  local function wake_rate(key)
+  function gate.wake_rate(key)
     if not key or key == '' then return end
-    local opens = opens_at(key)
+    local opens = gate.opens_at(key)
     if opens == nil then
-      wake('r', key)
-    elseif first(waits, 'r:' .. key) then
+      gate.wake('r', key)
+    elseif first_waiting('r:' .. key) then
       wake_at(key, opens)
     end
   end
 
   -- Slots and locks of what is admitted, and of what ends.
 
-  local function hold(id, ticket, k, job)
-    new_holds[#new_holds + 1] = 0
-    new_holds[#new_holds + 1] = placed(id) .. '\0' .. ticket
-    if k.c then
-      new_slots[#new_slots + 1] = 0
-      new_slots[#new_slots + 1] = k.c .. '\0' .. id
-      taken[k.c] = taken[k.c] and taken[k.c] + 1
-    end
+  local waiting
+  function gate.hold(id, ticket, k, job)
+    later.put(holds, gate.placed(id) .. '\0' .. ticket, 0)
+    gate.take(k.c, id)
     if k.u then gate.lock(k.u, id, job) end
     pay(k.r, k.w)
     admitted = admitted + 1
+    waiting = waiting and waiting + 1
   end
 
-  -- Returns whether the holder had a slot of the key.
-  local function leave(key, holder)
-    if not key or redis.call('ZREM', slots, key .. '\0' .. holder) == 0 then return false end
-    taken[key] = nil
-    return true
-  end
-
-  local function unlock(key, holder)
-    if not key or lock_of(key) ~= holder then return end
-    redis.call('HDEL', state, 'u:' .. key)
-    wake('u', key)
-  end
-
-  local function free(row)
-    local id, k = entry_of(row), gate.read(row:match('^%Z+%z(.*)$'))
-    leave(k.c, id)
-    wake('c', k.c)
-    unlock(k.u, id)
+  function gate.unlock(key, holder)
+    if not key or gate.lock_of(key) ~= holder then return end
+    locks[key] = false
+    later.drop(state, 'u:' .. key)
+    gate.wake('u', key)
   end
 
   -- Free what entries hold: they have ended, or are gone. One without a hold has nothing.
   -- Those that lie side by side are found at once.
   function gate.free(ids)
-    local wanted, places, rows = {}, {}, {}
+    local wanted, places = {}, {}
     for n, id in ipairs(ids) do
-      places[n] = placed(id)
-      wanted[places[n]] = true
+      places[n] = gate.placed(id)
+      wanted[places[n]] = id
     end
     table.sort(places)
     local most = 2 * #ids
     local range = redis.call('ZRANGEBYLEX', holds, '[' .. places[1], '(' .. places[#ids] .. '\1',
       'LIMIT', 0, most)
-    for _, row in ipairs(range) do
-      local place = row:match('^%Z+')
-      if wanted[place] then
-        rows[#rows + 1] = row
-        wanted[place] = nil
+    local freed, names = {}, {}
+    local function found(row)
+      local place, ticket = row:match('^(%Z+)%z(.*)$')
+      if not wanted[place] then return end
+      local k = gate.read(ticket)
+      freed[#freed + 1] = { wanted[place], k }
+      wanted[place] = nil
+      if k.u and locks[k.u] == nil then names[#names + 1] = 'u:' .. k.u end
+      later.drop(holds, row)
+    end
+    for _, row in ipairs(range) do found(row) end
+    if range[most] then
+      for place in pairs(wanted) do found(gate.first(holds, place) or '\0') end
+    end
+    if names[1] then
+      for n, said in ipairs(redis.call('HMGET', state, unpack(names))) do
+        locks[names[n]:sub(3)] = said
       end
     end
-    if range[most] then
-      for place in pairs(wanted) do rows[#rows + 1] = first(holds, place) end
+    for _, each in ipairs(freed) do
+      local id, k = each[1], each[2]
+      gate.leave(k.c, id)
+      gate.wake('c', k.c)
+      gate.unlock(k.u, id)
     end
-    if not rows[1] then return end
-    redis.call('ZREM', holds, unpack(rows))
-    for _, row in ipairs(rows) do free(row) end
   end
 
-  local function end_debounce(key, job)
+  function gate.end_debounce(key, job)
     local said = key and redis.call('HGET', state, 'd:' .. key)
     if said and said:match('^%d+ (.*)$') == job then redis.call('HDEL', state, 'd:' .. key) end
   end
@@ -307,29 +351,30 @@ local function open_gate(stream, group, bodies)
     if not at then return end
     local k = gate.read(fields[at])
     for _, lock in ipairs({ '', k.u }) do
-      if k.s then redis.call('ZREM', parked, lane_of(k, lock) .. '\0' .. k.s .. job) end
+      if k.s then later.drop(parked, lane_of(k, lock) .. '\0' .. k.s .. job) end
     end
-    if leave(k.c, '@' .. job) then wake('c', k.c) end
-    unlock(k.u, '@' .. job)
+    gate.leave(k.c, '@' .. job)
+    gate.wake('c', k.c)
+    gate.unlock(k.u, '@' .. job)
     if k.u and redis.call('HGET', state, 'l:' .. k.u) == job then
       redis.call('HDEL', state, 'l:' .. k.u)
     end
-    end_debounce(k.d, job)
+    gate.end_debounce(k.d, job)
     unparked = true
   end
 
   -- How many admitted entries no worker has taken yet.
-  local waiting
   local function waiting_now()
     if waiting then return waiting end
-    write_held()
     local row = group_of(stream, group)
     local last = row and row['last-delivered-id']
     if last == END then
       waiting = math.huge -- the queue is paused: none is taken, so none is admitted
       return waiting
     end
-    waiting = redis.call('ZLEXCOUNT', holds, last and '(' .. placed(last) .. '\1' or '-', '+')
+    later.write(holds)
+    waiting =
+      redis.call('ZLEXCOUNT', holds, last and '(' .. gate.placed(last) .. '\1' or '-', '+')
     return waiting
   end
 
@@ -354,13 +399,10 @@ local function open_gate(stream, group, bodies)
   end
 
   local occupied = {}
-  local function is_empty(lane)
-    if occupied[lane] then return false end
-    return not first(parked, lane)
-  end
+  local function is_empty(lane) return not occupied[lane] and not gate.first(parked, lane) end
 
   -- In what order a lane is left: first what returns to it, then by number.
-  local function park(ticket, k, fields, job, returned, lock, again)
+  function gate.park(ticket, k, fields, job, returned, lock, again)
     local place = (returned and '0' or '1') .. string.format('%016.0f', number())
     fields[gate.ticket_at(fields)] = ticket:gsub(' s:%S+', '') .. ' s:' .. place
     local body = cmsgpack.pack(fields)
@@ -371,10 +413,9 @@ local function open_gate(stream, group, bodies)
       redis.call('HSET', bodies, job, body)
     end
     local lane = lane_of(k, lock)
-    local is_new = is_empty(lane)
-    redis.call('ZADD', parked, 0, lane .. '\0' .. place .. job)
+    if is_empty(lane) then ready(lane, k.f) end
+    later.put(parked, lane .. '\0' .. place .. job, 0)
     occupied[lane] = true
-    if is_new then ready(lane, k.f) end
     if k.u and not lock then gate.lock(k.u, '@' .. job, job) end
     return job
   end
@@ -383,24 +424,23 @@ local function open_gate(stream, group, bodies)
   -- holder that the job was until now.
   function gate.enter(ticket, k, fields, job, options)
     if k.u and gate.holder(k.u, options.me) then
-      return nil, park(ticket, k, fields, job, options.returned, k.u, options.again)
+      return nil, gate.park(ticket, k, fields, job, options.returned, k.u, options.again)
     end
     local free = not parks(k)
       or (waiting_now() < room() and is_empty(lane_of(k))
-        and not full(k.c) and opens_at(k.r) == nil)
+        and not gate.full(k.c) and gate.opens_at(k.r) == nil)
     if not free then
       if not options.named then
         fields[#fields + 1] = '_id'
         fields[#fields + 1] = job
         fields[#fields + 1] = '_at'
-        fields[#fields + 1] = text(math.floor(now / 1000))
+        fields[#fields + 1] = text(gate.now_ms)
       end
-      return nil, park(ticket, k, fields, job, options.returned, nil, options.again)
+      return nil, gate.park(ticket, k, fields, job, options.returned, nil, options.again)
     end
     local id = redis.pcall('XADD', stream, '*', unpack(fields))
     if type(id) == 'table' then return nil, id end
-    hold(id, ticket, k, options.named and job or id)
-    if waiting then waiting = waiting + 1 end
+    gate.hold(id, ticket, k, options.named and job or id)
     return id
   end
 
@@ -408,12 +448,26 @@ local function open_gate(stream, group, bodies)
 
   -- What the next job of a lane lacks: its kind, its key, and when a rate allows it.
   local function lack(c, r, u)
-    if c ~= '' and full(c) then return 'c', c end
+    if c ~= '' and gate.full(c) then return 'c', c end
     if r ~= '' then
-      local opens = opens_at(r)
+      local opens = gate.opens_at(r)
       if opens ~= nil then return 'r', r, opens end
     end
     if u ~= '' and gate.holder(u) then return 'u', u end
+  end
+
+  -- The next rows of a lane, as many at least or all.
+  local rows_of = {}
+  local function next_rows(lane, count)
+    local rows = rows_of[lane]
+    if not rows or (#rows < count and not rows.all) then
+      if rows or occupied[lane] then later.write(parked) end
+      rows = redis.call(
+        'ZRANGEBYLEX', parked, '[' .. lane .. '\0', '(' .. lane .. '\1', 'LIMIT', 0, count)
+      rows.all = #rows < count
+      rows_of[lane] = rows
+    end
+    return rows
   end
 
   -- Admit one parked job. Returns its keys; or nil and what it lacks.
@@ -426,7 +480,7 @@ local function open_gate(stream, group, bodies)
     fields[at] = ticket
     local k = gate.read(ticket)
     local opens
-    if rules.o then opens = opens_at(k.r) end
+    if rules.o then opens = gate.opens_at(k.r) end
     if opens ~= nil then return nil, 'r', k.r, opens end
     local id = redis.pcall('XADD', stream, '*', unpack(fields))
     if type(id) == 'table' then
@@ -434,8 +488,7 @@ local function open_gate(stream, group, bodies)
       return nil
     end
     bytes = bytes + #body
-    waiting = waiting_now() + 1
-    hold(id, ticket, k, id_of(fields, job))
+    gate.hold(id, ticket, k, gate.id_of(fields, job))
     if u ~= '' and redis.call('HGET', state, 'l:' .. u) == job then
       redis.call('HDEL', state, 'l:' .. u)
     end
@@ -445,81 +498,110 @@ local function open_gate(stream, group, bodies)
   -- Where turns matter a lane gives one job, else as many as are wanted and may go.
   local function examine(lane, score, most)
     local c, r, _, _, u = lane:match('^(%S*) (%S*) (%S*) (%S*) (%S*)$')
-    local at = score % LEVEL
-    most = (rules.s or u ~= '') and 1 or math.min(most - waiting_now(), 50)
-    local heads = redis.call(
-      'ZRANGEBYLEX', parked, '[' .. lane .. '\0', '(' .. lane .. '\1', 'LIMIT', 0, most + 1)
-    local jobs, lacks, key, opens, k = {}, nil, nil, nil, nil
-    while #jobs < most and heads[#jobs + 1] and bytes < 1000000 do
+    local at, left = score % LEVEL, most - waiting_now()
+    local some = math.min(left, 50, c ~= '' and math.max(1, gate.slots_left(c)) or 50)
+    -- What a lane gives in its turns of this script is asked for at once.
+    local share = rules.s and math.min(some, math.ceil(left / (#line + 1))) or some
+    local rows = next_rows(lane, share + 1)
+    if rules.s or u ~= '' then some = 1 end
+    local gone, lacks, key, opens, k = 0, nil, nil, nil, nil
+    while gone < some and rows[1] and bytes < 1000000 do
       lacks, key, opens = lack(c, r, u)
       if lacks then break end
-      local job, found = heads[#jobs + 1]:sub(#lane + 19), nil
+      local job, found = rows[1]:sub(#lane + 19), nil
       found, lacks, key, opens = admit_one(job, u)
       if not found then break end
-      jobs[#jobs + 1] = job
-      k = found
+      later.drop(bodies, job)
+      later.drop(parked, table.remove(rows, 1))
+      gone, k = gone + 1, found
     end
-    if jobs[1] then
-      redis.call('HDEL', bodies, unpack(jobs))
-      redis.call('ZREM', parked, unpack(heads, 1, #jobs))
+    if gone > 0 then
       unparked = true
       turn, turned = math.max(last_turn(), at), true
       at = at + 1
-      if rules.p then redis.call('HINCRBY', state, 'a', 1) end
     end
-    if not heads[#jobs + 1] then
-      redis.call('ZREM', lanes, lane)
+    if not rows[1] then
+      later.drop(lanes, lane)
     elseif lacks then
       block(lane, lacks, key, at)
       if lacks == 'r' then wake_at(key, opens) end
-    elseif jobs[1] and c ~= '' and full(c) then
+    elseif gone > 0 and c ~= '' and gate.full(c) then
       block(lane, 'c', c, at)
-    elseif jobs[1] then
+    elseif gone > 0 then
       ready(lane, k.f)
     end
     -- What woke this lane may not have been used up.
-    if not jobs[1] and lacks ~= 'c' and c ~= '' and not full(c) then wake('c', c) end
-    if lacks ~= 'r' then wake_rate(k and k.r or r) end
+    if gone == 0 and lacks ~= 'c' and c ~= '' and not gate.full(c) then gate.wake('c', c) end
+    if lacks ~= 'r' then gate.wake_rate(k and k.r or r) end
+    return gone > 0
   end
 
-  -- The lane whose turn it is. With levels, one in eight is that of the oldest job.
-  local function next_lane()
-    if rules.p and tonumber(redis.call('HGET', state, 'a') or 0) % 8 == 7 then
-      local oldest, lane, score
-      for level = 0, 3 do
-        local found = redis.call(
-          'ZRANGEBYSCORE', lanes, text(level * LEVEL), '(' .. text((level + 1) * LEVEL),
-          'WITHSCORES', 'LIMIT', 0, 1)
-        local head = found[1] and first(parked, found[1])
-        local place = head and head:sub(#found[1] + 3, #found[1] + 18)
-        if found[1] and (not oldest or (place or '') < oldest) then
-          oldest, lane, score = place or '', found[1], found[2]
-        end
+  local function load_line()
+    local changes, most = later.of(lanes), 50
+    local found = redis.call('ZRANGE', lanes, 0, most - 1, 'WITHSCORES')
+    line, known = {}, tonumber(found[2 * most]) or math.huge
+    for i = 1, #found, 2 do
+      if changes[found[i]] == nil then
+        line[#line + 1] = { found[i], tonumber(found[i + 1]) }
       end
-      return lane, tonumber(score)
     end
-    local found = redis.call('ZRANGE', lanes, 0, 0, 'WITHSCORES')
-    return found[1], tonumber(found[2])
+    for lane, score in pairs(changes) do
+      if score and tonumber(score) <= known then
+        line[#line + 1] = { lane, tonumber(score) }
+      end
+    end
+    table.sort(line, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
   end
 
-  -- Admit from the lanes until so many wait in the stream.
+  -- The lane of the oldest job, of those whose turn is next in their level.
+  local function oldest_lane()
+    later.write(lanes)
+    line, known = {}, -1
+    local oldest, place_of_oldest
+    for level = 0, 3 do
+      local found = redis.call(
+        'ZRANGEBYSCORE', lanes, text(level * LEVEL), '(' .. text((level + 1) * LEVEL),
+        'WITHSCORES', 'LIMIT', 0, 1)
+      local head = found[1] and next_rows(found[1], 2)[1]
+      local place = head and head:sub(#found[1] + 3, #found[1] + 18) or ''
+      if found[1] and (not oldest or place < place_of_oldest) then
+        oldest, place_of_oldest = { found[1], tonumber(found[2]) }, place
+      end
+    end
+    return oldest
+  end
+
+  local function next_lane()
+    while not line or (not line[1] and known < math.huge) do
+      if line then later.write(lanes) end
+      load_line()
+    end
+    return table.remove(line, 1)
+  end
+
+  -- Admit from the lanes until so many wait in the stream. With levels, one start in
+  -- eight is that of the oldest job.
   function gate.admit(most)
     if not rules.k then return end -- who asks does not know the limits
     if rules.i then
       for _, key in ipairs(
         redis.call('ZRANGEBYSCORE', timed, '-inf', text(now), 'LIMIT', 0, 50)) do
         redis.call('ZREM', timed, key)
-        wake_rate(key)
+        gate.wake_rate(key)
       end
     end
     most = most and math.max(most, rules.s and 0 or FEW) or room()
+    local starts = rules.p and tonumber(redis.call('HGET', state, 'a') or 0)
     local looks, from = 0, admitted
-    while looks < 200 and admitted - from < 100 and bytes < 1000000 and not refused do
-      local lane, score = next_lane()
-      if not lane or waiting_now() >= most then break end
-      examine(lane, score, most)
+    while looks < 200 and admitted - from < 100 and bytes < 1000000 and not refused
+      and waiting_now() < most do
+      local lane = starts and starts % 8 == 7 and oldest_lane() or next_lane()
+      if not lane then break end
+      local gone = examine(lane[1], lane[2], most)
+      if gone and starts then starts = starts + 1 end
       looks = looks + 1
     end
+    if starts and admitted > from then redis.call('HSET', state, 'a', starts) end
   end
 
   -- Ms until a lane that waits for a rate may go; nil without one.
@@ -533,9 +615,9 @@ local function open_gate(stream, group, bodies)
   -- The last thing that a script does with the gate. `pulled`: the worker that asked takes
   -- what was admitted; else it is what others want.
   function gate.close(pulled)
-    write_held()
-    if turned then redis.call('HSET', state, 'v', text(turn)) end
-    if numbered then redis.call('HSET', state, 's', text(numbered)) end
+    if turned then later.put(state, 'v', text(turn)) end
+    if numbered then later.put(state, 's', text(numbered)) end
+    later.write()
     settle_clocks()
     if rules.s and not pulled and admitted > 0 then
       local found, used = redis.call('HGETALL', want), admitted
@@ -550,10 +632,8 @@ local function open_gate(stream, group, bodies)
       end
     end
     if rules.s then
-      for _, past in ipairs(
-        redis.call('ZRANGEBYSCORE', turns, '-inf', text(last_turn()), 'LIMIT', 0, 4)) do
-        redis.call('ZREM', turns, past)
-      end
+      local past = redis.call('ZRANGEBYSCORE', turns, '-inf', text(last_turn()), 'LIMIT', 0, 100)
+      if past[1] then redis.call('ZREM', turns, unpack(past)) end
     end
     if unparked and redis.call('EXISTS', parked) == 0 then
       redis.call('HDEL', state, 's', 'v', 'a')
@@ -574,124 +654,5 @@ local function open_gate(stream, group, bodies)
     end
   end
 
-  -- What becomes of an entry that is put back.
-  function gate.requeue(id, fields, delay, job, delayed)
-    local ticket = fields[gate.ticket_at(fields)]
-    local k = gate.read(ticket)
-    local mine = first(holds, placed(id))
-    if delay == 0 and not mine then
-      local new, rest = gate.enter(ticket, k, fields, job, { named = true, me = id })
-      return new or (type(rest) == 'table' and rest) or 1
-    end
-    if delay == 0 then
-      local new = redis.pcall('XADD', stream, '*', unpack(fields))
-      if type(new) == 'table' then return new end
-      redis.call('ZREM', holds, mine)
-      leave(k.c, id)
-      hold(new, ticket, k, job)
-      return new
-    end
-    local name, body = job, cmsgpack.pack(fields)
-    local stored = redis.pcall('HSETNX', bodies, name, body)
-    if stored == 0 then
-      name = job .. ':' .. id
-      stored = redis.pcall('HSET', bodies, name, body)
-    end
-    if type(stored) == 'table' then return stored end
-    local due = math.floor(now / 1000) + delay
-    local added = redis.pcall('ZADD', delayed, text(due), name)
-    if type(added) == 'table' then
-      redis.pcall('HDEL', bodies, name)
-      return added
-    end
-    if mine then
-      redis.call('ZREM', holds, mine)
-      leave(k.c, id)
-      if k.c and rules.o then
-        redis.call('ZADD', slots, 0, k.c .. '\0@' .. name)
-      else
-        wake('c', k.c)
-      end
-      if k.u then gate.lock(k.u, '@' .. name, job) end
-    end
-    return added
-  end
-
-  -- A delayed job is due. Returns what `enter` does; a job without a ticket is admitted when
-  -- it is read.
-  function gate.promote(job, fields)
-    local at = gate.ticket_at(fields)
-    if not at then return redis.pcall('XADD', stream, '*', unpack(fields)) end
-    local ticket = fields[at]
-    local k = gate.read(ticket)
-    leave(k.c, '@' .. job)
-    end_debounce(k.d, job)
-    local name = id_of(fields, job)
-    local id, rest = gate.enter(ticket, k, fields, job,
-      { named = true, me = '@' .. job, returned = true, again = true })
-    if id and k.u then gate.lock(k.u, id, name) end
-    wake('c', k.c)
-    return id, rest
-  end
-
-  -- Look at some holders, from anywhere on, and free what is held by nothing.
-  function gate.heal()
-    local function pass(set, look)
-      local many = redis.call('ZCARD', set) > 50
-      local from = many and '[' .. redis.call('ZRANDMEMBER', set) or '-'
-      for _, row in ipairs(redis.call('ZRANGEBYLEX', set, from, '+', 'LIMIT', 0, 50)) do
-        look(row)
-      end
-    end
-    pass(holds, function(row)
-      local id = entry_of(row)
-      if not lives(id) then
-        gate.free({ id })
-        gate.healed = gate.healed + 1
-      end
-    end)
-    pass(slots, function(row)
-      local key, holder = row:match('^(%Z+)%z(.*)$')
-      if not lives(holder) then
-        leave(key, holder)
-        wake('c', key)
-        gate.healed = gate.healed + 1
-      end
-    end)
-    -- Whatever left a lane waiting for a slot that is free: a limit of another release.
-    pass(waits, function(row)
-      local sign, key = row:match('^(%a):(%Z+)')
-      if sign == 'c' and not full(key) then wake('c', key) end
-      if sign == 'r' then wake_rate(key) end
-      if sign == 'u' and not gate.holder(key) then wake('u', key) end
-    end)
-    if redis.call('EXISTS', state) == 0 then return end
-    for _, field in ipairs(redis.call('HRANDFIELD', state, 20)) do
-      local key = field:match('^u:(.*)$')
-      local holder = key and lock_of(key)
-      if holder and not lives(holder) then
-        unlock(key, holder)
-        gate.healed = gate.healed + 1
-      end
-    end
-  end
-
-  -- Wake what a key has room for now, at once: its limit was changed.
-  function gate.reopen(sign, key)
-    if sign == 'r' then
-      redis.call('ZREM', timed, key)
-      return wake_rate(key)
-    end
-    for _ = 1, math.min(100, slots_left(key)) do wake(sign, key) end
-  end
-
-  -- Ms until a job of a rate's key may start; nil: now, or never.
-  function gate.due_of(key)
-    local opens = opens_at(key)
-    return opens and math.ceil((opens - now) / 1000) or nil
-  end
-
-  gate.state, gate.parked, gate.limits, gate.waits = state, parked, limits, waits
-  gate.slots, gate.park = slots, park
   return gate
 end

@@ -31,7 +31,11 @@ elseif what == 'reset' then
 end
 if what ~= 'list' then
   if named ~= '' then see(named) end
-  for _, name in ipairs(order) do gate.reopen(name:sub(1, 1), name:sub(3)) end
+  for _, name in ipairs(order) do
+    local sign, key = name:sub(1, 1), name:sub(3)
+    if sign == 'r' then gate.wake_rate(key) end
+    for _ = 1, sign == 'c' and math.min(100, gate.slots_left(key)) or 0 do gate.wake(sign, key) end
+  end
   gate.admit()
   gate.close()
   return {}
@@ -75,7 +79,8 @@ for _, name in ipairs(order) do
       row[6] = job
     end
   else
-    row[5] = gate.due_of(key) or -1
+    local opens = gate.opens_at(key)
+    row[5] = opens and math.ceil(opens / 1000 - gate.now_ms) or -1
   end
   for _, wait in ipairs(redis.call(
     'ZRANGEBYLEX', gate.waits, '[' .. name .. '\0', '(' .. name .. '\1', 'LIMIT', 0, 20)) do

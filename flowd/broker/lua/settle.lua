@@ -76,7 +76,7 @@ local function requeue(id, fields, first, last)
   if type(stored) == 'table' then return stored end
   local timed = redis.pcall('ZADD', delayed, now_ms() + delay, job)
   if type(timed) == 'table' then redis.pcall('HDEL', bodies, job) end
-  return timed
+  return timed, job
 end
 
 local function bury(fields, first, last)

@@ -43,8 +43,7 @@ end
 local function again(k, ticket, holder, job, first, last)
   if not gate.rules.l then
     -- A write, for those that wait until it is confirmed.
-    local touched = redis.pcall(
-      'HSET', gate.state, 'u:' .. k.u, redis.call('HGET', gate.state, 'u:' .. k.u))
+    local touched = redis.pcall('HSET', gate.state, 'u:' .. k.u, gate.lock_text(k.u))
     return type(touched) == 'table' and touched or '=' .. holder
   end
   local behind, body = gate.behind(k.u)

@@ -12,12 +12,73 @@ local gate_rules, gate_text = table.remove(ARGV), table.remove(ARGV)
 ARGV[#ARGV + 1] = gate_rules
 local gate_policies = table.remove(KEYS)
 local gate = open_gate(stream, group, bodies)
+
+-- A due job comes to the gate; one without a ticket is admitted when it is read.
+local plain_promote = promote
 promote = function(job, body)
-  local id, rest = gate.promote(job, cmsgpack.unpack(body))
+  local fields = cmsgpack.unpack(body)
+  local at = gate.ticket_at(fields)
+  if not at then return plain_promote(job, body) end
+  local ticket = fields[at]
+  local k = gate.read(ticket)
+  gate.leave(k.c, '@' .. job)
+  gate.end_debounce(k.d, job)
+  local name = gate.id_of(fields, job)
+  local id, rest = gate.enter(ticket, k, fields, job,
+    { named = true, me = '@' .. job, returned = true, again = true })
+  if id and k.u then gate.lock(k.u, id, name) end
+  gate.wake('c', k.c)
   return id or (type(rest) == 'table' and rest)
 end
+
+-- Look at some members of a set, from anywhere on.
+local function each_of(set, look)
+  local many = redis.call('ZCARD', set) > 50
+  local from = many and '[' .. redis.call('ZRANDMEMBER', set) or '-'
+  for _, row in ipairs(redis.call('ZRANGEBYLEX', set, from, '+', 'LIMIT', 0, 50)) do
+    look(row)
+  end
+end
+
+-- Free what is held by nothing, and wake what waits for nothing: a limit of another
+-- release may have left it.
+local function heal()
+  gate.later.write()
+  each_of(gate.holds, function(row)
+    local id = gate.entry_of(row)
+    if not gate.lives(id) then
+      gate.free({ id })
+      gate.healed = gate.healed + 1
+    end
+  end)
+  gate.later.write()
+  each_of(gate.slots, function(row)
+    local key, holder = row:match('^(%Z+)%z(.*)$')
+    if not gate.lives(holder) then
+      gate.leave(key, holder)
+      gate.wake('c', key)
+      gate.healed = gate.healed + 1
+    end
+  end)
+  gate.later.write()
+  each_of(gate.waits, function(row)
+    local sign, key = row:match('^(%a):(%Z+)')
+    if sign == 'c' and not gate.full(key) then gate.wake('c', key) end
+    if sign == 'r' then gate.wake_rate(key) end
+    if sign == 'u' and not gate.holder(key) then gate.wake('u', key) end
+  end)
+  if redis.call('EXISTS', gate.state) == 0 then return end
+  for _, field in ipairs(redis.call('HRANDFIELD', gate.state, 20)) do
+    local key = field:match('^u:(.*)$')
+    local holder = key and gate.lock_of(key)
+    if holder and not gate.lives(holder) then
+      gate.unlock(key, holder)
+      gate.healed = gate.healed + 1
+    end
+  end
+end
 --@ reply
-gate.heal()
+heal()
 gate.admit()
 gate.close()
 local gate_due = gate.next_due()

@@ -8,14 +8,38 @@
 --@ begin
 local gate = open_gate(stream, group, bodies)
 --@ ready
+-- A release goes on with what it holds; a retry leaves its slot, unless jobs of its key
+-- have to keep their order, and keeps its lock.
 local plain_requeue = requeue
 requeue = function(id, fields, first, last)
   local new = with_envelope(fields, first + 2, last)
-  if not gate.ticket_at(new) then return plain_requeue(id, fields, first, last) end
-  return gate.requeue(id, new, tonumber(ARGV[first]), ARGV[first + 1], delayed)
+  local at = gate.ticket_at(new)
+  if not at then return plain_requeue(id, fields, first, last) end
+  local delay, job, ticket = tonumber(ARGV[first]), ARGV[first + 1], new[at]
+  local k, mine = gate.read(ticket), gate.first(gate.holds, gate.placed(id))
+  if delay == 0 and not mine then
+    local entry, rest = gate.enter(ticket, k, new, job, { named = true, me = id })
+    return entry or (type(rest) == 'table' and rest) or 1
+  end
+  if delay == 0 then
+    local entry = redis.pcall('XADD', stream, '*', unpack(new))
+    if type(entry) == 'table' then return entry end
+    gate.later.drop(gate.holds, mine)
+    gate.leave(k.c, id)
+    gate.hold(entry, ticket, k, job)
+    return entry
+  end
+  local timed, name = plain_requeue(id, fields, first, last)
+  if type(timed) == 'table' or not mine then return timed end
+  gate.later.drop(gate.holds, mine)
+  gate.leave(k.c, id)
+  if k.c and gate.rules.o then gate.take(k.c, '@' .. name) else gate.wake('c', k.c) end
+  if k.u then gate.lock(k.u, '@' .. name, job) end
+  return timed
 end
 --@ settled
 gate.free({ unpack(done, from, to) })
 --@ finish
-gate.admit()
+-- The slots that are free now are the worker's that settles.
+gate.admit(not gate.rules.s and not gate.rules.i and #done or nil)
 gate.close()
