@@ -31,7 +31,11 @@ def class_changes(
     """What was changed in names and reservations."""
     home, was = after.module(new.name), before.module(old.name)
     moved = f"{was} moved to {home}" if home != was else ""
+    # Where both schemas know both, one stands in the place of the other.
+    is_another = before.knows(new.name) and after.knows(old.name)
     renamed = f"the class was `{old.name}`" if new.name != old.name else ""
+    if is_another and renamed:
+        moved = renamed = ""
     if text := ", ".join(filter(None, (renamed, moved))):
         yield SchemaChange(
             rule=Rule.SOURCE_RENAMED,

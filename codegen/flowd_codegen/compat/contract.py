@@ -40,6 +40,10 @@ class Contract:
             one.name: one.stream for module in self._modules for one in module.removed
         }
 
+    def knows(self, *names: str) -> bool:
+        """Whether it declares all of these jobs, records and enums."""
+        return self._homes.keys() >= {*names}
+
     def removed_location(self, name: str) -> SourceLocation:
         """Where a schema that has sources says that a job was removed."""
         (path,) = (
@@ -62,6 +66,11 @@ class Contract:
     def holds_secret(self, kind: Type) -> bool:
         """Whether a record somewhere in the type has a secret field."""
         return self._declared.holds_secret(kind)
+
+    def secrets(self, job: Job) -> set[str]:
+        """The wire names whose values its class never shows, with those of older versions."""
+        versions = (*job.older, job)
+        return {key for each in versions for key in self._declared.secret_keys(each)}
 
     @cached_property
     def _declared(self) -> Declared:

@@ -54,7 +54,7 @@ def diff(before: Contract, after: Contract) -> list[SchemaChange]:
             continue
         own = [
             *queue_changes(after, old, new),
-            *gate_changes(after, old, new),
+            *gate_changes(before, after, old, new),
             *schedule_changes(after, old, new),
             *label_changes(after, old, new),
             *dropped_versions(after, old, new),
@@ -100,7 +100,7 @@ def _nested_pairs(
     found: dict[_Pair, None] = {}
     waiting = [declarations]
     for one in waiting:
-        pairs = pair_fields(one.old, one.new)
+        pairs = pair_fields(one)
         for field in one.new.fields:
             old = pairs.get(field.name)
             both = field.mapper and field.mapper.serialize and field.mapper.deserialize

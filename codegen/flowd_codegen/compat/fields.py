@@ -12,7 +12,7 @@ from flowd_codegen.compat.types import retyped, type_changes
 from flowd_codegen.diagnostics.rules import Rule
 from flowd_codegen.model.canonical import field_form
 from flowd_codegen.model.kinds import RecordRef, UnionOf
-from flowd_codegen.model.schema import Field, Job, Record
+from flowd_codegen.model.schema import Field
 from flowd_codegen.model.walk import bare, innermost
 
 __all__ = ["field_changes", "pair_fields"]
@@ -33,8 +33,9 @@ another name that both schemas know, the values of two fields are exchanged.
 """
 
 
-def pair_fields(old: Job | Record, new: Job | Record) -> dict[str, Field]:
+def pair_fields(pair: DeclarationPair) -> dict[str, Field]:
     """The old field of each new one that was there before, by the new one's name."""
+    old, new = pair.old, pair.new
     left = list(old.fields)
     found: dict[str, Field] = {}
 
@@ -43,13 +44,15 @@ def pair_fields(old: Job | Record, new: Job | Record) -> dict[str, Field]:
             found[field.name] = before
             left.remove(before)
 
-    for matches in _MATCHES:
+    # In another record no field has a new name: each is known by its own.
+    for matches in _MATCHES[:1] if pair.is_another else _MATCHES:
         for field in new.fields:
             if field.name not in found:
                 take(field, next((one for one in left if matches(one, field)), None))
     added = [field for field in new.fields if field.name not in found]
     removed = [field for field in left if field.key not in new.reserved]
-    if len(added) == len(removed) == 1 and bare(added[0].type) == bare(removed[0].type):
+    one_each = len(added) == len(removed) == 1 and not pair.is_another
+    if one_each and bare(added[0].type) == bare(removed[0].type):
         # One came and one went: it was renamed, unless its key is reserved now.
         take(added[0], removed[0])
     return found
@@ -57,7 +60,7 @@ def pair_fields(old: Job | Record, new: Job | Record) -> dict[str, Field]:
 
 def field_changes(pair: DeclarationPair) -> Iterator[SchemaChange]:
     """What was changed: in the order of the new fields, then what was removed."""
-    pairs = pair_fields(pair.old, pair.new)
+    pairs = pair_fields(pair)
     for field in pair.new.fields:
         old = pairs.get(field.name)
         yield from _reused(pair, field)
@@ -65,7 +68,7 @@ def field_changes(pair: DeclarationPair) -> Iterator[SchemaChange]:
     kept = {old.name for old in pairs.values()}
     for field in pair.old.fields:
         if field.name not in kept:
-            yield _removed(pair, field)
+            yield from _removed(pair, field)
     yield from _misread(pair, pairs)
 
 
@@ -75,21 +78,54 @@ def _added(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:
         yield pair.change(Rule.FIELD_ADDED_REQUIRED, field, what, breaks=breaks)
 
 
-def _removed(pair: DeclarationPair, field: Field) -> SchemaChange:
+def _removed(pair: DeclarationPair, field: Field) -> Iterator[SchemaChange]:
     breaks = pair.backward.missing(field)
     reserved = field.key in pair.new.reserved
     header = pair.after.header(pair.new)
-    return pair.removal(
+    taken = [one.name for one in pair.new.fields if field.key in _keys(one)]
+    label = advice = ""
+    if taken:
+        label, advice = f"`{taken[0]}` has its key", _OWN_KEY
+    elif reserved:
+        advice = "change your code; nothing else is to be done"
+    elif header:
+        label = f'`reserved = ["{field.key}"]` is missing in {header}'
+    yield pair.removal(
         Rule.FIELD_REMOVED_REQUIRED if breaks else Rule.FIELD_REMOVED,
         field,
+        "is gone",
         breaks={**breaks, "source": f"the attribute `{field.attribute}` is gone"},
         compatible_severity=None if reserved else "warning",
-        label=(
-            ""
-            if reserved or not header
-            else f'`reserved = ["{field.key}"]` is missing in {header}'
-        ),
+        label=label,
+        # A required field is removed in two steps, whatever its key is.
+        advice="" if breaks else advice,
     )
+    if not pair.is_hidden(field) and (
+        field.secret or pair.before.holds_secret(field.type)
+    ):
+        yield pair.removal(
+            Rule.FIELD_SECRET_REMOVED,
+            field,
+            "was secret, and is gone",
+            breaks={},
+            compatible_severity="warning",
+            label=_SHOWN_IN_JSON if pair.in_json else _SHOWN_RAW,
+            advice=_DRAIN,
+        )
+
+
+_OWN_KEY: Final = "give each field a key that no other field has had"
+
+_SHOWN_RAW: Final = (
+    "of what is queued, commands show the size of its text, and `--raw` the text"
+)
+_SHOWN_IN_JSON: Final = (
+    "its text stays in what is queued, and is shown with the field around it"
+)
+_DRAIN: Final = (
+    "drain the stream before you remove it; or keep the field, optional and `secret`,"
+    " until no queued message and no dead letter has it"
+)
 
 
 def _changed(pair: DeclarationPair, old: Field, new: Field) -> Iterator[SchemaChange]:

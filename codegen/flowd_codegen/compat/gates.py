@@ -29,6 +29,9 @@ _Policy: TypeAlias = Unique | Concurrency | Rate | Fair | Debounce | Priority
 _KEYS: Final = ("fields", "per")
 """The options that say what the key is."""
 
+_FIELDS: Final = ("cost", "field")
+"""The options that name one field, of which only the value counts."""
+
 _SHARED_KEY: Final = {
     "unique": "what is queued holds its old key, so two jobs of a new one may be queued",
     "concurrency": "what is queued counts for its old key, so more of a new one may run",
@@ -49,10 +52,12 @@ _WARNED: Final = {
 """The options whose change is seen in what is queued, each with how that looks."""
 
 
-def gate_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChange]:
+def gate_changes(
+    before: Contract, after: Contract, old: Job, new: Job
+) -> Iterator[SchemaChange]:
     """What was changed in the policies of a queue."""
     for policy in fields(Gate):
-        change = _Change(after, old, new, policy.name)
+        change = _Change(before, after, old, new, policy.name)
         match change.was, change.now:
             case None, None:
                 pass
@@ -69,6 +74,7 @@ def gate_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChange]:
 class _Change:
     """One policy of a job before and after."""
 
+    before: Contract
     after: Contract
     old: Job
     new: Job
@@ -104,7 +110,8 @@ class _Change:
         )
 
     def key_changed(self) -> Iterator[SchemaChange]:
-        if _identity(self.old, self.name) == _identity(self.new, self.name):
+        old = _identity(self.before, self.old, self.name)
+        if old == _identity(self.after, self.new, self.name):
             return
         was = _names(self.old, self.name)
         text = _SHARED_KEY.get(self.name)
@@ -129,6 +136,9 @@ class _Change:
         for option in fields(now):
             name = option.name
             if name in _KEYS or getattr(was, name) == getattr(now, name):
+                continue
+            if name in _FIELDS and before.get(name) == behind.get(name):
+                # The field has another key, which is no part of what it says.
                 continue
             warned = _WARNED.get(name, "")
             said = f"it was {shown(before[name])}" if name in before else "it is new"
@@ -179,10 +189,11 @@ def _names(job: Job, name: str) -> list[str]:
     return [names[key] for key in _keys(job, name)]
 
 
-def _identity(job: Job, name: str) -> list[object]:
+def _identity(contract: Contract, job: Job, name: str) -> list[object]:
     """What the text of a key depends on: names, order, and how each value is written."""
     found = {field.key: field for field in job.fields}
-    return [(key, found[key].secret, _written(found[key])) for key in _keys(job, name)]
+    secrets = contract.secrets(job)
+    return [(key, key in secrets, _written(found[key])) for key in _keys(job, name)]
 
 
 def _written(field: Field) -> object:

@@ -18,7 +18,7 @@ from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.readability import MISREAD, UNKNOWN, Readability
 from flowd_codegen.compat.schema_change import SchemaChange
 from flowd_codegen.diagnostics.rules import Aspect, Rule
-from flowd_codegen.model.kinds import Optional, base
+from flowd_codegen.model.kinds import Optional, RecordRef, base
 from flowd_codegen.model.schema import Field, Job, Record
 from flowd_codegen.model.walk import bare
 
@@ -156,10 +156,26 @@ class DeclarationPair:
             "workers", self.new, self.old, Readability(*enums, self.in_json)
         )
 
+    @cached_property
+    def is_another(self) -> bool:
+        """Whether the new record is another than the old one, and not the same renamed.
+
+        Both schemas know both; so each of its fields is what it was in its own record.
+        """
+        names = self.old.name, self.new.name
+        known = self.before.knows(*names) and self.after.knows(*names)
+        return self.in_json and self.old.name != self.new.name and known
+
     @property
     def in_json(self) -> bool:
         """Whether they are objects inside JSON, where None is null."""
         return isinstance(self.new, Record)
+
+    def is_hidden(self, field: Field) -> bool:
+        """Whether the text of an old field is secret still, in an older version perhaps."""
+        if isinstance(self.new, Job):
+            return field.key in self.after.secrets(self.new)
+        return self.after.holds_secret(RecordRef(self.new.name))
 
     def change(
         self,
@@ -196,10 +212,12 @@ class DeclarationPair:
         self,
         rule: Rule,
         field: Field,
+        what: str,
         *,
         breaks: Breaks,
         compatible_severity: Literal["warning"] | None,
         label: str,
+        advice: str,
     ) -> SchemaChange:
         """A finding about an old field that is not there any more."""
         location = self.before.location(self.old, "fields", field.name)
@@ -207,9 +225,10 @@ class DeclarationPair:
             rule=rule,
             owner=self.new,
             location=self.after.at(self.new, "fields"),
-            message=f"{self.new.name}.{field.name} is gone",
+            message=f"{self.new.name}.{field.name} {what}",
             breaks=breaks,
             compatible_severity=compatible_severity,
             label=label,
+            advice=advice,
             old_location=location and location.key(),
         )

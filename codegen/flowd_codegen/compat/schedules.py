@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from flowd_codegen.compat.contract import Contract
 from flowd_codegen.compat.schema_change import SchemaChange, shown
 from flowd_codegen.diagnostics.rules import Rule
-from flowd_codegen.model.canonical import Form, cron_form
-from flowd_codegen.model.schema import Job
+from flowd_codegen.model.canonical import Form, cron_form, field_form
+from flowd_codegen.model.schema import Job, is_table
 
 __all__ = ["schedule_changes"]
 
@@ -38,6 +38,8 @@ def schedule_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChan
             )
             continue
         for option in before | form:
+            if option == "with" and _gives_the_same(before, form, old, new):
+                continue
             # As text: 1 and true are equal in Python.
             if shown(before.get(option)) != shown(form.get(option)):
                 yield SchemaChange(
@@ -52,6 +54,19 @@ def schedule_changes(after: Contract, old: Job, new: Job) -> Iterator[SchemaChan
                         else "it is new"
                     ),
                 )
+
+
+def _gives_the_same(was: Form, now: Form, old: Job, new: Job) -> bool:
+    """Whether each argument is what it was: a default counts like one that is given."""
+    given = was.get("with", {}), now.get("with", {})
+    both: list[dict[str, object]] = []
+    for arguments, job in zip(given, (old, new), strict=True):
+        defaults = {
+            field.name: field_form(field).get("default") for field in job.fields
+        }
+        both.append({**defaults, **(arguments if is_table(arguments) else {})})
+    names = {name for one in given if is_table(one) for name in one}
+    return all(shown(both[0].get(name)) == shown(both[1].get(name)) for name in names)
 
 
 def _forms(job: Job) -> dict[str, Form]:

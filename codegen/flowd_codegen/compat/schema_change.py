@@ -35,6 +35,7 @@ class SchemaChange:
             error, or what happens silently.
         compatible_severity: its severity if it breaks nothing.
         label: printed after the caret.
+        advice: what to do, where that is not what the rule says.
         old_location: the old place.
         jobs: the jobs whose messages it concerns.
     """
@@ -46,6 +47,7 @@ class SchemaChange:
     breaks: Mapping[Aspect, str] = field(default_factory=dict[Aspect, str])
     compatible_severity: Literal["warning", "note"] | None = None
     label: str = ""
+    advice: str = ""
     old_location: SourceLocation | None = None
     jobs: tuple[str, ...] = ()
 
@@ -68,7 +70,7 @@ class SchemaChange:
         message = f"{self.message} (in {', '.join(users)})" if users else self.message
         notes = [f"{_AFFECTED[aspect]}: {text}" for aspect, text in self.breaks.items()]
         if severity != "note":
-            notes.append(f"do: {RECIPES[self.rule].fix}")
+            notes.append(f"do: {self.advice or RECIPES[self.rule].fix}")
         return Fault(
             self.rule,
             self.location,

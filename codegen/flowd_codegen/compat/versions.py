@@ -17,6 +17,14 @@ __all__ = ["VersionPair", "dropped_versions", "limited_to", "version_pairs"]
 
 _ALWAYS: Final = frozenset[Aspect](["source", "queue"])
 
+_ONLY_CODE: Final = (
+    "change your code; older messages are read by the classes of their versions"
+)
+
+_AS_IT_WAS: Final = (
+    "declare the table of version {} as that version was: its messages do not change"
+)
+
 _READ_OTHERWISE: Final = frozenset[Rule](
     [
         *(Rule.FIELD_REMOVED, Rule.FIELD_REMOVED_REQUIRED, Rule.FIELD_ALIAS_REMOVED),
@@ -57,12 +65,15 @@ class VersionPair:
         if severity is None or (severity == "warning" and self.reads_directly):
             return kept
         label = f"new in version {self.new.version}"
-        return replace(kept, compatible_severity="note", label=label)
+        advice = change.advice if change.rule.startswith("SOURCE_") else _ONLY_CODE
+        return replace(kept, compatible_severity="note", label=label, advice=advice)
 
     def _of_messages(self, change: SchemaChange) -> SchemaChange | None:
         """The change for messages that no program writes any more; None if none is lost."""
         kept = limited_to(change, self.aspects)
-        different = f"version {self.old.version or 1} was different"
+        number = self.old.version or 1
+        different = f"version {number} was different"
+        kept = replace(kept, advice=_AS_IT_WAS.format(number))
         if kept.breaks:
             return replace(kept, label=different)
         if change.compatible_severity == "warning" and change.rule in _READ_OTHERWISE:

@@ -7,7 +7,7 @@ from functools import cached_property
 from flowd_codegen.model.cycles import circles, holders
 from flowd_codegen.model.depth import default_levels, levels, record_levels
 from flowd_codegen.model.kinds import Type
-from flowd_codegen.model.schema import Enum, Record, Schema
+from flowd_codegen.model.schema import Enum, Job, Record, Schema
 from flowd_codegen.model.walk import names_in
 
 __all__ = ["Declared"]
@@ -28,6 +28,15 @@ class Declared:
     def holds_secret(self, kind: Type) -> bool:
         """Whether a record somewhere in the type has a secret field."""
         return not self._secretive.isdisjoint(names_in(kind))
+
+    def secret_keys(self, job: Job) -> list[str]:
+        """Every wire name of a secret of a job, or of one version of it."""
+        return [
+            key
+            for field in job.fields
+            if field.secret or self.holds_secret(field.type)
+            for key in (field.key, *field.aliases)
+        ]
 
     def levels(self, kind: Type) -> float:
         """The most levels of JSON that a value has; infinite with `json` or a circle."""

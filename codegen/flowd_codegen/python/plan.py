@@ -16,7 +16,7 @@ from flowd_codegen.python.plan_field import (
     plan_job_field,
     plan_record_field,
 )
-from flowd_codegen.python.plan_spec import plan_spec, secret_keys
+from flowd_codegen.python.plan_spec import plan_spec
 from flowd_codegen.python.source import (
     Imports,
     bracket,
@@ -217,7 +217,8 @@ def _jobs(job: Job, printer: TypePrinter, migrations: str) -> Iterator[ClassPlan
     came_from = {step.new.name: step for step in steps(job)}
     for each in (*job.older, job):
         # A class that reads older entries keeps their secrets too.
-        secrets += [key for key in secret_keys(each, printer) if key not in secrets]
+        own = printer.declared.secret_keys(each)
+        secrets += [key for key in own if key not in secrets]
         otherwise = f"An entry of the stream `{job.policy.stream}`."
         if each is not job:
             otherwise = (

@@ -17,17 +17,7 @@ from flowd_codegen.python.wire_text import WireTexts
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["plan_spec", "secret_keys"]
-
-
-def secret_keys(job: Job, printer: TypePrinter) -> list[str]:
-    """Every wire name of a secret."""
-    return [
-        key
-        for field in job.fields
-        if field.secret or printer.declared.holds_secret(field.type)
-        for key in (field.key, *field.aliases)
-    ]
+__all__ = ["plan_spec"]
 
 
 def plan_spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:

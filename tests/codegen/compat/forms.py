@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from datetime import UTC, date, datetime
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final
 
 from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Report, SchemaErrors
@@ -15,10 +15,15 @@ from flowd_codegen.model.schema import Schema
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources
 from flowd_codegen.parse.table import Table, Toml
+from tests.codegen.compat.queues import (
+    Form,
+    changed_queue,
+    fitted_queue,
+    queue,
+    schedules,
+)
 
 __all__ = ["Form", "changed", "form", "model"]
-
-Form: TypeAlias = dict[str, Toml]
 
 _NAMES: Final = ("a", "b", "c", "d", "e", "f", "g", "h")
 _SHARED: Final = ("a", "s", "t")
@@ -52,8 +57,8 @@ def model(form: Form) -> Schema | None:
 
 
 def form(rng: Random) -> Form:
-    """A job, three records of which one may hold the others, a group and an enum."""
-    return {
+    """A job, three records of which one may hold the others, a group, an enum, a clock."""
+    found: Form = {
         "group": {"Shared": {"fields": _fields(rng, ("Kind", "Inner"), _SHARED)}},
         "enum": {"Kind": _enum(rng, 3)},
         "record": {
@@ -61,8 +66,20 @@ def form(rng: Random) -> Form:
             "Other": {"fields": _fields(rng, ("Kind",)), **_tag(rng)},
             "Outer": {"fields": _fields(rng, _IN_OUTER)},
         },
-        "job": {"Job": {"fields": _fields(rng, _IN_JOB), **_included(rng)}},
+        "job": {
+            "Job": {"fields": _fields(rng, _IN_JOB), **_included(rng)},
+            "Clock": {"fields": {"n": _counter(rng)}, "cron": schedules(rng)},
+        },
     }
+    if rng.random() < 0.6:
+        _table(_table(found, "job"), "Job")["queue"] = queue(rng, found)
+    return found
+
+
+def _counter(rng: Random) -> Form:
+    """What a schedule gives: one text in two types and under two keys."""
+    key: Form = {"key": "m"} if rng.random() < 0.2 else {}
+    return {"type": rng.choice(("u8", "int")), "default": rng.randint(0, 1), **key}
 
 
 _IN_OUTER: Final = ("Kind", "Inner", "Inner | Other")
@@ -117,6 +134,8 @@ def _field(rng: Random, names: tuple[str, ...]) -> Form:
         field["type"] = f"{field['type']}?"
     elif rng.random() < 0.4:
         _default(rng, field)
+    elif rng.random() < 0.1:
+        field["secret"] = True
     return field
 
 
@@ -223,13 +242,22 @@ def changed(old: Form, rng: Random) -> Form:
     new = deepcopy(old)
     for _ in range(rng.randint(1, 3)):
         kind, name, names = rng.choice(_OWNERS)
-        owner = _table(_table(new, kind), name)
-        if kind == "enum":
+        owner = _table(_table(new, "job" if kind == "queue" else kind), name)
+        if name == "Clock":
+            if rng.random() < 0.7:
+                owner["cron"] = {**_table(owner, "cron"), **schedules(rng)}
+            else:
+                owner["fields"] = {"n": _counter(rng)}
+        elif kind == "queue":
+            changed_queue(rng, new)
+        elif kind == "enum":
             owner |= {"unknown": "", **_enum(rng, 4)}
             if not owner["unknown"]:
                 del owner["unknown"]
         else:
             rng.choice(_CHANGES)(rng, owner, names)
+    if "queue" in _table(_table(new, "job"), "Job") and rng.random() < 0.8:
+        fitted_queue(rng, new)
     return new
 
 
@@ -241,6 +269,8 @@ _OWNERS: Final = (
     ("record", "Other", ("Kind",)),
     ("group", "Shared", ("Kind", "Inner")),
     ("enum", "Kind", ()),
+    ("queue", "Job", ()),
+    ("job", "Clock", ()),
 )
 
 
@@ -385,6 +415,13 @@ def _include(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
         owner["include"] = ["Shared"]
 
 
+def _hide(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
+    """Make a field secret, or show it."""
+    _, field = _any(rng, owner)
+    if field.pop("secret", None) is None:
+        field["secret"] = True
+
+
 def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
     fields = _table(owner, "fields")
     names = tuple(rng.sample([*fields], len(fields)))
@@ -393,5 +430,16 @@ def _reorder(rng: Random, owner: Form, names: tuple[str, ...]) -> None:
 
 _CHANGES: Final[tuple[Callable[[Random, Form, tuple[str, ...]], None], ...]] = (
     *(_add, _add, _remove, _retype, _limits, _choose),
-    *(_none, _defaults, _rename, _rename, _reorder, _retag, _include, _cross, _cross),
+    *(
+        _none,
+        _defaults,
+        _rename,
+        _rename,
+        _reorder,
+        _retag,
+        _include,
+        _cross,
+        _cross,
+        _hide,
+    ),
 )
