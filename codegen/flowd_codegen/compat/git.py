@@ -11,7 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import Final, NoReturn
 
 from flowd_codegen.diagnostics.location import Source, SourceLocation
-from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors, quoted, visible
+from flowd_codegen.diagnostics.report import (
+    Code,
+    Fault,
+    SchemaErrors,
+    quoted,
+    visible,
+)
 from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.parse.source import Sources, read
 
@@ -20,6 +26,7 @@ __all__ = ["is_revision", "read_revision"]
 _SPELLING: Final = "write it like `.git#ref=main` or `.git#ref=v1.2,subdir=schemas`"
 _LISTED: Final = 10
 _FILES: Final = ("100644", "100755")
+_SUBMODULE: Final = "160000"
 _REPOSITORY: Final = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
     *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
@@ -98,10 +105,9 @@ class _Git:
 
     def inside(self, source: Path) -> str:
         """Where the schemas are in the repository."""
-        top = self._asked("rev-parse", "--show-toplevel")
+        top = self._top()
         try:
-            folder = Path(os.fsdecode(top.rstrip(b"\n"))).resolve()
-            return source.resolve().relative_to(folder).as_posix()
+            return source.resolve().relative_to(top.resolve()).as_posix()
         except ValueError:
             advice = "say where they were: `,subdir=…`"
             self.fail(f"{source} is not in that repository", advice)
@@ -122,19 +128,52 @@ class _Git:
         return found.decode().strip()
 
     def files(self, commit: str, subdir: str) -> Iterator[tuple[str, bytes]]:
-        """Each regular file below a folder, or one file, with its path from the top."""
+        """Each schema file below a folder, or one file, with its path from the top."""
+        entries = self._entries(commit, subdir)
+        if not entries:
+            # It may be inside of a submodule, which is one entry of its tree.
+            for parent in PurePosixPath(subdir).parents[:-1]:
+                for mode, path, module in self._entries(commit, str(parent)):
+                    if mode == _SUBMODULE and PurePosixPath(path) == parent:
+                        inner = PurePosixPath(subdir).relative_to(parent)
+                        yield from self._submodule(path, module, str(inner))
+        for mode, path, content in entries:
+            if ".." in path.split("/"):
+                continue
+            if mode in _FILES and path.endswith(".toml"):
+                yield path, self._run("cat-file", "blob", content) or b""
+            elif mode == _SUBMODULE and not _is_hidden(path, subdir):
+                yield from self._submodule(path, content, ".")
+
+    def _submodule(
+        self, path: str, commit: str, subdir: str
+    ) -> Iterator[tuple[str, bytes]]:
+        """The files of another repository, which the revision has at a commit of it."""
+        inner = _Git(self.text, self._top() / path)
+        if inner._run("cat-file", "-e", f"{commit}^{{commit}}") is None:
+            shown = visible(path)
+            self.fail(
+                f"`{shown}` is a submodule there, and its commit {commit[:7]} is not here",
+                f"run `git submodule update --init {shown}` and `git -C {shown} fetch`;"
+                " or compare with a checkout or a lock",
+            )
+        for below, content in inner.files(commit, subdir):
+            yield f"{path}/{below}", content
+
+    def _entries(self, commit: str, subdir: str) -> list[tuple[str, str, str]]:
+        """The mode, path and id of each file and submodule below a folder."""
         below = () if subdir == "." else (subdir,)
         listed = self._run("ls-tree", "-rz", "--full-tree", commit, "--", *below)
-        entries = [entry.split(b"\t", 1) for entry in (listed or b"").split(b"\0")[:-1]]
-        for about, raw in entries:
-            mode, _, blob = about.decode().split()
-            path = os.fsdecode(raw)
-            if (
-                mode in _FILES
-                and path.endswith(".toml")
-                and ".." not in path.split("/")
-            ):
-                yield path, self._run("cat-file", "blob", blob) or b""
+        found: list[tuple[str, str, str]] = []
+        for entry in (listed or b"").split(b"\0")[:-1]:
+            about, path = entry.split(b"\t", 1)
+            mode, _, name = about.decode().split()
+            found.append((mode, os.fsdecode(path), name))
+        return found
+
+    def _top(self) -> Path:
+        top = self._asked("rev-parse", "--show-toplevel")
+        return Path(os.fsdecode(top.rstrip(b"\n")))
 
     def _asked(self, *arguments: str) -> bytes:
         """What git says of the repository; it may be there and not be opened."""
@@ -164,3 +203,9 @@ class _Git:
             )
         except FileNotFoundError:
             self.fail("git is not installed", "compare with a folder or a lock")
+
+
+def _is_hidden(path: str, subdir: str) -> bool:
+    """Whether no schema is read there: it is in a hidden folder below the schemas'."""
+    below = PurePosixPath(path).relative_to(subdir).parts
+    return any(part.startswith(".") for part in below)

@@ -119,6 +119,61 @@ def test_a_revision_may_have_its_schemas_elsewhere(
     )
 
 
+def _with_submodule() -> None:
+    """A repository whose folder of schemas has one of another repository in it."""
+    _write("library", _OLD)
+    _git("init", "-b", "main", "library")
+    _git("-C", "library", "add", ".")
+    _git("-C", "library", "commit", "-m", "shared")
+    _write("schemas", _OLD.replace("Email", "Own").replace("Kind", "Sort"))
+    _git("init", "-b", "main")
+    file = ("-c", "protocol.file.allow=always")
+    _git(*file, "submodule", "add", str(Path("library").resolve()), "schemas/shared")
+    _git("add", "schemas")
+    _git("commit", "-m", "as it was")
+
+
+def test_a_submodule_is_read_from_its_own_repository(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At the commit that the revision has of it, whatever is checked out there."""
+    _with_submodule()
+    file = ("-c", "protocol.file.allow=always")
+    hidden = str(Path("library").resolve())
+    _git(*file, "submodule", "add", hidden, "schemas/.tools")
+    _git("commit", "-m", "a folder that no schema is read from")
+    _git("submodule", "deinit", "-f", "schemas/.tools")
+    assert run(["diff", "schemas", "--against", ".git#ref=main"]) == 0
+    capsys.readouterr()
+    _write("schemas/shared", _NEW)
+    _git("-C", "schemas/shared", "commit", "-am", "another value")
+    for source, subdir in (
+        ("schemas", ""),
+        ("schemas", ",subdir=schemas"),
+        ("schemas/shared", ",subdir=schemas/shared"),
+        ("schemas/shared/email.toml", ",subdir=schemas/shared/email.toml"),
+    ):
+        printed = _printed(capsys, source, "--against", f".git#ref=main{subdir}")
+        assert "ENUM_VALUE_ADDED" in printed[0]
+        assert printed[-1].startswith("1 breaking")
+
+
+def test_a_submodule_that_is_not_here_is_no_empty_folder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Jobs of which nothing can be read are not taken for new ones."""
+    _with_submodule()
+    _git("submodule", "deinit", "-f", "schemas/shared")
+    Path("schemas/shared").rmdir()
+    _write("schemas/shared", _NEW)
+    for subdir in ("", ",subdir=schemas/shared"):
+        spec = f".git#ref=main{subdir}"
+        assert run(["diff", "schemas", "--against", spec]) == 2
+        said = capsys.readouterr().err
+        assert "error[E417]: `schemas/shared` is a submodule there, and its" in said
+        assert "git submodule update --init schemas/shared" in said
+
+
 @pytest.mark.parametrize("subdir", ["{here}/schemas", "/", "..", "schemas/../schemas"])
 def test_a_subdir_outside_of_the_repository_is_refused(
     subdir: str, capsys: pytest.CaptureFixture[str]
