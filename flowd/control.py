@@ -7,6 +7,7 @@ from abc import abstractmethod
 from flowd.broker.control import CancelResult, cancel_by_id, pause, resume
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
+from flowd.model.event import EventBus
 
 __all__ = ["ControlledQueue"]
 
@@ -17,10 +18,14 @@ class ControlledQueue:
     async def cancel(self, job_id: str) -> CancelResult:
         """Cancel a job: one that waits is gone at once, a running one is marked.
 
-        The worker that runs it sees the mark within a quarter of its lease, or within
-        two seconds if that is less; it cancels the handler and settles the job as
-        cancelled. A plain function sees `ctx.cancelled`. A job that ends by itself before
-        that is done. A job that waited frees its idempotency key.
+        The worker that runs it hears of it at once, cancels the handler and settles the
+        job as cancelled. Where its channel is away, it sees the mark within a quarter of
+        its lease, or within two seconds if that is less. A plain function sees
+        `ctx.cancelled`. A job that ends by itself before that is done.
+
+        A job that waited frees its idempotency key. No worker has it, so `on_cancelled`
+        is not called: this call says what became of it, and the middleware of this queue
+        gets the event `removed`.
 
         Args:
             job_id: as `enqueue` returned it.
@@ -34,7 +39,7 @@ class ControlledQueue:
             ServerError: the server cannot be asked. Repeating the call is safe.
         """
         _, stream = self._open()
-        return await cancel_by_id(stream, job_id)
+        return await cancel_by_id(stream, job_id, self._event_bus())
 
     async def pause(self) -> bool:
         """Let no worker take a job of this queue until `resume`.
@@ -58,6 +63,10 @@ class ControlledQueue:
         """Undo `pause`; False if the queue was not paused. Errors are those of `pause`."""
         _, stream = self._open()
         return await resume(stream)
+
+    @abstractmethod
+    def _event_bus(self) -> EventBus:
+        """Where the queue's middleware listens."""
 
     @abstractmethod
     def _open(self) -> tuple[Session, Stream]:

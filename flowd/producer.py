@@ -19,6 +19,7 @@ from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import FormatError, OptionError
 from flowd.errors.option import wait
+from flowd.model.event import EventBus
 from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job, JobSpec, spec_of
@@ -147,9 +148,10 @@ class Producer:
     async def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
         """Cancel a job: one that waits is gone at once, a running one is marked.
 
-        The worker that runs it sees the mark within a quarter of its lease, or within
-        two seconds if that is less, and cancels the handler. A job that ends by itself
-        before that is done.
+        The worker that runs it hears of it at once and cancels the handler; where its
+        channel is away, it sees the mark within a quarter of its lease, or within two
+        seconds if that is less. A job that ends by itself before that is done. For a job
+        that waited, the middleware here gets the event `removed`.
 
         Args:
             job_class: its stream is the schema's.
@@ -166,8 +168,9 @@ class Producer:
         """
         policy = spec_of(job_class).policy
         connection = self._membership.here().connection
+        events = EventBus.to(policy.stream, policy.group, self._chain.listeners)
         return await cancel_by_id(
-            Stream(connection, policy.stream, policy.group), job_id
+            Stream(connection, policy.stream, policy.group), job_id, events
         )
 
     def _open(self) -> Sender:

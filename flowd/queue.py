@@ -22,6 +22,7 @@ from flowd.control import ControlledQueue
 from flowd.errors import OptionError, StreamShared
 from flowd.errors.option import instance, wait
 from flowd.model.claimer import Claimer
+from flowd.model.event import EventBus
 from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job, spec_of
@@ -75,7 +76,8 @@ class Queue(ControlledQueue, Generic[J]):
             claims none.
         on_dead_letter: called after a dead letter was stored, like `dlq_worker` of the
             Rust crate flowd.
-        on_cancelled: called with the job after a running one is settled as cancelled.
+        on_cancelled: called with the job after a running one is settled as cancelled; not
+            for a job that no worker had.
         connect_timeout: seconds after which `enqueue` raises `Unreachable`. A worker
             waits for the server without a limit.
         middleware: runs around every enqueue and every handler; the first is the
@@ -356,6 +358,11 @@ class Queue(ControlledQueue, Generic[J]):
         """
         sender = self._senders.of(self._session(), self._sender)
         return await sender.send_all(many(jobs), durable)
+
+    def _event_bus(self) -> EventBus:
+        policy = self._options.policy
+        listeners = self._options.chain.listeners
+        return EventBus.to(policy.stream, policy.group, listeners)
 
     def _open(self) -> tuple[Session, Stream]:
         session = self._session()

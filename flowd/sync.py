@@ -190,9 +190,10 @@ class SyncProducer:
     def cancel(self, job_class: type[Job], job_id: str) -> CancelResult:
         """Cancel a job: one that waits is gone at once, a running one is marked.
 
-        The worker that runs it sees the mark within a quarter of its lease, or within
-        two seconds if that is less, and cancels the handler. A job that ends by itself
-        before that is done.
+        The worker that runs it hears of it at once and cancels the handler; where its
+        channel is away, it sees the mark within a quarter of its lease, or within two
+        seconds if that is less. A job that ends by itself before that is done. For a job
+        that waited, the middleware here gets the event `removed`.
 
         Args:
             job_class: its stream is the schema's.

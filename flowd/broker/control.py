@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flowd.broker import replies, scripts
@@ -12,6 +14,7 @@ from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
 from flowd.model.delivery import by_name
+from flowd.model.event import EventBus
 
 __all__ = [
     "AT_ONCE",
@@ -20,11 +23,13 @@ __all__ = [
     "Found",
     "JobPlace",
     "Marks",
+    "Removal",
     "cancel",
     "cancel_by_id",
     "pause",
     "paused_since",
     "read_marks",
+    "removals",
     "resume",
 ]
 
@@ -39,14 +44,15 @@ _GLANCE: Final = 1_024
 """Bytes of a value that are read to recognize a job: as many as a key has."""
 
 _TRIES: Final = 5
+_REMOVED: Final = re.compile(r"(\w+):(\w+)=(\d{1,16})", re.ASCII)
 _ENTRY_ID: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
-Found: TypeAlias = Literal["", "waiting", "delayed", "running"]
+Found: TypeAlias = Literal["", "waiting", "delayed", "parked", "running"]
 """What a job did when it was to be cancelled; empty if it did none of these."""
 
 CancelResult: TypeAlias = Literal["cancelled", "cancelling", "not_found"]
 """`cancelled`: the job waited, and is gone. `cancelling`: it runs, and its worker cancels it
-within a quarter of a lease; a worker that takes it over does, too. `not_found`: it has ended,
+at once, or at the latest within a quarter of a lease; a worker that takes it over does, too. `not_found`: it has ended,
 or was never there."""
 
 
@@ -64,6 +70,20 @@ class JobPlace(NamedTuple):
     """Whether its queue has policies, and it may hold something of its gate."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How jobs ended that no worker had."""
+
+    how: str
+    """`cancelled` or `deleted`."""
+
+    state: str
+    """`waiting`, `delayed` or `parked`."""
+
+    jobs: int
+    """How many, since the queue was set up."""
+
+
 class Marks(NamedTuple):
     """Running jobs that are to be cancelled."""
 
@@ -76,10 +96,13 @@ async def cancel(
 ) -> list[Found | ServerError]:
     """Let up to 100 jobs end: what waits or is delayed is gone, what runs may be marked.
 
+    What is gone is counted (`removals`), and published to those who follow the queue.
+
     Args:
         stream: of the queue.
         places: where they are.
-        running: whether running ones are cancelled, or only said to be running.
+        running: whether they are cancelled, running ones too; else they are deleted, and
+            running ones only said to be running.
 
     Raises:
         StreamShared: another group reads the stream; nothing was changed.
@@ -87,7 +110,8 @@ async def cancel(
     """
     own = stream.keys
     keys = [own.stream, own.delayed, own.bodies, own.control]
-    args: list[Argument] = [stream.group, int(running)]
+    how = "cancelled" if running else "deleted"
+    args: list[Argument] = [stream.group, how, own.cancels, own.tail]
     for place in places:
         args += (place.entry_id, place.job_id, int(place.key is not None))
         if place.key is not None:
@@ -98,12 +122,19 @@ async def cancel(
     return await scripts.CANCEL.run(stream.connection, keys, args, found, parts)
 
 
-async def cancel_by_id(stream: Stream, job_id: str) -> CancelResult:
+async def cancel_by_id(
+    stream: Stream, job_id: str, events: EventBus | None = None
+) -> CancelResult:
     """Cancel the job with this id.
 
     A job that failed before, or was delayed, has an entry of another id: it is searched
     among those that run and those that wait, 10,000 at most. One that is behind them is
     marked, and ends when a worker takes it.
+
+    Args:
+        stream: of the queue.
+        job_id: as `enqueue` returned it.
+        events: receives `removed` for a job that no worker has, which else none reports.
 
     Raises:
         StreamShared: another group reads the stream; nothing was changed.
@@ -116,8 +147,19 @@ async def cancel_by_id(stream: Stream, job_id: str) -> CancelResult:
         (found,) = await cancel(stream, [place], running=True)
         if isinstance(found, ServerError):
             raise found
+        if found == "running":
+            return "cancelling"
         if found:
-            return "cancelling" if found == "running" else "cancelled"
+            if events is not None:
+                events.emit(
+                    logging.INFO,
+                    "removed",
+                    "job %s was cancelled while it was %s",
+                    filled=("job", "state"),
+                    job=job_id,
+                    state=found,
+                )
+            return "cancelled"
         # It has moved meanwhile: it was taken, ended, or waits for a retry.
     return await _mark(stream, job_id)
 
@@ -153,6 +195,21 @@ async def paused_since(stream: Stream) -> float | None:
         "HGET", stream.keys.control, "@paused", read=replies.maybe(replies.data)
     )
     return None if raw is None else int(raw.rpartition(b" ")[2]) / 1000
+
+
+async def removals(stream: Stream) -> list[Removal]:
+    """How many jobs ended that no worker had, since the queue was set up.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    raw = await stream.connection.call(
+        "HGET", stream.keys.control, "@removed", read=replies.maybe(replies.text)
+    )
+    return [
+        Removal(how, state, int(number))
+        for how, state, number in _REMOVED.findall(raw or "")
+    ]
 
 
 async def _set(script: scripts.Script, stream: Stream) -> bool:
@@ -242,6 +299,8 @@ def _found(reply: object) -> Found:
             return "waiting"
         case b"delayed":
             return "delayed"
+        case b"parked":
+            return "parked"
         case b"running":
             return "running"
         case b"":

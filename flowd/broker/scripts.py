@@ -190,7 +190,8 @@ def results(
 
 ADMIT: Final = Script("admit", "replica", *_GATE)
 CANCEL: Final = Script(
-    "cancel", "now", "replica", "by_name", "only_group", "marks", "key_of"
+    *("cancel", "now", "replica", "by_name", "only_group", "marks", "key_of"),
+    "removed",
 )
 DELAYED_KINDS: Final = Script("delayed_kinds", "by_name")
 ENQUEUE: Final = Script("enqueue", "now")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,12 +16,15 @@ from flowd.cli.confirm import check_terminal, confirm
 from flowd.cli.load import UsageError
 from flowd.cli.options import (
     Commands,
+    OptionGroup,
     add_ages,
     add_command,
     add_fields,
     ago,
     count,
     id_advice,
+    rate,
+    wrong,
 )
 from flowd.cli.output import print_error, print_json
 from flowd.cli.target import Target, add_target, open_target
@@ -36,8 +40,8 @@ _SCAN: Final = 10_000
 
 _CANCEL: Final = """\
 Cancel jobs by their ids, or with --all those that match. What waits, is delayed or parked is gone
-at once, and frees its idempotency key. A running job is cancelled by its worker within a quarter of
-its lease; it is settled as cancelled."""
+at once, and frees its idempotency key. A running job is cancelled by its worker, at once or at the
+latest within a quarter of its lease; it is settled as cancelled."""
 
 _DELETE: Final = """\
 Delete jobs that wait, are delayed or parked, by their ids, or with --all those that match. Running
@@ -104,7 +108,9 @@ def add_queue(commands: Commands) -> None:
         newer=None,
         field=[],
         limit=0,
+        after=None,
     )
+    _add_pace(parser)
     _add_caution(parser)
     add_target(parser)
 
@@ -121,6 +127,27 @@ def _add_filter(parser: argparse.ArgumentParser, *, running: bool) -> None:
     chosen.add_argument(
         *("-n", "--limit"), metavar="N", type=count, default=0, help="so many at most"
     )
+    _add_pace(chosen)
+    chosen.add_argument(
+        "--from",
+        dest="after",
+        metavar="ID",
+        type=_entry_id,
+        help="go on behind this entry; with --state "
+        + ("waiting or running" if running else "waiting"),
+    )
+
+
+def _add_pace(parser: OptionGroup) -> None:
+    parser.add_argument(
+        "--rate", metavar="N/s", type=rate, help="at most N jobs per second"
+    )
+
+
+def _entry_id(text: str) -> str:
+    if not re.fullmatch(r"\d{1,20}(-\d{1,20})?", text, re.ASCII):
+        raise wrong(text, "entry id", "1795535506792-0")
+    return text
 
 
 def _add_caution(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +164,9 @@ class _Work:
         self._queries = target.queries
         self._running = verb == "cancel"
         self._dry, self._quiet = options.dry_run, options.json
+        self.last = ""
+        """The last entry that was handled; empty if it was delayed or parked."""
+
         self.found: Counter[str] = Counter()
         self.refused: list[tuple[str, ServerError]] = []
 
@@ -148,7 +178,7 @@ class _Work:
                 if not self._quiet:
                     print(f"{printable(job.id):<18} {job.state}")
             return 0
-        gone = 0
+        gone, self.last = 0, jobs[-1].entry_id or ""
         for job, found in await end_jobs(self._queries, jobs, running=self._running):
             if isinstance(found, ServerError):
                 self.refused.append((job.id, found))
@@ -163,6 +193,10 @@ class _Work:
 def _run(verb: str, options: argparse.Namespace) -> int:
     if bool(options.ids) == options.all:
         raise UsageError("give the IDs of jobs, or --all")
+    if options.after and options.state not in ("waiting", "running"):
+        raise UsageError(
+            "--from ID takes --state waiting or running: no others are in an order of ids"
+        )
     return asyncio.run(_end(verb, options))
 
 
@@ -184,8 +218,16 @@ async def _end(verb: str, options: argparse.Namespace) -> int:
                 else:
                     await work.step([job])
             if options.all:
-                chosen, limit = _filter(verb, options, now), options.limit
-                await for_each_job(target.queries, chosen, now, work.step, limit=limit)
+                await for_each_job(
+                    *(target.queries, _filter(verb, options, now), now, work.step),
+                    limit=options.limit,
+                    rate=options.rate,
+                    after=options.after or "",
+                )
+        except BaseException:
+            if work.last and not options.ids:
+                print_error(f"broke off behind entry {work.last}")
+            raise
         finally:
             # Also after Ctrl-C: the operator has to know how far it got.
             _report(verb, work, options)

@@ -59,5 +59,6 @@ async def _follow(options: argparse.Namespace) -> int:
 
 def _line(event: TailEvent) -> str:
     """The event as the worker's log shows it."""
-    job = f"{printable(event.job)} attempt {event.attempt} " if event.job else ""
+    attempt = f"attempt {event.attempt} " if event.attempt else ""
+    job = f"{printable(event.job)} {attempt}" if event.job else ""
     return f"{event.at:%Y-%m-%d %H:%M:%S} {job}{printable(event.text)}"

@@ -6,10 +6,11 @@ import asyncio
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Final, TypeAlias, cast
 
 from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from flowd.broker.server_time import server_time
@@ -148,26 +149,33 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for metric in table.GAUGES:
-            family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+            made = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
+            family = made(metric.name, metric.help, labels=metric.labels)
             for (address, stream, group), view in self._views.items():
                 place = (str(address), stream, group)
-                for kind, value in _values(metric, view).items():
-                    family.add_metric([*place, *([kind] if kind else [])], value)
+                for kinds, value in _values(metric, view).items():
+                    family.add_metric([*place, *kinds], value)
             yield family
 
 
-def _values(metric: table.Metric, view: QueueView | None) -> Mapping[str, float]:
+def _values(
+    metric: table.Metric, view: QueueView | None
+) -> Mapping[tuple[str, ...], float]:
     """The value of each kind of a metric; one without kinds has the empty one."""
     if metric is table.UP:
-        return {"": float(view is not None)}
+        return {(): float(view is not None)}
     if view is None:
         return {}
+    if metric is table.REMOVED:
+        known = {(each.how, each.state): each.jobs for each in view.removed}
+        every = product(("cancelled", "deleted"), metric.kinds)
+        return {kinds: known.get(kinds, 0) for kinds in every}
     if metric is table.DELAYED:
-        return {kind: getattr(view.delays, kind) for kind in metric.kinds}
+        return {(kind,): getattr(view.delays, kind) for kind in metric.kinds}
     if metric is table.WORKERS:
         states = Counter(each.state for each in view.consumers or ())
-        return {kind: states[cast("ConsumerState", kind)] for kind in metric.kinds}
-    return {"": _PLAIN[metric](view)}
+        return {(kind,): states[cast("ConsumerState", kind)] for kind in metric.kinds}
+    return {(): _PLAIN[metric](view)}
 
 
 _PLAIN: Final[Mapping[table.Metric, Callable[[QueueView], float]]] = {

@@ -32,6 +32,7 @@ __all__ = [
     "RECONNECTS",
     "RECREATED",
     "RELEASES",
+    "REMOVED",
     "RETRIES",
     "RUNNING",
     "SERVER_UP",
@@ -235,6 +236,14 @@ SLOTS: Final = Metric(
 )
 BUSY: Final = Metric("flowd_slots_busy", "gauge", "Jobs that these hold.", _QUEUE)
 
+REMOVED: Final = Metric(
+    "flowd_jobs_removed_total",
+    "counter",
+    "Jobs that no worker had when they ended; how is cancelled or deleted.",
+    (*_QUEUE, "how", "state"),
+    kinds=("waiting", "delayed", "parked"),
+)
+
 GAUGES: Final = (
     UP,
     WAITING,
@@ -246,5 +255,6 @@ GAUGES: Final = (
     WORKERS,
     SLOTS,
     BUSY,
+    REMOVED,
 )
-"""The contents of queues; read from Redis at each scrape."""
+"""The contents of queues, and what ended in none of the processes; read at each scrape."""

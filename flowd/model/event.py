@@ -39,6 +39,7 @@ EventName: TypeAlias = Literal[
     "reaped",
     "recovery",
     "release",
+    "removed",
     "retry",
     "started",
     "stuck",
@@ -107,6 +108,19 @@ class EventBus:
         self._stream = stream
         self._group = group
         self._listening: Counter[Listener] = Counter()
+
+    @classmethod
+    def to(cls, stream: str, group: str, listeners: Iterable[Listener]) -> EventBus:
+        """One of a queue that has these listeners.
+
+        Args:
+            stream: of the queue.
+            group: likewise.
+            listeners: who gets its events.
+        """
+        bus = cls(stream, group)
+        bus.subscribe(listeners)
+        return bus
 
     def subscribe(self, listeners: Iterable[Listener]) -> None:
         """Add listeners; one that subscribes twice gets each event once, and has to

@@ -13,6 +13,7 @@ hash slot, so that one script may use all of them on a cluster.
     {emails}:senders:control  hash: what operators have ordered: a pause, cancelled jobs
     {emails}:senders:cron     hash: registered schedules and their last ticks
     {emails}:senders:tail     channel: events, while `flowd tail` listens
+    {emails}:senders:cancels  channel: that marks of cancelled jobs have changed
     {emails}:gate             what a queue with policies has of locks; and of all the
     {emails}:gate:NAME        rest of its gate (`GATE`): `lua/gate.lua` says what is where
     {emails}:key:KEY          an idempotency key -> job id
@@ -52,7 +53,7 @@ _NUMBERED: Final = re.compile(r"\{#\d+\}=.*", re.DOTALL)
 
 # What stands behind the tag of a companion.
 _COMPANION: Final = re.compile(
-    r".*:(?:delayed|delayed:jobs|key|call|gate|gate:[a-z]+|[^:]+:(?:dlq|progress|receipts|workers|tail|cron|control))|.*:(?:key|call):.*",
+    r".*:(?:delayed|delayed:jobs|key|call|gate|gate:[a-z]+|[^:]+:(?:dlq|progress|receipts|workers|tail|cron|control|cancels))|.*:(?:key|call):.*",
     re.DOTALL,
 )
 
@@ -63,6 +64,7 @@ class Keys:
     __slots__ = (
         "_prefix",
         "bodies",
+        "cancels",
         "control",
         "cron",
         "dead",
@@ -88,6 +90,7 @@ class Keys:
         self.control = f"{prefix}{group}:control"
         self.cron = f"{prefix}{group}:cron"
         self.tail = f"{prefix}{group}:tail"
+        self.cancels = f"{prefix}{group}:cancels"
 
     @property
     def gate(self) -> tuple[str, ...]:

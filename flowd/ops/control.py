@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,9 @@ from flowd.ops.queries import Queries
 from flowd.ops.rows import JobRow, State
 
 __all__ = ["JobFilter", "due_now", "end_jobs", "for_each_job"]
+
+_BURST: Final = 0.2
+"""Of how many seconds a rate is used up at once."""
 
 _KEY_BYTES: Final = 1_024
 """As many as an idempotency key has, and more than an error."""
@@ -61,6 +65,8 @@ async def for_each_job(
     step: Callable[[Sequence[JobView]], Awaitable[int]],
     *,
     limit: int = 0,
+    rate: float | None = None,
+    after: str = "",
 ) -> None:
     """Take a step with the jobs that are meant, of those that are there now.
 
@@ -72,13 +78,16 @@ async def for_each_job(
         now: the server's time.
         step: is given up to 100 of them, and returns how many of them are gone.
         limit: how many, at most; 0: all.
+        rate: how many in a second, at most; None: as fast as it goes.
+        after: an entry id, behind which those that wait or run begin.
 
     Raises:
         ServerError: as `Connection.call`, or of the step.
     """
     left = limit
+    size = AT_ONCE if rate is None else max(1, min(AT_ONCE, int(rate * _BURST)))
     for state in job_filter.states:
-        pages = _pages(queries, state)
+        pages = _pages(queries, state, size, after)
         await pages.begin()
         while page := await pages.next(job_filter.most):
             picked = [
@@ -89,6 +98,8 @@ async def for_each_job(
             left -= len(picked)
             if limit and not left:
                 return
+            if rate is not None and picked:
+                await asyncio.sleep(len(picked) / rate)
 
 
 async def end_jobs(
@@ -127,23 +138,26 @@ async def due_now(queries: Queries, job_id: str, now: float) -> bool:
     return True
 
 
-def _pages(queries: Queries, state: State) -> _Entries | _Delayed | _Parked:
+def _pages(
+    queries: Queries, state: State, size: int, after: str
+) -> _Entries | _Delayed | _Parked:
     match state:
         case "delayed":
-            return _Delayed(queries)
+            return _Delayed(queries, size)
         case "parked":
-            return _Parked(queries)
+            return _Parked(queries, size)
         case _:
-            return _Entries(queries, state)
+            return _Entries(queries, state, size, after.encode())
 
 
 class _Entries:
     """Pages of what waits or runs, up to the entry that is the last now."""
 
-    def __init__(self, queries: Queries, state: State) -> None:
+    def __init__(self, queries: Queries, state: State, size: int, after: bytes) -> None:
         self._queries = queries
         self._ask = queries.running if state == "running" else queries.waiting
-        self._after, self._last = b"", (0, 0)
+        self._size = size
+        self._after, self._last = after, (0, 0)
         self.gone = 0
 
     async def begin(self) -> None:
@@ -153,7 +167,7 @@ class _Entries:
     async def next(self, most: int) -> Sequence[JobRow]:
         if self._after and order(self._after) >= self._last:
             return ()
-        page = await self._ask(AT_ONCE, self._after, most=most)
+        page = await self._ask(self._size, self._after, most=most)
         self._after = page[-1].id if page else b""
         return [row for row in page if order(row.id) <= self._last]
 
@@ -161,8 +175,9 @@ class _Entries:
 class _Delayed:
     """Pages of delayed jobs from the end: they leave at the front, where they are due."""
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, size: int) -> None:
         self._queries = queries
+        self._size = size
         self._left = self._kept = self._given = 0
         self.gone = 0
 
@@ -171,7 +186,7 @@ class _Delayed:
 
     async def next(self, most: int) -> Sequence[JobRow]:
         self._kept += self._given - self.gone
-        count = min(AT_ONCE, self._left)
+        count = min(self._size, self._left)
         if count <= 0:
             return ()
         page = await self._queries.delayed(count, -self._kept - count, most=most)
@@ -183,8 +198,9 @@ class _Delayed:
 class _Parked:
     """Pages of parked jobs, lane by lane, up to the place that is the last now."""
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, size: int) -> None:
         self._queries = queries
+        self._size = size
         self._after = self._last = b""
         self.gone = 0
 
@@ -195,7 +211,7 @@ class _Parked:
         if self._after >= self._last:
             return ()
         page, place = await self._queries.lanes(
-            AT_ONCE, self._after, self._last, most=most
+            self._size, self._after, self._last, most=most
         )
         self._after = place or self._last
         return page

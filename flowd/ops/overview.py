@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowd.broker.connection import Connection
+from flowd.broker.control import Removal
 from flowd.broker.server_time import server_times
 from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
@@ -50,6 +51,9 @@ class QueueView:
     is delayed."""
 
     dead: int
+    removed: tuple[Removal, ...]
+    """How many jobs were cancelled or deleted that no worker had, since the queue was set up."""
+
     paused: float | None
     """Seconds since the queue was paused; None if it is not."""
 
@@ -158,11 +162,12 @@ async def view_of(snapshot: Snapshot, *, lease: float, runs: int) -> QueueView:
         snapshot.schedules(),
     )
     beats = await snapshot.heartbeats()
-    held, why = await asyncio.gather(
+    held, why, removed = await asyncio.gather(
         asyncio.gather(
             *(_runs(queries, each, beats, now, runs) for each in consumers or ())
         ),
         delays(queries, sizes, newest_version(beats, now)),
+        snapshot.removals(),
     )
     views = (
         None
@@ -187,6 +192,7 @@ async def view_of(snapshot: Snapshot, *, lease: float, runs: int) -> QueueView:
         delays=why,
         next_due=due,
         dead=sizes.dead,
+        removed=tuple(removed),
         paused=None if paused is None else max(0.0, now - paused),
         schedules=tuple(crons),
         consumers=views,

@@ -33,7 +33,7 @@ _WORK: Final = (
     *("XGROUP CREATE k g 0", "XGROUP DELCONSUMER k g c"),
     *("HGET k f", "HSET k f v", "HSETNX k f v", "HDEL k f", "ZADD k 1 m", "ZREM k m"),
     *("ZCARD k", "ZRANGE k 0 0", "ZRANGEBYSCORE k 0 0", "SADD k m", "SREM k m"),
-    *("EXPIRE k 1", "PEXPIRE k 1", "PUBSUB NUMSUB", "PUBLISH c m"),
+    *("EXPIRE k 1", "PEXPIRE k 1", "PUBSUB NUMSUB", "PUBLISH c m", "SUBSCRIBE c"),
     *("CLIENT ID", "CLIENT SETNAME n", "CLIENT UNBLOCK 1"),
 )
 
@@ -45,7 +45,7 @@ _ADMINISTER: Final = (
     *("HSET k f v", "HDEL k f", "XACK k g 0", "XGROUP SETID k g 0"),
     *("ZADD k 1 m", "ZREM k m"),
     *("GET k", "DEL k", "INFO", "CONFIG GET s", "ACL WHOAMI", "ACL DRYRUN u TIME"),
-    *("CLIENT ID", "CLIENT SETNAME n", "SUBSCRIBE c"),
+    *("CLIENT ID", "CLIENT SETNAME n", "SUBSCRIBE c", "PUBLISH c m"),
 )
 
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Generic, TypeVar
 
-from flowd.broker.control import paused_since
+from flowd.broker.control import paused_since, removals
 from flowd.model.heartbeat import Heartbeat
 from flowd.ops.cron import schedules
 from flowd.ops.heartbeats import heartbeats
@@ -56,6 +56,7 @@ class Snapshot:
         """The job that waits longest, cut off; empty if none waits."""
 
         self.paused_since: Final = Answer(lambda: paused_since(queries.stream))
+        self.removals: Final = Answer(lambda: removals(queries.stream))
         self.schedules: Final = Answer(lambda: schedules(queries, now))
 
     async def _heartbeats(self) -> Mapping[str, Heartbeat]:

@@ -1,7 +1,7 @@
 """Cancel running jobs that an operator or a program has marked in Redis.
 
-Maintenance and renewal say by one number whether the marks have changed; only then are
-they read. Jobs are recognized by their id, which stays when an attempt fails or the job
+A channel, the maintenance and the renewal say by one number whether the marks have changed;
+only then are they read. Jobs are recognized by their id, which stays when an attempt fails or the job
 is released, so a mark that comes too late for one attempt holds for the next.
 """
 
@@ -60,6 +60,7 @@ class Cancellations:
         self._in_flight = in_flight
         self._ways: _Ways | None = None
         self._known = _NONE
+        self._noticed = 0
         self._reading: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -91,6 +92,7 @@ class Cancellations:
 
     def noticed(self, revision: int) -> None:
         """Read the marks if they are others than those that are known; in the loop."""
+        self._noticed = revision
         if revision == 0:
             self._known = _NONE
         elif revision != self._known.revision and not (self._reading or self._closed):
@@ -128,11 +130,17 @@ class Cancellations:
 
     async def _read(self) -> None:
         try:
-            self._known = await read_marks(self._stream)
+            noticed = 0
+            while noticed != self._noticed:  # a mark that came while they were read
+                noticed = self._noticed
+                self._known = await read_marks(self._stream)
+                self._cancel_marked()
         except ServerError:
-            return  # the next maintenance tries again, and the queue's loop reports it
+            pass  # the next maintenance tries again, and the queue's loop reports it
         finally:
             self._reading = None
+
+    def _cancel_marked(self) -> None:
         ways = self._ways
         for delivery in self._marked() if ways else ():
             assert ways is not None

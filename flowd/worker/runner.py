@@ -330,6 +330,8 @@ class Runner(Generic[J]):
         loop = asyncio.get_running_loop()
         self._shared.leases.add(self._leases)
         self._quarantine.add_queue(self)
+        cancels = self.stream.keys.cancels, self.cancellations.noticed
+        self._shared.cancels.add(*cancels)
         settling = loop.create_task(self._settlement.run())
         reading = loop.create_task(self._read_and_maintain())
         stopping = loop.create_task(self._shutdown.requested.wait())
@@ -359,6 +361,7 @@ class Runner(Generic[J]):
                 self._alarm.cancel()
             self._tasks.close()
             self._capabilities.close()
+            await self._shared.cancels.remove(*cancels)
             await self._shared.leases.remove(self._leases)
             self._quarantine.remove_queue(self)
             self._session.outage.clear(self.stream.keys.stream)

@@ -6,6 +6,7 @@ import weakref
 from typing import Final
 
 from flowd.broker.session import Session
+from flowd.worker.cancel_channel import CancelChannel
 from flowd.worker.lease import LeaseRenewer
 from flowd.worker.quarantine import Quarantine
 from flowd.worker.running_queue import RunningQueue
@@ -14,13 +15,14 @@ __all__ = ["WorkerSession", "running_queues"]
 
 
 class WorkerSession:
-    """One thread that renews leases, and one quarantine."""
+    """One thread that renews leases, one quarantine, and one channel for cancels."""
 
     def __init__(self, session: Session) -> None:
         self.leases = LeaseRenewer(
             session.address, session.connection, session.events, session.outage
         )
         self.quarantine = Quarantine()
+        self.cancels = CancelChannel(session.address)
 
     @classmethod
     def of(cls, session: Session) -> WorkerSession:

@@ -267,6 +267,7 @@ async def test_missing_right_to_subscribe_is_reported(
     """The command ends with the name of what is missing."""
     with Raw(own_server.url) as raw:
         make_users(raw)
+        raw("ACL", "SETUSER", "worker", "-subscribe")
         words = ("tail", *EMAILS, "--group", "senders")
         done = flowd(*words, url=url_of(own_server, "worker"))
         assert done.code == 3

@@ -21,6 +21,7 @@ PRELUDES = {
         "only_group.lua",
         "paused.lua",
     ),
+    "removed.lua",
     "replica.lua",
 }
 

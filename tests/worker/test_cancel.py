@@ -32,6 +32,13 @@ def control_key(stream: str) -> str:
     return f"{{{stream}}}:{GROUP}:control"
 
 
+def marks_of(raw: Raw, stream: str) -> int:
+    """Whether there are marks of running jobs: 1 or 0."""
+    marked = raw("HEXISTS", control_key(stream), "@cancels")
+    assert isinstance(marked, int)
+    return marked
+
+
 def left(raw: Raw, stream: str) -> list[object]:
     """How much is left of a queue: entries, delayed jobs, their bodies, dead letters, marks."""
     return [
@@ -39,7 +46,7 @@ def left(raw: Raw, stream: str) -> list[object]:
         raw("ZCARD", f"{{{stream}}}:delayed"),
         raw("HLEN", f"{{{stream}}}:delayed:jobs"),
         raw("XLEN", f"{{{stream}}}:{GROUP}:dlq"),
-        raw("EXISTS", control_key(stream)),
+        marks_of(raw, stream),
     ]
 
 

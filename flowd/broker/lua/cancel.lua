@@ -1,26 +1,32 @@
 -- Cancel or delete jobs: what waits or is delayed is gone at once, what runs is marked.
 --
 -- KEYS  stream  delayed  delayed jobs  control  idempotency key of each job that has one
--- ARGV  group  1 if running jobs are marked, else 0
+-- ARGV  group  'cancelled', or 'deleted', which marks nothing
+--       channel that marks have changed  channel of events
 --       then for each job: entry id, '' while it is delayed, or '*' to mark it wherever it
 --         is; job id, 1 with a key
--- Returns for each job 'waiting' or 'delayed' if it was that and is gone; 'running', and
---   whether it is marked was said by the caller; '' if it is none of these; '!...' refused.
+-- Returns for each job 'waiting', 'delayed' or 'parked' if it was that and is gone; 'running',
+--   and whether it is marked was said by the caller; '' if it is none of these; '!...' refused.
 --
 -- One step, because between a look and the deletion a worker may take the job: then what
 -- was to be deleted would run, and be settled as deleted by another client. An entry that
 -- no consumer has is deleted for good, whether the group has passed it or not.
 --
+-- What is gone was with no worker that could say so. So the script counts it, in the
+-- control field `@removed`, and tells those who follow the queue.
+--
 -- Bounds: the jobs that are named, 100 at most, and 1,000 marks.
 local stream, delayed, bodies, control = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local group, may_mark = ARGV[1], ARGV[2] == '1'
+local group, how = ARGV[1], ARGV[2]
 --@ begin
 local refused = other_group(stream, group)
 if refused then return refused end
 local now = now_ms()
 local marks, marked, changed = nil, nil, false
+local removed, said = {}, {}
 
 local function mark(job)
+  if how == 'deleted' then return 'running' end
   if not marks then marks, marked = read_marks(control, now) end
   if marked[job] then return 'running' end
   if job:find('\n', 1, true) then return '!ERR its id has a line break' end
@@ -36,7 +42,7 @@ local function owned(id)
 end
 
 local results, key = {}, 5
-for i = 3, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   local id, job, own_key = ARGV[i], ARGV[i + 1], nil
   if ARGV[i + 2] == '1' then
     own_key = KEYS[key]
@@ -49,7 +55,7 @@ for i = 3, #ARGV, 3 do
   if id == '*' then
     result = mark(job)
   elseif entry and owned(id) then
-    result = may_mark and mark(job) or 'running'
+    result = mark(job)
   elseif entry then
     redis.call('XDEL', stream, id)
     result, fields = 'waiting', entry[2]
@@ -60,11 +66,24 @@ for i = 3, #ARGV, 3 do
   --@ elsewhere
   if fields then
     if own_key and is_of(redis.call('GET', own_key), job) then redis.call('DEL', own_key) end
+    removed[result] = (removed[result] or 0) + 1
+    said[#said + 1] = cjson.encode({
+      event = 'removed', job = job:sub(1, 500), attempt = 0, consumer = '',
+      text = how .. ' while it was ' .. result,
+    })
     --@ removed
   end
   results[#results + 1] = result
 end
-if changed then write_marks(control, marks, now) end
+if changed then
+  local revision = write_marks(control, marks)
+  -- Without the right, the maintenance and the renewal say it some seconds later.
+  redis.pcall('PUBLISH', ARGV[3], revision)
+end
+if #said > 0 then
+  count_removed(control, how, removed)
+  redis.pcall('PUBLISH', ARGV[4], table.concat(said, '\n'))
+end
 --@ finish
 refuse_as_replica(stream, group)
 return results

@@ -12,7 +12,7 @@ if result == '' and body then
   local parked = cmsgpack.unpack(body)
   if gate.ticket_at(parked) then
     redis.call('HDEL', bodies, job)
-    result, fields = 'delayed', parked
+    result, fields = 'parked', parked
   end
 end
 --@ removed

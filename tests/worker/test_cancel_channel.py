@@ -1,0 +1,249 @@
+"""Cancels are heard at once: by a channel, and a little later without it."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+
+from flowd import Queue
+from flowd.broker.url import Address
+from flowd.model.keys import Keys
+from flowd.worker.cancel_channel import CancelChannel
+from flowd.worker.cancellation import Cancellations
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+GROUP = "senders"
+LONG = 60.0
+"""A lease that is renewed, and so looked at, too late for any of these tests."""
+
+
+def channel_of(stream: str) -> str:
+    """Where a queue publishes that marks have changed."""
+    return Keys(stream, GROUP).cancels
+
+
+def links(raw: Raw) -> list[str]:
+    """The ids of the connections that listen for cancels."""
+    listed = raw("CLIENT", "LIST")
+    assert isinstance(listed, bytes)
+    lines = listed.decode().splitlines()
+    rows = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
+    return [row["id"] for row in rows if row["name"] == "flowd-cancels"]
+
+
+class Heard:
+    """Counts what one channel says."""
+
+    def __init__(self) -> None:
+        self.revisions: list[int] = []
+
+    def __call__(self, revision: int) -> None:
+        """Take one revision."""
+        self.revisions.append(revision)
+
+
+@pytest.fixture
+def only_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off the other way: the maintenance, every two seconds, says nothing."""
+
+    def say_nothing(_: Cancellations, __: int) -> None: ...
+
+    monkeypatch.setattr(Cancellations, "maintained", say_nothing)
+
+
+async def subscribed(raw: Raw, stream: str, number: int = 1) -> None:
+    """Return when so many listen."""
+    channel = channel_of(stream).encode()
+    await wait_until(lambda: raw("PUBSUB", "NUMSUB", channel) == [channel, number])
+
+
+@pytest.mark.usefixtures("only_channel")
+async def test_fifty_cancels_are_heard_by_the_channel_alone(
+    redis_url: str, stream: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Each handler is cancelled long before its lease is renewed, one after the other."""
+    recorder = RecordingHandler(closed=True)
+    took: list[float] = []
+    async with Queue(
+        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG)
+    ) as queue:
+        handle = queue.run()
+        for number in range(50):
+            job_id = await queue.enqueue(email(str(number)))
+            await wait_until(lambda: len(recorder.started) > number)  # noqa: B023
+            began = time.perf_counter()
+            assert await queue.cancel(job_id) == "cancelling"
+            await wait_until(lambda: len(recorder.cancelled) > number)  # noqa: B023
+            took.append(time.perf_counter() - began)
+        await queue.drain()
+        await handle.shutdown()
+    record_property("median", f"{statistics.median(took):.4f}")
+    record_property("worst", f"{max(took):.4f}")
+    assert recorder.cancelled == [str(number) for number in range(50)]
+
+
+@pytest.mark.usefixtures("only_channel")
+async def test_a_mark_that_comes_while_marks_are_read_is_read(
+    redis_url: str, stream: str
+) -> None:
+    """Many cancels at once are all heard, though each is answered by one read of all."""
+    recorder = RecordingHandler(closed=True)
+    async with Queue(
+        *(Email, recorder),
+        url=redis_url,
+        policy=policy(stream, lease=LONG),
+        concurrency=100,
+    ) as queue:
+        ids = await queue.enqueue_bulk(email(str(number)) for number in range(100))
+        queue.run()
+        await wait_until(lambda: len(recorder.started) == 100)
+        found = await asyncio.gather(*(queue.cancel(each) for each in ids))
+        assert set(found) == {"cancelling"}
+        await wait_until(lambda: len(recorder.cancelled) == 100)
+        await queue.drain()
+
+
+@pytest.mark.usefixtures("only_channel")
+async def test_all_queues_of_a_loop_share_one_connection(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Ten queues subscribe over one link; the last that ends closes it."""
+    others = {*links(raw)}
+    recorder = RecordingHandler(closed=True)
+    names = [f"{stream}-{number}" for number in range(10)]
+    queues = [
+        Queue(Email, recorder, url=redis_url, policy=policy(name, lease=LONG))
+        for name in names
+    ]
+    handles = []
+    for queue in queues:
+        await queue.init()
+        handles.append(queue.run())
+    for name in names:
+        await subscribed(raw, name)
+    assert len({*links(raw)} - others) <= 1  # of a cluster another node may have it
+    job_id = await queues[9].enqueue(email("last"))
+    await wait_until(lambda: recorder.started)
+    await queues[9].cancel(job_id)
+    await wait_until(lambda: recorder.cancelled == ["last"])
+    for handle in handles:
+        await handle.shutdown()
+    await wait_until(lambda: not {*links(raw)} - others)
+    for queue in queues:
+        await queue.aclose()
+
+
+@pytest.mark.usefixtures("only_channel")
+async def test_a_lost_channel_is_made_anew(
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the link was cut, the next cancel is heard again; the log says nothing of it."""
+    recorder = RecordingHandler(closed=True)
+    async with Queue(
+        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG)
+    ) as queue:
+        queue.run()
+        await subscribed(raw, stream)
+        raw("CLIENT", "KILL", "TYPE", "pubsub")
+        await wait_until(lambda: raw("PUBSUB", "NUMSUB", "x") == [b"x", 0])
+        job_id = await queue.enqueue(email())
+        await wait_until(lambda: recorder.started)
+        await subscribed(raw, stream)
+        await queue.cancel(job_id)
+        await wait_until(lambda: recorder.cancelled)
+        await queue.drain()
+    assert not [each for each in caplog.records if each.levelname != "INFO"]
+
+
+@pytest.mark.parametrize("lacks", ["+subscribe", "+publish", "channels"])
+async def test_a_missing_right_costs_only_the_haste(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    lacks: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Then the maintenance says it; nothing fails, and no link stays open for nothing."""
+    user = f"no-{lacks.strip('+')}-{stream}"
+    rights = {
+        "+subscribe": ("allchannels", "-subscribe"),
+        "+publish": ("allchannels", "-publish"),
+        "channels": ("resetchannels",),
+    }
+    raw("ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", *rights[lacks])
+    url = redis_url
+    scheme, _, place = redis_url.partition("://")
+    if scheme == "unix":
+        url = f"unix://{user}:secret@{place}"
+    else:
+        url = f"{scheme}://{user}:secret@{place}"
+    recorder = RecordingHandler(closed=True)
+    try:
+        async with Queue(
+            Email, recorder, url=url, policy=policy(stream, lease=4.0)
+        ) as queue:
+            job_id = await queue.enqueue(email())
+            queue.run()
+            await wait_until(lambda: recorder.started)
+            assert await queue.cancel(job_id) == "cancelling"
+            await wait_until(lambda: recorder.cancelled)
+            await queue.drain()
+            if lacks != "+publish":
+                channel = channel_of(stream).encode()
+                assert raw("PUBSUB", "NUMSUB", channel) == [channel, 0]
+                await wait_until(lambda: not links_of(raw, user))
+    finally:
+        raw("ACL", "DELUSER", user)
+    assert not [each for each in caplog.records if each.levelname != "INFO"]
+
+
+def links_of(raw: Raw, user: str) -> list[str]:
+    """The lines of connections of one user that listen for cancels."""
+    listed = raw("CLIENT", "LIST")
+    assert isinstance(listed, bytes)
+    return [
+        line
+        for line in listed.decode().splitlines()
+        if f"user={user}" in line and "name=flowd-cancels" in line
+    ]
+
+
+async def test_a_message_that_is_no_revision_is_passed_over(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Any client with the right may publish: only a number above 0 is one."""
+    heard, channel = Heard(), channel_of(stream)
+    own = CancelChannel(Address.of(redis_url))
+    own.add(channel, heard)
+    await subscribed(raw, stream)
+    for said in ("", "0", "-1", "1.5", "x", b"\xff", "\u00b2", "9" * 10_000, "7"):
+        raw("PUBLISH", channel, said)
+    await wait_until(lambda: heard.revisions)
+    await own.remove(channel, heard)
+    assert heard.revisions == [7]
+
+
+async def test_two_queues_on_one_channel_hear_both(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """What one of them leaves, the other goes on to hear."""
+    first, second, channel = Heard(), Heard(), channel_of(stream)
+    own = CancelChannel(Address.of(redis_url))
+    own.add(channel, first)
+    own.add(channel, second)
+    await subscribed(raw, stream)
+    raw("PUBLISH", channel, "1")
+    await wait_until(lambda: second.revisions)
+    await own.remove(channel, first)
+    raw("PUBLISH", channel, "2")
+    await wait_until(lambda: len(second.revisions) == 2)
+    await own.remove(channel, second)
+    assert (first.revisions, second.revisions) == ([1], [1, 2])
+    await subscribed(raw, stream, 0)
