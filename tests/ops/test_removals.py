@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
@@ -18,6 +19,7 @@ from flowd.cli import main
 from flowd.metrics.scrape import queue_registry, text_of
 from flowd.model.keys import Keys
 from flowd.ops import control
+from flowd.ops.jobs import JobView
 from flowd.ops.queries import Queries
 from flowd.ops.tail import TailEvent, follow
 from jobs.email import Email
@@ -191,8 +193,7 @@ async def test_a_rate_bounds_each_step(
 
     steps: list[int] = []
 
-    async def step(jobs: object) -> int:
-        assert isinstance(jobs, list)
+    async def step(jobs: Sequence[JobView]) -> int:
         steps.append(len(jobs))
         return 0
 
@@ -222,8 +223,7 @@ async def test_a_job_that_moves_on_is_met_once_more(
         late = await queue.enqueue(email("late"), delay=2 * HOUR)
         met: list[str] = []
 
-        async def step(jobs: object) -> int:
-            assert isinstance(jobs, list)
+        async def step(jobs: Sequence[JobView]) -> int:
             met.extend(job.state for job in jobs)
             if len(met) == len(jobs):
                 # A worker promotes it while the command is between two states.

@@ -14,6 +14,7 @@ from flowd.broker.url import Address
 from flowd.model.keys import Keys
 from flowd.worker.cancel_channel import CancelChannel
 from flowd.worker.cancellation import Cancellations
+from flowd.worker.handle import QueueHandle
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.raw import Raw
@@ -34,8 +35,7 @@ def links(raw: Raw) -> list[str]:
     listed = raw("CLIENT", "LIST")
     assert isinstance(listed, bytes)
     lines = listed.decode().splitlines()
-    rows = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
-    return [row["id"] for row in rows if row["name"] == "flowd-cancels"]
+    return [line.split()[0] for line in lines if " name=flowd-cancels " in line]
 
 
 class Heard:
@@ -122,7 +122,7 @@ async def test_all_queues_of_a_loop_share_one_connection(
         Queue(Email, recorder, url=redis_url, policy=policy(name, lease=LONG))
         for name in names
     ]
-    handles = []
+    handles: list[QueueHandle[Email]] = []
     for queue in queues:
         await queue.init()
         handles.append(queue.run())
