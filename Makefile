@@ -12,7 +12,7 @@ PAIRS  ?= 100000
 # What is tried on a cluster and behind sentinels; more of it works, but for what a test looks
 # for inside one server.
 NODES     ?= $(foreach name,bulk dead_letters enqueue group idempotency,tests/api/test_$(name).py) \
-             $(foreach name,claimer cron drain handlers keeper outcomes progress retry takeover timeout \
+             $(foreach name,cancel_channel claimer cron drain handlers keeper outcomes progress retry takeover timeout \
                versions,tests/worker/test_$(name).py)
 # What is tried over every transport.
 RUNTIME   := tests/api tests/broker tests/model tests/worker tests/system/faults

@@ -90,6 +90,7 @@ async def test_fifty_cancels_are_heard_by_the_channel_alone(
     assert recorder.cancelled == [str(number) for number in range(50)]
 
 
+@pytest.mark.one_server
 @pytest.mark.usefixtures("only_channel")
 async def test_a_mark_that_comes_while_marks_are_read_is_read(
     redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +125,7 @@ async def test_a_mark_that_comes_while_marks_are_read_is_read(
         await queue.drain()
 
 
+@pytest.mark.one_server
 @pytest.mark.usefixtures("only_channel")
 async def test_all_queues_of_a_loop_share_one_connection(
     redis_url: str, raw: Raw, stream: str
@@ -154,6 +156,7 @@ async def test_all_queues_of_a_loop_share_one_connection(
         await queue.aclose()
 
 
+@pytest.mark.one_server
 @pytest.mark.usefixtures("only_channel")
 async def test_a_lost_channel_is_made_anew(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
@@ -229,6 +232,7 @@ def links_of(raw: Raw, user: str) -> list[str]:
     ]
 
 
+@pytest.mark.one_server
 async def test_a_message_that_is_no_revision_is_passed_over(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
@@ -244,6 +248,7 @@ async def test_a_message_that_is_no_revision_is_passed_over(
     assert heard.revisions == [7]
 
 
+@pytest.mark.one_server
 async def test_two_queues_on_one_channel_hear_both(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
