@@ -62,6 +62,28 @@ class JobSpec:
     format: int
     """The `FORMAT` of the `flowd-gen` that wrote the class."""
 
+    types: tuple[str, ...] = ()
+    """The type of each field as the schema spells it, for example `u64?`; none in a class
+    of an older flowd-gen. This and what follows up to `docs` is for people and tools."""
+
+    optional: tuple[str, ...] = ()
+    """Wire names that an entry may lack: the type ends in `?`, or there is a default."""
+
+    encodings: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """How a value is written, by wire name, where that is not the type's own text:
+    `01`, `hex`, `raw`, `unix_ms`; `mapper` for functions of the user."""
+
+    choices: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict[str, tuple[str, ...]], hash=False
+    )
+    """The texts on the wire that a field may have, by wire name; lacking for others."""
+
+    open: tuple[str, ...] = ()
+    """Wire names with `choices` that are read with other texts too."""
+
+    docs: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """What the schema says of a field, by wire name; lacking for others."""
+
     secrets: tuple[str, ...] = ()
     """Wire names whose values never reach a log, an error or a terminal."""
 

@@ -5,21 +5,15 @@ All of it is for people. Nothing here decides what is valid: the class does.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import enum
-import inspect
-import itertools
 import re
-import textwrap
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
-from flowd.model.job import Job
+from flowd.model.job import Job, JobSpec
 
 __all__ = ["FieldKind", "FormField", "form_of"]
 
@@ -40,9 +34,7 @@ _HINTS: Final[Mapping[str, str]] = {
 _NUMBERS: Final = re.compile(r"[ui](8|16|32|64)|int|float|decimal|unix_ms")
 _TIMES: Final = ("datetime", "date", "duration")
 _BYTES: Final = ("base64", "hex", "raw")
-_KEY: Final = re.compile(r'key(?:: bytes)? = b"([^"\n]+)"')
-_CODEC: Final = re.compile(r"wire\.encode_(\w+)\(")
-_FLAGS: Final = ("true", "false")
+_TEXTS: Final = ("", "str", "uuid", "mapper")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +46,7 @@ class FormField:
 
     kind: FieldKind
     type: str
-    """As the class declares it, for example `str | None`."""
+    """As the schema spells it, for example `u64?`; empty if the class does not say it."""
 
     hint: str
     """How a value is written; empty if the type says it."""
@@ -81,133 +73,65 @@ class FormField:
 def form_of(job_class: type[Job]) -> tuple[FormField, ...]:
     """The fields of a generated class in declared order."""
     assert dataclasses.is_dataclass(job_class)
-    attributes = dataclasses.fields(job_class)
     spec = job_class.SPEC
-    source = _source(job_class)
-    docs, codecs, hints = _docs(source), _codecs(source), _type_hints(job_class)
+    attributes = dict(zip(spec.fields, dataclasses.fields(job_class), strict=True))
+    if not spec.types:
+        # A class of an older flowd-gen says no more than this.
+        optional = (name for name in spec.fields if _has_default(attributes[name]))
+        types = ("",) * len(spec.fields)
+        spec = dataclasses.replace(spec, types=types, optional=tuple(optional))
     return tuple(
-        _form_field(
-            name,
-            attribute,
-            codecs.get(name, ""),
-            docs.get(attribute.name, ""),
-            hints.get(attribute.name),
-            secret=name in spec.secrets,
-        )
-        for name, attribute in zip(spec.fields, attributes, strict=True)
+        _form_field(spec, name, spelt, attributes[name])
+        for name, spelt in zip(spec.fields, spec.types, strict=True)
     )
 
 
 def _form_field(
-    name: str,
-    attribute: dataclasses.Field[object],
-    codec: str,
-    doc: str,
-    hint: object,
-    *,
-    secret: bool,
+    spec: JobSpec, name: str, spelt: str, attribute: dataclasses.Field[object]
 ) -> FormField:
-    choices = _choices(hint)
-    kind: FieldKind = "text"
-    if choices and codec != "json":
-        kind = "choice"
-    elif _NUMBERS.fullmatch(codec):
-        kind = "number"
-    elif codec in _TIMES:
-        kind = "time"
-    elif codec in _BYTES:
-        kind = "bytes"
-    elif codec == "json":
-        kind = "json"
-    default = attribute.default
-    factory = attribute.default_factory
-    required = default is dataclasses.MISSING and factory is dataclasses.MISSING
-    text = ""
-    if not (required or secret or default is None):
-        made = factory() if factory is not dataclasses.MISSING else default
-        text = f"{made.value}" if isinstance(made, enum.Enum) else repr(made)
+    choices = spec.choices.get(name, ())
+    written = _written(spelt, spec.encodings.get(name, ""))
     return FormField(
         name=name,
-        kind=kind,
-        type=_type_name(attribute.type, codec),
-        hint=_HINTS.get(codec, ""),
-        doc=doc,
-        choices=choices if kind == "choice" else (),
-        open=codec == "open_enum",
-        secret=secret,
-        required=required,
-        default=text,
+        kind="choice" if choices else _kind(written),
+        type=spelt,
+        hint="" if choices else _HINTS.get(written, ""),
+        doc=spec.docs.get(name, ""),
+        choices=choices,
+        open=name in spec.open,
+        secret=name in spec.secrets,
+        required=name not in spec.optional,
+        default="" if name in spec.secrets else _default(attribute),
     )
 
 
-def _type_name(declared: object, codec: str) -> str:
-    """The declared type; numbers as the schema calls them, for example `u64`."""
-    name = declared if isinstance(declared, str) else getattr(declared, "__name__", "")
-    if re.fullmatch(r"[ui]\d+", codec):
-        return re.sub(r"\bint\b", codec, name)
-    return name
+def _written(spelt: str, encoding: str) -> str:
+    """How the value is written: an encoding, or the type whose own text it is."""
+    kind = spelt.removesuffix("?")
+    return encoding or ("base64" if kind == "bytes" else kind)
 
 
-def _choices(hint: object) -> tuple[str, ...]:
-    """The texts on the wire of an enum, a Literal or a bool, which may be optional."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = [each for each in typing.get_args(hint) if each is not type(None)]
-        return _choices(inner[0]) if len(inner) == 1 else ()
-    if hint is bool:
-        return _FLAGS
-    if typing.get_origin(hint) is Literal:
-        return tuple(f"{each}" for each in typing.get_args(hint))
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return tuple(f"{each.value}" for each in hint)
-    return ()
+def _kind(written: str) -> FieldKind:
+    if _NUMBERS.fullmatch(written):
+        return "number"
+    if written in _TIMES:
+        return "time"
+    if written in _BYTES:
+        return "bytes"
+    # Lists, dicts, records, unions and `json` are documents.
+    return "text" if written in _TEXTS else "json"
 
 
-def _type_hints(job_class: type[Job]) -> Mapping[str, object]:
-    try:
-        return typing.get_type_hints(job_class)
-    except Exception:  # a name of the user's module, or none of its source
-        return {}
+def _has_default(attribute: dataclasses.Field[object]) -> bool:
+    nothing = dataclasses.MISSING
+    return not attribute.default is attribute.default_factory is nothing
 
 
-def _source(job_class: type[Job]) -> str:
-    """The text of the generated class; empty if it is not there, as in a bundle."""
-    try:
-        return textwrap.dedent(inspect.getsource(job_class))
-    except (OSError, TypeError):
+def _default(attribute: dataclasses.Field[object]) -> str:
+    """What the field is if it is left out; empty for None, and if it is required."""
+    made = attribute.default
+    if attribute.default_factory is not dataclasses.MISSING:
+        made = attribute.default_factory()
+    if made is dataclasses.MISSING or made is None:
         return ""
-
-
-def _docs(source: str) -> dict[str, str]:
-    """What stands below an attribute, by its name."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return {}
-    body = tree.body[0].body if tree.body and _is_class(tree.body[0]) else []
-    return {
-        one.target.id: " ".join(two.value.value.split())
-        for one, two in itertools.pairwise(body)
-        if isinstance(one, ast.AnnAssign)
-        and isinstance(one.target, ast.Name)
-        and isinstance(two, ast.Expr)
-        and isinstance(two.value, ast.Constant)
-        and isinstance(two.value.value, str)
-    }
-
-
-def _is_class(node: ast.stmt) -> typing.TypeGuard[ast.ClassDef]:
-    return isinstance(node, ast.ClassDef)
-
-
-def _codecs(source: str) -> dict[str, str]:
-    """How `to_fields` writes each field; it has one line `key = …` for each."""
-    _, _, encoding = source.partition("def to_fields(")
-    encoding = encoding.partition("def from_fields(")[0]
-    return dict(_codec_of(encoding))
-
-
-def _codec_of(encoding: str) -> Iterator[tuple[str, str]]:
-    parts = _KEY.split(encoding)[1:]
-    for name, text in zip(parts[::2], parts[1::2], strict=True):
-        if found := _CODEC.search(text):
-            yield name, found[1]
+    return f"{made.value}" if isinstance(made, enum.Enum) else repr(made)

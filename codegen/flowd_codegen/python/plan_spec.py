@@ -10,6 +10,7 @@ from flowd.model.job import FORMAT
 from flowd.model.policy import Backoff
 from flowd.model.schedule import Schedule
 from flowd_codegen.model.schema import Job
+from flowd_codegen.python.plan_fields import described
 from flowd_codegen.python.source import bracket, bytes_literal, text_literal
 from flowd_codegen.python.types import TypePrinter, plain_expression
 from flowd_codegen.python.wire_text import WireTexts
@@ -36,6 +37,7 @@ def plan_spec(job: Job, secrets: list[str], printer: TypePrinter) -> str:
         f"policy={_call(job.policy, printer)}",
         f"format={FORMAT}",
     ]
+    arguments += described(job, printer.declared)
     if secrets:
         arguments.append(f"secrets={_texts(secrets)}")
     if labels := [field.attribute for field in job.fields if field.label]:

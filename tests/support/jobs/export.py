@@ -40,6 +40,10 @@ class Export:
         fields=("to", "region", "p"),
         policy=Policy(stream="exports", max_retries=0),
         format=1,
+        types=("str", "Region", "Plan?"),
+        optional=("p",),
+        choices={"region": ("eu", "us"), "p": ("free", "paid")},
+        open=("p",),
         labels=("region", "plan"),
     )
 
@@ -91,4 +95,4 @@ class Export:
 
 
 _set_export_to, _set_export_region, _set_export_plan = wire.setters(Export)
-# flowd-gen: black 26 d6ab05775388bbc8
+# flowd-gen: black 26 e65f01bdd8ec5bf9

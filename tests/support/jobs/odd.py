@@ -46,6 +46,7 @@ class Login:
         fields=("user", "password"),
         policy=Policy(stream="login"),
         format=1,
+        types=("str", "str"),
         secrets=("password", "pass"),
     )
 
@@ -98,6 +99,9 @@ class Blob:
         fields=("data", "note"),
         policy=Policy(stream="blob"),
         format=1,
+        types=("bytes", "str?"),
+        optional=("note",),
+        encodings={"data": "raw"},
     )
 
     data: bytes
@@ -138,4 +142,4 @@ class Blob:
 
 
 _set_blob_data, _set_blob_note = wire.setters(Blob)
-# flowd-gen: black 26 3565387a2b054351
+# flowd-gen: black 26 8ee22c9bb02cd221

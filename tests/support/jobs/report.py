@@ -91,6 +91,8 @@ class ReportV1:
         fields=("customer", "at"),
         policy=Policy(stream="report"),
         format=1,
+        types=("str", "datetime"),
+        encodings={"at": "unix_ms"},
         version=1,
     )
 
@@ -143,6 +145,9 @@ class ReportV2:
         fields=("customer", "day", "format", "password"),
         policy=Policy(stream="report"),
         format=1,
+        types=("u32", "date", "Format", "str"),
+        optional=("format",),
+        choices={"format": ("pdf", "csv")},
         secrets=("password",),
         version=2,
     )
@@ -224,6 +229,8 @@ class Report:
         fields=("customer", "days", "formats", "pages", "token"),
         policy=Policy(stream="report"),
         format=1,
+        types=("u32", "list[date]", "list[Format]", "list[Page]", "str?"),
+        optional=("pages", "token"),
         secrets=("password", "token"),
         version=3,
     )
@@ -314,6 +321,7 @@ class NoteV1:
         fields=("text",),
         policy=Policy(stream="note"),
         format=1,
+        types=("str",),
         version=1,
     )
 
@@ -363,6 +371,7 @@ class Note:
         fields=("lines",),
         policy=Policy(stream="note"),
         format=1,
+        types=("list[str]",),
         version=3,
     )
 
@@ -421,6 +430,7 @@ class Forgetful:
         fields=("text",),
         policy=Policy(stream="forgetful"),
         format=1,
+        types=("str",),
         version=2,
         oldest=2,
     )
@@ -462,4 +472,4 @@ class Forgetful:
 # The migrations import these classes, so they must be there first.
 from . import report_migrations  # noqa: E402
 
-# flowd-gen: black 26 8979cf389d9873f9
+# flowd-gen: black 26 f956b63eadf02141

@@ -85,6 +85,19 @@ class Vault:
         ),
         policy=Policy(stream="vault"),
         format=1,
+        types=(
+            "str",
+            "str",
+            "str?",
+            "list[str]",
+            "bytes",
+            "u64",
+            "str",
+            "Account?",
+            "dict[str, list[Account]]",
+        ),
+        optional=("maybe", "list", "blob", "number", "mapped", "login", "logins"),
+        encodings={"mapped": "mapper"},
         secrets=(
             "token",
             "old",
@@ -213,6 +226,8 @@ class Broken:
         fields=("open", "token"),
         policy=Policy(stream="broken"),
         format=1,
+        types=("str", "str"),
+        encodings={"token": "mapper"},
         secrets=("token",),
     )
 
@@ -253,4 +268,4 @@ class Broken:
 
 
 _set_broken_open, _set_broken_token = wire.setters(Broken)
-# flowd-gen: black 26 f5e774e6517aca80
+# flowd-gen: black 26 a9d532dc970019e8

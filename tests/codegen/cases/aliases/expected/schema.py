@@ -24,6 +24,8 @@ class Aliases:
         fields=("to", "r#type", "size", "token"),
         policy=Policy(stream="aliases"),
         format=1,
+        types=("str", "str?", "u8", "str"),
+        optional=("r#type", "size"),
         secrets=("token", "old-token"),
     )
 
@@ -80,4 +82,4 @@ class Aliases:
 _set_aliases_to, _set_aliases_kind, _set_aliases_size, _set_aliases_secret = (
     wire.setters(Aliases)
 )
-# flowd-gen: black 26 47281594a1d8ed66
+# flowd-gen: black 26 77553813f00589d1

@@ -26,6 +26,7 @@ class Email:
         fields=("to",),
         policy=Policy(stream="email"),
         format=1,
+        types=("str",),
     )
 
     to: str
@@ -59,4 +60,4 @@ class Email:
 
 
 (_set_email_to,) = wire.setters(Email)
-# flowd-gen: black 26 8c2b157c8d64ce6a
+# flowd-gen: black 26 6ce395fedf031423

@@ -141,6 +141,21 @@ class Bounds:
         ),
         policy=Policy(stream="bounds"),
         format=1,
+        types=(
+            "Slot",
+            "datetime",
+            "datetime",
+            "date?",
+            "duration",
+            "duration",
+            "float",
+            "u8",
+            "int",
+            "decimal",
+            "decimal",
+        ),
+        optional=("due", "wait", "whole"),
+        encodings={"sent": "unix_ms"},
     )
 
     slot: Slot
@@ -305,4 +320,4 @@ class Bounds:
     _set_bounds_price,
     _set_bounds_whole,
 ) = wire.setters(Bounds)
-# flowd-gen: black 26 c6b095bd8a1fbc31
+# flowd-gen: black 26 fd307697b67ae396

@@ -573,6 +573,16 @@ class Walk:
         fields=("tree", "trees", "a", "term", "terms", "pair", "plain"),
         policy=Policy(stream="walks"),
         format=1,
+        types=(
+            "Node",
+            "list[Node]?",
+            "A",
+            "Leaf | Add | Not",
+            "dict[str, Add | Leaf]",
+            "Pair",
+            "Leaf",
+        ),
+        optional=("trees", "pair"),
         secrets=("tree", "trees"),
     )
 
@@ -658,4 +668,4 @@ class Walk:
     _set_walk_pair,
     _set_walk_plain,
 ) = wire.setters(Walk)
-# flowd-gen: black 26 3761a1e6905b4383
+# flowd-gen: black 26 927fdb5356ed53fa

@@ -48,6 +48,22 @@ class Constraints:
         ),
         policy=Policy(stream="constraints"),
         format=1,
+        types=(
+            "u8",
+            "int",
+            "float",
+            "decimal",
+            "decimal",
+            "str",
+            "str",
+            "str?",
+            "bytes",
+            "list[str]",
+            "dict[str, str]",
+            "list[str]",
+        ),
+        optional=("priority", "rate", "note", "labels"),
+        encodings={"mapped": "mapper"},
     )
 
     priority: int = 5
@@ -199,4 +215,4 @@ class Constraints:
     _set_constraints_labels,
     _set_constraints_mapped,
 ) = wire.setters(Constraints)
-# flowd-gen: black 26 e13cc6835175d957
+# flowd-gen: black 26 27fed5905b24cdaa

@@ -58,6 +58,22 @@ class Containers:
         ),
         policy=Policy(stream="containers"),
         format=1,
+        types=(
+            "list[str]",
+            "list[u8]",
+            "list[list[i32]]",
+            "dict[str, str]",
+            "dict[str, list[float]]",
+            "list[uuid]",
+            "list[datetime]",
+            "dict[str, bytes]",
+            "list[decimal]",
+            "list[duration]",
+            "dict[str, date]",
+            "list[bool]",
+            "list[str?]",
+            "list[json]",
+        ),
     )
 
     names: list[str]
@@ -186,4 +202,4 @@ class Containers:
     _set_containers_holes,
     _set_containers_rest,
 ) = wire.setters(Containers)
-# flowd-gen: black 26 1b95949813a1fac8
+# flowd-gen: black 26 bb4f7cca7474f3be

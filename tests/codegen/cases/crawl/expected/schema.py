@@ -25,6 +25,9 @@ class Crawl:
         fields=("url", "priority", "tags", "assigned_to"),
         policy=Policy(stream="crawl", group="crawlers", timeout=120.0),
         format=1,
+        types=("str", "u32", "list[str]", "str?"),
+        optional=("assigned_to",),
+        encodings={"tags": "mapper"},
     )
 
     url: str
@@ -79,4 +82,4 @@ class Crawl:
 _set_crawl_url, _set_crawl_priority, _set_crawl_tags, _set_crawl_assigned_to = (
     wire.setters(Crawl)
 )
-# flowd-gen: black 26 ff9827f918952c7b
+# flowd-gen: black 26 920f9a52d7330f5d

@@ -93,6 +93,10 @@ class Report:
         fields=("region", "full", "since", "windows", "every", "blob"),
         policy=Policy(stream="report"),
         format=1,
+        types=("Region", "bool", "date?", "list[Window]", "duration", "bytes"),
+        optional=("full", "since", "windows", "every", "blob"),
+        encodings={"blob": "hex"},
+        choices={"region": ("eu", "us"), "full": ("true", "false")},
         schedules=(
             Schedule(
                 name="nightly",
@@ -208,4 +212,4 @@ class Report:
     _set_report_every,
     _set_report_blob,
 ) = wire.setters(Report)
-# flowd-gen: black 26 e7f7632b1a66cd30
+# flowd-gen: black 26 26f6a529cbb5c27a

@@ -97,6 +97,13 @@ class Docs:
         fields=("id", "plain", "named", "old_id", "gone"),
         policy=Policy(stream="docs"),
         format=1,
+        types=("u8", "str", "str", "str?", "str?"),
+        optional=("old_id", "gone"),
+        docs={
+            "id": "The number.",
+            "old_id": "Deprecated: use `id`",
+            "gone": "Was useful. Now it is not. Deprecated.",
+        },
     )
 
     id: int
@@ -169,4 +176,4 @@ class Docs:
 _set_docs_id, _set_docs_plain, _set_docs_named, _set_docs_old_id, _set_docs_gone = (
     wire.setters(Docs)
 )
-# flowd-gen: black 26 bacd33bb530aad50
+# flowd-gen: black 26 eaa5549632eb752e

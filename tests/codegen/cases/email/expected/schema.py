@@ -24,6 +24,8 @@ class Email:
         fields=("to", "subject", "body"),
         policy=Policy(stream="emails", group="senders"),
         format=1,
+        types=("str", "str", "str?"),
+        optional=("body",),
     )
 
     to: str
@@ -70,4 +72,4 @@ class Email:
 
 
 _set_email_to, _set_email_subject, _set_email_body = wire.setters(Email)
-# flowd-gen: black 26 3f7e900c646550bc
+# flowd-gen: black 26 0e2f46d4ef85d852

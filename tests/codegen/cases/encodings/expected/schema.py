@@ -25,6 +25,25 @@ class Encodings:
         fields=("plain", "digit", "base64", "hex", "raw", "iso", "ms", "maybe"),
         policy=Policy(stream="encodings"),
         format=1,
+        types=(
+            "bool",
+            "bool",
+            "bytes",
+            "bytes",
+            "bytes",
+            "datetime",
+            "datetime",
+            "bytes?",
+        ),
+        optional=("hex", "ms", "maybe"),
+        encodings={
+            "digit": "01",
+            "hex": "hex",
+            "raw": "raw",
+            "ms": "unix_ms",
+            "maybe": "raw",
+        },
+        choices={"plain": ("true", "false"), "digit": ("1", "0")},
     )
 
     plain: bool
@@ -116,4 +135,4 @@ class Encodings:
     _set_encodings_ms,
     _set_encodings_maybe,
 ) = wire.setters(Encodings)
-# flowd-gen: black 26 95c318061f94a8c0
+# flowd-gen: black 26 93e53ecff7f6f8d6

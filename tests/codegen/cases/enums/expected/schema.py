@@ -47,6 +47,9 @@ class Enums:
         fields=("channel", "channels", "size", "by_name"),
         policy=Policy(stream="enums"),
         format=1,
+        types=("Channel", "list[Channel]", "Size", "dict[str, Size]"),
+        optional=("size",),
+        choices={"channel": ("email", "sms", "push-message"), "size": ("s", "größer")},
     )
 
     channel: Channel
@@ -102,4 +105,4 @@ class Enums:
 _set_enums_channel, _set_enums_channels, _set_enums_size, _set_enums_by_name = (
     wire.setters(Enums)
 )
-# flowd-gen: black 26 5c92de947aca622b
+# flowd-gen: black 26 9794eda05ab7bc86

@@ -66,6 +66,7 @@ class Ship:
         fields=("part",),
         policy=Policy(stream="ship"),
         format=1,
+        types=("Part",),
         extra={
             "x-owner": 'payments " \x07 {{ x }}',
             "x-pages": {"chat": "#ops", "levels": [1, 2.5, True]},
@@ -104,4 +105,4 @@ class Ship:
 
 
 (_set_ship_part,) = wire.setters(Ship)
-# flowd-gen: black 26 7a1b90d8a01325dd
+# flowd-gen: black 26 01c4ad510a05c5eb

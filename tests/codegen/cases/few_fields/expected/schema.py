@@ -46,6 +46,8 @@ class OnlyOptional:
         fields=("note",),
         policy=Policy(stream="only_optional"),
         format=1,
+        types=("str?",),
+        optional=("note",),
     )
 
     note: str | None = None
@@ -80,4 +82,4 @@ class OnlyOptional:
 
 
 (_set_only_optional_note,) = wire.setters(OnlyOptional)
-# flowd-gen: black 26 2e543612c4fd62b3
+# flowd-gen: black 26 884b410c9d9575f6

@@ -47,6 +47,11 @@ class Crawl:
         fields=("url", "customer_id", "host", "tokens", "urgency", "seen", "note"),
         policy=Policy(stream="crawl"),
         format=1,
+        types=("str", "u32", "str", "u32", "Urgency", "datetime", "str?"),
+        optional=("note",),
+        encodings={"seen": "unix_ms"},
+        choices={"urgency": ("high", "normal", "low")},
+        open=("urgency",),
         secrets=("host",),
         gate=Gate(
             unique=Unique(fields=("url", "customer_id")),
@@ -148,6 +153,8 @@ class Sync:
         fields=("document", "step"),
         policy=Policy(stream="sync"),
         format=1,
+        types=("uuid", "int"),
+        choices={"step": ("1", "2", "3")},
         gate=Gate(
             unique=Unique(fields=("document",), again="last"),
             concurrency=Concurrency(limit=1, per=("document",), ordered=True),
@@ -204,6 +211,7 @@ class Report:
         fields=("id",),
         policy=Policy(stream="report"),
         format=1,
+        types=("int",),
         gate=Gate(
             concurrency=Concurrency(limit=1),
             rate=Rate(limit=5, every=3600.0),
@@ -258,6 +266,8 @@ class Ship:
         fields=("step",),
         policy=Policy(stream="ship"),
         format=1,
+        types=("int",),
+        choices={"step": ("1", "2", "3")},
         gate=Gate(priority=Priority(order=("3", "1", "2"), field="step")),
     )
 
@@ -292,4 +302,4 @@ class Ship:
 
 
 (_set_ship_step,) = wire.setters(Ship)
-# flowd-gen: black 26 fda88320a428e2a3
+# flowd-gen: black 26 074ddf3fc2ac7d2e

@@ -92,6 +92,14 @@ class Move:
         fields=("tenant", "urgent", "trace_id", "point", "by", "at", "to"),
         policy=Policy(stream="move"),
         format=1,
+        types=("str", "bool", "str?", "Point?", "str", "datetime?", "Point"),
+        optional=("urgent", "trace_id", "point", "by", "at"),
+        encodings={"urgent": "01", "at": "unix_ms"},
+        choices={"urgent": ("1", "0")},
+        docs={
+            "tenant": "Whose it is. Deprecated: use an id",
+            "point": "Where it began.",
+        },
         secrets=("point", "by", "to"),
     )
 
@@ -200,6 +208,9 @@ class StopV1:
         fields=("by", "at", "why"),
         policy=Policy(stream="stop"),
         format=1,
+        types=("str", "datetime?", "str?"),
+        optional=("by", "at", "why"),
+        encodings={"at": "unix_ms"},
         secrets=("by",),
         version=1,
     )
@@ -266,6 +277,11 @@ class Stop:
         fields=("tenant", "urgent"),
         policy=Policy(stream="stop"),
         format=1,
+        types=("str", "bool"),
+        optional=("urgent",),
+        encodings={"urgent": "01"},
+        choices={"urgent": ("1", "0")},
+        docs={"tenant": "Whose it is. Deprecated: use an id"},
         secrets=("by",),
         version=2,
     )
@@ -325,4 +341,4 @@ StopV2 = Stop
 # The migrations import these classes, so they must be there first.
 from . import jobs_migrations  # noqa: E402
 
-# flowd-gen: black 26 fdb1294524428d20
+# flowd-gen: black 26 b05a1d23c6482ac3

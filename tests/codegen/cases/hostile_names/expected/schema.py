@@ -255,6 +255,48 @@ class Policy:
         ),
         policy=Policy_(stream="policy"),
         format=1,
+        types=(
+            "str",
+            "str",
+            "str?",
+            "str",
+            "str",
+            "str",
+            "str",
+            "list[int]",
+            "float",
+            "bool",
+            "bytes?",
+            "list[str]",
+            "dict[str, str]",
+            "date",
+            "datetime",
+            "duration",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "Enum",
+            "Mapping",
+            "UUID",
+            "list[Decimal]",
+            "str",
+            "u8",
+        ),
+        optional=("lambda", "float", "bool", "bytes", "list", "dict"),
+        choices={
+            "bool": ("true", "false"),
+            "value": ("none", "true", "class", "name", "value", "mro"),
+        },
         secrets=("field",),
     )
 
@@ -663,6 +705,7 @@ class ValueError:
         fields=("e",),
         policy=Policy_(stream="value_error"),
         format=1,
+        types=("str",),
     )
 
     e: str
@@ -696,4 +739,4 @@ class ValueError:
 
 
 (_set_value_error_e,) = wire_.setters(ValueError)
-# flowd-gen: black 26 961da09628c48c80
+# flowd-gen: black 26 d983eab9ac3006fd

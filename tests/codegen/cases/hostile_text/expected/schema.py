@@ -112,6 +112,44 @@ class Hostile:
         ),
         policy=Policy(stream='it\'s a "stream" {{ x }} \\', group="größe"),
         format=1,
+        types=(
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "str",
+            "Mark",
+            "list[Note]",
+            "dict[str, str]",
+            "json",
+        ),
+        optional=(
+            "quotes",
+            "slashes",
+            "controls",
+            "braces",
+            "choice",
+            "pattern",
+            "mark",
+            "notes",
+            "map",
+            "any",
+        ),
+        choices={
+            "choice": ("", '"', "\\", "\n", "é"),
+            "mark": (
+                '\'"""\'',
+                "\\N{BULLET} \\x41 \\",
+                "a\x00b\x1b[31m\r\n",
+                "\u202ertl\u2066",
+                "{{ x }} {y!r} %s",
+                "",
+                "😀",
+            ),
+        },
+        docs={"braces": "{{ x }}\\"},
     )
 
     quotes: str = "\"'\"\"\"'''"
@@ -254,4 +292,4 @@ class Hostile:
     _set_hostile_map,
     _set_hostile_any,
 ) = wire.setters(Hostile)
-# flowd-gen: black 26 5a99c32fbcbd3427
+# flowd-gen: black 26 31104cbc34aee189

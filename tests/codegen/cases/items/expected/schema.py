@@ -127,6 +127,17 @@ class Items:
         fields=("tags", "langs", "sizes", "grid", "prices", "days", "waits", "lines"),
         policy=Policy(stream="items"),
         format=1,
+        types=(
+            "list[str]",
+            "list[str]",
+            "dict[str, int?]",
+            "list[list[float]?]",
+            "list[decimal]",
+            "list[date]?",
+            "dict[str, duration]",
+            "list[Line]",
+        ),
+        optional=("tags", "langs", "days", "waits"),
     )
 
     tags: list[str] = field(default_factory=lambda: ["a"])
@@ -228,4 +239,4 @@ class Items:
     _set_items_waits,
     _set_items_lines,
 ) = wire.setters(Items)
-# flowd-gen: black 26 f294019d99715d53
+# flowd-gen: black 26 c709386e49449f7d

@@ -95,6 +95,16 @@ class Export:
         fields=("p", "region", "class", "backup", "account"),
         policy=Policy(stream="export"),
         format=1,
+        types=("Plan?", "Region", "Region", "Region", "Account"),
+        optional=("p", "region", "backup"),
+        choices={
+            "p": ("free", "paid"),
+            "region": ("eu", "us"),
+            "class": ("eu", "us"),
+            "backup": ("eu", "us"),
+        },
+        open=("p",),
+        docs={"class": "Named as Python names it."},
         labels=("plan", "region", "class_"),
     )
 
@@ -171,4 +181,4 @@ class Export:
     _set_export_backup,
     _set_export_account,
 ) = wire.setters(Export)
-# flowd-gen: black 26 7b0ee50557ab0a24
+# flowd-gen: black 26 52d255461cb30ffd

@@ -101,6 +101,34 @@ class Mappers:
         ),
         policy=Policy(stream="mappers"),
         format=1,
+        types=(
+            "cases.mappers.mappers:Point",
+            "cases.mappers.mappers:Point?",
+            "list[cases.mappers.mappers:Point]",
+            "cases.mappers.mappers:Point",
+            "str",
+            "u8",
+            "str",
+            "str",
+            "list[cases.mappers.mappers:Point]?",
+            "str?",
+            "str?",
+            "Stop?",
+        ),
+        optional=("maybe", "start", "via", "name", "shouted", "stop"),
+        encodings={
+            "where": "mapper",
+            "maybe": "mapper",
+            "path": "mapper",
+            "start": "mapper",
+            "shout": "mapper",
+            "level": "mapper",
+            "key": "mapper",
+            "upper": "mapper",
+            "via": "mapper",
+            "name": "mapper",
+            "shouted": "mapper",
+        },
     )
 
     where: Point
@@ -226,4 +254,4 @@ class Mappers:
     _set_mappers_shouted,
     _set_mappers_stop,
 ) = wire.setters(Mappers)
-# flowd-gen: black 26 e2b49f48d4f0ded2
+# flowd-gen: black 26 539f810c33969f72

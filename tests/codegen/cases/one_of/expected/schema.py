@@ -96,6 +96,16 @@ class OneOf:
         fields=("locale", "level", "fallback", "step", "maybe", "word", "settings"),
         policy=Policy(stream="one_of"),
         format=1,
+        types=("str", "int", "str", "int", "str?", "int", "list[Setting]"),
+        optional=("fallback", "step", "maybe"),
+        choices={
+            "locale": ("en", "de", "ar"),
+            "level": ("-1", "0", "1"),
+            "fallback": ("en", "de", "ar"),
+            "step": ("10", "20"),
+            "maybe": ("yes", "no"),
+            "word": ("1", "2"),
+        },
     )
 
     locale: Literal["en", "de", "ar"]
@@ -188,4 +198,4 @@ class OneOf:
     _set_one_of_word,
     _set_one_of_settings,
 ) = wire.setters(OneOf)
-# flowd-gen: black 26 0719fe482ac1f150
+# flowd-gen: black 26 513f67abc48798df

@@ -109,6 +109,10 @@ class Pay:
         fields=("method", "level", "tried", "by_name", "part"),
         policy=Policy(stream="pay"),
         format=1,
+        types=("Method", "Level", "list[Method?]", "dict[str, Level]", "Part"),
+        optional=("level", "tried", "by_name"),
+        choices={"method": ("card", "sepa"), "level": ("1", "2", "0")},
+        open=("method", "level"),
     )
 
     method: Method
@@ -180,4 +184,4 @@ class Pay:
 _set_pay_method, _set_pay_level, _set_pay_tried, _set_pay_by_name, _set_pay_part = (
     wire.setters(Pay)
 )
-# flowd-gen: black 26 4ec329367635381a
+# flowd-gen: black 26 a3f6083be3ea6881

@@ -107,6 +107,44 @@ class Optionals:
         ),
         policy=Policy(stream="optionals"),
         format=1,
+        types=(
+            "str?",
+            "bytes?",
+            "bool?",
+            "float?",
+            "decimal?",
+            "uuid?",
+            "datetime?",
+            "date?",
+            "duration?",
+            "json?",
+            "u16?",
+            "Colour?",
+            "Point?",
+            "list[str]?",
+            "list[str?]",
+            "dict[str, float?]?",
+            "list[json?]",
+        ),
+        optional=(
+            "text",
+            "blob",
+            "flag",
+            "ratio",
+            "amount",
+            "id",
+            "at",
+            "day",
+            "wait",
+            "anything",
+            "number",
+            "colour",
+            "point",
+            "names",
+            "scores",
+            "blanks",
+        ),
+        choices={"flag": ("true", "false"), "colour": ("red", "green")},
     )
 
     text: str | None = None
@@ -303,4 +341,4 @@ class Optionals:
     _set_optionals_scores,
     _set_optionals_blanks,
 ) = wire.setters(Optionals)
-# flowd-gen: black 26 25bbc24c10bf54bc
+# flowd-gen: black 26 b690b844aaaec485

@@ -33,6 +33,7 @@ class Everything:
             backoff=Backoff(kind="linear", base=0.25, max=60.0, jitter=False),
         ),
         format=1,
+        types=("u8",),
     )
 
     n: int
@@ -78,6 +79,7 @@ class SomeThings:
         fields=("n",),
         policy=Policy(stream="some_things", backoff=Backoff(kind="fixed")),
         format=1,
+        types=("u8",),
     )
 
     n: int
@@ -123,6 +125,7 @@ class HTTPPing:
         fields=("n",),
         policy=Policy(stream="http_ping"),
         format=1,
+        types=("u8",),
     )
 
     n: int
@@ -156,4 +159,4 @@ class HTTPPing:
 
 
 (_set_http_ping_n,) = wire.setters(HTTPPing)
-# flowd-gen: black 26 ec87f888aae93450
+# flowd-gen: black 26 509ab0398fedfc33

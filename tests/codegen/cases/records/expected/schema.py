@@ -236,6 +236,7 @@ class Records:
         fields=("message", "history", "nothing"),
         policy=Policy(stream="records"),
         format=1,
+        types=("Message", "list[Message]", "Empty"),
     )
 
     message: Message
@@ -281,4 +282,4 @@ class Records:
 
 
 _set_records_message, _set_records_history, _set_records_nothing = wire.setters(Records)
-# flowd-gen: black 26 9d19a693d80425f8
+# flowd-gen: black 26 7f809c4926b6eebc

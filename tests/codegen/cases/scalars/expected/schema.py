@@ -47,6 +47,28 @@ class Scalars:
         ),
         policy=Policy(stream="scalars"),
         format=1,
+        types=(
+            "str",
+            "bytes",
+            "bool",
+            "float",
+            "decimal",
+            "uuid",
+            "datetime",
+            "date",
+            "duration",
+            "json",
+            "int",
+            "u8",
+            "u16",
+            "u32",
+            "u64",
+            "i8",
+            "i16",
+            "i32",
+            "i64",
+        ),
+        choices={"flag": ("true", "false")},
     )
 
     text: str
@@ -208,4 +230,4 @@ class Scalars:
     _set_scalars_b32,
     _set_scalars_b64,
 ) = wire.setters(Scalars)
-# flowd-gen: black 26 92c2102bfdd81015
+# flowd-gen: black 26 3ded151dc9dd7d52

@@ -74,6 +74,8 @@ class Secrets:
         fields=("token", "pin", "hint", "keys", "login", "logins", "open"),
         policy=Policy(stream="secrets"),
         format=1,
+        types=("str", "u16", "str?", "list[str]", "Login", "list[Login?]", "str"),
+        optional=("pin", "hint", "keys"),
         secrets=("token", "pin", "hint", "keys", "login", "logins"),
     )
 
@@ -157,4 +159,4 @@ class Secrets:
     _set_secrets_logins,
     _set_secrets_open,
 ) = wire.setters(Secrets)
-# flowd-gen: black 26 d6a0a2e1aed948c0
+# flowd-gen: black 26 f53487440be5eb15

@@ -31,6 +31,7 @@ class Refund:
         fields=("payment",),
         policy=Policy(stream="refund"),
         format=1,
+        types=("Cash | Card",),
         secrets=("payment",),
     )
 
@@ -65,4 +66,4 @@ class Refund:
 
 
 (_set_refund_payment,) = wire.setters(Refund)
-# flowd-gen: black 26 ca8c01c3e539ed6e
+# flowd-gen: black 26 70fd9608fea05a57

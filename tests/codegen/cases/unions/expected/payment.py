@@ -229,6 +229,16 @@ class Charge:
         fields=("payment", "fallback", "tried", "named", "usual", "order"),
         policy=Policy(stream="charge"),
         format=1,
+        types=(
+            "Card | Sepa",
+            "Sepa | Cash?",
+            "list[Card | Sepa]",
+            "dict[str, Sepa | Cash]",
+            "Cash | Sepa",
+            "Order",
+        ),
+        optional=("fallback", "tried", "named", "usual"),
+        docs={"fallback": "When the first is refused."},
         secrets=("payment", "tried", "order"),
     )
 
@@ -334,4 +344,4 @@ class Charge:
     _set_charge_usual,
     _set_charge_order,
 ) = wire.setters(Charge)
-# flowd-gen: black 26 c2288b68f967a019
+# flowd-gen: black 26 2e0746a0e0677be6

@@ -89,6 +89,9 @@ class CrawlV1:
         fields=("url", "depth", "retry"),
         policy=Policy(stream="crawl"),
         format=1,
+        types=("str", "u8", "int"),
+        optional=("depth", "retry"),
+        choices={"retry": ("1", "2")},
         secrets=("url", "uri"),
         version=1,
     )
@@ -156,6 +159,9 @@ class CrawlV2:
         fields=("url", "kind", "links"),
         policy=Policy(stream="crawl"),
         format=1,
+        types=("str", "Kind", "list[Link]"),
+        optional=("kind", "links"),
+        choices={"kind": ("page", "feed")},
         secrets=("url", "uri"),
         version=2,
     )
@@ -225,6 +231,8 @@ class CrawlV4:
         fields=("tags",),
         policy=Policy(stream="crawl"),
         format=1,
+        types=("list[str]",),
+        encodings={"tags": "mapper"},
         secrets=("url", "uri"),
         version=4,
     )
@@ -307,6 +315,9 @@ class Crawl:
         fields=("urls", "kind", "token"),
         policy=Policy(stream="crawl"),
         format=1,
+        types=("list[str]", "Kind?", "str"),
+        optional=("kind",),
+        choices={"kind": ("page", "feed")},
         secrets=("url", "uri", "token"),
         version=6,
     )
@@ -381,6 +392,7 @@ class Latest:
         fields=("crawl_migrations",),
         policy=Policy(stream="latest"),
         format=1,
+        types=("str",),
         version=3,
         oldest=3,
     )
@@ -429,6 +441,7 @@ class MiddleV3:
         fields=("schema_migrations",),
         policy=Policy(stream="middle"),
         format=1,
+        types=("str",),
         version=3,
         oldest=2,
     )
@@ -477,6 +490,8 @@ class Middle:
         fields=("a",),
         policy=Policy(stream="middle"),
         format=1,
+        types=("str?",),
+        optional=("a",),
         version=4,
         oldest=2,
     )
@@ -549,4 +564,4 @@ class Only:
 # The migrations import these classes, so they must be there first.
 from . import schema_migrations as schema_migrations_  # noqa: E402
 
-# flowd-gen: black 26 981d2163c04ca749
+# flowd-gen: black 26 cad132afa83eefda

@@ -72,6 +72,30 @@ class AJobWithARatherLongNameThatMakesLinesLong:
         ),
         policy=Policy(stream="a_job_with_a_rather_long_name_that_makes_lines_long"),
         format=1,
+        types=(
+            "str",
+            "dict[str, list[dict[str, list[str]]]]",
+            "uuid?",
+            "decimal",
+            "list[str]",
+            "str",
+            "str",
+        ),
+        optional=(
+            "another_field_with_a_rather_long_name_indeed",
+            "the_third_field_with_a_rather_long_name_indeed",
+            "the_fourth_field_with_a_rather_long_name_indeed",
+            "the_fifth_field_with_a_rather_long_name_indeed",
+            "the_sixth_field_with_a_rather_long_name_indeed",
+        ),
+        encodings={"the_fifth_field_with_a_rather_long_name_indeed": "mapper"},
+        choices={
+            "many": (
+                "a rather long choice",
+                "another rather long choice",
+                "the third and the last one",
+            )
+        },
     )
 
     a_field_with_a_rather_long_name_indeed: str
@@ -241,4 +265,4 @@ class AJobWithARatherLongNameThatMakesLinesLong:
     _set_a_job_with_a_rather_long_name_that_makes_lines_long_the_sixth_field_with_a_rather_long_name_indeed,
     _set_a_job_with_a_rather_long_name_that_makes_lines_long_many,
 ) = wire.setters(AJobWithARatherLongNameThatMakesLinesLong)
-# flowd-gen: black 26 e9a705f9e613e76d
+# flowd-gen: black 26 c8a93c39381339f2

@@ -31,6 +31,7 @@ class Refund:
         fields=("total", "lines"),
         policy=Policy(stream="refund"),
         format=1,
+        types=("Money", "list[Line]"),
     )
 
     total: Money
@@ -70,4 +71,4 @@ class Refund:
 
 
 _set_refund_total, _set_refund_lines = wire.setters(Refund)
-# flowd-gen: black 26 383cbb362cd7359d
+# flowd-gen: black 26 2b2bebf0db3e547f

@@ -80,6 +80,9 @@ class Order:
         fields=("lines", "total", "channel"),
         policy=Policy(stream="order"),
         format=1,
+        types=("list[Line]", "Money", "Channel"),
+        optional=("channel",),
+        choices={"channel": ("email", "sms")},
     )
 
     lines: list[Line]
@@ -127,4 +130,4 @@ class Order:
 
 
 _set_order_lines, _set_order_total, _set_order_channel = wire.setters(Order)
-# flowd-gen: black 26 f824efe18ea233dc
+# flowd-gen: black 26 4f539f67c0f1b638
