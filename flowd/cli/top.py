@@ -22,9 +22,10 @@ first; the failures are those of the chosen queue, from now on.
 
 - Tab, arrows: choose a table and a row
 - c: cancel the chosen running job; r: redrive the dead letters of the chosen queue
+- p: pause or resume the chosen queue
 - q: quit
 
-Both ask before they change anything."""
+c, r and p ask before they change anything."""
 
 
 def add(commands: Commands) -> None:

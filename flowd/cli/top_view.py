@@ -16,10 +16,10 @@ from textual.css.query import NoMatches
 from textual.widgets import Footer, RichLog, Static
 
 from flowd.broker.connection import Connection
-from flowd.broker.control import cancel_by_id
+from flowd.broker.control import cancel_by_id, pause, resume
 from flowd.broker.session import connected
 from flowd.broker.url import Address
-from flowd.cli.table import Table
+from flowd.cli.table import Cell, Table
 from flowd.cli.tables import by_severity, queue_table, running_table, worker_table
 from flowd.cli.top_widgets import Confirmation, Rows
 from flowd.deadletter import DeadLetters
@@ -63,6 +63,7 @@ class TopView(App[None]):
         Binding("tab", "app.focus_next", "next table", show=False),
         Binding("c", "cancel", "cancel job"),
         Binding("r", "redrive", "redrive dead letters"),
+        Binding("p", "pause", "pause or resume"),
         Binding("q,ctrl+c", "quit", "quit"),
     ]
     CSS = """
@@ -159,7 +160,10 @@ class TopView(App[None]):
         """Draw what was seen."""
         width = self.size.width - 4
         keys = [_key(each) for each in queues]
-        table = _with_rates(queue_table(queues), [self._rates.get(key) for key in keys])
+        table = _with_rates(
+            _with_pauses(queue_table(queues), queues),
+            [self._rates.get(key) for key in keys],
+        )
         self._rows("queues").show(table, keys, width)
         for workers in worker_table(queues, place=True) or [Table(("no worker",), ())]:
             at = workers.head.index("consumer") if "consumer" in workers.head else 0
@@ -203,6 +207,26 @@ class TopView(App[None]):
             Confirmation(question),
             lambda yes: self._act(self._redrive(queue)) if yes else None,
         )
+
+    def action_pause(self) -> None:
+        """Ask, then pause the chosen queue, or resume it."""
+        queue = self._queues.get(self._rows("queues").chosen)
+        if queue is None:
+            self.notify("there is no queue")
+            return
+        verb = "Pause" if queue.paused is None else "Resume"
+        self.push_screen(
+            Confirmation(f"{verb} {printable(queue.stream)}?"),
+            lambda yes: self._act(self._pause(queue)) if yes else None,
+        )
+
+    async def _pause(self, queue: QueueView) -> str:
+        paused = queue.paused is None
+        async with connected(self._address) as connection:
+            stream = Queries(connection, queue.stream, queue.group).stream
+            changed = await (pause(stream) if paused else resume(stream))
+        what = "paused" if paused else "resumed"
+        return f"{printable(queue.stream)} {'is' if changed else 'was already'} {what}"
 
     async def _cancel(self, queue: QueueView, job_id: str) -> str:
         async with connected(self._address) as connection:
@@ -269,6 +293,21 @@ class TopView(App[None]):
 
 def _key(queue: QueueView) -> str:
     return f"{queue.stream}\n{queue.group}"
+
+
+def _with_pauses(table: Table, queues: Sequence[QueueView]) -> Table:
+    """The table with a word of each paused queue, in front of its problem."""
+    at = [*table.head].index("problem")
+    rows = [
+        row if queue.paused is None else [*row[:at], _paused(row[at]), *row[at + 1 :]]
+        for row, queue in zip(table.rows, queues, strict=True)
+    ]
+    return dataclasses.replace(table, rows=rows)
+
+
+def _paused(problem: str) -> Cell:
+    style = problem.style if isinstance(problem, Cell) else ""
+    return Cell(f"paused, {problem}" if problem else "paused", style or "yellow")
 
 
 def _with_rates(table: Table, rates: Sequence[float | None]) -> Table:

@@ -134,6 +134,44 @@ async def test_redrive_asks_and_then_puts_letters_back(
     assert raw("XLEN", f"{{{stream}}}:senders:dlq") == 0
 
 
+async def test_pause_asks_and_the_key_then_resumes(redis_url: str, stream: str) -> None:
+    """The chosen queue and no other; what it asks is what it does."""
+    recorder = RecordingHandler()
+    async with (
+        Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue,
+        Queue(Email, recorder, url=redis_url, policy=policy("another")),
+    ):
+        view = TopView(redis_url, 0.05)
+        async with view.run_test(size=(120, 34)) as pilot:
+            await shows(pilot, lambda: len(rows(view, "queues")) == 3)
+            order = [row[0] for row in rows(view, "queues")[1:]]
+            await pilot.press(*["down"] * order.index(stream))
+
+            async def order_it(question: str, key: str) -> None:
+                await pilot.press("p")
+                await shows(pilot, lambda: isinstance(view.screen, Confirmation))
+                assert isinstance(view.screen, Confirmation)
+                assert view.screen.question == question
+                await pilot.press(key)
+                await shows(pilot, lambda: not isinstance(view.screen, Confirmation))
+
+            def paused() -> list[str]:
+                text = [" ".join(row) for row in rows(view, "queues")[1:]]
+                return [row.split()[0] for row in text if "paused" in row]
+
+            await order_it(f"Pause {stream}?", "n")
+            await order_it(f"Pause {stream}?", "y")
+            await shows(pilot, lambda: paused() == [stream])
+            # What has a problem comes first, so the cursor may have moved with it.
+            assert view.query_one("#queues", Rows).chosen.startswith(stream)
+            await order_it(f"Resume {stream}?", "y")
+            await shows(pilot, lambda: paused() == [])
+        await queue.enqueue(email())
+        queue.run()
+        await queue.drain()
+    assert len(recorder.done) == 1
+
+
 async def test_failures_of_the_chosen_queue_are_followed(
     redis_url: str, stream: str
 ) -> None:
