@@ -15,6 +15,7 @@ from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import hiredis
 
+from flowd.broker.predecessor import INFO, Predecessor
 from flowd.broker.protocol import CLOSED, Call, RedisProtocol
 from flowd.broker.replies import Reader, anything, items, number, okay, role
 from flowd.broker.url import Address
@@ -81,6 +82,7 @@ class Connection:
         self._closed = False
         self._client_id = 0
         self._serial = 0
+        self._predecessor: Predecessor | None = None
 
     def __str__(self) -> str:
         return str(self._address)
@@ -112,6 +114,16 @@ class Connection:
             ServerError: as `call`.
         """
         return [self]
+
+    def end_predecessors(self) -> None:
+        """From now on end the one before at the server, with each new connection.
+
+        Then nothing that was sent on it takes effect later: see `predecessor`.
+        """
+        if self._predecessor is None:
+            self._predecessor = Predecessor()
+            if self.carrier:
+                self.call(*INFO).add_done_callback(self._predecessor.answered)
 
     @overload
     def call(
@@ -232,7 +244,9 @@ class Connection:
 
     async def _open(self) -> RedisProtocol:
         protocol = RedisProtocol(self._gone, self._address.refusal)
-        self._client_id = await log_in(protocol, self._address, self._name)
+        self._client_id = await log_in(
+            protocol, self._address, self._name, self._predecessor
+        )
         self._serial = next(_numbers)
         return protocol
 
@@ -252,8 +266,19 @@ def connection_to(address: Address, *, name: str = "flowd") -> Connection:
     return NodeConnections(address, name).root
 
 
-async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
+async def log_in(
+    protocol: RedisProtocol,
+    address: Address,
+    name: str,
+    predecessor: Predecessor | None = None,
+) -> int:
     """Connect a new protocol and log in, in one write; close it if that fails.
+
+    Args:
+        protocol: not yet connected.
+        address: where to.
+        name: of the connection, shown by Redis.
+        predecessor: the connection that this one replaces, and is the next one's.
 
     Returns:
         the server's number for the connection; 0 if the right to ask for it is missing, and
@@ -267,7 +292,9 @@ async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
     try:
         await address.connect(protocol)
         login = [*await address.login(), ("CLIENT", "SETNAME", name)]
-        return await _greet(protocol, login, checks_role=address.checks_role)
+        return await _greet(
+            protocol, login, predecessor, checks_role=address.checks_role
+        )
     except Exception as error:
         protocol.close()
         address.doubt()
@@ -283,6 +310,7 @@ async def log_in(protocol: RedisProtocol, address: Address, name: str) -> int:
 async def _greet(
     protocol: RedisProtocol,
     login: Sequence[tuple[Argument, ...]],
+    predecessor: Predecessor | None,
     *,
     checks_role: bool,
 ) -> int:
@@ -293,6 +321,9 @@ async def _greet(
     if known := flowd_version():
         about.append(("LIB-VER", known))
     asked += [Call(pack(("CLIENT", "SETINFO", *each)), 1, TIMEOUT) for each in about]
+    if predecessor is not None:
+        asked += [Call(pack(each), 1, TIMEOUT) for each in predecessor.commands()]
+    named = len(asked) - 1
     if checks_role:
         asked.append(Call(pack(("ROLE",)), 1, TIMEOUT, role))
     if not protocol.usable:
@@ -310,6 +341,8 @@ async def _greet(
     # Without the right to ask, the first write that is refused says it.
     if checks_role and isinstance(found := answers[-1], str) and found != "master":
         raise NotReady(f"the server that was found is no primary; its role is {found}")
+    if predecessor is not None:
+        predecessor.note(answers[named])
     client_id = answers[len(login)]
     return client_id if isinstance(client_id, int) else 0
 

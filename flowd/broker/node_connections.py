@@ -36,6 +36,7 @@ class NodeConnections:
         self._waiting: list[tuple[int, Call]] = []
         self._finding: asyncio.Task[None] | None = None
         self._closed = False
+        self._end_predecessors = False
         self.root = self.to(slot_of(QUEUES))
         """The connection for what has no key: to the node that lists the queues."""
 
@@ -63,6 +64,12 @@ class NodeConnections:
                     self._find(), name=self._name, context=contextvars.Context()
                 )
 
+    def end_predecessors(self) -> None:
+        """As `Connection.end_predecessors`, of all nodes."""
+        self._end_predecessors = True
+        for connection in self._nodes.values():
+            connection.end_predecessors()
+
     async def primaries(self) -> Sequence[Connection]:
         """A connection to each node that has slots.
 
@@ -86,6 +93,8 @@ class NodeConnections:
     def _to_node(self, node: NodeAddress) -> Connection:
         if node not in self._nodes:
             self._nodes[node] = Connection(node, name=self._name)
+            if self._end_predecessors:
+                self._nodes[node].end_predecessors()
         return self._nodes[node]
 
     async def _find(self) -> None:
@@ -149,6 +158,10 @@ class _SlotConnection(Connection):
     async def primaries(self) -> Sequence[Connection]:
         """As `Connection.primaries`."""
         return await self._nodes.primaries()
+
+    def end_predecessors(self) -> None:
+        """As `Connection.end_predecessors`, of all nodes."""
+        self._nodes.end_predecessors()
 
     def ask(self, call: Call) -> asyncio.Future[object]:
         """As `Connection.ask`."""

@@ -173,6 +173,8 @@ class Maintenance:
         Raises:
             ServerError: as `Stream.maintain`.
         """
+        if this.orphans:
+            await self._consumer.replace_lost_reader()
         claims = 0 if this.orphans else this.claims
         maintained = await self._stream.maintain(
             self._consumer.name,

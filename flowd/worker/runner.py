@@ -76,11 +76,14 @@ class Runner(Generic[J]):
         self.cancellations, self.on_renew = own.cancellations, own.on_renew
         self._gate = own.gate
         # The path.
+        reader = Connection(
+            session.address.at(self.stream.keys.stream), name="flowd-reader"
+        )
+        for each in (reader, session.connection):
+            each.end_predecessors()  # what they read may be on its way
         self._fetcher = Consumer(
             self.stream,
-            Connection(
-                session.address.at(self.stream.keys.stream), name="flowd-reader"
-            ),
+            reader,
             self.consumer,
             concurrency=options.concurrency,
             block=options.block,

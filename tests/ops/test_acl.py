@@ -35,8 +35,10 @@ from tests.support.waiting import wait_until
 
 STREAM, GROUP = "emails", "senders"
 
-# redis-py introduces itself; before 7.2 the server refuses that, which does no harm.
+# Said and asked at each connect; without the right nothing else is lacking. Before Redis 7
+# a subcommand that is refused has the name of its command.
 INTRODUCTION = {"client", "client|setinfo"}
+WORKERS_INTRODUCTION = {*INTRODUCTION, "client|info", "client|kill"}
 
 
 async def produce(url: str) -> None:
@@ -204,7 +206,7 @@ async def test_a_worker_may_work(own_server: Server, guarded: Raw) -> None:
     idle = idle_rights(guarded, "worker")
 
     assert not idle
-    assert refused(guarded) <= INTRODUCTION
+    assert refused(guarded) <= WORKERS_INTRODUCTION
     assert sorted(handler.done) == sorted([*JOBS, "one", "two"])
     assert guarded("XLEN", f"{{{STREAM}}}:{GROUP}:dlq") == 1
     assert [fields[b"to"] for _, fields in guarded.entries(STREAM)] == [b"held"]
@@ -226,7 +228,7 @@ async def test_a_worker_survives_a_server_that_forgot(
         await queue.drain()
 
     assert set(recorder.done) == JOBS
-    assert refused(guarded) <= INTRODUCTION
+    assert refused(guarded) <= WORKERS_INTRODUCTION
 
 
 @pytest.mark.limit(240.0)

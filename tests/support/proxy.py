@@ -53,6 +53,7 @@ class Proxy:
         accepted: how often a client has connected.
         requests: how often clients have sent something.
         lost: how many answers were lost.
+        holds: how many requests are under way.
         most_arguments: of one request so far.
     """
 
@@ -70,6 +71,9 @@ class Proxy:
         self._forging = b""
         self._forged = b""
         self._hanging = False
+        self._holding = b""
+        self.holds = 0
+        self._let_through = asyncio.Event()
         self._closed = False
         self._pairs: set[_Pair] = set()
 
@@ -91,6 +95,18 @@ class Proxy:
         """
         self._losing, self._passed_on, self._hanging = asked, passed_on, hang
         self._with = answer
+
+    def hold(self, asked: bytes) -> None:
+        """Keep the next request with these bytes under way until `let_through`.
+
+        Its connection falls silent for the client, and is open at the server.
+        """
+        self._holding = asked
+        self._let_through.clear()
+
+    def let_through(self) -> None:
+        """Pass on what is held; the client may have given it up meanwhile."""
+        self._let_through.set()
 
     def forge(self, asked: bytes, answer: bytes) -> None:
         """Answer every request with these bytes like this; no answer: not any more."""
@@ -146,11 +162,21 @@ class Proxy:
             while data := await reader.read(2**16):
                 self.requests += 1
                 pair.asked = data
+                if self._holding and self._holding in data:
+                    await self._hold(pair)
                 most = pair.most_arguments(data)
                 self.most_arguments = max(self.most_arguments, most)
                 await self._pass(data, pair.server)
             if not pair.client.transport.is_closing():
                 pair.server.transport.abort()
+
+    async def _hold(self, pair: _Pair) -> None:
+        self._holding, pair.silent = b"", True
+        self.holds += 1
+        try:
+            await self._let_through.wait()
+        finally:
+            self.holds -= 1
 
     async def _answer(self, pair: _Pair, replies: asyncio.StreamReader) -> None:
         while data := await replies.read(2**16):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 
 from flowd import Claimer, Queue
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, pending
@@ -95,13 +97,92 @@ async def test_a_lost_takeover_is_made_good(
     assert recorder.contexts[0].deliveries == 2
 
 
-async def test_a_read_that_only_the_server_believes_in_is_made_good(
-    redis_url: str, raw: Raw, stream: str
+@pytest.fixture
+def over_tcp() -> Iterator[Server]:
+    """A server whose clients have addresses of their own."""
+    with Server("--appendonly", "no", tcp=True) as server:
+        yield server
+
+
+async def test_a_read_that_only_the_server_believes_in_is_ended(
+    over_tcp: Server, stream: str
 ) -> None:
-    """A job that went to a connection half open is found when its lease is over."""
+    """The connection that takes its place ends it, so that it takes no job."""
+    recorder = RecordingHandler()
+    # Not by a takeover: the lease is long.
+    rules = policy(stream, lease=3600.0)
+    with Raw(over_tcp.url) as raw:
+        async with (
+            proxy_to(over_tcp.url) as proxy,
+            Queue(Email, recorder, url=proxy.url, policy=rules, block=30.0) as queue,
+        ):
+            queue.run()
+            await wait_until(lambda: raw.info("blocked_clients") == "1")
+            (before,) = _readers(raw)
+            proxy.abandon(b"XREADGROUP")
+            await wait_until(lambda: before not in _readers(raw))
+            await queue.enqueue(email())
+            await queue.drain()
+
+    assert recorder.done == ["a"]
+
+
+async def test_a_read_that_arrives_after_it_was_given_up_takes_nothing(
+    over_tcp: Server, stream: str
+) -> None:
+    """A link that recovers carries it to the server, where its connection has ended."""
+    recorder = RecordingHandler()
+    rules = policy(stream, lease=3600.0)
+    with Raw(over_tcp.url) as raw:
+        async with (
+            proxy_to(over_tcp.url) as proxy,
+            Queue(
+                Email, recorder, url=proxy.url, policy=rules, concurrency=1, block=30.0
+            ) as queue,
+        ):
+            queue.run()
+            await wait_until(lambda: raw.info("blocked_clients") == "1")
+            # The answer of this one makes it read again.
+            proxy.hold(b"BLOCK")
+            await queue.enqueue(email("first"))
+            await wait_until(lambda: recorder.done == ["first"])
+            await wait_until(lambda: proxy.holds == 1)
+            held = _readers(raw)
+            proxy.abandon(b"BLOCK")
+            await wait_until(lambda: raw.info("blocked_clients") == "1")
+            assert held.isdisjoint(_readers(raw))
+            recorder.gate.clear()
+            await queue.enqueue(email("runs"))
+            await wait_until(lambda: recorder.started[-1] == "runs")
+            await queue.enqueue(email("waits"))
+            proxy.let_through()
+            await wait_until(lambda: not proxy.holds)
+            recorder.gate.set()
+            await queue.drain()
+
+    assert recorder.done == ["first", "runs", "waits"]
+
+
+def _readers(raw: Raw) -> set[bytes]:
+    """The server's numbers of the connections that read."""
+    clients = raw("CLIENT", "LIST")
+    assert isinstance(clients, bytes)
+    words = [line.split() for line in clients.splitlines()]
+    return {each[0] for each in words if b"name=flowd-reader" in each}
+
+
+async def test_a_read_that_only_the_server_believes_in_is_made_good(
+    stream: str,
+) -> None:
+    """On a unix socket it is not ended; its job is found when its lease is over."""
+    with Server("--appendonly", "no") as server, Raw(server.url) as raw:
+        await _lose_to_a_read_that_is_half_open(server.url, raw, stream)
+
+
+async def _lose_to_a_read_that_is_half_open(url: str, raw: Raw, stream: str) -> None:
     recorder = RecordingHandler()
     async with (
-        proxy_to(redis_url) as proxy,
+        proxy_to(url) as proxy,
         Queue(
             Email,
             recorder,
