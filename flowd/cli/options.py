@@ -49,6 +49,7 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[Namespace, list[str]]:
         """Refuse unknown words here, so that the usage is that of the command they follow."""
         found, unknown = super().parse_known_args(args, namespace or Namespace())
+        unknown = self._into_last(found, unknown)
         if unknown:
             message = f"unrecognized arguments: {' '.join(unknown)}"
             typed = unknown[0].partition("=")[0]
@@ -57,6 +58,26 @@ class Parser(argparse.ArgumentParser):
                 message += f"; did you mean {close[0]}?"
             self.error(message)
         return found, unknown
+
+    def _into_last(self, found: Namespace, unknown: list[str]) -> list[str]:
+        """Words behind an option are those of the argument that takes several.
+
+        argparse gives it what stands ahead of the option, which may be nothing.
+        """
+        last = next(iter(reversed(self._get_positional_actions())), None)
+        several = last is not None and last.nargs in (
+            argparse.ZERO_OR_MORE,
+            argparse.ONE_OR_MORE,
+        )
+        if last is None or not several or any(each[:1] == "-" for each in unknown):
+            return unknown
+        given: list[object] = getattr(found, last.dest) or []
+        try:
+            more: list[object] = [self._get_value(last, each) for each in unknown]
+        except argparse.ArgumentError as error:
+            self.error(str(error))
+        setattr(found, last.dest, [*given, *more])
+        return []
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and exit with 2."""

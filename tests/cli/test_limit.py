@@ -23,7 +23,8 @@ async def flowd(
     capsys: pytest.CaptureFixture[str], stream: str, url: str, *words: str
 ) -> tuple[int, str]:
     """The exit code of a command, and what it printed."""
-    code = await asyncio.to_thread(main, ["limit", stream, *words, "--url", url])
+    # Options may stand behind the words, or between them.
+    code = await asyncio.to_thread(main, ["limit", stream, "--url", url, *words])
     said = capsys.readouterr()
     return code, said.out + said.err
 

@@ -11,6 +11,7 @@ import pytest
 
 from flowd import Producer, Queue
 from flowd.cli import main
+from flowd.cli.options import Parser, pair
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.support.program import Program
@@ -83,6 +84,35 @@ def test_an_unknown_option_shows_the_usage_of_its_command(
     assert done.code == 2
     assert done.err.startswith(f"usage: {usage} ")
     assert done.err.endswith(f"{message}\n")
+
+
+@pytest.mark.parametrize("several", ["*", "+"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "crawls --url U customer=7 region=eu",
+        "crawls customer=7 --url U region=eu",
+        "--url U crawls customer=7 region=eu",
+        "crawls customer=7 region=eu --url U",
+    ],
+)
+def test_options_may_stand_between_words(words: str, several: str) -> None:
+    """A command takes all of its words, wherever its options stand."""
+    parser = Parser()
+    parser.add_argument("queue")
+    parser.add_argument("values", nargs=several, type=pair)
+    parser.add_argument("--url")
+    options = parser.parse_args(words.split())
+    assert (options.queue, options.url) == ("crawls", "U")
+    assert options.values == [("customer", "7"), ("region", "eu")]
+
+
+def test_a_word_behind_an_option_is_checked(flowd: Program) -> None:
+    """As those ahead of it, in the words of its argument."""
+    done = flowd("jobs", "enqueue", "a:b", "--url", "redis://127.0.0.1:1", "to", url="")
+    assert done.code == 2
+    assert "argument NAME=VALUE" in done.err
+    assert "as to=a@b.c" in done.err
 
 
 @pytest.mark.parametrize("options", [(), ("--processes", "2")])
