@@ -73,7 +73,10 @@ class Memory:
             raise self.error
         spec = spec_of(type(item.job))
         if spec.gate is not None:
-            rule = "has policies, which need a server: use url='embedded:'"
+            rule = (
+                "has policies, which scripts of a server decide: test it with "
+                "Queue(..., url='embedded:'), which starts one"
+            )
             raise OptionError("job", spec.name, rule)
         rules = spec.policy if policy is None else policy
         job_id, stored = self.stream(rules.stream).add(item, rules)
