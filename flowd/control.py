@@ -36,7 +36,8 @@ class ControlledQueue:
 
         Raises:
             StreamShared: another group reads the stream.
-            ServerError: the server cannot be asked. Repeating the call is safe.
+            ServerError: the server cannot be asked. Repeating the call is safe; of a job
+                that was cancelled when the answer was lost it says `not_found`.
         """
         _, stream = self._open()
         return await cancel_by_id(stream, job_id, self._event_bus())

@@ -13,7 +13,7 @@ from flowd.broker.connection import Argument
 from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
-from flowd.model.delivery import by_name
+from flowd.model.delivery import by_name, can_be_id, is_entry_id
 from flowd.model.event import EventBus
 
 __all__ = [
@@ -45,7 +45,6 @@ _GLANCE: Final = 1_024
 
 _TRIES: Final = 5
 _REMOVED: Final = re.compile(r"(\w+):(\w+)=(\d{1,16})", re.ASCII)
-_ENTRY_ID: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 Found: TypeAlias = Literal["", "waiting", "delayed", "parked", "running"]
 """What a job did when it was to be cancelled; empty if it did none of these."""
@@ -129,7 +128,8 @@ async def cancel_by_id(
 
     A job that failed before, or was delayed, has an entry of another id: it is searched
     among those that run and those that wait, 10,000 at most. One that is behind them is
-    marked, and ends when a worker takes it.
+    marked, and ends when a worker takes it. After a lost answer, a repeat may find
+    nothing of a job that was cancelled.
 
     Args:
         stream: of the queue.
@@ -140,6 +140,8 @@ async def cancel_by_id(
         StreamShared: another group reads the stream; nothing was changed.
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
+    if not can_be_id(job_id):
+        return "not_found"
     for _ in range(_TRIES):
         place, complete = await _find(stream, job_id)
         if place is None:
@@ -241,7 +243,7 @@ async def _mark(stream: Stream, job_id: str) -> CancelResult:
 
 async def _find(stream: Stream, job_id: str) -> tuple[JobPlace | None, bool]:
     """Where a job is, and whether everything was searched."""
-    entry_id = job_id if _ENTRY_ID.fullmatch(job_id) else ""
+    entry_id = job_id if is_entry_id(job_id) else ""
     here = await _ask(stream, "one", entry_id, job_id)
     if here:
         return min(here, key=lambda place: place.job_id != job_id), True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from flowd.cli.options import (
 from flowd.cli.output import print_error, print_json
 from flowd.cli.target import Target, add_target, open_target
 from flowd.errors import ServerError
+from flowd.model.delivery import is_entry_id
 from flowd.model.text import count_of, printable
 from flowd.ops.control import JobFilter, due_now, end_jobs, for_each_job
 from flowd.ops.jobs import JobView, find_job
@@ -145,7 +145,7 @@ def _add_pace(parser: OptionGroup) -> None:
 
 
 def _entry_id(text: str) -> str:
-    if not re.fullmatch(r"\d{1,20}(-\d{1,20})?", text, re.ASCII):
+    if not is_entry_id(text):
         raise wrong(text, "entry id", "1795535506792-0")
     return text
 

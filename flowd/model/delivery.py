@@ -24,6 +24,7 @@ Any other is a header: it was enqueued with the job, and the runtime does not re
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
@@ -38,12 +39,17 @@ __all__ = [
     "Delivery",
     "Entry",
     "by_name",
+    "can_be_id",
     "envelope_number",
     "id_range",
+    "is_entry_id",
     "number",
     "order",
     "timestamp",
 ]
+
+_ENTRY_ID: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 OWN: Final = frozenset(
     (
@@ -269,6 +275,18 @@ def id_range(entry_ids: Collection[bytes]) -> tuple[bytes, bytes]:
     if len(set(map(len, entry_ids))) == 1:
         return min(entry_ids), max(entry_ids)  # of one length, bytes have that order
     return min(entry_ids, key=order), max(entry_ids, key=order)
+
+
+def is_entry_id(text: str) -> bool:
+    """Whether a stream may have an entry of this id, as 1795535506792-0."""
+    if not _ENTRY_ID.fullmatch(text):
+        return False
+    return max(order(text.encode())) < 2**64
+
+
+def can_be_id(text: str) -> bool:
+    """Whether a job may have this id: a lone surrogate is sent to no server."""
+    return not _SURROGATE.search(text)
 
 
 def order(entry_id: bytes) -> tuple[int, int]:

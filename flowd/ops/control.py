@@ -11,7 +11,7 @@ from typing import Final
 from flowd.broker import replies
 from flowd.broker.control import AT_ONCE, Found, JobPlace, cancel
 from flowd.errors import ServerError
-from flowd.model.delivery import order
+from flowd.model.delivery import can_be_id, order
 from flowd.ops.jobs import JobView, job_view
 from flowd.ops.queries import Queries
 from flowd.ops.rows import JobRow, State
@@ -129,6 +129,8 @@ async def due_now(queries: Queries, job_id: str, now: float) -> bool:
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
     key = queries.keys.delayed
+    if not can_be_id(job_id):
+        return False
     due = await queries.connection.call("ZSCORE", key, job_id)
     if due is None:
         return False

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from flowd.errors import DecodeError
-from flowd.model.delivery import Delivery, Entry, number, timestamp
+from flowd.model.delivery import (
+    Delivery,
+    Entry,
+    can_be_id,
+    is_entry_id,
+    number,
+    timestamp,
+)
 from flowd.model.heartbeat import MOST_RUNS, Heartbeat
 from flowd.ops.delays import Why, newest_version, why_delayed
 from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
@@ -19,7 +25,6 @@ from flowd.ops.rows import JobRow, State
 
 __all__ = ["JobView", "find_job", "job_view", "list_jobs"]
 
-_ENTRY_ID: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 _GLANCE: Final = 64
 
 
@@ -197,8 +202,10 @@ async def find_job(
     Raises:
         ServerError: as `Connection.call`.
     """
+    if not can_be_id(job_id):
+        return None
     beats = await _heartbeats(queries)
-    rows = await queries.one(job_id if _ENTRY_ID.fullmatch(job_id) else "", job_id)
+    rows = await queries.one(job_id if is_entry_id(job_id) else "", job_id)
     found = [job_view(row, now, beats) for row in rows]
     if found:
         return min(found, key=lambda job: job.id != job_id)

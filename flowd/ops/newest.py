@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from flowd.broker.dead_letters import newest_letters
+from flowd.model.delivery import is_entry_id
 from flowd.model.job import Job
 from flowd.model.letter import Letter, read_letter
 from flowd.ops.letters import LetterFilter, like_of
@@ -18,7 +18,6 @@ __all__ = ["ErrorGroup", "LetterPage", "LetterSummary", "letter_page", "summariz
 
 _GROUPS: Final = 100
 _OWN_BYTES: Final = 4_000
-_ID: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +182,7 @@ async def _walk(
     own: bool,
 ) -> AsyncIterator[Letter[Job]]:
     """Letters in the times of a filter, the newest first; their jobs are not decoded."""
-    if before and not _ID.fullmatch(before):
+    if before and not is_entry_id(before):
         return
     until, since = letter_filter.until, letter_filter.since
     start = f"({before}" if before else "+"

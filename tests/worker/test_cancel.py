@@ -13,7 +13,7 @@ from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.deadletter import DeadLetters
-from flowd.errors import StreamShared
+from flowd.errors import ServerError, StreamShared
 from flowd.testing import MemoryQueue, RecordingProducer, RecordingSyncProducer
 from flowd.worker.cancellation import Cancellations
 from jobs.email import Email
@@ -263,7 +263,15 @@ async def test_a_job_under_another_entry_is_found(
     assert recorder.started == recorder.cancelled == ["second"]
 
 
-@pytest.mark.parametrize("job_id", ["1-1", "nothing", "", "999999999999999999999-0"])
+@pytest.mark.parametrize(
+    "job_id",
+    [
+        *("1-1", "nothing", "", "999999999999999999999-0", "99999999999999999999-0"),
+        *("1-18446744073709551616", "*", "-", "+", "(1-0", "@cancels", "1-*"),
+        *("a\nb", "\0", "\ud800", "\udcff", "\u2028", "x" * 100_000),
+    ],
+    ids=ascii,
+)
 async def test_an_unknown_id_is_said_to_be_unknown(
     redis_url: str, raw: Raw, stream: str, job_id: str
 ) -> None:
@@ -289,6 +297,29 @@ async def test_a_job_that_cannot_be_found_is_marked(
         await queue.drain()
     assert "far" not in recorder.done
     assert left(raw, stream) == [0, 0, 0, 0, 0]
+
+
+async def test_old_marks_make_room(redis_url: str, raw: Raw, stream: str) -> None:
+    """Of 1,000 marks those of an hour ago are given up; younger ones are kept."""
+    now = raw("TIME")
+    assert isinstance(now, list)
+    assert isinstance(now[0], bytes)
+    ages = [7_200] * 2 + [60] * 998
+    lines = [f"{int(now[0]) - age}000 job{n}" for n, age in enumerate(ages)]
+    async with Queue(
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
+    ) as queue:
+        ids = [await queue.enqueue(email()) for _ in range(3)]
+        raw("XREADGROUP", "GROUP", GROUP, "x", "COUNT", 9, "STREAMS", stream, ">")
+        raw("HSET", control_key(stream), "@cancels", "\n".join(["1", *lines]))
+        for job_id in ids[:2]:
+            assert await queue.cancel(job_id) == "cancelling"
+        with pytest.raises(ServerError, match="1,000 running jobs"):
+            await queue.cancel(ids[2])
+    session = Session.acquire(Address.of(redis_url))
+    marks = await read_marks(Stream(session.connection, stream, GROUP))
+    await session.release()
+    assert marks.jobs == {*ids[:2], *(f"job{n}" for n in range(2, 1_000))}
 
 
 async def test_a_shared_stream_is_refused(

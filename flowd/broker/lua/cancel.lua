@@ -15,7 +15,8 @@
 -- What is gone was with no worker that could say so. So the script counts it, in the
 -- control field `@removed`, and tells those who follow the queue.
 --
--- Bounds: the jobs that are named, 100 at most, and 1,000 marks.
+-- Bounds: the jobs that are named, 100 at most, and 1,000 marks, of which those older than an
+-- hour make room.
 local stream, delayed, bodies, control = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, how = ARGV[1], ARGV[2]
 --@ begin
@@ -30,6 +31,10 @@ local function mark(job)
   if not marks then marks, marked = read_marks(control, now) end
   if marked[job] then return 'running' end
   if job:find('\n', 1, true) then return '!ERR its id has a line break' end
+  -- Jobs that ended before their worker looked have left theirs behind.
+  while #marks >= 1000 and now - marks[1]:match('^%d+') > 3600000 do
+    marked[table.remove(marks, 1):match(' (.+)$')] = nil
+  end
   if #marks >= 1000 then return '!ERR 1,000 running jobs are being cancelled: wait for them' end
   marks[#marks + 1] = string.format('%.0f ', now) .. job
   marked[job], changed = true, true
