@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from flowd.broker.control import CancelResult, cancel_by_id, pause, resume
+from flowd.broker.control import (
+    CancelResult,
+    DeleteResult,
+    cancel_by_id,
+    delete_by_id,
+    due_now,
+    pause,
+    resume,
+)
+from flowd.broker.server_time import server_time
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.model.event import EventBus
@@ -41,6 +50,43 @@ class ControlledQueue:
         """
         _, stream = self._open()
         return await cancel_by_id(stream, job_id, self._event_bus())
+
+    async def delete(self, job_id: str) -> DeleteResult:
+        """Delete a job that waits or is delayed; a running one is left alone.
+
+        It frees its idempotency key, and the middleware gets the event `removed`. A job
+        that failed before is searched among 10,000 that wait; the command `flowd jobs
+        delete` searches all.
+
+        Args:
+            job_id: as `enqueue` returned it.
+
+        Returns:
+            `deleted`, `running`, or `not_found` for one that has ended or never was.
+
+        Raises:
+            StreamShared: another group reads the stream.
+            ServerError: the server cannot be asked. Repeating the call is safe.
+        """
+        _, stream = self._open()
+        return await delete_by_id(stream, job_id, self._event_bus())
+
+    async def run_now(self, job_id: str) -> bool:
+        """Let a delayed job be due at once: one that waits for its time, or for a retry.
+
+        A worker promotes it within two seconds, or as soon as one runs.
+
+        Args:
+            job_id: as `enqueue` returned it.
+
+        Returns:
+            False if no job of this id is delayed.
+
+        Raises:
+            ServerError: the server cannot be asked. Repeating the call is safe.
+        """
+        _, stream = self._open()
+        return await due_now(stream, job_id, await server_time(stream.connection))
 
     async def pause(self) -> bool:
         """Let no worker take a job of this queue until `resume`.

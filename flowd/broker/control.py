@@ -20,12 +20,15 @@ __all__ = [
     "AT_ONCE",
     "PAUSED_AT",
     "CancelResult",
+    "DeleteResult",
     "Found",
     "JobPlace",
     "Marks",
     "Removal",
     "cancel",
     "cancel_by_id",
+    "delete_by_id",
+    "due_now",
     "pause",
     "paused_since",
     "read_marks",
@@ -53,6 +56,11 @@ CancelResult: TypeAlias = Literal["cancelled", "cancelling", "not_found"]
 """`cancelled`: the job waited, and is gone. `cancelling`: it runs, and its worker cancels it
 at once, or at the latest within a quarter of a lease; a worker that takes it over does, too. `not_found`: it has ended,
 or was never there."""
+
+
+DeleteResult: TypeAlias = Literal["deleted", "running", "not_found"]
+"""`deleted`: the job waited, and is gone. `running`: a worker has it, and it is left alone.
+`not_found`: it has ended, or was never there."""
 
 
 class JobPlace(NamedTuple):
@@ -140,30 +148,83 @@ async def cancel_by_id(
         StreamShared: another group reads the stream; nothing was changed.
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
+    found = await _end(stream, job_id, events, "cancelled")
+    if found is None:
+        return await _mark(stream, job_id)
+    if found == "running":
+        return "cancelling"
+    return "cancelled" if found else "not_found"
+
+
+async def delete_by_id(
+    stream: Stream, job_id: str, events: EventBus | None = None
+) -> DeleteResult:
+    """Delete the job with this id, unless a worker has it; arguments as `cancel_by_id`.
+
+    Raises:
+        StreamShared: another group reads the stream; nothing was changed.
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    found = await _end(stream, job_id, events, "deleted")
+    if found == "running":
+        return "running"
+    return "deleted" if found else "not_found"
+
+
+async def _end(
+    stream: Stream,
+    job_id: str,
+    events: EventBus | None,
+    how: Literal["cancelled", "deleted"],
+) -> Found | None:
+    """Let a job end; what it did, or None if it may be behind those that are searched."""
     if not can_be_id(job_id):
-        return "not_found"
+        return ""
     for _ in range(_TRIES):
         place, complete = await _find(stream, job_id)
         if place is None:
-            return "not_found" if complete else await _mark(stream, job_id)
-        (found,) = await cancel(stream, [place], running=True)
+            return "" if complete else None
+        (found,) = await cancel(stream, [place], running=how == "cancelled")
         if isinstance(found, ServerError):
             raise found
-        if found == "running":
-            return "cancelling"
+        if found and found != "running" and events is not None:
+            events.emit(
+                logging.INFO,
+                "removed",
+                "job %s was %s while it was %s",
+                filled=("job", "how", "state"),
+                job=job_id,
+                how=how,
+                state=found,
+            )
         if found:
-            if events is not None:
-                events.emit(
-                    logging.INFO,
-                    "removed",
-                    "job %s was cancelled while it was %s",
-                    filled=("job", "state"),
-                    job=job_id,
-                    state=found,
-                )
-            return "cancelled"
+            return found
         # It has moved meanwhile: it was taken, ended, or waits for a retry.
-    return await _mark(stream, job_id)
+    return None
+
+
+async def due_now(stream: Stream, job_id: str, now: float) -> bool:
+    """Let a delayed job be due at once; False if there is none of this id.
+
+    A worker promotes it within two seconds, or as soon as one runs.
+
+    Args:
+        stream: of the queue.
+        job_id: of the job.
+        now: the server's time.
+
+    Raises:
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    key = stream.keys.delayed
+    if not can_be_id(job_id):
+        return False
+    if await stream.connection.call("ZSCORE", key, job_id) is None:
+        return False
+    await stream.connection.call(
+        *("ZADD", key, "XX", "LT", int(now * 1000), job_id), read=replies.number
+    )
+    return True
 
 
 async def pause(stream: Stream) -> bool:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from flowd.broker import replies
+from flowd.broker import control
 from flowd.broker.control import AT_ONCE, Found, JobPlace, cancel
 from flowd.errors import ServerError
-from flowd.model.delivery import can_be_id, order
+from flowd.model.delivery import order
 from flowd.ops.jobs import JobView, job_view
 from flowd.ops.queries import Queries
 from flowd.ops.rows import JobRow, State
@@ -121,23 +121,8 @@ async def end_jobs(
 
 
 async def due_now(queries: Queries, job_id: str, now: float) -> bool:
-    """Let a delayed job be due at once; False if there is none of this id.
-
-    A worker promotes it within two seconds, or as soon as one runs.
-
-    Raises:
-        ServerError: as `Connection.call`. Repeating the call is safe.
-    """
-    key = queries.keys.delayed
-    if not can_be_id(job_id):
-        return False
-    due = await queries.connection.call("ZSCORE", key, job_id)
-    if due is None:
-        return False
-    await queries.connection.call(
-        *("ZADD", key, "XX", "LT", int(now * 1000), job_id), read=replies.number
-    )
-    return True
+    """As `flowd.broker.control.due_now`, of the queue that is asked about."""
+    return await control.due_now(queries.stream, job_id, now)
 
 
 def _pages(

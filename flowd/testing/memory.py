@@ -154,6 +154,10 @@ def _place(item: Item[Job]) -> tuple[str, str]:
     return policy.stream, policy.group
 
 
+def _id_of(entry: Entry) -> str:
+    return entry.fields.get(b"_id", entry.id).decode("utf-8", "backslashreplace")
+
+
 class MemoryStream:
     """Entries in the order in which they are due."""
 
@@ -163,14 +167,16 @@ class MemoryStream:
         self._order = count()
         self._last = (0, 0)
         self._keys: dict[str, tuple[str, float]] = {}
+        self.paused = False
+        """Whether no queue takes its jobs."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
     def due(self) -> float:
-        """When the next entry may run, by the clock; infinite if there is none."""
-        return self._waiting[0][0] if self._waiting else math.inf
+        """When the next entry may run, by the clock; infinite if none may."""
+        return self._waiting[0][0] if self._waiting and not self.paused else math.inf
 
     def take(self) -> Entry:
         """The entry that is due first, taken out."""
@@ -205,17 +211,24 @@ class MemoryStream:
         return entry
 
     def remove(self, job_id: str) -> bool:
-        """Take a job out that waits; False if none has this id."""
-        own = job_id.encode()
-        kept = [
-            each
-            for each in self._waiting
-            if each[2].fields.get(b"_id", each[2].id) != own
-        ]
+        """Take a job out that waits, and free its key; False if none has this id."""
+        kept = [each for each in self._waiting if _id_of(each[2]) != job_id]
         removed = len(kept) < len(self._waiting)
         self._waiting = kept
         heapq.heapify(self._waiting)
+        if removed:
+            known = self._keys.items()
+            self._keys = {key: own for key, own in known if own[0] != job_id}
         return removed
+
+    def hurry(self, job_id: str) -> bool:
+        """Let a delayed job be due now; False if none is delayed under this id."""
+        for n, (due, order, entry) in enumerate(self._waiting):
+            if not entry.id and _id_of(entry) == job_id:
+                self._waiting[n] = (min(due, self._clock.now), order, entry)
+                heapq.heapify(self._waiting)
+                return True
+        return False
 
     def holds(self, job_id: str) -> bool:
         """Whether a job waits that carries this id with it."""

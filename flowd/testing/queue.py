@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from flowd.broker.control import CancelResult
+from flowd.broker.control import CancelResult, DeleteResult
 from flowd.broker.cron import schedules_of
 from flowd.broker.durability import Durable
 from flowd.errors import OptionError
@@ -53,6 +53,7 @@ class MemoryQueue(Recorded, Generic[J]):
         memory: shared with a recording producer, whose jobs it then runs, or with other
             queues.
         on_dead_letter: as for `Queue`; awaited before `drain` continues.
+        on_cancelled: likewise.
         middleware: as for `Queue`; only `enqueue` and `handle` run, since nothing is
             settled.
     """
@@ -66,6 +67,7 @@ class MemoryQueue(Recorded, Generic[J]):
         clock: FakeClock | None = None,
         memory: Memory | None = None,
         on_dead_letter: Callable[[Letter[J]], object] | None = None,
+        on_cancelled: Callable[[J], object] | None = None,
         middleware: Iterable[Middleware] = (),
     ) -> None:
         if clock is not None and memory is not None:
@@ -83,12 +85,17 @@ class MemoryQueue(Recorded, Generic[J]):
         self.expired: list[J] = []
         """The jobs that came too late to start, as `expires` says."""
 
+        self.cancelled: list[J] = []
+        """The jobs that were cancelled while they ran."""
+
+        self._runs: dict[str, tuple[Delivery, Executor[J]]] = {}
         self._options = QueueOptions(
             job_class=job_class,
             handler=handler,
             policy=policy or spec_of(job_class).policy,
             claimer=None,
             on_dead_letter=on_dead_letter,
+            on_cancelled=on_cancelled,
             chain=MiddlewareChain(middleware),
         )
         self._stream = self.memory.stream(self._options.policy.stream)
@@ -176,15 +183,64 @@ class MemoryQueue(Recorded, Generic[J]):
         return await self._send(items_of(many(jobs)), self._add_all)
 
     async def cancel(self, job_id: str) -> CancelResult:
-        """Cancel a job that waits. None runs meanwhile, as this queue runs one at a time.
+        """Cancel a job: one that waits is gone at once, the one that runs is cancelled.
 
         Args:
             job_id: as `enqueue` returned it.
 
         Returns:
-            `cancelled`, or `not_found` for one that has ended or never was.
+            `cancelled`, `cancelling` for the one that runs, or `not_found` for one that
+            has ended or never was.
         """
+        if (run := self._runs.get(job_id)) is not None:
+            delivery, executor = run
+            executor.cancel(delivery, "cancel")
+            return "cancelling"
         return "cancelled" if self._stream.remove(job_id) else "not_found"
+
+    async def delete(self, job_id: str) -> DeleteResult:
+        """Delete a job that waits or is delayed, as `Queue.delete`.
+
+        Args:
+            job_id: as `enqueue` returned it.
+
+        Returns:
+            `deleted`, `running`, or `not_found` for one that has ended or never was.
+        """
+        if job_id in self._runs:
+            return "running"
+        return "deleted" if self._stream.remove(job_id) else "not_found"
+
+    async def run_now(self, job_id: str) -> bool:
+        """Let a delayed job be due at once, as `Queue.run_now`.
+
+        Args:
+            job_id: as `enqueue` returned it.
+
+        Returns:
+            False if no job of this id is delayed.
+        """
+        return self._stream.hurry(job_id)
+
+    async def pause(self) -> bool:
+        """Let no queue of this memory take a job of the stream until `resume`.
+
+        Time goes on: delayed jobs become due and schedules tick, and wait.
+
+        Returns:
+            False if it was paused before.
+        """
+        before, self._stream.paused = self._stream.paused, True
+        return not before
+
+    async def resume(self) -> bool:
+        """Undo `pause`; what is due runs at the next `run_due`, `advance_time` or `drain`.
+
+        Returns:
+            False if it was not paused.
+        """
+        before, self._stream.paused = self._stream.paused, False
+        return before
 
     async def _send(
         self,
@@ -230,11 +286,18 @@ class MemoryQueue(Recorded, Generic[J]):
         self.clock.now = max(self.clock.now, until)
 
     async def drain(self) -> None:
-        """Run until nothing is left, moving the clock to each job that is delayed."""
+        """Run until nothing is left, moving the clock to each job that is delayed.
+
+        Raises:
+            OptionError: jobs wait and the queue is paused: it would not return.
+        """
         await self._run_until(math.inf)
+        if self._stream and self._stream.paused:
+            name = self._options.policy.stream
+            raise OptionError("drain", name, "it is paused; call resume() before")
 
     async def _run_until(self, until: float) -> None:
-        while self._stream and self._stream.due <= until:
+        while self._stream.due < math.inf and self._stream.due <= until:
             self.clock.now = max(self.clock.now, self._stream.due)
             await self.run_due()
 
@@ -253,6 +316,7 @@ class MemoryQueue(Recorded, Generic[J]):
         in_flight.handler_started(delivery)
         task = asyncio.get_running_loop().create_task(executor.execute(delivery))
         delivery.task = task
+        self._runs[delivery.job_id] = delivery, executor
         try:
             end = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -263,6 +327,7 @@ class MemoryQueue(Recorded, Generic[J]):
             await self._settle(delivery, end or outcome.Release())
             raise
         finally:
+            del self._runs[delivery.job_id]
             executor.close()
         await self._settle(delivery, end or outcome.Release())
 
@@ -273,10 +338,12 @@ class MemoryQueue(Recorded, Generic[J]):
         match end:
             case outcome.Ack():
                 self.done.append(self._options.job_class.from_fields(delivery.fields))
-            case outcome.Discard():
+            case outcome.Discard("expired"):
                 self.expired.append(
                     self._options.job_class.from_fields(delivery.fields)
                 )
+            case outcome.Discard():
+                await self._discard(delivery)
             case outcome.Retry(after, error):
                 envelope = delivery.requeue_envelope(failed=True, error=error)
                 self._requeue(delivery, after, envelope)
@@ -284,6 +351,14 @@ class MemoryQueue(Recorded, Generic[J]):
                 self._requeue(delivery, after, delivery.requeue_envelope(failed=False))
             case outcome.DeadLetter():
                 await self._bury(delivery, end)
+
+    async def _discard(self, delivery: Delivery) -> None:
+        job = self._options.job_class.from_fields(delivery.fields)
+        self.cancelled.append(job)
+        if self._options.on_cancelled is not None:
+            result = self._options.on_cancelled(job)
+            if inspect.isawaitable(result):
+                await result
 
     def _requeue(
         self, delivery: Delivery, after: float, envelope: Mapping[bytes, bytes]
