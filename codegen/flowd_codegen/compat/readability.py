@@ -16,7 +16,7 @@ from typing import Final, Self, TypeAlias
 
 from flowd import wire
 from flowd.wire import CodecError
-from flowd_codegen.compat.same_text import json_of, texts_of
+from flowd_codegen.compat.same_text import every_text, json_of, texts_of
 from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
@@ -60,6 +60,7 @@ _SAMPLES: Final[dict[str, wire.Json]] = {
     "str": "text",
     "bytes": "/w==",
     "bool": True,
+    "01": "1",
     "float": 0.5,
     "decimal": "1.50",
     "uuid": "2f1c4d5e-0000-4000-8000-000000000000",
@@ -197,14 +198,16 @@ class Readability:
             return self._read(new, sample, wanted, in_json=in_json) or CodecError(
                 MISREAD
             )
-        if samples and isinstance(new, EnumRef) and self.reader[new.name].unknown:
-            return CodecError(MISREAD)
         for sample in samples:
             if refused := self._read(new, sample, wanted, in_json=in_json):
                 return refused
+        if samples and isinstance(new, EnumRef) and self.reader[new.name].unknown:
+            return CodecError(MISREAD)
         if old == new:
             return wanted.refusal(written)
-        undecided = new == Scalar("str") and not written_choices(old, self.writer)
+        own = written_choices(old, self.writer)
+        known = every_text(old, own, written, in_json=in_json)
+        undecided = new == Scalar("str") and known is None
         # Some texts that were tried match it, and no more is known.
         return (
             CodecError(f"does not match {wanted.pattern}")
@@ -227,10 +230,13 @@ class Readability:
         """Values to try, when all others are read; None when that is not known."""
         own = written_choices(old, self.writer)
         choices = choices_of(new, self.reader)
+        texts = every_text(old, own, written, in_json=in_json)
         if choices is not None:
+            if texts is not None and isinstance(choices[0], str):
+                return [one for one in texts if one not in choices]
             return _not_among(choices, old, own, written)
-        if new == Scalar("str") and own and isinstance(own[0], str):
-            return own
+        if new == Scalar("str") and texts is not None:
+            return texts
         if wanted.reads(written, in_json=in_json):
             return wanted.samples_outside(written)
         if new == Scalar("str") and old != new:
@@ -254,11 +260,19 @@ class Readability:
 
     def _codec(self, kind: Type, wanted: Limits) -> _Codec:
         """What reads a field of the type, and what reads it inside JSON."""
-        choices = choices_of(kind, self.reader)
-        if choices is not None:
-            texts = {str(one).encode(): one for one in choices}
-            return partial(wire.decode_one_of, choices=texts), wire.one_of(texts).load
+        choices = choices_of(kind, self.reader) or ()
+        texts = {str(one).encode(): one for one in choices}
         match kind:
+            case OneOf():
+                return (
+                    partial(wire.decode_one_of, choices=texts),
+                    wire.one_of(texts).load,
+                )
+            case EnumRef(name) if self.reader[name].unknown:
+                return bytes.decode, wire.STR.load
+            case EnumRef():
+                read = partial(wire.decode_one_of, choices=texts)
+                return read, lambda value: read(str(wire.STR.load(value)).encode())
             case Scalar(name) if name != "json":
                 row = scalar(name, wanted.encoding)
                 return row.read, row.load
