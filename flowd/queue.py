@@ -196,12 +196,9 @@ class Queue(ControlledQueue, Generic[J]):
     async def aclose(self) -> None:
         """Shut down running handlers, with 25 s of grace, and close the connections."""
         try:
-            if (handle := self._running.here()) is not None:
+            handle = self._running.here() or self._running.active
+            if handle is not None:
                 await handle.shutdown()
-            elif (handle := self._running.active) is not None:
-                await asyncio.wrap_future(
-                    asyncio.run_coroutine_threadsafe(handle.shutdown(), handle.loop)
-                )
         finally:
             self._running.handle = None
             self._senders.clear()

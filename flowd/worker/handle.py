@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from flowd.broker.session import Session
+from flowd.errors import OptionError
+from flowd.errors.option import wait
 from flowd.model.job import Job
 from flowd.worker.options import QueueOptions
 from flowd.worker.runner import Runner
@@ -17,7 +20,10 @@ J = TypeVar("J", bound=Job)
 
 
 class QueueHandle(Generic[J]):
-    """What `Queue.run` returns: the running queue."""
+    """What `Queue.run` returns: the running queue.
+
+    It may be stopped and waited for in other threads and event loops as well.
+    """
 
     def __init__(self, session: Session, options: QueueOptions[J]) -> None:
         self._runner = Runner(session, options)
@@ -76,15 +82,32 @@ class QueueHandle(Generic[J]):
         Raises:
             OptionError: `grace` is no time in seconds.
         """
-        self._runner.stop(grace)
+        if grace is not None:
+            grace = wait("grace", grace)
+        if _running_loop() is self.loop:
+            self._runner.stop(grace)
+        elif not self.ended:
+            with suppress(RuntimeError):  # its loop is being closed just now
+                self.loop.call_soon_threadsafe(self._runner.stop, grace)
 
     async def wait(self) -> None:
         """Return when the queue has ended.
 
         Raises:
             FatalError: Redis refuses, and an operator must change something.
+            OptionError: it waits in another event loop, which does not run.
         """
-        await asyncio.shield(self._main)
+        if _running_loop() is self.loop:
+            await asyncio.shield(self._main)
+        elif self._main.done():
+            if not self._main.cancelled():
+                self._main.result()
+        elif not self.ended:
+            if not self.loop.is_running():
+                rule = "the loop of this queue does not run, so the queue cannot end"
+                raise OptionError.absent("event loop", rule)
+            there = asyncio.run_coroutine_threadsafe(self.wait(), self.loop)
+            await asyncio.wrap_future(there)
 
     def due_in(self, delay: float) -> None:
         """A job of this queue will be due in so many seconds; promote it then.
@@ -93,3 +116,10 @@ class QueueHandle(Generic[J]):
             delay: seconds.
         """
         self._runner.due_in(delay)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

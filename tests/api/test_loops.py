@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flowd import DeadLetters, OptionError, Producer, Queue, Reject
+from flowd import DeadLetters, OptionError, Producer, Queue, QueueHandle, Reject
 from flowd.broker.session import connected
 from flowd.broker.url import Address
 from jobs.crawl import Crawl
@@ -215,6 +215,50 @@ def test_a_pool_of_processes_shares_a_producer(redis_url: str, raw: Raw) -> None
     assert done.returncode == 0, done.stderr
     stored = sorted(fields[b"to"] for _, fields in raw.entries("emails"))
     assert stored == [b"%d" % number for number in range(8)]
+
+
+async def test_a_handle_serves_other_loops_and_threads(redis_url: str) -> None:
+    """A queue is stopped and waited for where it does not run, as in its own loop."""
+    async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
+        for end in (_stop_and_wait, _shut_down):
+            handle = queue.run()
+            in_thread = asyncio.to_thread(asyncio.run, end(handle))
+            await asyncio.wait_for(in_thread, 20)
+            assert handle.ended
+
+        handle = queue.run()
+        with pytest.raises(OptionError, match="grace"):
+            await asyncio.to_thread(handle.stop, -1.0)
+        await asyncio.to_thread(handle.stop)
+        await asyncio.wait_for(handle.wait(), 20)
+
+
+async def _stop_and_wait(handle: QueueHandle[Email]) -> None:
+    handle.stop()
+    await handle.wait()
+    await handle.wait()
+
+
+async def _shut_down(handle: QueueHandle[Email]) -> None:
+    await handle.shutdown()
+
+
+def test_a_handle_whose_loop_does_not_run_refuses_to_wait(redis_url: str) -> None:
+    """Another loop would wait without an end; a loop that is closed has ended the queue."""
+    loop = asyncio.new_event_loop()
+    queue = Queue(Email, RecordingHandler(), url=redis_url)
+
+    async def begin() -> QueueHandle[Email]:
+        await queue.init()
+        return queue.run()
+
+    handle = loop.run_until_complete(begin())
+    with pytest.raises(OptionError, match="does not run"):
+        asyncio.run(handle.wait())
+    loop.run_until_complete(queue.aclose())
+    loop.close()
+    asyncio.run(asyncio.wait_for(handle.wait(), 5))
+    asyncio.run(asyncio.wait_for(handle.shutdown(), 5))
 
 
 async def test_a_job_of_another_class_is_refused(redis_url: str, raw: Raw) -> None:
