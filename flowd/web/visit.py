@@ -93,7 +93,8 @@ class Visit:
         """The queue that the address or a form names.
 
         Raises:
-            Refusal: no such queue was set up on this server.
+            Refusal: no such queue was set up on this server, or a field is searched whose
+                values are not shown.
             ServerError: the server cannot be asked.
         """
         named = self.request.query_params if form is None else form
@@ -101,13 +102,29 @@ class Visit:
         there = await registered(self.connection)
         for each in there:
             if each.keys.stream == stream and group in ("", each.group):
-                return Target(
+                found = Target(
                     Queries(self.connection, each.keys.stream, each.group),
                     self.desk.job_class(each.keys.stream, each.group),
                     self.desk.lease_of(each.keys.stream, each.group),
                 )
+                self._check_search(found, named.get("field") or "")
+                return found
         text = f"No queue on the stream {stream!r} was set up on this server."
         raise Refusal(404, "No such queue", text)
+
+    def _check_search(self, target: Target, field: str) -> None:
+        """Refuse a search by a value that is not shown: its answer would say what it is."""
+        name = field.partition("=")[0].strip()
+        if not name:
+            return
+        if target.job_class is not None and name in target.job_class.SPEC.secrets:
+            text = f"The values of {name} are not shown, and cannot be searched for."
+            raise Refusal(403, "This field is secret", text)
+        if target.job_class is None and not self.user.may_change:
+            text = (
+                "No class of this queue is loaded, and one of its fields may be secret."
+            )
+            raise Refusal(403, "Its fields are not shown", text)
 
     def must_be_allowed(self) -> None:
         """Refuse who may only look.

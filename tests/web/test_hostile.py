@@ -7,10 +7,13 @@ import unicodedata
 from html.parser import HTMLParser
 from typing import Final
 
+import httpx
 import pytest
+from starlette.requests import Request
 
 from flowd.model.keys import Keys
 from flowd.web import User
+from tests.support.jobs.vault import Vault
 from tests.support.raw import Raw
 from tests.web.conftest import Open
 
@@ -72,6 +75,74 @@ def hostile(raw: Raw) -> dict[str, str]:
     raw("XADD", dead, "*", *fields, *pairs)
     raw("XADD", dead, "*", *fields)
     return {"stream": stream, "group": group}
+
+
+async def test_secret_value_cannot_be_searched_for(raw: Raw, dashboard: Open) -> None:
+    """A filter by it would answer whether a guess is right; so would any field without
+    a class, of a user who may only look.
+    """
+    policy = Vault.SPEC.policy
+    where = {"stream": policy.stream, "group": policy.group}
+    raw("SADD", "flowd:queues", f"{policy.stream}\n{policy.group}")
+    raw("XGROUP", "CREATE", policy.stream, policy.group, 0, "MKSTREAM")
+    guess = where | {"field": " token=swordfish", "state": "waiting"}
+    confirm = guess | {"verb": "delete", "scope": "all"}
+    async with dashboard(user=User("ops")) as client:
+        for path, query in (
+            ("/jobs", guess),
+            ("/letters", guess),
+            ("/jobs/confirm", confirm),
+            ("/letters/confirm", confirm | {"verb": "purge"}),
+        ):
+            answer = await client.get(path, params=query)
+            assert answer.status_code == 403, path
+            assert "cannot be searched for" in answer.text
+        shown = await client.get("/jobs", params=guess | {"field": "open=first"})
+        assert shown.status_code == 200
+    for jobs, status in (((), 403), ((Vault,), 200)):
+        async with dashboard(jobs=jobs) as client:
+            query = guess | {"field": "open=first"}
+            assert (await client.get("/jobs", params=query)).status_code == status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/static//etc/passwd",
+        "/static/%5c..%5capp.py",
+        "/static/templates/base.html",
+        "//evil.example/",
+        "/\\evil.example",
+    ],
+)
+async def test_address_leads_nowhere_else(dashboard: Open, path: str) -> None:
+    """Neither to files outside of the static ones, nor to another site."""
+    async with dashboard() as client:
+        answer = await client.get(f"http://localhost{path}", follow_redirects=False)
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+    assert "import" not in answer.text
+
+
+async def test_hook_that_raises_lets_no_one_in(dashboard: Open, raw: Raw) -> None:
+    """Status 500, without a word of why, and with the policy of every answer."""
+
+    def broken(_: Request) -> User:
+        raise KeyError("the password is swordfish")
+
+    async with dashboard(authorize=broken) as client:
+        client._transport = httpx.ASGITransport(
+            client._transport.app,  # type: ignore[attr-defined]
+            raise_app_exceptions=False,
+        )
+        for path in ("/", "/events", "/nowhere"):
+            answer = await client.get(path)
+            assert answer.status_code == 500
+            assert answer.text == "Internal Server Error"
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("may_change", [False, True])
