@@ -168,11 +168,25 @@ def parse_cron(text: str) -> CronExpression:
     )
 
 
+_SHORTHANDS: Final = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+"""What other tools call these times."""
+
+
 def _wrong_count(text: str, words: Sequence[re.Match[str]]) -> CronError:
     names = ", ".join(field.name for field in _FIELDS)
     if text.startswith("@"):
         reason = "it has no shorthands"
-        return CronError(reason, 0, len(text), f"write five fields: {names}")
+        meant = _SHORTHANDS.get(text.lower())
+        advice = f'write `"{meant}"`' if meant else f"write five fields: {names}"
+        return CronError(reason, 0, len(text), advice)
     reason = f"an expression has five fields, not {len(words)}"
     if len(words) == len(_FIELDS) + 1:
         advice = 'without seconds: for those write `every = "5s"`'
@@ -196,7 +210,7 @@ def _read_item(field: _Field, item: str, at: int) -> set[int]:
         reason = (
             f"{item!r} is no {field.name}" if item else f"a {field.name} is missing"
         )
-        raise CronError(reason, at, end, _advice(field))
+        raise CronError(reason, at, end, _advice(field, item))
     step = int(read["step"] or 1)
     if read["step"] and not 1 <= step <= field.last:
         reason = f"a step of {step} is not from 1 to {field.last}"
@@ -236,6 +250,10 @@ def _value(field: _Field, read: re.Match[str], group: str, at: int) -> int:
     return int(text)
 
 
-def _advice(field: _Field) -> str:
+def _advice(field: _Field, text: str = "") -> str:
+    # The name in full, as `monday`.
+    short = text[:3].lower() if text.isalpha() else ""
+    if short in field.names:
+        return f"write `{short}`"
     names = f", or {', '.join(field.names)}" if field.names else ""
     return f"write a number from {field.first} to {field.last}{names}, a range, or `*`"

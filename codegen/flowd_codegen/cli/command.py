@@ -78,7 +78,9 @@ class Parser(argparse.ArgumentParser):
                 continue
             near = long if long in known else _OPTIONS.get(word)
             if near is None and long == word:
-                near = next(iter(get_close_matches(word, known, n=1)), None)
+                near = next(
+                    iter(get_close_matches(word, known, n=1, cutoff=0.75)), None
+                )
             if near in known:
                 self.error(f"no option `{printable(word)}`: did you mean `{near}`?")
         return self.parse_args(arguments, options)

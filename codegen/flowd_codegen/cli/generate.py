@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +62,7 @@ def run(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         commands: the other commands and what they do, for `--help`.
     """
     parser = _parser(commands)
-    if advice := _advice(arguments, commands):
+    if advice := _advice(arguments, commands) or _advice_on_paths(arguments):
         parser.error(advice)
     options = parser.read(arguments, _Options())
     if options.out.suffix in _FILES:
@@ -88,7 +90,7 @@ def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:
         other = arguments[1] if word == "help" and len(arguments) > 1 else ""
         command = f"flowd-gen {other}" if other in commands else "flowd-gen"
         return f"no command `{word}`: write `{command} --{word}`"
-    second = arguments[1:2] and not arguments[1].startswith("-")
+    second = bool(arguments[1:2]) and not arguments[1].startswith("-")
     if "-o" in arguments and not second:
         return ""  # a folder that is not there, which is said in the usual words
     if word in _VALIDATE:
@@ -99,6 +101,20 @@ def _advice(arguments: Sequence[str], commands: Mapping[str, str]) -> str:
         return f"no command `{word}`: leave it out, as in `flowd-gen SRC -o OUT`"
     known = ", ".join(commands)
     return f"no command `{word}`: it is one of {known}" if second else ""
+
+
+def _advice_on_paths(arguments: Sequence[str]) -> str:
+    """What to say of two paths where one has to stand."""
+    plain = [*takewhile(lambda word: not word.startswith("-"), arguments)]
+    if len(plain) < 2 or not Path(plain[0]).exists():
+        return ""
+    if all(word.endswith(".toml") for word in plain):
+        folder = Path(plain[0]).parent
+        return f"one folder or file is read: write `{shlex.quote(str(folder))}`"
+    if len(plain) == len(arguments) == 2:
+        words = shlex.join([plain[0], "-o", plain[1]])
+        return f"the output stands behind -o: write `flowd-gen {words}`"
+    return ""
 
 
 def _generate(options: _Options) -> int:

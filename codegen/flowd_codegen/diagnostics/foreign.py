@@ -43,7 +43,7 @@ _ROWS: Final[tuple[tuple[str, _Advice], ...]] = (
     (r"(?:dict|map|mapping|hashmap)", "write the type of its values too: `dict[str, str]`"),
     (r"(?:typing\.)?(?:annotated\[.*\]|con\w+\(.*\)|con(?:str|int|float|list|bytes|decimal|date)|field\(.*\))", _CONSTRAINED),
     (r"(?:var|n?var|bp)?char2?\s*\((\d+)\)", _sized),
-    (r"none|null|nonetype|void|nil|nullable", "a value that may be absent has a `?`: `str?`"),
+    (r"none|null|nonetype|void|nil|nullable|optional|maybe|option", "a value that may be absent has a `?`: `str?`"),
     (r"(?:email|name_?email)(?:str)?|\w*url|uri|path|filepath|ip\w*address|secretstr|regex|slug", _TEXT),
     (r"time|time of day|localtime", "there is no time of day: write `str` with a `pattern`, or `duration`"),
     (r"self|this", "write the name of the record"),

@@ -9,6 +9,7 @@ for the line. The text is searched then, once per file.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
@@ -205,6 +206,16 @@ class Source:
     def spans(self) -> dict[TomlPath, KeyValueSpan]:
         """Every key's and value's place; ask only when tomli accepts the text."""
         return locate(self.text)
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        """The offset at which each line begins."""
+        return [0, *(found.end() for found in re.finditer("\n", self.text))]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset, both from 1, counted in characters."""
+        line = bisect_right(self._lines, offset)
+        return line, offset - self._lines[line - 1] + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ class Fault:
     @property
     def position(self) -> tuple[int, int]:
         """Line and column from 1, in characters."""
-        return _position(self.location.source.text, self.location.span().start)
+        return self.location.source.position(self.location.span().start)
 
     def __str__(self) -> str:
         headline = f"{_address(self.location)}: {self.severity}[{self.code}]"
@@ -278,7 +278,7 @@ class SchemaErrors(Portable):
 
 
 def _address(location: SourceLocation) -> str:
-    line, column = _position(location.source.text, location.span().start)
+    line, column = location.source.position(location.span().start)
     return f"{visible(location.source.shown)}:{line}:{column}"
 
 

@@ -81,6 +81,12 @@ _KEYS: Final = {
     "regex": "pattern",
     "rename": "key",
     "retries": "max_retries",
+    "retry": "max_retries",
+    "attempts": "max_retries",
+    "max_tries": "max_retries",
+    "zone": "tz",
+    "time_zone": "tz",
+    "timezone": "tz",
     "sensitive": "secret",
     "start": "starting_id",
     "start_id": "starting_id",
@@ -174,7 +180,13 @@ _OPTIONAL_WHOLE: Final = re.compile(r"(?:typing\.)?Option(?:al)?\[(.+)\]")
 _UNION: Final = re.compile(r"(?:typing\.)?Union\[([^\[\]]+)\]")
 _OR_NONE: Final = re.compile(r"(?:\s*\||\s+or)\s*(?:None|null)$")
 _NONE_OR: Final = re.compile(r"^(?:None|null)\s*\|\s*(.+)$")
-_LABELLED: Final = re.compile(r"^(repeated|optional|required)\s+(\w+)$")
+_LABELLED: Final = re.compile(
+    r"^(repeated|optional|required|maybe|nullable|(?:list|array|set|vector) of)\s+(\w+)$",
+    re.IGNORECASE,
+)
+_IN_OTHER: Final = re.compile(
+    r"^(list|array|vec|set|sequence)\s*[({]([^(){}]+)[)}]$", re.IGNORECASE
+)
 _QUESTION: Final = re.compile(r"^\?(\w[\w\[\], ]*)$")
 _ITEMS: Final = re.compile(r"^\[([\w ]+)\]$")
 _LISTED: Final = re.compile(r"^[A-Z]\w*(?:\s*(?:,|/|;|\|\||\bor\b)\s*[A-Z]\w*)+\??$")
@@ -191,13 +203,15 @@ _ZONE: Final = re.compile(r"^timestamp with(?:out)? time zone$", re.IGNORECASE)
 _MODULE: Final = re.compile(
     r"(?<![\w.:])(?:typing|datetime|uuid|decimal|builtins|collections\.abc|google\.protobuf|t|dt)\."
 )
-_ARRAY: Final = re.compile(r"([\w.:]+)\[\]")
+_ARRAY: Final = re.compile(r"([\w.:]+\??)\[\]")
 
 
 def _labelled(match: re.Match[str]) -> str:
     """A field of protobuf: `repeated string`."""
-    label, kind = match[1], match[2]
-    return {"repeated": f"list[{kind}]", "optional": f"{kind}?"}.get(label, kind)
+    label, kind = match[1].lower(), match[2]
+    if label in ("optional", "maybe", "nullable"):
+        return f"{kind}?"
+    return kind if label == "required" else f"list[{kind}]"
 
 
 _FORMS: Final = (
@@ -205,6 +219,7 @@ _FORMS: Final = (
     (_EVEN, r"list[\1]"),
     (_NONE_OR, r"\1?"),
     (_LABELLED, _labelled),
+    (_IN_OTHER, r"list[\2]"),
     (_QUESTION, r"\1?"),
     (_ITEMS, r"list[\1]"),
     (_SIZE, r"\1"),

@@ -18,7 +18,7 @@ from flowd_codegen.model.naming import (
     version_name,
 )
 from flowd_codegen.model.schema import Enum, Job, Record
-from flowd_codegen.parse.cron import parse_crons
+from flowd_codegen.parse.cron import cron_table, parse_crons
 from flowd_codegen.parse.fields import IN_JOB, IN_RECORD, WireKeys
 from flowd_codegen.parse.gate import GATE_OPTIONS
 from flowd_codegen.parse.groups import all_fields
@@ -69,9 +69,8 @@ def parse_enum(name: str, table: Table) -> Enum:
     for member, text, location in _values(name, table, docs):
         if first := texts.get(text):
             message = f"{quoted(text)} is a value already"
-            table.report(
-                Code.ENUM_VALUES, location, message, also=(first, "first here")
-            )
+            also = (first, "first here")
+            table.report(Code.ENUM_VALUES, location, message, "remove it", also=also)
         elif first := members.get(member):
             table.report(
                 Code.ENUM_VALUES,
@@ -242,7 +241,7 @@ def parse_job(name: str, table: Table, scope: Scope) -> Job:
         name=name,
         fields=all_fields(table, keys, scope, IN_JOB),
         policy=policy,
-        crons=parse_crons(table.table("cron")),
+        crons=parse_crons(cron_table(table)),
         version=version,
         oldest=oldest,
         older=older,

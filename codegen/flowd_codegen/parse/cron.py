@@ -12,7 +12,7 @@ from flowd.errors import OptionError
 from flowd.model.cron_expression import CronError, parse_cron
 from flowd.model.schedule import Schedule, load_zone
 from flowd_codegen.diagnostics.location import SourceLocation
-from flowd_codegen.diagnostics.report import Code, quoted, visible
+from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.model.cycles import holders
 from flowd_codegen.model.kinds import Optional, Type
@@ -21,7 +21,7 @@ from flowd_codegen.model.walk import names_in
 from flowd_codegen.parse.defaults import check_value
 from flowd_codegen.parse.durations import read_duration
 from flowd_codegen.parse.scope import Scope
-from flowd_codegen.parse.table import Table
+from flowd_codegen.parse.table import Table, written
 
 __all__ = [
     "CRON_OPTIONS",
@@ -29,6 +29,7 @@ __all__ = [
     "OVERLAP",
     "SCHEDULE_NAME",
     "check_arguments",
+    "cron_table",
     "parse_crons",
 ]
 
@@ -45,6 +46,7 @@ _REFUSED: Final = {
     "kwargs": (Code.UNKNOWN_KEY, "write `with`"),
     "arguments": (Code.UNKNOWN_KEY, "write `with`"),
 }
+_OTHER_WITH: Final = {"args", "kwargs", "arguments"}
 MISSED: Final[tuple[Literal["skip", "once", "all"], ...]] = ("skip", "once", "all")
 """The rules for ticks that no worker was there for."""
 
@@ -52,6 +54,18 @@ OVERLAP: Final[tuple[Literal["allow", "skip"], ...]] = ("allow", "skip")
 """The rules for a tick while the run before it has not ended."""
 
 _LEAST_MS: Final = 1_000
+
+
+def cron_table(job: Table) -> Table:
+    """`[job.X.cron]`; what is no table of schedules is reported with the way to write it."""
+    value = job.values.get("cron")
+    header = ".".join(map(visible, map(str, job.at("cron").path)))
+    if isinstance(value, list):
+        label = f"write `[{header}.nightly]`, with single brackets"
+        job.report(Code.SCHEDULE, job.at("cron"), "a schedule has a name", label)
+        return Table({}, job.at("cron"), job.report)
+    at = value if isinstance(value, str) else "0 3 * * *"
+    return job.table("cron", f"{{ nightly = {{ at = {written(at)} }} }}")
 
 
 def parse_crons(table: Table) -> tuple[Cron, ...]:
@@ -66,7 +80,8 @@ def _parse_all(table: Table) -> Iterator[Cron]:
             example = '{ at = "0 3 * * *" }'
             if name in CRON_OPTIONS:
                 message = "a schedule has a name"
-                label = "write `[job.N.cron.nightly]`, and this below it"
+                header = ".".join(map(visible, map(str, table.location.path)))
+                label = f"write `[{header}.nightly]`, and this below it"
                 table.report(Code.SCHEDULE, location.key(), message, label)
             else:
                 table.wrong_kind(name, value, "a table", example)
@@ -113,9 +128,22 @@ def _read_at(table: Table) -> str:
         location = table.at("at")
         if error.end > error.start:
             location = location.within(error.start, min(error.end, max(len(text), 1)))
-        table.report(Code.SCHEDULE, location, str(error), error.advice)
+        advice = _meant(text, table.at("at")) or error.advice
+        table.report(Code.SCHEDULE, location, str(error), advice)
         return ""
     return text
+
+
+def _meant(text: str, location: SourceLocation) -> str:
+    """Advice for a time of day or an interval in place of an expression; empty for others."""
+    if found := re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", text.strip()):
+        return f'write `"{int(found[2])} {int(found[1])} * * *"`'
+    interval = re.fullmatch(r"every\s+(.+)", text.strip(), re.IGNORECASE)
+    trial = Report()
+    if interval and read_duration(interval[1], location, trial) is None:
+        meant = re.fullmatch(r'write `("\w+")`', trial.faults[0].label)
+        return f"write `every = {meant[1]}` in place of `at`" if meant else ""
+    return ""
 
 
 def _read_every(table: Table) -> float:
@@ -188,6 +216,12 @@ def _arguments(job: Job, own: Table, given: Table, scope: Scope) -> dict[str, ob
             own.report(Code.SCHEDULE, location.key(), *refusal)
         else:
             found[name] = check_value(value, field, location, scope, own.report)
+    if (
+        not isinstance(own.values.get("with", {}), dict)
+        or _OTHER_WITH & own.values.keys()
+    ):
+        # What it gives is not known; that is reported where it stands.
+        return found
     where: SourceLocation = given.location if given.values else own.location.key()
     for field in fields.values():
         optional = isinstance(field.type, Optional)

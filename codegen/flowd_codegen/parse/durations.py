@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.model.duration import DURATION, UNITS
 from flowd_codegen.parse.table import Toml, kind_of
 
 __all__ = ["read_duration"]
+
+_WORDS: Final = re.compile(
+    r"([1-9][0-9]{0,8})\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?"
+    r"|h|hrs?|hours?|d|days?|w|weeks?)?"
+)
+
+
+def _unit(word: str | None) -> str:
+    """The unit that a word means; seconds without one."""
+    plain = word or "s"
+    return "ms" if plain.startswith(("ms", "mil")) else plain[0]
 
 
 def read_duration(value: Toml, location: SourceLocation, report: Report) -> int | None:
@@ -16,7 +30,10 @@ def read_duration(value: Toml, location: SourceLocation, report: Report) -> int 
     if match:
         counts = zip(match.groups("0"), UNITS.values(), strict=True)
         return sum(int(count) * unit for count, unit in counts)
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    words = _WORDS.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    if words:
+        label = f'write `"{words[1]}{_unit(words[2])}"`'
+    elif isinstance(value, int) and not isinstance(value, bool) and value > 0:
         label = f'write `"{value}s"`: a duration has a unit'
     else:
         label = 'write it like `"250ms"`, `"30s"`, `"1h30m"` or `"7d"`'

@@ -134,7 +134,8 @@ def _includes(owner: Table, scope: Scope) -> Iterator[tuple[SourceLocation, str]
                 also=(declaration.location.key(), "declared here"),
             )
         elif scope.complete:
-            label = did_you_mean(name, scope.group_tables, "nothing has this name")
+            others = scope.group_tables.keys() - {owner.location.path[-1]}
+            label = did_you_mean(name, others, "nothing has this name")
             message = f"unknown group {quoted(name)}"
             owner.report(Code.UNKNOWN_NAME, location, message, label)
 

@@ -21,7 +21,7 @@ from flowd_codegen.model.naming import check_name, module_names
 from flowd_codegen.model.schema import Enum, Group, Job, Module, Record, Removed, Schema
 from flowd_codegen.parse.classes import parse_enum, parse_job, parse_record
 from flowd_codegen.parse.constraints import slow_patterns
-from flowd_codegen.parse.cron import check_arguments
+from flowd_codegen.parse.cron import check_arguments, cron_table
 from flowd_codegen.parse.defaults import check_defaults
 from flowd_codegen.parse.endless import check_endless_defaults
 from flowd_codegen.parse.gate import read_gate
@@ -246,7 +246,7 @@ def _settled_job(table: Table, job: Job, scope: Scope) -> Job:
     check_labels(settled, table, scope)
     return replace(
         settled,
-        crons=check_arguments(settled, table.table("cron"), scope),
+        crons=check_arguments(settled, cron_table(table), scope),
         gate=read_gate(settled, table, scope),
     )
 

@@ -9,6 +9,7 @@ from flowd.errors import OptionError
 from flowd.model.policy import Backoff, Policy
 from flowd_codegen.diagnostics.foreign import QUEUE_WORDS
 from flowd_codegen.diagnostics.report import Code, quoted
+from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.model.naming import CLASS_NAME, snake_case
 from flowd_codegen.parse.durations import read_duration
 from flowd_codegen.parse.gate import GATE_OPTIONS
@@ -20,6 +21,7 @@ __all__ = [
     "parse_queue",
 ]
 
+_KINDS: Final = ("fixed", "linear", "exponential")
 _Rules = TypeVar("_Rules", Policy, Backoff)
 _Reader: TypeAlias = Callable[[Table, str], object]
 
@@ -51,10 +53,22 @@ def _filled(
             try:
                 built = rules(**trial)
             except OptionError as error:
-                table.report(Code.POLICY, table.at(key), str(error))
+                table.report(
+                    Code.POLICY, table.at(key), str(error), _advice(key, value)
+                )
             else:
                 values = trial
     return built
+
+
+def _advice(key: str, value: object) -> str:
+    """What to write for a text that is refused; numbers have their limits in the message."""
+    if key == "kind" and isinstance(value, str):
+        return did_you_mean(value, _KINDS, f"choose from {', '.join(_KINDS)}")
+    if key in ("stream", "group"):
+        example = "emails" if key == "stream" else "senders"
+        return f"choose another name for the {key}, as `{example}`"
+    return ""
 
 
 def _seconds(table: Table, key: str) -> float | None:

@@ -216,4 +216,6 @@ def report_cycles(
             names[4:-2] = [f"… {len(names) - 6} more …"]
         endless_ = ", so no value of it ends" if code is Code.CIRCULAR_RECORDS else ""
         message = f"circular: {f' {verb} '.join(names)}{endless_}"
-        report(code, steps[0][0], message, advice, also=also)
+        is_own = len(cycle) == 1 and code is Code.GROUP
+        label = "remove it: a group has its own fields" if is_own else advice
+        report(code, steps[0][0], message, label, also=also)

@@ -6,6 +6,7 @@ tomli reports where it stopped. The mistake is near that place.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -31,8 +32,9 @@ _KEY: Final = re.compile(r"[\w.\"'-]+\s*=")
 _WORD: Final = re.compile(r"[\w-]+")
 _NUMERAL: Final = re.compile(r"(?<![\w.-])\d[\w.:+-]*")
 _IN_QUOTES: Final = re.compile(
-    "[\u2018-\u201f\u00ab\u00bb]([^\u2018-\u201f\u00ab\u00bb\n]*)"
-    "[\u2018-\u201f\u00ab\u00bb]?"
+    "[\u2018-\u201f\u00ab\u00bb\uff02\uff07\u00b4`]"
+    "([^\u2018-\u201f\u00ab\u00bb\uff02\uff07\u00b4`\n]*)"
+    "[\u2018-\u201f\u00ab\u00bb\uff02\uff07\u00b4`]?"
 )
 """Quotes that a word processor writes."""
 
@@ -114,6 +116,9 @@ def _value(source: Source, at: int) -> _Finding:
         return _Finding(TextSpan(*curly.span()), message, label)
     if text[at] in "=: ,]}":
         return _Finding(here, "a value is missing", 'a key has a value: `to = "str"`')
+    if text[at] in "(<":
+        label = "a table of options stands in `{ }`, a list in `[ ]`, text in quotes"
+        return _Finding(here, message, label)
     if not (bare := _BARE_TEXT.match(text, at)):
         return _Finding(here, message, 'text stands in quotes: `"text"`')
     word = bare[0].strip()
@@ -177,7 +182,14 @@ def _foreign_letter(text: str, at: int) -> _Finding | None:
         start -= 1
     word = _WORD.match(text, start)
     end = word.end() if word else at + 1
-    message = f"{quoted(text[at])} in a name"
+    plain = unicodedata.normalize("NFKC", text[at])
+    if plain in ("=", "[", "]", "{", "}", ",", ".", "#"):
+        message = f"{quoted(text[at])} is another character than `{plain}`"
+        return _Finding(TextSpan(at, at + 1), message, f"write `{plain}`")
+    # A letter with an accent is seen; one of another alphabet may look like ASCII.
+    is_seen = unicodedata.normalize("NFKD", text[at])[0].isascii()
+    name = "" if is_seen else unicodedata.name(text[at], "")
+    message = f"{quoted(text[at])} in a name" + (f", which is {name}" if name else "")
     return _Finding(
         TextSpan(start, max(end, at + 1)),
         message,
@@ -206,11 +218,27 @@ def _closing(closing: str) -> _Reader:
             return _Finding(
                 TextSpan(end - 1, end), f"the {opened} is not closed", label
             )
+        if swallowed := _swallowed(text, at):
+            return swallowed
         word = _WORD.match(text, at)
         span = TextSpan(at, word.end()) if word else here
         return _Finding(span, "a comma is missing", "put `,` before this")
 
     return read
+
+
+def _swallowed(text: str, at: int) -> _Finding | None:
+    """A string that ends where the next one was meant to begin: `"str, doc = "x"`."""
+    quote = text[at - 1]
+    start = text.rfind(quote, 0, at - 1)
+    if quote not in "\"'" or start < 0:
+        return None
+    next_key = re.search(r"\s*,\s*[\w-]+\s*=\s*\Z", text[start + 1 : at - 1])
+    if next_key is None:
+        return None
+    end = start + 1 + next_key.start()
+    meant = text[start:end] + quote
+    return _Finding(TextSpan(start, end), "a string is not closed", f"write `{meant}`")
 
 
 def _rest(source: Source, at: int) -> _Finding:
@@ -220,7 +248,9 @@ def _rest(source: Source, at: int) -> _Finding:
     message = "text follows the value on its line"
     if text.startswith("//", at):
         return _Finding(here, message, "a comment begins with `#`")
-    if text[at] in ",;":
+    if text[at] in ",;])}":
+        if text[at] not in ",;":
+            return _Finding(here, f"{quoted(text[at])} closes nothing", "remove it")
         return _Finding(here, message, f"remove `{text[at]}`: a line ends by itself")
     line = text[text.rfind("\n", 0, at) + 1 :].partition("\n")[0]
     if text[at - 1].isdigit() and (number := _NUMERAL.search(line)):
@@ -246,6 +276,13 @@ def _statement(source: Source, at: int) -> _Finding:
             return _Finding(here, "a key is missing before `=`", label)
         case "/" | ";":
             label = "a comment begins with `#`"
+        case "[":
+            label = (
+                "one pair of brackets is around the whole name: `[job.Email.fields]`"
+            )
+            return _Finding(here, "a bracket inside of the name of a table", label)
+        case "(" | "<":
+            label = "a table begins as `[job.Email.fields]`"
         case "{":
             label = "a schema is TOML, not JSON: it begins with `[job.Email.fields]`"
         case _:

@@ -7,6 +7,7 @@ base := scalar | "list[" type "]" | "dict[str, " type "]" | Name | module ":" Na
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final, NoReturn
 
 from flowd_codegen.diagnostics.foreign import type_advice
@@ -80,6 +81,13 @@ def _is_foreign(plain: str, faults: list[Fault]) -> bool:
     return not any(fault.code in known for fault in faults)
 
 
+def _foreign(word: str) -> str:
+    """The name of a letter that only looks like one of a type's; empty for none."""
+    letter = next((char for char in word if not char.isascii()), "")
+    name = unicodedata.name(letter, "") if letter else ""
+    return f"it has a {name}; types are spelled in ASCII" if name else ""
+
+
 class _Unreadable(Exception):
     """The text stops being a type here; already reported."""
 
@@ -134,7 +142,7 @@ class _TypeReader:
             case "list":
                 self.expect("[", "`list` needs the type of its items", "list[str]")
                 item = self.type(depth + 1)
-                self.expect("]", "`]` is missing", f"{self.text[: self.at]}]")
+                self.expect("]", "`]` is missing", f"{self.text[: self.at].strip()}]")
                 return ListOf(item) if item else None
             case "dict":
                 return self.dict(depth)
@@ -176,7 +184,8 @@ class _TypeReader:
         key = self.word()
         if key != "str":
             self.at = start
-            self.fail("keys of a dict are `str`", len(key), "JSON has no others")
+            label = f"write `str`, as in `{example}`: JSON has no others"
+            self.fail("keys of a dict are `str`", len(key), label)
         self.expect(",", "`dict` needs the type of its values", example)
         value = self.type(depth + 1)
         self.expect("]", "`]` is missing", f"{self.text[: self.at]}]")
@@ -227,12 +236,12 @@ class _TypeReader:
             )
         elif CLASS_NAME.fullmatch(word):
             types = self.scope.types()
-            label = did_you_mean(word, types, "nothing has this name")
+            label = did_you_mean(word, types, _foreign(word) or "nothing has this name")
             note = f"enums and records in scope: {', '.join(types[:20]) or 'none'}"
             self.report(Code.UNKNOWN_NAME, location, message, label, note)
         else:
             note = f"built-in types: {' '.join(SCALARS)} list[…] dict[str, …]"
-            self.report(Code.UNKNOWN_TYPE, location, message, "", note)
+            self.report(Code.UNKNOWN_TYPE, location, message, _foreign(word), note)
 
     def word(self) -> str:
         found = _WORD.match(self.text, self.at)
@@ -249,7 +258,7 @@ class _TypeReader:
                 (
                     "write a record, as in `Card | Sepa`"
                     if in_union
-                    else "write one, as `str`"
+                    else "write one, as in `str`, `list[str]` or `dict[str, str]`"
                 ),
             )
         self.at = found.end()

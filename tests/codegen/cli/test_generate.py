@@ -469,3 +469,25 @@ def test_unknown_option_is_left_to_the_usual_words(
     with pytest.raises(SystemExit):
         run(["schemas", "-o", "jobs", "--zzz"])
     assert "unrecognized arguments: --zzz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("schemas", "jobs"), "write `flowd-gen schemas -o jobs`"),
+        (("schemas/a.toml", "schemas/b.toml", "-o", "jobs"), "write `schemas`"),
+        (("schemas", "-o", "jobs", "--level", "full"), "unrecognized arguments"),
+    ],
+)
+def test_two_paths_have_advice(
+    words: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An output without -o, and a list of files, as a shell makes of a pattern."""
+    for name in "ab":
+        Path(f"schemas/{name}.toml").write_text(f"[job.{name.upper()}]\n")
+    with pytest.raises(SystemExit) as caught:
+        run(words)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err

@@ -169,3 +169,88 @@ def test_a_fault_is_reported_once_with_its_reason(schema: str, said: str) -> Non
     """A value that does not fit has one fault, whose advice is about that value."""
     (fault,) = _faults(schema)
     assert said in fault.label
+
+
+_CRON: Final = '[job.A.fields]\na = "str?"\n[job.A.cron.n]\n'
+_QUEUE: Final = '[job.A.fields]\na = "str?"\n[job.A.queue]\n'
+
+
+@pytest.mark.parametrize(
+    ("schema", "place", "advice"),
+    [
+        (f'{_TYPE}"str, doc = "x" }}\n', (2, 14), '"str"'),
+        (f'{_JOB}a ＝ "str"\n', (2, 3), "="),
+        (f"{_JOB}a = ＂str＂\n", (2, 5), '"str"'),
+        (f"{_JOB}a = `str`\n", (2, 5), '"str"'),
+        (f'{_JOB}a = "list(u8)"\n', (2, 5), "list[u8]"),
+        (f'{_JOB}a = "list{{u8}}"\n', (2, 5), "list[u8]"),
+        (f'{_JOB}a = "list of u8"\n', (2, 5), "list[u8]"),
+        (f'{_JOB}a = "Array of string"\n', (2, 5), "list[str]"),
+        (f'{_JOB}a = "maybe u8"\n', (2, 5), "u8?"),
+        (f'{_JOB}a = "str?[]"\n', (2, 5), "list[str?]"),
+        (f'{_CRON}at = "@daily"\n', (4, 7), '"0 0 * * *"'),
+        (f'{_CRON}at = "@HOURLY"\n', (4, 7), '"0 * * * *"'),
+        (f'{_CRON}at = "03:05"\n', (4, 7), '"5 3 * * *"'),
+        (f'{_CRON}at = "every 5 minutes"\n', (4, 7), 'every = "5m"'),
+        (f'{_CRON}every = "5"\n', (4, 9), '"5s"'),
+        (f'{_CRON}every = "2 Hours"\n', (4, 9), '"2h"'),
+        (f'{_CRON}every = "1500 milliseconds"\n', (4, 9), '"1500ms"'),
+        (f'{_CRON}at = "0 3 * * *"\nzone = "UTC"\n', (5, 1), "tz"),
+        (f'{_CRON}at = "0 3 * * *"\ntz = "Europe/Berln"\n', (5, 6), "Europe/Berlin"),
+        (f"{_QUEUE}retry = 3\n", (4, 1), "max_retries"),
+        (f'{_QUEUE}timeout = "5 minutes"\n', (4, 11), '"5m"'),
+        (
+            f'{_QUEUE}backoff = {{ kind = "exponental", max = "1 hour" }}\n',
+            (4, 20),
+            "exponential",
+        ),
+    ],
+)
+def test_beginner_is_led_to_a_schema_that_generates(
+    schema: str, place: tuple[int, int], advice: str
+) -> None:
+    """The first fault is at the mistake, and following what is said ends without one."""
+    first = next(_followed(schema))
+    assert first.position == place
+    assert f"`{advice}`" in first.label
+
+
+@pytest.mark.parametrize(
+    ("schema", "place", "said"),
+    [
+        ('(job.A.fields)\na = "str"\n', (1, 1), "a table begins as `[job.Email"),
+        ('<job.A.fields>\na = "str"\n', (1, 1), "a table begins as `[job.Email"),
+        ('[job.[A].fields]\na = "str"\n', (1, 6), "around the whole name"),
+        ('[job.A.fields]]\na = "str"\n', (1, 15), "remove it"),
+        (f'{_JOB}a = ( type = "str" )\n', (2, 5), "a table of options stands in"),
+        (f'{_JOB}а = "str"\n', (2, 1), "names are ASCII letters"),
+        (f'{_JOB}a = "ѕtr"\n', (2, 6), "it has a CYRILLIC SMALL LETTER DZE"),
+        (f'{_JOB}a = "Сard"\n', (2, 6), "it has a CYRILLIC CAPITAL LETTER ES"),
+        (f'{_JOB}a = "Optional"\n', (2, 5), "has a `?`"),
+        (f'{_JOB}a = "dict[int, str]"\n', (2, 11), "write `str`, as in"),
+        (f'{_CRON}at = "0 3 * * MONDAY"\n', (4, 15), "write `mon`"),
+        ('[job.A]\ncron = "0 3 * * *"\n', (2, 8), 'nightly = { at = "0 3 * * *" }'),
+        ('[[job.A.cron]]\nat = "0 3 * * *"\n', (1, 1), "`[job.A.cron.nightly]`"),
+        ('[job.A.cron]\nat = "0 3 * * *"\n', (2, 1), "`[job.A.cron.nightly]`"),
+        (f'{_QUEUE}stream = ""\n', (4, 10), "choose another name for the stream"),
+        ('[enum.C]\nvalues = ["a", "a"]\n', (2, 16), "remove it"),
+        ('[group.X]\ninclude = ["X"]\n[job.A]\n', (2, 12), "remove it"),
+    ],
+)
+def test_mistake_has_one_fault_with_what_to_do(
+    schema: str, place: tuple[int, int], said: str
+) -> None:
+    """No second fault follows from the first."""
+    (fault,) = _faults(schema)
+    assert fault.position == place
+    assert said in fault.label
+
+
+@pytest.mark.parametrize(
+    "given", ['with = "b=3"', 'with = ["x", 3]', 'args = { a = "x", b = 3 }']
+)
+def test_arguments_that_are_not_read_are_not_missed(given: str) -> None:
+    """What is required is asked for once it is known what `with` gives."""
+    schema = f'[job.A.fields]\na = "str"\nb = "u8"\n[job.A.cron.n]\nat = "0 3 * * *"\n{given}\n'
+    (fault,) = _faults(schema)
+    assert fault.position[0] == 6

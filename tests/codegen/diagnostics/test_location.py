@@ -10,7 +10,7 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd_codegen.diagnostics.location import TomlPath, locate
+from flowd_codegen.diagnostics.location import Source, TomlPath, locate
 from flowd_codegen.parse.table import Toml
 
 _HOSTILE: Final = Path(__file__).with_name("hostile.toml")
@@ -180,3 +180,15 @@ def test_every_random_valid_document_is_located(statements: list[str]) -> None:
             continue
         text = longer
     _check(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "\n", "a = 1\n\nbc = 2", "\n\n\n", "ä\u2028\nb\r\n"]
+)
+def test_position_counts_lines_as_editors_do(text: str) -> None:
+    """A line ends with a line feed only; the offset behind the text has a position too."""
+    source = Source("a.toml", "a.toml", text)
+    for offset in range(len(text) + 1):
+        before = text[:offset]
+        line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+        assert source.position(offset) == (line, column)
