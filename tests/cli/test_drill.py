@@ -101,6 +101,65 @@ def test_a_poison_deploy(flowd: Program, raw: Raw) -> None:
     assert sum(stats(flowd).values()) == 0
 
 
+BAD = WORKERS.replace('if email.to == "hang":', "if True:")
+
+
+def test_a_bad_deploy_is_paused_and_replaced(
+    flowd: Program, raw: Raw, own_server: Server
+) -> None:
+    """Pause, look, cancel by field, deploy the fix, lose the server, resume: as it is typed.
+
+    What was cancelled never runs again, nothing else is lost, and neither a restart of the
+    server nor a worker of the new version ends the pause.
+    """
+    flowd.write("workers.py", BAD)
+    with flowd.start("run", "workers:queues") as worker:
+        for number in range(10):
+            raw(
+                "XADD",
+                "emails",
+                "*",
+                "to",
+                ("harmed", "fine")[number % 2],
+                "subject",
+                "x",
+            )
+        worker.until("sending to harmed")
+        assert flowd("pause", "emails").out == "emails (senders) is paused\n"
+        assert flowd("pause", "emails").out == "emails (senders) was paused\n"
+        for _ in range(2):  # the second does not wait for the handler
+            worker.signal(signal.SIGTERM)
+            worker.until("SIGTERM")
+        assert worker.end() == 0
+    assert "paused" in flowd("stats").out
+    assert "paused" in flowd("doctor").out
+
+    chosen = ("--all", "--stream", "emails", "--field", "to=harmed")
+    dry = flowd("jobs", "cancel", *chosen, "--dry-run").out
+    assert dry.splitlines()[-1] == "5 jobs would be cancelled"
+    assert flowd("jobs", "cancel", *chosen).code == 2  # it asks, and no one can answer
+    done = flowd("jobs", "cancel", *chosen, "--rate", "100/s", "--yes")
+    assert (done.code, done.out) == (0, "5 jobs cancelled\n")
+
+    flowd.write("workers.py", REPAIRED)
+    with flowd.start("run", "workers:queues") as repaired:
+        repaired.until("runs up to")
+        own_server.kill()
+        own_server.restart()
+        enqueue(flowd, "fine")
+        repaired.until("answers again")
+        assert json.loads(flowd("stats", "--json").out)[0]["paused"] is not None
+        assert flowd("resume", "emails").out == "emails (senders) is active\n"
+        for _ in range(6):
+            repaired.until("sending to fine")
+        repaired.until(" done")
+        repaired.signal(signal.SIGTERM)
+        assert repaired.end() == 0
+    assert sum(stats(flowd).values()) == 0
+    removed = json.loads(flowd("stats", "--json").out)[0]["removed"]
+    assert sum(each["jobs"] for each in removed) == 5
+
+
 def test_a_stuck_handler(flowd: Program) -> None:
     """Jobs wait behind one that hangs: which, in which process, and it runs once repaired."""
     with flowd.start("run", "workers:queues") as worker:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -100,7 +100,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def on_a_server(redis_url: str, stream: str) -> AsyncIterator[Bench]:
+async def on_a_server(redis_url: str, stream: str) -> AsyncGenerator[Bench]:
     """A real queue that begins to run when it is first expected to."""
     handler = Handler()
     async with Queue(
@@ -120,7 +120,7 @@ async def on_a_server(redis_url: str, stream: str) -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def in_memory() -> AsyncIterator[Bench]:
+async def in_memory() -> AsyncGenerator[Bench]:
     """A queue without a server."""
     handler = Handler()
     queue = MemoryQueue(
