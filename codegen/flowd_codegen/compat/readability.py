@@ -32,7 +32,7 @@ from flowd_codegen.model.kinds import (
 )
 from flowd_codegen.model.limits import Limits
 from flowd_codegen.model.scalars import scalar
-from flowd_codegen.model.schema import Enum, Field
+from flowd_codegen.model.schema import Encoding, Enum, Field
 
 __all__ = [
     "MISREAD",
@@ -159,12 +159,13 @@ class Readability:
     def null(self, field: Field) -> CodecError | None:
         """Why a field inside JSON does not read null."""
         mapped = field.mapper and field.mapper.deserialize
-        return self._null(Scalar("str") if mapped else field.type)
+        return self._null(Scalar("str") if mapped else field.type, field.encoding)
 
-    def _null(self, kind: Type) -> CodecError | None:
+    def _null(self, kind: Type, encoding: Encoding | None = None) -> CodecError | None:
         if isinstance(kind, Optional):
             return None
-        return self._read(kind, None, Limits.of(kind), in_json=True)
+        wanted = Limits.of(kind, encoding=encoding)
+        return self._read(kind, None, wanted, in_json=True)
 
     def _refusal(
         self, old: Type, new: Type, written: Limits, wanted: Limits, *, in_json: bool
@@ -324,6 +325,8 @@ def _sample(kind: Type, other: Type, written: Limits) -> wire.Json:
     match kind:
         case Scalar("json") if _is_object(other):
             return []
+        case _ if written.number == "int":
+            return int(min(max(7, written.low), written.high))
         case Scalar(name):
             return _SAMPLES.get(written.encoding or name, _SAMPLES.get(name, 7))
         case ListOf():

@@ -129,9 +129,9 @@ class Limits:
         """Numbers under `other` that are outside of these, examples as JSON has them."""
         found: list[wire.Json] = []
         if other._begins < self._begins:
-            found.append(self._outside(other.low, -1))
+            found.append(self._outside(other, other.low, -1))
         if other._ends > self._ends:
-            found.append(self._outside(other.high, 1))
+            found.append(self._outside(other, other.high, 1))
         if other.number == "decimal" and other.places > self.places:
             found.append(f"0.{'0' * int(self.places)}1")
         return found
@@ -152,11 +152,14 @@ class Limits:
                 return f"{words.get(option, 'not below')} {bound}"
         return f"{words[closed]} {self.low if closed == 'min' else self.high}"
 
-    def _outside(self, wish: End, sign: int) -> wire.Json:
+    def _outside(self, other: Limits, wish: End, sign: int) -> wire.Json:
         match self.number:
+            case "int" if -math.inf < wish < math.inf:
+                return int(wish)
+            case "int" if sign < 0:
+                return int(min(self.low - 1, other.high))
             case "int":
-                edge = self.low if sign < 0 else self.high
-                return int(edge) + sign if abs(wish) == math.inf else int(wish)
+                return int(max(self.high + 1, other.low))
             case "float":
                 return sign * _HUGE
             case _:
