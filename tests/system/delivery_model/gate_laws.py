@@ -191,10 +191,13 @@ class Laws:
         locks = {job.keys.lock: (_holder(job), job.id) for job in jobs if job.has_lock}
         assert len(locks) == sum(job.has_lock for job in jobs)
         assert locks.items() <= real.locks.items()
-        holders = {_holder(job) for job in jobs if job.is_live}
         for key in real.locks.keys() - locks.keys():
-            # It came from elsewhere, and ended before it was at the gate.
-            assert real.locks[key][0] not in holders
+            # It was redriven, and ended before it was at the gate again.
+            assert real.locks[key] in {
+                (_holder(job), job.id)
+                for job in jobs
+                if not job.has_ticket and not job.is_live
+            }
         assert real.behind == {job.keys.lock: job.at for job in jobs if job.is_next}
         lanes = [*real.ready, *real.blocked]
         for lane in {*real.lane_of.values()}:
@@ -257,4 +260,5 @@ def _is_ahead(one: GatedJob, other: GatedJob) -> bool:
 
 
 def _holder(job: GatedJob) -> str:
-    return job.at if job.is_entry else f"@{job.at}"
+    waits = job.place in ("delayed", "parked")
+    return f"@{job.at}" if waits else job.at

@@ -17,7 +17,7 @@ from flowd.ops.limits import reset_limit, set_limit
 from tests.system.delivery_model.gate_plans import picks
 from tests.system.delivery_model.gate_snapshot import leftovers
 from tests.system.delivery_model.gate_workers import ALL, GateWorkers
-from tests.system.delivery_model.plans import CONSUMERS, Ending
+from tests.system.delivery_model.plans import CONSUMERS, Ending, seldom
 from tests.system.delivery_model.policies import CUSTOMERS, HOSTS
 
 __all__ = ["GateMachine"]
@@ -26,15 +26,71 @@ __all__ = ["GateMachine"]
 class GateMachine(GateWorkers):
     """A queue with policies on a real server, and the model of it."""
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(pick=picks)
+    @precondition(lambda self: self.model.live)
+    @rule(
+        what=st.sampled_from(("cancel", "cancel", "delete", "run now", "clear")),
+        pick=picks,
+        really=seldom,
+    )
+    def withdraw(self, what: str, pick: int, really: bool) -> None:
+        """Take jobs away, or let one go at once."""
+        match what:
+            case "cancel":
+                self.cancel(pick)
+            case "delete":
+                self.delete(pick)
+            case "run now":
+                self.run_now(pick)
+            case _ if really:
+                self.clear()
+            case _:
+                pass
+
+    @rule(
+        really=seldom,
+        pick=picks,
+        limit=st.none() | st.integers(0, 3),
+        by_slot=st.booleans(),
+    )
+    def govern(self, really: bool, pick: int, limit: int | None, by_slot: bool) -> None:
+        """Pause or resume the queue, or change the limit of a key."""
+        if pick % 2:
+            self.pause(really)
+        else:
+            self.change_limit(pick // 2, limit, by_slot)
+
+    @precondition(lambda self: self.letters)
+    @rule(
+        what=st.sampled_from(("redrive", "redrive", "purge")),
+        pick=picks,
+        waits=st.booleans(),
+    )
+    def look_at_letters(self, what: str, pick: int, waits: bool) -> None:
+        """Redrive a dead letter, or purge it."""
+        if what == "redrive":
+            self.redrive(pick, waits)
+        else:
+            self.purge(pick)
+
+    def redrive(self, pick: int, waits: bool) -> None:
+        letter = self.letters[pick % len(self.letters)][:2]
+        parts: list[Part] = []
+        if self.gate is not None:
+            parts.append(redriving(self.real, self.gate, waits=waits))
+        (answer,) = self.ask(redrive(self.real, [letter], parts=parts))
+        self.model.redriven(letter[0], waits, answer)
+        self.agree(admits=None if self.gate is None else 0)
+
+    def purge(self, pick: int) -> None:
+        letter = self.letters[pick % len(self.letters)]
+        self.model.purged(letter[0], self.ask(purge(self.real, *letter)))
+        self.agree()
+
     def cancel(self, pick: int) -> None:
         job = self.model.jobs[-1 - pick % len(self.model.jobs)]
         self.model.cancelled(job, self.ask(control.cancel_by_id(self.real, job.id)))
         self.agree()
 
-    @precondition(lambda self: self.model.live)
-    @rule(pick=picks)
     def delete(self, pick: int) -> None:
         job = self.model.live[pick % len(self.model.live)]
         place = control.JobPlace(
@@ -47,7 +103,6 @@ class GateMachine(GateWorkers):
         self.model.deleted(job, found)
         self.agree()
 
-    @rule()
     def clear(self) -> None:
         """Delete all that do not run, as `flowd queue clear` does."""
 
@@ -62,49 +117,25 @@ class GateMachine(GateWorkers):
             self.model.deleted(job, found)
         self.agree()
 
-    @precondition(lambda self: self.model.at("delayed"))
-    @rule(pick=picks)
     def run_now(self, pick: int) -> None:
         delayed = self.model.at("delayed")
+        if not delayed:
+            return
         job = delayed[pick % len(delayed)]
         now = self.model.laws.now - self.model.now
         self.model.hurried(job, self.ask(due_now(self.queries, job.at, now)))
         self.agree()
 
-    @rule()
-    def pause(self) -> None:
-        self.model.set_paused(True, self.ask(control.pause(self.real)))
+    def pause(self, really: bool) -> None:
+        """Pause, or resume, which is done more often."""
+        order = control.pause if really else control.resume
+        self.model.set_paused(really, self.ask(order(self.real)))
         self.agree()
 
-    @precondition(lambda self: self.model.paused)
-    @rule()
-    def resume(self) -> None:
-        self.model.set_paused(False, self.ask(control.resume(self.real)))
-        self.agree()
-
-    @precondition(lambda self: self.letters)
-    @rule(pick=picks, waits=st.booleans())
-    def redrive(self, pick: int, waits: bool) -> None:
-        letter = self.letters[pick % len(self.letters)][:2]
-        parts: list[Part] = []
-        if self.gate is not None:
-            parts.append(redriving(self.real, self.gate, waits=waits))
-        (answer,) = self.ask(redrive(self.real, [letter], parts=parts))
-        self.model.redriven(letter[0], waits, answer)
-        self.agree(admits=None if self.gate is None else 0)
-
-    @precondition(lambda self: self.letters)
-    @rule(pick=picks)
-    def purge(self, pick: int) -> None:
-        letter = self.letters[pick % len(self.letters)]
-        self.model.purged(letter[0], self.ask(purge(self.real, *letter)))
-        self.agree()
-
-    @precondition(lambda self: self.gate and (self.gate.concurrency or self.gate.rate))
-    @rule(pick=picks, limit=st.none() | st.integers(0, 3), by_slot=st.booleans())
     def change_limit(self, pick: int, limit: int | None, by_slot: bool) -> None:
         """Give one key a limit of its own, or that of the schema."""
-        assert self.gate is not None
+        if self.gate is None or not (self.gate.concurrency or self.gate.rate):
+            return
         by_slot = self.gate.rate is None or (
             self.gate.concurrency is not None and by_slot
         )
@@ -123,8 +154,7 @@ class GateMachine(GateWorkers):
         """However it went on, all jobs can be ended, and nothing is left then."""
         if not self.sound:
             return
-        if self.model.paused:
-            self.resume()
+        self.pause(really=False)
         if self.gate is not None and (self.gate.concurrency or self.gate.rate):
             self.ask(reset_limit(self.queries))
             self.model.laws.limits.clear()

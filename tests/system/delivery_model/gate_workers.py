@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -61,6 +61,16 @@ GROUP: Final = "g"
 ALL: Final = 100
 
 
+WORK: Final = rule(
+    what=st.sampled_from(("read", "read", "settle", "settle", "maintain", "renew")),
+    consumer=consumers,
+    count=st.integers(1, 3),
+    waits=st.booleans(),
+    ends=st.lists(endings, min_size=1, max_size=3),
+    lost=seldom,
+)
+
+
 class GateWorkers(RuleBasedStateMachine):
     """A queue with policies on a real server, and the model of it."""
 
@@ -98,16 +108,17 @@ class GateWorkers(RuleBasedStateMachine):
         self.model.agree(real, admits=admits)
         self.sound = True
 
-    @initialize(batch=st.lists(job_plans, min_size=2, max_size=6))
+    @initialize(batch=st.lists(job_plans, min_size=4, max_size=8))
     def set_up(self, batch: Sequence[JobPlan]) -> None:
         assert self.ask(self.real.init("0"))
         self.ask(announce(self.real, self.gate))
         self.agree()
         self.enqueue(batch)
+        self.read("a", 3, waits=False, lost=False)
 
     # Producers.
 
-    @rule(batch=st.lists(job_plans, min_size=1, max_size=3))
+    @rule(batch=st.lists(job_plans, min_size=1, max_size=4))
     def enqueue(self, batch: Sequence[JobPlan]) -> None:
         jobs = [job_of(next(self.numbers), plan, self.gate) for plan in batch]
         commands = [
@@ -120,9 +131,11 @@ class GateWorkers(RuleBasedStateMachine):
         self.agree(admits=0)
 
     @precondition(lambda self: self.gate is not None)
-    @rule(plan=job_plans)
-    def append(self, plan: JobPlan) -> None:
-        """A program that knows no policies."""
+    @rule(plan=job_plans, really=seldom)
+    def append(self, plan: JobPlan, really: bool) -> None:
+        """As a program that knows no policies."""
+        if not really:
+            return
         job = job_of(next(self.numbers), plan._replace(key=None), self.gate)
         job.expires = None
         fields = {name.encode(): value.encode() for name, value in job.own.items()}
@@ -131,12 +144,53 @@ class GateWorkers(RuleBasedStateMachine):
 
     # Workers.
 
+    @WORK
+    def work(self, **asked: Any) -> None:
+        self.take_step(**asked)
+
+    # Hypothesis leaves each rule out of some histories.
+    @WORK
+    def work_on(self, **asked: Any) -> None:
+        self.take_step(**asked)
+
+    def take_step(
+        self,
+        what: str,
+        consumer: str,
+        count: int,
+        waits: bool,
+        ends: Sequence[Ending],
+        lost: bool,
+    ) -> None:
+        """Take a step of a worker."""
+        match what:
+            case "settle" if self.running[consumer]:
+                self.settle(consumer, ends, knows=waits, lost=lost)
+            case "renew" if self.running[consumer]:
+                self.renew(consumer)
+            case "maintain":
+                self.maintain(consumer, lost)
+            case _:
+                self.read(consumer, count, waits, lost)
+
     @rule(
+        what=st.sampled_from(("crash", "comes back", "is late", "time")),
         consumer=consumers,
-        count=st.integers(1, 3),
-        waits=st.booleans(),
-        lost=seldom,
+        pick=picks,
+        end=endings,
     )
+    def fail(self, what: str, consumer: str, pick: int, end: Ending) -> None:
+        """Let a worker fail, or one that has failed come back."""
+        match what:
+            case "crash":
+                self.crash(consumer)
+            case "comes back" if self.spent:
+                self.settle_what_is_over(pick, None, end)
+            case "is late" if self.spent:
+                self.settle_what_is_over(pick, consumer, end)
+            case _:
+                self.time_passes((0.4, 1.1)[pick % 2] * LEASE)
+
     def read(self, consumer: str, count: int, waits: bool, lost: bool) -> None:
         """As a consumer does; one that `waits` says so to the gate."""
         if self.scripts is not None and self.gate is not None and self.gate.parks:
@@ -150,8 +204,6 @@ class GateWorkers(RuleBasedStateMachine):
             self.agree()
             self.start(consumer, () if lost else entries)
 
-    @precondition(lambda self: self.model.live)
-    @rule(consumer=consumers, lost=seldom)
     def maintain(self, consumer: str, lost: bool) -> None:
         """Look at what is due and abandoned; at own entries if there are such."""
         first = self.ask(
@@ -192,49 +244,32 @@ class GateWorkers(RuleBasedStateMachine):
         parts = [Part("maintain_control", (self.real.keys.control,))]
         return parts + ([self.scripts.maintain] if self.scripts else [])
 
-    @precondition(lambda self: any(self.running.values()))
-    @rule(consumer=consumers)
     def renew(self, consumer: str) -> None:
         held = [(each.entry_id, each.count) for each in self.running[consumer].values()]
-        if not held:
-            return
         lost = self.ask(self.real.renew(consumer, held))
         self.model.renewed(consumer, held, lost)
         for entry_id in lost:
             self.spent.append(Held(consumer, self.running[consumer].pop(entry_id)))
         self.agree()
 
-    @precondition(lambda self: any(self.running.values()))
-    @rule(
-        consumer=consumers,
-        ends=st.lists(endings, min_size=1, max_size=3),
-        knows=st.booleans(),
-        lost=seldom,
-    )
     def settle(
         self, consumer: str, ends: Sequence[Ending], knows: bool, lost: bool
     ) -> None:
         """End the first that run; a worker that `knows` the marks obeys them."""
         mine = list(self.running[consumer].values())[: len(ends)]
-        if mine:
-            pairs = list(zip(mine, ends, strict=False))
-            self.end(consumer, pairs, knows=knows, lost=lost)
+        pairs = list(zip(mine, ends, strict=False))
+        self.end(consumer, pairs, knows=knows, lost=lost)
 
-    @precondition(lambda self: self.spent)
-    @rule(pick=picks, consumer=st.none() | consumers, end=endings)
     def settle_what_is_over(self, pick: int, consumer: str | None, end: Ending) -> None:
         """A worker that lost its lease, or has died and comes back."""
         owner, delivery = self.spent[-1 - pick % len(self.spent)]
         self.end(consumer or owner, [(delivery, end)])
 
-    @precondition(lambda self: any(self.running.values()))
-    @rule(consumer=consumers)
     def crash(self, consumer: str) -> None:
         lost = self.running[consumer].values()
         self.spent += [Held(consumer, each) for each in lost]
         self.running[consumer] = {}
 
-    @rule(jump=st.sampled_from((0.4 * LEASE, 1.1 * LEASE)))
     def time_passes(self, jump: float) -> None:
         self.ask(let_time_pass(self.connection, self.real.keys, GROUP, jump))
         self.model.now += jump
