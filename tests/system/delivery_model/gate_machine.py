@@ -108,13 +108,12 @@ class GateMachine(GateWorkers):
 
         async def step(jobs: Sequence[JobView]) -> int:
             found = await end_jobs(self.queries, jobs, running=False)
-            return sum(each in ("waiting", "delayed") for _, each in found)
+            return sum(each in ("waiting", "delayed", "parked") for _, each in found)
 
         everything = for_each_job(self.queries, JobFilter(), 0.0, step)
         self.ask(everything)
         for job in self.model.at("waiting", "delayed", "parked"):
-            found = "waiting" if job.place == "waiting" else "delayed"
-            self.model.deleted(job, found)
+            self.model.deleted(job, job.place)
         self.agree()
 
     def run_now(self, pick: int) -> None:

@@ -250,7 +250,7 @@ class GateModel:
         if job.place == "held":
             assert found == "running"
             return
-        assert found == ("waiting" if job.place == "waiting" else "delayed")
+        assert found == job.place
         self._withdraw(job, "deleted")
 
     def hurried(self, job: GatedJob, answer: bool) -> None:
