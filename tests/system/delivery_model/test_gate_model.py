@@ -2,7 +2,7 @@
 
 Environment:
     FLOWD_MODEL_EXAMPLES: how many histories are tried of each set of policies, others each
-        time; without it 15, always the same ones.
+        time; without it 20, always the same ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.system.delivery_model.policies import GATES
 
 EXAMPLES: Final = os.environ.get("FLOWD_MODEL_EXAMPLES", "")
 SETTINGS: Final = settings(
-    max_examples=int(EXAMPLES or 15),
+    max_examples=int(EXAMPLES or 20),
     stateful_step_count=40,
     deadline=None,
     derandomize=not EXAMPLES,
