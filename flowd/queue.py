@@ -69,7 +69,9 @@ class Queue(ControlledQueue, Generic[J]):
         consumer: a name for this process, shown by Redis; made unique for each run.
         concurrency: how many handlers run at once, which is also how many jobs this
             process holds.
-        block: the longest time that one read waits for new jobs, in seconds.
+        block: the longest time that one read waits for new jobs, in seconds. Above 2 an
+            idle queue sends fewer commands, and delayed jobs and schedules of other
+            programs are noticed later by as much, up to a third of the lease.
         starting_id: overrides the schema's; where a new group begins to read.
         policy: overrides the schema's policy, before the arguments above are applied.
         claimer: how this process claims deliveries with an expired lease; None: it

@@ -186,6 +186,10 @@ class Connection:
         self._drop()
         self._answer_waiting(unreachable(self._address, ConnectionError(CLOSED)))
 
+    def disconnect(self) -> None:
+        """Close the link; the next call makes another."""
+        self._drop()
+
     def ask(self, call: Call) -> asyncio.Future[object]:
         """Send what is packed already; the result and errors are those of `call`."""
         if self._protocol is not None and self._protocol.usable:

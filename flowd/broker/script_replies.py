@@ -9,7 +9,17 @@ from flowd.errors import OutcomeUnknown, ServerError
 from flowd.model.delivery import Entry, by_name
 from flowd.model.duplicate import Duplicate
 
-__all__ = ["added", "ids", "maintained", "moved", "pending", "settled", "taken", "time"]
+__all__ = [
+    "added",
+    "ids",
+    "maintained",
+    "moved",
+    "pending",
+    "settled",
+    "taken",
+    "taken_of_many",
+    "time",
+]
 
 
 def ids(reply: object) -> list[bytes]:
@@ -23,6 +33,16 @@ def taken(reply: object) -> list[Entry]:
         return []
     ((_, entries),) = map(replies.pair, replies.array(reply))
     return [_entry(each, 1, fields) for each, fields in replies.entries(entries)]
+
+
+def taken_of_many(reply: object) -> list[tuple[str, list[Entry]]]:
+    """New entries by stream; nil if none came."""
+    if reply is None:
+        return []
+    return [
+        (replies.text(name), taken([[name, entries]]))
+        for name, entries in map(replies.pair, replies.array(reply))
+    ]
 
 
 def settled(count: int) -> replies.Reader[list[Settled]]:

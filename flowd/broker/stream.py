@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import Final, TypeVar
 
 from flowd.broker import replies, scripts
@@ -29,7 +29,7 @@ from flowd.model.delivery import Delivery, Entry, id_range, order
 from flowd.model.keys import QUEUES, Keys
 from flowd.model.timing import milliseconds
 
-__all__ = ["STUCK", "Stream", "registered", "written"]
+__all__ = ["STUCK", "Stream", "read_many", "registered", "written"]
 
 STUCK: Final = ":stuck"
 """Ends the name under which a consumer leaves what its handlers do not end."""
@@ -318,6 +318,30 @@ class Stream:
             self.connection, keys, [self.group], replies.numbers(2), parts
         )
         return entries, delayed
+
+
+async def read_many(
+    connection: Connection,
+    group: str,
+    consumer: str,
+    streams: Sequence[str],
+    *,
+    count: int,
+    block: float,
+) -> list[tuple[str, list[Entry]]]:
+    """Take up to `count` new entries of each stream, waiting up to `block` seconds for one.
+
+    Raises:
+        GroupMissing: one has no group, or it went away meanwhile; nothing was delivered.
+        ServerError: as `Connection.call`; entries may have been delivered to this consumer.
+    """
+    return await connection.call(
+        *("XREADGROUP", "GROUP", group, consumer, "COUNT", count),
+        *("BLOCK", max(1, milliseconds(block)), "STREAMS"),
+        *(*streams, *repeat(">", len(streams))),
+        read=answers.taken_of_many,
+        timeout=block + _READ_MARGIN,
+    )
 
 
 async def registered(connection: Connection) -> list[Stream]:

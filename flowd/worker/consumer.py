@@ -15,11 +15,18 @@ from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
 from flowd.model.delivery import Entry
+from flowd.worker.idle_reads import IdlePlace
 from flowd.worker.pacing import Pacing
 
 __all__ = ["Consumer"]
 
 _FEW: Final = 16
+_QUIET: Final = 5.0
+"""Seconds without a job after which a queue is idle."""
+
+_GAP: Final = 1.0
+_LASTING: Final = 1.0
+"""Jobs that come for longer than this without a gap make a queue busy."""
 
 
 class Consumer:
@@ -31,6 +38,7 @@ class Consumer:
         name: of the consumer.
         concurrency: how many handlers run at once.
         block: the longest time one read waits, in seconds.
+        idle: its place in the read that idle queues share; None: it has none.
         admit: what lets so many jobs into the stream ahead of a read that may wait so
             many seconds; None: all jobs are there.
     """
@@ -43,12 +51,16 @@ class Consumer:
         *,
         concurrency: int,
         block: float,
+        idle: IdlePlace | None = None,
         admit: Callable[[int, float], Awaitable[None]] | None = None,
     ) -> None:
         self._stream = stream
         self._admit = admit
         self._reader = reader
         self._waiting_stream = stream.over(reader)
+        self._idle = idle
+        self._last_came = 0.0
+        self._first_came = 0.0
         self.name = name
         """Under which entries are taken."""
 
@@ -74,8 +86,13 @@ class Consumer:
         Raises:
             ServerError: as `Stream.read`.
         """
-        count, pause = min(room, self._most), 0.0
-        if self._flowing or wait <= 0:
+        count, pause, idle = min(room, self._most), 0.0, self._idle
+        if idle is not None and (idle.taken or self._may_share(wait)):
+            self.pause = 0.0
+            shared = await self._fetch_shared(idle, room, wait)
+            if shared is not None:
+                return shared
+        if self._flowing or wait <= 0 or (idle is not None and idle.must_prove):
             # There is more, so nothing has to wait for it: the command goes out with
             # the settles that made the room.
             read = self._stream.read(self.name, count)
@@ -87,6 +104,10 @@ class Consumer:
             pause = self._pacing.pause(asked, time.monotonic(), len(entries))
         self._flowing = len(entries) == count
         self.pause = 0.0 if self._flowing else pause
+        if idle is not None:
+            idle.sound = True
+            if entries:
+                self._note_arrival()
         return entries
 
     def _ahead(
@@ -97,12 +118,18 @@ class Consumer:
             return read
         return _both(self._admit(count, wait), read)
 
+    async def leave(self) -> list[Entry]:
+        """Let no entry come but by `fetch`; returns what came meanwhile."""
+        return [] if self._idle is None else await self._idle.leave()
+
     def interrupt(self, after: float = 0.0) -> None:
         """End a blocked read at once; what it has taken by then is returned.
 
         Args:
             after: only if it would wait beyond that moment (`time.monotonic`).
         """
+        if self._idle is not None:
+            self._idle.wake(after)
         if self._reading_until > after and self._unblocking is None:
             loop = asyncio.get_running_loop()
             self._unblocking = loop.create_task(self._unblock())
@@ -119,7 +146,44 @@ class Consumer:
 
     async def aclose(self) -> None:
         """Close the connection of reads that wait."""
+        if self._idle is not None:
+            await self._idle.close()
         await self._reader.aclose()
+
+    def _may_share(self, wait: float) -> bool:
+        """Whether the queue is idle, and so are others."""
+        if self._idle is None or self._flowing or wait <= 0:
+            return False
+        busy = (
+            self._last_came - self._first_came > _LASTING
+            and time.monotonic() - self._last_came < _QUIET
+        )
+        return not busy and self._idle.may_be_taken
+
+    async def _fetch_shared(
+        self, idle: IdlePlace, room: int, wait: float
+    ) -> list[Entry] | None:
+        """As `fetch`, in the read that idle queues share; None: it reads by itself."""
+        if not self._may_share(wait):
+            return await idle.leave() or idle.take() or None
+        if not idle.sound:
+            # What is wrong with its stream is to fail no other queue.
+            return None
+        self._reader.disconnect()
+        most = min(room, self._most)
+        entries = await idle.wait(most, min(wait, self._block))
+        if entries:
+            self._note_arrival()
+            # More may have come with these.
+            full = len(entries) >= most
+            self._flowing = full or self._last_came > self._first_came
+        return entries
+
+    def _note_arrival(self) -> None:
+        now = time.monotonic()
+        if now - self._last_came > _GAP:
+            self._first_came = now
+        self._last_came = now
 
     async def _fetch_blocking(self, count: int, block: float) -> list[Entry]:
         self._reading_until = time.monotonic() + block

@@ -23,7 +23,7 @@ from flowd.worker.in_flight import InFlight
 
 __all__ = ["CronClock"]
 
-_AHEAD: Final = 4.0
+_AHEAD: Final = 60.0
 """Seconds for which a timer is set; the maintenance comes sooner than that."""
 
 _SOONEST: Final = 0.005

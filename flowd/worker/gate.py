@@ -22,7 +22,7 @@ from flowd.model.job import Job, JobSpec
 
 __all__ = ["AnyGate", "Gatekeeper", "OpenGate", "gate_of"]
 
-_AHEAD: Final = 4.0
+_AHEAD: Final = 60.0
 """Seconds for which a timer is set."""
 
 

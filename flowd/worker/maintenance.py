@@ -26,6 +26,7 @@ from flowd.worker.server_clock import ServerClock
 __all__ = ["DEAD_CONSUMER_LEASES", "Maintenance", "Round", "next_wait"]
 
 _POLL: Final = 2.0
+_POLLS_PER_LEASE: Final = 3
 _SOONEST: Final = 0.01
 DEAD_CONSUMER_LEASES: Final = 10
 """After so many without a sign of life a consumer counts as dead."""
@@ -56,7 +57,8 @@ class Maintenance:
         extensions: what else is done in the same step.
         events: receives its events.
         lease: seconds.
-        block: the longest time one read waits, in seconds.
+        block: the longest time one read waits, in seconds; above 2, the queue is also
+            maintained less often, up to three times a lease.
         claimer: None: nothing is claimed.
         gate: of the queue, which has something done now and then.
     """
@@ -85,6 +87,8 @@ class Maintenance:
         self._lease = lease
         self._claimer = claimer
         self._silence = max(DEAD_CONSUMER_LEASES * lease, 2 * block)
+        # Its heartbeat is in it, and is over after a lease.
+        self._poll = max(_POLL, min(block, lease / _POLLS_PER_LEASE))
         self._cursor: bytes = b"0-0"
         self._orphans = False
         """Whether Redis may hold entries for this consumer that it does not run."""
@@ -199,7 +203,7 @@ class Maintenance:
             self._next_claim = now + min(self._claimer.interval, wait)
         self._found_entries |= maintained.promoted > 0 or self._claiming
         self._promoting = maintained.next_due == 0
-        self._next = now + next_wait(maintained.next_due)
+        self._next = now + next_wait(maintained.next_due, self._poll)
         return maintained.claimed
 
     async def look_around(self, this: Round) -> None:
@@ -235,11 +239,12 @@ class Maintenance:
         return time.monotonic() + wait
 
 
-def next_wait(next_due: float | None) -> float:
+def next_wait(next_due: float | None, most: float = _POLL) -> float:
     """How long the next maintenance may wait, in seconds.
 
     Args:
         next_due: seconds until the next delayed job is due; None: there is none.
+        most: the longest time, in seconds.
     """
-    due = _POLL if next_due is None else min(next_due, _POLL)
+    due = most if next_due is None else min(next_due, most)
     return max(due, _SOONEST)

@@ -14,12 +14,10 @@ import logging
 import os
 import socket
 import time
-import uuid
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Final, Generic, Literal, TypeVar
 
-from flowd.broker.connection import Connection
 from flowd.broker.server_time import server_time
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
@@ -34,6 +32,7 @@ from flowd.worker.consumer import Consumer
 from flowd.worker.executor import Executor
 from flowd.worker.expiry import Expiry
 from flowd.worker.handler import name_of
+from flowd.worker.idle_reads import reader_to
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
 from flowd.worker.maintenance import Maintenance, Round
@@ -59,14 +58,15 @@ class Runner(Generic[J]):
         policy = options.policy
         # Unique for each run: the fence identifies a delivery by consumer and count.
         prefix = options.consumer or f"{socket.gethostname()}-{os.getpid()}"
-        self.consumer = f"{prefix}-{uuid.uuid4().hex[:8]}"
+        self._shared = WorkerSession.of(session)
+        reads = self._shared.idle_reads.of(policy.stream, policy.group, prefix)
+        self.consumer = reads.consumer
         self.stream = Stream(session.connection, policy.stream, policy.group)
         self.lease = options.lease
         self.handler = name_of(options.handler)
         self.in_flight = InFlight(options.concurrency)
         self._options = options
         self._session = session
-        self._shared = WorkerSession.of(session)
         self._shutdown = Shutdown()
         self._quarantine = self._shared.quarantine
         self._events = events = EventBus(policy.stream, policy.group)
@@ -76,17 +76,13 @@ class Runner(Generic[J]):
         self.cancellations, self.on_renew = own.cancellations, own.on_renew
         self._gate = own.gate
         # The path.
-        reader = Connection(
-            session.address.at(self.stream.keys.stream), name="flowd-reader"
-        )
-        for each in (reader, session.connection):
-            each.end_predecessors()  # what they read may be on its way
         self._fetcher = Consumer(
             self.stream,
-            reader,
+            reader_to(session, policy.stream),
             self.consumer,
             concurrency=options.concurrency,
             block=options.block,
+            idle=reads.place(self.stream, options.block, admits=self._gate.admit),
             admit=self._gate.admit,
         )
         self._maintenance = Maintenance(
@@ -156,7 +152,14 @@ class Runner(Generic[J]):
             elif free > 0:
                 await self._step("reading", self._read(free, room))
             else:
+                await self._read_no_more()
                 await self._wait_for_slot()
+        await self._read_no_more()
+
+    async def _read_no_more(self) -> None:
+        """Take what came while there was something else to do; it may have to go back."""
+        for entry in await self._fetcher.leave():
+            self._admit(entry)
 
     async def _read(self, free: int, room: int) -> None:
         wait = self._maintenance.wait(room)
@@ -190,7 +193,7 @@ class Runner(Generic[J]):
             self._settlement.submit(delivery, self._executor.release(delivery))
         elif self._executor.needs_quarantine(delivery):
             self._quarantine.admit(delivery, self)
-        elif self._quarantine.busy:
+        elif self._quarantine.busy or self.in_flight.free_slots <= 0:
             self._settlement.submit(delivery, self._executor.release(delivery))
         else:
             self.start(delivery)

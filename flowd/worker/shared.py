@@ -7,6 +7,7 @@ from typing import Final
 
 from flowd.broker.session import Session
 from flowd.worker.cancel_channel import CancelChannel
+from flowd.worker.idle_reads import IdleReadsByGroup
 from flowd.worker.lease import LeaseRenewer
 from flowd.worker.quarantine import Quarantine
 from flowd.worker.running_queue import RunningQueue
@@ -15,7 +16,7 @@ __all__ = ["WorkerSession", "running_queues"]
 
 
 class WorkerSession:
-    """One thread that renews leases, one quarantine, and one channel for cancels."""
+    """One thread that renews leases, one quarantine, one channel, and one read of idle queues."""
 
     def __init__(self, session: Session) -> None:
         self.leases = LeaseRenewer(
@@ -23,6 +24,7 @@ class WorkerSession:
         )
         self.quarantine = Quarantine()
         self.cancels = CancelChannel(session.address)
+        self.idle_reads = IdleReadsByGroup(session)
 
     @classmethod
     def of(cls, session: Session) -> WorkerSession:
