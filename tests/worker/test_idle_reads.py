@@ -257,7 +257,7 @@ async def test_busy_queue_reads_by_itself(
         await wait_until(lambda: len(recorder.done) == enqueued + 1)
 
 
-async def test_without_the_right_each_queue_reads_by_itself(
+async def test_queues_without_the_right_read_by_themselves(
     own_server: Server, stream: str
 ) -> None:
     """A read that cannot be ended would keep the queues from each other."""
