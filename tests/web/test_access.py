@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount
 from starlette.types import Message
 
 from flowd.web import BasicAuth, Dashboard, User
 from flowd.web.access import is_known_host
+from jobs.email import Email
 from tests.ops.many import GROUP, STREAM, fill
 from tests.support.raw import Raw
 from tests.web.conftest import Open
@@ -127,11 +127,19 @@ async def test_basic_auth_takes_one_name_and_password(
         assert (await client.get("/", auth=given)).status_code == 200
 
 
-async def test_mounted_dashboard_stays_below_its_path(redis_url: str, raw: Raw) -> None:
-    """Every link, the style and the cookie are below the path of the mount."""
-    fill(raw, 3, running=10)
-    app = Dashboard(redis_url)
-    outer = Starlette(routes=[Mount("/admin/flowd", app)])
+@pytest.mark.parametrize("kind", [Starlette, FastAPI])
+async def test_mounted_dashboard_stays_below_its_path(
+    redis_url: str, raw: Raw, kind: type[Starlette]
+) -> None:
+    """Every link, form, redirect, the style and the cookie are below the mount's path."""
+    fill(raw, 30, running=10)
+
+    def who(_: Request) -> User:
+        return User("ops")
+
+    app = Dashboard(redis_url, jobs=[Email], authorize=who)
+    outer = kind()
+    outer.mount("/admin/flowd", app)
     try:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(outer), base_url="http://localhost"
@@ -139,8 +147,15 @@ async def test_mounted_dashboard_stays_below_its_path(redis_url: str, raw: Raw) 
             answer = await client.get("/admin/flowd/")
             assert answer.status_code == 200
             assert "path=/admin/flowd;" in answer.headers["set-cookie"].lower() + ";"
-            for path in ("/", "/queue", "/letters"):
-                page = await client.get(f"/admin/flowd{path}", params=QUEUE)
+            more = {"state": "delayed", "scope": "all"}
+            for path in (
+                *("/", "/queue", "/letters", "/jobs", "/limits", "/queue/clear"),
+                *("/enqueue", "/jobs/confirm?verb=run", "/letters/confirm?verb=purge"),
+            ):
+                address = httpx.URL(f"/admin/flowd{path}")
+                query = address.params.merge({**QUEUE, **more})
+                page = await client.get(address, params=query)
+                assert page.status_code == 200, path
                 links = [
                     each.split('"')[0]
                     for name in ("href=", "src=", "action=")
@@ -150,6 +165,9 @@ async def test_mounted_dashboard_stays_below_its_path(redis_url: str, raw: Raw) 
                 strays = [each for each in links if each[0] == "/"]
                 assert all(each.startswith("/admin/flowd/") for each in strays)
             assert (await client.get("/admin/flowd/static/app.js")).status_code == 200
+            form = {**QUEUE, "csrf": client.cookies["flowd_csrf"], "do": "pause"}
+            sent = await client.post("/admin/flowd/queue", data=form)
+            assert sent.headers["location"].startswith("/admin/flowd/queue?")
     finally:
         await app.aclose()
 

@@ -157,6 +157,7 @@ async def test_hostile_texts_do_nothing(
             "/queue": queue,
             "/letters": queue,
             "/jobs": {**queue, "state": "waiting"},
+            "/limits": queue,
             "/nowhere": {},
         }
         texts = [(await client.get(path, params=q)).text for path, q in pages.items()]
@@ -169,6 +170,19 @@ async def test_hostile_texts_do_nothing(
         }
         assert len(links) >= 4
         texts += [(await client.get(each)).text for each in links]
+        if may_change:
+            asked = {**queue, "state": "waiting", "scope": "all", "verb": "delete"}
+            for path in ("/queue/clear", "/jobs/confirm"):
+                answer = await client.get(path, params=asked)
+                assert answer.status_code == 200
+                texts.append(answer.text)
+            token = {"csrf": client.cookies["flowd_csrf"]}
+            for path in ("/queue/clear", "/limits", "/job", "/queue"):
+                sent = {**queue, **token, "typed": EVIL, "limit": EVIL, "do": EVIL}
+                sent |= {"name": EVIL, "kind": EVIL, f"k:{EVIL}": EVIL, "id": EVIL}
+                answer = await client.post(path, data=sent)
+                assert answer.status_code in (400, 422), path
+                texts.append(answer.text)
         for path in ("/queue", "/job", "/letter", "/letters"):
             odd = {**queue, "id": EVIL, "error": EVIL, "field": EVIL, "like": EVIL}
             texts.append((await client.get(path, params=odd)).text)

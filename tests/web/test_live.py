@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from flowd import Queue
+from flowd.web.feeds import _LISTENERS
 from jobs.email import Email
 from tests.ops.many import GROUP, STREAM
+from tests.support.email_job import RecordingHandler
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 from tests.web.serving import serving_dashboard
@@ -51,6 +53,34 @@ async def heard(base: str, **query: str) -> AsyncGenerator[list[dict[str, object
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_browsers_that_vanish_leave_nothing(
+    raw: Raw, base: str, redis_url: str
+) -> None:
+    """More of them than may listen at once, one after the other, without a farewell."""
+    async with Queue(Email, RecordingHandler(), url=redis_url):
+        pass
+    host, _, port = base.removeprefix("http://").partition(":")
+    query = f"/events?stream={STREAM}&group={GROUP}"
+    for _ in range(4):
+        gone: list[asyncio.StreamWriter] = []
+        for _ in range(_LISTENERS // 2):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(f"GET {query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert b" 200 " in await reader.readline()
+            gone.append(writer)
+        # Connected to Redis once, however many listen.
+        await wait_until(lambda: len(_channels(raw)) == 1)
+        for writer in gone:
+            writer.transport.abort()
+        await wait_until(lambda: _channels(raw) == [])
+
+
+def _channels(raw: Raw) -> list[object]:
+    found = raw("PUBSUB", "CHANNELS")
+    assert isinstance(found, list)
+    return [*found]
 
 
 async def test_events_reach_each_browser(redis_url: str, raw: Raw, base: str) -> None:
