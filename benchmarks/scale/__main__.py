@@ -19,6 +19,7 @@ from benchmarks.measure import FULL, SMALL
 from benchmarks.peer import environment
 from benchmarks.scale.crowd import balance, spread
 from benchmarks.scale.depth import depth
+from benchmarks.scale.gated import by_keys, by_parked
 from benchmarks.scale.promotion import promote, promote_alone
 from benchmarks.servers import running
 from benchmarks.table import markdown, replace
@@ -35,6 +36,8 @@ _DEPTH: Final = {
     "stats": "flowd stats, s",
     "dlq": "flowd dlq list, s",
 }
+_KEYS: Final = {"count": "keys", "keys": "server CPU, µs a job"}
+_PARKED: Final = {"count": "parked jobs", "parked": "server CPU, µs a job"}
 _PROMOTION: Final = {
     "rate": "jobs/s",
     "alone": "without PINGs",
@@ -69,6 +72,9 @@ def main() -> None:
     note(f"{largest:,} delayed jobs ...")
     # Every PING wakes the server up, so the rate is taken once more without.
     promoted = {**promote(largest), "alone": promote_alone(largest // 10)}
+    note("queues with a limit ...")
+    keys = [by_keys(10**power) for power in range(1, 6) if 10**power <= largest]
+    parked = [by_parked(jobs) for jobs in sizes]
     note("20 workers ...")
     shares = balance(20, 1_000)
     note("64 queues ...")
@@ -82,6 +88,10 @@ def main() -> None:
         "![CPU, memory and the commands by the length of the queue](scale-depth.png)",
         f"### {largest:,} delayed jobs, all due at once",
         _table(_PROMOTION, [promoted]),
+        "### A queue with a limit of 1 for each key",
+        "In the second table 100 keys, while so many jobs of another one are parked.",
+        _table(_KEYS, keys),
+        _table(_PARKED, parked),
         "### 1,000 jobs for 20 worker processes",
         f"Each ran {min(shares)} to {max(shares)} of them; 50 is its share.",
         "![How many jobs each worker ran](scale-balance.png)",
@@ -91,6 +101,7 @@ def main() -> None:
     report = "\n\n".join(parts)
     print(report)
     record = {"depth": deep, "promotion": promoted, "shares": shares, "spread": wide}
+    record |= {"keys": keys, "parked": parked}
     folder = _ROOT / ".bench"
     folder.mkdir(exist_ok=True)
     found = folder / "scale.json"
