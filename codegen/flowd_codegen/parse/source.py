@@ -180,10 +180,11 @@ def read_text(path: Path, relative: str, shown: str, report: Report) -> Source |
         bad = raw[error.start : error.end].decode("latin-1")
         text = f"{good}{bad}".rstrip("\n")
         exact = TextSpan(len(good), len(good) + 1)
+        is_wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         report(
             Code.NOT_TEXT,
             SourceLocation(Source(source.path, source.shown, text), exact=exact),
-            "not UTF-8",
+            "UTF-16, not UTF-8" if is_wide else "not UTF-8",
             "save the file as UTF-8",
         )
         return None

@@ -332,9 +332,17 @@ def _first(source: Source, line: str, before: int) -> tuple[SourceLocation, str]
     )
 
 
+def _illegal(source: Source, at: int) -> _Finding:
+    message = f"{quoted(source.text[at])} is not allowed in a text"
+    escape = f"\\u{ord(source.text[at]):04x}"
+    label = f"remove it, or write `{escape}` in double quotes"
+    return _Finding(TextSpan(at, at + 1), message, label)
+
+
 _READERS: Final[dict[str, _Reader]] = {
     "Invalid value": _value,
     "Illegal character '\\n'": _text,
+    "Illegal character": _illegal,
     "Unterminated string": _text,
     "Expected \"'": _text,
     "Expected '\"": _text,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import pytest
 import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowd_codegen.diagnostics.location import Source, TomlPath, locate
+from flowd_codegen.diagnostics.location import (
+    Source,
+    SourceLocation,
+    TextSpan,
+    TomlPath,
+    locate,
+)
+from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
 from flowd_codegen.parse.table import Toml
 
 _HOSTILE: Final = Path(__file__).with_name("hostile.toml")
@@ -192,3 +199,27 @@ def test_position_counts_lines_as_editors_do(text: str) -> None:
         before = text[:offset]
         line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
         assert source.position(offset) == (line, column)
+
+
+class _Scanned(str):
+    """A text that notes how often its lines are counted."""
+
+    __slots__ = ()
+    counted: ClassVar[list[str]] = []
+
+    def count(self, part: str, *_: object) -> int:  # type: ignore[override]
+        """Note it, and count in the whole text."""
+        self.counted.append(part)
+        return super().count(part)
+
+
+def test_position_does_not_count_the_lines_again() -> None:
+    """A hundred thousand faults in one file are shown in linear time."""
+    source = Source("a.toml", "a.toml", _Scanned("a = 1\n" * 1000))
+    faults = [
+        Fault(Code.NAME, SourceLocation(source, exact=TextSpan(at, at + 1)), f"{at}")
+        for at in range(0, 6000, 6)
+    ]
+    lines = [fault.position[0] for fault in SchemaErrors(faults).faults]
+    assert lines == [*range(1, 1001)]
+    assert not _Scanned.counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from pathlib import Path
 
@@ -237,3 +238,26 @@ def test_a_folder_that_may_not_be_read_is_the_systems_error(tmp_path: Path) -> N
         pytest.skip("this user may read everything")
     with pytest.raises(PermissionError):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_other_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    """A file that a shell of Windows wrote is called UTF-16, and what to do about it."""
+    text = "[job.A.fields]\na = { type = 'str', doc = 'größe' }\n"
+    bom = codecs.BOM_UTF16_LE if encoding == "utf-16-le" else b""
+    (tmp_path / "a.toml").write_bytes(bom + text.encode(encoding))
+    said = _refusal(tmp_path)
+    assert ("UTF-16, not UTF-8" in said) == encoding.startswith("utf-16")
+    assert "save the file as UTF-8" in said
+    assert said.count("error[E413]") == 1
+
+
+def test_control_character_is_named_with_its_escape(tmp_path: Path) -> None:
+    """With the escape in its place the schema is read."""
+    schema = '[job.A.fields]\na = { type = "str", doc = "s%str" }\n'
+    (tmp_path / "a.toml").write_text(schema % "\x01")
+    said = _refusal(tmp_path)
+    assert "a.toml:2:29: error[E101]: not TOML: `\\x01` is not allowed" in said
+    assert "write `\\u0001` in double quotes" in said
+    (tmp_path / "a.toml").write_text(schema % "\\u0001")
+    assert parse(read(tmp_path)).modules
