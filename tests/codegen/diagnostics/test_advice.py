@@ -38,7 +38,7 @@ def _followed(text: str) -> Iterator[Fault]:
             return
         for fault in reversed(faults):
             text = _with_advice(text, fault)
-    raise AssertionError(f"the advice leads nowhere:\n{text}\n{faults[0]}")
+    raise AssertionError(f"the advice leads nowhere:\n{text}")
 
 
 def _with_advice(text: str, fault: Fault) -> str:

@@ -207,7 +207,7 @@ class _Scanned(str):
     __slots__ = ()
     counted: ClassVar[list[str]] = []
 
-    def count(self, part: str, *_: object) -> int:  # type: ignore[override]
+    def count(self, part: str, *_: object) -> int:
         """Note it, and count in the whole text."""
         self.counted.append(part)
         return super().count(part)
