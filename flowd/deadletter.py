@@ -26,6 +26,7 @@ from flowd.errors import (
     OutcomeUnknown,
     ServerError,
 )
+from flowd.errors.option import entry_id
 from flowd.model.item import Item
 from flowd.model.job import Job, spec_of
 from flowd.model.keys import clash
@@ -128,11 +129,12 @@ class DeadLetters(Generic[J]):
             The letter, with its job decoded if it can be.
 
         Raises:
+            OptionError: the id is no text.
             LetterNotFound: no letter has this id.
             ServerError: the server refused, or cannot be reached.
         """
         found: builtins.list[tuple[bytes, builtins.list[bytes]]] = []
-        if _ID.fullmatch(letter_id):
+        if _ID.fullmatch(entry_id("letter", letter_id)):
             found = await dead_letters.read_letters(
                 self._stream(), letter_id, letter_id, 1
             )
@@ -158,13 +160,14 @@ class DeadLetters(Generic[J]):
             The job's id.
 
         Raises:
+            OptionError: the id is no text.
             LetterNotFound: no letter has this id.
             KeyTaken: another job has its `unique` key; not with `when_free`.
             EncodeError: `job` cannot be serialized, or is too large.
             StreamShared: another group reads the stream.
             ServerError: the server refused, or cannot be reached. Repeating is safe.
         """
-        found = await self.get(letter) if isinstance(letter, str) else letter
+        found = letter if isinstance(letter, Letter) else await self.get(letter)
         edited = {} if job is None else {found.id: _edited(found.fields, job)}
         pair = (found.id, found.job_id)
         stream, parts = self._stream(), self._parts([found], when_free)
@@ -228,10 +231,11 @@ class DeadLetters(Generic[J]):
             letter: the letter, or its id.
 
         Raises:
+            OptionError: the id is no text.
             LetterNotFound: no letter has this id.
             ServerError: the server refused, or cannot be reached.
         """
-        found = await self.get(letter) if isinstance(letter, str) else letter
+        found = letter if isinstance(letter, Letter) else await self.get(letter)
         if not await self._purge(found):
             raise self._not_found(found.id)
 

@@ -13,6 +13,7 @@ from flowd.broker.connection import Argument
 from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import ServerError
+from flowd.errors.option import entry_id
 from flowd.model.delivery import by_name, can_be_id, is_entry_id
 from flowd.model.event import EventBus
 
@@ -145,6 +146,7 @@ async def cancel_by_id(
         events: receives `removed` for a job that no worker has, which else none reports.
 
     Raises:
+        OptionError: `job_id` is no text.
         StreamShared: another group reads the stream; nothing was changed.
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
@@ -162,6 +164,7 @@ async def delete_by_id(
     """Delete the job with this id, unless a worker has it; arguments as `cancel_by_id`.
 
     Raises:
+        OptionError: `job_id` is no text.
         StreamShared: another group reads the stream; nothing was changed.
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
@@ -178,7 +181,7 @@ async def _end(
     how: Literal["cancelled", "deleted"],
 ) -> Found | None:
     """Let a job end; what it did, or None if it may be behind those that are searched."""
-    if not can_be_id(job_id):
+    if not can_be_id(entry_id("job_id", job_id)):
         return ""
     for _ in range(_TRIES):
         place, complete = await _find(stream, job_id)

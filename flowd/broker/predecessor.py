@@ -45,7 +45,9 @@ class Predecessor:
         if not isinstance(info, bytes):
             return
         words = info.decode("utf-8", "replace").split()
-        about = dict(each.partition("=")[::2] for each in words)
+        about = {
+            name: value for name, _, value in (each.partition("=") for each in words)
+        }
         number, address = about.get("id", ""), about.get("addr", "")
         if number.isdecimal() and not address.endswith(":0"):
             self._known = number, address

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TypeGuard, cast
 
 from flowd.broker.commands import MOST_ARGUMENTS, EnqueueCommand, enqueue_command
 from flowd.broker.durability import Durability, Durable, check_durable
@@ -130,11 +130,12 @@ class Sender:
             return [await self._send(each, durable) for each in items]
 
         stream = self._streams.stream_of(item.job).keys.stream
-        ids: object = await self._around(stream, (item,), send)
-        if not isinstance(ids, list | tuple) or len(ids) != 1:
+        # Whatever its annotation says, it is code of the user.
+        ids = cast("object", await self._around(stream, (item,), send))
+        if not _are_ids(ids) or len(ids) != 1:
             rule = "one job was enqueued, so it must return what send returned: one id"
             raise OptionError("middleware", ids, rule)
-        return cast("Sequence[str]", ids)[0]
+        return ids[0]
 
     async def send_all(
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
@@ -255,6 +256,10 @@ class Sender:
                 waits := [_due_in(each) for each in commands if each.waits]
             ):
                 self._promoter.due_in(min(waits))
+
+
+def _are_ids(given: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(given, list | tuple)
 
 
 def _due_in(command: EnqueueCommand) -> float:

@@ -15,6 +15,7 @@ __all__ = [
     "FlowdError",
     "OptionError",
     "count",
+    "entry_id",
     "flag",
     "instance",
     "iterable",
@@ -103,6 +104,15 @@ def count(option: str, value: object, *, least: int = 0, most: float = 2**31) ->
     if not least <= value <= most:
         raise OptionError(option, value, f"must be {_range(least, most)}")
     return value
+
+
+def entry_id(option: str, value: object) -> str:
+    """The id of a job or of a dead letter; whether it has the form of one is not checked.
+
+    Raises:
+        OptionError: it is no text, as the bytes that a client of Redis gives.
+    """
+    return instance(option, value, str, "must be an id, as a str")
 
 
 def flag(option: str, value: object) -> bool:

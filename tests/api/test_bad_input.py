@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -125,3 +125,18 @@ async def test_names_may_be_what_redis_allows(redis_url: str, raw: Raw) -> None:
 
     assert recorder.done == [name for name in names for _ in range(2)]
     assert raw("EXISTS", "{a b:c}:key:k", "{tag}:jobs:key:k") == 2
+
+
+@pytest.mark.parametrize("wrong", [b"1-0", 1, None, 1.5])
+async def test_an_id_that_is_no_text_is_refused(wrong: object) -> None:
+    """As the bytes that a client of Redis gives; before anything is sent."""
+    given: Any = wrong
+    queue = Queue(Email, RecordingHandler(), url=NOWHERE)
+    letters = DeadLetters(Email, NOWHERE)
+    async with Producer(NOWHERE) as producer, letters:
+        for call in (letters.get, letters.redrive, letters.purge, queue.cancel):
+            with pytest.raises(OptionError, match="must be an id, as a str"):
+                await call(given)
+        with pytest.raises(OptionError, match="must be an id, as a str"):
+            await producer.cancel(Email, given)
+    await queue.aclose()

@@ -524,8 +524,8 @@ async def test_job_keeps_one_id(redis_url: str) -> None:
         ) -> list[str]:
             return self._ids  # type: ignore[return-value]
 
-    lost: list[str] | None
-    for lost in ([], None):
+    nothing: list[str] = []
+    for lost in (nothing, None):
         async with Producer(redis_url, middleware=[Sink(lost)]) as producer:
             with pytest.raises(OptionError, match="must return what send returned"):
                 await producer.enqueue(email())

@@ -347,10 +347,10 @@ async def test_a_group_that_is_too_deep_is_a_failure_with_a_text(
     """Where the search for leaves ends, the group itself is described."""
 
     async def fail(job: Email) -> None:
-        error: Exception = Reject("never")
-        for number in range(1_500):
-            error = ExceptionGroup(f"group {number}", [error])
-        raise error
+        group: ExceptionGroup[Exception] = ExceptionGroup("group 0", [Reject("never")])
+        for number in range(1, 1_500):
+            group = ExceptionGroup(f"group {number}", [group])
+        raise group
 
     async with make_queue(fail, max_retries=0) as queue:
         await queue.enqueue(email())
@@ -576,7 +576,7 @@ async def test_a_future_of_a_pool_that_is_returned_is_awaited(
 class OpenedByAwait:
     """Gives itself when it is awaited, as connections of some drivers do."""
 
-    def __await__(self) -> Generator[object, object, OpenedByAwait]:
+    def __await__(self) -> Generator[object, None, OpenedByAwait]:
         yield from asyncio.sleep(0).__await__()
         return self
 
@@ -584,7 +584,7 @@ class OpenedByAwait:
 class AnotherAwaitable:
     """Gives another one of its kind each time."""
 
-    def __await__(self) -> Generator[object, object, AnotherAwaitable]:
+    def __await__(self) -> Generator[object, None, AnotherAwaitable]:
         yield from asyncio.sleep(0).__await__()
         return AnotherAwaitable()
 
