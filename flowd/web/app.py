@@ -42,12 +42,12 @@ from flowd.web.access import SECURITY_HEADERS, Authorize, asked, is_known_host
 from flowd.web.desk import Desk
 from flowd.web.visit import Refusal, Visit
 
-__all__ = ["Dashboard"]
+__all__ = ["PAGES", "Dashboard"]
 
 Page: TypeAlias = Callable[[Visit], Awaitable[Response]]
 
 _STATIC: Final = Path(__file__).parent / "static"
-_PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
+PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("GET", "/", overview.show),
     ("GET", "/queue", queue.show),
     ("POST", "/queue", control.pause_or_resume),
@@ -74,6 +74,7 @@ _PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("GET", "/operation", bulk.operation),
     ("POST", "/operation", bulk.stop),
 )
+"""Every page: its method, its path, and what answers."""
 
 
 class Dashboard:
@@ -145,7 +146,7 @@ class Dashboard:
         await self._desk.aclose()
 
     def _routes(self) -> Iterable[BaseRoute]:
-        for method, path, page in _PAGES:
+        for method, path, page in PAGES:
             yield Route(
                 path, self._endpoint(page), methods=[method], name=f"{method} {path}"
             )

@@ -14,10 +14,12 @@ from flowd.broker.url import Address
 from flowd.errors import FatalError
 from flowd.ops.tail import TailEvent, follow
 
-__all__ = ["Feeds"]
+__all__ = ["MOST_LISTENERS", "Feeds"]
 
 _HELD: Final = 500
-_LISTENERS: Final = 200
+MOST_LISTENERS: Final = 200
+"""How many pages may listen at once."""
+
 _SILENCE: Final = 15.0
 
 _Listener = asyncio.Queue[TailEvent | str]
@@ -59,7 +61,9 @@ class Feeds:
     @property
     def is_full(self) -> bool:
         """Whether as many listen as may."""
-        return sum(len(each.listeners) for each in self._feeds.values()) >= _LISTENERS
+        return (
+            sum(len(each.listeners) for each in self._feeds.values()) >= MOST_LISTENERS
+        )
 
     async def listen(self, channel: str) -> AsyncGenerator[TailEvent | str | None]:
         """Events from now on; a text says why there are none, None that all is quiet."""

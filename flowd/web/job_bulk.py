@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +27,11 @@ _COUNTED: Final = 2_000
 _MOST_IDS: Final = 500
 _NAMED: Final = 50
 _SCAN: Final = 2_000
-_VERBS: Final[Sequence[Verb]] = ("cancel", "delete", "run")
+_VERBS: Final[Mapping[str, Verb]] = {
+    "cancel": "cancel",
+    "delete": "delete",
+    "run": "run",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,7 @@ async def _total(visit: Visit, target: Target, asked: _Request) -> tuple[int, bo
 
 
 def _request(given: QueryParams | ImmutableMultiDict[str, str]) -> _Request:
-    verb = next((each for each in _VERBS if each == given.get("verb")), None)
+    verb = _VERBS.get(given.get("verb", ""))
     if verb is None:
         raise Refusal(400, "There is nothing to do", "Cancel, delete or run them?")
     picked = picked_jobs(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +12,14 @@ from flowd.ops.control import JobFilter
 from flowd.ops.rows import State
 from flowd.web.visit import Refusal
 
-__all__ = ["STATES", "PickedJobs", "picked_jobs"]
+__all__ = ["PickedJobs", "picked_jobs"]
 
-STATES: Final[tuple[State, ...]] = ("running", "waiting", "delayed", "parked")
+_STATES: Final[Mapping[str, State]] = {
+    "running": "running",
+    "waiting": "waiting",
+    "delayed": "delayed",
+    "parked": "parked",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ def picked_jobs(
         found: str | None = given.get(name)
         return (found or "").strip()
 
-    state = next((each for each in STATES if each == said("state")), None)
+    state = _STATES.get(said("state"))
     if state is None:
         raise Refusal(
             404, "No such page", "A job is running, waiting, delayed or parked."

@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from flowd.model.keys import Keys
-from flowd.web import User
+from flowd.web import Dashboard, User
 from tests.support.jobs.vault import Vault
 from tests.support.raw import Raw
 from tests.web.conftest import Open
@@ -127,22 +127,23 @@ async def test_address_leads_nowhere_else(dashboard: Open, path: str) -> None:
     assert "import" not in answer.text
 
 
-async def test_hook_that_raises_lets_no_one_in(dashboard: Open, raw: Raw) -> None:
+async def test_hook_that_raises_lets_no_one_in(redis_url: str) -> None:
     """Status 500, without a word of why, and with the policy of every answer."""
 
     def broken(_: Request) -> User:
         raise KeyError("the password is swordfish")
 
-    async with dashboard(authorize=broken) as client:
-        client._transport = httpx.ASGITransport(
-            client._transport.app,  # type: ignore[attr-defined]
-            raise_app_exceptions=False,
-        )
+    app = Dashboard(redis_url, authorize=broken)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://localhost"
+    ) as client:
         for path in ("/", "/events", "/nowhere"):
             answer = await client.get(path)
             assert answer.status_code == 500
             assert answer.text == "Internal Server Error"
             assert "default-src 'none'" in answer.headers["content-security-policy"]
+    await app.aclose()
 
 
 @pytest.mark.parametrize("may_change", [False, True])

@@ -15,7 +15,7 @@ import pytest
 from flowd import Concurrency, Gate, Producer, Queue, Rate
 from flowd.ops import control
 from flowd.web import User
-from flowd.web.app import _PAGES
+from flowd.web.app import PAGES
 from jobs.email import Email
 from tests.ops.many import GROUP, STREAM, fill
 from tests.support.email_job import RecordingHandler, email
@@ -252,7 +252,7 @@ async def test_limit_of_a_key_is_set_and_reset(redis_url: str, dashboard: Open) 
         await queue.drain()
 
 
-POSTED: Final = sorted(path for method, path, _ in _PAGES if method == "POST")
+POSTED: Final = sorted(path for method, path, _ in PAGES if method == "POST")
 """Every address that takes a form."""
 
 ASKING: Final = ("/letters/confirm", "/jobs/confirm", "/queue/clear", "/enqueue")

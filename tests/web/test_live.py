@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from flowd import Queue
-from flowd.web.feeds import _LISTENERS
+from flowd.web.feeds import MOST_LISTENERS
 from jobs.email import Email
 from tests.ops.many import GROUP, STREAM
 from tests.support.email_job import RecordingHandler
@@ -65,7 +65,7 @@ async def test_browsers_that_vanish_leave_nothing(
     query = f"/events?stream={STREAM}&group={GROUP}"
     for _ in range(4):
         gone: list[asyncio.StreamWriter] = []
-        for _ in range(_LISTENERS // 2):
+        for _ in range(MOST_LISTENERS // 2):
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(f"GET {query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             assert b" 200 " in await reader.readline()
