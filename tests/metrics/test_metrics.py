@@ -265,7 +265,7 @@ def test_names_keep_to_the_conventions() -> None:
 
 def test_every_metric_is_on_the_page() -> None:
     """And no other; the page says what each is good for."""
-    table = OPERATIONS.partition("| metric |")[2].partition("\n\n")[0]
+    table = OPERATIONS.partition("| metric | labels |")[2].partition("\n\n")[0]
     named = [line.split("`")[1] for line in table.splitlines() if "`flowd_" in line]
     assert named == [
         each.name for each in (INFO, *GAUGES, SERVER_UP, *COUNTERS, *HISTOGRAMS)
