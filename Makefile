@@ -12,8 +12,9 @@ PAIRS  ?= 100000
 # What is tried on a cluster and behind sentinels; more of it works, but for what a test looks
 # for inside one server.
 NODES     ?= $(foreach name,bulk dead_letters enqueue group idempotency,tests/api/test_$(name).py) \
-             $(foreach name,cancel_channel claimer cron drain handlers keeper outcomes progress retry takeover timeout \
-               versions,tests/worker/test_$(name).py)
+             $(foreach name,cancel_channel claimer cron drain gate_unique handlers keeper outcomes progress retry takeover timeout \
+               versions,tests/worker/test_$(name).py) \
+             tests/web/test_pages.py tests/cli/test_top.py
 # What is tried over every transport.
 RUNTIME   := tests/api tests/broker tests/model tests/worker tests/system/faults
 CONNECTED := $(RUNTIME) tests/cli tests/ops
