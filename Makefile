@@ -97,7 +97,8 @@ format: setup
 chaos: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
 	@$(PY) -m tests.system.chaos
-	@FLOWD_GATE_CHAOS_SECONDS=20 $(PY) -m pytest -q tests/system/chaos/test_gate.py
+	@FLOWD_GATE_CHAOS_SECONDS=20 FLOWD_CONTROL_CHAOS_SECONDS=20 $(PY) -m pytest -q \
+	  tests/system/chaos/test_gate.py tests/system/chaos/test_control.py
 
 soak: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
