@@ -140,14 +140,8 @@ async def give_orders(queue: Queue[Email], orders: Orders, ends: float) -> None:
                     job, key = JOB(to=f"{number}", subject=subject), f"{number}"
                     delay = chance.choice((0.0, 0.0, 0.3))
                     expires = chance.choice((60.0, 60.0, 0.2))
-                    job_id = await insist(
-                        partial(
-                            *(queue.enqueue, job),
-                            key=key,
-                            delay=delay,
-                            expires=expires,
-                        )
-                    )
+                    add = partial(queue.enqueue, job, delay=delay, expires=expires)
+                    job_id = await insist(partial(add, key=key))
                     names.append(job_id)
                     if expires < LEASE:
                         orders.unsure.add(job_id)
