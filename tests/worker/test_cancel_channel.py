@@ -19,6 +19,7 @@ from flowd.worker.handle import QueueHandle
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.raw import Raw
+from tests.support.servers import chosen
 from tests.support.waiting import wait_until
 
 GROUP = "senders"
@@ -188,6 +189,8 @@ async def test_a_missing_right_costs_only_the_haste(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Then the maintenance says it; nothing fails, and no link stays open for nothing."""
+    if chosen().name == "sentinel":
+        pytest.skip("users are not replicated, and a loaded machine may fail over")
     user = f"no-{lacks.strip('+')}-{stream}"
     rights = {
         "+subscribe": ("allchannels", "-subscribe"),
