@@ -210,8 +210,9 @@ async def test_orders_and_ticks_hold_under_every_fault(
 def left(raw: Raw, stream: str) -> list[object]:
     """What of the jobs is in Redis, apart from ticks."""
     delayed = raw("HLEN", f"{{{stream}}}:delayed:jobs")
+    found: list[object] = [delayed] if delayed else []
     names = [fields[b"to"] for _, fields in raw.entries(stream)]
-    return [name for name in names if name != b"nightly"] + [delayed] * bool(delayed)
+    return found + [name for name in names if name != b"nightly"]
 
 
 def missing(orders: Orders, notes: Sequence[Note], until: float) -> list[object]:

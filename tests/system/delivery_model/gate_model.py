@@ -385,11 +385,15 @@ def _check_fields(job: GatedJob, fields: dict[str, str]) -> None:
 
 def _sightings(real: GateSnapshot) -> dict[int, tuple[Place, str, dict[str, str]]]:
     """Where each job is, by its number; one that is in two places fails."""
-    rows: list[tuple[Place, str, dict[str, str]]] = []
-    rows += [("waiting", at, fields) for at, fields in real.queue.entries.items()]
-    rows += [("delayed", at, fields) for at, fields in real.queue.delayed.items()]
-    rows += [("parked", at, fields) for at, fields in real.parked.items()]
-    rows += [("dead", at, fields) for at, fields in real.queue.dead.items()]
+    places: list[tuple[Place, dict[str, dict[str, str]]]] = [
+        ("waiting", real.queue.entries),
+        ("delayed", real.queue.delayed),
+        ("parked", real.parked),
+        ("dead", real.queue.dead),
+    ]
+    rows = [
+        (place, at, fields) for place, there in places for at, fields in there.items()
+    ]
     found = {int(row[2]["n"]): row for row in rows}
     assert len(found) == len(rows), "a job is in two places"
     assert real.queue.bodies == len(real.queue.delayed) + len(real.parked)
