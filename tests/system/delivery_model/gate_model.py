@@ -391,7 +391,7 @@ def _sightings(real: GateSnapshot) -> dict[int, tuple[Place, str, dict[str, str]
         ("parked", real.parked),
         ("dead", real.queue.dead),
     ]
-    rows = [
+    rows: list[tuple[Place, str, dict[str, str]]] = [
         (place, at, fields) for place, there in places for at, fields in there.items()
     ]
     found = {int(row[2]["n"]): row for row in rows}
