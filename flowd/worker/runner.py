@@ -128,9 +128,7 @@ class Runner(Generic[J]):
         )
         self.cancellations.attach(self._executor, self._quarantine, self._settlement)
         self._leases = QueueLeases(self)
-        self._tasks = DeliveryTasks(
-            self._process, self._unbegun, self.in_flight.running
-        )
+        self._tasks = DeliveryTasks(self._process, self._unbegun)
         self._alarm: asyncio.TimerHandle | None = None
 
     # The path of a job.
@@ -365,7 +363,6 @@ class Runner(Generic[J]):
             await asyncio.wait([settling, reading, stopping])
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._tasks.close()
             self._capabilities.close()
             await self._shared.cancels.remove(*cancels)
             await self._shared.leases.remove(self._leases)

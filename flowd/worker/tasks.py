@@ -1,14 +1,15 @@
-"""One task for each delivery, in a context of its own; only so many begin at once.
+"""One task for each delivery, in a context of its own; only so many begin in one turn.
 
 A task that is cancelled before its first step runs nothing of its coroutine, so nothing in
 there can say that it has ended. A callback on each task would cost a context, a handle and
 a turn of the loop a job. All tasks that were started in one turn take their first step in
 the next one, so one look after that finds those that are done and did not begin.
 
-A thousand handlers of half a millisecond that begin in one turn of the loop, or wake up in
-one, hold up all other queues for half a second. So while many run, a timer looks at each
-5 ms how much time of a processor the event loop took. If it was more than that, fewer
-handlers begin until the next look; the others wait.
+A thousand handlers of half a millisecond that begin in one turn of the event loop hold up
+all other queues for half a second. So of many that start together, only so many begin in
+a turn that it takes 5 to 10 ms; the others wait for the next turns. That costs nothing
+while there are few, or while they are short. Handlers that go on in one turn, after they
+have waited for something, are not held apart.
 """
 
 from __future__ import annotations
@@ -17,25 +18,19 @@ import asyncio
 import contextvars
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 from flowd.model.delivery import Delivery
 
 __all__ = ["DeliveryTasks"]
 
-_WINDOW: Final = 0.005
-"""Seconds in which only so many handlers begin."""
-
-# Between the two nothing changes, and there is always enough to do until the next look.
 _LONG: Final = 0.010
-_SHORT: Final = 0.0065
-"""Seconds that the event loop worked between two looks: fewer are to begin, or more."""
-
-_MANY: Final = 32
-"""So many that run can make the loop late; fewer are not watched."""
+_SHORT: Final = 0.005
+"""Seconds that one turn took: fewer are to begin in the next one, or more."""
 
 _FIRST: Final = 64
+_FEW: Final = 4
 _MOST: Final = 1 << 16
 
 
@@ -45,64 +40,43 @@ class DeliveryTasks:
     Args:
         process: what a task runs.
         unbegun: called with a delivery whose task has ended without running it.
-        running: what has a slot.
     """
 
     def __init__(
         self,
         process: Callable[[Delivery], Coroutine[object, object, None]],
         unbegun: Callable[[Delivery], None],
-        running: Collection[Delivery],
     ) -> None:
         self._process = process
         self._unbegun = unbegun
-        self._running = running
         self._loop = asyncio.get_running_loop()
         # A delivery may be started by the end of another one; none inherits its context.
         self._context = contextvars.copy_context()
         self._started: list[Delivery] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
         self._most = _FIRST
-        """How many may begin in a window."""
+        """How many may begin in one turn."""
 
-        self._begun = 0
-        """How many began in this window."""
-
-        self._window = 0.0
-        """When it ends (the loop's clock)."""
-
-        self._worked = 0.0
-        """The time of a processor that the thread had taken at the last look, in seconds."""
-
-        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_releasing = False
 
     def start(self, delivery: Delivery) -> None:
         """Run a delivery in a task; not begun at once (`eager_start`): the caller reads on."""
         if not self._started:
             self._loop.call_soon(self._first_steps)
-            if self._timer is None:
-                self._open_window()
-        if self._waiting or self._begun >= self._most:
-            process = self._process_later(delivery)
+        if self._waiting or len(self._started) >= self._most:
+            turn = self._loop.create_future()
+            self._waiting.append(turn)
+            process = self._process_later(delivery, turn)
         else:
             process = self._process(delivery)
-        self._begun += 1
         delivery.task = asyncio.Task(
             process, loop=self._loop, context=self._context.copy()
         )
         self._started.append(delivery)
 
-    def close(self) -> None:
-        """Let none begin any more that waits."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    async def _process_later(self, delivery: Delivery) -> None:
-        turn = self._loop.create_future()
-        self._waiting.append(turn)
-        if self._timer is None:
-            self._watch()
+    async def _process_later(
+        self, delivery: Delivery, turn: asyncio.Future[None]
+    ) -> None:
         try:
             await turn
         except asyncio.CancelledError:
@@ -114,39 +88,36 @@ class DeliveryTasks:
     def _first_steps(self) -> None:
         """Every task of this list takes its first step before what is called soon from now."""
         started, self._started = self._started, []
-        self._loop.call_soon(self._look, started)
+        self._loop.call_soon(self._look, started, self._loop.time())
 
-    def _look(self, started: Sequence[Delivery]) -> None:
+    def _look(self, started: Sequence[Delivery], turn_began: float) -> None:
         for delivery in started:
             if delivery.task is not None and delivery.task.cancelled():
                 self._unbegun(delivery)
-        if self._timer is None and len(self._running) >= _MANY:
-            self._watch()
+        took = self._loop.time() - turn_began
+        if took > _LONG and len(started) > _FEW:
+            self._most = max(min(len(started), self._most) * 3 // 5, _FEW)
+        if self._waiting and not self._is_releasing:
+            self._is_releasing = True
+            self._release()
 
-    def _open_window(self) -> None:
-        now = self._loop.time()
-        if now >= self._window:
-            self._window, self._begun = now + _WINDOW, 0
-
-    def _watch(self) -> None:
-        self._window = self._loop.time() + _WINDOW
-        self._worked = time.thread_time()
-        self._timer = self._loop.call_at(self._window, self._next_window)
-
-    def _next_window(self) -> None:
-        """Adapt to how much the loop has worked, and let the next begin."""
-        took = time.thread_time() - self._worked
-        if took > _LONG:
-            self._most = max(self._most * 3 // 5, 1)
-        elif self._waiting and took < _SHORT:
-            self._most = min(self._most * 3 // 2 + 1, _MOST)
-        self._begun = 0
-        while self._waiting and self._begun < self._most:
+    def _release(self) -> None:
+        """Let the next ones begin, and look behind them how long the turn took."""
+        released = 0
+        while self._waiting and released < self._most:
             turn = self._waiting.popleft()
             if not turn.done():  # else it was cancelled
                 turn.set_result(None)
-                self._begun += 1
-        if self._waiting or len(self._running) >= _MANY:
-            self._watch()
+                released += 1
+        self._loop.call_soon(self._end_turn, self._loop.time())
+
+    def _end_turn(self, began: float) -> None:
+        took = self._loop.time() - began
+        if took > _LONG:
+            self._most = max(self._most * 3 // 5, _FEW)
+        elif self._waiting and took < _SHORT:
+            self._most = min(self._most * 2, _MOST)
+        if self._waiting:
+            self._release()
         else:
-            self._timer = None
+            self._is_releasing = False
