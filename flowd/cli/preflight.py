@@ -41,7 +41,7 @@ _LONG: Final = 1_000
 _LEVELS: Final = {"breaking": "error", "warning": "warning", "note": "notice"}
 
 _DESCRIPTION: Final = """\
-Decode all waiting, running, delayed and dead jobs with the generated classes of a package
+Decode all waiting, running, delayed, parked and dead jobs with the generated classes of a package
 or module, and list the jobs that a worker with these classes cannot read. Run it before a
 deploy, with the code to be deployed. No job is run and nothing is changed; mappers and
 migrations are run.

@@ -2,8 +2,8 @@
 
 It is a snapshot of what moves. The order of reading follows the jobs' ways, so that one
 that moves once meanwhile is met once at least: out of the stream into the delayed set,
-from there back to the end of the stream, or to the dead letters. One that moves more
-often may be missed, or be met again.
+from there to the gate of a queue with policies, back to the end of the stream, or to the
+dead letters. One that moves more often may be missed, or be met again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from flowd.model.delivery import by_name
 from flowd.model.job import Job, payload_size
 from flowd.model.letter import Letter, read_letter
 from flowd.ops.queries import PAGE, Queries
+from flowd.ops.rows import JobRow
 
 __all__ = ["PLACES", "Page", "Place", "ScannedJob", "scan"]
 
-Place: TypeAlias = Literal["stream", "delayed", "dead letters"]
-"""Where a job is: waiting or running, delayed, or dead."""
+Place: TypeAlias = Literal["stream", "delayed", "parked", "dead letters"]
+"""Where a job is: waiting or running, delayed, at the gate of its queue, or dead."""
 
-PLACES: Final[tuple[Place, ...]] = ("stream", "delayed", "dead letters")
+PLACES: Final[tuple[Place, ...]] = ("stream", "delayed", "parked", "dead letters")
 """In the order in which jobs go through them."""
 
 _FIRST: Final = 8
@@ -84,8 +85,10 @@ async def _pages(queries: Queries, limit: int) -> AsyncGenerator[Page]:
         yield Page("stream", found)
     async for found in _delayed(queries, limit):
         yield Page("delayed", found)
+    async for found in _parked(queries, limit):
+        yield Page("parked", found)
     if not limit:
-        # What was delayed and became due meanwhile.
+        # What was delayed or parked, and may run since.
         newest = await queries.last_id(stream)
         async for found in _entries(queries, stream, f"({end}", newest, 0):
             yield Page("stream", found)
@@ -115,12 +118,25 @@ async def _delayed(
         page := await queries.delayed(pace.count, -seen - pace.count)
     ):
         seen += pace.count
-        pace.took(len(page), sum(payload_size(row.fields) for row in page))
-        yield [
-            ScannedJob(row.id, row.fields, len(row.fields))
-            for row in page
-            if row.fields  # else another client deleted them
-        ]
+        yield _bodies(page, pace)
+
+
+async def _parked(queries: Queries, limit: int) -> AsyncGenerator[Sequence[ScannedJob]]:
+    pace, after, last = _Pace(limit), b"", await queries.last_place()
+    while pace.count and after < last:
+        page, after = await queries.lanes(pace.count, after, last)
+        if not after:
+            return
+        yield _bodies(page, pace)
+
+
+def _bodies(page: Sequence[JobRow], pace: _Pace) -> Sequence[ScannedJob]:
+    pace.took(len(page), sum(payload_size(row.fields) for row in page))
+    return [
+        ScannedJob(row.id, row.fields, len(row.fields))
+        for row in page
+        if row.fields  # else another client deleted them
+    ]
 
 
 class _Pace:

@@ -67,6 +67,7 @@ def _jobs(sizes: Sizes, *, is_read: bool) -> Mapping[Place, int]:
     counts: Mapping[Place, int] = {
         "stream": (sizes.waiting + sizes.running) * own,
         "delayed": sizes.delayed * own,
+        "parked": sizes.parked * own,
         "dead letters": sizes.dead,
     }
     return {place: counts[place] for place in PLACES if counts[place]}

@@ -187,7 +187,8 @@ class Runner(Generic[J]):
             self._taken_over(delivery)
         if self.cancellations.has(delivery):
             self.cancellations.discard(delivery)
-        elif self._shutdown.requested.is_set() or self._gate.must_pass(delivery):
+        # A foreign entry gets its ticket also while the queue stops: its lock may name it.
+        elif self._gate.must_pass(delivery) or self._shutdown.requested.is_set():
             self._settlement.submit(delivery, self._executor.release(delivery))
         elif self._executor.needs_quarantine(delivery):
             self._quarantine.admit(delivery, self)

@@ -18,6 +18,7 @@ from tests.ops.test_jobs import queries_of
 from tests.support.raw import Raw
 
 DELAYED, BODIES = "{emails}:delayed", "{emails}:delayed:jobs"
+PARKED = "{emails}:gate:parked"
 DEAD = "{emails}:senders:dlq"
 
 Met = Counter[tuple[Place, bytes]]
@@ -41,6 +42,14 @@ def delay(raw: Raw, due: int) -> bytes:
     """Delay a job until a millisecond; returns its id."""
     job = b"job%d" % due
     raw("ZADD", DELAYED, due, job)
+    raw("HSET", BODIES, job, _BODY)
+    return job
+
+
+def park(raw: Raw, number: int) -> bytes:
+    """Park a job in a lane of its own; returns its id."""
+    job = b"parked%d" % number
+    raw("ZADD", PARKED, 0, b"to=%d\x00n%016d%b" % (number, number, job))
     raw("HSET", BODIES, job, _BODY)
     return job
 
@@ -126,6 +135,23 @@ async def test_a_job_that_fails_meanwhile_is_met(redis_url: str, raw: Raw) -> No
         ("delayed", job): 1,
         ("dead letters", letter): 1,
     }
+
+
+async def test_parked_jobs_are_met(redis_url: str, raw: Raw) -> None:
+    """Each that stays is met once, although others leave the gate for the stream."""
+    fill(raw, 3, running=1)
+    gone, *stay = [park(raw, number) for number in range(PAGE + 20)]
+    seen: Met = Counter()
+    async with queries_of(redis_url, STREAM) as queries:
+        async with aclosing(scan(queries)) as found:
+            async for page in found:
+                if page.place == "parked" and not seen["parked", gone]:
+                    raw("ZREM", PARKED, b"to=0\x00n%016d%b" % (0, gone))
+                    raw("HDEL", BODIES, gone)
+                    raw("XADD", STREAM, "*", "to", "x")
+                seen += met([page])
+    assert {seen["parked", job] for job in stay} == {1}
+    assert sum(seen[key] for key in seen if key[0] == "stream") == 4
 
 
 async def test_delayed_jobs_that_stay_are_not_passed_over(
