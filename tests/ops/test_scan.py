@@ -142,14 +142,16 @@ async def test_parked_jobs_are_met(redis_url: str, raw: Raw) -> None:
     fill(raw, 3, running=1)
     gone, *stay = [park(raw, number) for number in range(PAGE + 20)]
     seen: Met = Counter()
-    async with queries_of(redis_url, STREAM) as queries:
-        async with aclosing(scan(queries)) as found:
-            async for page in found:
-                if page.place == "parked" and not seen["parked", gone]:
-                    raw("ZREM", PARKED, b"to=0\x00n%016d%b" % (0, gone))
-                    raw("HDEL", BODIES, gone)
-                    raw("XADD", STREAM, "*", "to", "x")
-                seen += met([page])
+    async with (
+        queries_of(redis_url, STREAM) as queries,
+        aclosing(scan(queries)) as found,
+    ):
+        async for page in found:
+            if page.place == "parked" and not seen["parked", gone]:
+                raw("ZREM", PARKED, b"to=0\x00n%016d%b" % (0, gone))
+                raw("HDEL", BODIES, gone)
+                raw("XADD", STREAM, "*", "to", "x")
+            seen += met([page])
     assert {seen["parked", job] for job in stay} == {1}
     assert sum(seen[key] for key in seen if key[0] == "stream") == 4
 
