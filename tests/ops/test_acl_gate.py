@@ -49,9 +49,10 @@ QUIET = Gate(debounce=Debounce(fields=("to",), wait=0.05))
 
 
 def add_rights(raw: Raw) -> None:
-    """Type in what the page says, word for word."""
+    """Type in what the page says of queues with policies, word for word."""
     make_users(raw)
-    (block,) = re.findall(r"```text\n(ACL .+?)```", OPERATIONS, re.DOTALL)
+    blocks = re.findall(r"```text\n(ACL .+?)```", OPERATIONS, re.DOTALL)
+    (block,) = [each for each in blocks if "+zscore" in each]
     for line in filter(None, block.splitlines()):
         raw(*line.split())
 

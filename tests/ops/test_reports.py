@@ -29,6 +29,6 @@ async def test_report_asks_each_question_once(
     assert report.view is not None
     assert report.view.delayed == 1
     assert sent["ZRANGE"] == 1  # when the first job is due
-    assert sent["HGET"] == 2  # the pause, and the names of schedules
+    assert sent["HGET"] == 3  # the pause, the names of schedules, what was removed
     assert sent["XLEN"] == 2  # the stream, and dead letters
     assert sent["ZCARD"] == 2  # delayed jobs, and those at the gate

@@ -157,6 +157,8 @@ def history(
                     note.pid, event, job_id, int(attempt), int(deliveries), note.at
                 )
                 said[job_id].append(entry)
+            case "signal":
+                pass
             case _:
                 _, job_id, _, deliveries = note.words
                 ends[note.pid, job_id, deliveries] = note
