@@ -190,6 +190,13 @@ class Connection:
         """Close the link; the next call makes another."""
         self._drop()
 
+    async def replace_lost(self) -> None:
+        """Connect again if the link was lost; whether that worked, the next call says."""
+        if self._serial and not self.carrier:
+            self._connect_soon()
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
+
     def ask(self, call: Call) -> asyncio.Future[object]:
         """Send what is packed already; the result and errors are those of `call`."""
         if self._protocol is not None and self._protocol.usable:
@@ -228,7 +235,8 @@ class Connection:
         failed: ServerError = unreachable(self._address, ConnectionError(CLOSED))
         try:
             await asyncio.sleep(0)  # all calls of this turn share the result
-            async with asyncio.timeout(max(call.timeout for call in self._waiting)):
+            timeouts = (call.timeout for call in self._waiting)
+            async with asyncio.timeout(max(timeouts, default=TIMEOUT)):
                 self._drop()
                 self._protocol = await self._open()
         except Exception as error:

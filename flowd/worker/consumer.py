@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 from flowd.broker.connection import Connection
@@ -135,14 +134,14 @@ class Consumer:
             self._unblocking = loop.create_task(self._unblock())
 
     async def replace_lost_reader(self) -> None:
-        """Connect again if the reader was lost: then nothing takes entries in its name.
+        """Connect again what was lost of the readers: then nothing takes entries in its name.
 
         A read that was under way on a slow link is carried out when that recovers, unless
         the new connection has ended the old one.
         """
-        if self._reader.serial and not self._reader.carrier:
-            with suppress(ServerError):  # the next read says what fails
-                await self._reader.call("TIME")
+        await self._reader.replace_lost()
+        if self._idle is not None:
+            await self._idle.replace_lost_reader()
 
     async def aclose(self) -> None:
         """Close the connection of reads that wait."""

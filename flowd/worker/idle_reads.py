@@ -19,6 +19,7 @@ import uuid
 from typing import Final
 
 from flowd.broker.connection import Connection
+from flowd.broker.outage import RECONNECT
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream, read_many
 from flowd.errors import FatalError, GroupMissing, ServerError
@@ -110,6 +111,10 @@ class IdlePlace:
         entries, self._entries = self._entries, []
         return entries
 
+    async def replace_lost_reader(self) -> None:
+        """As `Consumer.replace_lost_reader`, of the connection that is shared."""
+        await self._reads.replace_lost_reader()
+
     async def close(self) -> None:
         """Leave, and take no place any more."""
         await self._reads.remove(self)
@@ -197,8 +202,14 @@ class IdleReads:
         """A queue has ended; the last one closes the connection."""
         self._queues -= 1
         if self._queues == 0 and self._connection is not None:
-            await self._connection.aclose()
-            self._connection = None
+            # Others that begin meanwhile need one that stays open.
+            connection, self._connection = self._connection, None
+            await connection.aclose()
+
+    async def replace_lost_reader(self) -> None:
+        """Connect again if the connection was lost."""
+        if self._connection is not None:
+            await self._connection.replace_lost()
 
     def add(self, place: IdlePlace) -> None:
         """Read its stream too from now on."""
@@ -290,15 +301,27 @@ class IdleReads:
                     self._cannot_end = True
                     return  # without the right to ask for its number
                 place = next(iter(self._in_read.values()))
-                if await place.stream.unblock(self._connection):
+                if await self._ends_now(place):
                     return
-                await asyncio.sleep(_AGAIN)
         except FatalError:
             self._cannot_end = True
-        except ServerError:
-            return  # then the read fails as well, or ends by itself
         finally:
             self._unblocking = None
+
+    async def _ends_now(self, place: IdlePlace) -> bool:
+        """Unblock it over the connection of a queue; False: try again."""
+        assert self._connection is not None
+        try:
+            if await place.stream.unblock(self._connection):
+                return True
+        except FatalError:
+            raise
+        except ServerError:
+            # The read may go on, and a queue that leaves it waits for its end.
+            await asyncio.sleep(RECONNECT.max)
+            return False
+        await asyncio.sleep(_AGAIN)
+        return False
 
 
 class IdleReadsByGroup:

@@ -169,6 +169,9 @@ class Runner(Generic[J]):
             await asyncio.sleep(self._fetcher.pause)
 
     async def _maintain(self, this: Round) -> None:
+        if this.orphans:
+            # What is on its way, or came and is not held yet, would be taken for one.
+            await self._read_no_more()
         entries = await self._maintenance.run(this)
         await self.cancellations.up_to_date()
         for entry in entries:

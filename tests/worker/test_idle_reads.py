@@ -16,6 +16,7 @@ from tests.support.leases import die_with, pending
 from tests.support.monitor import Monitor
 from tests.support.proxy import proxy_to
 from tests.support.raw import Raw, RawError
+from tests.support.scripts import MAINTAIN
 from tests.support.waiting import wait_until
 
 GROUP = "senders"
@@ -312,3 +313,28 @@ async def test_long_block_sends_fewer_commands(
                 pass
     waits = int(line.split(b'"BLOCK" "')[1].split(b'"')[0])
     assert least <= waits <= most
+
+
+async def test_entries_that_come_during_an_outage_run_once(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """The read brings them while their queue finds out what a lost answer delivered."""
+    recorder = RecordingHandler(closed=True)
+    async with proxy_to(redis_url) as proxy:
+        queues = _queues(proxy.url, stream, recorder, 2, lease=3600.0)
+        streams = [queue.policy.stream for queue in queues]
+        async with _idle(raw, queues):
+            proxy.hold(MAINTAIN.sha.encode())
+            await wait_until(lambda: proxy.holds == 1)
+            for time in ("first", "second"):
+                for each in streams:
+                    to = f"{time} of {each}"
+                    raw("XADD", each, "*", "to", to, "subject", "hi")
+                started = len(set(recorder.started)) + 2
+                await wait_until(
+                    lambda: len(set(recorder.started)) == started  # noqa: B023
+                )
+            recorder.gate.set()
+            await wait_until(lambda: len(set(recorder.done)) == 4)
+            proxy.let_through()
+    assert len(recorder.started) == 4

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowd import Claimer, Queue
+from flowd import Claimer, Queue, QueueGroup
 from flowd.embedded import Server
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
@@ -161,6 +161,43 @@ async def test_a_read_that_arrives_after_it_was_given_up_takes_nothing(
             await queue.drain()
 
     assert recorder.done == ["first", "runs", "waits"]
+
+
+async def test_a_shared_read_that_arrives_after_it_was_given_up_takes_nothing(
+    over_tcp: Server, stream: str
+) -> None:
+    """Though its queue does not wait in the read any more."""
+    recorder = RecordingHandler(closed=True)
+    with Raw(over_tcp.url) as raw:
+        async with proxy_to(over_tcp.url) as proxy:
+            queues = [
+                Queue(Email, recorder, url=proxy.url, policy=rules, concurrency=1)
+                for rules in (
+                    policy(f"{stream}.{number}", lease=3600.0) for number in range(2)
+                )
+            ]
+            async with QueueGroup(queues) as group:
+                group.run_all()
+                await wait_until(
+                    lambda: (
+                        len(_readers(raw)) == 1 and raw.info("blocked_clients") == "1"
+                    )
+                )
+                await queues[0].enqueue(email("other"))
+                await wait_until(lambda: recorder.started == ["other"])
+                await wait_until(lambda: raw.info("blocked_clients") == "1")
+                proxy.hold(b"BLOCK")
+                await wait_until(lambda: proxy.holds == 1)
+                await queues[1].enqueue(email("runs"))
+                proxy.abandon(b"BLOCK")
+                await wait_until(lambda: recorder.started[-1] == "runs")
+                await queues[1].enqueue(email("waits"))
+                proxy.let_through()
+                await wait_until(lambda: not proxy.holds)
+                recorder.gate.set()
+                await wait_until(lambda: len(recorder.done) == 3)
+
+    assert sorted(recorder.done) == ["other", "runs", "waits"]
 
 
 def _readers(raw: Raw) -> set[bytes]:
