@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
@@ -18,6 +19,11 @@ from flowd import (
     Retry,
     Unique,
 )
+from flowd.broker.connection import connection_to
+from flowd.broker.gate import GateScripts
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.errors import GroupMissing
 from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, policy
@@ -100,6 +106,34 @@ async def test_a_slot_of_a_dead_worker_goes_with_its_job(
         await queue.drain()
     assert sorted(handler.done) == sorted(("a", str(n)) for n in range(20))
     assert handler.most == {"a": 2}
+    assert leftovers(raw, stream) == []
+
+
+async def test_a_due_job_is_kept_when_its_group_is_lost(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """It is parked or due again, though the round that promotes it fails behind that."""
+    job, handler = limited(1), RecordingHandler()
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue(job(to="a", subject="first"))
+        await queue.enqueue(job(to="a", subject="due"), delay=0.001)
+        raw("XGROUP", "DESTROY", stream, GROUP)
+        gate = job.SPEC.gate
+        assert gate is not None
+        connection = connection_to(Address.of(redis_url))
+        mine = Stream(connection, stream, GROUP)
+        async with aclosing(connection):
+            with pytest.raises(GroupMissing):
+                await mine.maintain(
+                    "worker",
+                    lease=60.0,
+                    takeovers=1,
+                    cursor=b"0-0",
+                    parts=[GateScripts(mine, gate).maintain],
+                )
+        queue.run()
+        await wait_until(lambda: len(handler.done) == 2)
+        await queue.drain()
     assert leftovers(raw, stream) == []
 
 

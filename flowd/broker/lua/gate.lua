@@ -612,12 +612,18 @@ local function open_gate(stream, group, bodies)
 
   function gate.any_ready() return redis.call('EXISTS', lanes) == 1 end
 
-  -- The last thing that a script does with the gate. `pulled`: the worker that asked takes
-  -- what was admitted; else it is what others want.
-  function gate.close(pulled)
+  -- Write what waits. A parked job has no other place once this script has taken it out of
+  -- where it was, and what follows may fail: so that comes behind this.
+  function gate.write()
     if turned then later.put(state, 'v', text(turn)) end
     if numbered then later.put(state, 's', text(numbered)) end
     later.write()
+  end
+
+  -- The last thing that a script does with the gate. `pulled`: the worker that asked takes
+  -- what was admitted; else it is what others want.
+  function gate.close(pulled)
+    gate.write()
     settle_clocks()
     if rules.s and not pulled and admitted > 0 then
       local found, used = redis.call('HGETALL', want), admitted

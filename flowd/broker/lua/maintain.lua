@@ -31,19 +31,21 @@ local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, ARGV[4
 -- What is promoted takes the room of its body: behind a write that changes nothing, a
 -- server that is out of memory accepts it. Or a queue of delayed jobs alone would stop.
 if due[1] then refuse_as_replica(stream, group) end
-local promoted, refused_one = 0, false
+local gone, refused_one = {}, false
 for _, job in ipairs(due) do
   local body = redis.call('HGET', bodies, job)
   local added = body and promote(job, body)
   refused_one = type(added) == 'table'
   if refused_one then break end
   if added then redis.call('HDEL', bodies, job) end
-  redis.call('ZREM', delayed, job)
-  promoted = promoted + 1
+  gone[#gone + 1] = job
   bytes = bytes + #(body or '')
   --@ promoted
   if bytes >= most_bytes then break end
 end
+--@ due
+-- Last, so that a job is due again if what it came to is not written.
+if gone[1] then redis.call('ZREM', delayed, unpack(gone)) end
 local next = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
 local next_due = next[2] and math.max(refused_one and 1000 or 0, next[2] - now) or -1
 
@@ -121,7 +123,7 @@ if takeovers > 0 then
     next_lease = math.min(next_lease, 1000) -- too many to ask: look again soon
   end
 end
-local reply = { promoted, next_due, cursor, next_lease, taken, unsorted }
+local reply = { #gone, next_due, cursor, next_lease, taken, unsorted }
 refuse_as_replica(stream, group)
 --@ reply
 return reply

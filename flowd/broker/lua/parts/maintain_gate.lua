@@ -77,6 +77,8 @@ local function heal()
     end
   end
 end
+--@ due
+if due[1] then gate.write() end
 --@ reply
 heal()
 gate.admit()

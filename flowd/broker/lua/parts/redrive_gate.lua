@@ -28,8 +28,10 @@ local redis = not gate_holder and redis or {
     if not gate_waits then
       return { err = 'TAKEN the job ' .. gate_job .. ' has the key ' .. gate_key }
     end
-    return gate.park(
+    local parked = gate.park(
       gate_ticket, gate.read(gate_ticket), fields, ARGV[i + 1], false, gate_key)
+    gate.write()
+    return parked
   end,
 }
 --@ redriven

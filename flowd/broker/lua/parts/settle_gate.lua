@@ -19,6 +19,7 @@ requeue = function(id, fields, first, last)
   local k, mine = gate.read(ticket), gate.first(gate.holds, gate.placed(id))
   if delay == 0 and not mine then
     local entry, rest = gate.enter(ticket, k, new, job, { named = true, me = id })
+    gate.write()
     return entry or (type(rest) == 'table' and rest) or 1
   end
   if delay == 0 then
