@@ -9,6 +9,8 @@ import asyncio
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from flowd.broker.settings import SCHEMES
+from flowd.broker.url import Address
 from flowd.errors import BulkError, OptionError, Snooze
 from flowd.model.context import Context
 from flowd.model.job import Job
@@ -42,23 +44,20 @@ def server_of(url: str | None) -> Attributes:
             is not known beforehand, and there are none.
 
     Raises:
-        OptionError: the URL cannot be read.
+        OptionError: it is none that `Queue` takes.
     """
     if url is None:
         return {}
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        if "," in url:
-            return {}
-        rule = "must be the URL of the server"
-        raise OptionError("url", "<url>", rule) from None
+    if not url:
+        raise OptionError("url", url, SCHEMES)
+    Address.of(url)
+    parts = urlsplit(url)
     match parts.scheme:
         case "unix":
             return {"server.address": parts.path}
-        case "redis" | "rediss" if host and "," not in parts.netloc:
-            return {"server.address": host, "server.port": port or 6379}
+        case "redis" | "rediss":
+            host = parts.hostname or "localhost"
+            return {"server.address": host, "server.port": parts.port or 6379}
         case _:
             return {}
 

@@ -57,7 +57,7 @@ class Metering(Middleware):
 
     Raises:
         ModuleNotFoundError: on import, if opentelemetry-api is not installed.
-        OptionError: the URL cannot be read.
+        OptionError: the URL is none that `Queue` takes.
     """
 
     def __init__(

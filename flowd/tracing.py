@@ -53,7 +53,7 @@ class Tracing(Middleware):
 
     Raises:
         ModuleNotFoundError: on import, if opentelemetry-api is not installed.
-        OptionError: the URL cannot be read.
+        OptionError: the URL is none that `Queue` takes.
     """
 
     def __init__(

@@ -99,6 +99,7 @@ class Address:
                 "url",
                 "no URL: give url=, redis= or set FLOWD_URL, as redis://localhost:6379",
             )
+        url = _text(url)
         if is_embedded(url):
             address = cls(url, UnixDomainSocketConnection, {})
             address._embedded = url
@@ -306,6 +307,14 @@ class Address:
 
     def __hash__(self) -> int:
         return hash((self._kind, self._embedded, str(self._settings.get("host"))))
+
+
+def _text(url: object) -> str:
+    if not isinstance(url, str):
+        # Only its class: bytes may hold a password.
+        rule = "must be text, as redis://localhost:6379"
+        raise OptionError("url", type(url).__name__, rule)
+    return url
 
 
 def _is_client(given: object) -> TypeGuard[redis.Redis | redis.asyncio.Redis]:

@@ -202,7 +202,7 @@ async def test_a_bulk_that_breaks_off_says_what_broke_it(
         ("redis://h", {"server.address": "h", "server.port": 6379}),
         ("redis://[::1]:70/1", {"server.address": "::1", "server.port": 70}),
         ("unix:///run/redis.sock?db=1", {"server.address": "/run/redis.sock"}),
-        ("redis://a:1,b:2/0", {}),
+        ("redis://", {"server.address": "localhost", "server.port": 6379}),
         ("redis+cluster://h:1", {}),
         ("redis+sentinel://h:1/main", {}),
         ("embedded:", {}),
@@ -216,10 +216,20 @@ def test_the_server_is_named_where_there_is_one(
     assert server_of(url) == expected
 
 
-def test_a_port_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("redis://:secret@h:port", "must be as redis://"),
+        ("redis://:secret@a:1,b:2/0", "must be as redis://"),
+        ("localhost:6379", "must start with redis://"),
+        ("", "must start with redis://"),
+        (b"redis://:secret@h", "must be text"),
+    ],
+)
+def test_a_url_that_a_queue_does_not_take_is_refused(url: object, rule: str) -> None:
     """When the middleware is made, and without the password of the URL."""
-    with pytest.raises(OptionError, match="must be the URL") as caught:
-        Tracing(url="redis://:secret@h:port")
+    with pytest.raises(OptionError, match=rule) as caught:
+        Tracing(url=url)  # type: ignore[arg-type]
     assert "secret" not in str(caught.value)
 
 
