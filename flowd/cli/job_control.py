@@ -192,7 +192,7 @@ class _Work:
 
 def _run(verb: str, options: argparse.Namespace) -> int:
     if bool(options.ids) == options.all:
-        raise UsageError("give the IDs of jobs, or --all")
+        raise UsageError("give either the IDs of jobs, or --all")
     if options.after and options.state not in ("waiting", "running"):
         raise UsageError(
             "--from ID takes --state waiting or running: no others are in an order of ids"

@@ -67,7 +67,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "jobs",
-        "list, show and enqueue jobs",
+        "list, show, enqueue, cancel and delete jobs",
         None,
         examples="  flowd jobs list\n  flowd jobs show 1795535506792-0\n"
         + enqueue.EXAMPLES,

@@ -40,6 +40,7 @@ def add(commands: Commands) -> None:
         "words",
         metavar="KEY=VALUE",
         nargs="*",
+        default=[],
         help="the fields that make up a key, or * for the whole queue; then its limit",
     )
     parser.add_argument(

@@ -117,7 +117,9 @@ async def _check(queries: Queries, name: str) -> None:
     names = await _names(queries)
     if name not in names:
         known = ", ".join(names) or "none"
-        raise OptionError("schedule", name, f"is not registered here; there: {known}")
+        raise OptionError(
+            "schedule", name, f"must be one of this server; there: {known}"
+        )
 
 
 async def _view(queries: Queries, name: str, now: float) -> CronView:

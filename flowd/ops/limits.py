@@ -237,7 +237,7 @@ def _checked(rules: _Rules, name: str) -> str:
 
 def _no_key(rules: _Rules, shown: str) -> OptionError:
     if not rules.text:
-        rule = "no worker of a queue with limits was seen in the last minute: start one"
+        rule = "the queue has no limits, or no worker was seen in the last minute that has them: declare them in the schema, and start a worker"
         return OptionError("limit", shown, rule)
     known = "; ".join(" and ".join(per) or WHOLE for per in rules.per.values())
     rule = f"the limits of this queue go by: {known or 'nothing'}"

@@ -172,8 +172,12 @@ async def test_a_command_without_a_choice_is_refused(
     ) as queue:
         await queue.enqueue(email())
         for verb in ("cancel", "delete"):
-            code, _, err = await flowd("jobs", verb)
-            assert (code, "give the IDs of jobs, or --all" in err) == (2, True)
+            for words in ([], ["--all", "1-0"]):
+                code, _, err = await flowd("jobs", verb, *words)
+                assert (code, "give either the IDs of jobs, or --all" in err) == (
+                    2,
+                    True,
+                )
 
 
 async def test_an_incident_is_contained(
