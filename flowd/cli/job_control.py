@@ -289,8 +289,12 @@ async def _run_now(options: argparse.Namespace) -> int:
                 done.append(job_id)
                 continue
             job = await find_job(target.queries, job_id, now, scan=_SCAN)
-            state = "is not there" if job is None else f"is {job.state}"
-            print_error(f"job {job_id} {state}, and not delayed{id_advice(job_id)}")
+            state = (
+                f"is not there{id_advice(job_id)}"
+                if job is None
+                else f"is {job.state}, and not delayed"
+            )
+            print_error(f"job {job_id} {state}")
     if options.json:
         print_json({"due": done})
     elif done:

@@ -37,7 +37,7 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)", re.ASCII)
 _LAST_PORT: Final = 65_535
-_ID: Final = re.compile(r"\d+-\d+|cron:.+", re.ASCII)
+_ID: Final = re.compile(r"\d+-\d+|[0-9a-f]{32}|cron:.+", re.ASCII)
 _PART: Final = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
 
 

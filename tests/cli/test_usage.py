@@ -181,7 +181,8 @@ def test_an_id_that_is_none_is_explained(
     done = flowd(*command.split(), name)
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "this is no id; ids are like 1795537402210-0, and `list`" in done.err
-    assert "this is no id" not in flowd(*command.split(), "1-1").err
+    for known in ("1-1", "8f14e45fceea467a9d4b3a1a4b7c1f2d", "cron:nightly:now"):
+        assert "this is no id" not in flowd(*command.split(), known).err
 
 
 async def test_stats_of_one_stream_leaves_out_the_others(
