@@ -102,8 +102,9 @@ class Cancellations:
 
     async def up_to_date(self) -> None:
         """Return when the marks are read of which the last maintenance spoke."""
-        if self._reading is not None:
-            await asyncio.wait([self._reading])
+        for _ in range(2):  # what is being read may be older; more may come without end
+            if self._reading is not None:
+                await asyncio.wait([self._reading])
 
     def has(self, delivery: Delivery) -> bool:
         """Whether a job is marked."""
@@ -129,16 +130,16 @@ class Cancellations:
             self._reading.cancel()
 
     async def _read(self) -> None:
+        noticed = self._noticed
         try:
-            noticed = 0
-            while noticed != self._noticed:  # a mark that came while they were read
-                noticed = self._noticed
-                self._known = await read_marks(self._stream)
-                self._cancel_marked()
+            self._known = await read_marks(self._stream)
+            self._cancel_marked()
         except ServerError:
-            pass  # the next maintenance tries again, and the queue's loop reports it
+            return  # the next maintenance tries again, and the queue's loop reports it
         finally:
             self._reading = None
+        if noticed != self._noticed:  # a mark that came while they were read
+            self.noticed(self._noticed)
 
     def _cancel_marked(self) -> None:
         ways = self._ways

@@ -126,6 +126,43 @@ async def test_a_mark_that_comes_while_marks_are_read_is_read(
         await queue.drain()
 
 
+async def test_marks_that_keep_coming_hold_up_no_job(
+    redis_url: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A maintenance waits for those that it speaks of, not for all that follow."""
+    recorder = RecordingHandler(closed=True)
+    noticed = Cancellations.noticed
+    listening: list[Cancellations] = []
+    reads: list[int] = []
+
+    def note(self: Cancellations, revision: int) -> None:
+        listening[:] = [self]
+        noticed(self, revision)
+
+    async def read_and_mark(place: Stream) -> Marks:
+        marks = await read_marks(place)
+        reads.append(marks.revision)
+        noticed(listening[0], marks.revision + len(reads))
+        return marks
+
+    monkeypatch.setattr(Cancellations, "noticed", note)
+    monkeypatch.setattr("flowd.worker.cancellation.read_marks", read_and_mark)
+    async with Queue(
+        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG)
+    ) as queue:
+        queue.run()
+        job_id = await queue.enqueue(email("cancelled"))
+        await wait_until(lambda: recorder.started == ["cancelled"])
+        assert await queue.cancel(job_id) == "cancelling"
+        await wait_until(lambda: len(reads) > 10)
+        # It comes with a maintenance.
+        await queue.enqueue(email("delayed"), delay=0.001)
+        await wait_until(lambda: recorder.started == ["cancelled", "delayed"])
+        recorder.gate.set()
+        monkeypatch.undo()
+        await queue.drain()
+
+
 @pytest.mark.one_server
 @pytest.mark.usefixtures("only_channel")
 async def test_all_queues_of_a_loop_share_one_connection(
