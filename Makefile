@@ -64,22 +64,22 @@ picture: setup
 # The type checkers of tests/typing read what is generated.
 test: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
-	@$(PY) -m pytest -q -n $(JOBS) $(TESTS)
+	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal $(TESTS)
 
 test-matrix: setup
-	FLOWD_TEST_SERVER=valkey9 $(PY) -m pytest -q -n $(JOBS)
-	FLOWD_TEST_SERVER=redis62 $(PY) -m pytest -q -n $(JOBS)
-	FLOWD_TEST_SERVER=path    $(PY) -m pytest -q -n $(JOBS)
-	FLOWD_TEST_LOOP=uvloop    $(PY) -m pytest -q -n $(JOBS)
-	FLOWD_TEST_TRANSPORT=tcp  $(PY) -m pytest -q -n $(JOBS) $(CONNECTED)
-	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PY) -m pytest -q -n $(JOBS) $(CONNECTED)
+	FLOWD_TEST_SERVER=valkey9 $(PY) -m pytest -q -n $(JOBS) --dist worksteal
+	FLOWD_TEST_SERVER=redis62 $(PY) -m pytest -q -n $(JOBS) --dist worksteal
+	FLOWD_TEST_SERVER=path    $(PY) -m pytest -q -n $(JOBS) --dist worksteal
+	FLOWD_TEST_LOOP=uvloop    $(PY) -m pytest -q -n $(JOBS) --dist worksteal
+	FLOWD_TEST_TRANSPORT=tcp  $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(CONNECTED)
+	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(CONNECTED)
 	FLOWD_TEST_LOOP=uvloop FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls \
-	  $(PY) -m pytest -q -n $(JOBS) $(RUNTIME)
+	  $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(RUNTIME)
 
 # The runtime on a cluster of three masters, and behind sentinels; each starts its own.
 test-nodes: setup
-	FLOWD_TEST_SERVER=cluster  $(PY) -m pytest -q -n $(JOBS) $(NODES)
-	FLOWD_TEST_SERVER=sentinel $(PY) -m pytest -q -n $(JOBS) $(NODES)
+	FLOWD_TEST_SERVER=cluster  $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(NODES)
+	FLOWD_TEST_SERVER=sentinel $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(NODES)
 
 # The examples import what is generated.
 check: setup

@@ -147,6 +147,7 @@ async def _of_states(
 
 
 async def _show(options: argparse.Namespace) -> int:
+    options.id.encode()  # bytes that are no UTF-8 are wrong usage, and no missing job
     async with open_target(options) as target:
         now = await server_time(target.queries.connection)
         sizes = await target.queries.sizes()

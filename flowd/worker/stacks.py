@@ -56,6 +56,9 @@ def _received(_: int, __: FrameType | None) -> None:
         threading.Thread(target=log_stacks, name="flowd-stacks", daemon=True).start()
 
 
+_HANDLER: Final = _received.__code__
+
+
 def log_stacks() -> None:
     """Log, for every handler that runs in this process, for how long, and where it stands."""
     queues = running_queues()
@@ -111,12 +114,18 @@ def _of_task(delivery: Delivery, frames: dict[int, FrameType]) -> list[str]:
         if asyncio.current_task(task.get_loop()) is task:
             # It holds the loop: its coroutine says only where it was called.
             for frame in frames.values():
-                stack = list(traceback.walk_stack(frame))
+                stack = _below_signal(list(traceback.walk_stack(frame)))
                 if any(
                     _name(each) == "_process" and _is_own(each) for each, _ in stack
                 ):
                     return _shown(stack, reverse=True)
     return _shown(_awaited(task), reverse=False)
+
+
+def _below_signal(stack: list[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:
+    """A stack, the innermost first, without what runs because of the signal itself."""
+    own = [at for at, (frame, _) in enumerate(stack) if frame.f_code is _HANDLER]
+    return stack[own[-1] + 1 :] if own else stack
 
 
 def _awaited(task: object) -> Iterator[tuple[FrameType, int]]:

@@ -72,6 +72,7 @@ async def test_stats_counts_every_queue(flowd: Program, redis_url: str) -> None:
         },
         "dead": 2,
         "paused": None,
+        "removed": [],
         "schedules": [],
         "consumers": [],
         "slots": 0,

@@ -41,10 +41,12 @@ def described(job: Job, declared: Declared) -> Iterator[str]:
     if open_ := [field.key for field in job.fields if _is_open(field, declared)]:
         yield f"open={_texts(open_)}"
     docs = {
-        field.key: " ".join(with_deprecation(field.doc, field.deprecated).split())
-        for field in job.fields
+        field.key: with_deprecation(field.doc, field.deprecated) for field in job.fields
     }
-    if words := {key: text_literal(doc) for key, doc in docs.items() if doc}:
+    # Text of blanks alone is a doc as well, as it is below the field.
+    if words := {
+        key: text_literal(" ".join(doc.split())) for key, doc in docs.items() if doc
+    }:
         yield f"docs={_mapping(words)}"
 
 
