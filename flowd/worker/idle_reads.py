@@ -201,9 +201,15 @@ class IdleReads:
     async def exit(self) -> None:
         """A queue has ended; the last one closes the connection."""
         self._queues -= 1
-        if self._queues == 0 and self._connection is not None:
-            # Others that begin meanwhile need one that stays open.
-            connection, self._connection = self._connection, None
+        if self._queues:
+            return
+        # Others that begin meanwhile need a connection that stays open.
+        connection, self._connection = self._connection, None
+        if (unblocking := self._unblocking) is not None:
+            self._unblocking = None  # its read has ended by itself
+            unblocking.cancel()
+            await asyncio.wait([unblocking])
+        if connection is not None:
             await connection.aclose()
 
     async def replace_lost_reader(self) -> None:
@@ -295,8 +301,7 @@ class IdleReads:
         """Unblock until it worked: the read may be sent and not yet be blocked."""
         try:
             await asyncio.sleep(0)  # all that is asked in this turn
-            while self._is_outdated:
-                assert self._connection is not None
+            while self._is_outdated and self._connection is not None:
                 if self._connection.carrier and not self._connection.client_id:
                     self._cannot_end = True
                     return  # without the right to ask for its number
@@ -306,7 +311,8 @@ class IdleReads:
         except FatalError:
             self._cannot_end = True
         finally:
-            self._unblocking = None
+            if self._unblocking is asyncio.current_task():
+                self._unblocking = None
 
     async def _ends_now(self, place: IdlePlace) -> bool:
         """Unblock it over the connection of a queue; False: try again."""
