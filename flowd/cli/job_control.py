@@ -183,9 +183,7 @@ class _Work:
             if isinstance(found, ServerError):
                 self.refused.append((job.id, found))
                 continue
-            # A parked one ends as a delayed one does.
-            is_parked = found == "delayed" and job.state == "parked"
-            self.found["parked" if is_parked else found or "gone"] += 1
+            self.found[found or "gone"] += 1
             gone += found in ("waiting", "delayed")
         return gone
 
