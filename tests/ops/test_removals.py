@@ -85,11 +85,11 @@ async def test_a_job_that_no_worker_has_is_reported_by_its_canceller(
         await wait_until(lambda: len(lines) == 3)
     following.cancel()
     await asyncio.wait([following])
-    told = [
+    reported = [
         (each.details["job"], each.details["state"]) for each in seen.named("removed")
     ]
     states = {parked: "parked", delayed: "delayed", waiting: "waiting"}
-    assert told == [*states.items()]
+    assert reported == [*states.items()]
     assert [(each.event, each.job, each.text) for each in lines] == [
         ("removed", job_id, f"cancelled while it was {state}")
         for job_id, state in states.items()
