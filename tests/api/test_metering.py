@@ -14,10 +14,10 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
-from flowd import BulkError, Context, Middleware, Producer, Queue, Reject, Snooze
+from flowd import BulkError, Middleware, Producer, Queue
 from flowd.metering import Metering
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email
+from tests.support.email_job import EndingHandler, RecordingHandler, email
 from tests.support.jobs.export import Export, Region
 from tests.support.queues import MakeQueue
 from tests.support.waiting import wait_until
@@ -116,21 +116,7 @@ async def test_each_way_to_end_is_counted_once(
     metered: Metered, make_queue: MakeQueue
 ) -> None:
     """What became of jobs, and which attempts were errors."""
-    snoozes = iter([Snooze(0)])
-
-    async def handle(job: Email, ctx: Context) -> None:
-        match job.to, ctx.attempt:
-            case "retry", 1:
-                raise ConnectionError("no route")
-            case "reject", _:
-                raise Reject("never")
-            case "snooze", _:
-                for snooze in snoozes:
-                    raise snooze
-            case _:
-                return
-
-    async with make_queue(handle, middleware=[metered.metering]) as queue:
+    async with make_queue(EndingHandler(), middleware=[metered.metering]) as queue:
         for name in ("done", "retry", "reject", "snooze"):
             await queue.enqueue(email(name))
         queue.run()

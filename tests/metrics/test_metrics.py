@@ -8,11 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flowd import (
     BulkError,
-    Context,
     Producer,
     Queue,
-    Reject,
-    Snooze,
     Unreachable,
 )
 from flowd.broker.outage import Outage
@@ -24,7 +21,7 @@ from flowd.metrics.table import COUNTERS, GAUGES, HISTOGRAMS, INFO, SERVER_UP
 from flowd.model.event import EventBus
 from jobs.email import Email
 from tests.ops.page import OPERATIONS
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import EndingHandler, RecordingHandler, email, policy
 from tests.support.leases import die_with, steal
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
@@ -65,21 +62,7 @@ async def test_each_way_to_end_is_counted(
     stream: str, metrics: Metrics, make_queue: MakeQueue
 ) -> None:
     """Done, retry, release and dead letter, and what was enqueued."""
-    snoozes = iter([Snooze(0)])
-
-    async def handle(job: Email, ctx: Context) -> None:
-        match job.to, ctx.attempt:
-            case "retry", 1:
-                raise ValueError("no")
-            case "reject", _:
-                raise Reject("never")
-            case "snooze", _:
-                for snooze in snoozes:
-                    raise snooze
-            case _:
-                return
-
-    async with make_queue(handle, middleware=[metrics]) as queue:
+    async with make_queue(EndingHandler(), middleware=[metrics]) as queue:
         await queue.enqueue_bulk([email("a"), email("retry"), email("reject")])
         await queue.enqueue(email("snooze"))
         queue.run()

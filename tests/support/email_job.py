@@ -1,14 +1,14 @@
-"""The job that most tests enqueue, its rules, and a handler that records what it runs."""
+"""The job that most tests enqueue, its rules, and handlers that record it or let it end."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 
-from flowd import Backoff, Context, Policy
+from flowd import Backoff, Context, Policy, Reject, Snooze
 from jobs.email import Email
 
-__all__ = ["RecordingHandler", "email", "policy"]
+__all__ = ["EndingHandler", "RecordingHandler", "email", "policy"]
 
 
 class RecordingHandler:
@@ -40,6 +40,31 @@ class RecordingHandler:
             self.cancelled.append(job.to)
             raise
         self.done.append(job.to)
+
+
+class EndingHandler:
+    """A handler that ends a job as its `to` says.
+
+    `retry` fails once, `snooze` is released once, `reject` is dead-lettered; every other
+    job is done.
+    """
+
+    def __init__(self) -> None:
+        self._snoozes = iter([Snooze(0)])
+
+    async def __call__(self, job: Email, ctx: Context) -> None:
+        """Run one job."""
+        match job.to, ctx.attempt:
+            case "retry", 1:
+                raise ConnectionError("no route")
+            case "reject", _:
+                raise Reject("never")
+            case "snooze", _:
+                # A released job comes again with the same attempt.
+                for snooze in self._snoozes:
+                    raise snooze
+            case _:
+                return
 
 
 def email(to: str = "a") -> Email:

@@ -9,9 +9,9 @@ import traceback
 
 import pytest
 
-from flowd import Context, Queue, Reject, Snooze
+from flowd import Context, Queue, Reject
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.email_job import EndingHandler, RecordingHandler, email, policy
 from tests.support.jobs.vault import Vault
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
@@ -42,21 +42,7 @@ async def test_each_delivery_is_one_line(
     caplog: pytest.LogCaptureFixture, make_queue: MakeQueue
 ) -> None:
     """Done, failed, released or dead-lettered: a line each, and no other."""
-    snoozes = iter([Snooze(0)])
-
-    async def handle(job: Email, ctx: Context) -> None:
-        match job.to, ctx.attempt:
-            case "retry", 1:
-                raise ValueError("no")
-            case "reject", _:
-                raise Reject("never")
-            case "snooze", _:
-                for snooze in snoozes:
-                    raise snooze
-            case _:
-                return
-
-    async with make_queue(handle) as queue:
+    async with make_queue(EndingHandler()) as queue:
         ids = await queue.enqueue_bulk(
             [email("done"), email("retry"), email("reject"), email("snooze")]
         )
