@@ -15,6 +15,8 @@ NODES     ?= $(foreach name,bulk dead_letters enqueue group idempotency,tests/ap
              $(foreach name,cancel_channel claimer cron drain gate_unique handlers keeper outcomes progress retry takeover timeout \
                versions,tests/worker/test_$(name).py) \
              tests/web/test_pages.py tests/cli/test_top.py
+# A process that has no test left takes some from another.
+PYTEST    := $(PY) -m pytest -q -n $(JOBS) --dist worksteal
 # What is tried over every transport.
 RUNTIME   := tests/api tests/broker tests/model tests/worker tests/system/faults
 CONNECTED := $(RUNTIME) tests/cli tests/ops
@@ -64,22 +66,21 @@ picture: setup
 # The type checkers of tests/typing read what is generated.
 test: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
-	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal $(TESTS)
+	@$(PYTEST) $(TESTS)
 
 test-matrix: setup
-	FLOWD_TEST_SERVER=valkey9 $(PY) -m pytest -q -n $(JOBS) --dist worksteal
-	FLOWD_TEST_SERVER=redis62 $(PY) -m pytest -q -n $(JOBS) --dist worksteal
-	FLOWD_TEST_SERVER=path    $(PY) -m pytest -q -n $(JOBS) --dist worksteal
-	FLOWD_TEST_LOOP=uvloop    $(PY) -m pytest -q -n $(JOBS) --dist worksteal
-	FLOWD_TEST_TRANSPORT=tcp  $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(CONNECTED)
-	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(CONNECTED)
-	FLOWD_TEST_LOOP=uvloop FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls \
-	  $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(RUNTIME)
+	FLOWD_TEST_SERVER=valkey9 $(PYTEST)
+	FLOWD_TEST_SERVER=redis62 $(PYTEST)
+	FLOWD_TEST_SERVER=path    $(PYTEST)
+	FLOWD_TEST_LOOP=uvloop    $(PYTEST)
+	FLOWD_TEST_TRANSPORT=tcp  $(PYTEST) $(CONNECTED)
+	FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PYTEST) $(CONNECTED)
+	FLOWD_TEST_LOOP=uvloop FLOWD_TEST_SERVER=path FLOWD_TEST_TRANSPORT=tls $(PYTEST) $(RUNTIME)
 
 # The runtime on a cluster of three masters, and behind sentinels; each starts its own.
 test-nodes: setup
-	FLOWD_TEST_SERVER=cluster  $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(NODES)
-	FLOWD_TEST_SERVER=sentinel $(PY) -m pytest -q -n $(JOBS) --dist worksteal $(NODES)
+	FLOWD_TEST_SERVER=cluster  $(PYTEST) $(NODES)
+	FLOWD_TEST_SERVER=sentinel $(PYTEST) $(NODES)
 
 # The examples import what is generated.
 check: setup
