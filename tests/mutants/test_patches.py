@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +31,20 @@ def test_a_patch_fits(mutant: Mutant) -> None:
         path, _, name = test.partition("::")
         text = (ROOT / path).read_text("utf-8")
         assert f"def {name.partition('[')[0]}(" in text if name else text
+
+
+def test_parameters_that_patches_name_exist() -> None:
+    """The id of a parametrized test is known only once pytest has collected it."""
+    named = sorted(
+        {test for mutant in mutants() for test in mutant.tests if "[" in test}
+    )
+    assert named
+    collect = (sys.executable, "-m", "pytest", "--collect-only", "-q")
+    done = subprocess.run(
+        (*collect, "-p", "no:cacheprovider", *named),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
