@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from typing import Final, cast
 
 from starlette.datastructures import ImmutableMultiDict
@@ -14,36 +13,19 @@ from flowd.broker.dead_letters import newest_letter
 from flowd.errors import LetterNotFound
 from flowd.model.job import Job
 from flowd.model.letter import Letter
-from flowd.model.text import count_of
 from flowd.ops.letters import check_origin, pick
 from flowd.ops.newest import summarize
 from flowd.web.letters import Chosen, chosen
 from flowd.web.operations import Operation, Verb, move_letters
 from flowd.web.render import link
+from flowd.web.selection import Selection, selected_ids
 from flowd.web.visit import Refusal, Target, Visit
 
 __all__ = ["ask", "must_have_room", "operation", "operations", "start", "stop"]
 
 _COUNTED: Final = 3_000
 _WAIT: Final = 1.0
-_MOST_IDS: Final = 500
 _VERBS: Final[Sequence[Verb]] = ("redrive", "purge")
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What is to be done with which letters."""
-
-    verb: Verb
-    ids: Sequence[str]
-    """Those that were selected; empty: all that are chosen."""
-
-    chosen: Chosen
-
-    @property
-    def words(self) -> str:
-        """Which letters, in words."""
-        return "the selected ones" if self.ids else self.chosen.words
 
 
 async def ask(visit: Visit) -> Response:
@@ -84,7 +66,7 @@ async def start(visit: Visit) -> Response:
     picked = pick(
         target.queries.stream,
         None,
-        asked.chosen.filter(await visit.now()),
+        asked.matching.filter(await visit.now()),
         last=await newest_letter(target.queries.stream),
     )
     work = _work(visit, target, begun, asked.ids, picked)
@@ -130,7 +112,7 @@ async def stop(visit: Visit) -> Response:
 def _confirm_page(
     visit: Visit,
     target: Target,
-    asked: _Request,
+    asked: Selection[Chosen],
     total: int,
     *,
     exact: bool,
@@ -143,7 +125,7 @@ def _confirm_page(
         target=target,
         verb=asked.verb,
         ids=asked.ids,
-        chosen=asked.chosen,
+        chosen=asked.matching,
         words=asked.words,
         total=total,
         exact=exact,
@@ -178,13 +160,15 @@ async def _work(
         )
 
 
-async def _total(visit: Visit, target: Target, asked: _Request) -> tuple[int, bool]:
+async def _total(
+    visit: Visit, target: Target, asked: Selection[Chosen]
+) -> tuple[int, bool]:
     """How many letters it is about, and whether that is exact."""
     if asked.ids:
         return len(asked.ids), True
-    if asked.chosen.is_all:
+    if asked.matching.is_all:
         return (await target.queries.sizes()).dead, True
-    letter_filter = asked.chosen.filter(await visit.now())
+    letter_filter = asked.matching.filter(await visit.now())
     found = await summarize(target.queries, letter_filter, scan=_COUNTED)
     number = sum(each.count for each in found.groups) + found.others
     if found.complete:
@@ -192,21 +176,13 @@ async def _total(visit: Visit, target: Target, asked: _Request) -> tuple[int, bo
     return max(1, number), False
 
 
-def _request(given: ImmutableMultiDict[str, str]) -> _Request:
+def _request(given: ImmutableMultiDict[str, str]) -> Selection[Chosen]:
     verb = given.get("verb", "")
     if verb not in _VERBS:
         raise Refusal(400, "There is nothing to do", "Redrive or purge them?")
-    # The radio button decides: letters may be ticked while all are meant.
-    scope = given.get("scope", "")
-    ids = [] if scope == "all" else [*dict.fromkeys(given.getlist("id"))]
-    if len(ids) > _MOST_IDS:
-        text = f"Select {count_of(_MOST_IDS, 'letter')} at most, or all that match."
-        raise Refusal(400, "Too many are selected", text)
-    if not ids and scope != "all":
-        text = "Select letters in the list, or choose all that match."
-        raise Refusal(400, "No letter is selected", text)
+    ids = selected_ids(given, "letter")
     named = {name: given.get(name, "") for name in Chosen.__slots__}
-    return _Request(cast("Verb", verb), ids, chosen(named))
+    return Selection(cast("Verb", verb), ids, chosen(named))
 
 
 def _rate(text: str) -> float | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from starlette.datastructures import ImmutableMultiDict, QueryParams
+from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
 from flowd.errors import ServerError
-from flowd.model.text import count_of, printable
+from flowd.model.text import printable
 from flowd.ops.control import JobFilter, due_now, end_jobs, for_each_job
 from flowd.ops.jobs import JobView, find_job
 from flowd.web.bulk import must_have_room
@@ -18,13 +17,13 @@ from flowd.web.jobs import matching
 from flowd.web.operations import Operation, Verb
 from flowd.web.picked import PickedJobs, picked_jobs
 from flowd.web.render import link
+from flowd.web.selection import Selection, selected_ids
 from flowd.web.visit import Refusal, Target, Visit
 
 __all__ = ["ask", "ask_to_clear", "clear", "start"]
 
 _WAIT: Final = 1.0
 _COUNTED: Final = 2_000
-_MOST_IDS: Final = 500
 _NAMED: Final = 50
 _SCAN: Final = 2_000
 _VERBS: Final[Mapping[str, Verb]] = {
@@ -32,22 +31,6 @@ _VERBS: Final[Mapping[str, Verb]] = {
     "delete": "delete",
     "run": "run",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What is to be done with which jobs."""
-
-    verb: Verb
-    ids: Sequence[str]
-    """Those that were selected; empty: all that are picked."""
-
-    picked: PickedJobs
-
-    @property
-    def words(self) -> str:
-        """Which jobs, in words."""
-        return "the selected ones" if self.ids else self.picked.words
 
 
 async def ask(visit: Visit) -> Response:
@@ -63,7 +46,7 @@ async def ask(visit: Visit) -> Response:
         target=target,
         verb=asked.verb,
         ids=asked.ids,
-        picked=asked.picked,
+        picked=asked.matching,
         words=asked.words,
         total=total,
         exact=exact,
@@ -86,7 +69,7 @@ async def start(visit: Visit) -> Response:
         rate=None,
         total=total,
     )
-    return await _begin(visit, target, begun, asked.picked.filter, asked.ids)
+    return await _begin(visit, target, begun, asked.matching.filter, asked.ids)
 
 
 async def ask_to_clear(visit: Visit) -> Response:
@@ -201,9 +184,11 @@ class _Work:
         return moved
 
 
-async def _total(visit: Visit, target: Target, asked: _Request) -> tuple[int, bool]:
+async def _total(
+    visit: Visit, target: Target, asked: Selection[PickedJobs]
+) -> tuple[int, bool]:
     """How many jobs it is about, and whether that is exact."""
-    picked = asked.picked
+    picked = asked.matching
     if asked.ids:
         return len(asked.ids), True
     if picked.is_all:
@@ -215,7 +200,7 @@ async def _total(visit: Visit, target: Target, asked: _Request) -> tuple[int, bo
     return len(page.rows), not page.after
 
 
-def _request(given: QueryParams | ImmutableMultiDict[str, str]) -> _Request:
+def _request(given: ImmutableMultiDict[str, str]) -> Selection[PickedJobs]:
     verb = _VERBS.get(given.get("verb", ""))
     if verb is None:
         raise Refusal(400, "There is nothing to do", "Cancel, delete or run them?")
@@ -226,13 +211,4 @@ def _request(given: QueryParams | ImmutableMultiDict[str, str]) -> _Request:
         what = "run before their time" if verb == "run" else "deleted: cancel them"
         text = f"Jobs that are {picked.state} cannot be {what}."
         raise Refusal(400, "There is nothing to do", text)
-    # The radio button decides: jobs may be ticked while all are meant.
-    scope = given.get("scope", "")
-    ids = [] if scope == "all" else [*dict.fromkeys(given.getlist("id"))]
-    if len(ids) > _MOST_IDS:
-        text = f"Select {count_of(_MOST_IDS, 'job')} at most, or all that match."
-        raise Refusal(400, "Too many are selected", text)
-    if not ids and scope != "all":
-        text = "Select jobs in the list, or choose all that match."
-        raise Refusal(400, "No job is selected", text)
-    return _Request(verb, ids, picked)
+    return Selection(verb, selected_ids(given, "job"), picked)

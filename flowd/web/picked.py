@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.datastructures import ImmutableMultiDict, QueryParams
+from starlette.datastructures import ImmutableMultiDict
 
 from flowd.ops.control import JobFilter
 from flowd.ops.rows import State
@@ -61,9 +61,7 @@ class PickedJobs:
         )
 
 
-def picked_jobs(
-    given: QueryParams | ImmutableMultiDict[str, str],
-) -> PickedJobs:
+def picked_jobs(given: ImmutableMultiDict[str, str]) -> PickedJobs:
     """What the address of a list, or a form, chooses.
 
     Raises:
