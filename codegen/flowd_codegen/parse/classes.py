@@ -19,13 +19,14 @@ from flowd_codegen.model.naming import (
 )
 from flowd_codegen.model.schema import Enum, Job, Record
 from flowd_codegen.parse.cron import cron_table, parse_crons
-from flowd_codegen.parse.fields import IN_JOB, IN_RECORD, WireKeys
+from flowd_codegen.parse.fields import IN_JOB, IN_RECORD
 from flowd_codegen.parse.gate import GATE_OPTIONS
 from flowd_codegen.parse.groups import all_fields
 from flowd_codegen.parse.queue import QUEUE_OPTIONS, parse_queue
 from flowd_codegen.parse.scope import Scope
 from flowd_codegen.parse.table import Table
 from flowd_codegen.parse.versions import older_versions, parse_version, version_keys
+from flowd_codegen.parse.wire_keys import WireKeys
 
 __all__ = [
     "ENUM_OPTIONS",

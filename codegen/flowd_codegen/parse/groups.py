@@ -17,11 +17,11 @@ from flowd_codegen.model.schema import Field, Group
 from flowd_codegen.parse.fields import (
     IN_JOB,
     Encodings,
-    WireKeys,
     parse_fields,
 )
 from flowd_codegen.parse.scope import Scope, report_cycles
 from flowd_codegen.parse.table import Table
+from flowd_codegen.parse.wire_keys import WireKeys
 
 __all__ = ["GROUP_OPTIONS", "all_fields", "read_groups"]
 

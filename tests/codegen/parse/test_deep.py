@@ -16,10 +16,10 @@ from flowd.errors import DecodeError, EncodeError
 from flowd_codegen.cli import run
 from flowd_codegen.diagnostics.location import Source
 from flowd_codegen.model.declared import Declared
-from flowd_codegen.parse.fields import WireKeys
 from flowd_codegen.parse.parser import parse
 from flowd_codegen.parse.source import Sources, read
 from flowd_codegen.parse.table import Table
+from flowd_codegen.parse.wire_keys import WireKeys
 from flowd_codegen.python.render import render
 from tests.codegen.compat.classes import classes
 
