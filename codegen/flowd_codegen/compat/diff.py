@@ -103,8 +103,9 @@ def _nested_pairs(
         pairs = pair_fields(one)
         for field in one.new.fields:
             old = pairs.get(field.name)
-            both = field.mapper and field.mapper.serialize and field.mapper.deserialize
-            for pair in () if old is None or both else _pairs_at(old.type, field.type):
+            if old is None or (field.mapper and field.mapper.is_complete):
+                continue
+            for pair in _pairs_at(old.type, field.type):
                 if pair in found:
                     continue
                 found[pair] = None

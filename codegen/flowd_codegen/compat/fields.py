@@ -160,9 +160,7 @@ def _is_shown(pair: DeclarationPair, old: Field, new: Field) -> bool:
     if pair.after.holds_secret(new.type):
         return False
     match innermost(old.type, new.type):
-        case RecordRef(), RecordRef() if not (mapper := new.mapper) or not (
-            mapper.serialize and mapper.deserialize
-        ):
+        case RecordRef(), RecordRef() if not (new.mapper and new.mapper.is_complete):
             return False
         case UnionOf(members), UnionOf(others):
             tags = dict(others)

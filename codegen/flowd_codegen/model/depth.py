@@ -143,5 +143,5 @@ def _plain(record: Record) -> list[Field]:
     return [
         field
         for field in record.fields
-        if not (field.mapper and field.mapper.serialize and field.mapper.deserialize)
+        if not (field.mapper and field.mapper.is_complete)
     ]

@@ -54,6 +54,11 @@ class Mapper:
     serialize: Function | None
     deserialize: Function | None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it both writes and reads, so that the type's own text is never used."""
+        return self.serialize is not None and self.deserialize is not None
+
 
 Encoding: TypeAlias = Literal[
     "text", "01", "base64", "hex", "raw", "rfc3339", "unix_ms"

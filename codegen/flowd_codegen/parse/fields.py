@@ -252,7 +252,7 @@ def _encoding(
         return None
     inner = base(found)
     fitting = encodings.get(inner.name if isinstance(inner, Scalar) else "", ())
-    if mapper and mapper.serialize and mapper.deserialize:
+    if mapper and mapper.is_complete:
         message, label = (
             "`encoding` together with a mapper",
             "the mapper writes the text",

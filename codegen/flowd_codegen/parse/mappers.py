@@ -77,7 +77,7 @@ def field_mapper(options: Table, found: Type, scope: Scope) -> Mapper | None:
     outside = _external(found)
     if outside is None or not complete:
         return mapper
-    if mapper is None or mapper.serialize is None or mapper.deserialize is None:
+    if mapper is None or not mapper.is_complete:
         there = "mapper" in options.values
         options.report(
             Code.MAPPER_NEEDED,

@@ -102,7 +102,7 @@ class _Constants:
         self, field: Field, owner: str, printer: TypePrinter, *, is_deep: bool = False
     ) -> None:
         mapper = field.mapper
-        self.needed = not (mapper and mapper.serialize and mapper.deserialize)
+        self.needed = not (mapper and mapper.is_complete)
         self.kind = base(field.type)
         self.lines: list[str] = []
         self.choices = ""
