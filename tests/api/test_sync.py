@@ -41,10 +41,7 @@ HELLO = {b"to": b"a@b.c", b"subject": b"hi"}
 
 def connections(raw: Raw) -> set[str]:
     """The ids of the connections that flowd has."""
-    clients = raw("CLIENT", "LIST")
-    assert isinstance(clients, bytes)
-    words = (line.split() for line in clients.decode().splitlines())
-    return {client_id for client_id, *rest in words if "name=flowd" in rest}
+    return {client["id"] for client in raw.clients("flowd")}
 
 
 def threads() -> int:

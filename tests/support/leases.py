@@ -77,10 +77,7 @@ def steal(raw: Raw, stream: str, group: str, name: str = "thief") -> None:
 
 def lease_connections(raw: Raw) -> list[str]:
     """The ids of the connections that renew leases."""
-    clients = raw("CLIENT", "LIST")
-    assert isinstance(clients, bytes)
-    lines = [line.split() for line in clients.decode().splitlines()]
-    return [each[0][3:] for each in lines if "name=flowd-lease" in each]
+    return [client["id"] for client in raw.clients("flowd-lease")]
 
 
 def lease_threads() -> list[threading.Thread]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import suppress
 from typing import Self, TypeAlias
@@ -118,6 +119,12 @@ class Raw:
         """Return one line of INFO, as `process_id`."""
         lines = _text(self("INFO")).splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)[name]
+
+    def clients(self, name: str) -> list[dict[str, str]]:
+        """Return what CLIENT LIST says of the connections with this name."""
+        lines = _text(self("CLIENT", "LIST")).splitlines()
+        found = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
+        return [client for client in found if client["name"] == name]
 
     def _reply(self) -> Reply:
         line = self._replies.readline()

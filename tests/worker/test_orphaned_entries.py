@@ -200,12 +200,9 @@ async def test_a_shared_read_that_arrives_after_it_was_given_up_takes_nothing(
     assert sorted(recorder.done) == ["other", "runs", "waits"]
 
 
-def _readers(raw: Raw) -> set[bytes]:
-    """The server's numbers of the connections that read."""
-    clients = raw("CLIENT", "LIST")
-    assert isinstance(clients, bytes)
-    words = [line.split() for line in clients.splitlines()]
-    return {each[0] for each in words if b"name=flowd-reader" in each}
+def _readers(raw: Raw) -> set[str]:
+    """The ids of the connections that read."""
+    return {client["id"] for client in raw.clients("flowd-reader")}
 
 
 async def test_a_read_that_only_the_server_believes_in_is_made_good(
