@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from flowd.broker.commands import MoveToDeadLetter, Requeue
+from flowd.broker.commands import Maintained, MoveToDeadLetter, Requeue
 from flowd.broker.connection import Argument, Connection
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.gate import (
@@ -206,38 +206,32 @@ class GateWorkers(RuleBasedStateMachine):
 
     def maintain(self, consumer: str, lost: bool) -> None:
         """Look at what is due and abandoned; at own entries if there are such."""
-        first = self.ask(
+        maintained = self.maintain_once(consumer, None)
+        if maintained.unsorted:
+            running = list(self.running[consumer])
+            maintained = self.maintain_once(consumer, running)
+        self.start(consumer, () if lost else maintained.claimed)
+
+    def maintain_once(
+        self, consumer: str, running: Sequence[bytes] | None
+    ) -> Maintained:
+        """Take over what is abandoned, or with what it is `running` its own entries."""
+        maintained = self.ask(
             self.real.maintain(
                 consumer,
                 lease=LEASE,
-                takeovers=ALL,
+                takeovers=ALL if running is None else 0,
                 cursor=b"0-0",
+                orphans=0 if running is None else ALL,
+                running=running or (),
                 parts=self.maintaining,
             )
         )
-        self.model.promoted(first.promoted)
-        running = list(self.running[consumer])
-        if not first.unsorted:
-            self.model.taken_over(consumer, first.claimed, None)
-            self.agree(admits=0)
-            self.start(consumer, () if lost else first.claimed)
-            return
+        self.model.promoted(maintained.promoted)
+        if running is not None or not maintained.unsorted:
+            self.model.taken_over(consumer, maintained.claimed, running)
         self.agree(admits=0)
-        again = self.ask(
-            self.real.maintain(
-                consumer,
-                lease=LEASE,
-                takeovers=0,
-                cursor=b"0-0",
-                orphans=ALL,
-                running=running,
-                parts=self.maintaining,
-            )
-        )
-        self.model.promoted(again.promoted)
-        self.model.taken_over(consumer, again.claimed, running)
-        self.agree(admits=0)
-        self.start(consumer, () if lost else again.claimed)
+        return maintained
 
     @property
     def maintaining(self) -> list[Part]:
