@@ -24,7 +24,6 @@ __all__ = ["ask", "ask_to_clear", "clear", "start"]
 
 _WAIT: Final = 1.0
 _COUNTED: Final = 2_000
-_NAMED: Final = 50
 _SCAN: Final = 2_000
 _VERBS: Final[Mapping[str, Verb]] = {
     "cancel": "cancel",
@@ -152,8 +151,7 @@ class _Work:
         """Take up to 100 jobs; returns how many left their place in the list."""
         begun = self._begun
         if begun.dry:
-            begun.moved += len(jobs)
-            begun.jobs += jobs[: _NAMED - len(begun.jobs)]
+            begun.try_jobs(jobs)
             return 0
         if begun.verb == "run":
             return await self._run(jobs)

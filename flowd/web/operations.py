@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
@@ -72,7 +72,7 @@ class Operation:
 
     refused: int = 0
     refusals: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    """Letter and reason, of the first 50."""
+    """Letter or job and reason, of the first 50."""
 
     sample: list[Letter[Job]] = field(default_factory=list[Letter[Job]])
     """The first 50 letters that a dry run would move."""
@@ -95,11 +95,16 @@ class Operation:
         """What happened to one."""
         return f"would be {self.word}" if self.dry else self.word
 
-    def refuse(self, letter_id: str, reason: str) -> None:
-        """Count a letter that was not moved."""
+    def refuse(self, name: str, reason: str) -> None:
+        """Count a letter or a job that was refused; `name` is its id."""
         self.refused += 1
         if len(self.refusals) < _NAMED:
-            self.refusals.append((letter_id, reason))
+            self.refusals.append((name, reason))
+
+    def try_jobs(self, jobs: Sequence[JobView]) -> None:
+        """Count the jobs that a dry run would take."""
+        self.moved += len(jobs)
+        self.jobs += jobs[: _NAMED - len(self.jobs)]
 
 
 class Operations:
