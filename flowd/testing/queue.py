@@ -37,6 +37,7 @@ from flowd.worker.options import QueueOptions
 __all__ = ["MemoryQueue"]
 
 J = TypeVar("J", bound=Job)
+T = TypeVar("T")
 
 
 class MemoryQueue(Recorded, Generic[J]):
@@ -355,10 +356,7 @@ class MemoryQueue(Recorded, Generic[J]):
     async def _discard(self, delivery: Delivery) -> None:
         job = self._options.job_class.from_fields(delivery.fields)
         self.cancelled.append(job)
-        if self._options.on_cancelled is not None:
-            result = self._options.on_cancelled(job)
-            if inspect.isawaitable(result):
-                await result
+        await _call(self._options.on_cancelled, job)
 
     def _requeue(
         self, delivery: Delivery, after: float, envelope: Mapping[bytes, bytes]
@@ -370,7 +368,12 @@ class MemoryQueue(Recorded, Generic[J]):
         letter_id = self._stream.new_id().encode()
         letter = letter_of(letter_id, delivery, end, "memory", self._options.job_class)
         self.dead.append(letter)
-        if self._options.on_dead_letter is not None:
-            result = self._options.on_dead_letter(letter)
-            if inspect.isawaitable(result):
-                await result
+        await _call(self._options.on_dead_letter, letter)
+
+
+async def _call(callback: Callable[[T], object] | None, value: T) -> None:
+    """Call what the user gave, if anything, and wait for it."""
+    if callback is not None:
+        result = callback(value)
+        if inspect.isawaitable(result):
+            await result
