@@ -10,7 +10,7 @@ from flowd.model.job import FORMAT
 from flowd.model.policy import Backoff
 from flowd.model.schedule import Schedule
 from flowd_codegen.model.schema import Job
-from flowd_codegen.python.plan_fields import described
+from flowd_codegen.python.plan_spec_fields import described
 from flowd_codegen.python.source import bracket, bytes_literal, text_literal
 from flowd_codegen.python.types import TypePrinter, plain_expression
 from flowd_codegen.python.wire_text import WireTexts

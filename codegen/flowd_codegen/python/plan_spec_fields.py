@@ -7,7 +7,6 @@ import of a module stays as fast.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from flowd_codegen.model.canonical import type_text
 from flowd_codegen.model.declared import Declared
@@ -17,8 +16,6 @@ from flowd_codegen.model.schema import Field, Job
 from flowd_codegen.python.source import bracket, text_literal
 
 __all__ = ["described"]
-
-_BOOLEANS: Final = {"01": ("1", "0"), None: ("true", "false")}
 
 
 def described(job: Job, declared: Declared) -> Iterator[str]:
@@ -64,7 +61,7 @@ def _choices(field: Field, declared: Declared) -> tuple[str, ...]:
         return ()
     match base(field.type):
         case Scalar("bool"):
-            return _BOOLEANS[field.encoding if field.encoding == "01" else None]
+            return ("1", "0") if field.encoding == "01" else ("true", "false")
         case OneOf(values):
             return tuple(map(str, values))
         case EnumRef(name):
