@@ -12,16 +12,16 @@ from flowd.errors import OptionError
 from flowd.model.cron_expression import CronError, parse_cron
 from flowd.model.schedule import Schedule, load_zone
 from flowd_codegen.diagnostics.location import SourceLocation
-from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
+from flowd_codegen.diagnostics.report import Code, quoted, visible
 from flowd_codegen.diagnostics.suggest import did_you_mean
 from flowd_codegen.model.cycles import holders
 from flowd_codegen.model.kinds import Optional, Type
 from flowd_codegen.model.schema import Cron, Factory, Field, Job
 from flowd_codegen.model.walk import names_in
 from flowd_codegen.parse.defaults import check_value
-from flowd_codegen.parse.durations import read_duration
+from flowd_codegen.parse.durations import near_duration, read_duration
 from flowd_codegen.parse.scope import Scope
-from flowd_codegen.parse.table import Table, written
+from flowd_codegen.parse.table import Table, header_of, written
 
 __all__ = [
     "CRON_OPTIONS",
@@ -59,8 +59,8 @@ _LEAST_MS: Final = 1_000
 def cron_table(job: Table) -> Table:
     """`[job.X.cron]`; what is no table of schedules is reported with the way to write it."""
     value = job.values.get("cron")
-    header = ".".join(map(visible, map(str, job.at("cron").path)))
     if isinstance(value, list):
+        header = header_of(job.at("cron"))
         label = f"write `[{header}.nightly]`, with single brackets"
         job.report(Code.SCHEDULE, job.at("cron"), "a schedule has a name", label)
         return Table({}, job.at("cron"), job.report)
@@ -80,7 +80,7 @@ def _parse_all(table: Table) -> Iterator[Cron]:
             example = '{ at = "0 3 * * *" }'
             if name in CRON_OPTIONS:
                 message = "a schedule has a name"
-                header = ".".join(map(visible, map(str, table.location.path)))
+                header = header_of(table.location)
                 label = f"write `[{header}.nightly]`, and this below it"
                 table.report(Code.SCHEDULE, location.key(), message, label)
             else:
@@ -128,21 +128,19 @@ def _read_at(table: Table) -> str:
         location = table.at("at")
         if error.end > error.start:
             location = location.within(error.start, min(error.end, max(len(text), 1)))
-        advice = _meant(text, table.at("at")) or error.advice
+        advice = _meant(text) or error.advice
         table.report(Code.SCHEDULE, location, str(error), advice)
         return ""
     return text
 
 
-def _meant(text: str, location: SourceLocation) -> str:
+def _meant(text: str) -> str:
     """Advice for a time of day or an interval in place of an expression; empty for others."""
     if found := re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", text.strip()):
         return f'write `"{int(found[2])} {int(found[1])} * * *"`'
     interval = re.fullmatch(r"every\s+(.+)", text.strip(), re.IGNORECASE)
-    trial = Report()
-    if interval and read_duration(interval[1], location, trial) is None:
-        meant = re.fullmatch(r'write `("\w+")`', trial.faults[0].label)
-        return f"write `every = {meant[1]}` in place of `at`" if meant else ""
+    if interval and (near := near_duration(interval[1])):
+        return f'write `every = "{near}"` in place of `at`'
     return ""
 
 

@@ -10,7 +10,7 @@ from flowd_codegen.diagnostics.report import Code, Report, quoted
 from flowd_codegen.model.duration import DURATION, UNITS
 from flowd_codegen.parse.table import Toml, kind_of
 
-__all__ = ["read_duration"]
+__all__ = ["near_duration", "read_duration"]
 
 _WORDS: Final = re.compile(
     r"([1-9][0-9]{0,8})\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?"
@@ -24,15 +24,20 @@ def _unit(word: str | None) -> str:
     return "ms" if plain.startswith(("ms", "mil")) else plain[0]
 
 
+def near_duration(text: str) -> str:
+    """The duration that a text means in other words; empty where it is one, or means none."""
+    words = None if DURATION.fullmatch(text) else _WORDS.fullmatch(text.strip().lower())
+    return f"{words[1]}{_unit(words[2])}" if words else ""
+
+
 def read_duration(value: Toml, location: SourceLocation, report: Report) -> int | None:
     """Give whole milliseconds; None when it is no duration, which is reported."""
     match = DURATION.fullmatch(value) if isinstance(value, str) else None
     if match:
         counts = zip(match.groups("0"), UNITS.values(), strict=True)
         return sum(int(count) * unit for count, unit in counts)
-    words = _WORDS.fullmatch(value.strip().lower()) if isinstance(value, str) else None
-    if words:
-        label = f'write `"{words[1]}{_unit(words[2])}"`'
+    if isinstance(value, str) and (near := near_duration(value)):
+        label = f'write `"{near}"`'
     elif isinstance(value, int) and not isinstance(value, bool) and value > 0:
         label = f'write `"{value}s"`: a duration has a unit'
     else:

@@ -16,7 +16,7 @@ from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 from flowd_codegen.diagnostics.suggest import did_you_mean
 
-__all__ = ["EXTRA", "Table", "Toml", "example_of", "kind_of", "written"]
+__all__ = ["EXTRA", "Table", "Toml", "example_of", "header_of", "kind_of", "written"]
 
 Toml: TypeAlias = (
     "str | int | float | bool | datetime | date | time | list[Toml] | dict[str, Toml]"
@@ -64,6 +64,11 @@ def written(value: str) -> str:
     """A short text as TOML spells it, for advice."""
     escaped = visible(value.replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{escaped}"'
+
+
+def header_of(location: SourceLocation) -> str:
+    """What stands in the brackets of a table: `job.Email.cron`."""
+    return ".".join(visible(str(part)) for part in location.path)
 
 
 def _are_tables(values: list[Toml]) -> bool:
@@ -179,7 +184,7 @@ class Table:
                 f"write `[{key}.Name]`{_BELOW[key]}",
             )
         elif isinstance(value, list) and _are_tables(value):
-            header = ".".join(visible(str(part)) for part in self.at(key).path)
+            header = header_of(self.at(key))
             self.report(
                 Code.WRONG_KIND,
                 self.at(key),
