@@ -101,9 +101,9 @@ class IdlePlace:
         Args:
             after: only if it would wait beyond that moment (`time.monotonic`).
         """
-        waits = self._waiter is not None and not self._waiter.done()
-        if self._waiter is not None and waits and self._until > after:
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and self._until > after:
+            waiter.set_result(None)
 
     async def leave(self) -> list[Entry]:
         """Give the place up; returns what came."""

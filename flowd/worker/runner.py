@@ -69,8 +69,8 @@ class Runner(Generic[J]):
         self._session = session
         self._shutdown = Shutdown()
         self._quarantine = self._shared.quarantine
-        self._events = events = EventBus(policy.stream, policy.group)
-        events.subscribe(options.chain.listeners)
+        listeners = options.chain.listeners
+        self._events = events = EventBus.to(policy.stream, policy.group, listeners)
         self._callbacks = JobCallbacks(options, self.consumer, events)
         self._capabilities = own = Capabilities(options, self, events, self._shutdown)
         self.cancellations, self.on_renew = own.cancellations, own.on_renew

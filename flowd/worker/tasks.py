@@ -32,6 +32,7 @@ _SHORT: Final = 0.005
 _FIRST: Final = 64
 _FEW: Final = 4
 _MOST: Final = 1 << 16
+"""How many may begin in one turn: at first, at least and at most."""
 
 
 class DeliveryTasks:
@@ -88,21 +89,20 @@ class DeliveryTasks:
     def _first_steps(self) -> None:
         """Every task of this list takes its first step before what is called soon from now."""
         started, self._started = self._started, []
-        self._loop.call_soon(self._look, started, self._loop.time())
+        self._loop.call_soon(self._end_first_turn, started, self._loop.time())
 
-    def _look(self, started: Sequence[Delivery], turn_began: float) -> None:
+    def _end_first_turn(self, started: Sequence[Delivery], began: float) -> None:
         for delivery in started:
             if delivery.task is not None and delivery.task.cancelled():
                 self._unbegun(delivery)
-        took = self._loop.time() - turn_began
-        if took > _LONG and len(started) > _FEW:
-            self._most = max(min(len(started), self._most) * 3 // 5, _FEW)
+        if self._loop.time() - began > _LONG and len(started) > _FEW:
+            self._begin_fewer_than(min(len(started), self._most))
         if self._waiting and not self._is_releasing:
             self._is_releasing = True
             self._release()
 
     def _release(self) -> None:
-        """Let the next ones begin, and look behind them how long the turn took."""
+        """Let the next ones begin, and measure after them how long the turn took."""
         released = 0
         while self._waiting and released < self._most:
             turn = self._waiting.popleft()
@@ -114,10 +114,13 @@ class DeliveryTasks:
     def _end_turn(self, began: float) -> None:
         took = self._loop.time() - began
         if took > _LONG:
-            self._most = max(self._most * 3 // 5, _FEW)
+            self._begin_fewer_than(self._most)
         elif self._waiting and took < _SHORT:
             self._most = min(self._most * 2, _MOST)
         if self._waiting:
             self._release()
         else:
             self._is_releasing = False
+
+    def _begin_fewer_than(self, many: int) -> None:
+        self._most = max(many * 3 // 5, _FEW)
