@@ -8,7 +8,6 @@ was admitted, in which order, and `laws` says whether they could go, and whether
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from flowd.broker.commands import MoveToDeadLetter, Requeue, Settled
 from flowd.broker.control import CancelResult
@@ -19,12 +18,10 @@ from flowd.model.gate import Gate
 from tests.system.delivery_model.gate_job import GatedJob, Place
 from tests.system.delivery_model.gate_laws import Laws
 from tests.system.delivery_model.gate_snapshot import GateSnapshot
-from tests.system.delivery_model.job import Hold
+from tests.system.delivery_model.job import Hold, check_leases
 from tests.system.delivery_model.model import LEASE
 
 __all__ = ["GateModel"]
-
-_SLACK: Final = 60.0
 
 
 class GateModel:
@@ -327,22 +324,14 @@ class GateModel:
             _check_fields(job, seen[job.number][2])
         if admits is not None and not self.paused:
             self.laws.check_nothing_stands_still(self.jobs, real, admits)
-        self._check_holds(real)
+        holds = {job.at: job.hold for job in self.at("held")}
+        check_leases(holds, real.queue.held, self.now)
         self.laws.check_gate(self.jobs, real)
         assert real.paused == self.paused
         assert real.marks == self.marks
         self.arrivals.clear()
         self.steps += 1
         self.laws.end(real.now + self.now)
-
-    def _check_holds(self, real: GateSnapshot) -> None:
-        held = {job.at: job.hold for job in self.at("held")}
-        assert held.keys() == real.queue.held.keys()
-        for entry_id, hold in held.items():
-            lease = real.queue.held[entry_id]
-            assert hold is not None
-            assert (lease.consumer, lease.deliveries) == (hold.consumer, hold.count)
-            assert abs(lease.idle - (self.now - hold.since)) < _SLACK
 
     def _arrive(
         self, job: GatedJob, *, returned: bool = False, behind: bool = False

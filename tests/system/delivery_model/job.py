@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from tests.system.delivery_model.snapshot import Fields
+from tests.system.delivery_model.snapshot import Fields, Lease
 
-__all__ = ["Hold", "Job", "Row"]
+__all__ = ["SLACK", "Hold", "Job", "Row", "check_leases"]
+
+SLACK: Final = 60.0
+"""Seconds by which times may differ: those that the test itself takes."""
 
 
 @dataclass(eq=False)
@@ -72,3 +77,15 @@ class Row:
     """Empty until it was seen."""
 
     hold: Hold | None = None
+
+
+def check_leases(
+    holds: Mapping[str, Hold | None], leases: Mapping[str, Lease], now: float
+) -> None:
+    """Redis has each entry with the consumer, the count and the age of its hold."""
+    assert holds.keys() == leases.keys()
+    for entry_id, hold in holds.items():
+        assert hold is not None
+        lease = leases[entry_id]
+        assert (lease.consumer, lease.deliveries) == (hold.consumer, hold.count)
+        assert abs(lease.idle - (now - hold.since)) < SLACK

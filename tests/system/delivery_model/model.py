@@ -15,15 +15,13 @@ from flowd.broker.commands import (
 )
 from flowd.errors import IdNotIncreasing, ServerError
 from flowd.model.delivery import Entry
-from tests.system.delivery_model.job import Hold, Job, Row
+from tests.system.delivery_model.job import SLACK, Hold, Job, Row, check_leases
 from tests.system.delivery_model.snapshot import Snapshot
 
 __all__ = ["LEASE", "Model"]
 
 LEASE: Final = 1000.0
 """Seconds. Time passes by jumps that never add up to it, so that seconds are no matter."""
-
-_SLACK: Final = 60.0
 
 
 @dataclass
@@ -173,7 +171,7 @@ class Model:
         if self.delayed:
             assert answer.next_due is not None
             soonest = min(job.due for job in self.delayed) - self.now
-            assert abs(answer.next_due - soonest) < _SLACK
+            assert abs(answer.next_due - soonest) < SLACK
         else:
             assert answer.next_due is None
         unsorted = room > 0 and any(
@@ -187,7 +185,7 @@ class Model:
         _same(answer.claimed, taken)
         assert answer.cursor.decode() == after
         next_lease = self._next_lease(after, unsorted=unsorted) if room else LEASE
-        assert abs(answer.next_lease - next_lease) < _SLACK
+        assert abs(answer.next_lease - next_lease) < SLACK
 
     def recovered(
         self, consumer: str, running: Collection[bytes], answer: Sequence[Entry]
@@ -222,10 +220,7 @@ class Model:
             row.job.seen(fields, entry_id)
         held = {row.id: row.hold for row in self.rows if row.hold is not None}
         assert list(held) == list(real.held)
-        for entry_id, hold in held.items():
-            lease = real.held[entry_id]
-            assert (lease.consumer, lease.deliveries) == (hold.consumer, hold.count)
-            assert abs(lease.idle - (self.now - hold.since)) < _SLACK
+        check_leases(held, real.held, self.now)
 
         assert sorted(real.delayed) == sorted(job.id for job in self.delayed)
         assert real.bodies == len(self.delayed)
