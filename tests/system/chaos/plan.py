@@ -6,7 +6,17 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["CONCURRENCY", "FAULTS", "GRACE", "LEASE", "Fault", "Wish", "plan", "wishes"]
+__all__ = [
+    "CONCURRENCY",
+    "FAULTS",
+    "FEW_FAULTS",
+    "GRACE",
+    "LEASE",
+    "Fault",
+    "Wish",
+    "plan",
+    "wishes",
+]
 
 LEASE: Final = 1.5
 """Seconds, of every worker of the chaos."""
@@ -28,6 +38,16 @@ FAULTS: Final = {
 """How often what goes wrong in a run of `make chaos`: a worker is killed, the server is
 killed and started again, all connections are closed, a worker is frozen for longer than
 its lease, a worker gets SIGTERM, the server does not answer for a moment."""
+
+FEW_FAULTS: Final = {
+    "kill": 4,
+    "term": 2,
+    "freeze": 2,
+    "clients": 2,
+    "server": 1,
+    "pause": 1,
+}
+"""How often in a run of some seconds."""
 
 # Of 1,000 jobs: what becomes of them.
 _SUBJECTS: Final = (

@@ -23,21 +23,13 @@ from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 from tests.system.chaos.fault_injector import FaultInjector
 from tests.system.chaos.gate_worker import GATES, LIMITS
-from tests.system.chaos.plan import plan
+from tests.system.chaos.plan import FEW_FAULTS, plan
 from tests.system.chaos.worker_pool import Note, WorkerPool
 
 SEED: Final = int(os.environ.get("FLOWD_CHAOS_SEED", "11"))
 SECONDS: Final = float(os.environ.get("FLOWD_GATE_CHAOS_SECONDS", "5"))
 JOBS: Final = 300
 KEYS: Final = 6
-FAULTS: Final = {
-    "kill": 4,
-    "term": 2,
-    "freeze": 2,
-    "clients": 2,
-    "server": 1,
-    "pause": 1,
-}
 
 
 @dataclass
@@ -152,7 +144,7 @@ async def test_policies_hold_under_every_fault(
                 await feed_all()
             injector = FaultInjector(pool, own_server, workers=3)
             feeding = asyncio.create_task(feed_all() if name == "unique" else _none())
-            faults = plan(SEED, SECONDS, FAULTS)
+            faults = plan(SEED, SECONDS, FEW_FAULTS)
             await asyncio.to_thread(injector.play, faults)
             await feeding
             draining = asyncio.create_task(queue.drain())
