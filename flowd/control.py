@@ -29,8 +29,9 @@ class ControlledQueue:
 
         The worker that runs it hears of it at once, cancels the handler and settles the
         job as cancelled. Where its channel is away, it sees the mark within a quarter of
-        its lease, or within two seconds if that is less. A plain function sees
-        `ctx.cancelled`. A job that ends by itself before that is done.
+        its lease, or within two seconds (a longer `block`: within that) if that is less.
+        A plain function sees `ctx.cancelled`. A job that ends by itself before that is
+        done.
 
         A job that waited frees its idempotency key. No worker has it, so `on_cancelled`
         is not called: this call says what became of it, and the middleware of this queue
@@ -74,7 +75,8 @@ class ControlledQueue:
     async def run_now(self, job_id: str) -> bool:
         """Let a delayed job be due at once: one that waits for its time, or for a retry.
 
-        A worker promotes it within two seconds, or as soon as one runs.
+        A worker promotes it within two seconds (a longer `block`: within that, or a third
+        of the lease), or as soon as one runs.
 
         Args:
             job_id: as `enqueue` returned it.

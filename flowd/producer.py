@@ -150,8 +150,9 @@ class Producer:
 
         The worker that runs it hears of it at once and cancels the handler; where its
         channel is away, it sees the mark within a quarter of its lease, or within two
-        seconds if that is less. A job that ends by itself before that is done. For a job
-        that waited, the middleware here gets the event `removed`.
+        seconds (a longer `block`: within that) if that is less. A job that ends by itself
+        before that is done. For a job that waited, the middleware here gets the event
+        `removed`.
 
         Args:
             job_class: its stream is the schema's.

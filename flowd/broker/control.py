@@ -55,9 +55,8 @@ Found: TypeAlias = Literal["", "waiting", "delayed", "parked", "running"]
 
 CancelResult: TypeAlias = Literal["cancelled", "cancelling", "not_found"]
 """`cancelled`: the job waited, and is gone. `cancelling`: it runs, and its worker cancels it
-at once, or at the latest within a quarter of a lease; a worker that takes it over does, too. `not_found`: it has ended,
-or was never there."""
-
+at once, or at the latest within a quarter of a lease; a worker that takes it over does, too.
+`not_found`: it has ended, or was never there."""
 
 DeleteResult: TypeAlias = Literal["deleted", "running", "not_found"]
 """`deleted`: the job waited, and is gone. `running`: a worker has it, and it is left alone.
@@ -209,7 +208,8 @@ async def _end(
 async def due_now(stream: Stream, job_id: str, now: float) -> bool:
     """Let a delayed job be due at once; False if there is none of this id.
 
-    A worker promotes it within two seconds, or as soon as one runs.
+    A worker promotes it within two seconds (a longer `block`: within that, or a third of
+    the lease), or as soon as one runs.
 
     Args:
         stream: of the queue.

@@ -13,7 +13,6 @@ from typing import Final
 
 __all__ = ["INFO", "Predecessor"]
 
-
 INFO: Final = ("CLIENT", "INFO")
 """Asks how the server calls a connection."""
 

@@ -27,8 +27,9 @@ _KEEP_LEASES: Final = 20
 class HeartbeatWriter(Generic[J]):
     """The heartbeat of one queue in this process; takes no command and no round trip.
 
-    Hooks into *maintain*, which runs every two seconds while the loop reads, and *renew*,
-    which runs while a handler blocks the loop, and while running jobs end in a shutdown.
+    Hooks into *maintain*, which runs every two seconds (less often with a longer `block`)
+    while the loop reads, and *renew*, which runs while a handler blocks the loop, and while
+    running jobs end in a shutdown.
 
     Args:
         options: of the queue.

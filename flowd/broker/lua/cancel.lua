@@ -12,8 +12,8 @@
 -- was to be deleted would run, and be settled as deleted by another client. An entry that
 -- no consumer has is deleted for good, whether the group has passed it or not.
 --
--- What is gone was with no worker that could say so. So the script counts it, in the
--- control field `@removed`, and tells those who follow the queue.
+-- No worker had what is gone, so none reports it. The script counts it, in the control field
+-- `@removed`, and publishes it for `flowd tail`.
 --
 -- Bounds: the jobs that are named, 100 at most, and 1,000 marks, of which those older than an
 -- hour make room.
