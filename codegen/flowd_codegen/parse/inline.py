@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Final
 
@@ -39,9 +39,8 @@ def report_fields(name: str, options: Table, scope: Scope, *, of_list: bool) -> 
     if is_field or not given or not _are_fields(given, options, scope):
         return False
     taken = {*scope.classes}
-    lines = [*_records(name, given, str(options.location.path[1]), taken)]
-    first = lines[0].removeprefix("[record.").removesuffix(".fields]")
-    kind = f"list[{first}]" if of_list else first
+    record, lines = _declared(name, given, str(options.location.path[1]), taken)
+    kind = f"list[{record}]" if of_list else record
     options.report(
         Code.MISSING_KEY,
         options.location.key(),
@@ -72,29 +71,28 @@ def _is_type(text: str, options: Table, scope: Scope) -> bool:
     return all(fault.label.startswith("flowd spells") for fault in trial.faults)
 
 
-def _records(
+def _declared(
     name: str, given: Mapping[str, Toml], owner: str, taken: set[str]
-) -> Iterator[str]:
-    """The lines that declare a record, and those that its fields need."""
+) -> tuple[str, list[str]]:
+    """A record's name, and the lines that declare it and those that its fields need."""
     own = class_name(name) or "Part"
     if own in taken:
         own = f"{owner}{own}"
     while own in taken:
         own += "2"
     taken.add(own)
-    yield f"[record.{own}.fields]"
+    lines = [f"[record.{own}.fields]"]
     below: list[str] = []
     for key, value in [*given.items()][:_MOST]:
         if isinstance(value, dict) and "type" not in value and value:
-            first, *others = _records(key, value, own, taken)
-            record = first.removeprefix("[record.").removesuffix(".fields]")
-            yield f"{key} = {written(record)}"
-            below += [first, *others]
+            record, inner = _declared(key, value, own, taken)
+            lines.append(f"{key} = {written(record)}")
+            below += inner
         else:
-            yield f"{key} = {_spelt(value)}"
+            lines.append(f"{key} = {_spelt(value)}")
     if len(given) > _MOST:
-        yield "# … and the other fields"
-    yield from below
+        lines.append("# … and the other fields")
+    return own, [*lines, *below]
 
 
 def _spelt(value: Toml) -> str:
