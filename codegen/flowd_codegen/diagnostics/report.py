@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final, Literal, TypeAlias
 
 from flowd.errors.portable import Portable
-from flowd_codegen.diagnostics.location import SourceLocation, TextSpan
+from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.rules import Rule
 
 __all__ = [
@@ -131,17 +131,14 @@ def quoted(text: str) -> str:
     return f"`{shown}`" if len(text) <= _MAX_QUOTED else f"`{shown[:_MAX_QUOTED]}…`"
 
 
-def _position(text: str, offset: int) -> tuple[int, int]:
-    """Line and column of an offset, both from 1, counted in characters."""
-    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
-
-
-def _snippet(text: str, span: TextSpan, label: str, *, mark: str = "^") -> list[str]:
-    """Draw the line of `span`, marks under it, and the label behind them.
+def _snippet(location: SourceLocation, label: str, *, mark: str = "^") -> list[str]:
+    """Draw the line of a location, marks under it, and the label behind them.
 
     Only the first line of a longer span is drawn, and only a window of a long line.
     """
-    number, column = _position(text, span.start)
+    source, span = location.source, location.span()
+    text = source.text
+    number, column = source.position(span.start)
     begin = span.start - column + 1
     end = text.find("\n", begin)
     line = text[begin:] if end < 0 else text[begin:end]
@@ -216,17 +213,14 @@ class Fault:
         if self.location.whole_file:
             notes = (self.label, *notes) if self.label else notes
         else:
-            span = self.location.span()
-            lines += _snippet(self.location.source.text, span, self.label)
+            lines += _snippet(self.location, self.label)
         if self.also:
             location, label = self.also
             lines.append(f" ::: {_address(location)}")
             if location.whole_file:
                 lines.append(f"  = {label}")
             else:
-                lines += _snippet(
-                    location.source.text, location.span(), label, mark="-"
-                )
+                lines += _snippet(location, label, mark="-")
         return "\n".join([*lines, *(f"  = {note}" for note in notes)])
 
 
