@@ -6,7 +6,7 @@ from flowd.wire import Json
 from flowd_codegen.export.json_gate import policies
 from flowd_codegen.export.json_table import PRINTABLE, Rules, ref, table
 from flowd_codegen.model.duration import DURATION
-from flowd_codegen.parse.queue import BACKOFF_OPTIONS, QUEUE_OPTIONS
+from flowd_codegen.parse.queue import BACKOFF_KINDS, BACKOFF_OPTIONS, QUEUE_OPTIONS
 
 __all__ = ["duration", "queue"]
 
@@ -63,7 +63,7 @@ def _backoff() -> dict[str, Rules]:
     return {
         "kind": {
             "description": "`base` each time, times the failures, or doubled each time.",
-            "enum": ["fixed", "linear", "exponential"],
+            "enum": [*BACKOFF_KINDS],
             "default": "exponential",
         },
         "base": ref("duration", "The wait after the first failure; `1s` by default."),

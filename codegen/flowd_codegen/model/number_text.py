@@ -7,6 +7,7 @@ may a message hold at most?
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
 from itertools import count
@@ -77,11 +78,8 @@ def _longest_floats(low: End, high: End) -> Iterator[str]:
         else:
             digits = f"{sign}{_decimal(least):.0f}."
             yield digits.ljust(len(sign) + _DIGITS + 1, "1").removesuffix(".")
-        largest = f"{_decimal(most if most < math.inf else _HUGE):.0f}"
+        largest = f"{_decimal(most if most < math.inf else sys.float_info.max):.0f}"
         yield f"{sign}{largest}"
-
-
-_HUGE: Final = 1.7976931348623157e308
 
 
 def _shortest(low: End, high: End, *, begins: bool, ends: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from flowd_codegen.diagnostics.location import SourceLocation
@@ -39,6 +38,11 @@ def read_groups(scope: Scope, report: Report) -> None:
     report_cycles(uses, report, Code.GROUP, "includes", advice)
     shared = _with_shared_names(scope.group_tables)
     inner: dict[str, tuple[str, ...]] = {}
+
+    def known(name: str) -> tuple[str, ...]:
+        # What is in a circle with it was reported, and is not there yet.
+        return inner.get(name, ())
+
     for circle in components(uses):
         for name in circle:
             for other in {*uses[name]} & {*circle}:
@@ -51,8 +55,6 @@ def read_groups(scope: Scope, report: Report) -> None:
                 otherwise=f"fields go into `[group.{visible(name)}.fields]`",
             )
             keys = WireKeys(table)
-            # What is in a circle with it was reported, and is not there yet.
-            known = partial(_of, inner)
             fields = _included_and_own(table, keys, scope, IN_JOB, known)
             scope.groups[name] = Group(
                 name=name,
@@ -62,10 +64,6 @@ def read_groups(scope: Scope, report: Report) -> None:
                 includes=tuple(uses[name]),
                 doc=table.text("doc") or "",
             )
-
-
-def _of(inner: Mapping[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
-    return inner.get(name, ())
 
 
 def _all_inner(

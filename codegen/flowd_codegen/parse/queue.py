@@ -1,4 +1,4 @@
-"""Queue tables: `[job.X.queue]` as a `flowd.policy.Policy`, which checks its values."""
+"""Queue tables: `[job.X.queue]` as a `flowd.model.policy.Policy`, which checks its values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from flowd_codegen.parse.gate import GATE_OPTIONS
 from flowd_codegen.parse.table import Table
 
 __all__ = [
+    "BACKOFF_KINDS",
     "BACKOFF_OPTIONS",
     "QUEUE_OPTIONS",
     "parse_queue",
 ]
 
-_KINDS: Final = ("fixed", "linear", "exponential")
 _Rules = TypeVar("_Rules", Policy, Backoff)
 _Reader: TypeAlias = Callable[[Table, str], object]
 
@@ -64,7 +64,9 @@ def _filled(
 def _advice(key: str, value: object) -> str:
     """What to write for a text that is refused; numbers have their limits in the message."""
     if key == "kind" and isinstance(value, str):
-        return did_you_mean(value, _KINDS, f"choose from {', '.join(_KINDS)}")
+        return did_you_mean(
+            value, BACKOFF_KINDS, f"choose from {', '.join(BACKOFF_KINDS)}"
+        )
     if key in ("stream", "group"):
         example = "emails" if key == "stream" else "senders"
         return f"choose another name for the {key}, as `{example}`"
@@ -101,6 +103,9 @@ _QUEUE: Final[dict[str, _Reader]] = {
 
 QUEUE_OPTIONS: Final = tuple(_QUEUE)
 """The keys of a queue table, which are the fields of `Policy`."""
+
+BACKOFF_KINDS: Final = ("fixed", "linear", "exponential")
+"""The values of its `kind`."""
 
 BACKOFF_OPTIONS: Final = tuple(_BACKOFF)
 """The keys of its `backoff`."""
