@@ -25,9 +25,16 @@ def _unit(word: str | None) -> str:
 
 
 def near_duration(text: str) -> str:
-    """The duration that a text means in other words; empty where it is one, or means none."""
-    words = None if DURATION.fullmatch(text) else _WORDS.fullmatch(text.strip().lower())
-    return f"{words[1]}{_unit(words[2])}" if words else ""
+    """The duration that a text is, or means in other words; empty for others."""
+    if DURATION.fullmatch(text):
+        return text
+    words = _WORDS.fullmatch(text.strip().lower())
+    if words is None:
+        return ""
+    count, unit = int(words[1]), _unit(words[2])
+    # Schemas have no weeks.
+    near = f"{7 * count}d" if unit == "w" else f"{count}{unit}"
+    return near if DURATION.fullmatch(near) else ""
 
 
 def read_duration(value: Toml, location: SourceLocation, report: Report) -> int | None:

@@ -192,6 +192,7 @@ _QUEUE: Final = '[job.A.fields]\na = "str?"\n[job.A.queue]\n'
         (f'{_CRON}at = "@HOURLY"\n', (4, 7), '"0 * * * *"'),
         (f'{_CRON}at = "03:05"\n', (4, 7), '"5 3 * * *"'),
         (f'{_CRON}at = "every 5 minutes"\n', (4, 7), 'every = "5m"'),
+        (f'{_CRON}at = "every 1h30m"\n', (4, 7), 'every = "1h30m"'),
         (f'{_CRON}every = "5"\n', (4, 9), '"5s"'),
         (f'{_CRON}every = "2 Hours"\n', (4, 9), '"2h"'),
         (f'{_CRON}every = "1500 milliseconds"\n', (4, 9), '"1500ms"'),
@@ -199,6 +200,9 @@ _QUEUE: Final = '[job.A.fields]\na = "str?"\n[job.A.queue]\n'
         (f'{_CRON}at = "0 3 * * *"\ntz = "Europe/Berln"\n', (5, 6), "Europe/Berlin"),
         (f"{_QUEUE}retry = 3\n", (4, 1), "max_retries"),
         (f'{_QUEUE}timeout = "5 minutes"\n', (4, 11), '"5m"'),
+        (f'{_QUEUE}timeout = "2w"\n', (4, 11), '"14d"'),
+        (f'{_QUEUE}timeout = "1 week"\n', (4, 11), '"7d"'),
+        (f'{_QUEUE}timeout = "999999999 weeks"\n', (4, 11), '"250ms"'),
         (
             f'{_QUEUE}backoff = {{ kind = "exponental", max = "1 hour" }}\n',
             (4, 20),
