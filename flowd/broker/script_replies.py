@@ -97,8 +97,7 @@ def added(reply: object) -> str | ServerError:
     """What became of a job that was to be added."""
     said = replies.data(reply)
     if said[:1] == b"?":
-        why = said[1:].decode("utf-8", "replace")
-        return OutcomeUnknown(f"the job is stored, and its key is not: {why}")
+        return OutcomeUnknown(said[1:].decode("utf-8", "replace"))
     if said[:1] in (b"=", b"~"):
         return Duplicate(said[1:].decode(), replaced=said[:1] == b"~")
     return said.decode()

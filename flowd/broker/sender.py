@@ -229,7 +229,8 @@ class Sender:
             raise _Unknown(len(batch.commands), error) from error
         for result in results:
             if isinstance(result, OutcomeUnknown):
-                raise _Unknown(1, result) from result
+                unknown = sum(isinstance(each, OutcomeUnknown) for each in results)
+                raise _Unknown(unknown, result) from result
             if isinstance(result, ServerError):
                 raise result
             ids.append(result)

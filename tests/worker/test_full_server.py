@@ -6,10 +6,25 @@ import asyncio
 
 import pytest
 
-from flowd import BulkError, Context, Item, Queue, QueueFull, Reject, Retry
+from flowd import (
+    BulkError,
+    Concurrency,
+    Context,
+    Fair,
+    Gate,
+    Item,
+    Queue,
+    QueueFull,
+    Rate,
+    Reject,
+    Retry,
+)
 from flowd.embedded import Server
+from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.events import Seen
+from tests.support.gated import gated, leftovers
 from tests.support.leases import die_with, pending
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
@@ -279,3 +294,58 @@ async def test_externally_settled_job_ends_the_outage(
             raw("XDEL", stream, entry_id)
             raw("CONFIG", "SET", "maxmemory", 0)
             await wait_until(lambda: queue.failing is None)
+
+
+async def test_a_worker_says_what_it_wants_to_a_full_server(
+    own_server: Server, stream: str
+) -> None:
+    """A worker of a queue with turns waits for jobs there as anywhere, and fails in nothing."""
+    job, recorder, seen = (
+        gated(Gate(fair=Fair(per=("to",)))),
+        RecordingHandler(),
+        Seen(),
+    )
+    with Raw(own_server.url) as raw:
+        async with Queue(
+            *(job, recorder),
+            url=own_server.url,
+            policy=policy(stream),
+            middleware=[seen],
+        ) as queue:
+            await queue.init()
+            _fill(raw)
+            queue.run()
+            want = Keys(stream, GROUP).gate[10]
+            await wait_until(lambda: raw("HLEN", want) == 1)
+            assert queue.failing is None
+            _free(raw)
+            await queue.enqueue(job(to="a", subject="b"))
+            await wait_until(lambda: recorder.done == ["a"])
+    assert not seen.named("outage")
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        Gate(concurrency=Concurrency(per=("to",), limit=1)),
+        Gate(rate=Rate(per=("to",), limit=1_000, every=1)),
+        Gate(fair=Fair(per=("to",))),
+    ],
+    ids=["limit", "rate", "fair"],
+)
+async def test_parked_jobs_need_no_room(
+    own_server: Server, stream: str, gate: Gate
+) -> None:
+    """What waits at the gate, or for its time, is admitted and run in a full server."""
+    job, recorder = gated(gate), RecordingHandler()
+    rules = policy(stream)
+    with Raw(own_server.url) as raw:
+        async with Queue(job, recorder, url=own_server.url, policy=rules) as queue:
+            await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(40))
+            await queue.enqueue(job(to="a", subject="late"), delay=0.001)
+            _fill(raw)
+            queue.run()
+            await queue.drain()
+            assert leftovers(raw, stream) == []
+
+    assert recorder.done == ["a"] * 41

@@ -13,6 +13,6 @@ local wait = tonumber(ARGV[4])
 local gate = open_gate(stream, group, bodies)
 if gate.any_ready() then refuse_as_replica(stream, group) end
 gate.admit(count)
-gate.ask(consumer, count, wait)
 gate.close(true)
+gate.ask(consumer, count, wait)
 return gate.next_due() or -1

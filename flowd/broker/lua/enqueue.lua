@@ -4,7 +4,8 @@
 -- ARGV  for each job: entry id or '*', delay in ms, due in ms or 0, job id if delayed,
 --         n, (name, value) * n/2
 -- Returns for each job its id. The first that is refused is '!...' and the last answer:
---   what is behind it is not stored, so that the caller knows how far it got.
+--   what is behind it is not stored, so that the caller knows how far it got. One that may
+--   be stored all the same is '?...'.
 --
 -- One step, because a delayed job is in two places: its due time, and its fields.
 local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
@@ -51,7 +52,7 @@ while i <= #ARGV do
   if type(result) == 'table' then
     if is_replica(result) then return result end
     --@ finish
-    results[number] = '!' .. result.err
+    results[number] = (result.unknown and '?' or '!') .. result.err
     return results
   end
   results[number] = result

@@ -225,12 +225,17 @@ local function open_gate(stream, group, bodies)
   end
 
   local turn_of = {}
+  local function last_turn_of(key)
+    if not key then return last_turn() end
+    turn_of[key] = turn_of[key] or tonumber(redis.call('ZSCORE', turns, key) or 0)
+    return turn_of[key]
+  end
+
   local function ready(lane, key, at)
     if not at then
       at = last_turn() + 1
       if key then
-        turn_of[key] = turn_of[key] or tonumber(redis.call('ZSCORE', turns, key) or 0)
-        at = math.max(at, turn_of[key] + 1)
+        at = math.max(at, last_turn_of(key) + 1)
         turn_of[key] = at
         later.put(turns, key, text(at))
       end
@@ -392,10 +397,10 @@ local function open_gate(stream, group, bodies)
 
   -- A job comes to the gate: it is admitted, or parked in its lane.
 
-  local numbered
-  local function number()
-    numbered = (numbered or tonumber(redis.call('HGET', state, 's') or 0)) + 1
-    return numbered
+  local last, numbered = nil, false
+  local function last_number()
+    last = last or tonumber(redis.call('HGET', state, 's') or 0)
+    return last
   end
 
   local occupied = {}
@@ -403,7 +408,11 @@ local function open_gate(stream, group, bodies)
 
   -- In what order a lane is left: first what returns to it, then by number.
   function gate.park(ticket, k, fields, job, returned, lock, again)
-    local place = (returned and '0' or '1') .. string.format('%016.0f', number())
+    -- What is read comes first: it may fail, and then nothing is stored.
+    local lane, number = lane_of(k, lock), last_number() + 1
+    local is_new = is_empty(lane)
+    if is_new then last_turn_of(k.f) end
+    local place = (returned and '0' or '1') .. string.format('%016.0f', number)
     fields[gate.ticket_at(fields)] = ticket:gsub(' s:%S+', '') .. ' s:' .. place
     local body = cmsgpack.pack(fields)
     local stored = redis.pcall(again and 'HSET' or 'HSETNX', bodies, job, body)
@@ -412,8 +421,8 @@ local function open_gate(stream, group, bodies)
       job = job .. ':' .. place
       redis.call('HSET', bodies, job, body)
     end
-    local lane = lane_of(k, lock)
-    if is_empty(lane) then ready(lane, k.f) end
+    gate.stored, last, numbered = true, number, true
+    if is_new then ready(lane, k.f) end
     later.put(parked, lane .. '\0' .. place .. job, 0)
     occupied[lane] = true
     if k.u and not lock then gate.lock(k.u, '@' .. job, job) end
@@ -440,6 +449,7 @@ local function open_gate(stream, group, bodies)
     end
     local id = redis.pcall('XADD', stream, '*', unpack(fields))
     if type(id) == 'table' then return nil, id end
+    gate.stored = true
     gate.hold(id, ticket, k, options.named and job or id)
     return id
   end
@@ -616,7 +626,10 @@ local function open_gate(stream, group, bodies)
   -- where it was, and what follows may fail: so that comes behind this.
   function gate.write()
     if turned then later.put(state, 'v', text(turn)) end
-    if numbered then later.put(state, 's', text(numbered)) end
+    if numbered then later.put(state, 's', text(last)) end
+    -- If what is behind these cannot be written, the maintenance finds the lane.
+    later.write(parked)
+    later.write(bodies)
     later.write()
   end
 
@@ -647,16 +660,41 @@ local function open_gate(stream, group, bodies)
     end
   end
 
+  -- The end of a script that has kept its promise once all of its own is written. Whom else
+  -- the gate lets in is seen to by its workers as well: an error there denies nothing.
+  function gate.finish(most)
+    gate.write()
+    pcall(gate.admit, most)
+    pcall(gate.close)
+  end
+
+  -- A lane of parked jobs that is in neither set stands still: what parked them failed
+  -- between two writes. Of ordered ones with a rate the key is not known.
+  function gate.find_lane(lane)
+    if (rules.o and rules.i) or redis.call('ZSCORE', lanes, lane) then return end
+    local c, r, _, _, u = lane:match('^(%S*) (%S*) (%S*) (%S*) (%S*)$')
+    for sign, key in pairs({ c = c, r = r, u = u }) do
+      local prefix = sign .. ':' .. key
+      local rows = key ~= '' and redis.call('ZRANGEBYLEX', waits,
+        '[' .. prefix .. '\0', '(' .. prefix .. '\1', 'LIMIT', 0, 50) or {}
+      for _, row in ipairs(rows) do
+        if row:sub(#prefix + 19) == lane then return end
+      end
+      if rows[50] then return end -- it may be one of the others
+    end
+    ready(lane)
+  end
+
   -- What a worker wants beyond what it finds, when it is about to wait so long for jobs;
   -- 0 ms: it does not wait.
   function gate.ask(consumer, count, ms)
     if not rules.s then return end
     local more = count - waiting_now()
+    -- A write that needs no room: behind it a server that is out of memory takes the other.
+    redis.call('HDEL', want, consumer)
     if ms > 0 and more > 0 then
       redis.call('HSET', want, consumer, more)
       redis.call('PEXPIRE', want, ms + 1000)
-    else
-      redis.call('HDEL', want, consumer)
     end
   end
 

@@ -57,7 +57,7 @@ while i <= #ARGV and bytes < 1000000 do
       result = '!' .. added.err
     else
       redis.call('XDEL', KEYS[2], ARGV[i])
-      unmark(KEYS[3], ARGV[i + 1])
+      pcall(unmark, KEYS[3], ARGV[i + 1])
       --@ redriven
       result = added
     end

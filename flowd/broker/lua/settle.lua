@@ -136,6 +136,7 @@ for from = 1, #done, 1000 do
 end
 --@ finish
 if #done == #ARGV - 9 then results = 1 end
-local added = redis.call('HSET', receipts, consumer, cmsgpack.pack({ batch, results }))
-if added == 1 or ARGV[5] == '1' then redis.call('PEXPIRE', receipts, 300000) end
+-- What has ended is said also where no receipt can be kept.
+local added = redis.pcall('HSET', receipts, consumer, cmsgpack.pack({ batch, results }))
+if added == 1 or ARGV[5] == '1' then redis.pcall('PEXPIRE', receipts, 300000) end
 return results

@@ -3,7 +3,8 @@
 -- KEYS  those of the gate
 -- ARGV  rules, group
 -- Returns '=...' for a job that is not stored: the id of the one that has its key; '~...'
---   for one that took the place of that job.
+--   for one that took the place of that job; '?...' for each that is stored if what the gate
+--   keeps of them cannot be written.
 --
 -- The ticket is the last field of each job. In the same step, because a job that has a
 -- lock and is stored nowhere would keep others out.
@@ -35,6 +36,7 @@ local function debounce(k, first, last)
   local stored = redis.pcall(
     'HSET', bodies, job, cmsgpack.pack(fields_of(job, first, last)))
   if type(stored) == 'table' then return stored end
+  gate.stored = true
   redis.call('ZADD', delayed, due, job)
   return '~' .. job
 end
@@ -57,7 +59,7 @@ local function again(k, ticket, holder, job, first, last)
   return body and '~' .. job or job
 end
 
-store = function(id, wait, due, job, first, last)
+local function come(id, wait, due, job, first, last)
   local ticket = ARGV[last]
   local k = gate.read(ticket)
   if k.d then
@@ -73,6 +75,7 @@ store = function(id, wait, due, job, first, last)
   if wait > 0 or due > now then
     local stored = plain_store(id, wait, due, job, first, last)
     if type(stored) == 'string' then
+      gate.stored = true
       if k.u then gate.lock(k.u, '@' .. job, job) end
       if k.d then
         redis.call('HSET', gate.state, 'd:' .. k.d, string.format('%.0f %s', now, job))
@@ -84,6 +87,19 @@ store = function(id, wait, due, job, first, last)
     ticket, k, { unpack(ARGV, first, last) }, job, { named = due > 0 })
   return rest or (due > 0 and job) or entry
 end
+
+local function said(why) return type(why) == 'table' and why.err or tostring(why) end
+
+-- Whatever fails, what was stored before has to be written.
+store = function(...)
+  gate.stored = false
+  local came, result = pcall(come, ...)
+  if came then return result end
+  return { err = said(result), unknown = gate.stored }
+end
 --@ finish
-gate.admit()
-gate.close()
+local finished, why = pcall(gate.finish)
+if not finished then
+  why = '?the job may be stored, and what the gate keeps of it is not: ' .. said(why)
+  for n = 1, #results do results[n] = why end
+end

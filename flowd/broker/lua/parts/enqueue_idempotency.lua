@@ -3,7 +3,7 @@
 -- KEYS  the key of each job that has one, receipt of the call if it has one
 -- ARGV  for each job: ms to keep its key, or 0 without one; ms to keep the receipt, or 0;
 --         number of jobs
--- Returns '?...' as the last answer if a job is stored, and its key could not be set.
+-- Returns '?...' as the last answer if a job is stored, and its key cannot be set.
 --
 -- In the same step, because a key that is set without its job would swallow the next
 -- attempt, and a job that is stored without its key would be stored twice.
@@ -37,8 +37,8 @@ local function issue()
 end
 --@ before
 local key, before = key_of[number], stored_before[number]
-result = before or (key and redis.call('GET', key))
-if result then
+result = before or (key and redis.pcall('GET', key))
+if type(result) == 'string' then
   local touched = touch(before and receipt or key)
   if is_replica(touched) then return touched end
 end
@@ -46,9 +46,7 @@ end
 local kept = key and type(result) == 'string'
   and redis.pcall('SET', key, result, 'PX', keep[number])
 if kept and kept.err then
-  issue()
-  results[number] = '?' .. kept.err
-  return results
+  result = { err = 'the job is stored, and its key is not: ' .. kept.err, unknown = true }
 end
 --@ finish
 issue()

@@ -9,13 +9,14 @@
 -- which a schedule knows whether its last run is alive.
 --@ begin
 local cron, cron_digest = table.remove(KEYS), table.remove(ARGV)
+-- Read before anything is moved or claimed: it may fail.
+local cron_owner = redis.call('HGET', cron, '@digest')
 --@ promoted
 local cron_name = added and job:match('^cron:([^:]+):')
 if cron_name and redis.call('HGET', cron, cron_name .. ':run') == job then
   redis.call('HSET', cron, cron_name .. ':entry', added)
 end
 --@ reply
-local cron_owner = redis.call('HGET', cron, '@digest')
 local cron_seen = tonumber(redis.call('HGET', cron, '@seen') or nil) or 0
 if cron_owner == cron_digest then
   -- Refused by a full server, it comes with a later round.

@@ -67,6 +67,10 @@ local function heal()
     if sign == 'r' then gate.wake_rate(key) end
     if sign == 'u' and not gate.holder(key) then gate.wake('u', key) end
   end)
+  gate.later.write()
+  local lanes = {}
+  each_of(gate.parked, function(row) lanes[row:match('^%Z*')] = true end)
+  for lane in pairs(lanes) do gate.find_lane(lane) end
   if redis.call('EXISTS', gate.state) == 0 then return end
   for _, field in ipairs(redis.call('HRANDFIELD', gate.state, 20)) do
     local key = field:match('^u:(.*)$')
@@ -78,12 +82,15 @@ local function heal()
   end
 end
 --@ due
-if due[1] then gate.write() end
---@ reply
+-- Ahead of the takeovers: what is claimed in a step that fails is counted, and reaches no
+-- worker. What is admitted takes the room of its body: behind a write.
+if not due[1] then refuse_as_replica(stream, group) end
+gate.write()
 heal()
 gate.admit()
 gate.close()
 local gate_due = gate.next_due()
+--@ reply
 if gate_due and (reply[2] < 0 or gate_due < reply[2]) then reply[2] = gate_due end
 if redis.call('PTTL', gate_policies) < 50000 then
   redis.pcall('SET', gate_policies, gate_text, 'PX', 60000)

@@ -37,5 +37,4 @@ local redis = not gate_holder and redis or {
 --@ redriven
 if gate_key and not gate_holder then gate.lock(gate_key, added, ARGV[i + 1]) end
 --@ finish
-gate.admit()
-gate.close()
+gate.finish()

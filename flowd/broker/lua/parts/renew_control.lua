@@ -5,5 +5,5 @@
 --@ begin
 local control = table.remove(KEYS)
 --@ renewed
-local control_marks = redis.call('HGET', control, '@cancels')
-if control_marks then lost[#lost + 1] = '!' .. control_marks:match('^%d+') end
+local control_marks = redis.pcall('HGET', control, '@cancels')
+if type(control_marks) == 'string' then lost[#lost + 1] = '!' .. control_marks:match('^%d+') end

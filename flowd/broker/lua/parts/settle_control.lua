@@ -19,7 +19,8 @@ for n = from, to do
   if control_jobs[done[n]] then control_ended[control_jobs[done[n]]] = true end
 end
 if next(control_ended) then
-  local text = redis.call('HGET', control, '@cancels') or '0'
+  local text = redis.pcall('HGET', control, '@cancels')
+  text = type(text) == 'string' and text or '0'
   local kept = { string.format('%.0f', text:match('^%d+') + 1) }
   for ms, job in text:gmatch('\n(%d+) ([^\n]+)') do
     if not control_ended[job] then kept[#kept + 1] = ms .. ' ' .. job end

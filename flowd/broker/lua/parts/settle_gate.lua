@@ -39,8 +39,8 @@ requeue = function(id, fields, first, last)
   return timed
 end
 --@ settled
-gate.free({ unpack(done, from, to) })
+-- What has ended has ended: the maintenance frees what cannot be freed now.
+pcall(gate.free, { unpack(done, from, to) })
 --@ finish
 -- The slots that are free now are the worker's that settles.
-gate.admit(not gate.rules.s and not gate.rules.i and #done or nil)
-gate.close()
+pcall(gate.finish, not gate.rules.s and not gate.rules.i and #done or nil)

@@ -7,4 +7,4 @@
 --@ begin
 local progress = table.remove(KEYS)
 --@ settled
-redis.call('HDEL', progress, unpack(done, from, to))
+redis.pcall('HDEL', progress, unpack(done, from, to))
