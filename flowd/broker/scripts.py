@@ -26,6 +26,7 @@ __all__ = [
     "LETTERS",
     "LIMIT",
     "MAINTAIN",
+    "NOWHERE",
     "PAUSE",
     "PROGRESS",
     "PURGE",
@@ -203,6 +204,7 @@ PAUSE: Final = Script("pause", "now", "replica", "by_name", "only_group", "pause
 QUERY: Final = Script("query", "by_name", "paused")
 LIMIT: Final = Script("limit", *_GATE, often=False)
 LETTERS: Final = Script("letters")
+NOWHERE: Final = Script("nowhere", *_GATE, often=False)
 PROGRESS: Final = Script("progress", "fence")
 PURGE: Final = Script("purge", "key_of")
 RECOUNT: Final = Script("recount", "replica", often=False)

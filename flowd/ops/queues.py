@@ -11,6 +11,7 @@ from flowd.model.heartbeat import Heartbeat
 from flowd.model.keys import QUEUES
 from flowd.model.text import count_of
 from flowd.ops.finding import Finding, Level
+from flowd.ops.nowhere import find_nowhere, judge_nowhere
 from flowd.ops.rows import ConsumerRow, Sizes
 from flowd.ops.snapshot import Snapshot
 from flowd.worker.maintenance import DEAD_CONSUMER_LEASES
@@ -75,11 +76,11 @@ class _Queue:
         alive = 0
         if sizes.has_group:
             alive = await self._look_at_workers(sizes.waiting)
-        elif sizes.waiting or sizes.delayed:
-            count = sizes.waiting + sizes.delayed
+        elif count := sizes.waiting + sizes.delayed + sizes.parked:
             jobs = f"{count_of(count, 'job')} wait{'s' if count == 1 else ''}"
             text = f"{jobs}, no worker ever started, or its group is gone"
             self.say("wrong", text, "start a worker, which sets it up")
+        await self._look_at_gate(sizes.parked, alive)
         await self._look_at_schedules()
         await self._look_at_pause()
         overdue = 0.0 if first_due is None else self._now - first_due
@@ -87,10 +88,11 @@ class _Queue:
             text = f"its first delayed job has been due for {overdue:,.0f} s"
             self.say("wrong", text, "start a worker: none promotes what is due")
         if not self.findings:
+            parked = f", {sizes.parked:,} are parked" if sizes.parked else ""
             self.say(
                 "ok",
                 f"{sizes.waiting:,} wait, {sizes.running:,} run, {sizes.delayed:,} are"
-                f" delayed; workers: {alive:,}",
+                f" delayed{parked}; workers: {alive:,}",
             )
         self._note_dead_letters(sizes)
 
@@ -132,6 +134,20 @@ class _Queue:
         elif await self._queries.is_behind_the_end():
             text = "its group stands behind every entry, so no worker gets a job"
             self.say("wrong", text, advice)
+
+    async def _look_at_gate(self, parked: int, alive: int) -> None:
+        if parked and not alive:
+            text = f"no worker lets in what is parked: {count_of(parked, 'job')}"
+            self.say("wrong", text, "start one")
+        try:
+            nowhere = await find_nowhere(self._queries, parked)
+        except AccessDenied as error:
+            advice = "grant what docs/security.md lists for a queue with policies"
+            self.say(
+                "note", f"what is held at its gate cannot be seen: {error}", advice
+            )
+        else:
+            self.findings += judge_nowhere(nowhere, alive=alive > 0)
 
     async def _look_at_schedules(self) -> None:
         for each in await self._snapshot.schedules():

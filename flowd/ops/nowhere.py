@@ -1,0 +1,91 @@
+"""Slots, holds and locks of a queue with policies whose job is nowhere: for the doctor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from flowd.broker import replies, scripts
+from flowd.broker.connection import Argument
+from flowd.model.text import count_of
+from flowd.ops.finding import Finding
+from flowd.ops.queries import Queries
+
+__all__ = ["Nowhere", "find_nowhere", "judge_nowhere"]
+
+_LOOKED_AT: Final = 200
+_NAMED: Final = 3
+
+
+class Nowhere(NamedTuple):
+    """A holder that is neither an entry nor a job that is delayed or parked."""
+
+    holder: str
+    """The id of an entry, or `@` and the id of a delayed or parked job."""
+
+    names: tuple[str, ...]
+    """What it holds: `c:KEY` a slot, `u:KEY` a lock; of others the words of its ticket."""
+
+
+async def find_nowhere(queries: Queries, parked: int) -> list[Nowhere]:
+    """The holders that are nowhere, of 200 slots, 200 holds and 200 locks at most.
+
+    A client that deletes an entry leaves them behind. Nothing is changed. A lock alone is
+    not looked for: nothing waits for it, and the next job of its key ignores it.
+
+    Args:
+        queries: of the queue.
+        parked: how many jobs are.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    gate = queries.keys.gate
+    slots, holds = await asyncio.gather(
+        *(
+            queries.connection.call("ZCARD", key, read=replies.number)
+            for key in gate[2:4]
+        )
+    )
+    if not (parked or slots or holds):
+        return []
+    keys = (queries.keys.stream, queries.keys.bodies, *gate)
+    args: list[Argument] = [queries.group, _LOOKED_AT, ""]
+    read = replies.items(_nowhere)
+    return await scripts.NOWHERE.run(queries.connection, keys, args, read)
+
+
+def judge_nowhere(found: Sequence[Nowhere], *, alive: bool) -> list[Finding]:
+    """What there is to say of them.
+
+    Args:
+        found: by `find_nowhere`.
+        alive: whether a worker runs.
+    """
+    if not found:
+        return []
+    shown = [f"{' and '.join(each.names)} by {each.holder}" for each in found[:_NAMED]]
+    if len(found) > _NAMED:
+        shown.append(f"{len(found) - _NAMED:,} more")
+    jobs = count_of(len(found), "job")
+    text = f"held at its gate by {jobs} that {_are(found)} nowhere: {', '.join(shown)}"
+    advice = (
+        "running workers free that within seconds: look again, and find out who deletes"
+        " entries"
+        if alive
+        else "start a worker, which frees that within seconds"
+    )
+    return [Finding("warn", "queue", text, advice)]
+
+
+def _are(found: Sequence[Nowhere]) -> str:
+    return "is" if len(found) == 1 else "are"
+
+
+def _nowhere(reply: object) -> Nowhere:
+    holder, *names = (
+        replies.data(each).decode("utf-8", "backslashreplace")
+        for each in replies.array(reply)
+    )
+    return Nowhere(holder, tuple(names))
