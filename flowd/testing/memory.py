@@ -15,7 +15,6 @@ from flowd.errors import (
     BulkError,
     IdNotIncreasing,
     NotReady,
-    OptionError,
     ServerError,
     Unreachable,
 )
@@ -24,6 +23,7 @@ from flowd.model.item import Item, items_of, many
 from flowd.model.job import Job, spec_of
 from flowd.model.policy import Policy
 from flowd.testing.clock import FakeClock
+from flowd.testing.gate import MemoryGate, Stored
 
 __all__ = ["Memory", "MemoryStream"]
 
@@ -66,19 +66,11 @@ class Memory:
             The job's id.
 
         Raises:
-            OptionError: its class has policies, which need a server.
             Exception: `error`, while that is set.
         """
         if self.error is not None:
             raise self.error
-        spec = spec_of(type(item.job))
-        if spec.gate is not None:
-            rule = (
-                "has policies, which scripts of a server decide: test it with "
-                "Queue(..., url='embedded:'), which starts one"
-            )
-            raise OptionError("job", spec.name, rule)
-        rules = spec.policy if policy is None else policy
+        rules = spec_of(type(item.job)).policy if policy is None else policy
         job_id, stored = self.stream(rules.stream).add(item, rules)
         if stored is not None:
             as_read = type(item.job).from_fields(stored.fields)
@@ -170,8 +162,11 @@ class MemoryStream:
         self.paused = False
         """Whether no queue takes its jobs."""
 
+        self.gate = MemoryGate(self, clock)
+        """What policies say of its jobs."""
+
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self.gate)
 
     @property
     def due(self) -> float:
@@ -181,10 +176,11 @@ class MemoryStream:
     def take(self) -> Entry:
         """The entry that is due first, taken out."""
         entry = heapq.heappop(self._waiting)[2]
+        self.gate.started(_id_of(entry))
         return entry if entry.id else entry._replace(id=self.new_id().encode())
 
-    def add(self, item: Item[Job], policy: Policy) -> tuple[str, Entry | None]:
-        """Add a job; returns its id, and None if its key was known."""
+    def add(self, item: Item[Job], policy: Policy) -> Stored:
+        """Add a job; returns its id, and None if it is there already."""
         command = enqueue_command(item, policy)
         if item.key is not None:
             known, until = self._keys.get(item.key, ("", 0.0))
@@ -193,15 +189,37 @@ class MemoryStream:
         delay = command.delay
         if command.due:
             delay = max(0.0, command.due - self._clock.now)
+        if command.gate is not None:
+            stored = self.gate.come(command, command.gate, delay)
+        else:
+            stored = self.store(command.fields, delay, command.id)
+        if item.key is not None:
+            self._keys[item.key] = (stored[0], self._clock.now + item.key_ttl)
+        return stored
+
+    def store(
+        self, fields: Mapping[bytes, bytes], delay: float, entry_id: str = "*"
+    ) -> tuple[str, Entry]:
+        """Keep a job that is due in `delay` seconds; returns its id as well."""
         # A delayed job becomes an entry when it is due.
-        entry_id = "" if delay else self.new_id(command.id)
-        job_id = command.job_id or entry_id
-        fields = dict(command.fields)
+        entry_id = "" if delay else self.new_id(entry_id)
+        fields = dict(fields)
         if delay:
             fields[b"_at"] = str(int(self._clock.now * 1000)).encode()
-        if item.key is not None:
-            self._keys[item.key] = (job_id, self._clock.now + item.key_ttl)
-        return job_id, self.put(entry_id, fields, delay)
+        entry = self.put(entry_id, fields, delay)
+        return _id_of(entry), entry
+
+    def replace(
+        self, job_id: str, fields: Mapping[bytes, bytes], due: float
+    ) -> Entry | None:
+        """Give a delayed job other fields and another time; None if none has the id."""
+        for n, (_, order, entry) in enumerate(self._waiting):
+            if not entry.id and _id_of(entry) == job_id:
+                new = Entry(b"", 1, dict(fields), len(fields))
+                self._waiting[n] = (due, order, new)
+                heapq.heapify(self._waiting)
+                return new
+        return None
 
     def put(self, entry_id: str, fields: dict[bytes, bytes], delay: float) -> Entry:
         """Add an entry that is due in `delay` seconds; an empty id comes with the time."""
@@ -212,10 +230,12 @@ class MemoryStream:
 
     def remove(self, job_id: str) -> bool:
         """Take a job out that waits, and free its key; False if none has this id."""
-        kept = [each for each in self._waiting if _id_of(each[2]) != job_id]
-        removed = len(kept) < len(self._waiting)
-        self._waiting = kept
+        gone = [each for each in self._waiting if _id_of(each[2]) == job_id]
+        removed = bool(gone) or self.gate.remove(job_id)
+        self._waiting = [each for each in self._waiting if each not in gone]
         heapq.heapify(self._waiting)
+        for _, _, entry in gone:
+            self.gate.ended(entry.fields, job_id)
         if removed:
             known = self._keys.items()
             self._keys = {key: own for key, own in known if own[0] != job_id}
@@ -233,7 +253,8 @@ class MemoryStream:
     def holds(self, job_id: str) -> bool:
         """Whether a job waits that carries this id with it."""
         own = job_id.encode()
-        return any(entry.fields.get(b"_id") == own for _, _, entry in self._waiting)
+        waits = any(entry.fields.get(b"_id") == own for _, _, entry in self._waiting)
+        return waits or self.gate.holds(job_id)
 
     def new_id(self, wanted: str = "*") -> str:
         """An entry id above all others; raises IdNotIncreasing if `wanted` is not."""

@@ -44,7 +44,8 @@ class MemoryQueue(Recorded, Generic[J]):
     """A `Queue` without a server: jobs are kept in a list and run one by one.
 
     It enqueues, delays, retries, times out and dead-letters as `Queue` does. Delays and
-    backoff follow `clock`; a handler's timeout is real.
+    backoff follow `clock`; a handler's timeout is real. Of policies it applies `unique` and
+    `debounce`, which say what is stored, and none that says when a job starts.
 
     Args:
         job_class: a generated class.
@@ -264,9 +265,20 @@ class MemoryQueue(Recorded, Generic[J]):
         """Run every job that is due by the clock; returns how many attempts it took."""
         attempts = 0
         while self._stream.due <= self.clock.now:
-            await self._run(self._stream.take())
-            attempts += 1
+            entry = self._stream.take()
+            if self._may_start(entry):
+                await self._run(entry)
+                attempts += 1
         return attempts
+
+    def _may_start(self, entry: Entry) -> bool:
+        """Whether it may; a job that came without a ticket, as a tick does, gets one."""
+        spec, fields = self._options.job_class.SPEC, entry.fields
+        if spec.gate is None or b"_gate" in fields:
+            return True
+        fields[b"_gate"] = spec.gate.ticket(fields, spec.secrets)
+        job_id = Delivery(entry, 0.0).job_id
+        return self._stream.gate.admits(fields, job_id)
 
     async def advance_time(self, seconds: float) -> None:
         """Let time pass: run each job at the moment it is due, and its retries too.
@@ -336,6 +348,8 @@ class MemoryQueue(Recorded, Generic[J]):
         return self.clock.now
 
     async def _settle(self, delivery: Delivery, end: outcome.Outcome) -> None:
+        if not isinstance(end, outcome.Retry | outcome.Release):
+            self._stream.gate.ended(delivery.fields, delivery.job_id)
         match end:
             case outcome.Ack():
                 self.done.append(self._options.job_class.from_fields(delivery.fields))

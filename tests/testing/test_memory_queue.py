@@ -11,11 +11,9 @@ import pytest
 from flowd import (
     Backoff,
     BulkError,
-    Concurrency,
     Context,
     DecodeError,
     EncodeError,
-    Gate,
     IdNotIncreasing,
     Item,
     Job,
@@ -34,7 +32,6 @@ from flowd import (
 from flowd.testing import FakeClock, MemoryQueue, debug_map, from_text, round_trip
 from jobs.crawl import Crawl
 from jobs.email import Email
-from tests.support.gated import gated
 
 HELLO = Email(to="a@b.c", subject="hi")
 STEADY = dataclasses.replace(
@@ -56,14 +53,6 @@ async def test_a_job_runs_and_is_done() -> None:
     assert seen == queue.done == queue.enqueued == [HELLO]
     assert job_id.endswith("-0")
     assert len(queue) == 0
-
-
-async def test_policies_that_need_a_server_are_refused() -> None:
-    """A queue without a server does not pretend to limit anything."""
-    job = gated(Gate(concurrency=Concurrency(per=("to",), limit=1)))
-    queue = MemoryQueue(job, accept)
-    with pytest.raises(OptionError, match="embedded:"):
-        await queue.enqueue(job(to="a", subject="b"))
 
 
 async def test_a_value_without_a_form_fails_at_once() -> None:
