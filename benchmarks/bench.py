@@ -15,13 +15,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.generate import SCHEMAS, generate
 from benchmarks.measure import FULL, MEASURES, SMALL, Figures, Size
 from benchmarks.peer import Failed, Peer
+from benchmarks.policies import KEYS, POLICIES
 from benchmarks.servers import Probe, running
 from benchmarks.table import FLOOR, Column, compare, markdown, median, replace
 
@@ -58,6 +59,15 @@ _TABLES: Final = {
     ),
 }
 
+_FLOWD: Final = "flowd"
+
+_GATED: Final = (
+    Column("drain100", "drain, concurrency 100", ratio=True),
+    Column("server_cpu", "server CPU to work, s per 1,000 jobs", 4, ratio=True),
+    Column("fill_cpu", "server CPU to enqueue in bulk", 4, ratio=True),
+    Column("cpu", "worker CPU", 4, ratio=True),
+)
+
 _GUARANTEES: Final = {
     "survives_kill": "survives kill -9",
     "acked_after": "ack after the run",
@@ -78,6 +88,7 @@ class _Bench:
         self.failures: dict[str, str] = {}
         self.rounds: list[dict[str, Figures]] = []
         self._peers: list[Peer] = []
+        self._gated: list[Peer] = []
 
     def prepare(self, peers: Sequence[Peer]) -> None:
         """Install each and ask what it is; who cannot be installed is out."""
@@ -92,18 +103,27 @@ class _Bench:
                 self.failures[peer.name] = str(error)
             else:
                 self._peers.append(peer)
+                if peer.name == _FLOWD:
+                    self._gated = [Peer(_FLOWD, policy) for policy in POLICIES]
 
     def round(self) -> None:
         """Measure every peer once."""
         figures: dict[str, Figures] = {}
         for peer in self._peers:
-            note(f"round {len(self.rounds) + 1}: {peer.name} ...")
-            figures[peer.name] = {}
-            with running() as server:
-                for name in MEASURES:
-                    server.client.flushall()
-                    figures[peer.name] |= self._measure(name, peer, server)
+            figures[peer.name] = self._measure_all(peer, MEASURES)
+            if peer.name == _FLOWD:
+                for gated in self._gated:
+                    figures[gated.name] = self._measure_all(gated, ("drain at 100",))
         self.rounds.append(figures)
+
+    def _measure_all(self, peer: Peer, names: Iterable[str]) -> Figures:
+        note(f"round {len(self.rounds) + 1}: {peer.name} ...")
+        figures: Figures = {}
+        with running() as server:
+            for name in names:
+                server.client.flushall()
+                figures |= self._measure(name, peer, server)
+        return figures
 
     def _measure(self, name: str, peer: Peer, server: Probe) -> Figures:
         """One measurement; none if it has failed before, or hardly varies."""
@@ -126,12 +146,14 @@ class _Bench:
         )
         head = (
             f"{time.strftime('%Y-%m-%d')}, {machine()}, {self.server} on the same "
-            f"machine, without persistence. Medians of {len(self.rounds)} rounds; in "
-            f"brackets the ratio to raw redis-py. Versions: {', '.join(versions)}."
+            f"machine, without persistence. Medians of {len(self.rounds)} rounds{self._ratios(names)}."
+            f" Versions: {', '.join(versions)}."
         )
         parts = [head]
         for title, columns in _TABLES.items():
             parts.append(f"### {title}\n\n{compare(self.rounds, names, columns)}")
+        if self._gated:
+            parts.append(self._policies())
         rows = [["", *_GUARANTEES.values()]]
         for name in names:
             held = self.about[name]["guarantees"]
@@ -146,6 +168,21 @@ class _Bench:
         for name, failure in self.failures.items():
             parts.append(f"Failed: {name}: `{failure}`")
         return "\n\n".join(parts)
+
+    def _ratios(self, names: Sequence[str]) -> str:
+        """What the brackets are, or what is missing for them."""
+        if FLOOR in names:
+            return "; in brackets the ratio to raw redis-py"
+        return f"; ratios to raw redis-py need it among the peers (`PEERS={FLOOR},...`)"
+
+    def _policies(self) -> str:
+        """The rows of queues with policies, as ratios to the plain queue of the same round."""
+        names = [_FLOWD, *(peer.name for peer in self._gated)]
+        table = compare(self.rounds, names, _GATED, floor=_FLOWD)
+        return (
+            f"### What policies cost\n\n`unique` by a key of each job's own, the others over"
+            f" {KEYS} keys; in brackets the ratio to the plain queue in the same round.\n\n{table}"
+        )
 
     def _order(self, name: str) -> tuple[bool, bool, float]:
         """The floor, flowd, and the others by what a job costs them."""
@@ -188,6 +225,8 @@ def main() -> None:
         if unknown := set(names) - set(known):
             parser.error(f"no peer {min(unknown)}; there are {', '.join(known)}")
         peers = [known[name] for name in names]
+        if _FLOWD not in names:
+            note(f"queues with policies are measured where {_FLOWD} is among the peers")
     bench = _Bench(SMALL if options.small else FULL)
     bench.prepare(peers)
     for _ in range(options.rounds):

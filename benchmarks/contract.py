@@ -1,8 +1,8 @@
 """What each system under test is asked to do, and how it answers.
 
 A peer is a program: `python -m benchmarks.peers.NAME COMMAND [JOBS] [CONCURRENCY]`, run
-by the Python of its own environment, with the server's URL in `BENCH_URL`. It prints one
-line of JSON:
+by the Python of its own environment, with the server's URL in `BENCH_URL`, and for flowd the
+policy of its queue in `BENCH_POLICY`. It prints one line of JSON:
 
     about                      what it is: versions, imports, guarantees
     produce JOBS               enqueue one at a time

@@ -111,6 +111,7 @@ def _drain(peer: Peer, server: Probe, size: Size, concurrency: int) -> Figures:
     rate = _FEWEST / peer.ask(server.url, "work", _FEWEST, concurrency)["seconds"]
     server.client.flushall()
     jobs = round(min(max(rate * size.drain, _FEWEST), _MOST))
+    empty = server.cpu()
     _fill(peer, server, jobs)
     before = server.cpu()
     took = peer.ask(server.url, "work", jobs, concurrency)
@@ -118,6 +119,7 @@ def _drain(peer: Peer, server: Probe, size: Size, concurrency: int) -> Figures:
         f"drain{concurrency}": jobs / took["seconds"],
         "cpu": took["cpu"] / jobs * 1_000,
         "server_cpu": (server.cpu() - before) / jobs * 1_000,
+        "fill_cpu": (before - empty) / jobs * 1_000,
         "left": server.stored() / jobs,
     }
 

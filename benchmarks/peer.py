@@ -94,12 +94,18 @@ class Program:
 class Peer:
     """One program in `benchmarks/peers/`.
 
+    Args:
+        program: its file or folder.
+        policy: under which it works, of `POLICIES`; only flowd has some.
+
     Attributes:
-        name: of its file or folder.
+        name: of the program, and of the policy behind it.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, program: str, policy: str = "") -> None:
+        self.name = f"{program}, {policy}" if policy else program
+        self._program = program
+        self._policy = policy
         self._python = Path(sys.executable)
         self._command: Sequence[str | Path] = self._module()
         self._folder = _ROOT
@@ -119,24 +125,24 @@ class Peer:
         Raises:
             Failed: pip or the build says why.
         """
-        if (_PROGRAMS / self.name).is_dir():
-            self._build(_PROGRAMS / self.name)
+        if (_PROGRAMS / self._program).is_dir():
+            self._build(_PROGRAMS / self._program)
             return
-        program = _PROGRAMS / f"{self.name}.py"
+        program = _PROGRAMS / f"{self._program}.py"
         found = _METADATA.search(program.read_text("utf-8"))
         if found is not None:
             text = re.sub("^# ?", "", found[1], flags=re.MULTILINE)
             needs: list[str] = tomllib.loads(text)["dependencies"]
-            self._python = environment(self.name, *needs)
+            self._python = environment(self._program, *needs)
         self._command = self._module()
 
     def _module(self) -> Sequence[str | Path]:
-        return (self._python, "-m", f"benchmarks.peers.{self.name}")
+        return (self._python, "-m", f"benchmarks.peers.{self._program}")
 
     def _build(self, source: Path) -> None:
         (name,) = _BUILDS.keys() & {path.name for path in source.iterdir()}
         build, self._command = _BUILDS[name]
-        self._folder = _ENVIRONMENTS / self.name
+        self._folder = _ENVIRONMENTS / self._program
         if shutil.which(build[0]) is None:
             raise Failed(f"{build[0]} is not on the PATH")
         # In the folder of the earlier build, so that little is built anew.
@@ -157,7 +163,8 @@ class Peer:
 
     def start(self, url: str, *command: str | int) -> AbstractContextManager[Program]:
         """Run its program, as `start` does."""
-        return start([*self._command, *map(str, command)], url, folder=self._folder)
+        words = [*self._command, *map(str, command)]
+        return start(words, url, folder=self._folder, policy=self._policy)
 
     def seconds_to_import(self, modules: str) -> float:
         """Seconds that a new process takes to import modules that are compiled.
@@ -170,15 +177,16 @@ class Peer:
 
 @contextmanager
 def start(
-    command: Sequence[str | Path], url: str, *, folder: Path = _ROOT
+    command: Sequence[str | Path], url: str, *, folder: Path = _ROOT, policy: str = ""
 ) -> Generator[Program, None, None]:
     """Run a program there; on the way out it is killed if it still runs."""
+    own = {"BENCH_URL": url, "BENCH_POLICY": policy}
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, "BENCH_URL": url},
+            env={**os.environ, **own},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -27,21 +27,27 @@ class Column(NamedTuple):
 
 
 def compare(
-    rounds: Sequence[Round], peers: Iterable[str], columns: Sequence[Column]
+    rounds: Sequence[Round],
+    peers: Iterable[str],
+    columns: Sequence[Column],
+    floor: str = FLOOR,
 ) -> str:
-    """A row for each peer: medians, and medians of the ratios of each round."""
+    """A row for each peer: medians, and medians of the ratios to the floor's of each round."""
     rows = [["", *(column.title for column in columns)]]
-    rows += [[peer, *(_cell(rounds, peer, each) for each in columns)] for peer in peers]
+    rows += [
+        [peer, *(_cell(rounds, peer, each, floor) for each in columns)]
+        for peer in peers
+    ]
     return markdown(rows)
 
 
-def _cell(rounds: Sequence[Round], peer: str, column: Column) -> str:
+def _cell(rounds: Sequence[Round], peer: str, column: Column, floor: str) -> str:
     value = median(rounds, lambda each: each[peer][column.figure])
     if value is None:
         return "-"
     text = f"{value:,.{column.digits}f}"
     ratio = median(
-        rounds, lambda each: each[peer][column.figure] / each[FLOOR][column.figure]
+        rounds, lambda each: each[peer][column.figure] / each[floor][column.figure]
     )
     if not column.ratio or ratio is None:
         return text

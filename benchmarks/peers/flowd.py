@@ -1,13 +1,18 @@
-"""flowd, with every guarantee on."""
+"""flowd, with every guarantee on; with the policy that `BENCH_POLICY` names, if it does."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Self
 
 from benchmarks.contract import URL, Guarantees, Job, Peer, meter
+from benchmarks.policies import KEYS, POLICIES
 from flowd import Producer, Queue
 from jobs.crawl import Crawl
+
+POLICY = os.environ.get("BENCH_POLICY", "")
 
 
 class Flowd(Peer):
@@ -50,14 +55,25 @@ class Flowd(Peer):
         async def handle(job: Crawl) -> None:
             meter.handled(job.url)
 
-        async with Queue(Crawl, handle, url=URL, concurrency=concurrency) as queue:
+        async with Queue(_JOB, handle, url=URL, concurrency=concurrency) as queue:
             await queue.run_until_stopped()
 
 
+def _job_class() -> type[Crawl]:
+    if not POLICY:
+        return Crawl
+    spec = dataclasses.replace(Crawl.SPEC, gate=POLICIES[POLICY])
+    return type("Crawl", (Crawl,), {"SPEC": spec, "__slots__": ()})
+
+
+_JOB = _job_class()
+
+
 def _crawl(job: Job) -> Crawl:
-    return Crawl(
-        url=job.url, priority=job.priority, tags=job.tags, assigned_to=job.assigned_to
-    )
+    who = job.assigned_to
+    if POLICY:
+        who += f"-{int(job.url.rpartition('/')[2]) % KEYS}"
+    return _JOB(url=job.url, priority=job.priority, tags=job.tags, assigned_to=who)
 
 
 if __name__ == "__main__":
