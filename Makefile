@@ -14,7 +14,7 @@ PAIRS  ?= 100000
 NODES     ?= $(foreach name,bulk dead_letters enqueue group idempotency,tests/api/test_$(name).py) \
              $(foreach name,cancel_channel claimer cron drain gate_unique handlers keeper outcomes progress retry takeover timeout \
                versions,tests/worker/test_$(name).py) \
-             tests/web/test_pages.py tests/cli/test_top.py
+             tests/web/test_pages.py tests/cli/test_top.py tests/system/chaos/nodes/test_nodes.py
 # A process that has no test left takes some from another.
 PYTEST    := $(PY) -m pytest -q -n $(JOBS) --dist worksteal
 # What is tried over every transport.
@@ -23,7 +23,7 @@ CONNECTED := $(RUNTIME) tests/cli tests/ops
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo picture test test-matrix test-nodes check format chaos soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
+.PHONY: help setup demo picture test test-matrix test-nodes check format chaos chaos-nodes soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -34,6 +34,7 @@ help:
 	@echo 'make check        black, ruff, mypy, pyright and the house tests'
 	@echo 'make format       let black and ruff fix what they can'
 	@echo 'make chaos        a minute of faults on real processes; every job accounted for'
+	@echo 'make chaos-nodes  a minute of failovers and moved slots on each; SECONDS=600 RUNS=5'
 	@echo 'make soak         ten minutes of work in one process; nothing in it may grow'
 	@echo 'make mutants      put deliberate bugs into copies; the tests must catch every one'
 	@echo 'make test-rust    the generated Rust structs through the crate flowd (needs cargo)'
@@ -100,6 +101,17 @@ chaos: setup
 	@$(PY) -m tests.system.chaos
 	@FLOWD_GATE_CHAOS_SECONDS=20 FLOWD_CONTROL_CHAOS_SECONDS=20 $(PY) -m pytest -q \
 	  tests/system/chaos/test_gate.py tests/system/chaos/test_control.py
+
+# Of all runs together, on a cluster and behind sentinels; each run has a seed of its own.
+SECONDS ?= 60
+RUNS    ?= 1
+MIN_REPLICAS ?= 0
+
+chaos-nodes: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@for place in cluster sentinel; do \
+	  $(PY) -m tests.system.chaos.nodes $$place --seconds $(SECONDS) --runs $(RUNS) \
+	    --min-replicas $(MIN_REPLICAS) || exit 1; done
 
 soak: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/

@@ -16,12 +16,15 @@ from tests.support.ports import free_port
 from tests.support.raw import Raw, RawError, Reply
 from tests.support.waiting import wait_until_blocking
 
-__all__ = ["NAME", "Sentinels", "port_of"]
+__all__ = ["DOWN_AFTER", "NAME", "Sentinels", "port_of"]
 
 NAME: Final = "jobs"
 """Of the primary, as the sentinels know it."""
 
-_DOWN_AFTER_MS: Final = 600
+# A sentinel waits a second, or this if it is less, before it asks a new primary whether it
+# is there: with a second or less it takes that one for down, behind every failover.
+DOWN_AFTER: Final = 1.6
+"""Seconds after which a silent server counts as down."""
 
 # As of a server: the kernel ends it when the tests end in whatever way.
 _BOUND_TO_PARENT: Final = """
@@ -53,6 +56,7 @@ class Sentinels:
     ) -> None:
         self._stack = ExitStack()
         self._binary = binary
+        self._logs: list[Path] = []
         quick = ("--repl-diskless-sync-delay", "0", "--repl-timeout", "5", *options)
         self.servers = [Server(*quick, binary=binary, tcp=True)]
         first = port_of(self.servers[0].url)
@@ -114,6 +118,16 @@ class Sentinels:
             wait_until_blocking(partial(self._names_another, port, before))
         return self.primary
 
+    @property
+    def agree(self) -> bool:
+        """Whether all sentinels name the same primary."""
+        return len({self._named(port).url for port in self.ports}) == 1
+
+    @property
+    def switches(self) -> int:
+        """How many failovers there were so far, ordered or not."""
+        return max(log.read_text("utf-8").count("+switch-master") for log in self._logs)
+
     def close(self) -> None:
         """Stop them all."""
         for process in self.processes:
@@ -160,11 +174,12 @@ class Sentinels:
             tempfile.TemporaryDirectory(prefix="flowd-sentinel-")
         )
         file = Path(folder) / "sentinel.conf"
+        self._logs.append(Path(folder) / "log")
         watched = f"{NAME} 127.0.0.1 {port_of(self.servers[0].url)}"
         file.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\n"
             f"sentinel monitor {watched} {len(self.ports) // 2 + 1}\n"
-            f"sentinel down-after-milliseconds {NAME} {_DOWN_AFTER_MS}\n"
+            f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER * 1000:.0f}\n"
             f"sentinel failover-timeout {NAME} 3000\n"
             f"sentinel parallel-syncs {NAME} 1\n",
             "utf-8",

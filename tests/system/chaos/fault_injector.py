@@ -14,14 +14,19 @@ from tests.system.chaos.history import Ending
 from tests.system.chaos.plan import Fault
 from tests.system.chaos.worker_pool import WorkerPool, pause, resume
 
-__all__ = ["FaultInjector"]
+__all__ = ["FaultInjector", "WorkerFaults"]
 
 _STEP = 0.01
 _PATIENCE = 30.0
 
 
-class FaultInjector:
-    """Plays faults on a pool and its server.
+class WorkerFaults:
+    """Plays faults on the workers of a pool.
+
+    Args:
+        pool: without workers so far.
+        workers: how many there are to be.
+        spared: how many of them are never hurt.
 
     Attributes:
         done: how often it did what.
@@ -31,15 +36,14 @@ class FaultInjector:
         endings: of those that were not killed.
     """
 
-    def __init__(self, pool: WorkerPool, server: Server, workers: int) -> None:
+    def __init__(self, pool: WorkerPool, workers: int, *, spared: int = 0) -> None:
         self.done: Counter[str] = Counter()
         self.died: dict[int, float] = {}
         self.thawed: defaultdict[int, list[float]] = defaultdict(list)
         self.suicides = 0
         self.endings: list[Ending] = []
         self._pool = pool
-        self._server = server
-        self._down_until: float | None = None
+        self._spared = spared
         self._frozen: dict[subprocess.Popen[bytes], float] = {}
         self._terminated: dict[subprocess.Popen[bytes], float] = {}
         self._killed: set[subprocess.Popen[bytes]] = set()
@@ -53,15 +57,12 @@ class FaultInjector:
             while time.monotonic() < began + fault.at or not self._do(fault):
                 self.step()
             self.done[fault.kind] += 1
-        while self._frozen or self._down_until is not None:
+        while self._lasts():
             self.step()
 
     def step(self) -> None:
         """Undo what has lasted long enough, replace who has ended, wait a moment."""
         now = time.monotonic()
-        if self._down_until is not None and self._down_until <= now:
-            self._down_until = None
-            self._server.start()
         for worker in [each for each, until in self._frozen.items() if until <= now]:
             del self._frozen[worker]
             self.thawed[worker.pid].append(time.time())
@@ -85,23 +86,14 @@ class FaultInjector:
 
     def _do(self, fault: Fault) -> bool:
         """Do it; False if there is no process to do it to right now."""
-        if fault.kind in ("kill", "term", "freeze"):
-            able = [each for each in self._pool.workers if self._is_able(each)]
-            if able:
-                self._hurt(able[fault.victim % len(able)], fault)
-            return bool(able)
-        if self._down_until is not None:
-            return False
-        if fault.kind == "server":
-            self._server.kill()
-            self._down_until = time.monotonic() + fault.seconds
-            return True
-        with Raw(self._server.url) as raw:
-            if fault.kind == "clients":
-                raw("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            else:
-                raw("CLIENT", "PAUSE", int(fault.seconds * 1000))
-        return True
+        able = [w for w in self._pool.workers[self._spared :] if self._is_able(w)]
+        if able:
+            self._hurt(able[fault.victim % len(able)], fault)
+        return bool(able)
+
+    def _lasts(self) -> bool:
+        """Whether something is still to be undone."""
+        return bool(self._frozen)
 
     def _hurt(self, worker: subprocess.Popen[bytes], fault: Fault) -> None:
         if fault.kind == "kill":
@@ -138,3 +130,38 @@ class FaultInjector:
         now = time.monotonic()
         seconds = now - self._terminated.get(worker, now)
         self.endings.append(Ending(worker.pid, worker.returncode, seconds))
+
+
+class FaultInjector(WorkerFaults):
+    """Plays faults on a pool and its server."""
+
+    def __init__(self, pool: WorkerPool, server: Server, workers: int) -> None:
+        super().__init__(pool, workers)
+        self._server = server
+        self._down_until: float | None = None
+
+    def step(self) -> None:
+        """As `WorkerFaults.step`."""
+        if self._down_until is not None and self._down_until <= time.monotonic():
+            self._down_until = None
+            self._server.start()
+        super().step()
+
+    def _do(self, fault: Fault) -> bool:
+        if fault.kind in ("kill", "term", "freeze"):
+            return super()._do(fault)
+        if self._down_until is not None:
+            return False
+        if fault.kind == "server":
+            self._server.kill()
+            self._down_until = time.monotonic() + fault.seconds
+            return True
+        with Raw(self._server.url) as raw:
+            if fault.kind == "clients":
+                raw("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            else:
+                raw("CLIENT", "PAUSE", int(fault.seconds * 1000))
+        return True
+
+    def _lasts(self) -> bool:
+        return super()._lasts() or self._down_until is not None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -23,6 +21,7 @@ from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 from tests.system.chaos.fault_injector import FaultInjector
 from tests.system.chaos.gate_worker import GATES, LIMITS
+from tests.system.chaos.overlaps import Attempt, attempts, overlaps
 from tests.system.chaos.plan import FEW_FAULTS, plan
 from tests.system.chaos.worker_pool import Note, WorkerPool
 
@@ -30,62 +29,6 @@ SEED: Final = int(os.environ.get("FLOWD_CHAOS_SEED", "11"))
 SECONDS: Final = float(os.environ.get("FLOWD_GATE_CHAOS_SECONDS", "5"))
 JOBS: Final = 300
 KEYS: Final = 6
-
-
-@dataclass
-class Attempt:
-    """One run of a job, while its lease was valid as far as can be seen."""
-
-    key: str
-    job: str
-    start: float
-    end: float
-    ran: bool = False
-
-
-def attempts(notes: Sequence[Note], died: dict[int, float]) -> list[Attempt]:
-    """Every run; one that never ended ends with its process, or where the next begins.
-
-    A job that is started elsewhere was taken over, so the lease was lost by then. A worker
-    that was frozen behind its read may start a delivery that a later one has replaced.
-    """
-    found: list[Attempt] = []
-    open_runs: dict[tuple[int, str], Attempt] = {}
-    last: dict[str, Attempt] = {}
-    latest: dict[str, tuple[int, int]] = {}
-    for note in notes:
-        key, job, attempt, deliveries = note.words
-        if note.what == "start":
-            count = (int(attempt), int(deliveries))
-            if count < latest.get(job, count):
-                continue
-            latest[job] = count
-            if job in last:
-                last[job].end = min(last[job].end, note.at)
-            end = died.get(note.pid, time.time())
-            run = Attempt(key, job, note.at, end)
-            open_runs[note.pid, job] = last[job] = run
-            found.append(run)
-        elif (run_of := open_runs.pop((note.pid, job), None)) is not None:
-            run_of.end = min(run_of.end, note.at)
-            run_of.ran = note.what == "ran"
-    return found
-
-
-def overlaps(runs: Sequence[Attempt], limit: int) -> list[tuple[str, list[str]]]:
-    """Moments at which more jobs of a key ran than may."""
-    events: defaultdict[str, list[tuple[float, int, str]]] = defaultdict(list)
-    for run in runs:
-        events[run.key] += [(run.start, 1, run.job), (run.end, 0, run.job)]
-    found: list[tuple[str, list[str]]] = []
-    for key, moments in events.items():
-        running: dict[str, int] = defaultdict(int)
-        for _, begins, job in sorted(moments):
-            running[job] += 1 if begins else -1
-            at_once = [each for each, count in running.items() if count > 0]
-            if len(at_once) > limit:
-                found.append((key, at_once))
-    return found
 
 
 def test_overlaps_are_found() -> None:

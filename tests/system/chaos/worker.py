@@ -44,7 +44,7 @@ class Worker:
 
     async def __call__(self, job: Email, ctx: Context) -> None:
         """Run one job as its subject says."""
-        what = (job.to, ctx.id, ctx.attempt, ctx.deliveries)
+        what = self.delivery(job, ctx)
         self.note("start", *what)
         try:
             await self._play(job, ctx)
@@ -55,6 +55,10 @@ class Worker:
             self.note("raised", *what)
             raise
         self.note("ran", *what)
+
+    def delivery(self, job: Email, ctx: Context) -> tuple[object, ...]:
+        """Which delivery of which job it is, as each line of it says."""
+        return job.to, ctx.id, ctx.attempt, ctx.deliveries
 
     async def _play(self, job: Email, ctx: Context) -> None:
         match job.subject:
