@@ -34,7 +34,6 @@ from jobs.email import Email
 from tests.support.cluster import NODE_TIMEOUT, Cluster
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.failover import Load
-from tests.support.raw import RawError
 from tests.support.servers import chosen
 from tests.support.waiting import wait_until
 
@@ -250,26 +249,6 @@ async def test_a_queue_follows_its_slot(own_cluster: Cluster, stream: str) -> No
         await asyncio.to_thread(own_cluster.end_move, slot, target)
         await load.works()
     assert own_cluster.owner(streams[0]) is target
-    assert not load.lost()
-    assert not load.twice()
-
-
-async def test_a_queue_follows_a_slot_that_moves_at_once(
-    own_cluster: Cluster, stream: str
-) -> None:
-    """As Valkey 9 moves it, with all of its keys."""
-    streams = _streams(own_cluster, stream)
-    slot, source = slot_of(streams[0]), own_cluster.owner(streams[0])
-    target = own_cluster.others(source)[0]
-    async with Load(own_cluster.url, *streams) as load:
-        to = own_cluster.call(target, "CLUSTER", "MYID")
-        move = ("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to)
-        try:
-            own_cluster.call(source, *move)
-        except RawError:
-            pytest.skip("only Valkey 9 and later can")
-        await wait_until(lambda: own_cluster.owner(streams[0]) is target)
-        await load.works()
     assert not load.lost()
     assert not load.twice()
 

@@ -161,7 +161,7 @@ def test_costs_are_those_of_the_fault() -> None:
     assert (move.lost, move.twice) == (0, 0)
     assert "kill -9 of a master | 1 | 1 | 0 | 1 | 0 | 1 |" in table([kill, move])
     assert too_long([kill]) == []
-    assert too_long([kill._replace(pause=21.0)])
+    assert too_long([kill._replace(pause=31.0)])
 
 
 def test_a_story_is_in_order() -> None:
