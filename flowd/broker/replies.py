@@ -138,13 +138,9 @@ def named(reply: object) -> dict[bytes, object]:
 
 def array(reply: object) -> list[object]:
     """An array of anything."""
-    if not _is_list(reply):
+    if type(reply) is not list:
         raise unlike("an array", reply)
-    return reply
-
-
-def _is_list(reply: object) -> TypeGuard[list[object]]:
-    return type(reply) is list
+    return reply  # pyright: ignore[reportUnknownVariableType] - of anything
 
 
 def _is_data(found: list[object]) -> TypeGuard[list[bytes]]:

@@ -1,4 +1,4 @@
-"""Read new entries: as many as there are free slots, and no more.
+"""Read new entries: as many as there are free slots, and of short jobs a few ahead.
 
 Path: producer -> stream -> here -> runner.
 """
@@ -67,7 +67,9 @@ class Consumer:
         # are few, a round trip would cost more than that saves.
         self._most = max(concurrency // 2, _FEW)
         self._block = block
-        self._flowing = False
+        self.flowing = False
+        """Whether there is more in the stream than the last read took."""
+
         self._pacing = Pacing()
         self.pause = 0.0
         """Seconds to let pass before the next read: see `pacing`."""
@@ -75,23 +77,26 @@ class Consumer:
         self._reading_until = 0.0
         self._unblocking: asyncio.Task[None] | None = None
 
-    async def fetch(self, room: int, wait: float) -> list[Entry]:
+    async def fetch(self, room: int, wait: float, ahead: int = 0) -> list[Entry]:
         """Take new entries: one step of reading.
 
         Args:
             room: how many may be taken.
             wait: how long to wait for the first, in seconds; `block` at most.
+            ahead: how many more may be taken while the stream is full.
 
         Raises:
             ServerError: as `Stream.read`.
         """
         count, pause, idle = min(room, self._most), 0.0, self._idle
+        if self.flowing:
+            count += ahead
         if idle is not None and (idle.taken or self._may_share(wait)):
             self.pause = 0.0
             shared = await self._fetch_shared(idle, room, wait)
             if shared is not None:
                 return shared
-        if self._flowing or wait <= 0 or (idle is not None and idle.must_prove):
+        if self.flowing or wait <= 0 or (idle is not None and idle.must_prove):
             # There is more, so nothing has to wait for it: the command goes out with
             # the settles that made the room.
             read = self._stream.read(self.name, count)
@@ -101,8 +106,8 @@ class Consumer:
             read = self._fetch_blocking(count, wait)
             entries = await self._ahead(read, count, wait)
             pause = self._pacing.pause(asked, time.monotonic(), len(entries))
-        self._flowing = len(entries) == count
-        self.pause = 0.0 if self._flowing else pause
+        self.flowing = len(entries) == count
+        self.pause = 0.0 if self.flowing else pause
         if idle is not None:
             idle.sound = True
             if entries:
@@ -151,7 +156,7 @@ class Consumer:
 
     def _may_share(self, wait: float) -> bool:
         """Whether the queue is idle, and so are others."""
-        if self._idle is None or self._flowing or wait <= 0:
+        if self._idle is None or self.flowing or wait <= 0:
             return False
         busy = (
             self._last_came - self._first_came > _LASTING
@@ -175,7 +180,7 @@ class Consumer:
             self._note_arrival()
             # More may have come with these.
             full = len(entries) >= most
-            self._flowing = full or self._last_came > self._first_came
+            self.flowing = full or self._last_came > self._first_came
         return entries
 
     def _note_arrival(self) -> None:

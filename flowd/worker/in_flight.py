@@ -12,6 +12,7 @@ and `has_claimed`, the log of stacks `running`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -46,6 +47,7 @@ class InFlight:
         """Whether one of them was ever taken over from another consumer."""
 
         self._freed = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -97,10 +99,27 @@ class InFlight:
         """Let `wait_for_slot` return, for a reason that is not a handler's end."""
         self._freed.set()
 
-    async def wait_for_slot(self) -> None:
-        """Return after the next handler's end, or the next `slot_may_be_free`."""
+    async def wait_for_slot(self, until: float) -> None:
+        """Return after the next handler's end, or the next `slot_may_be_free`.
+
+        Args:
+            until: return then at the latest (`time.monotonic`).
+        """
+        if self._alarm is None:
+            # One that rings too early is harmless, so it is never set anew.
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(until - time.monotonic(), self._ring)
         self._freed.clear()
         await self._freed.wait()
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._freed.set()
+
+    def close(self) -> None:
+        """Ring no more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     async def idle(self) -> None:
         """Return when no handler runs."""

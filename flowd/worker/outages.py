@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.stream import Stream
@@ -22,6 +24,7 @@ class LoopOutages:
         outage: the outages of the connection.
         events: receives `group_recreated` and `group_created`.
         maintenance: claims and promotes for the queue.
+        renew_soon: renews the leases, which ran on while the server was away.
         is_set_up: whether `init` was called for the queue in this process.
     """
 
@@ -32,24 +35,39 @@ class LoopOutages:
         events: EventBus,
         maintenance: Maintenance,
         *,
+        renew_soon: Callable[[], None],
         is_set_up: bool,
     ) -> None:
         self._stream = stream
         self._outage = outage
         self._events = events
         self._maintenance = maintenance
+        self._renew_soon = renew_soon
         self._failures: Counter[str] = Counter()
         self._group_seen = is_set_up
 
-    async def failed(self, what: str, error: ServerError) -> float:
-        """Report that a step has failed, and set the group up again if that is why.
+    async def take(self, what: str, step: Awaitable[None]) -> None:
+        """Take one step; after a failure, wait the longer the more there were.
 
-        Returns:
-            How long to wait before the next step, in seconds.
+        Args:
+            what: its name in an outage.
+            step: what is awaited.
 
         Raises:
             FatalError: the server refuses, and will until its settings change.
         """
+        try:
+            await step
+        except FatalError:
+            raise
+        except ServerError as error:
+            self._renew_soon()
+            await asyncio.sleep(await self._failed(what, error))
+        else:
+            self._succeeded(what)
+
+    async def _failed(self, what: str, error: ServerError) -> float:
+        """Report it, and set the group up again if that is why; returns the wait."""
         self._failures[what] += 1
         if self._group_seen or not isinstance(error, GroupMissing):
             self._outage.report_failure(what, self._stream.keys.stream, error)
@@ -58,7 +76,7 @@ class LoopOutages:
             await self._recreate_group()
         return RECONNECT.delay(self._failures[what])
 
-    def succeeded(self, what: str) -> None:
+    def _succeeded(self, what: str) -> None:
         """Report that a step works again, if it did not."""
         # Promoting succeeds without a group; only a read shows that it exists.
         self._group_seen |= what == "reading"

@@ -14,18 +14,19 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Generic, Literal, TypeVar
 
 from flowd.broker.server_time import server_time
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
-from flowd.errors import DecodeError, FatalError, ServerError
+from flowd.errors import DecodeError, ServerError
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
 from flowd.model.job import Job
+from flowd.worker.ahead import ReadAhead
 from flowd.worker.callbacks import JobCallbacks
 from flowd.worker.capabilities import Capabilities
 from flowd.worker.consumer import Consumer
@@ -101,6 +102,7 @@ class Runner(Generic[J]):
             session.outage,
             events,
             self._maintenance,
+            renew_soon=self._shared.leases.renew_soon,
             is_set_up=session.is_set_up(self.stream),
         )
         expiry = Expiry(lambda: server_time(self.stream.connection))
@@ -113,6 +115,7 @@ class Runner(Generic[J]):
             consumer=self.consumer,
         )
         endings = self._executor.endings
+        self._ahead = ReadAhead(options, self.in_flight, self.start, self._release)
         self._settlement = Settlement(
             self.stream,
             self.consumer,
@@ -120,16 +123,16 @@ class Runner(Generic[J]):
             session.outage,
             events,
             extensions=own.on_settle,
+            ahead=self._ahead,
             quarantine=self._quarantine,
             report=SettlementReport(
                 events, self._maintenance, self._callbacks, endings.job
             ),
             endings=endings,
         )
-        self.cancellations.attach(self._executor, self._quarantine, self._settlement)
+        self.cancellations.attach(self._executor, self, self._settlement)
         self._leases = QueueLeases(self)
         self._tasks = DeliveryTasks(self._process, self._unbegun)
-        self._alarm: asyncio.TimerHandle | None = None
 
     # The path of a job.
 
@@ -140,18 +143,19 @@ class Runner(Generic[J]):
             FatalError: the server refuses, and will until its settings change.
         """
         while not self._shutdown.requested.is_set():
-            free = self._free_slots()
+            stopped = self._takes_nothing()
+            free = 0 if stopped else self.in_flight.free_slots
             room = self._maintenance.room(free)
             if room <= 0:
                 # Nothing is claimed, so nothing would say that it works again.
                 self._outages.recovered("claiming")
             if this := self._maintenance.due(free, room):
-                await self._step(this.what, self._maintain(this))
-            elif free > 0:
-                await self._step("reading", self._read(free, room))
+                await self._outages.take(this.what, self._maintain(this))
+            elif free > 0 or (self._ahead.wants and not stopped):
+                await self._outages.take("reading", self._read(free, room))
             else:
                 await self._read_no_more()
-                await self._wait_for_slot()
+                await self.in_flight.wait_for_slot(self._maintenance.next)
         await self._read_no_more()
 
     async def _read_no_more(self) -> None:
@@ -161,7 +165,8 @@ class Runner(Generic[J]):
 
     async def _read(self, free: int, room: int) -> None:
         wait = self._maintenance.wait(room)
-        entries = await self._fetcher.fetch(free, wait)
+        entries = await self._fetcher.fetch(free, wait, self._ahead.room())
+        self._ahead.measure(flowing=self._fetcher.flowing)
         self._maintenance.has_read()
         for entry in entries:
             self._admit(entry)
@@ -192,13 +197,15 @@ class Runner(Generic[J]):
             self.cancellations.discard(delivery)
         # A foreign entry gets its ticket also while the queue stops: its lock may name it.
         elif self._gate.must_pass(delivery) or self._shutdown.requested.is_set():
-            self._settlement.submit(delivery, self._executor.release(delivery))
+            self._release(delivery)
         elif self._executor.needs_quarantine(delivery):
             self._quarantine.admit(delivery, self)
-        elif self._quarantine.busy or self.in_flight.free_slots <= 0:
-            self._settlement.submit(delivery, self._executor.release(delivery))
-        else:
+        elif self._quarantine.busy:
+            self._release(delivery)
+        elif self.in_flight.free_slots > 0:
             self.start(delivery)
+        elif not self._ahead.takes(delivery):
+            self._release(delivery)
 
     def start(self, delivery: Delivery) -> None:
         """Run a delivery that is held, in a task of its own."""
@@ -225,6 +232,7 @@ class Runner(Generic[J]):
             else:
                 self.in_flight.remove(delivery)
                 self._quarantine.update()
+        self._ahead.handler_done()
 
     def _unbegun(self, delivery: Delivery) -> None:
         """End what was cancelled before its first step."""
@@ -233,36 +241,10 @@ class Runner(Generic[J]):
 
     # What keeps it from going straight on.
 
-    def _free_slots(self) -> int:
-        """Free slots; none while the server takes no settles, or they would pile up."""
-        most = 2 * self._options.concurrency
-        if self._quarantine.busy or len(self._settlement) >= most:
-            return 0
-        return self.in_flight.free_slots
-
-    async def _wait_for_slot(self) -> None:
-        """Wait for a slot, or until there is something to maintain."""
-        if self._alarm is None:
-            # One that rings too early is harmless, so it is never set anew.
-            wait = self._maintenance.next - time.monotonic()
-            self._alarm = asyncio.get_running_loop().call_later(wait, self._ring)
-        await self.in_flight.wait_for_slot()
-
-    def _ring(self) -> None:
-        self._alarm = None
-        self.in_flight.slot_may_be_free()
-
-    async def _step(self, what: str, step: Awaitable[None]) -> None:
-        """Take one step; after a failure, wait the longer the more there were."""
-        try:
-            await step
-        except FatalError:
-            raise
-        except ServerError as error:
-            self._shared.leases.renew_soon()
-            await asyncio.sleep(await self._outages.failed(what, error))
-        else:
-            self._outages.succeeded(what)
+    def _takes_nothing(self) -> bool:
+        """Whether the server takes no settles, which would pile up, or a suspect waits."""
+        most = 2 * (self._options.concurrency + self._ahead.most)
+        return self._quarantine.busy or len(self._settlement) >= most
 
     def _taken_over(self, delivery: Delivery) -> None:
         with suppress(DecodeError):  # it will be dead-lettered for this
@@ -276,18 +258,26 @@ class Runner(Generic[J]):
 
     def pause(self) -> None:
         """Take no more entries: a suspect of this process is to run alone."""
+        self._ahead.release_all()
         self._fetcher.interrupt()
 
     def resume(self) -> None:
         """Take entries again."""
         self.in_flight.slot_may_be_free()
 
+    def withdraw(self, delivery: Delivery) -> bool:
+        """Start it no more; False if it does not wait."""
+        return self._quarantine.withdraw(delivery) or self._ahead.withdraw(delivery)
+
+    def _release(self, delivery: Delivery) -> None:
+        """Leave it to other workers."""
+        self._settlement.submit(delivery, self._executor.release(delivery))
+
     def lost(self, deliveries: Sequence[Delivery]) -> None:
         """Cancel the handlers of deliveries whose leases belong to other workers now."""
         for delivery in deliveries:
             if not self.in_flight.holds(delivery) or not (
-                self._executor.cancel(delivery, "lost")
-                or self._quarantine.withdraw(delivery)
+                self._executor.cancel(delivery, "lost") or self.withdraw(delivery)
             ):
                 continue  # settled meanwhile, or about to be: the fence decides
             self.in_flight.remove(delivery)
@@ -355,9 +345,10 @@ class Runner(Generic[J]):
                 self._shutdown.request(0.0)
             self.in_flight.slot_may_be_free()
             self._fetcher.interrupt()
+            self._ahead.close()
             await asyncio.wait([reading])
             for delivery in await self._quarantine.withdraw_all(self):
-                self._settlement.submit(delivery, self._executor.release(delivery))
+                self._release(delivery)
             await self._drain()
             await within(_SETTLING, self._settlement.flushed(), settling)
             await within(_SETTLING, self._callbacks.finish())
@@ -365,8 +356,7 @@ class Runner(Generic[J]):
             for task in (settling, reading, stopping):
                 task.cancel()
             await asyncio.wait([settling, reading, stopping])
-            if self._alarm is not None:
-                self._alarm.cancel()
+            self.in_flight.close()
             self._capabilities.close()
             await self._shared.cancels.remove(*cancels)
             await self._shared.leases.remove(self._leases)

@@ -27,6 +27,7 @@ from flowd.model.delivery import Delivery
 from flowd.model.event import EventBus
 from flowd.model.job import Job, payload_size
 from flowd.model.letter import letter_fields
+from flowd.worker.ahead import ReadAhead
 from flowd.worker.ending import ErrorOutcomes
 from flowd.worker.in_flight import InFlight
 from flowd.worker.quarantine import Quarantine
@@ -59,6 +60,7 @@ class Settlement(Generic[J]):
         events: EventBus,
         *,
         extensions: Sequence[SettleExtension],
+        ahead: ReadAhead,
         quarantine: Quarantine,
         report: SettlementReport[J],
         endings: ErrorOutcomes,
@@ -67,6 +69,7 @@ class Settlement(Generic[J]):
         self._consumer = consumer
         self._in_flight = in_flight
         self._extensions = extensions
+        self._ahead = ahead
         self._quarantine = quarantine
         self._report = report
         self._endings = endings
@@ -78,6 +81,7 @@ class Settlement(Generic[J]):
         self._ready: list[Ending] = []
         self._under_way = 0
         self._wake = asyncio.Event()
+        ahead.emptied = self._wake.set
         self._idle = asyncio.Event()
 
     def __len__(self) -> int:
@@ -89,7 +93,10 @@ class Settlement(Generic[J]):
         if isinstance(end, outcome.Discard):
             delivery.discarded = end.reason
         self._ready.append((delivery, end))
-        self._wake.set()
+        # While jobs wait that were read ahead, more will be done in a moment.
+        is_done = isinstance(end, outcome.Ack)
+        if not (is_done and self._ahead.more_than(len(self._ready))):
+            self._wake.set()
 
     async def run(self) -> None:
         """Settle what is submitted, until cancelled.
@@ -100,7 +107,7 @@ class Settlement(Generic[J]):
         try:
             while True:
                 await self._wake.wait()
-                batch, moves = self._writable(self._next_batch())
+                batch, moves = self._next_batch()
                 if not self._ready:
                     self._wake.clear()
                 self._under_way = len(batch)
@@ -117,11 +124,13 @@ class Settlement(Generic[J]):
             self._idle.clear()
             await self._idle.wait()
 
-    def _next_batch(self) -> list[Ending]:
+    def _next_batch(
+        self,
+    ) -> tuple[list[Ending], Sequence[Requeue | MoveToDeadLetter]]:
         """Take what goes in one step: acks first, then up to 1 MB of jobs that move."""
         batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
         if {type(end) for _, end in batch} == {outcome.Ack}:
-            return batch
+            return batch, ()
         batch.sort(key=_order)
         size = arguments = 0
         for number, (delivery, end) in enumerate(batch, 1):
@@ -131,8 +140,8 @@ class Settlement(Generic[J]):
                 arguments += _PER_MOVE
             if size >= _BATCH_BYTES or arguments >= MOST_ARGUMENTS:
                 self._ready[:0] = batch[number:]
-                return batch[:number]
-        return batch
+                return self._writable(batch[:number])
+        return self._writable(batch)
 
     def _writable(
         self, batch: Sequence[Ending]
@@ -181,7 +190,7 @@ class Settlement(Generic[J]):
 
         It is sent again as it was, so that the server can answer what the first did.
         """
-        acks = [delivery for delivery, end in batch if isinstance(end, _ACKED)]
+        acks = [delivery for delivery, _ in batch[: len(batch) - len(others)]]
         stream = self._stream.keys.stream
         self._batches += 1
         # Kept for five minutes, or for a minute less: a write fewer in most batches.
@@ -219,11 +228,14 @@ class Settlement(Generic[J]):
         Raises:
             FatalError: why one was refused, once the others are concluded.
         """
-        self._report.begin_batch()
+        # Of most there is nothing to say: see `SettlementReport.settled`.
+        quiet = not self._report.begin_batch() and not self._apart
         fatal: FatalError | None = None
         for (delivery, end), result in zip(batch, results, strict=True):
             try:
-                if isinstance(result, FatalError):
+                if quiet and result == 1 and type(end) is outcome.Ack:
+                    self._in_flight.remove(delivery)
+                elif isinstance(result, FatalError):
                     fatal = result
                 elif isinstance(result, ServerError):
                     self._refused(delivery, end, result)

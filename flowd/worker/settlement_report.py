@@ -41,9 +41,10 @@ class SettlementReport(Generic[J]):
         self._job = job
         self._emits_done = True
 
-    def begin_batch(self) -> None:
+    def begin_batch(self) -> bool:
         """Look once for a whole batch whether anything receives the events of done jobs."""
         self._emits_done = self._events.is_enabled(logging.INFO)
+        return self._emits_done
 
     def settled(
         self, delivery: Delivery, end: outcome.Outcome, result: int | bytes

@@ -1,4 +1,4 @@
-"""A worker takes as many jobs as it has free slots, and not one more."""
+"""A worker takes as many jobs as it has free slots; of those that take long, not one more."""
 
 from __future__ import annotations
 

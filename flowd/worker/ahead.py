@@ -1,0 +1,165 @@
+"""What a worker reads beyond its free slots, while its handlers are short.
+
+With few slots and short handlers, a worker would spend most of its time on the way to the
+server and back. So while the stream is full, it reads as many jobs more as begin within 2 ms
+at the pace of late. They are held, their leases are renewed, and each starts as soon as a
+handler ends. Of handlers that take long, none begins in that time, and nothing is read ahead.
+
+No other worker starves: handlers that suddenly take long keep such a job for 50 ms, then it
+is released, and for ten seconds nothing is read ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from flowd.model.delivery import Delivery
+from flowd.model.job import Job
+from flowd.worker.in_flight import InFlight
+from flowd.worker.options import QueueOptions
+
+__all__ = ["ReadAhead"]
+
+J = TypeVar("J", bound=Job)
+
+_AHEAD: Final = 0.002
+_WINDOW: Final = 0.002
+_MOST: Final = 100
+_PATIENCE: Final = 0.05
+_AFTER_RELEASE: Final = 10.0
+
+
+class ReadAhead:
+    """The deliveries of one queue that are held and wait for a slot.
+
+    Args:
+        options: of the queue.
+        in_flight: what it holds.
+        start: called with a delivery when there is a slot for it.
+        release: called with a delivery that is not to start here.
+    """
+
+    def __init__(
+        self,
+        options: QueueOptions[J],
+        in_flight: InFlight,
+        start: Callable[[Delivery], None],
+        release: Callable[[Delivery], None],
+    ) -> None:
+        self._concurrency = options.concurrency
+        # One slot keeps the order of its jobs. A gate counts those that it has let in.
+        gate = options.job_class.SPEC.gate
+        self._never = options.concurrency == 1 or gate is not None
+        self._in_flight = in_flight
+        self._start = start
+        self._release = release
+        self._waiting: deque[Delivery] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._alarm: asyncio.TimerHandle | None = None
+        self.most = 0
+        """How many may wait."""
+
+        self.emptied: Callable[[], None] = lambda: None
+        """Called when none waits any more."""
+
+        self._ended = 0
+        self._starting = False
+        self._counted_from = 0.0
+        self._not_before = 0.0
+
+    def more_than(self, done: int) -> bool:
+        """Whether more are to be done in a moment, and so many are too few to settle."""
+        return bool(self._waiting) and done < self._batch
+
+    def room(self) -> int:
+        """How many more may be read."""
+        return max(self.most - len(self._waiting), 0)
+
+    @property
+    def wants(self) -> bool:
+        """Whether there is room for so many that a read pays."""
+        return 0 < self._batch <= self.room()
+
+    @property
+    def _batch(self) -> int:
+        return (self._concurrency + self.most) // 2
+
+    def measure(self, *, flowing: bool) -> None:
+        """Take the pace after a read.
+
+        Args:
+            flowing: whether there is more in the stream.
+        """
+        now = time.monotonic()
+        if not flowing or self._never or now < self._not_before:
+            self.most, self._counted_from = 0, 0.0
+        elif not self._counted_from:
+            self._ended, self._counted_from = 0, now
+        elif (seconds := now - self._counted_from) >= _WINDOW:
+            self.most = min(int(self._ended / seconds * _AHEAD), _MOST)
+            self._ended, self._counted_from = 0, now
+
+    def takes(self, delivery: Delivery) -> bool:
+        """Let a delivery that is held wait; False: it is not to wait here."""
+        if self._never:
+            return False
+        self._waiting.append(delivery)
+        if self._alarm is None:
+            self._watch()
+        return True
+
+    def handler_done(self) -> None:
+        """A handler has ended: start those that wait in the slots that are free."""
+        self._ended += 1
+        # A handler that ends while it is started here, ends in here.
+        if self._starting or not self._waiting:
+            return
+        self._starting = True
+        while self._waiting and self._in_flight.free_slots > 0:
+            delivery = self._waiting.popleft()
+            delivery.began = time.monotonic()
+            self._start(delivery)
+        self._starting = False
+        if not self._waiting:
+            self.emptied()
+
+    def withdraw(self, delivery: Delivery) -> bool:
+        """Start it no more; False if it does not wait."""
+        if delivery not in self._waiting:
+            return False
+        self._waiting.remove(delivery)
+        if not self._waiting:
+            self.emptied()
+        return True
+
+    def release_all(self) -> None:
+        """Leave all to other workers."""
+        while self._waiting:
+            self._release(self._waiting.popleft())
+        self.emptied()
+
+    def close(self) -> None:
+        """Leave all to other workers, because the queue stops."""
+        self.release_all()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _watch(self) -> None:
+        left = self._waiting[0].began + _PATIENCE - time.monotonic()
+        self._alarm = self._loop.call_later(left, self._look)
+
+    def _look(self) -> None:
+        """Release what was read ahead and did not begin: its handlers take long now."""
+        self._alarm = None
+        if not self._waiting:
+            return
+        if time.monotonic() - self._waiting[0].began < _PATIENCE:
+            self._watch()
+            return
+        self._not_before = time.monotonic() + _AFTER_RELEASE
+        self.most = 0
+        self.release_all()

@@ -1,0 +1,183 @@
+"""A worker reads ahead while its handlers are short, and keeps no job from other workers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowd import Queue
+from flowd.worker import ahead
+from jobs.email import Email
+from tests.support.email_job import RecordingHandler, email
+from tests.support.events import Seen
+from tests.support.leases import pending
+from tests.support.queues import MakeQueue
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+GROUP = "senders"
+JOBS = 1_000
+SHORT = 500
+SLOTS = 10
+
+
+class Suddenly:
+    """A handler that is done at once, until it takes as long as the gate is closed.
+
+    Attributes:
+        began: the jobs (their `to`) in the order of their start.
+        waiting: how many wait at the gate.
+        gate: opens it.
+    """
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.waiting = 0
+        self.gate = asyncio.Event()
+
+    async def __call__(self, job: Email) -> None:
+        """Run one job."""
+        self.began.append(job.to)
+        if len(self.began) > SHORT:
+            self.waiting += 1
+            await self.gate.wait()
+
+
+@pytest.fixture
+def at_any_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine reads ahead as many as a quiet one, and keeps them until it may start them."""
+    monkeypatch.setattr(ahead, "_AHEAD", 10.0)
+    monkeypatch.setattr(ahead, "_PATIENCE", 60.0)
+
+
+async def fill(queue: Queue[Email]) -> list[str]:
+    """Enqueue the jobs, by number; returns their ids."""
+    return await queue.enqueue_bulk(email(str(number)) for number in range(JOBS))
+
+
+async def read_ahead(
+    raw: Raw, stream: str, handler: Suddenly, ids: list[str]
+) -> list[int]:
+    """Return the numbers of the jobs that wait in a worker, once there is no room for more."""
+
+    def waiting() -> list[int]:
+        held = [ids.index(each.id) for each in pending(raw, stream, GROUP)]
+        return [number for number in held if number >= SHORT + SLOTS]
+
+    await wait_until(lambda: handler.waiting == SLOTS)
+    # A read is for half of the slots and of what may wait, which are 100.
+    await wait_until(lambda: len(waiting()) > 45)
+    return waiting()
+
+
+async def test_handlers_that_become_long_keep_no_job(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
+    """What was read ahead goes to other workers, and what had ended before is settled."""
+    slow, quick = Suddenly(), RecordingHandler()
+    async with (
+        make_queue(slow, concurrency=SLOTS, lease=30.0) as queue,
+        make_queue(quick, lease=30.0) as other,
+    ):
+        await fill(queue)
+        queue.run()
+        await wait_until(lambda: slow.waiting == SLOTS)
+        other.run()
+        await wait_until(lambda: raw("XLEN", stream) == SLOTS)
+        assert len(pending(raw, stream, GROUP)) == SLOTS
+        assert len(slow.began) + len(quick.done) == JOBS
+        slow.gate.set()
+        await queue.drain()
+    assert {*slow.began, *quick.done} == {str(number) for number in range(JOBS)}
+
+
+@pytest.mark.usefixtures("at_any_pace")
+async def test_short_handlers_read_ahead(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
+    """More is held than has a slot, and no more runs than there are slots."""
+    handler = Suddenly()
+    async with make_queue(handler, concurrency=SLOTS, lease=30.0) as queue:
+        ids = await fill(queue)
+        queue.run()
+        assert len(await read_ahead(raw, stream, handler, ids)) <= 100
+        assert handler.waiting == SLOTS
+        handler.gate.set()
+        await queue.drain()
+    assert sorted(map(int, handler.began)) == [*range(JOBS)]
+
+
+@pytest.mark.usefixtures("at_any_pace")
+async def test_one_slot_reads_nothing_ahead(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
+    """With one slot jobs run in their order, also those that are released by a shutdown."""
+    handler = Suddenly()
+    async with make_queue(handler, concurrency=1, lease=30.0) as queue:
+        await fill(queue)
+        queue.run()
+        await wait_until(lambda: handler.waiting == 1)
+        await wait_until(lambda: len(pending(raw, stream, GROUP)) == 1)
+        handler.gate.set()
+        await queue.drain()
+    assert handler.began == [str(number) for number in range(JOBS)]
+
+
+@pytest.mark.usefixtures("at_any_pace")
+async def test_a_job_that_was_read_ahead_can_be_cancelled(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
+    """It does not start, although the worker has it already."""
+    handler = Suddenly()
+    async with make_queue(handler, concurrency=SLOTS, lease=30.0) as queue:
+        ids = await fill(queue)
+        queue.run()
+        *_, number = await read_ahead(raw, stream, handler, ids)
+        last = ids[number]
+        assert await queue.cancel(last) == "cancelling"
+        await wait_until(lambda: raw("XRANGE", stream, last, last) == [])
+        handler.gate.set()
+        await queue.drain()
+    assert {*map(int, handler.began)} == {*range(JOBS)} - {number}
+
+
+@pytest.mark.usefixtures("at_any_pace")
+async def test_a_shutdown_releases_what_was_read_ahead(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
+    """It waits for no handler, and none of it counts as tried."""
+    handler = Suddenly()
+    async with make_queue(handler, concurrency=SLOTS, lease=30.0) as queue:
+        ids = await fill(queue)
+        handle = queue.run()
+        await read_ahead(raw, stream, handler, ids)
+        stopping = asyncio.create_task(handle.shutdown())
+        await wait_until(lambda: len(pending(raw, stream, GROUP)) == SLOTS)
+        handler.gate.set()
+        await stopping
+        assert len(handler.began) == SHORT + SLOTS
+        assert raw("XLEN", stream) == JOBS - SHORT - SLOTS
+        released = repr(raw("XRANGE", stream, "-", "+")).count("b'_attempt', b'1'")
+        assert released > SLOTS
+
+
+@pytest.mark.usefixtures("at_any_pace")
+async def test_a_lost_lease_keeps_what_was_read_ahead_from_starting(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
+    """It is another worker's then."""
+    handler, seen = Suddenly(), Seen()
+    async with make_queue(
+        handler, concurrency=SLOTS, lease=1.0, middleware=[seen], claimer=None
+    ) as queue:
+        ids = await fill(queue)
+        handle = queue.run()
+        waiting = await read_ahead(raw, stream, handler, ids)
+        stolen = [ids[number] for number in waiting]
+        raw("XCLAIM", stream, GROUP, "thief", 0, *stolen)
+        await wait_until(lambda: len(seen.named("lease_lost")) == len(stolen))
+        handler.gate.set()
+        await wait_until(lambda: len(handler.began) == JOBS - len(waiting))
+        await handle.shutdown()
+    assert not {*waiting} & {*map(int, handler.began)}
