@@ -43,7 +43,7 @@ from flowd.errors import (
     ServerError,
 )
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
 
 _EPILOG = """\
 examples:
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # Characters that the terminal's encoding lacks are shown as escapes.
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     code = 3
     try:
         code = _run(options)
@@ -132,7 +132,8 @@ def _say(what: object, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Every command with its options."""
     parser = Parser(
         prog="flowd",
         description="Run, inspect and repair queues.",

@@ -139,5 +139,5 @@ def _run(options: argparse.Namespace) -> int:
 async def _run_now(options: argparse.Namespace) -> int:
     async with open_target(options) as target:
         job_id = await run_schedule(target.queries, options.schedule)
-        print_json({"job": job_id}) if options.json else print(job_id)
+        print_json({"id": job_id}) if options.json else print(job_id)
     return 0

@@ -84,8 +84,10 @@ async def _set(options: argparse.Namespace, fields: dict[str, str], limit: int) 
 
 async def _reset(options: argparse.Namespace, fields: dict[str, str] | None) -> int:
     async with open_target(options) as target:
-        await reset_limit(target.queries, fields)
-        if not options.json:
+        name = await reset_limit(target.queries, fields)
+        if options.json:
+            print_json({"key": name[2:] or None, "limit": None})
+        else:
             what = "all keys" if fields is None else "the key"
             print(f"{what} of {printable(target.name)}: the limit of the schema holds")
     return 0

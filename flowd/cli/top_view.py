@@ -139,16 +139,16 @@ class TopView(App[None]):
         queues = by_severity([each for each in seen if isinstance(each, QueueView)])
         faults = [each for each in seen if isinstance(each, ServerError)]
         self._queues = {_key(each): each for each in queues}
-        await asyncio.gather(*(self._count(connection, each) for each in queues))
+        for each in queues:
+            self._count(each)
         self.show(queues)
         if faults:
             self._say(str(faults[0]), "bold red")
 
-    async def _count(self, connection: Connection, queue: QueueView) -> None:
+    def _count(self, queue: QueueView) -> None:
         """How many deliveries end in a second; not on servers that do not count."""
         key = _key(queue)
-        settled = await Queries(connection, queue.stream, queue.group).settled()
-        now = time.monotonic()
+        settled, now = queue.settled, time.monotonic()
         if settled is None:
             return
         before = self._settled.get(key)

@@ -66,6 +66,11 @@ class ConsumerView:
     """The oldest of the jobs that it holds."""
 
     @property
+    def is_live(self) -> bool:
+        """Whether it takes jobs, or will as soon as there are some."""
+        return self.state not in ("dead", "stuck")
+
+    @property
     def free(self) -> int | None:
         """How many more jobs it can take; None if it has no heartbeat."""
         if self.slots is None:

@@ -23,6 +23,7 @@ from flowd.errors import (
     Unreachable,
 )
 from flowd.ops.finding import Finding
+from flowd.ops.overview import QueueView
 from flowd.ops.queries import Queries
 from flowd.ops.queues import judge_queue
 from flowd.ops.rights import judge_rights
@@ -165,9 +166,20 @@ async def _judge_queue(
         if isinstance(now, ServerError):
             raise now
         queries = Queries(connection, stream.keys.stream, stream.group)
-        found = await judge_queue(Snapshot(queries, now), lease)
+        view, found = await judge_queue(Snapshot(queries, now), lease=lease, runs=1)
+        if view is not None and not found:
+            found = [_all_is_well(view)]
         return [replace(each, text=f"{name}: {each.text}") for each in found]
     except (Unreachable, OutcomeUnknown, NotReady) as error:
         if stream.connection is connection:
             raise  # there is one server, and it is away
         return [Finding("wrong", "queue", f"{name}: {error}", "repair that node")]
+
+
+def _all_is_well(view: QueueView) -> Finding:
+    parked = f", {view.parked:,} are parked" if view.parked else ""
+    text = (
+        f"{view.waiting:,} wait, {view.running:,} run, {view.delayed:,} are delayed"
+        f"{parked}; workers: {view.live:,}"
+    )
+    return Finding("ok", "queue", text)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["Finding", "Level", "severity", "worst_first", "worst_level"]
+__all__ = ["Finding", "Level", "is_problem", "severity", "worst_first", "worst_level"]
 
 Level: TypeAlias = Literal["ok", "note", "warn", "wrong"]
 """`wrong` loses or delays jobs, `warn` may, `note` is information, `ok` is no problem."""
@@ -27,6 +27,11 @@ class Finding:
 
     advice: str = ""
     """What to do about it; empty if nothing has to be done."""
+
+
+def is_problem(finding: Finding) -> bool:
+    """Whether something has to be done about it."""
+    return finding.level in ("wrong", "warn")
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from flowd.errors import DecodeError
 from flowd.model.delivery import (
@@ -20,12 +19,10 @@ from flowd.model.delivery import (
 from flowd.model.heartbeat import MOST_RUNS, Heartbeat
 from flowd.ops.delays import Why, newest_version, why_delayed
 from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
-from flowd.ops.queries import PAGE, WHOLE, Queries
+from flowd.ops.queries import GLANCE, PAGE, WHOLE, Queries
 from flowd.ops.rows import JobRow, State
 
 __all__ = ["JobView", "find_job", "job_view", "list_jobs"]
-
-_GLANCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +209,7 @@ async def find_job(
     searched = 0
     states: tuple[State, ...] = ("running", "waiting")
     for state in states:
-        async for job in list_jobs(queries, state, now, most=_GLANCE):
+        async for job in list_jobs(queries, state, now, most=GLANCE):
             if job.id == job_id and job.entry_id:
                 (row,) = await queries.one(job.entry_id, "") or (None,)
                 return None if row is None else job_view(row, now, beats)

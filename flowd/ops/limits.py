@@ -200,10 +200,11 @@ async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> 
     return name
 
 
-async def reset_limit(
-    queries: Queries, fields: Mapping[str, str] | None = None
-) -> None:
+async def reset_limit(queries: Queries, fields: Mapping[str, str] | None = None) -> str:
     """Let a key go by the limit of the schema again; without one, all keys.
+
+    Returns:
+        The name of the key, as `set_limit`; empty for all keys.
 
     Raises:
         OptionError: no limit of the queue goes by these fields.
@@ -212,6 +213,7 @@ async def reset_limit(
     rules = await _rules(queries)
     name = "" if fields is None else _name_of(rules, fields)
     await _run(queries, rules, "reset", name)
+    return name
 
 
 async def _run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from flowd.broker.connection import Connection
 from flowd.broker.control import Removal
@@ -16,16 +15,14 @@ from flowd.model.heartbeat import Heartbeat
 from flowd.ops.consumers import ConsumerView, consumer_views
 from flowd.ops.cron import CronView
 from flowd.ops.delays import Delays, delays, newest_version
-from flowd.ops.finding import Finding, Level, worst_level
+from flowd.ops.finding import Finding, Level, is_problem, worst_level
 from flowd.ops.jobs import JobView, job_view
-from flowd.ops.problems import find_problems
-from flowd.ops.queries import Queries
+from flowd.ops.problems import Known, find_problems
+from flowd.ops.queries import GLANCE, Queries
 from flowd.ops.rows import ConsumerRow
 from flowd.ops.snapshot import Snapshot
 
 __all__ = ["QueueView", "overview", "queue_view", "view_of"]
-
-_GLANCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +51,10 @@ class QueueView:
     removed: tuple[Removal, ...]
     """How many jobs were cancelled or deleted that no worker had, since the queue was set up."""
 
+    settled: int | None
+    """A number that rises with each delivery that ends; None if the server does not
+    count, as before Redis 7."""
+
     paused: float | None
     """Seconds since the queue was paused; None if it is not."""
 
@@ -71,6 +72,14 @@ class QueueView:
 
     problems: tuple[Finding, ...]
     """What is wrong with it, the worst first; empty if nothing is."""
+
+    notes: tuple[Finding, ...]
+    """What is to be known of it, as that a schedule is paused, and is no problem."""
+
+    @property
+    def live(self) -> int:
+        """How many workers seem to live."""
+        return sum(each.is_live for each in self.consumers or ())
 
     @property
     def level(self) -> Level:
@@ -162,12 +171,13 @@ async def view_of(snapshot: Snapshot, *, lease: float, runs: int) -> QueueView:
         snapshot.schedules(),
     )
     beats = await snapshot.heartbeats()
-    held, why, removed = await asyncio.gather(
+    held, why, removed, silences = await asyncio.gather(
         asyncio.gather(
             *(_runs(queries, each, beats, now, runs) for each in consumers or ())
         ),
         delays(queries, sizes, newest_version(beats, now)),
         snapshot.removals(),
+        snapshot.silences(),
     )
     views = (
         None
@@ -181,6 +191,23 @@ async def view_of(snapshot: Snapshot, *, lease: float, runs: int) -> QueueView:
     waiting = max(1, sizes.waiting) if waits else 0
     age = job_view(oldest[0], now).age if waits else None
     due = None if first_due is None or sizes.served_by else first_due - now
+    paused_for = None if paused is None else max(0.0, now - paused)
+    found = find_problems(
+        Known(
+            stream=queries.keys.stream,
+            group=queries.group,
+            sizes=sizes,
+            waiting=waiting,
+            oldest=age,
+            next_due=due,
+            delays=why,
+            paused=paused_for,
+            schedules=crons,
+            consumers=views or (),
+            silences=silences,
+            lease=lease,
+        )
+    )
     return QueueView(
         stream=queries.keys.stream,
         group=queries.group,
@@ -193,19 +220,14 @@ async def view_of(snapshot: Snapshot, *, lease: float, runs: int) -> QueueView:
         next_due=due,
         dead=sizes.dead,
         removed=tuple(removed),
-        paused=None if paused is None else max(0.0, now - paused),
+        settled=None if sizes.own is None else sizes.own.settled,
+        paused=paused_for,
         schedules=tuple(crons),
         consumers=views,
         slots=sum(each.slots or 0 for each in live),
         busy=sum(each.owned for each in live),
-        problems=find_problems(
-            waiting=waiting,
-            oldest=age,
-            next_due=due,
-            dead=sizes.dead,
-            delays=why,
-            consumers=views,
-        ),
+        problems=tuple(each for each in found if is_problem(each)),
+        notes=tuple(each for each in found if not is_problem(each)),
     )
 
 
@@ -218,7 +240,7 @@ async def _runs(
 ) -> Sequence[JobView]:
     if not consumer.owned or not count:
         return ()
-    rows = await queries.running(count, most=_GLANCE, consumer=consumer.name)
+    rows = await queries.running(count, most=GLANCE, consumer=consumer.name)
     return [job_view(row, now, beats) for row in rows]
 
 

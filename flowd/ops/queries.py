@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import BULK_READ_TIMEOUT, TIMEOUT, Argument, Connection
-from flowd.broker.control import PAUSED_AT
 from flowd.broker.refusals import KeyMissing
 from flowd.broker.stream import Stream, registered
 from flowd.errors import GroupMissing, WrongKeyType
@@ -29,12 +28,15 @@ from flowd.ops.rows import (
     job_row,
 )
 
-__all__ = ["PAGE", "WHOLE", "Queries"]
+__all__ = ["GLANCE", "PAGE", "WHOLE", "Queries"]
 
 T = TypeVar("T")
 
 PAGE: Final = 100
 """How many jobs are asked for at once, at most."""
+
+GLANCE: Final = 64
+"""Bytes of each value that are enough to tell one job from another."""
 
 WHOLE: Final = 1 << 40
 """More bytes than any value has: none of it is cut off."""
@@ -150,7 +152,7 @@ class Queries:
             left = max(0, entries - own.pending)
             waiting = left if own.lag is None else min(left, own.lag)
             sizes = (entries, waiting, own.pending, delayed, dead, parked)
-            return Sizes(*sizes, others, has_group=True)
+            return Sizes(*sizes, others, own)
         queues = await registered(self.connection) if others else ()
         at_work = {
             each.group for each in queues if each.keys.stream == self.keys.stream
@@ -158,18 +160,6 @@ class Queries:
         if served_by := [each for each in others if each in at_work]:
             return Sizes(entries, 0, 0, 0, dead, 0, others, served_by=served_by)
         return Sizes(entries, entries, 0, delayed, dead, parked, others)
-
-    async def is_behind_the_end(self) -> bool:
-        """Whether the group stands where a pause has set it.
-
-        Raises:
-            ServerError: as `Connection.call`.
-        """
-        return any(
-            each.last_id == PAUSED_AT
-            for each in await self.groups()
-            if each.name == self.group
-        )
 
     async def groups(self) -> list[GroupRow]:
         """The groups that read the stream; none if it is not there."""
@@ -179,17 +169,6 @@ class Queries:
             )
         except KeyMissing:
             return []
-
-    async def settled(self) -> int | None:
-        """How many deliveries of new entries have ended; None if Redis does not count.
-
-        Raises:
-            ServerError: as `Connection.call`.
-        """
-        for each in await self.groups():
-            if each.name == self.group and each.read is not None:
-                return max(0, each.read - each.pending)
-        return None
 
     async def foreign_keys(self) -> list[str]:
         """Those of the queue's keys that hold what flowd does not put there.
@@ -219,10 +198,13 @@ class Queries:
 
     async def silences(self, count: int) -> list[float]:
         """Of the oldest `count` pending entries: seconds since a sign of life."""
-        rows = await self.connection.call(
-            *("XPENDING", self.keys.stream, self.group, "-", "+", count),
-            read=answers.pending,
-        )
+        try:
+            rows = await self.connection.call(
+                *("XPENDING", self.keys.stream, self.group, "-", "+", count),
+                read=answers.pending,
+            )
+        except (GroupMissing, KeyMissing):
+            return []
         return [idle / 1000 for _, _, idle, _ in rows]
 
     async def first_due(self) -> float | None:

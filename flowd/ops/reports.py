@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from flowd.broker.connection import Connection
 from flowd.broker.server_time import server_time
 from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
-from flowd.ops.finding import Finding, Level, severity, worst_first, worst_level
-from flowd.ops.overview import QueueView, view_of
+from flowd.ops.finding import Finding, Level, severity, worst_level
+from flowd.ops.overview import QueueView
 from flowd.ops.queries import Queries
-from flowd.ops.queues import DEAD, judge_queue
+from flowd.ops.queues import Judged, judge_queue
 from flowd.ops.snapshot import Snapshot
 
 __all__ = ["QueueReport", "queue_report", "reports"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +29,7 @@ class QueueReport:
     """None if the queue cannot be looked at; then a finding says why."""
 
     findings: Sequence[Finding]
-    """Without the name of the queue, the worst first; empty if all is well. That there are
-    dead letters is in the view."""
-
-    settled: int | None
-    """A number that rises with each delivery that ends; None if the server does not
-    count, as before Redis 7."""
+    """Without the name of the queue, the worst first; empty if all is well."""
 
     @property
     def level(self) -> Level:
@@ -82,43 +74,23 @@ async def queue_report(
     Raises:
         ServerError: no connection.
     """
-    snapshot = Snapshot(queries, now)
-    view, settled = await asyncio.gather(
-        _if_allowed(view_of(snapshot, lease=lease, runs=runs)),
-        _if_allowed(queries.settled()),
-    )
-    judged = await _if_allowed(judge_queue(snapshot, lease))
-    findings: list[Finding] = []
-    if isinstance(view, ServerError):
-        findings.append(Finding("wrong", "queue", f"cannot be seen: {view}"))
-    if not isinstance(judged, ServerError):
-        findings += [
-            each
-            for each in judged
-            if each.level != "ok" and not each.text.startswith(DEAD)
-        ]
-    return QueueReport(
-        stream=queries.keys.stream,
-        group=queries.group,
-        view=None if isinstance(view, ServerError) else view,
-        findings=worst_first(findings),
-        settled=None if isinstance(settled, ServerError) else settled,
-    )
-
-
-async def _if_allowed(question: Awaitable[T]) -> T | ServerError:
-    """The answer, or the error of a server that can be reached."""
     try:
-        return await question
+        judged = await judge_queue(Snapshot(queries, now), lease=lease, runs=runs)
     except (Unreachable, OutcomeUnknown):
         raise
     except ServerError as error:
-        return error
+        judged = Judged(None, [Finding("wrong", "queue", f"cannot be seen: {error}")])
+    return QueueReport(
+        stream=queries.keys.stream,
+        group=queries.group,
+        view=judged.view,
+        findings=judged.findings,
+    )
 
 
 def _rank(report: QueueReport) -> tuple[int, float, int, str, str]:
     view = report.view
-    # A note, as that of dead letters, is no problem.
+    # A note is no problem.
     level = min(severity(report.level), severity("note"))
     oldest = (view.oldest or 0.0) if view else 0.0
     return (

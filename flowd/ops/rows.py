@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flowd.broker import replies
+from flowd.broker.control import PAUSED_AT
 from flowd.model.delivery import by_name
 
 __all__ = [
@@ -91,6 +92,16 @@ class GroupRow(NamedTuple):
     last_id: str = ""
     """Up to which entry it was delivered."""
 
+    @property
+    def settled(self) -> int | None:
+        """How many deliveries of new entries have ended; None if Redis does not count."""
+        return None if self.read is None else max(0, self.read - self.pending)
+
+    @property
+    def is_behind_the_end(self) -> bool:
+        """Whether it stands where a pause has set it."""
+        return self.last_id == PAUSED_AT
+
 
 class Sizes(NamedTuple):
     """How many jobs a queue holds, by what they do."""
@@ -108,8 +119,8 @@ class Sizes(NamedTuple):
     others: Sequence[str] = ()
     """The other groups that read the stream."""
 
-    has_group: bool = False
-    """Whether the queue's own group is there."""
+    own: GroupRow | None = None
+    """The queue's group; None if it is not there."""
 
     served_by: Sequence[str] = ()
     """Those of them that are queues too, if this queue's group is not there."""

@@ -9,13 +9,14 @@ from flowd.broker.control import paused_since, removals
 from flowd.model.heartbeat import Heartbeat
 from flowd.ops.cron import schedules
 from flowd.ops.heartbeats import heartbeats
-from flowd.ops.queries import Queries
+from flowd.ops.queries import GLANCE, Queries
 
 __all__ = ["Answer", "Snapshot"]
 
 T = TypeVar("T")
 
-_GLANCE: Final = 64
+_SILENCES: Final = 1_000
+"""Of how many pending entries: a sample is enough."""
 
 
 class Answer(Generic[T]):
@@ -52,8 +53,11 @@ class Snapshot:
         self.first_due: Final = Answer(queries.first_due)
         self.consumers: Final = Answer(queries.consumers)
         self.heartbeats: Final = Answer(self._heartbeats)
-        self.oldest_waiting: Final = Answer(lambda: queries.waiting(1, most=_GLANCE))
+        self.oldest_waiting: Final = Answer(lambda: queries.waiting(1, most=GLANCE))
         """The job that waits longest, cut off; empty if none waits."""
+
+        self.silences: Final = Answer(lambda: queries.silences(_SILENCES))
+        """Of the oldest pending entries; empty without the queue's group."""
 
         self.paused_since: Final = Answer(lambda: paused_since(queries.stream))
         self.removals: Final = Answer(lambda: removals(queries.stream))

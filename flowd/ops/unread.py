@@ -49,7 +49,7 @@ async def unread_queues(
             continue
         reader = readers.get(stream)
         jobs = _jobs(sizes, is_read=reader is not None)
-        if reader is not None and sizes.has_group:
+        if reader is not None and sizes.own is not None:
             found.append(_shared(stream, group, reader, jobs))
         elif jobs:
             found.append(_unread(stream, group, reader, jobs))
@@ -63,7 +63,7 @@ async def _groups(connection: Connection, stream: str) -> Collection[str]:
 
 def _jobs(sizes: Sizes, *, is_read: bool) -> Mapping[Place, int]:
     """What only this queue has: without its group, the stream's jobs go to a reader."""
-    own = sizes.has_group or not is_read
+    own = sizes.own is not None or not is_read
     counts: Mapping[Place, int] = {
         "stream": (sizes.waiting + sizes.running) * own,
         "delayed": sizes.delayed * own,

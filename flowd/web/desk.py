@@ -146,7 +146,7 @@ class Desk:
             if samples and now - samples[-1].at > _FORGET_AFTER:
                 samples.clear()  # the line would hide that nothing was seen meanwhile
             if not samples or now - samples[-1].at >= _SAMPLE_EVERY:
-                samples.append(_Sample(now, each.view.waiting, each.settled))
+                samples.append(_Sample(now, each.view.waiting, each.view.settled))
 
 
 def _rate(samples: Sequence[_Sample]) -> float | None:

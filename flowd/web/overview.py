@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.responses import Response
 
+from flowd.model.text import count_of
+from flowd.ops.finding import is_problem
 from flowd.ops.reports import QueueReport
 from flowd.web.render import spark
 from flowd.web.visit import Visit
@@ -36,8 +40,19 @@ async def show(visit: Visit) -> Response:
         "delayed": sum(each.delayed for each in views),
         "dead": sum(each.dead for each in views),
     }
-    wrong = sum(each.level in ("wrong", "warn") for each in found)
-    return visit.page("overview", rows=rows, totals=totals, wrong=wrong)
+    return visit.page("overview", rows=rows, totals=totals, trouble=_trouble(found))
+
+
+def _trouble(found: Sequence[QueueReport]) -> str:
+    """What is to be looked at, in words; empty if all is well."""
+    wrong = sum(
+        each.view is None or any(map(is_problem, each.findings)) for each in found
+    )
+    dead = sum(each.view.dead for each in found if each.view is not None)
+    parts = [f"{count_of(wrong, 'queue')} with problems"] if wrong else []
+    if dead:
+        parts.append(count_of(dead, "dead letter"))
+    return ", ".join(parts)
 
 
 def _alive(report: QueueReport) -> int | None:

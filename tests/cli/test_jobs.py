@@ -290,7 +290,7 @@ async def test_stats_shows_who_runs_what(
     die_with(raw, "emails", GROUP, jobs=12)
     queues, consumers, jobs = flowd("stats").out.split("\n\n")
     assert queues.count("\n") == 1
-    assert queues.endswith("12 jobs of dead workers, to be taken over")
+    assert queues.endswith("and no worker claims them: 12 jobs")
     assert consumers.splitlines()[1].split()[:3] == ["emails", "dead", "dead"]
     _, *rows, more = jobs.splitlines()
     assert [row.split()[0] for row in rows] == ids[:10]
@@ -310,10 +310,10 @@ async def test_stats_shows_only_queues_with_a_problem(
     assert found.code == 1
     (row,) = found.out.splitlines()[1:]
     assert row.startswith("emails ")
-    assert row.endswith("  no worker reads what waits")
+    assert row.endswith("  no worker reads what waits: 1 job")
     (queue,) = json.loads(flowd("stats", "--problems", "--json").out)
     assert queue["problems"] == [
-        {"level": "wrong", "text": "no worker reads what waits"}
+        {"level": "wrong", "text": "no worker reads what waits: 1 job"}
     ]
     whole = flowd("stats")
     assert [line.split()[0] for line in whole.out.splitlines()[1:]] == [

@@ -32,10 +32,8 @@ async def test_a_queue_is_paused_and_resumed(
     async def findings() -> list[str]:
         async with connected(Address.of(redis_url)) as connection:
             queries = Queries(connection, stream, "senders")
-            return [
-                str(each.text)
-                for each in await judge_queue(Snapshot(queries, 2e9), 30.0)
-            ]
+            judged = await judge_queue(Snapshot(queries, 2e9), lease=30.0, runs=1)
+            return [str(each.text) for each in judged.findings]
 
     recorder = RecordingHandler()
     async with Queue(Email, recorder, url=redis_url, policy=policy(stream)) as queue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from flowd import Item, Queue, ServerError, WrongKeyType
@@ -13,7 +14,7 @@ from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, expire
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
-from tests.support.waiting import wait_until
+from tests.support.waiting import RECOVERY, wait_until
 
 GROUP = "senders"
 
@@ -140,8 +141,9 @@ async def test_consumers_without_a_heartbeat_are_judged_by_their_silence(
         "new": "idle",
     }
     assert {each.host for each in found.values()} == {None}
-    while found["new"].state == "idle":
-        found = consumers(await only(redis_url, lease=0.0001))
+    async with asyncio.timeout(RECOVERY):
+        while found["new"].state == "idle":
+            found = consumers(await only(redis_url, lease=0.0001))
     assert found["new"].state == "dead"
 
 

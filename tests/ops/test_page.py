@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -16,7 +19,8 @@ from typing import Final, get_args
 
 import pytest
 
-from flowd.cli import main
+from flowd import Concurrency, Gate, Queue
+from flowd.cli import command_line, main
 from flowd.cli.output import as_json
 from flowd.model.event import EventName
 from flowd.ops.tail import TailEvent
@@ -24,7 +28,9 @@ from tests.house.sources import ROOT, RUNTIME, modules
 from tests.ops.many import GROUP, STREAM, fill
 from tests.ops.page import OPERATIONS
 from tests.ops.test_doctor import CHECKS
+from tests.support.gated import gated
 from tests.support.raw import Raw
+from tests.support.scheduled import every, scheduled
 
 
 def _first_cells(heading: str) -> list[str]:
@@ -153,7 +159,39 @@ _MORE: Final = {
     "preflight": ("jobs.email",),
     "dlq redrive": ("--all",),
     "dlq purge": ("--all", "--yes"),
+    "limit": (STREAM,),
+    "cron run": ("nightly",),
 }
+
+_SECTION: Final = _NIGHT.partition("## Output for programs")[2]
+
+
+def json_commands(parser: argparse.ArgumentParser, *words: str) -> Iterator[str]:
+    """The commands of a parser that take `--json`, as they are typed."""
+    if "--json" in parser.format_usage():
+        yield " ".join(words)
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for word, verb in action.choices.items():
+                yield from json_commands(verb, *words, word)
+
+
+def test_every_command_with_json_is_on_the_page() -> None:
+    """What it prints is promised there, in a row of the table or in the text below it."""
+    commands = {*json_commands(command_line())}
+    named = {*re.findall(r"`flowd ([a-z -]+?)(?: --[a-z-]+.*?)?`", _SECTION)}
+    assert "stats" in commands
+    assert commands - named == set()
+    assert {*_KEYS} <= commands
+
+
+async def set_up_policies(redis_url: str) -> None:
+    """Let the queue have a limit and a schedule."""
+    gate = Gate(concurrency=Concurrency(per=("to",), limit=1))
+    job = gated(gate, scheduled(every(3_600)))
+    queue = Queue(job, print, url=redis_url, stream=STREAM, group=GROUP)
+    await queue.init()
+    await queue.aclose()
 
 
 @pytest.mark.parametrize("command", sorted({*_KEYS} - {"tail"}))
@@ -162,6 +200,9 @@ def test_the_keys_are_those_of_the_page(
 ) -> None:
     """Programs find what the page promises, and nothing that it does not name."""
     fill(raw, 3, running=10)
+    if command.startswith(("limit", "cron")):
+        asyncio.run(set_up_policies(redis_url))
+        run(capsys, redis_url, "limit", STREAM, "to=a", "7")
     words = (*command.split(), *_MORE.get(command, ()), "--json")
     found = keys(run(capsys, redis_url, *words))
     if "--all" in words:

@@ -59,6 +59,22 @@ async def test_overview_lists_problems_first(
     assert "start a worker, which sets it up" in page
 
 
+async def test_overview_names_dead_letters(
+    redis_url: str, raw: Raw, dashboard: Open
+) -> None:
+    """They are trouble, also where every queue is worked on; without them all is well."""
+    async with Queue(Email, print, url=redis_url) as queue, dashboard() as client:
+        queue.run()
+        assert "All is well" in await text_of(client, "/")
+    await bury(redis_url, STREAM, Email(to="a", subject="b"))
+    async with Queue(Email, print, url=redis_url) as queue, dashboard() as client:
+        queue.run()
+        page = await text_of(client, "/")
+    assert "All is well" not in page
+    assert "1 queue with problems, 1 dead letter " in page
+    assert "see `flowd dlq list --stream emails --group senders`" in page
+
+
 async def test_overview_shows_numbers_and_the_rate(
     redis_url: str, raw: Raw, dashboard: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
