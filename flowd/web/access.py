@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from flowd.errors.option import flag, instance
+
 __all__ = [
     "CSRF_COOKIE",
     "CSRF_FIELD",
@@ -61,6 +63,10 @@ class User:
     may_change: bool = True
     """Whether jobs may be redriven, purged, edited and enqueued."""
 
+    def __post_init__(self) -> None:
+        instance("name", self.name, str, "must be a str")
+        flag("may_change", self.may_change)
+
 
 Authorize: TypeAlias = Callable[
     [Request], User | Response | Awaitable[User | Response | None] | None
@@ -78,10 +84,14 @@ class BasicAuth:
         name: of the user.
         password: of the user.
         may_change: whether the user may change something.
+
+    Raises:
+        OptionError: the name or the password is no text, or `may_change` no `bool`.
     """
 
     def __init__(self, name: str, password: str, *, may_change: bool = True) -> None:
         self._user = User(name, may_change)
+        instance("password", password, str, "must be a str", shown=False)
         self._expected = f"{name}:{password}".encode()
 
     def __call__(self, request: Request) -> User | Response:

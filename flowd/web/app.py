@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import redis.asyncio
 from starlette.applications import Starlette
@@ -20,19 +20,22 @@ from flowd.errors import (
     AccessDenied,
     FlowdError,
     LetterNotFound,
+    OptionError,
     OutcomeUnknown,
     ServerError,
     Unreachable,
 )
+from flowd.errors.option import function, iterable
 from flowd.model.job import Job
 from flowd.web import (
-    bulk,
     control,
     edit,
     job_bulk,
+    letter_bulk,
     letters,
     limits,
     live,
+    operation_pages,
     overview,
     queue,
     schedules,
@@ -61,8 +64,8 @@ PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("GET", "/limits", limits.show),
     ("POST", "/limits", limits.change),
     ("GET", "/letters", letters.show_list),
-    ("GET", "/letters/confirm", bulk.ask),
-    ("POST", "/letters/confirm", bulk.start),
+    ("GET", "/letters/confirm", letter_bulk.ask),
+    ("POST", "/letters/confirm", letter_bulk.start),
     ("GET", "/letter", edit.show_letter),
     ("POST", "/letter", edit.redrive),
     ("GET", "/enqueue", edit.ask),
@@ -70,9 +73,9 @@ PAGES: Final[tuple[tuple[str, str, Page], ...]] = (
     ("GET", "/events", live.show),
     ("GET", "/schedules", schedules.show),
     ("POST", "/schedules", schedules.act),
-    ("GET", "/operations", bulk.operations),
-    ("GET", "/operation", bulk.operation),
-    ("POST", "/operation", bulk.stop),
+    ("GET", "/operations", operation_pages.show_list),
+    ("GET", "/operation", operation_pages.show),
+    ("POST", "/operation", operation_pages.stop),
 )
 """Every page: its method, its path, and what answers."""
 
@@ -96,7 +99,8 @@ class Dashboard:
             requests are refused. None: those of the application it is mounted in.
 
     Raises:
-        OptionError: no server is named, or two classes read one queue.
+        OptionError: no server is named, two classes read one queue, or an argument is
+            invalid.
         FormatError: a class was not written by `flowd-gen`.
     """
 
@@ -109,6 +113,11 @@ class Dashboard:
         authorize: Authorize | None = None,
         hosts: Collection[str] | None = None,
     ) -> None:
+        iterable("jobs", jobs, "must be a list of generated classes")
+        rule = "must be a function of (request), as BasicAuth(name, password)"
+        function("authorize", authorize, rule)
+        if hosts is not None:
+            _check_hosts(hosts)
         self._desk = Desk(url, redis, jobs)
         self._authorize = authorize
         self._hosts = hosts
@@ -200,3 +209,11 @@ def _explained(error: FlowdError) -> tuple[str, str, int]:
             return "Redis refused", f"{error}", 502
         case _:
             return "It was refused", f"{error}", 400
+
+
+def _check_hosts(hosts: object) -> None:
+    rule = 'must be a list of names, as ["flowd.example.org"]'
+    iterable("hosts", hosts, rule)
+    names = [*cast("Iterable[object]", hosts)]
+    if isinstance(hosts, str | bytes) or not all(isinstance(n, str) for n in names):
+        raise OptionError("hosts", hosts, rule)

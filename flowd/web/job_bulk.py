@@ -12,17 +12,15 @@ from flowd.errors import ServerError
 from flowd.model.text import printable
 from flowd.ops.control import JobFilter, due_now, end_jobs, for_each_job
 from flowd.ops.jobs import JobView, find_job
-from flowd.web.bulk import must_have_room
 from flowd.web.jobs import matching
+from flowd.web.operation_pages import begin, must_have_room
 from flowd.web.operations import Operation, Verb
 from flowd.web.picked import PickedJobs, picked_jobs
-from flowd.web.render import link
 from flowd.web.selection import Selection, selected_ids
 from flowd.web.visit import Refusal, Target, Visit
 
 __all__ = ["ask", "ask_to_clear", "clear", "start"]
 
-_WAIT: Final = 1.0
 _COUNTED: Final = 2_000
 _SCAN: Final = 2_000
 _VERBS: Final[Mapping[str, Verb]] = {
@@ -57,6 +55,7 @@ async def start(visit: Visit) -> Response:
     form = await visit.form()
     target = await visit.target(form)
     asked = _request(form)
+    must_have_room(visit)
     total, _ = await _total(visit, target, asked)
     begun = Operation(
         verb=asked.verb,
@@ -85,6 +84,7 @@ async def clear(visit: Visit) -> Response:
     dry = bool(form.get("dry"))
     if not dry and typed not in (target.stream, printable(target.stream)):
         return await _clear_page(visit, target, typed, refused=True)
+    must_have_room(visit)
     sizes = await target.queries.sizes()
     begun = Operation(
         verb="clear",
@@ -119,11 +119,9 @@ async def _begin(
     job_filter: JobFilter,
     ids: Sequence[str] = (),
 ) -> Response:
-    must_have_room(visit)
     work = _Work(target, begun, await visit.now())
     todo = work.named(ids) if ids else work.all(job_filter)
-    await visit.desk.operations.start(begun, todo, wait=_WAIT)
-    return visit.go(link("/operation", id=begun.id))
+    return await begin(visit, begun, todo)
 
 
 class _Work:

@@ -263,7 +263,7 @@ async def test_matching_letters_are_redriven_at_a_rate(
 
 
 async def test_no_more_than_four_operations_run(raw: Raw, dashboard: Open) -> None:
-    """The next one is refused."""
+    """The next one is refused, of letters and of jobs, before anything is counted for it."""
     fill(raw, 20, running=10)
     async with dashboard(user=OPS) as client:
         choice = {**QUEUE, "scope": "all", "verb": "redrive"}
@@ -274,7 +274,15 @@ async def test_no_more_than_four_operations_run(raw: Raw, dashboard: Open) -> No
         await asyncio.gather(
             *(sent(client, "/letters/confirm", form) for _ in range(4))
         )
+        jobs = form | {"verb": "delete", "state": "waiting", "field": "to=no"}
+        raw("CONFIG", "RESETSTAT")
         await sent(client, "/letters/confirm", form, 429)
+        await sent(client, "/jobs/confirm", jobs, 429)
+        await sent(client, "/queue/clear", form, 429)
+    counted = raw("INFO", "commandstats")
+    assert isinstance(counted, bytes)
+    assert b"cmdstat_xlen" not in counted
+    assert b"cmdstat_xrange" not in counted
 
 
 async def test_job_is_enqueued_by_form(

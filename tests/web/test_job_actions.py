@@ -22,7 +22,7 @@ from tests.support.email_job import RecordingHandler, email
 from tests.support.gated import gated
 from tests.support.leases import die_with
 from tests.support.raw import Raw
-from tests.support.waiting import wait_until
+from tests.support.waiting import RECOVERY, wait_until
 from tests.web.conftest import Open
 from tests.web.forms import form_of
 
@@ -72,9 +72,10 @@ async def settled(client: httpx.AsyncClient, page: str) -> str:
     """The words of an operation's page once it has ended."""
     number = re.search(r'aria-current="page">(\d+)<', page)
     assert number is not None, page
-    while ">running<" in page:
-        await asyncio.sleep(0.02)
-        page = await page_of(client, "/operation", {"id": number[1]})
+    async with asyncio.timeout(RECOVERY):
+        while ">running<" in page:
+            await asyncio.sleep(0.02)
+            page = await page_of(client, "/operation", {"id": number[1]})
     return words(page)
 
 

@@ -16,15 +16,14 @@ from flowd.model.letter import Letter
 from flowd.ops.letters import check_origin, pick
 from flowd.ops.newest import summarize
 from flowd.web.letters import Chosen, chosen
+from flowd.web.operation_pages import begin, must_have_room
 from flowd.web.operations import Operation, Verb, move_letters
-from flowd.web.render import link
 from flowd.web.selection import Selection, selected_ids
 from flowd.web.visit import Refusal, Target, Visit
 
-__all__ = ["ask", "must_have_room", "operation", "operations", "start", "stop"]
+__all__ = ["ask", "start"]
 
 _COUNTED: Final = 3_000
-_WAIT: Final = 1.0
 _VERBS: Final[Sequence[Verb]] = ("redrive", "purge")
 
 
@@ -70,43 +69,7 @@ async def start(visit: Visit) -> Response:
         last=await newest_letter(target.queries.stream),
     )
     work = _work(visit, target, begun, asked.ids, picked)
-    await visit.desk.operations.start(begun, work, wait=_WAIT)
-    return visit.go(link("/operation", id=begun.id))
-
-
-def must_have_room(visit: Visit) -> None:
-    """Refuse one operation more than may run at once.
-
-    Raises:
-        Refusal: four run.
-    """
-    if visit.desk.operations.is_full:
-        text = "Wait until one of those that run has ended, or stop it."
-        raise Refusal(429, "Too many operations run", text)
-
-
-async def operation(visit: Visit) -> Response:
-    """How far one is, or how it ended."""
-    found = visit.desk.operations.get(visit.asked("id"))
-    if found is None:
-        text = (
-            "This process does not know it: it is an old one, or flowd web restarted."
-        )
-        raise Refusal(404, "No such operation", text)
-    return visit.page("operation", operation=found)
-
-
-async def operations(visit: Visit) -> Response:
-    """Those of this process, the newest first."""
-    return visit.page("operations", found=visit.desk.operations.latest())
-
-
-async def stop(visit: Visit) -> Response:
-    """End one after the step that is under way."""
-    form = await visit.form()
-    operation_id = form.get("id", "")
-    await visit.desk.operations.stop(operation_id)
-    return visit.go(link("/operation", id=operation_id))
+    return await begin(visit, begun, work)
 
 
 def _confirm_page(
