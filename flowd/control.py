@@ -16,6 +16,7 @@ from flowd.broker.control import (
 from flowd.broker.server_time import server_time
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
+from flowd.errors.option import entry_id
 from flowd.model.event import EventBus
 
 __all__ = ["ControlledQueue"]
@@ -87,6 +88,7 @@ class ControlledQueue:
         Raises:
             ServerError: the server cannot be asked. Repeating the call is safe.
         """
+        entry_id("job_id", job_id)
         _, stream = self._open()
         return await due_now(stream, job_id, await server_time(stream.connection))
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flowd.broker.settings import SCHEMES
 from flowd.broker.url import Address
 from flowd.errors import BulkError, OptionError, Snooze
+from flowd.errors.option import instance
 from flowd.model.context import Context
 from flowd.model.job import Job
 from flowd.model.labels import labels_of
@@ -20,6 +21,7 @@ __all__ = [
     "ERROR",
     "Attributes",
     "Operation",
+    "check_provider",
     "error_of",
     "failure_of",
     "labels",
@@ -60,6 +62,17 @@ def server_of(url: str | None) -> Attributes:
             return {"server.address": host, "server.port": parts.port or 6379}
         case _:
             return {}
+
+
+def check_provider(option: str, provider: object, kind: type[object]) -> None:
+    """Refuse what is no provider of OpenTelemetry's; None means the global one.
+
+    Raises:
+        OptionError: it is none, as a URL in its place.
+    """
+    if provider is not None:
+        rule = f"must be an OpenTelemetry {kind.__name__}; a URL is given as url="
+        instance(option, provider, kind, rule, shown=False)
 
 
 def of_enqueue(stream: str) -> Attributes:

@@ -26,7 +26,7 @@ from flowd.errors import (
     OutcomeUnknown,
     ServerError,
 )
-from flowd.errors.option import entry_id
+from flowd.errors.option import entry_id, flag, function, instance, text
 from flowd.model.item import Item
 from flowd.model.job import Job, spec_of
 from flowd.model.keys import clash
@@ -72,12 +72,14 @@ class DeadLetters(Generic[J]):
     ) -> None:
         if job_class is not None:
             policy = spec_of(job_class).policy
-            stream = stream or policy.stream
-            group = group or policy.group
+            stream = policy.stream if stream is None else stream
+            group = policy.group if group is None else group
         if stream is None or group is None:
             raise OptionError(
                 "job_class", job_class, "give a job class, or both stream and group"
             )
+        text("stream", stream)
+        text("group", group)
         if found := clash(stream, group):
             name, rule = found
             raise OptionError(name, stream if name == "stream" else group, rule)
@@ -167,6 +169,9 @@ class DeadLetters(Generic[J]):
             StreamShared: another group reads the stream.
             ServerError: the server refused, or cannot be reached. Repeating is safe.
         """
+        flag("when_free", when_free)
+        if job is not None:
+            spec_of(type(job))
         found = letter if isinstance(letter, Letter) else await self.get(letter)
         edited = {} if job is None else {found.id: _edited(found.fields, job)}
         pair = (found.id, found.job_id)
@@ -202,6 +207,7 @@ class DeadLetters(Generic[J]):
                 before it are back in the stream, and a note says how many.
         """
         moved, taken = 0, None
+        flag("when_free", when_free)
         async with aclosing(self._pages(where)) as found:
             async for page in found:
                 batch = [(letter.id, letter.job_id) for letter in page]
@@ -273,6 +279,12 @@ class DeadLetters(Generic[J]):
         until: datetime | None = None,
     ) -> AsyncGenerator[builtins.list[Letter[J]], None]:
         """The letters that `where` selects, page by page."""
+        function(
+            "where", where, "must be a function of (letter), true for what is meant"
+        )
+        for name, moment in (("since", since), ("until", until)):
+            if moment is not None:
+                instance(name, moment, datetime, "must be a datetime")
         stream, job_class = self._stream(), self._job_class
         async with aclosing(
             pages(stream, job_class, since=since, until=until)

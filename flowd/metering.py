@@ -28,6 +28,7 @@ from flowd.model.event import Event, EventName
 from flowd.model.item import Item
 from flowd.model.job import Job
 from flowd.model.middleware import Middleware, Run, Send
+from flowd.model.timing import WAIT_BOUNDS
 
 __all__ = ["Metering"]
 
@@ -35,8 +36,6 @@ _DURATIONS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
 """As the conventions advise."""
-
-_WAITS: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3_600, 21_600)
 
 _SETTLED: Final[Mapping[EventName, str]] = {
     "done": "done",
@@ -57,7 +56,7 @@ class Metering(Middleware):
 
     Raises:
         ModuleNotFoundError: on import, if opentelemetry-api is not installed.
-        OptionError: the URL is none that `Queue` takes.
+        OptionError: `meter_provider` is none, or the URL is none that `Queue` takes.
     """
 
     def __init__(
@@ -67,6 +66,9 @@ class Metering(Middleware):
         url: str | None = None,
     ) -> None:
         self._server = conventions.server_of(url)
+        conventions.check_provider(
+            "meter_provider", meter_provider, metrics.MeterProvider
+        )
         meter = metrics.get_meter("flowd", meter_provider=meter_provider)
         self._sent = meter.create_counter(
             "messaging.client.sent.messages",
@@ -94,7 +96,7 @@ class Metering(Middleware):
             "flowd.job.wait.duration",
             "s",
             "Time in the queue, from when a job could first run, or again, to its handler's start.",
-            explicit_bucket_boundaries_advisory=_WAITS,
+            explicit_bucket_boundaries_advisory=WAIT_BOUNDS,
         )
         self._settled = meter.create_counter(
             "flowd.job.settled",

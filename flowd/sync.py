@@ -19,10 +19,11 @@ from flowd.broker.control import CancelResult
 from flowd.broker.durability import Durable
 from flowd.broker.settings import Client
 from flowd.errors import BulkError, OutcomeUnknown, ServerError
+from flowd.errors.option import iterable
 from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, many
 from flowd.model.job import Job
-from flowd.model.middleware import Middleware
+from flowd.model.middleware import MIDDLEWARE, Middleware
 from flowd.model.timing import Seconds
 from flowd.producer import Producer
 
@@ -63,6 +64,7 @@ class SyncProducer:
         connect_timeout: float = 5.0,
         middleware: Iterable[Middleware] = (),
     ) -> None:
+        iterable("middleware", middleware, MIDDLEWARE)
         self._background = BackgroundProducer(
             partial(
                 Producer,

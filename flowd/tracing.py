@@ -53,7 +53,7 @@ class Tracing(Middleware):
 
     Raises:
         ModuleNotFoundError: on import, if opentelemetry-api is not installed.
-        OptionError: the URL is none that `Queue` takes.
+        OptionError: `tracer_provider` is none, or the URL is none that `Queue` takes.
     """
 
     def __init__(
@@ -63,6 +63,9 @@ class Tracing(Middleware):
         url: str | None = None,
     ) -> None:
         self._server = conventions.server_of(url)
+        conventions.check_provider(
+            "tracer_provider", tracer_provider, trace.TracerProvider
+        )
         self._tracer = trace.get_tracer("flowd", tracer_provider=tracer_provider)
 
     async def enqueue(

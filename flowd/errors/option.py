@@ -17,6 +17,7 @@ __all__ = [
     "count",
     "entry_id",
     "flag",
+    "function",
     "instance",
     "iterable",
     "seconds",
@@ -126,15 +127,35 @@ def flag(option: str, value: object) -> bool:
     return value
 
 
-def instance(option: str, value: object, kind: type[T], rule: str) -> T:
+def instance(
+    option: str, value: object, kind: type[T], rule: str, *, shown: bool = True
+) -> T:
     """A value of that class.
+
+    Args:
+        option: the name of what was given.
+        value: what was given.
+        kind: the class.
+        rule: what it must be, in words.
+        shown: False: the error has only the class of the value, which may be a URL with
+            a password.
 
     Raises:
         OptionError: it is none.
     """
     if not isinstance(value, kind):
-        raise OptionError(option, value, rule)
+        raise OptionError(option, value if shown else type(value).__name__, rule)
     return value
+
+
+def function(option: str, value: object, rule: str) -> None:
+    """Check what is to be called, if it is given at all.
+
+    Raises:
+        OptionError: it can be called by no one.
+    """
+    if value is not None and not callable(value):
+        raise OptionError(option, value, rule)
 
 
 def iterable(option: str, value: object, rule: str) -> None:

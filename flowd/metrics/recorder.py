@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from flowd.errors import BulkError
+from flowd.errors.option import instance
 from flowd.metrics.labelled import Labelled
 from flowd.metrics.table import COUNTERS, DURATION, ENQUEUED, INFO, WAIT, Metric
 from flowd.model.context import Context
@@ -26,6 +27,7 @@ from flowd.model.item import Item
 from flowd.model.job import Job
 from flowd.model.labels import labels_of
 from flowd.model.middleware import Middleware, Run, Send
+from flowd.model.timing import WAIT_BOUNDS
 from flowd.model.version import flowd_version
 
 __all__ = ["Metrics"]
@@ -33,7 +35,6 @@ __all__ = ["Metrics"]
 _Shown: TypeAlias = Counter | Labelled[Counter] | Labelled[Histogram]
 
 _BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
-_WAIT_BUCKETS: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3_600, 21_600)
 
 
 class Metrics(Middleware):
@@ -43,10 +44,13 @@ class Metrics(Middleware):
         registry: where the metrics are shown.
 
     Raises:
+        OptionError: it is no registry.
         ValueError: the registry has these metrics already: share the object.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        rule = "must be a CollectorRegistry of prometheus_client"
+        instance("registry", registry, CollectorRegistry, rule, shown=False)
         self.registry = registry
         """Where the metrics are."""
 
@@ -158,7 +162,7 @@ def _duration(labels: tuple[str, ...]) -> Histogram:
 
 def _wait(labels: tuple[str, ...]) -> Histogram:
     name, text = WAIT.name, WAIT.help
-    return Histogram(name, text, labels, buckets=_WAIT_BUCKETS, registry=None)
+    return Histogram(name, text, labels, buckets=WAIT_BOUNDS, registry=None)
 
 
 def _values(metric: Metric, event: Event) -> list[str]:

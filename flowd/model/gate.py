@@ -20,7 +20,7 @@ from typing import Final, Literal, TypeGuard
 from urllib.parse import quote
 
 from flowd.errors import OptionError
-from flowd.errors.option import LONGEST, count, flag, seconds
+from flowd.errors.option import LONGEST, count, flag, instance, seconds
 
 __all__ = [
     "WHOLE",
@@ -179,6 +179,16 @@ class Priority:
         return self.order.index(name)
 
 
+_POLICIES: Final[Mapping[str, type[object]]] = {
+    "unique": Unique,
+    "concurrency": Concurrency,
+    "rate": Rate,
+    "fair": Fair,
+    "debounce": Debounce,
+    "priority": Priority,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """The policies of one queue; those that are set hold together."""
@@ -191,6 +201,10 @@ class Gate:
     priority: Priority | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in _POLICIES.items():
+            if (given := getattr(self, name)) is not None:
+                rule = f"must be a {kind.__name__}, or None"
+                instance(f"gate.{name}", given, kind, rule)
         if not any((self.unique, self.debounce, self.parks)):
             raise OptionError("gate", "empty", "needs one policy at least")
         if self.ordered and self.priority is not None:

@@ -109,6 +109,12 @@ class Middleware(Protocol):
         del event  # mypy takes an empty body for an abstract method
 
 
+MIDDLEWARE: Final = (
+    "must be a list of objects whose class derives from flowd.Middleware"
+)
+"""What the argument `middleware` of queues and producers must be."""
+
+
 class MiddlewareChain:
     """The middleware of one queue or producer, with the methods that are overridden.
 
@@ -117,8 +123,7 @@ class MiddlewareChain:
     """
 
     def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
-        rule = "must be a list of objects whose class derives from flowd.Middleware"
-        iterable("middleware", middleware, rule)
+        iterable("middleware", middleware, MIDDLEWARE)
         self.middleware = tuple(middleware)
         for each in self.middleware:
             if isinstance(each, type) or not all(hasattr(each, m) for m in _METHODS):

@@ -14,11 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
-from typing import Final, Literal, NamedTuple, Self, TypeAlias, TypedDict, cast
+from typing import (
+    Final,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeAlias,
+    TypedDict,
+    cast,
+    get_args,
+)
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flowd.errors import OptionError
-from flowd.errors.option import LONGEST
+from flowd.errors.option import LONGEST, instance, text, wait
 from flowd.model.cron_expression import CronError, parse_cron
 
 __all__ = ["LATE", "MOST_MISSED", "Schedule", "Tick", "digest_of", "load_zone"]
@@ -90,6 +99,18 @@ class Schedule:
     """The job, as `to_fields` would write it."""
 
     def __post_init__(self) -> None:
+        text("cron.name", self.name)
+        for name, given in (("at", self.at), ("tz", self.tz)):
+            instance(f"cron.{self.name}.{name}", given, str, "must be a str")
+        wait(f"cron.{self.name}.every", self.every)
+        if self.missed not in get_args(_Missed):
+            rule = 'must be "skip", "once" or "all"'
+            raise OptionError(f"cron.{self.name}.missed", self.missed, rule)
+        if self.overlap not in get_args(_Overlap):
+            rule = 'must be "allow" or "skip"'
+            raise OptionError(f"cron.{self.name}.overlap", self.overlap, rule)
+        rule = "must be a tuple of pairs of bytes"
+        instance(f"cron.{self.name}.fields", self.fields, tuple, rule)
         if bool(self.at) == bool(self.every):
             raise OptionError(f"cron.{self.name}", self.at, "needs one of at and every")
         if self.at:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
+from typing import Final
 
 from flowd.errors import OptionError
 from flowd.errors.option import FOREVER
 
-__all__ = ["Seconds", "due_at", "milliseconds"]
+__all__ = ["WAIT_BOUNDS", "Seconds", "due_at", "milliseconds"]
 
 Seconds = float | timedelta
 """A span of time: seconds as `float` or `int`, or a `timedelta`."""
+
+
+WAIT_BOUNDS: Final = (
+    *(0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0),
+    *(300.0, 900.0, 3_600.0, 21_600.0),
+)
+"""Seconds: the buckets of every histogram of how long jobs waited."""
 
 
 def due_at(option: str, value: object) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from flowd.errors.option import wait
+
 __all__ = ["FakeClock"]
 
 
@@ -12,10 +14,13 @@ class FakeClock:
 
     Args:
         now: seconds since 1970; None: the present.
+
+    Raises:
+        OptionError: `now` is no such time.
     """
 
     def __init__(self, now: float | None = None) -> None:
-        self.now = time.time() if now is None else now
+        self.now = time.time() if now is None else wait("now", now)
         """Seconds since 1970."""
 
     def advance(self, seconds: float) -> None:
@@ -23,5 +28,8 @@ class FakeClock:
 
         Args:
             seconds: how far.
+
+        Raises:
+            OptionError: it is no time, or below 0.
         """
-        self.now += seconds
+        self.now += wait("seconds", seconds)

@@ -18,6 +18,7 @@ from flowd.errors import (
     ServerError,
     Unreachable,
 )
+from flowd.errors.option import entry_id, instance
 from flowd.model.delivery import Entry
 from flowd.model.item import Item, items_of, many
 from flowd.model.job import Job, spec_of
@@ -33,9 +34,14 @@ class Memory:
 
     Args:
         clock: what delays, backoff and keys go by.
+
+    Raises:
+        OptionError: it is no clock.
     """
 
     def __init__(self, clock: FakeClock | None = None) -> None:
+        if clock is not None:
+            instance("clock", clock, FakeClock, "must be a FakeClock, or None")
         self.clock = clock or FakeClock()
         """What delays, backoff and keys go by."""
 
@@ -87,6 +93,7 @@ class Memory:
         Returns:
             `cancelled`, or `not_found` for one that has ended or never was.
         """
+        entry_id("job_id", job_id)
         stream = self.stream(spec_of(job_class).policy.stream)
         return "cancelled" if stream.remove(job_id) else "not_found"
 

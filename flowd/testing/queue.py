@@ -14,6 +14,7 @@ from flowd.broker.control import CancelResult, DeleteResult
 from flowd.broker.cron import schedules_of
 from flowd.broker.durability import Durable
 from flowd.errors import OptionError
+from flowd.errors.option import entry_id, instance, wait
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
@@ -72,6 +73,8 @@ class MemoryQueue(Recorded, Generic[J]):
         on_cancelled: Callable[[J], object] | None = None,
         middleware: Iterable[Middleware] = (),
     ) -> None:
+        if clock is not None:
+            instance("clock", clock, FakeClock, "must be a FakeClock, or None")
         if clock is not None and memory is not None:
             raise OptionError("clock", clock, "a memory has its own; give one of both")
         super().__init__(memory or Memory(clock))
@@ -94,7 +97,7 @@ class MemoryQueue(Recorded, Generic[J]):
         self._options = QueueOptions(
             job_class=job_class,
             handler=handler,
-            policy=policy or spec_of(job_class).policy,
+            policy=spec_of(job_class).policy if policy is None else policy,
             claimer=None,
             on_dead_letter=on_dead_letter,
             on_cancelled=on_cancelled,
@@ -194,6 +197,7 @@ class MemoryQueue(Recorded, Generic[J]):
             `cancelled`, `cancelling` for the one that runs, or `not_found` for one that
             has ended or never was.
         """
+        entry_id("job_id", job_id)
         if (run := self._runs.get(job_id)) is not None:
             delivery, executor = run
             executor.cancel(delivery, "cancel")
@@ -209,6 +213,7 @@ class MemoryQueue(Recorded, Generic[J]):
         Returns:
             `deleted`, `running`, or `not_found` for one that has ended or never was.
         """
+        entry_id("job_id", job_id)
         if job_id in self._runs:
             return "running"
         return "deleted" if self._stream.remove(job_id) else "not_found"
@@ -222,7 +227,7 @@ class MemoryQueue(Recorded, Generic[J]):
         Returns:
             False if no job of this id is delayed.
         """
-        return self._stream.hurry(job_id)
+        return self._stream.hurry(entry_id("job_id", job_id))
 
     async def pause(self) -> bool:
         """Let no queue of this memory take a job of the stream until `resume`.
@@ -287,8 +292,11 @@ class MemoryQueue(Recorded, Generic[J]):
 
         Args:
             seconds: how far the clock moves.
+
+        Raises:
+            OptionError: it is no time, or below 0.
         """
-        until = self.clock.now + seconds
+        until = self.clock.now + wait("seconds", seconds)
         while (tick := self._cron.next) <= until:
             await self._run_until(tick)
             self.clock.now = max(self.clock.now, tick)

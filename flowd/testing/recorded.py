@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeGuard, TypeVar
 
 from flowd.errors import OptionError
+from flowd.errors.option import instance
 from flowd.model.item import Item
 from flowd.model.job import SECRET, Job, spec_of
 from flowd.model.text import printable
@@ -25,6 +26,8 @@ class Recorded:
     """Has enqueued, or lets others enqueue, into a memory that can be asked about it."""
 
     def __init__(self, memory: Memory | None) -> None:
+        if memory is not None:
+            instance("memory", memory, Memory, "must be a Memory, or None")
         self.memory = memory or Memory()
         """What it shares with other producers and queues."""
 

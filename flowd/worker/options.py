@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from flowd.errors import OptionError
-from flowd.errors.option import count, instance, seconds, text
+from flowd.errors.option import count, function, instance, seconds, text
 from flowd.model.claimer import Claimer
 from flowd.model.job import Job
 from flowd.model.letter import Letter
@@ -54,12 +53,11 @@ class QueueOptions(Generic[J]):
             text("consumer", self.consumer)
         if self.claimer is not None:
             instance("claimer", self.claimer, Claimer, "must be a Claimer, or None")
-        if self.on_dead_letter is not None and not callable(self.on_dead_letter):
-            rule = "must be a function of (letter)"
-            raise OptionError("on_dead_letter", self.on_dead_letter, rule)
-        if self.on_cancelled is not None and not callable(self.on_cancelled):
-            rule = "must be a function of (job)"
-            raise OptionError("on_cancelled", self.on_cancelled, rule)
+        function(
+            "on_dead_letter", self.on_dead_letter, "must be a function of (letter)"
+        )
+        function("on_cancelled", self.on_cancelled, "must be a function of (job)")
+        instance("policy", self.policy, Policy, "must be a Policy")
         check_handler(self.handler, self.job_class)
 
     @property
