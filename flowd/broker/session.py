@@ -79,6 +79,13 @@ class Session:
             await self.connection.aclose()
             await self.durability.aclose()
 
+    def reader_to(self, stream: str) -> Connection:
+        """A connection of its user's, for reads that wait, to where a stream is."""
+        reader = Connection(self.address.at(stream), name="flowd-reader")
+        for each in (reader, self.connection):
+            each.end_predecessors()  # what they read may be on its way
+        return reader
+
     def register_once(self, stream: Stream) -> None:
         """List a queue for operators, with what is asked in this turn of the loop.
 

@@ -7,7 +7,7 @@ said by the reader that is passed with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Final, TypeVar
 
@@ -37,6 +37,7 @@ STUCK: Final = ":stuck"
 _PROMOTED_AT_ONCE: Final = 100
 _AT_ONCE: Final = 1_000
 _READ_MARGIN: Final = 1.0
+_UNBLOCK_AGAIN: Final = 0.02
 T = TypeVar("T")
 
 
@@ -148,11 +149,21 @@ class Stream:
             timeout=timeout,
         )
 
-    async def unblock(self, reader: Connection) -> bool:
-        """End a blocked read at once; False if none was blocked."""
-        if not reader.client_id:
-            return False
-        return await self.connection.call("CLIENT", "UNBLOCK", reader.client_id) == 1
+    async def end_read(self, reader: Connection, waits: Callable[[], object]) -> None:
+        """End a blocked read at once; it may be sent and not yet be blocked.
+
+        Args:
+            reader: on which it waits.
+            waits: whether it still has to be ended.
+
+        Raises:
+            ServerError: as `Connection.call`; the read may go on.
+        """
+        while waits():
+            unblock = ("CLIENT", "UNBLOCK", reader.client_id)
+            if reader.client_id and await self.connection.call(*unblock) == 1:
+                return
+            await asyncio.sleep(_UNBLOCK_AGAIN)
 
     async def settle(
         self,

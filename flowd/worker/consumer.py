@@ -200,12 +200,8 @@ class Consumer:
                 await asyncio.wait([self._unblocking])
 
     async def _unblock(self) -> None:
-        """Unblock until it worked: the read may be sent and not yet be blocked."""
         try:
-            while (  # noqa: ASYNC110 - only the server knows when
-                self._reading_until and not await self._stream.unblock(self._reader)
-            ):
-                await asyncio.sleep(0.02)
+            await self._stream.end_read(self._reader, lambda: self._reading_until)
         except ServerError:
             return  # then the read fails as well, or ends by itself within `block`
         finally:

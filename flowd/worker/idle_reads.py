@@ -16,7 +16,6 @@ import asyncio
 import contextvars
 import time
 import uuid
-from typing import Final
 
 from flowd.broker.connection import Connection
 from flowd.broker.outage import RECONNECT
@@ -25,9 +24,7 @@ from flowd.broker.stream import Stream, read_many
 from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.model.delivery import Entry
 
-__all__ = ["IdlePlace", "IdleReads", "IdleReadsByGroup", "reader_to"]
-
-_AGAIN: Final = 0.02
+__all__ = ["IdlePlace", "IdleReads", "IdleReadsByGroup"]
 
 
 class IdlePlace:
@@ -259,7 +256,7 @@ class IdleReads:
         places = self._in_read = dict(self._listed)
         self._ended.clear()
         if self._connection is None:
-            self._connection = reader_to(self._session, next(iter(places)))
+            self._connection = self._session.reader_to(next(iter(places)))
         count = self._count = self._least_room
         block = min(place.block for place in places.values())
         try:
@@ -298,36 +295,34 @@ class IdleReads:
             )
 
     async def _unblock(self) -> None:
-        """Unblock until it worked: the read may be sent and not yet be blocked."""
         try:
             await asyncio.sleep(0)  # all that is asked in this turn
-            while self._is_outdated and self._connection is not None:
-                if self._connection.carrier and not self._connection.client_id:
-                    self._cannot_end = True
-                    return  # without the right to ask for its number
-                place = next(iter(self._in_read.values()))
-                if await self._ends_now(place):
+            while self._must_be_ended():
+                if await self._ends_now():
                     return
-        except FatalError:
-            self._cannot_end = True
         finally:
             if self._unblocking is asyncio.current_task():
                 self._unblocking = None
 
-    async def _ends_now(self, place: IdlePlace) -> bool:
+    def _must_be_ended(self) -> bool:
+        reader = self._connection
+        if reader is not None and reader.carrier and not reader.client_id:
+            self._cannot_end = True  # without the right to ask for its number
+        return self._is_outdated and reader is not None and not self._cannot_end
+
+    async def _ends_now(self) -> bool:
         """Unblock it over the connection of a queue; False: try again."""
         assert self._connection is not None
+        stream = next(iter(self._in_read.values())).stream
         try:
-            if await place.stream.unblock(self._connection):
-                return True
+            await stream.end_read(self._connection, self._must_be_ended)
         except FatalError:
-            raise
+            self._cannot_end = True
         except ServerError:
             # The read may go on, and a queue that leaves it waits for its end.
             await asyncio.sleep(RECONNECT.max)
             return False
-        await asyncio.sleep(_AGAIN)
-        return False
+        return True
 
 
 class IdleReadsByGroup:
@@ -346,11 +341,3 @@ class IdleReadsByGroup:
             self._latest[group, prefix] = found
         found.streams.add(stream)
         return found
-
-
-def reader_to(session: Session, stream: str) -> Connection:
-    """A connection for reads that wait, to where a stream is."""
-    reader = Connection(session.address.at(stream), name="flowd-reader")
-    for each in (reader, session.connection):
-        each.end_predecessors()  # what they read may be on its way
-    return reader

@@ -33,7 +33,6 @@ from flowd.worker.consumer import Consumer
 from flowd.worker.executor import Executor
 from flowd.worker.expiry import Expiry
 from flowd.worker.handler import name_of
-from flowd.worker.idle_reads import reader_to
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
 from flowd.worker.maintenance import Maintenance, Round
@@ -79,7 +78,7 @@ class Runner(Generic[J]):
         # The path.
         self._fetcher = Consumer(
             self.stream,
-            reader_to(session, policy.stream),
+            session.reader_to(policy.stream),
             self.consumer,
             concurrency=options.concurrency,
             block=options.block,
