@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -15,10 +16,11 @@ from flowd.broker.url import Address
 from flowd.deadletter import DeadLetters
 from flowd.errors import ServerError, StreamShared
 from flowd.testing import MemoryQueue, RecordingProducer, RecordingSyncProducer
-from flowd.worker.cancellation import Cancellations
+from flowd.worker.lease import QueueLeases
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.events import Seen
+from tests.support.held_queue import HeldQueue
 from tests.support.leases import expire
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
@@ -114,26 +116,23 @@ async def test_a_running_job_is_cancelled(
     assert left(raw, stream) == [0, 0, 0, 0, 0]
 
 
-def ignore(_: Cancellations, __: int) -> None:
-    """Take no answer of the maintenance."""
-
-
-async def test_the_renewal_sees_a_mark_while_the_loop_is_not_maintained(
-    redis_url: str, stream: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A quarter of a lease is enough: the lease thread looks by itself."""
-    recorder = RecordingHandler(closed=True)
+async def test_a_renewal_sees_a_mark(redis_url: str, stream: str) -> None:
+    """So a quarter of a lease is enough: the lease thread looks by itself."""
     async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream), concurrency=1
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
     ) as queue:
-        queue.run()
         job_id = await queue.enqueue(email())
-        await wait_until(lambda: recorder.started)
-        # The other way is cut off.
-        monkeypatch.setattr(Cancellations, "maintained", ignore)
+        session = Session.acquire(queue.address)
+        held = HeldQueue(Stream(session.connection, stream, GROUP), LONG)
+        (delivery,) = await held.take(1)
+        leases = QueueLeases(held)
+        await leases.renew(session.connection, time.monotonic())
+        await held.cancellations.up_to_date()
+        assert not held.cancellations.has(delivery)
         assert await queue.cancel(job_id) == "cancelling"
-        await wait_until(lambda: recorder.cancelled)
-        await queue.drain()
+        await leases.renew(session.connection, time.monotonic())
+        await wait_until(lambda: held.cancellations.has(delivery))
+        await session.release()
 
 
 async def test_a_plain_function_sees_that_it_is_cancelled(

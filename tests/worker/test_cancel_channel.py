@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -9,22 +11,25 @@ from collections.abc import Callable
 import pytest
 
 from flowd import Queue
-from flowd.broker.control import Marks, read_marks
+from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.keys import Keys
 from flowd.worker.cancel_channel import CancelChannel
-from flowd.worker.cancellation import Cancellations
 from flowd.worker.handle import QueueHandle
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.held_queue import HeldQueue
 from tests.support.raw import Raw
 from tests.support.servers import chosen
-from tests.support.waiting import wait_until
+from tests.support.waiting import RECOVERY, wait_until
 
 GROUP = "senders"
-LONG = 60.0
-"""A lease that is renewed, and so looked at, too late for any of these tests."""
+LONG = 180.0
+"""A lease that is renewed, and so looked at, too late for any of these tests; so is the
+maintenance of a queue with this lease and the longest `block`."""
+
+BLOCK = LONG / 3
 
 
 def channel_of(stream: str) -> str:
@@ -48,22 +53,12 @@ class Heard:
         self.revisions.append(revision)
 
 
-@pytest.fixture
-def only_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut off the other way: the maintenance, every two seconds, says nothing."""
-
-    def say_nothing(_: Cancellations, __: int) -> None: ...
-
-    monkeypatch.setattr(Cancellations, "maintained", say_nothing)
-
-
 async def subscribed(raw: Raw, stream: str, number: int = 1) -> None:
     """Return when so many listen."""
     channel = channel_of(stream).encode()
     await wait_until(lambda: raw("PUBSUB", "NUMSUB", channel) == [channel, number])
 
 
-@pytest.mark.usefixtures("only_channel")
 async def test_fifty_cancels_are_heard_by_the_channel_alone(
     redis_url: str, stream: str, record_property: Callable[[str, object], None]
 ) -> None:
@@ -71,7 +66,7 @@ async def test_fifty_cancels_are_heard_by_the_channel_alone(
     recorder = RecordingHandler(closed=True)
     took: list[float] = []
     async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG)
+        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG), block=BLOCK
     ) as queue:
         handle = queue.run()
         for number in range(50):
@@ -88,80 +83,56 @@ async def test_fifty_cancels_are_heard_by_the_channel_alone(
     assert recorder.cancelled == [str(number) for number in range(50)]
 
 
-@pytest.mark.one_server
-@pytest.mark.usefixtures("only_channel")
 async def test_a_mark_that_comes_while_marks_are_read_is_read(
-    redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, stream: str
 ) -> None:
     """What the answer under way does not have is asked for behind it."""
-    recorder = RecordingHandler(closed=True)
-    noticed = Cancellations.noticed
-    heard: list[int] = []
-
-    def note(self: Cancellations, revision: int) -> None:
-        noticed(self, revision)
-        heard.append(revision)
-
-    async def read_slowly(place: Stream) -> Marks:
-        marks = await read_marks(place)
-        if len(heard) == 1:
-            assert await queue.cancel(ids[1]) == "cancelling"
-            await wait_until(lambda: len(heard) > 1)
-        return marks
-
-    monkeypatch.setattr(Cancellations, "noticed", note)
-    monkeypatch.setattr("flowd.worker.cancellation.read_marks", read_slowly)
     async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG)
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
     ) as queue:
         ids = await queue.enqueue_bulk(email(str(number)) for number in range(2))
-        queue.run()
-        await wait_until(lambda: len(recorder.started) == 2)
-        await subscribed(raw, stream)
+        session = Session.acquire(queue.address)
+        held = HeldQueue(Stream(session.connection, stream, GROUP), LONG)
+        first, second = await held.take(2)
         assert await queue.cancel(ids[0]) == "cancelling"
-        await wait_until(lambda: recorder.cancelled == ["0", "1"])
-        await queue.drain()
+        held.cancellations.noticed(1)
+        # Sent in this turn: one connection carries both, so the answer lacks the next mark.
+        await asyncio.sleep(0)
+        held.cancellations.noticed(2)
+        assert await queue.cancel(ids[1]) == "cancelling"
+        await wait_until(lambda: held.cancellations.has(second))
+        assert held.cancellations.has(first)
+        await session.release()
 
 
 async def test_marks_that_keep_coming_hold_up_no_job(
-    redis_url: str, stream: str, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, stream: str
 ) -> None:
     """A maintenance waits for those that it speaks of, not for all that follow."""
-    recorder = RecordingHandler(closed=True)
-    noticed = Cancellations.noticed
-    listening: list[Cancellations] = []
-    reads: list[int] = []
-
-    def note(self: Cancellations, revision: int) -> None:
-        listening[:] = [self]
-        noticed(self, revision)
-
-    async def read_and_mark(place: Stream) -> Marks:
-        marks = await read_marks(place)
-        reads.append(marks.revision)
-        noticed(listening[0], marks.revision + len(reads))
-        return marks
-
-    monkeypatch.setattr(Cancellations, "noticed", note)
-    monkeypatch.setattr("flowd.worker.cancellation.read_marks", read_and_mark)
     async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG)
+        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
     ) as queue:
-        queue.run()
-        job_id = await queue.enqueue(email("cancelled"))
-        await wait_until(lambda: recorder.started == ["cancelled"])
-        assert await queue.cancel(job_id) == "cancelling"
-        await wait_until(lambda: len(reads) > 10)
-        # It comes with a maintenance.
-        await queue.enqueue(email("delayed"), delay=0.001)
-        await wait_until(lambda: recorder.started == ["cancelled", "delayed"])
-        recorder.gate.set()
-        monkeypatch.undo()
-        await queue.drain()
+        session = Session.acquire(queue.address)
+        held = HeldQueue(Stream(session.connection, stream, GROUP), LONG)
+
+        async def keep_marking() -> None:
+            for revision in itertools.count(1):
+                held.cancellations.noticed(revision)
+                await asyncio.sleep(0)
+
+        marking = asyncio.create_task(keep_marking())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(RECOVERY):
+            await held.cancellations.up_to_date()
+        assert not marking.done()
+        marking.cancel()
+        held.cancellations.close()
+        await asyncio.wait([marking])
+        await held.cancellations.up_to_date()
+        await session.release()
 
 
 @pytest.mark.one_server
-@pytest.mark.usefixtures("only_channel")
 async def test_all_queues_of_a_loop_share_one_connection(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
@@ -170,7 +141,9 @@ async def test_all_queues_of_a_loop_share_one_connection(
     recorder = RecordingHandler(closed=True)
     names = [f"{stream}-{number}" for number in range(10)]
     queues = [
-        Queue(Email, recorder, url=redis_url, policy=policy(name, lease=LONG))
+        Queue(
+            Email, recorder, url=redis_url, policy=policy(name, lease=LONG), block=BLOCK
+        )
         for name in names
     ]
     handles: list[QueueHandle[Email]] = []
@@ -192,14 +165,13 @@ async def test_all_queues_of_a_loop_share_one_connection(
 
 
 @pytest.mark.one_server
-@pytest.mark.usefixtures("only_channel")
 async def test_a_lost_channel_is_made_anew(
     redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After the link was cut, the next cancel is heard again; the log says nothing of it."""
     recorder = RecordingHandler(closed=True)
     async with Queue(
-        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG)
+        Email, recorder, url=redis_url, policy=policy(stream, lease=LONG), block=BLOCK
     ) as queue:
         queue.run()
         await subscribed(raw, stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
@@ -14,13 +14,11 @@ from flowd.broker.connection import Connection
 from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.embedded import Server
-from flowd.model.delivery import Delivery
-from flowd.worker.cancellation import Cancellations
-from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
 from flowd.worker.shared import WorkerSession
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.held_queue import HeldQueue
 from tests.support.leases import expire, lease_connections, lease_threads, pending
 from tests.support.log import events
 from tests.support.queues import MakeQueue
@@ -243,24 +241,6 @@ async def test_a_lease_thread_that_dies_is_replaced(
     await wait_until(lambda: not lease_threads())
 
 
-class Other:
-    """A queue that runs in the same process."""
-
-    consumer, lease, handler = "me", LEASE, "handler"
-    on_renew = ()
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.in_flight = InFlight(1)
-        self.cancellations = Cancellations(stream, self.in_flight)
-
-    def start(self, delivery: Delivery) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def lost(self, deliveries: Sequence[Delivery]) -> None: ...
-    def abandoned(self, deliveries: Sequence[Delivery]) -> None: ...
-
-
 class Broken(QueueLeases):
     """A queue whose renewal raises what is no error of the server's."""
 
@@ -276,7 +256,7 @@ async def test_failed_renewal_of_one_queue_spares_the_others(
     recorder = RecordingHandler(closed=True)
     async with make_queue(recorder, lease=LEASE) as queue:
         session = Session.acquire(queue.address)
-        broken = Broken(Other(Stream(session.connection, "broken", GROUP)))
+        broken = Broken(HeldQueue(Stream(session.connection, "broken", GROUP), LEASE))
         WorkerSession.of(session).leases.add(broken)
         queue.run()
         await queue.enqueue(email())
