@@ -53,6 +53,7 @@ class Code(StrEnum):
     REFERENCE = "E208"
     UNION = "E209"
     GROUP = "E210"
+    TOO_DEEP = "E211"
 
     DEFAULT_MISFIT = "E301"
     DEFAULT_ON_OPTIONAL = "E302"

@@ -1,4 +1,4 @@
-"""How many levels of JSON values have: at most by their type, and by defaults alone."""
+"""How many levels of JSON values have: at most and at least by their type, and by defaults."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from flowd.wire.document import DEEPEST
 from flowd_codegen.model.cycles import components
 from flowd_codegen.model.kinds import (
+    Bounds,
     DictOf,
     ListOf,
     Optional,
@@ -19,7 +21,13 @@ from flowd_codegen.model.kinds import (
 from flowd_codegen.model.schema import Field, Record, Value, is_list, is_table
 from flowd_codegen.model.walk import names_in
 
-__all__ = ["default_levels", "levels", "record_levels"]
+__all__ = [
+    "default_levels",
+    "least_levels",
+    "least_record_levels",
+    "levels",
+    "record_levels",
+]
 
 
 def record_levels(records: Mapping[str, Record]) -> dict[str, float]:
@@ -58,6 +66,57 @@ def levels(kind: Type, records: Mapping[str, float]) -> float:
             return records[name]
         case UnionOf(members):
             return max(records[name] for _, name in members)
+        case _:
+            return 0
+
+
+def least_record_levels(records: Mapping[str, Record]) -> dict[str, int]:
+    """The levels of the flattest value of each record; more than JSON may have are cut.
+
+    Args:
+        records: each has a value that ends, as `flowd_codegen.model.cycles.endless`.
+    """
+    uses = {
+        name: [one for field in record.fields for one in names_in(field.type)]
+        for name, record in records.items()
+    }
+    found: dict[str, int] = {}
+    for group in components(uses):
+        # Those that hold each other end where one of them may be left out.
+        found |= dict.fromkeys(group, DEEPEST + 1)
+        changed = True
+        while changed:
+            changed = False
+            for name in group:
+                least = 1 + max(
+                    (least_levels(one, found) for one in records[name].fields),
+                    default=0,
+                )
+                if least < found[name]:
+                    found[name], changed = least, True
+    return found
+
+
+def least_levels(field: Field, records: Mapping[str, int]) -> int:
+    """The levels of the flattest value of a field; 0 for what is no list or object.
+
+    Args:
+        field: of a job or a record.
+        records: as of `least_record_levels`.
+    """
+    if field.mapper and field.mapper.is_complete:
+        return 0
+    return _least(field.type, field, records)
+
+
+def _least(kind: Type, bounds: Bounds, records: Mapping[str, int]) -> int:
+    match kind:
+        case ListOf(item, each) | DictOf(item, each):
+            return 1 + (_least(item, each, records) if bounds.min_len else 0)
+        case RecordRef(name):
+            return records[name]
+        case UnionOf(members):
+            return min(records[name] for _, name in members)
         case _:
             return 0
 

@@ -22,6 +22,7 @@ from flowd_codegen.model.schema import Enum, Group, Job, Module, Record, Removed
 from flowd_codegen.parse.classes import parse_enum, parse_job, parse_record
 from flowd_codegen.parse.constraints import slow_patterns
 from flowd_codegen.parse.cron import check_arguments, cron_table
+from flowd_codegen.parse.deep import check_depth
 from flowd_codegen.parse.defaults import check_defaults
 from flowd_codegen.parse.endless import check_endless_defaults
 from flowd_codegen.parse.gate import read_gate
@@ -107,6 +108,8 @@ def parse(
     _check_migrations(files, report)
     check_uses(owners, scope, report)
     check_endless_defaults(owners, report)
+    if not report.faults:
+        check_depth(owners, report)
     if report.faults:
         raise SchemaErrors(report.faults)
     for warning in _warnings(files, scope):

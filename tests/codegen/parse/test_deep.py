@@ -25,7 +25,7 @@ from tests.codegen.compat.classes import classes
 
 
 def _write(folder: Path, count: int, *fields: str) -> None:
-    """Records R0 to R{count}, each with these fields of the next one, and a job of R0."""
+    """Records R0 to R{count}, each with these fields of the next one, and a job of R0?."""
     tables = [
         f"[record.R{number}.fields]\n"
         + "".join(
@@ -35,7 +35,7 @@ def _write(folder: Path, count: int, *fields: str) -> None:
         for number in range(count)
     ]
     last = f'[record.R{count}.fields]\nx = {{ type = "str", secret = true }}\n'
-    job = '[job.J.fields]\nr = { type = "R0" }\n'
+    job = '[job.J.fields]\nr = { type = "R0?" }\n'
     folder.mkdir()
     (folder / "deep.toml").write_text("".join([job, *tables, last]))
 
@@ -81,6 +81,64 @@ def test_records_in_records_are_generated(
     _write(Path("deep"), 300, "NEXT")
     assert run(["deep", "-o", "jobs"]) == 0
     compile(Path("jobs/deep.py").read_text(), "deep.py", "exec")
+
+
+_ENDS = """
+[record.Either.fields]
+one = "R0 | Leaf"
+[record.Some.fields]
+many = { type = "list[R1]", min_len = 1 }
+[record.Loop.fields]
+back = "Loop | R1"
+[record.Leaf.fields]
+x = "str"
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"),
+    [
+        ("R0", False),
+        ("R1", True),
+        ("R0?", True),
+        ("list[R0]", True),
+        ("list[R1]", True),
+        ("Either", True),
+        ("Some", False),
+        ("Loop", False),
+    ],
+)
+def test_job_that_json_cannot_hold_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    fits: bool,
+) -> None:
+    """Where each value has more than 127 levels; R1 is the first of 127 records."""
+    monkeypatch.chdir(tmp_path)
+    _write(Path("deep"), 127, "NEXT")
+    text = Path("deep/deep.toml").read_text().replace('"R0?"', f'"{kind}"')
+    Path("deep/deep.toml").write_text(text + _ENDS)
+    assert run(["validate", "deep"]) == (0 if fits else 2)
+    said = capsys.readouterr().err
+    assert ("deep/deep.toml:2:5: error[E211]: each value has" in said) is not fits
+    assert ("let one of the records be `?`" in said) is not fits
+
+
+def test_deepest_chain_is_written_and_read(tmp_path: Path) -> None:
+    """What is generated can hold a job: 127 records in each other."""
+    _write(tmp_path / "deep", 126, "NEXT")
+    schema = parse(read(tmp_path / "deep"))
+    with classes(schema) as names:
+        last: Any = names["R126"]
+        record = last(x="")
+        for number in reversed(range(126)):
+            kind: Any = names[f"R{number}"]
+            record = kind(a=record)
+        job_class: Any = names["J"]
+        job = job_class(r=record)
+        assert job_class.from_fields(job.to_fields()) == job
 
 
 def test_long_cycle_is_summarised(
@@ -352,7 +410,7 @@ more = { type = "Twin2 | Twin", default = { type = "Twin2", deep = { x = [[]] } 
 deep = "json"
 also = { type = "dict[str, list[u8]]", default = { x = [1] } }
 [job.J.fields]
-r = "R0"
+r = "R0?"
 """
     (tmp_path / "chain.toml").write_text("".join([*tables, last]))
     schema = parse(read(tmp_path))
