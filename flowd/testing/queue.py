@@ -14,7 +14,7 @@ from flowd.broker.control import CancelResult, DeleteResult
 from flowd.broker.cron import schedules_of
 from flowd.broker.durability import Durable
 from flowd.errors import OptionError
-from flowd.errors.option import entry_id, instance, wait
+from flowd.errors.option import entry_id, wait
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.event import EventBus
@@ -73,8 +73,6 @@ class MemoryQueue(Recorded, Generic[J]):
         on_cancelled: Callable[[J], object] | None = None,
         middleware: Iterable[Middleware] = (),
     ) -> None:
-        if clock is not None:
-            instance("clock", clock, FakeClock, "must be a FakeClock, or None")
         if clock is not None and memory is not None:
             raise OptionError("clock", clock, "a memory has its own; give one of both")
         super().__init__(memory or Memory(clock))
