@@ -76,7 +76,8 @@ class Memory:
         """
         if self.error is not None:
             raise self.error
-        rules = spec_of(type(item.job)).policy if policy is None else policy
+        own = spec_of(type(item.job)).policy
+        rules = own if policy is None else policy
         job_id, stored = self.stream(rules.stream).add(item, rules)
         if stored is not None:
             as_read = type(item.job).from_fields(stored.fields)
