@@ -131,7 +131,8 @@ class Runner(Generic[J]):
         )
         self.cancellations.attach(self._executor, self, self._settlement)
         self._leases = QueueLeases(self)
-        self._tasks = DeliveryTasks(self._process, self._unbegun)
+        turns = self._shared.turns(options.concurrency)
+        self._tasks = DeliveryTasks(self._process, self._unbegun, turns)
 
     # The path of a job.
 

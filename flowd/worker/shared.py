@@ -11,6 +11,7 @@ from flowd.worker.idle_reads import IdleReadsByGroup
 from flowd.worker.lease import LeaseRenewer
 from flowd.worker.quarantine import Quarantine
 from flowd.worker.running_queue import RunningQueue
+from flowd.worker.turns import Turns
 
 __all__ = ["WorkerSession", "running_queues"]
 
@@ -25,6 +26,11 @@ class WorkerSession:
         self.quarantine = Quarantine()
         self.cancels = CancelChannel(session.address)
         self.idle_reads = IdleReadsByGroup(session)
+        self._crowded: set[Turns] = set()
+
+    def turns(self, concurrency: int) -> Turns:
+        """What one queue may take of a turn of the event loop, if there are others."""
+        return Turns(self._crowded, lambda: self.leases.count > 1, concurrency)
 
     @classmethod
     def of(cls, session: Session) -> WorkerSession:

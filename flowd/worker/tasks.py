@@ -8,8 +8,8 @@ the next one, so one look after that finds those that are done and did not begin
 A thousand handlers of half a millisecond that begin in one turn of the event loop hold up
 all other queues for half a second. So of many that start together, only so many begin in
 a turn that it takes 5 to 10 ms; the others wait for the next turns. That costs nothing
-while there are few, or while they are short. Handlers that go on in one turn, after they
-have waited for something, are not held apart.
+while there are few, or while they are short. Those that wait for something first go on in
+turns as well (`turns`), if there are other queues that they could hold up.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 from flowd.model.delivery import Delivery
+from flowd.worker.turns import PacedCoroutine, Turns
 
 __all__ = ["DeliveryTasks"]
 
@@ -41,15 +42,24 @@ class DeliveryTasks:
     Args:
         process: what a task runs.
         unbegun: called with a delivery whose task has ended without running it.
+        turns: of the queue.
     """
 
     def __init__(
         self,
-        process: Callable[[Delivery], Coroutine[object, object, None]],
+        process: Callable[[Delivery], Coroutine[object, None, None]],
         unbegun: Callable[[Delivery], None],
+        turns: Turns,
     ) -> None:
         self._process = process
         self._unbegun = unbegun
+        self._turns = turns
+        self._latest: Delivery | None = None
+        """The last one that did not have to wait before it began."""
+
+        self._is_paced = False
+        """Whether handlers wait for something, and could hold up other queues then."""
+
         self._loop = asyncio.get_running_loop()
         # A delivery may be started by the end of another one; none inherits its context.
         self._context = contextvars.copy_context()
@@ -68,8 +78,13 @@ class DeliveryTasks:
             turn = self._loop.create_future()
             self._waiting.append(turn)
             process = self._process_later(delivery, turn)
+            beginning, is_paced = 2, self._turns.has_neighbours()
         else:
             process = self._process(delivery)
+            beginning, is_paced = 1, self._is_paced
+            self._latest = delivery
+        if is_paced and self._turns.watches():
+            process = PacedCoroutine(process, self._turns, beginning)
         delivery.task = asyncio.Task(
             process, loop=self._loop, context=self._context.copy()
         )
@@ -95,6 +110,10 @@ class DeliveryTasks:
         for delivery in started:
             if delivery.task is not None and delivery.task.cancelled():
                 self._unbegun(delivery)
+        if (latest := self._latest) is not None:
+            self._latest = None
+            waits = latest.task is not None and not latest.task.done()
+            self._is_paced = (self._is_paced or waits) and self._turns.has_neighbours()
         if self._loop.time() - began > _LONG and len(started) > _FEW:
             self._begin_fewer_than(min(len(started), self._most))
         if self._waiting and not self._is_releasing:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+from flowd import Queue
 from jobs.email import Email
-from tests.support.email_job import email
+from tests.support.email_job import RecordingHandler, email
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
@@ -105,3 +106,79 @@ async def test_jobs_that_wait_for_their_turn_are_released(
         ]
         fields = raw("XRANGE", queue.policy.stream, "-", "+")
     assert repr(fields).count("b'_attempt', b'1'") == _JOBS
+
+
+class _Waiting(_Busy):
+    """The same, but all of them wait for the same moment first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moment = asyncio.Event()
+        self.waiting = 0
+
+    async def __call__(self, job: Email) -> None:
+        """Run one job."""
+        self.waiting += 1
+        await self.moment.wait()
+        if job.to != "short":
+            await super().__call__(job)
+
+    async def go_on(self) -> None:
+        """Let all of them go on, and count them until they have run."""
+        counting = asyncio.create_task(self.count())
+        await asyncio.sleep(0)
+        self.moment.set()
+        await asyncio.wait_for(counting, 30.0)
+
+
+async def test_few_handlers_go_on_in_one_turn(
+    make_queue: MakeQueue, redis_url: str, stream: str
+) -> None:
+    """Of those that waited for the same moment, if another queue runs; all have run then."""
+    busy = _Waiting()
+    calm = Queue(Email, RecordingHandler(), url=redis_url, stream=f"{stream}.calm")
+    async with make_queue(busy, concurrency=1_000, lease=30.0) as queue, calm:
+        calm.run()
+        queue.run()
+        # More than begin in one turn, so that some have waited for that as well; those that
+        # are short say nothing of those behind them.
+        await queue.enqueue_bulk(email("short") for _ in range(200))
+        await queue.enqueue_bulk(email() for _ in range(_JOBS))
+        await wait_until(lambda: busy.waiting == 200 + _JOBS)
+        await busy.go_on()
+    # The first ones began before the queue was known to wait.
+    assert max(busy.turns[len(busy.turns) // 2 :]) <= 40
+    assert max(busy.turns) <= 64 + 40
+
+
+async def test_handlers_of_a_queue_alone_go_on_as_they_come(
+    make_queue: MakeQueue,
+) -> None:
+    """There is nothing that they could hold up."""
+    busy = _Waiting()
+    async with make_queue(busy, concurrency=1_000, lease=30.0) as queue:
+        queue.run()
+        await queue.enqueue_bulk(email() for _ in range(_JOBS))
+        await wait_until(lambda: busy.waiting == _JOBS)
+        await busy.go_on()
+    assert max(busy.turns) == _JOBS
+
+
+async def test_handlers_that_wait_for_their_turn_can_be_cancelled(
+    make_queue: MakeQueue, redis_url: str, stream: str, raw: Raw
+) -> None:
+    """They end where they stand, and their jobs go back; those before them have run."""
+    busy = _Waiting()
+    calm = Queue(Email, RecordingHandler(), url=redis_url, stream=f"{stream}.calm")
+    async with make_queue(busy, concurrency=1_000, lease=30.0) as queue, calm:
+        calm.run()
+        handle = queue.run()
+        await queue.enqueue_bulk(email() for _ in range(_JOBS))
+        await wait_until(lambda: busy.waiting == _JOBS)
+        busy.moment.set()
+        while not busy.ran:  # noqa: ASYNC110 - in the turn after the first have run
+            await asyncio.sleep(0)
+        await handle.shutdown(grace=0.0)
+        assert busy.ran < _JOBS
+        assert raw("XLEN", stream) == _JOBS - busy.ran
+        assert raw("XPENDING", stream, queue.policy.group) == [0, None, None, None]
