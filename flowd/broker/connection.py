@@ -94,7 +94,10 @@ class Connection:
 
     @property
     def serial(self) -> int:
-        """Grows each time it connects, and is that of no other; 0 before the first time."""
+        """Grows each time it connects, and is that of no other; 0 before the first time.
+
+        And 0 after `disconnect`.
+        """
         return self._serial
 
     @property
@@ -187,7 +190,9 @@ class Connection:
         self._answer_waiting(unreachable(self._address, ConnectionError(CLOSED)))
 
     def disconnect(self) -> None:
-        """Close the link; the next call makes another."""
+        """Close the link, on which nothing is under way; the next call makes another."""
+        if self.carrier:
+            self._serial = 0  # it is not lost, so nothing has to replace it
         self._drop()
 
     async def replace_lost(self) -> None:

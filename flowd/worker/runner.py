@@ -156,7 +156,6 @@ class Runner(Generic[J]):
             else:
                 await self._read_no_more()
                 await self.in_flight.wait_for_slot(self._maintenance.next)
-        await self._read_no_more()
 
     async def _read_no_more(self) -> None:
         """Take what came while there was something else to do; it may have to go back."""
@@ -347,6 +346,7 @@ class Runner(Generic[J]):
             self._fetcher.interrupt()
             self._ahead.close()
             await asyncio.wait([reading])
+            await self._read_no_more()  # after a fatal error as well
             for delivery in await self._quarantine.withdraw_all(self):
                 self._release(delivery)
             await self._drain()

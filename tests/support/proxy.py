@@ -72,6 +72,7 @@ class Proxy:
         self._forged = b""
         self._hanging = False
         self._holding = b""
+        self._silencing = True
         self.holds = 0
         self._let_through = asyncio.Event()
         self._closed = False
@@ -96,12 +97,15 @@ class Proxy:
         self._losing, self._passed_on, self._hanging = asked, passed_on, hang
         self._with = answer
 
-    def hold(self, asked: bytes) -> None:
+    def hold(self, asked: bytes, *, silent: bool = True) -> None:
         """Keep the next request with these bytes under way until `let_through`.
 
-        Its connection falls silent for the client, and is open at the server.
+        Args:
+            asked: found in the request.
+            silent: whether the client gets no answer on its connection any more, which is
+                open at the server.
         """
-        self._holding = asked
+        self._holding, self._silencing = asked, silent
         self._let_through.clear()
 
     def let_through(self) -> None:
@@ -171,7 +175,7 @@ class Proxy:
                 pair.server.transport.abort()
 
     async def _hold(self, pair: _Pair) -> None:
-        self._holding, pair.silent = b"", True
+        self._holding, pair.silent = b"", self._silencing
         self.holds += 1
         try:
             await self._let_through.wait()

@@ -359,3 +359,59 @@ async def test_entries_that_come_during_an_outage_run_once(
             await wait_until(lambda: len(set(recorder.done)) == 4)
             proxy.let_through()
     assert len(recorder.started) == 4
+
+
+async def test_idle_queues_open_no_connections_after_an_outage(
+    redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were busy once had a reader of their own, and closed it themselves."""
+    monkeypatch.setattr(consumer, "_LASTING", 0.05)
+    monkeypatch.setattr(consumer, "_QUIET", 0.2)
+    recorder = RecordingHandler()
+    async with proxy_to(redis_url) as proxy:
+        queues = _queues(proxy.url, stream, recorder, 8)
+        async with _idle(raw, queues):
+            enqueued = 0
+            while _readers(raw) <= len(queues):
+                for queue in queues:
+                    await queue.enqueue(email())
+                    enqueued += 1
+            await wait_until(lambda: len(recorder.done) == enqueued)
+            await _all_wait(raw, queues)
+            before = proxy.accepted
+            proxy.cut()
+            proxy.restore()
+            for queue in queues:
+                await queue.enqueue(email(), key="k")
+            await wait_until(lambda: len(recorder.done) == enqueued + len(queues))
+            await _all_wait(raw, queues)
+    # For commands, leases, cancels, and the read of all.
+    assert proxy.accepted - before <= 4
+
+
+async def test_entries_brought_before_a_fatal_error_go_back(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A queue that ends while the read brings it a job leaves none to its lease."""
+    recorder = RecordingHandler(closed=True)
+    async with proxy_to(redis_url) as proxy:
+        queues = _queues(proxy.url, stream, recorder, 2, lease=3600.0)
+        streams = [queue.policy.stream for queue in queues]
+        for queue in queues:
+            await queue.init()
+        handles = [queue.run() for queue in queues]
+        await _all_wait(raw, queues)
+        proxy.hold(MAINTAIN.sha.encode(), silent=False)
+        await wait_until(lambda: proxy.holds == 1)
+        for each in streams:
+            raw("SET", f"{{{each}}}:delayed", "no sorted set")
+            raw("XADD", each, "*", "to", "a", "subject", "hi")
+        await wait_until(lambda: all(pending(raw, each, GROUP) for each in streams))
+        proxy.let_through()
+        for queue, handle in zip(queues, handles, strict=True):
+            with pytest.raises(WrongKeyType):
+                await handle.wait()
+            with pytest.raises(WrongKeyType):
+                await queue.aclose()
+    assert [raw("XLEN", each) for each in streams] == [1, 1]
+    assert not any(pending(raw, each, GROUP) for each in streams)
