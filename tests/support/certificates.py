@@ -43,14 +43,27 @@ class Certificates:
         leaf.private_key_pem.write_to_path(str(key))
         return certificate, key
 
+    @property
+    def client_options(self) -> dict[str, str]:
+        """What a client of redis-py trusts and shows, by the names of its options."""
+        return {
+            "ssl_ca_certs": str(self.authority),
+            "ssl_certfile": str(self.client),
+            "ssl_keyfile": str(self.client_key),
+        }
+
     def url(self, port: int, host: str = "127.0.0.1") -> str:
         """Where a server with this certificate listens, for a client with its own."""
-        options = {
-            "ssl_ca_certs": self.authority,
-            "ssl_certfile": self.client,
-            "ssl_keyfile": self.client_key,
-        }
-        return f"rediss://{host}:{port}?{urlencode(options)}"
+        return f"rediss://{host}:{port}?{urlencode(self.client_options)}"
+
+    def options(self, port: int) -> tuple[str, ...]:
+        """Of a server's command line, to listen on a port for clients with a certificate."""
+        return (
+            *("--tls-port", str(port), "--tls-auth-clients", "yes"),
+            *("--tls-cert-file", str(self.server)),
+            *("--tls-key-file", str(self.server_key)),
+            *("--tls-ca-cert-file", str(self.authority)),
+        )
 
     def serving(self) -> ssl.SSLContext:
         """What a server of a test listens with; it asks for the client's certificate."""

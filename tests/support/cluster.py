@@ -7,11 +7,13 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 from flowd.embedded import Server
 from flowd.model.keys import slot_of
 from tests.support.ports import free_port
 from tests.support.raw import Raw, RawError
+from tests.support.servers import over_tls
 from tests.support.waiting import wait_until_blocking
 
 __all__ = ["NODE_TIMEOUT", "Cluster"]
@@ -32,16 +34,27 @@ class Cluster:
         options: of each node.
         masters: how many.
         replicas: how many, of the first master, the second and so on.
+        tls: whether the nodes speak it, with clients and with each other.
     """
 
     def __init__(
-        self, binary: Path, *options: str, masters: int = 3, replicas: int = 3
+        self,
+        binary: Path,
+        *options: str,
+        masters: int = 3,
+        replicas: int = 3,
+        tls: bool = False,
     ) -> None:
         self._stack = ExitStack()
         self._masters = masters
         self.ports = [free_port(_BUS) for _ in range(masters + replicas)]
-        self.servers = [_node(port, *options, binary=binary) for port in self.ports]
-        self.url = f"redis+cluster://{','.join(f'127.0.0.1:{p}' for p in self.ports)}"
+        self.servers = [
+            _node(port, *options, binary=binary, tls=tls) for port in self.ports
+        ]
+        places = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        first = urlsplit(self.servers[0].url)
+        query = f"?{first.query}" if first.query else ""
+        self.url = f"{first.scheme}+cluster://{places}{query}"
 
     def __enter__(self) -> Self:
         """Start the nodes, and return when all of them are one cluster."""
@@ -129,7 +142,7 @@ class Cluster:
             while keys := raw("CLUSTER", "GETKEYSINSLOT", slot, _LARGEST):
                 assert isinstance(keys, list)
                 names = [key for key in keys if isinstance(key, bytes)]
-                port = target.url.rpartition(":")[2]
+                port = self.ports[self.servers.index(target)]
                 raw("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *names)
 
     def end_move(self, slot: int, target: Server) -> None:
@@ -185,13 +198,16 @@ class Cluster:
         return False
 
 
-def _node(port: int, *options: str, binary: Path) -> Server:
+def _node(port: int, *options: str, binary: Path, tls: bool) -> Server:
     clustered = (
-        *("--port", str(port), "--cluster-enabled", "yes"),
+        *("--cluster-enabled", "yes"),
         *("--cluster-node-timeout", f"{NODE_TIMEOUT * 1000:.0f}"),
         *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),
     )
-    server = Server(*clustered, *options, binary=binary)
+    if tls:
+        among = ("--tls-cluster", "yes", "--tls-replication", "yes")
+        return over_tls(port, *among, *clustered, *options, binary=binary)
+    server = Server("--port", str(port), *clustered, *options, binary=binary)
     server.url = f"redis://127.0.0.1:{port}"
     return server
 

@@ -10,10 +10,13 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 from flowd.embedded import Server
+from tests.support.certificates import certificates
 from tests.support.ports import free_port
 from tests.support.raw import Raw, RawError, Reply
+from tests.support.servers import over_tls
 from tests.support.waiting import wait_until_blocking
 
 __all__ = ["DOWN_AFTER", "NAME", "Sentinels", "port_of"]
@@ -45,6 +48,7 @@ class Sentinels:
         options: of each server.
         replicas: how many.
         sentinels: how many; most of them have to agree.
+        tls: whether all of them speak it, with clients and with each other.
     """
 
     def __init__(
@@ -53,21 +57,23 @@ class Sentinels:
         *options: str,
         replicas: int = 2,
         sentinels: int = 3,
+        tls: bool = False,
     ) -> None:
         self._stack = ExitStack()
         self._binary = binary
         self._logs: list[Path] = []
+        self._tls = tls
         quick = ("--repl-diskless-sync-delay", "0", "--repl-timeout", "5", *options)
-        self.servers = [Server(*quick, binary=binary, tcp=True)]
+        self.servers = [self._server(*quick)]
         first = port_of(self.servers[0].url)
         follow = ("--replicaof", "127.0.0.1", str(first))
-        self.servers += [
-            Server(*quick, *follow, binary=binary, tcp=True) for _ in range(replicas)
-        ]
+        self.servers += [self._server(*quick, *follow) for _ in range(replicas)]
         self.ports = [free_port() for _ in range(sentinels)]
         self.processes: list[subprocess.Popen[bytes]] = []
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
-        self.url = f"redis+sentinel://{hosts}/{NAME}"
+        parts = urlsplit(self.url_of(self.ports[0]))
+        query = f"?{parts.query}" if parts.query else ""
+        self.url = f"{parts.scheme}+sentinel://{hosts}/{NAME}{query}"
 
     def __enter__(self) -> Self:
         """Start them, and return when all know each other."""
@@ -95,10 +101,14 @@ class Sentinels:
         """The server that the sentinels name."""
         return self._named(self.ports[0])
 
+    def url_of(self, port: int) -> str:
+        """Where a sentinel is, by its port."""
+        return certificates().url(port) if self._tls else f"redis://127.0.0.1:{port}"
+
     def ask(self, *words: str) -> Reply:
         """Ask the first sentinel that answers."""
         for port in self.ports:
-            with suppress(OSError), Raw(f"redis://127.0.0.1:{port}") as raw:
+            with suppress(OSError), Raw(self.url_of(port)) as raw:
                 return raw("SENTINEL", *words)
         raise ConnectionError("no sentinel answers")
 
@@ -138,6 +148,21 @@ class Sentinels:
                 server.resume()
         self._stack.close()
 
+    def _server(self, *options: str) -> Server:
+        if not self._tls:
+            return Server(*options, binary=self._binary, tcp=True)
+        among = ("--tls-replication", "yes")
+        return over_tls(free_port(), *among, *options, binary=self._binary)
+
+    def _listening(self, port: int) -> str:
+        """The lines of a sentinel's configuration that say where it is."""
+        if not self._tls:
+            return f"port {port}\n"
+        options = ("--tls-replication", "yes", *certificates().options(port))
+        pairs = zip(options[::2], options[1::2], strict=True)
+        lines = (f"{name.removeprefix('--')} {value}\n" for name, value in pairs)
+        return f"port 0\n{''.join(lines)}"
+
     def _try_failover(self, *how: str) -> bool:
         try:
             self.ask("FAILOVER", NAME, *how)
@@ -148,7 +173,7 @@ class Sentinels:
         return True
 
     def _named(self, port: int) -> Server:
-        with Raw(f"redis://127.0.0.1:{port}") as raw:
+        with Raw(self.url_of(port)) as raw:
             place = raw("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
         assert isinstance(place, list)
         assert isinstance(place[1], bytes)
@@ -159,7 +184,7 @@ class Sentinels:
         return self._named(port) is not before
 
     def _is_ready(self, port: int) -> bool:
-        with suppress(OSError), Raw(f"redis://127.0.0.1:{port}") as raw:
+        with suppress(OSError), Raw(self.url_of(port)) as raw:
             flat = raw("SENTINEL", "MASTER", NAME)
             assert isinstance(flat, list)
             known = dict(zip(flat[::2], flat[1::2], strict=True))
@@ -177,7 +202,7 @@ class Sentinels:
         self._logs.append(Path(folder) / "log")
         watched = f"{NAME} 127.0.0.1 {port_of(self.servers[0].url)}"
         file.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\n"
+            f"{self._listening(port)}bind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\n"
             f"sentinel monitor {watched} {len(self.ports) // 2 + 1}\n"
             f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER * 1000:.0f}\n"
             f"sentinel failover-timeout {NAME} 3000\n"
@@ -198,5 +223,7 @@ def _is_linked(raw: Raw) -> bool:
 
 
 def port_of(url: str) -> int:
-    """The port of `redis://127.0.0.1:PORT`."""
-    return int(url.rpartition(":")[2])
+    """The port of a URL of one server."""
+    port = urlsplit(url).port
+    assert port is not None
+    return port

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -15,7 +17,16 @@ from typing import Final
 from flowd.embedded import Server
 from tests.support.certificates import certificates
 
-__all__ = ["MATRIX", "TRANSPORTS", "Candidate", "chosen", "serving", "transport"]
+__all__ = [
+    "MATRIX",
+    "TRANSPORTS",
+    "Candidate",
+    "chosen",
+    "has_tls",
+    "over_tls",
+    "serving",
+    "transport",
+]
 
 TRANSPORTS: Final = ("unix", "tcp", "tls")
 """How clients may reach it; not every program has TLS, Debian's redis-server has."""
@@ -124,17 +135,26 @@ def serving(*options: str, binary: Path) -> Server:
     over = transport()
     if over != "tls":
         return Server(*options, binary=binary, tcp=over == "tcp")
-    port = _free_port()
-    files = certificates()
-    secured = (
-        *("--tls-port", str(port), "--tls-auth-clients", "yes"),
-        *("--tls-cert-file", str(files.server)),
-        *("--tls-key-file", str(files.server_key)),
-        *("--tls-ca-cert-file", str(files.authority)),
-    )
-    server = Server(*secured, *options, binary=binary)
-    server.url = files.url(port)
+    return over_tls(_free_port(), *options, binary=binary)
+
+
+def over_tls(port: int, *options: str, binary: Path) -> Server:
+    """Return a server, not yet started, that listens on a port for TLS alone.
+
+    It asks for the client's certificate.
+    """
+    server = Server(*certificates().options(port), *options, binary=binary)
+    server.url = certificates().url(port)
     return server
+
+
+@cache
+def has_tls(binary: Path) -> bool:
+    """Whether a server's program was built with TLS."""
+    # It ends at once in either case: there is no such certificate.
+    command = (str(binary), "--port", "0", "--tls-port", "1", "--tls-cert-file", "/-")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "Bad directive" not in done.stdout + done.stderr
 
 
 def _free_port() -> int:
