@@ -23,7 +23,7 @@ CONNECTED := $(RUNTIME) tests/cli tests/ops
 export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo picture test test-matrix test-nodes check format chaos chaos-nodes soak mutants fuzz test-rust bench bench-scale bench-quick bench-codec docs build clean
+.PHONY: help setup demo picture test test-matrix test-nodes check format chaos chaos-nodes soak mutants fuzz test-rust bench bench-scale bench-masters bench-idle bench-quick bench-codec docs build clean
 
 help:
 	@echo 'make demo         index the Python standard library with two workers, kill one'
@@ -42,6 +42,8 @@ help:
 	@echo 'make bench-quick  flowd and raw redis-py, in the same minute'
 	@echo 'make bench        flowd and all the others, half an hour; ROUNDS=5 PEERS=a,b SIZE=small'
 	@echo 'make bench-scale  a million jobs, twenty workers, 64 queues; SIZE=small'
+	@echo 'make bench-masters what a job costs on clusters of 1, 2 and 3 masters; ten minutes'
+	@echo 'make bench-idle   a hundred worker processes of 64 queues without a job; PROCESSES=10'
 	@echo 'make docs         the documentation site, in dist/docs'
 	@echo 'make build        sdist and wheel, the wheel tried in an empty environment'
 
@@ -149,6 +151,14 @@ bench: setup
 bench-scale: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
 	@$(PY) -m benchmarks.scale $(or $(SMALL),--docs)
+
+bench-masters: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m benchmarks.scale.masters --rounds $(ROUNDS) --docs
+
+bench-idle: setup
+	@$(PY) -m flowd_codegen schemas/ -o jobs/
+	@$(PY) -m benchmarks.scale.idle $(if $(PROCESSES),--processes $(PROCESSES))
 
 bench-quick: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/

@@ -13,7 +13,7 @@ from flowd.embedded import Server
 from flowd.embedded.binary import find_binary
 from tests.support.servers import MATRIX
 
-__all__ = ["Probe", "running"]
+__all__ = ["Probe", "binary", "running"]
 
 
 class Probe:
@@ -56,7 +56,7 @@ class Probe:
 @contextmanager
 def running() -> Generator[Probe, None, None]:
     """Start a server that writes nothing to disk: redis-server of the PATH, or any."""
-    with Server("--appendonly", "no", binary=_binary(), tcp=True) as server:
+    with Server("--appendonly", "no", binary=binary(), tcp=True) as server:
         probe = Probe(server)
         try:
             yield probe
@@ -64,6 +64,7 @@ def running() -> Generator[Probe, None, None]:
             probe.client.close()
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """The program of every server: redis-server of the PATH, or any."""
     on_path = next(row for row in MATRIX if row.name == "path")
     return on_path.find() or find_binary()

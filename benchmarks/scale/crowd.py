@@ -16,7 +16,7 @@ from benchmarks.servers import Probe, running
 from flowd import Queue, QueueGroup
 from jobs.crawl import Crawl
 
-__all__ = ["balance", "spread"]
+__all__ = ["balance", "spread", "until", "worker"]
 
 _PATIENCE: Final = 60.0
 
@@ -29,15 +29,15 @@ def balance(workers: int, jobs: int) -> list[int]:
     """
     with running() as server, ExitStack() as stack:
         crew = [
-            stack.enter_context(_worker(server, queues=1, concurrency=2, pause=0.05))
+            stack.enter_context(worker(server, queues=1, concurrency=2, pause=0.05))
             for _ in range(workers)
         ]
-        for worker in crew:
-            worker.answer()
-        _until(lambda: server.client.info("clients")["blocked_clients"] == workers)
+        for each in crew:
+            each.answer()
+        until(lambda: server.client.info("clients")["blocked_clients"] == workers)
         asyncio.run(_enqueue(server.url, queues=1, jobs=jobs))
-        _until(lambda: server.client.xlen("crawl-0") == 0)
-        return [worker.stop()["handled"] for worker in crew]
+        until(lambda: server.client.xlen("crawl-0") == 0)
+        return [each.stop()["handled"] for each in crew]
 
 
 def spread(queues: int, jobs: int, size: Size) -> Figures:
@@ -51,23 +51,24 @@ def spread(queues: int, jobs: int, size: Size) -> Figures:
     """
     with running() as server:
         before = server.client.info("clients")["connected_clients"]
-        with _worker(server, queues=queues, concurrency=10, pause=0.0) as worker:
-            worker.answer()
-            figures = watch(worker, server, size)
+        with worker(server, queues=queues, concurrency=10, pause=0.0) as program:
+            program.answer()
+            figures = watch(program, server, size)
             now = server.client.info("clients")["connected_clients"]
             figures["connections"] = now - before
             began = time.perf_counter()
             asyncio.run(_enqueue(server.url, queues=queues, jobs=jobs))
             streams = [f"crawl-{number}" for number in range(queues)]
-            _until(lambda: not any(map(server.client.xlen, streams)))
+            until(lambda: not any(map(server.client.xlen, streams)))
             figures["seconds"] = time.perf_counter() - began
-            figures["handled"] = worker.stop()["handled"]
+            figures["handled"] = program.stop()["handled"]
         return figures
 
 
-def _worker(
+def worker(
     server: Probe, queues: int, concurrency: int, pause: float
 ) -> AbstractContextManager[Program]:
+    """A process with so many queues, whose handlers sleep for `pause` seconds."""
     numbers = (queues, concurrency, str(pause))
     module = (sys.executable, "-m", "benchmarks.scale.worker")
     return start([*module, *map(str, numbers)], server.url)
@@ -87,7 +88,12 @@ async def _enqueue(url: str, queues: int, jobs: int) -> None:
         )
 
 
-def _until(holds: Callable[[], bool]) -> None:
+def until(holds: Callable[[], bool]) -> None:
+    """Return once it holds.
+
+    Raises:
+        Failed: not within a minute.
+    """
     deadline = time.monotonic() + _PATIENCE
     while not holds():
         if time.monotonic() > deadline:
