@@ -17,7 +17,7 @@ import hiredis
 
 from flowd.broker.predecessor import INFO, Predecessor
 from flowd.broker.protocol import CLOSED, Call, RedisProtocol
-from flowd.broker.replies import Reader, anything, items, number, okay, role
+from flowd.broker.replies import Reader, anything, number, okay, role
 from flowd.broker.url import Address
 from flowd.errors import (
     CommandRefused,
@@ -162,20 +162,17 @@ class Connection:
         """
         return self.ask(Call(pack(command), 1, timeout, read))
 
-    def transact(
-        self, commands: Sequence[bytes], read: Reader[T]
-    ) -> asyncio.Future[list[T | ServerError]]:
+    def transact(self, commands: Sequence[bytes], read: Reader[T]) -> asyncio.Future[T]:
         """Send packed commands that are carried out all or none (MULTI, EXEC).
 
-        The result is the list of their answers, each as `read` takes it; one that failed
+        The result is the list of their answers, as `read` takes it; one that failed
         while it was carried out is a ServerError. Raises as `call`, also if the server
         refused one before EXEC: then none was carried out, unless it was MULTI that it
         refused, for which the user may lack the right.
         """
         packed = b"".join([_MULTI, *commands, _EXEC])
-        each = items(_or_refusal(read), len(commands))
-        asked = self.ask(Call(packed, len(commands) + 2, TIMEOUT, each))
-        return cast("asyncio.Future[list[T | ServerError]]", asked)
+        asked = self.ask(Call(packed, len(commands) + 2, TIMEOUT, read))
+        return cast("asyncio.Future[T]", asked)
 
     async def aclose(self) -> None:
         """Close the connection for good.
@@ -362,10 +359,6 @@ async def _greet(
         predecessor.note(answers[named])
     client_id = answers[len(login)]
     return client_id if isinstance(client_id, int) else 0
-
-
-def _or_refusal(read: Reader[T]) -> Reader[T | ServerError]:
-    return lambda reply: reply if isinstance(reply, ServerError) else read(reply)
 
 
 def failure(address: Address, error: Exception) -> ServerError:

@@ -12,7 +12,7 @@ there (`lua/parts/`). A queue that does not use it runs the plain scripts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,6 +66,9 @@ class EnqueueCall:
 
     stream: Stream
     jobs: Sequence[EnqueueCommand]
+    entries: Sequence[Mapping[bytes, bytes]] = ()
+    """The fields of jobs that are only appended; then there are no `jobs`."""
+
     lasts: float
     """Seconds that its tries may take together."""
 
@@ -84,13 +87,18 @@ class EnqueueCall:
             ServerError: as `Stream.enqueue`, or of the confirmation.
         """
         if self.confirmation is None:
-            return await self.stream.enqueue(self.jobs, self.parts)
+            return await self._store()
         await self.confirmation.check()
-        results = await self.stream.enqueue(self.jobs, self.parts)
+        results = await self._store()
         stored = [result for result in results if isinstance(result, str)]
         if stored:
             await self.confirmation.confirm(stored)
         return results
+
+    async def _store(self) -> list[str | ServerError]:
+        if self.entries:
+            return await self.stream.append(self.entries)
+        return await self.stream.enqueue(self.jobs, self.parts)
 
 
 class SettleExtension(Protocol):

@@ -179,14 +179,20 @@ class RedisProtocol(asyncio.BufferedProtocol):
         """As `asyncio.BufferedProtocol`."""
         self._received = self._loop.time()
         self._parser.feed(bytes(self._view[:nbytes]))
+        gets = self._parser.gets
         try:
-            while (reply := self._parser.gets()) is not _MORE:
+            while (reply := gets()) is not _MORE:
                 if not self._sent:
                     self._unasked(reply)
                     if self.usable:
                         continue
                     return
                 call = self._sent[0]
+                if call.answers > 1 and type(reply) is bytes:
+                    call.answers -= (
+                        1  # QUEUED, hundreds of times: only a refusal counts
+                    )
+                    continue
                 call.answer(reply)
                 if not call.answers:
                     self._sent.popleft()

@@ -30,6 +30,7 @@ __all__ = [
     "pair",
     "role",
     "text",
+    "texts_or_refusals",
     "unlike",
 ]
 
@@ -40,6 +41,7 @@ Reader: TypeAlias = Callable[[object], T]
 
 _SHOWN: Final = 80
 _join: Final = cast("Callable[[list[object]], bytes]", b"".join)
+_lines: Final = cast("Callable[[list[object]], bytes]", b"\n".join)
 
 
 def anything(reply: object) -> object:
@@ -70,6 +72,24 @@ def data(reply: object) -> bytes:
 def text(reply: object) -> str:
     """A string of UTF-8."""
     return data(reply).decode()
+
+
+def texts_or_refusals(count: int) -> Reader[list[str | ServerError]]:
+    """An array of exactly so many strings of UTF-8, any of which may be refused."""
+
+    def read(reply: object) -> list[str | ServerError]:
+        found = array(reply)
+        if len(found) != count:
+            raise unlike(f"{count} items", reply)
+        try:
+            together = _lines(found).decode().split("\n")  # far faster than one by one
+        except TypeError:
+            together = []
+        if len(together) == count:
+            return [*together]
+        return [each if isinstance(each, ServerError) else text(each) for each in found]
+
+    return read
 
 
 def role(reply: object) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Final, Protocol, TypeGuard, cast
 
-from flowd.broker.commands import MOST_ARGUMENTS, EnqueueCommand, enqueue_command
+from flowd.broker.batches import Batch, Streams, batches
+from flowd.broker.commands import EnqueueCommand, enqueue_command
 from flowd.broker.durability import Durability, Durable, check_durable
 from flowd.broker.extension import EnqueueCall, EnqueueExtension
 from flowd.broker.gate import GateAdmission
@@ -35,27 +35,10 @@ from flowd.model.job import Job
 from flowd.model.middleware import EnqueueMiddleware
 from flowd.model.policy import Policy
 
-__all__ = ["BATCH_JOBS", "Promoter", "Sender", "Senders", "Streams"]
+__all__ = ["Promoter", "Sender", "Senders"]
 
-BATCH_JOBS: Final = 500
-"""How many jobs go in one round trip, at most."""
-
-_BATCH_BYTES: Final = 1_000_000
 _IDEMPOTENCY: Final = Idempotency()
 _GATE: Final = GateAdmission()
-
-
-class Streams(Protocol):
-    """Where jobs go."""
-
-    def stream_of(self, job: Job) -> Stream:
-        """The stream of a job.
-
-        Raises:
-            OptionError: jobs of this class are not sent from here.
-            FormatError: `flowd-gen` did not write its class.
-        """
-        ...
 
 
 class Promoter(Protocol):
@@ -180,7 +163,7 @@ class Sender:
             return await call_with_retry(
                 lambda: stream.add(command.fields, command.id), self._connect_timeout
             )
-        (result,) = await self._enqueue(stream, [command], durable)
+        (result,) = await self._enqueue(Batch(stream, [command]), durable)
         if isinstance(result, ServerError):
             raise result
         return result
@@ -197,7 +180,7 @@ class Sender:
         sending: asyncio.Task[None] | None = None
         try:
             try:
-                for batch in _batches(jobs, self._streams, self._policy):
+                for batch in batches(jobs, self._streams, self._policy):
                     if sending is not None:
                         await sending
                     sending = asyncio.create_task(self._send_batch(batch, ids, durable))
@@ -214,11 +197,11 @@ class Sender:
         return ids
 
     async def _send_batch(
-        self, batch: _Batch, ids: list[str], durable: Durable | bool
+        self, batch: Batch, ids: list[str], durable: Durable | bool
     ) -> None:
         self._register(batch.stream, durable)
         try:
-            results = await self._enqueue(batch.stream, batch.commands, durable)
+            results = await self._enqueue(batch, durable)
         except (Unreachable, NotReady):
             raise  # nothing was stored
         except NotDurable as error:
@@ -226,26 +209,31 @@ class Sender:
                 raise
             raise _Unknown(len(error.ids), error) from error
         except ServerError as error:
-            raise _Unknown(len(batch.commands), error) from error
+            raise _Unknown(len(batch), error) from error
         for result in results:
-            if isinstance(result, OutcomeUnknown):
+            if not isinstance(result, ServerError):
+                ids.append(result)
+            elif isinstance(result, OutcomeUnknown):
                 unknown = sum(isinstance(each, OutcomeUnknown) for each in results)
                 raise _Unknown(unknown, result) from result
-            if isinstance(result, ServerError):
+            else:
                 raise result
-            ids.append(result)
 
     async def _enqueue(
-        self,
-        stream: Stream,
-        commands: Sequence[EnqueueCommand],
-        durable: Durable | bool,
+        self, batch: Batch, durable: Durable | bool
     ) -> list[str | ServerError]:
-        extensions: list[EnqueueExtension] = [_IDEMPOTENCY, _GATE]
+        extensions: list[EnqueueExtension] = []
         if durable:
             wanted = Durable() if durable is True else durable
-            extensions.insert(0, Durability(self._durability, wanted))
-        call = EnqueueCall(stream=stream, jobs=commands, lasts=self._connect_timeout)
+            extensions.append(Durability(self._durability, wanted))
+        if batch.commands:
+            extensions += (_IDEMPOTENCY, _GATE)
+        call = EnqueueCall(
+            stream=batch.stream,
+            jobs=batch.commands,
+            entries=batch.entries,
+            lasts=self._connect_timeout,
+        )
         for extension in extensions:
             call = extension.on_enqueue(call)
         try:
@@ -254,7 +242,7 @@ class Sender:
             )
         finally:
             if self._promoter is not None and (
-                waits := [_due_in(each) for each in commands if each.waits]
+                waits := [_due_in(each) for each in batch.commands if each.waits]
             ):
                 self._promoter.due_in(min(waits))
 
@@ -277,49 +265,3 @@ class _Unknown(Exception):
         super().__init__(jobs, cause)
         self.jobs = jobs
         self.cause = cause
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Consecutive jobs of one stream, as many as go in one round trip."""
-
-    stream: Stream
-    commands: list[EnqueueCommand]
-    is_plain: bool
-    size: int
-    arguments: int
-
-    def add(self, stream: Stream, command: EnqueueCommand) -> bool:
-        """Add one more, if there is room for it."""
-        if stream is not self.stream or len(self.commands) == BATCH_JOBS:
-            return False
-        if self.size + command.size > _BATCH_BYTES:
-            return False
-        is_plain = self.is_plain and command.is_plain
-        arguments = self.arguments + command.arguments
-        # What is plain goes without a script, each job as a command of its own.
-        if not is_plain and arguments > MOST_ARGUMENTS:
-            return False
-        self.commands.append(command)
-        self.is_plain = is_plain
-        self.size += command.size
-        self.arguments = arguments
-        return True
-
-
-def _batches(
-    jobs: Iterable[Job | Item[Job]], streams: Streams, policy: Policy | None
-) -> Iterator[_Batch]:
-    batch: _Batch | None = None
-    for job in jobs:
-        stream = streams.stream_of(job.job if isinstance(job, Item) else job)
-        command = enqueue_command(job, policy)
-        if batch is not None and batch.add(stream, command):
-            continue
-        if batch is not None:
-            yield batch
-        batch = _Batch(
-            stream, [command], command.is_plain, command.size, command.arguments
-        )
-    if batch is not None:
-        yield batch

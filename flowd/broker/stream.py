@@ -106,7 +106,7 @@ class Stream:
             ServerError: as `Connection.call`; then nothing is known of any of them.
         """
         if not parts and all(job.is_plain for job in jobs):
-            return await self._append(jobs)
+            return await self.append([job.fields for job in jobs])
         args: list[Argument] = []
         for job in jobs:
             due = milliseconds(job.due) if job.due else 0
@@ -118,11 +118,18 @@ class Stream:
             self.connection, self._delayed, args, added, parts
         )
 
-    async def _append(self, jobs: Sequence[EnqueueCommand]) -> list[str | ServerError]:
-        """Add all or none; without a script, which costs the server as much again."""
-        packed = pack_appends(self.keys.stream, (job.fields for job in jobs))
+    async def append(
+        self, entries: Iterable[Mapping[bytes, bytes]]
+    ) -> list[str | ServerError]:
+        """Add all or none; without a script, which costs the server as much again.
+
+        Raises:
+            ServerError: as `enqueue`.
+        """
+        packed = pack_appends(self.keys.stream, entries)
         try:
-            return await self.connection.transact(packed, replies.text)
+            added = replies.texts_or_refusals(len(packed))
+            return await self.connection.transact(packed, added)
         except AccessDenied as error:
             if not may_not_run(error, "multi"):
                 raise

@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable, Mapping
 from itertools import count, groupby, islice
 
+from flowd.broker.batches import BATCH_JOBS
 from flowd.broker.commands import enqueue_command
 from flowd.broker.control import CancelResult
-from flowd.broker.sender import BATCH_JOBS
 from flowd.errors import (
     BulkError,
     IdNotIncreasing,

@@ -16,8 +16,10 @@ from flowd import (
     PayloadTooLarge,
     Producer,
     Queue,
+    WrongKeyType,
 )
 from flowd.embedded import Server
+from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email
 from tests.support.jobs.odd import Blob
@@ -150,6 +152,64 @@ async def test_a_refused_job_ends_the_batch(
     assert isinstance(caught.value.__cause__, IdNotIncreasing)
     assert [entry_id for entry_id, _ in raw.entries(stream)] == ["5-0"]
     assert raw("KEYS", f"{{{stream}}}*") == []
+
+
+@pytest.mark.parametrize("kept_in", ["delayed", "bodies"])
+async def test_delayed_jobs_that_are_refused_end_the_batch(
+    redis_url: str, raw: Raw, stream: str, kept_in: str
+) -> None:
+    """None of those that are written together is stored, nor what is behind them."""
+    keys = Keys(stream, "senders")
+    raw("SET", getattr(keys, kept_in), "neither a sorted set nor a hash")
+    before: list[Email | Item[Email]]
+    before = [Item(email("first"), id="5-0"), email("second")]
+    waiting = [Item(email(str(number)), delay=60.0) for number in range(3)]
+    endings: list[list[Email | Item[Email]]] = [
+        [],
+        [email("behind"), Item(email("delayed"), delay=60.0)],
+        [Item(email("keyed"), delay=60.0, key="k")],
+        [Item(email("keyed"), key="k")],
+    ]
+    for behind in endings:
+        raw("DEL", stream)
+        queue = sender(redis_url, stream)
+        with pytest.raises(BulkError) as caught:
+            await queue.enqueue_bulk([*before, *waiting, *behind])
+        await queue.aclose()
+
+        assert isinstance(caught.value.__cause__, WrongKeyType)
+        assert caught.value.unknown == 0
+        assert [entry_id for entry_id, _ in raw.entries(stream)] == [*caught.value.ids]
+        assert len(caught.value.ids) == 2
+        for key in {keys.delayed, keys.bodies} - {getattr(keys, kept_in)}:
+            assert raw("EXISTS", key) == 0
+        assert raw("EXISTS", keys.idempotency("k")) == 0
+
+
+async def test_delayed_jobs_before_one_that_is_refused_are_stored(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """What waits to be written with others is written, whatever ends the batch."""
+    keys = Keys(stream, "senders")
+    raw("SADD", keys.idempotency("k"), "no string")
+    for refused in (
+        Item(email("keyed"), key="k"),
+        Item(email("keyed"), delay=60.0, key="k"),
+    ):
+        raw("DEL", keys.delayed, keys.bodies)
+        queue = sender(redis_url, stream)
+        with pytest.raises(BulkError) as caught:
+            await queue.enqueue_bulk(
+                [*(Item(email(str(n)), delay=60.0) for n in range(3)), refused]
+            )
+        await queue.aclose()
+
+        assert isinstance(caught.value.__cause__, WrongKeyType)
+        assert (len(caught.value.ids), caught.value.unknown) == (3, 0)
+        stored = raw("ZRANGE", keys.delayed, 0, -1)
+        assert isinstance(stored, list)
+        assert {*stored} == {each.encode() for each in caught.value.ids}
+        assert raw("HLEN", keys.bodies) == 3
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from flowd import OutcomeUnknown, ServerError, Unreachable
 from flowd.broker.connection import Connection, pack
 from flowd.broker.protocol import Call, RedisProtocol
-from flowd.broker.replies import text
+from flowd.broker.replies import texts_or_refusals
 from flowd.broker.url import Address
 from tests.support.proxy import proxy_to
 from tests.support.raw import Raw
@@ -42,10 +42,12 @@ async def test_a_transaction_is_carried_out_whole_or_not_at_all(
     connection = Connection(Address.of(redis_url))
     add = pack(("XADD", stream, "*", "a", "1"))
     with pytest.raises(ServerError, match="wrong number of arguments"):
-        await connection.transact([add, pack(("XADD", stream)), add], text)
+        await connection.transact(
+            [add, pack(("XADD", stream)), add], texts_or_refusals(3)
+        )
     assert raw("EXISTS", stream) == 0
     first, second = await asyncio.gather(
-        connection.transact([add, add], text), connection.call("PING")
+        connection.transact([add, add], texts_or_refusals(2)), connection.call("PING")
     )
     await connection.aclose()
 

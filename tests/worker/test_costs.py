@@ -132,6 +132,17 @@ async def test_a_batch_of_acks_looks_at_little_else(
         await connection.aclose()
 
 
+async def test_delayed_jobs_of_a_batch_are_stored_together(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A batch of them is one call of a script, which writes two keys once."""
+    async with Queue(Email, RecordingHandler(), url=redis_url, stream=stream) as queue:
+        await queue.enqueue(email(), delay=60.0)  # the server knows the script
+        raw("CONFIG", "RESETSTAT")
+        await queue.enqueue_bulk(Item(email(str(n)), delay=60.0) for n in range(250))
+    assert raw.calls("evalsha") == raw.calls("zadd") == raw.calls("hset") == 1
+
+
 async def test_delayed_job_takes_a_bounded_room(
     redis_url: str, raw: Raw, stream: str
 ) -> None:

@@ -10,24 +10,48 @@
 -- One step, because a delayed job is in two places: its due time, and its fields.
 local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
 local now = now_ms()
+local at = string.format('%.0f', now)
+local results = {}
+
+-- The jobs that wait, from that number on, until they are written together: each command
+-- costs more than what it adds. (due, id) and (id, fields).
+local scores, packed, from = {}, {}, nil
+
+-- What must not be done without them is done behind this. Returns a refusal; then none of
+-- them is stored, and they are no results any more.
+local function write_waiting()
+  if not from then return end
+  local stored = redis.pcall('ZADD', delayed, unpack(scores))
+  if type(stored) ~= 'table' then
+    stored = redis.pcall('HSET', bodies, unpack(packed))
+    if type(stored) == 'table' then
+      for n = 1, #packed, 2 do
+        redis.pcall('ZREM', delayed, packed[n]) -- without the right, it goes when it is due
+      end
+    end
+  end
+  if type(stored) == 'table' then
+    for n = #results, from, -1 do results[n] = nil end
+  end
+  scores, packed, from = {}, {}, nil
+  return type(stored) == 'table' and stored or nil
+end
 
 local function store(id, wait, due, job, first, last)
   local fields = { unpack(ARGV, first, last) }
-  if wait == 0 and due == 0 then return redis.pcall('XADD', stream, id, unpack(fields)) end
+  local soon = wait == 0 and due == 0
   due = math.max(due, now + wait)
   if due <= now then
-    local added = redis.pcall('XADD', stream, '*', unpack(fields))
-    return type(added) == 'table' and added or job
+    local added = write_waiting() or redis.pcall('XADD', stream, id, unpack(fields))
+    return (soon or type(added) == 'table') and added or job
   end
+  from = from or #results + 1
   fields[#fields + 1] = '_at'
-  fields[#fields + 1] = string.format('%.0f', now)
-  local stored = redis.pcall('ZADD', delayed, due, job)
-  if type(stored) == 'table' then return stored end
-  stored = redis.pcall('HSET', bodies, job, cmsgpack.pack(fields))
-  if type(stored) == 'table' then
-    redis.pcall('ZREM', delayed, job) -- without the right, it goes when it is due
-    return stored
-  end
+  fields[#fields + 1] = at
+  scores[#scores + 1] = due
+  scores[#scores + 1] = job
+  packed[#packed + 1] = job
+  packed[#packed + 1] = cmsgpack.pack(fields)
   return job
 end
 
@@ -36,10 +60,9 @@ local function is_replica(reply)
   return type(reply) == 'table' and reply.err and reply.err:find('READONLY', 1, true)
 end
 
-local results = {}
 --@ begin
-local i = 1
-while i <= #ARGV do
+local i, refused = 1, nil
+while i <= #ARGV and not refused do
   local number, first = #results + 1, i + 5
   local last = i + 4 + ARGV[i + 4]
   local result
@@ -50,13 +73,14 @@ while i <= #ARGV do
     --@ stored
   end
   if type(result) == 'table' then
-    if is_replica(result) then return result end
-    --@ finish
-    results[number] = (result.unknown and '?' or '!') .. result.err
-    return results
+    refused = result
+  else
+    results[number] = result
   end
-  results[number] = result
   i = last + 1
 end
+refused = write_waiting() or refused
+if is_replica(refused) then return refused end
 --@ finish
+if refused then results[#results + 1] = (refused.unknown and '?' or '!') .. refused.err end
 return results

@@ -74,6 +74,7 @@ local function come(id, wait, due, job, first, last)
   if owner then return again(k, ticket, holder, job, first, last) end
   if wait > 0 or due > now then
     local stored = plain_store(id, wait, due, job, first, last)
+    stored = write_waiting() or stored
     if type(stored) == 'string' then
       gate.stored = true
       if k.u then gate.lock(k.u, '@' .. job, job) end

@@ -43,6 +43,7 @@ if type(result) == 'string' then
   if is_replica(touched) then return touched end
 end
 --@ stored
+if key then result = write_waiting() or result end
 local kept = key and type(result) == 'string'
   and redis.pcall('SET', key, result, 'PX', keep[number])
 if kept and kept.err then
