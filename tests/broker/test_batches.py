@@ -46,7 +46,7 @@ def some_jobs(seed: int) -> Iterator[AnyJob]:
     chance = random.Random(seed)
     for _ in range(chance.choice((1, 4, 8))):
         kind = chance.randrange(6)
-        large = chance.random() < 0.2
+        large = chance.random() < 0.6
         for number in range(chance.choice((1, 2, 49, 50, 51, 400, 500))):
             match kind:
                 case 0 | 1:
