@@ -10,6 +10,7 @@ import pytest
 from flowd import Concurrency, Fair, Gate, OptionError, Priority, Queue
 from flowd.model.gate import Gate as _Gate
 from flowd.model.item import Item
+from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.support.email_job import policy
 from tests.support.gated import gated, leftovers
@@ -35,7 +36,7 @@ async def order_of(
         job, work, url=redis_url, policy=policy(stream), concurrency=1
     ) as queue:
         queue.run()
-        await wait_for_reads(redis_url, 1)
+        await wait_for_reads(redis_url, stream, 1)
         await queue.enqueue(job(to=batches[0][0].to, subject="blocks"))
         await wait_until(lambda: order)
         for batch in batches:
@@ -45,10 +46,11 @@ async def order_of(
     return order[1:]
 
 
-async def wait_for_reads(redis_url: str, workers: int) -> None:
+async def wait_for_reads(redis_url: str, stream: str, workers: int) -> None:
     """Return once so many workers have asked for jobs, and wait for them."""
+    want = Keys(stream, "senders").gate[10]
     with Raw(redis_url) as raw:
-        await wait_until(lambda: raw.info("blocked_clients") == str(workers))
+        await wait_until(lambda: raw("HLEN", want) == workers)
 
 
 def some(to: str, count: int, first: int = 0) -> list[Email]:
@@ -118,7 +120,7 @@ async def test_two_idle_workers_share_what_comes(redis_url: str, stream: str) ->
     ):
         first.run()
         second.run()
-        await wait_for_reads(redis_url, 2)
+        await wait_for_reads(redis_url, stream, 2)
         await first.enqueue_bulk(job(to="a", subject=str(n)) for n in range(100))
         await wait_until(lambda: counts == {"one": 10, "two": 10})
         gate.set()
