@@ -136,7 +136,7 @@ async def leftovers(connection: Connection, keys: Keys) -> list[str]:
     What workers wait for ends with their reads, and what was paid for with its time.
     """
     names = (*keys.gate[:7], keys.gate[8], keys.gate[9], keys.bodies, keys.delayed)
-    there = [await connection.call("EXISTS", name) for name in names]
+    there = await asyncio.gather(*(connection.call("EXISTS", name) for name in names))
     return [name for name, found in zip(names, there, strict=True) if found]
 
 
