@@ -17,7 +17,7 @@ from flowd.broker.commands import (
     Requeue,
     Settled,
 )
-from flowd.broker.connection import Connection
+from flowd.broker.connection import Argument, Connection
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.gate import GateAdmission, GateScripts, counting
 from flowd.broker.stream import Stream
@@ -319,7 +319,7 @@ class GateWalk:
             ("reset", f"c:{SLOT}", 0) if limit is None else ("set", f"c:{SLOT}", limit)
         )
         keys = (queue.keys.stream, queue.keys.bodies, *queue.keys.gate)
-        args = [_GROUP, *what, _GATE.rules]
+        args: list[Argument] = [_GROUP, *what, _GATE.rules]
         await scripts.LIMIT.run(self._connection, keys, args, replies.array)
 
     async def _settle(
