@@ -88,26 +88,29 @@ class Consumer:
         Raises:
             ServerError: as `Stream.read`.
         """
-        count, pause, idle = min(room, self._most), 0.0, self._idle
+        count, idle = min(room, self._most), self._idle
         if self.flowing:
             count += ahead
+        paused, self.pause = self.pause > 0, 0.0
         if idle is not None and (idle.taken or self._may_share(wait)):
-            self.pause = 0.0
             shared = await self._fetch_shared(idle, room, wait)
             if shared is not None:
                 return shared
-        if self.flowing or wait <= 0 or (idle is not None and idle.must_prove):
-            # There is more, so nothing has to wait for it: the command goes out with
-            # the settles that made the room.
-            read = self._stream.read(self.name, count)
-            entries = await self._ahead(read, count, 0.0)
-        else:
-            asked, wait = time.monotonic(), min(wait, self._block)
+        must_prove = idle is not None and idle.must_prove
+        waits = not (self.flowing or paused or wait <= 0 or must_prove)
+        asked = time.monotonic()
+        if waits:
+            wait = min(wait, self._block)
             read = self._fetch_blocking(count, wait)
             entries = await self._ahead(read, count, wait)
-            pause = self._pacing.pause(asked, time.monotonic(), len(entries))
+        else:
+            # There is more, or was time for it, so nothing has to wait: the command goes
+            # out with the settles that made the room.
+            read = self._stream.read(self.name, count)
+            entries = await self._ahead(read, count, 0.0)
         self.flowing = len(entries) == count
-        self.pause = 0.0 if self.flowing else pause
+        if not self.flowing and (waits or paused):
+            self.pause = self._pacing.pause(asked, time.monotonic(), len(entries))
         if idle is not None:
             idle.sound = True
             if entries:

@@ -1,8 +1,8 @@
 """How soon to read again while jobs come one by one, and faster than a read pays for.
 
 A read and a settle of one job cost the server as much as those of ten. So while jobs come
-faster than one in 2 ms, 2 ms pass between two reads, and the next takes all that has come.
-Where each job enqueues the next one, that would only slow the chain down: after a pause
+faster than one in 2 ms, 4 ms pass between two reads, and the next takes all that has come.
+What ends meanwhile is settled in the write of that read. Where each job enqueues the next one, that would only slow the chain down: after a pause
 that brought one job, the next try is 50 ms later.
 """
 
@@ -12,7 +12,8 @@ from typing import Final
 
 __all__ = ["Pacing"]
 
-_GATHER: Final = 0.002
+_FAST: Final = 0.002
+_GATHER: Final = 0.004
 _RETRY: Final = 0.05
 
 
@@ -32,7 +33,7 @@ class Pacing:
         """
         if jobs > 1:
             return _GATHER
-        if jobs == 0 or answered - asked > _GATHER or answered < self._next_try:
+        if jobs == 0 or answered - asked > _FAST or answered < self._next_try:
             return 0.0
         self._next_try = answered + _RETRY
         return _GATHER

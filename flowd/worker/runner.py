@@ -170,7 +170,7 @@ class Runner(Generic[J]):
         for entry in entries:
             self._admit(entry)
         if self._fetcher.pause:
-            await asyncio.sleep(self._fetcher.pause)
+            await self._settlement.gather(self._fetcher.pause)
 
     async def _maintain(self, this: Round) -> None:
         if this.orphans:

@@ -80,6 +80,7 @@ class Settlement(Generic[J]):
         self._receipts_kept_until = 0.0
         self._ready: list[Ending] = []
         self._under_way = 0
+        self._gathers = False
         self._wake = asyncio.Event()
         ahead.emptied = self._wake.set
         self._idle = asyncio.Event()
@@ -95,8 +96,19 @@ class Settlement(Generic[J]):
         self._ready.append((delivery, end))
         # While jobs wait that were read ahead, more will be done in a moment.
         is_done = isinstance(end, outcome.Ack)
-        if not (is_done and self._ahead.more_than(len(self._ready))):
+        more = self._gathers or (is_done and self._ahead.more_than(len(self._ready)))
+        if not more:
             self._wake.set()
+
+    async def gather(self, seconds: float) -> None:
+        """Return after so many; what ends meanwhile goes out together with what is asked then."""
+        self._gathers = True
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._gathers = False
+            if self._ready:
+                self._wake.set()
 
     async def run(self) -> None:
         """Settle what is submitted, until cancelled.

@@ -10,6 +10,7 @@ from flowd.worker.pacing import Pacing
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email
 from tests.support.monitor import Monitor
+from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
 
@@ -23,18 +24,18 @@ def test_rare_jobs_are_read_at_once() -> None:
 def test_frequent_jobs_are_gathered() -> None:
     """A job that came at once is followed by a pause, and several that came by another."""
     pacing = Pacing()
-    assert pacing.pause(1.0, 1.001, 1) == 0.002
-    assert pacing.pause(1.003, 1.004, 2) == 0.002
-    assert pacing.pause(1.006, 1.02, 3) == 0.002
+    assert pacing.pause(1.0, 1.001, 1) == 0.004
+    assert pacing.pause(1.003, 1.004, 2) == 0.004
+    assert pacing.pause(1.008, 1.02, 3) == 0.004
 
 
 def test_a_chain_of_jobs_is_seldom_slowed_down() -> None:
     """After a pause that brought one job, the next try is 50 ms later."""
     pacing = Pacing()
-    assert pacing.pause(1.0, 1.001, 1) == 0.002
+    assert pacing.pause(1.0, 1.001, 1) == 0.004
     assert pacing.pause(1.003, 1.004, 1) == 0.0
     assert pacing.pause(1.0495, 1.0505, 1) == 0.0
-    assert pacing.pause(1.051, 1.052, 1) == 0.002
+    assert pacing.pause(1.051, 1.052, 1) == 0.004
 
 
 async def test_jobs_of_one_pause_are_one_read(
@@ -56,3 +57,34 @@ async def test_jobs_of_one_pause_are_one_read(
 
     # The third waits for what comes next, or is not yet sent.
     assert 2 <= sent["XREADGROUP"] <= 3
+
+
+async def test_jobs_that_end_in_a_pause_are_settled_together(
+    redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two jobs that end apart in one pause are one settle, in the write of the next read."""
+    monkeypatch.setattr(pacing, "_GATHER", 0.5)
+    started: list[str] = []
+
+    async def follow(job: Email) -> None:
+        started.append(job.to)
+        if job.to == "second":
+            # By its answer, what the first had sent would have been carried out.
+            await queue.enqueue(email("third"))
+
+    async with Queue(Email, follow, url=redis_url, stream=stream) as queue:
+        await queue.enqueue_bulk([email("first"), email("second")])
+        raw("CONFIG", "RESETSTAT")
+        with Monitor(redis_url) as monitor:
+            handle = queue.run()
+            await wait_until(lambda: len(started) == 3)
+            await queue.drain()
+            sent = monitor.words()
+            await handle.shutdown()
+
+    assert raw.calls("xdel") == 2
+    # The read behind the pause waits for nothing (BLOCK), and the settle comes with it.
+    names = [name for name, _ in sent]
+    at = names.index("XREADGROUP", names.index("XADD"))
+    assert sent[at] == ("XREADGROUP", 9)
+    assert names[at + 1] == "EVALSHA"
