@@ -17,6 +17,7 @@ from flowd import (
     Job,
     NotReady,
     OptionError,
+    OutcomeUnknown,
     Producer,
     Queue,
     QueueGroup,
@@ -24,6 +25,9 @@ from flowd import (
     Unreachable,
 )
 from flowd.broker.connection import Connection, connection_to
+from flowd.broker.durability import Durability, DurabilityChecker
+from flowd.broker.extension import EnqueueCall
+from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.embedded import Server
 from flowd.model.keys import slot_of
@@ -220,6 +224,32 @@ async def test_durable_jobs_survive_a_master_that_is_killed(
         load.stop()
     assert not load.lost()
     assert not load.twice()
+
+
+async def test_a_proof_is_that_of_the_node_that_has_the_job(
+    own_cluster: Cluster, stream: str
+) -> None:
+    """A slot that moved meanwhile is at a node that has nothing to prove."""
+    slot, source = slot_of(stream), own_cluster.owner(stream)
+    target = own_cluster.others(source)[0]
+    checker = DurabilityChecker(Address.of(own_cluster.url))
+    durable = Durability(checker, Durable(fsync=False, replicas=1))
+    async with aclosing(checker):
+        stored = Stream(connection_to(Address.of(own_cluster.url)), stream, "senders")
+        call = durable.on_enqueue(EnqueueCall(stream=stored, jobs=[], lasts=1.0))
+        here = call.stream.connection
+        assert call.confirmation is not None
+        await call.confirmation.check()
+        await here.call("XADD", stream, "*", "to", "a", "subject", "hi")
+        await call.confirmation.confirm(["1-0"])
+        own_cluster.begin_move(slot, source, target)
+        own_cluster.move_keys(slot, source, target)
+        own_cluster.end_move(slot, target)
+        with pytest.raises(NotReady, match="MOVED"):
+            await here.call("XLEN", stream)
+        assert await here.call("XLEN", stream) == 1
+        with pytest.raises(OutcomeUnknown, match="connection that did it was lost"):
+            await call.confirmation.confirm(["1-0"])
 
 
 async def test_queues_go_on_after_a_master_is_cut_off(
