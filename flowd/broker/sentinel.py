@@ -1,17 +1,20 @@
 """A primary that sentinels know: they are asked at each connect, and heard in between.
 
-A failover is noticed in three ways. The old primary is gone, or refuses what writes: the next
-connect asks anew. A sentinel publishes `+switch-master`: every link to another server is
-dropped at once, also one to a primary that was demoted and does not know it yet. And what the
-sentinels name is used only if it says itself that it is a primary.
+A failover is noticed in four ways. The old primary is gone, or refuses what writes: the next
+connect asks anew. A sentinel publishes that it is about to promote a replica: links to the old
+primary are dropped at once, because what that one stores from then on is lost, and the replica
+is used as soon as it is a primary. A sentinel publishes `+switch-master`: every link to another
+server is dropped. And what the sentinels name is used only if it says itself that it is a
+primary.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -32,7 +35,16 @@ __all__ = ["SentinelAddress"]
 _Place: TypeAlias = tuple[str, int]
 
 _SILENCE: Final = 10.0
+
+# One of the sentinels sends this up to 0.1 s before it promotes a replica, and
+# `+switch-master` a second or more behind it.
+_PROMOTING: Final = "+failover-state-send-slaveof-noone"
 _SWITCH: Final = "+switch-master"
+_GIVEN_UP: Final = ("-failover-abort-slave-timeout", "-failover-abort-master-timeout")
+_CHANNELS: Final = (_SWITCH, _PROMOTING, *_GIVEN_UP)
+
+_PROMOTED_WITHIN: Final = 10.0
+"""Seconds; a sentinel may end before it says how its failover ended."""
 
 
 class SentinelAddress(Address):
@@ -70,14 +82,18 @@ class SentinelAddress(Address):
             weakref.WeakKeyDictionary()
         )
         self._lock = threading.Lock()
+        self._successor: tuple[_Place, float] | None = None
+        """The replica that is being promoted, and until when it is waited for."""
 
     async def connect(self, protocol: asyncio.BaseProtocol) -> None:
         """Ask the sentinels, and connect a protocol to the primary that they name.
 
+        While they promote a replica it is that one, which may not be a primary yet.
+
         Raises:
             OSError: no sentinel names one, or it cannot be reached.
         """
-        place = await self._primary.answer()
+        place = self._promoted() or await self._primary.answer()
         await self.connect_to(protocol, place)
         if isinstance(protocol, RedisProtocol):
             with self._lock:
@@ -141,12 +157,13 @@ class SentinelAddress(Address):
         await log_in(protocol, sentinel, "flowd-sentinel")
         try:
             protocol.listen(heard.put_nowait)
-            protocol.write(pack(("SUBSCRIBE", _SWITCH)))
+            for channel in _CHANNELS:  # the right to one may be missing
+                protocol.write(pack(("SUBSCRIBE", channel)))
             asked = True
             while (said := await _next(heard)) is not None:
                 if said != _SILENT:
                     asked = False
-                    self._switched(said, sentinel)
+                    self._follow(said, sentinel)
                 elif asked:
                     return
                 else:
@@ -156,22 +173,61 @@ class SentinelAddress(Address):
         finally:
             protocol.close()
 
-    def _switched(self, said: object, sentinel: Address) -> None:
-        """Drop the links to all servers but the new primary."""
+    def _follow(self, said: object, sentinel: Address) -> None:
+        """Do what a message of a sentinel means for this primary."""
         try:
-            kind, _, text = map(replies.data, replies.array(said))
-            name, *_, host, port = text.decode("utf-8", "replace").split(" ")
+            kind, channel, text = map(replies.data, replies.array(said))
+            words = text.decode("utf-8", "replace").split(" ")
+            port = int(words[-1])
         except ValueError:
             return  # no message, but the answer to SUBSCRIBE
-        if kind != b"message" or name != self._name:
+        if kind != b"message":
             return
+        match channel.decode("utf-8", "replace"), words:
+            # name, the old place, the new one
+            case str(event), [name, *_, host, _] if event == _SWITCH:
+                if name == self._name:
+                    self._switched((host, port), sentinel)
+            # slave, its name, its place, @, name, the old place
+            case str(event), [_, _, to, at, "@", name, host, _] if event == _PROMOTING:
+                if name == self._name and at.isdecimal():
+                    self._promoting((to, int(at)), (host, port))
+            # master, name, its place
+            case str(event), [_, name, *_] if event in _GIVEN_UP:
+                if name == self._name:
+                    self._successor = None
+            case _:
+                pass
+
+    def _switched(self, now: _Place, sentinel: Address) -> None:
+        """Drop the links to all servers but the new primary."""
+        self._successor = None
         # It knows first; others may still name the old one.
         self._sentinels.sort(key=lambda each: each is not sentinel)
+        self._drop(lambda place: place != now, f"the primary is {_shown(now)} now")
+
+    def _promoting(self, successor: _Place, before: _Place) -> None:
+        """Drop the links to a primary that is being replaced."""
+        self._successor = successor, time.monotonic() + _PROMOTED_WITHIN
+        self._drop(
+            lambda place: place == before,
+            f"the primary {_shown(before)} is being replaced by {_shown(successor)}",
+        )
+
+    def _promoted(self) -> _Place | None:
+        """The replica that is being promoted; None: the sentinels name the primary."""
+        if self._successor is None:
+            return None
+        place, until = self._successor
+        return place if time.monotonic() < until else None
+
+    def _drop(self, is_meant: Callable[[_Place], bool], why: str) -> None:
+        """Drop links by where they lead."""
         with self._lock:
             links = list(self._links.items())
         for protocol, place in links:
-            if place != (host, int(port)):
-                protocol.close_soon(f"the primary is {host}:{port} now")
+            if is_meant(place):
+                protocol.close_soon(why)
 
 
 _SILENT: Final = "silent"
@@ -184,6 +240,10 @@ async def _next(heard: asyncio.Queue[object]) -> object:
             return await heard.get()
     except TimeoutError:
         return _SILENT
+
+
+def _shown(place: _Place) -> str:
+    return f"{place[0]}:{place[1]}"
 
 
 def _place(reply: object) -> _Place:

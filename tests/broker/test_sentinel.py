@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from typing import Protocol, cast
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Final, Protocol, Self, cast
 
 import pytest
 import redis
@@ -15,7 +15,9 @@ import redis.asyncio
 from flowd import (
     Durable,
     FlowdError,
+    NotReady,
     OptionError,
+    OutcomeUnknown,
     Producer,
     Queue,
     SyncProducer,
@@ -23,6 +25,7 @@ from flowd import (
 )
 from flowd.broker.connection import Connection
 from flowd.broker.url import Address
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.failover import Load
@@ -53,28 +56,60 @@ def _sentinels() -> Sentinels:
     return Sentinels(program)
 
 
-@asynccontextmanager
-async def _sentinel_that_names(named: int) -> AsyncGenerator[int]:
-    """A sentinel, by its port, for which this port of loopback is that of the primary."""
-    text = str(named).encode()
-    place = b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(text), text)
-    answers = {b"SETNAME": b"+OK\r\n", b"LIB-NAME": b"+OK\r\n", b"LIB-VER": b"+OK\r\n"}
-    answers |= {b"ID": b":7\r\n", b"GET-MASTER-ADDR-BY-NAME": place}
-    serving: set[asyncio.StreamWriter] = set()
+PROMOTING: Final = "+failover-state-send-slaveof-noone"
+SWITCH: Final = "+switch-master"
+ABORTED: Final = "-failover-abort-slave-timeout"
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(writer)
+
+class _FakeSentinel:
+    """A sentinel for which this port of loopback is that of the primary.
+
+    Attributes:
+        port: its own.
+    """
+
+    def __init__(self, named: int) -> None:
+        text = str(named).encode()
+        place = b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(text), text)
+        self._answers = {
+            **dict.fromkeys((b"SETNAME", b"LIB-NAME", b"LIB-VER"), b"+OK\r\n"),
+            b"ID": b":7\r\n",
+            b"GET-MASTER-ADDR-BY-NAME": place,
+        }
+        self._serving: set[asyncio.StreamWriter] = set()
+        self._subscribed: dict[bytes, asyncio.StreamWriter] = {}
+        self.port = 0
+
+    def hears(self, event: str) -> bool:
+        """Whether a client listens for it."""
+        return event.encode() in self._subscribed
+
+    def publish(self, event: str, text: str) -> None:
+        """Send a message to the client that listens for it."""
+        words = (b"message", event.encode(), text.encode())
+        bulks = [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+        self._subscribed[words[1]].write(b"*3\r\n" + b"".join(bulks))
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._serving.add(writer)
         while line := await reader.readline():
-            writer.write(answers.get(line.strip().upper(), b""))
+            word = line.strip()
+            if word[:1] in (b"+", b"-"):
+                self._subscribed[word] = writer
+            writer.write(self._answers.get(word.upper(), b""))
         writer.close()
-        serving.discard(writer)
+        self._serving.discard(writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await wait_until(lambda: not serving)
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await wait_until(lambda: not self._serving)
 
 
 class _Manager(Protocol):
@@ -120,9 +155,9 @@ async def test_a_link_to_a_replica_is_not_used(sentinels: Sentinels) -> None:
     """A server that the sentinels name says itself whether it is a primary."""
     replica = next(each for each in sentinels.servers if each is not sentinels.primary)
     async with (
-        _sentinel_that_names(port_of(replica.url)) as port,
+        _FakeSentinel(port_of(replica.url)) as fake,
         Producer(
-            f"redis+sentinel://127.0.0.1:{port}/{NAME}", connect_timeout=0.2
+            f"redis+sentinel://127.0.0.1:{fake.port}/{NAME}", connect_timeout=0.2
         ) as producer,
     ):
         with pytest.raises(FlowdError, match="no primary; its role is slave"):
@@ -184,15 +219,114 @@ async def test_links_are_dropped_when_the_primary_is_another(
         waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
         await wait_until(lambda: connection.client_id)
         after = await asyncio.to_thread(own_sentinels.failover)
-        with pytest.raises(
-            FlowdError, match=rf"primary is .*:{port_of(after.url)} now"
-        ):
+        with pytest.raises(FlowdError, match=rf"primary .*:{port_of(after.url)}"):
             await asyncio.wait_for(waiting, 5.0)
         assert await connection.call("SET", "here", 1) == b"OK"
     watch.cancel()
     await asyncio.wait([watch])
     with Raw(after.url) as raw:
         assert raw("GET", "here") == b"1"
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Server, Server]]:
+    """A primary and its replica, without sentinels."""
+    program = chosen().find()
+    if program is None:
+        pytest.skip(chosen().missing)
+    with Server(binary=program, tcp=True) as first:
+        follow = ("--replicaof", "127.0.0.1", str(port_of(first.url)))
+        with Server(*follow, binary=program, tcp=True) as second:
+            yield first, second
+
+
+@asynccontextmanager
+async def _followed(fake: _FakeSentinel) -> AsyncGenerator[Connection]:
+    """A connection of a process that listens to a sentinel."""
+    address = Address.of(f"redis+sentinel://127.0.0.1:{fake.port}/{NAME}")
+    watch = asyncio.create_task(address.watch() or asyncio.sleep(0))
+    try:
+        async with aclosing(Connection(address)) as connection:
+            await wait_until(lambda: fake.hears(ABORTED) and fake.hears(PROMOTING))
+            assert await connection.call("SET", "before", 1) == b"OK"
+            yield connection
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
+
+
+async def test_a_primary_that_is_being_replaced_is_left(
+    pair: tuple[Server, Server],
+) -> None:
+    """At once, because what it stores is lost; for the replica, once that is a primary."""
+    first, second = pair
+    async with (
+        _FakeSentinel(port_of(first.url)) as fake,
+        _followed(fake) as connection,
+    ):
+        waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
+        await wait_until(lambda: connection.client_id)
+        fake.publish(PROMOTING, _promoting(first, second))
+        with pytest.raises(OutcomeUnknown, match=r"is being replaced by 127\.0\.0\.1:"):
+            await asyncio.wait_for(waiting, 5.0)
+        with pytest.raises(NotReady, match="no primary; its role is slave"):
+            await connection.call("SET", "here", 1)
+        with Raw(second.url) as raw:
+            raw("REPLICAOF", "NO", "ONE")
+            assert await connection.call("SET", "here", 1) == b"OK"
+            assert raw("GET", "here") == b"1"
+
+
+async def test_a_link_to_another_server_is_dropped_at_a_switch(
+    pair: tuple[Server, Server],
+) -> None:
+    """`+switch-master` ends what leads elsewhere, without a word before it."""
+    first, second = map(port_of, (each.url for each in pair))
+    async with _FakeSentinel(first) as fake, _followed(fake) as connection:
+        waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
+        await wait_until(lambda: connection.client_id)
+        place = "127.0.0.1"
+        fake.publish(SWITCH, f"other {place} {first} {place} 1")
+        fake.publish(SWITCH, f"{NAME} {place} {second} {place} {first}")
+        fake.publish(SWITCH, f"{NAME} {place} {first} {place} {second}")
+        with pytest.raises(OutcomeUnknown, match=f"the primary is {place}:{second}"):
+            await asyncio.wait_for(waiting, 5.0)
+
+
+async def test_a_failover_that_is_given_up_leads_back(
+    pair: tuple[Server, Server],
+) -> None:
+    """Messages about another primary mean nothing."""
+    first, second = pair
+    async with (
+        _FakeSentinel(port_of(first.url)) as fake,
+        _followed(fake) as connection,
+    ):
+        fake.publish(PROMOTING, _promoting(first, second).replace(NAME, "other"))
+        fake.publish(PROMOTING, "slave that means nothing 1")
+        fake.publish(PROMOTING, _promoting(first, second))
+        await wait_until(lambda: not connection.carrier)
+        fake.publish(ABORTED, f"master other 127.0.0.1 {port_of(first.url)}")
+        with pytest.raises(NotReady, match="its role is slave"):
+            await connection.call("SET", "here", 1)
+        fake.publish(ABORTED, f"master {NAME} 127.0.0.1 {port_of(first.url)}")
+        await _until_stored(connection)
+        with Raw(first.url) as raw:
+            assert raw("GET", "here") == b"1"
+
+
+def _promoting(first: Server, second: Server) -> str:
+    before, to = port_of(first.url), port_of(second.url)
+    return f"slave 127.0.0.1:{to} 127.0.0.1 {to} @ {NAME} 127.0.0.1 {before}"
+
+
+async def _until_stored(connection: Connection) -> None:
+    async with asyncio.timeout(5.0):
+        while True:
+            with suppress(NotReady):
+                await connection.call("SET", "here", 1)
+                return
+            await asyncio.sleep(0.01)
 
 
 async def test_a_primary_without_its_replicas_is_asked_for_again(

@@ -23,7 +23,8 @@ from tests.system.chaos.worker_pool import Note
 
 __all__ = ["PROMISES", "Break"]
 
-# A slot that was given before a failover is given again when the queue goes on.
+# While a node is replaced, what is released waits for the next one, and a slot that was given
+# is given again by it.
 _AWAY: Final = NODE_TIMEOUT + 3.0 + LEASE
 
 
@@ -143,7 +144,7 @@ def workers_work_on_and_end_well(h: History) -> Iterator[Break]:
     for each in h.workers.stuck:
         yield Break(each, "does not work on", 0.0, 0.0, excusable=False)
     for pid, code, seconds in h.workers.endings:
-        if code or seconds > GRACE + MARGIN:
+        if code or seconds > GRACE + MARGIN + _AWAY:
             how = f"ended with {code} after {seconds:.1f} s"
             yield Break(f"process {pid}", how, 0.0, 0.0, excusable=False)
 
