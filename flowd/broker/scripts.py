@@ -130,7 +130,10 @@ class Script:
         )
 
 
-_GATE: Final = ("by_name", "paused", "later", "gate")
+_GATE: Final = (
+    *("by_name", "paused", "later", "gate_needs", "gate_lanes", "gate_holds"),
+    *("gate_entry", "gate_admission", "gate"),
+)
 _PRELUDES: Final = {"gate": _GATE}
 """What parts of a capability need ahead of the script."""
 

@@ -43,10 +43,8 @@ async def find_nowhere(queries: Queries, parked: int) -> list[Nowhere]:
     """
     gate = queries.keys.gate
     slots, holds = await asyncio.gather(
-        *(
-            queries.connection.call("ZCARD", key, read=replies.number)
-            for key in gate[2:4]
-        )
+        queries.connection.call("ZCARD", gate[2], read=replies.number),
+        queries.connection.call("HLEN", gate[3], read=replies.number),
     )
     if not (parked or slots or holds):
         return []

@@ -350,6 +350,23 @@ async def test_holders_that_are_nowhere_are_freed(
     assert leftovers(raw, stream) == []
 
 
+async def test_entries_that_are_never_read_keep_no_job_from_going(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """What another client acknowledged and did not delete fills no room in the stream."""
+    job, handler = limited(2), Overlap()
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        for number in range(40):
+            raw("XADD", stream, f"1-{number + 1}", "to", "b", "subject", number)
+        raw("XREADGROUP", "GROUP", GROUP, "other", "STREAMS", stream, ">")
+        raw("XACK", stream, GROUP, *(f"1-{number + 1}" for number in range(40)))
+        queue.run()
+        await queue.enqueue_bulk(jobs(job, "a", 5))
+        await wait_until(lambda: len(handler.done) == 5)
+        await wait_until(lambda: raw("XLEN", stream) == 40)
+        raw("DEL", stream)
+
+
 async def test_a_delayed_job_takes_no_slot_until_it_is_due(
     redis_url: str, raw: Raw, stream: str
 ) -> None:

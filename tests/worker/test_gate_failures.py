@@ -130,8 +130,8 @@ async def test_a_write_that_fails_is_unknown(
 
 @pytest.mark.parametrize(
     ("gate", "broken"),
-    [(LIMIT, SLOTS), (LIMIT, HOLDS), (FAIR, TURNS), (FAIR, WANT)],
-    ids=["slots", "holds", "turns", "want"],
+    [(LIMIT, SLOTS), (FAIR, TURNS), (FAIR, WANT)],
+    ids=["slots", "turns", "want"],
 )
 async def test_a_read_that_fails_is_a_refusal(
     redis_url: str, raw: Raw, stream: str, gate: Gate, broken: int

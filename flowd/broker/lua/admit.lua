@@ -11,8 +11,10 @@ local stream, bodies = KEYS[1], KEYS[2]
 local group, consumer, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local wait = tonumber(ARGV[4])
 local gate = open_gate(stream, group, bodies)
-if gate.any_ready() then refuse_as_replica(stream, group) end
-gate.admit(count)
+if gate.any_ready() then
+  refuse_as_replica(stream, group)
+  gate.admit(count)
+end
 gate.close(true)
 gate.ask(consumer, count, wait)
 return gate.next_due() or -1

@@ -3,6 +3,7 @@
 -- writes_later(hashes) -> later, where `hashes` are those of its keys that are no sorted sets
 --   later.put(key, member, value)   a score, or the value of a field
 --   later.drop(key, member)
+--   later.keep(key, member)         as it is in Redis
 --   later.of(key) -> what waits: member -> value, or false for one that is dropped
 --   later.write(key)                at once; without a key all of it
 --
@@ -11,38 +12,54 @@ local function writes_later(hashes)
   local later, waiting = {}, {}
 
   function later.of(key)
-    waiting[key] = waiting[key] or {}
-    return waiting[key]
+    local changed = waiting[key]
+    if not changed then
+      changed = {}
+      waiting[key] = changed
+    end
+    return changed
   end
 
-  function later.put(key, member, value) later.of(key)[member] = value end
+  local of = later.of
+  function later.put(key, member, value) of(key)[member] = value end
+  function later.drop(key, member) of(key)[member] = false end
+  function later.keep(key, member) of(key)[member] = nil end
 
-  function later.drop(key, member) later.of(key)[member] = false end
-
-  local function send(command, key, words)
-    for from = 1, #words, 2000 do
+  local function send(command, key, words, first)
+    for from = first, #words, 2000 do
       redis.call(command, key, unpack(words, from, math.min(from + 1999, #words)))
     end
   end
 
-  function later.write(key)
-    if not key then
-      for each in pairs(waiting) do later.write(each) end
-      return
-    end
-    local changed, added, dropped = waiting[key], {}, {}
-    if not changed then return end
-    waiting[key] = nil
-    for member, value in pairs(changed) do
-      if value then
-        added[#added + 1] = hashes[key] and member or value
-        added[#added + 1] = hashes[key] and value or member
-      else
+  -- Redis packs small sets, and searches such a set from its beginning for each member. A
+  -- long member makes a skip list or a hash table of it, for as long as the key is there.
+  local MANY, LONG = 8, string.rep('-', 65)
+
+  local function write_key(key)
+    local is_hash = hashes[key]
+    local set, drop = is_hash and 'HSET' or 'ZADD', is_hash and 'HDEL' or 'ZREM'
+    local put, dropped, n = is_hash and { LONG, '' } or { 0, LONG }, {}, 2
+    for member, value in pairs(waiting[key]) do
+      if not value then
         dropped[#dropped + 1] = member
+      elseif is_hash then
+        put[n + 1], put[n + 2], n = member, value, n + 2
+      else
+        put[n + 1], put[n + 2], n = value, member, n + 2
       end
     end
-    send(hashes[key] and 'HDEL' or 'ZREM', key, dropped)
-    send(hashes[key] and 'HSET' or 'ZADD', key, added)
+    waiting[key] = nil
+    send(drop, key, dropped, 1)
+    send(set, key, put, n > 2 * MANY and 1 or 3)
+    if n > 2 * MANY then redis.call(drop, key, LONG) end
+  end
+
+  function later.write(key)
+    if not key then
+      for each in pairs(waiting) do write_key(each) end
+    elseif waiting[key] then
+      write_key(key)
+    end
   end
 
   return later

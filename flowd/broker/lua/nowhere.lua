@@ -28,20 +28,18 @@ local function look(holder, ...)
   end
 end
 
-local function some_of(set)
-  local many = redis.call('ZCARD', set) > most
-  local from = many and '[' .. redis.call('ZRANDMEMBER', set) or '-'
-  return redis.call('ZRANGEBYLEX', set, from, '+', 'LIMIT', 0, most)
-end
-
-for _, row in ipairs(some_of(gate.slots)) do
+local many = redis.call('ZCARD', gate.slots) > most
+local from = many and '[' .. redis.call('ZRANDMEMBER', gate.slots) or '-'
+for _, row in ipairs(redis.call('ZRANGEBYLEX', gate.slots, from, '+', 'LIMIT', 0, most)) do
   local key, holder = row:match('^(%Z+)%z(.*)$')
   look(holder, 'c:' .. key)
 end
-for _, row in ipairs(some_of(gate.holds)) do
+local held = redis.call('EXISTS', gate.holds) == 1
+  and redis.call('HRANDFIELD', gate.holds, most, 'WITHVALUES') or {}
+for n = 1, #held, 2 do
   local words = {}
-  for word in row:match('^%Z+%z(.*)$'):gmatch('%S+') do words[#words + 1] = word end
-  look(gate.entry_of(row), unpack(words))
+  for word in held[n + 1]:gmatch('%S+') do words[#words + 1] = word end
+  look(held[n], unpack(words))
 end
 for _, field in ipairs(redis.call('HRANDFIELD', gate.state, most) or {}) do
   local key = field:match('^u:(.*)$')

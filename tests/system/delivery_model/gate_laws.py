@@ -121,7 +121,7 @@ class Laws:
         self, jobs: Sequence[GatedJob], real: GateSnapshot, asked: int
     ) -> None:
         """Who may go has gone, as far as there is room in the stream."""
-        waiting = sum(job.place == "waiting" and job.admitted for job in jobs)
+        waiting = sum(job.place == "waiting" for job in jobs)
         if waiting >= (asked if self._takes_turns else max(asked, _FEW)):
             return
         stale = real.locks.keys() - {job.keys.lock for job in jobs if job.has_lock}

@@ -42,7 +42,7 @@ return cjson.encode({
   pairs_of(redis.call('HGETALL', KEYS[1])),
   parked,
   redis.call('ZRANGE', KEYS[3], 0, -1),
-  redis.call('ZRANGE', KEYS[4], 0, -1),
+  pairs_of(redis.call('HGETALL', KEYS[4])),
   redis.call('ZRANGE', KEYS[5], 0, -1),
   redis.call('ZRANGE', KEYS[6], 0, -1),
   redis.call('HGET', KEYS[13], '@paused') or '',
@@ -121,7 +121,7 @@ async def take_gate_snapshot(
         {job: _fields(flat) for job, _, flat in parked},
         {job: lane for job, lane, _ in parked},
         {_pair(row) for row in slots},
-        {_held(row) for row in holds},
+        {(entry, ticket) for entry, ticket in holds},
         list(lanes),
         [row.split("\0", 2)[2] for row in waits],
         bool(paused),
@@ -152,12 +152,6 @@ async def let_time_pass(
 def _pair(row: str) -> tuple[str, str]:
     key, _, holder = row.partition("\0")
     return key, holder
-
-
-def _held(row: str) -> tuple[str, str]:
-    """Its id is written so that texts sort as the stream sorts ids."""
-    place, ticket = _pair(row)
-    return "".join(each for each in place if each in "0123456789-"), ticket
 
 
 def _fields(flat: Any) -> Fields:

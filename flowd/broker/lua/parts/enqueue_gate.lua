@@ -12,18 +12,26 @@
 local gate = open_gate(stream, table.remove(ARGV), bodies)
 local plain_store = store
 
--- The fields of a job that waits, with its id and when it was enqueued.
+-- The fields of a job that waits, with its id and when it was enqueued. The ticket is last.
 local function fields_of(job, first, last)
-  local fields = { unpack(ARGV, first, last) }
-  local at = gate.place_of('_id', fields)
-  if not at then
-    at = #fields + 2
-    fields[at - 1] = '_id'
+  for a = first, last, 2 do
+    if ARGV[a] == '_id' then
+      local fields = { '_at', at, unpack(ARGV, first, last) }
+      fields[a - first + 4] = job
+      return fields
+    end
   end
-  fields[at] = job
-  fields[#fields + 1] = '_at'
-  fields[#fields + 1] = string.format('%.0f', now)
-  return fields
+  return { '_id', job, '_at', at, unpack(ARGV, first, last) }
+end
+
+-- Who has the keys of these jobs, asked for at once.
+local function look_at_locks()
+  local keys, last = {}, 0
+  while last < #ARGV do
+    last = last + 5 + ARGV[last + 5]
+    keys[#keys + 1] = gate.read(ARGV[last]).u
+  end
+  gate.know_locks(keys)
 end
 
 -- A job that waits for the key to be quiet takes the new fields, and waits again.
@@ -41,6 +49,13 @@ local function debounce(k, first, last)
   return '~' .. job
 end
 
+-- The job that runs after the one that has the lock, and its body; nil without one.
+local function behind_of(key)
+  local job = redis.call('HGET', gate.state, 'l:' .. key)
+  local body = job and gate.body(job)
+  if body then return job, body end
+end
+
 -- Another job has the key: the new one is not stored, or is the one that runs afterwards.
 local function again(k, ticket, holder, job, first, last)
   if not gate.rules.l then
@@ -48,12 +63,13 @@ local function again(k, ticket, holder, job, first, last)
     local touched = redis.pcall('HSET', gate.state, 'u:' .. k.u, gate.lock_text(k.u))
     return type(touched) == 'table' and touched or '=' .. holder
   end
-  local behind, body = gate.behind(k.u)
+  local behind, body = behind_of(k.u)
   if body then
     gate.forget(behind, cmsgpack.unpack(body))
     job = behind
   end
-  local stored = gate.park(ticket, k, fields_of(job, first, last), job, false, k.u, true)
+  local stored = gate.park(
+    ticket, k, fields_of(job, first, last), job, { lock = k.u, again = true })
   if type(stored) == 'table' then return stored end
   redis.call('HSET', gate.state, 'l:' .. k.u, job)
   return body and '~' .. job or job
@@ -62,6 +78,7 @@ end
 local function come(id, wait, due, job, first, last)
   local ticket = ARGV[last]
   local k = gate.read(ticket)
+  if first == 6 then look_at_locks() end
   if k.d then
     local found = debounce(k, first, last)
     if found then return found end
@@ -70,7 +87,7 @@ local function come(id, wait, due, job, first, last)
   local owner, holder
   if k.u then owner, holder = gate.holder(k.u) end
   -- What runs afterwards may still wait when its key is free: a newer job takes its place.
-  owner = owner or (k.u and gate.rules.l and gate.behind(k.u))
+  owner = owner or (k.u and gate.rules.l and behind_of(k.u))
   if owner then return again(k, ticket, holder, job, first, last) end
   if wait > 0 or due > now then
     local stored = plain_store(id, wait, due, job, first, last)
@@ -84,9 +101,15 @@ local function come(id, wait, due, job, first, last)
     end
     return stored
   end
-  local entry, rest = gate.enter(
-    ticket, k, { unpack(ARGV, first, last) }, job, { named = due > 0 })
-  return rest or (due > 0 and job) or entry
+  if not gate.is_open(k) then
+    return gate.park(ticket, k, fields_of(job, first, last), job, { fresh = due == 0 })
+  end
+  local entry = redis.pcall('XADD', stream, '*', unpack(ARGV, first, last))
+  if type(entry) == 'table' then return entry end
+  gate.stored = true
+  local own = due > 0 and job or entry
+  gate.hold(entry, ticket, k, own)
+  return own
 end
 
 local function said(why) return type(why) == 'table' and why.err or tostring(why) end

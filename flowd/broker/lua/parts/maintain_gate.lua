@@ -25,7 +25,7 @@ promote = function(job, body)
   gate.end_debounce(k.d, job)
   local name = gate.id_of(fields, job)
   local id, rest = gate.enter(ticket, k, fields, job,
-    { named = true, me = '@' .. job, returned = true, again = true })
+    { me = '@' .. job, returned = true, again = true })
   if id and k.u then gate.lock(k.u, id, name) end
   gate.wake('c', k.c)
   return id or (type(rest) == 'table' and rest)
@@ -44,13 +44,14 @@ end
 -- release may have left it.
 local function heal()
   gate.later.write()
-  each_of(gate.holds, function(row)
-    local id = gate.entry_of(row)
+  local held = redis.call('EXISTS', gate.holds) == 1
+    and redis.call('HRANDFIELD', gate.holds, 50) or {}
+  for _, id in ipairs(held) do
     if not gate.lives(id) then
       gate.free({ id })
       gate.healed = gate.healed + 1
     end
-  end)
+  end
   gate.later.write()
   each_of(gate.slots, function(row)
     local key, holder = row:match('^(%Z+)%z(.*)$')

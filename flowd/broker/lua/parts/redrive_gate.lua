@@ -29,7 +29,7 @@ local redis = not gate_holder and redis or {
       return { err = 'TAKEN the job ' .. gate_job .. ' has the key ' .. gate_key }
     end
     local parked = gate.park(
-      gate_ticket, gate.read(gate_ticket), fields, ARGV[i + 1], false, gate_key)
+      gate_ticket, gate.read(gate_ticket), fields, ARGV[i + 1], { lock = gate_key })
     gate.write()
     return parked
   end,

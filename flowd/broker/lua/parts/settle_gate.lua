@@ -16,23 +16,23 @@ requeue = function(id, fields, first, last)
   local at = gate.ticket_at(new)
   if not at then return plain_requeue(id, fields, first, last) end
   local delay, job, ticket = tonumber(ARGV[first]), ARGV[first + 1], new[at]
-  local k, mine = gate.read(ticket), gate.first(gate.holds, gate.placed(id))
+  local k, mine = gate.read(ticket), redis.call('HGET', gate.holds, id)
   if delay == 0 and not mine then
-    local entry, rest = gate.enter(ticket, k, new, job, { named = true, me = id })
+    local entry, rest = gate.enter(ticket, k, new, job, { me = id })
     gate.write()
     return entry or (type(rest) == 'table' and rest) or 1
   end
   if delay == 0 then
     local entry = redis.pcall('XADD', stream, '*', unpack(new))
     if type(entry) == 'table' then return entry end
-    gate.later.drop(gate.holds, mine)
+    gate.later.drop(gate.holds, id)
     gate.leave(k.c, id)
     gate.hold(entry, ticket, k, job)
     return entry
   end
   local timed, name = plain_requeue(id, fields, first, last)
   if type(timed) == 'table' or not mine then return timed end
-  gate.later.drop(gate.holds, mine)
+  gate.later.drop(gate.holds, id)
   gate.leave(k.c, id)
   if k.c and gate.rules.o then gate.take(k.c, '@' .. name) else gate.wake('c', k.c) end
   if k.u then gate.lock(k.u, '@' .. name, job) end

@@ -1,0 +1,157 @@
+-- Prelude of the gate: the lanes of parked jobs, those that may go and those that wait.
+--
+-- add_lanes(gate)
+--   gate.lane_of(k, lock) -> the lane of a job's keys; `lock` if it waits for the end of another
+--   gate.ready(lane, key, at)      it may go, at its next turn or at this one
+--   gate.block(lane, sign, key, at)  it waits under a key
+--   gate.wake(sign, key)           what waits longest under the key may go
+--   gate.wake_rate(key)            it may go now, or when the rate allows it
+--   gate.find_lane(lane)           it may go if it is nowhere
+--   gate.last_turn() · gate.last_turn_of(key) · gate.next_due() · gate.any_ready()
+local function add_lanes(gate)
+  local later, rules, state = gate.later, gate.rules, gate.state
+  local lanes, waits, turns, timed = gate.lanes, gate.waits, gate.turns, gate.timed
+
+  gate.LEVEL = 1e13 -- turns of one level of priority
+
+  -- With `ordered` what else a job has to wait for must not let the next one pass.
+  local function joined(k, lock)
+    local rest = rules.o and '  ' or (k.r or '') .. ' ' .. (k.f or '') .. ' '
+    return (k.c or '') .. ' ' .. rest .. (k.p or '') .. ' ' .. lock
+  end
+
+  function gate.lane_of(k, lock)
+    if lock then return joined(k, lock) end
+    k.lane = k.lane or joined(k, '')
+    return k.lane
+  end
+
+  -- Lanes in the order of their turns: each with its score, all up to the score `known`.
+  function gate.stand(lane, score)
+    local line = gate.line
+    if not line or score > gate.known then return end
+    local place = #line
+    while place >= gate.head and line[place][2] > score do place = place - 1 end
+    table.insert(line, place + 1, { lane, score })
+  end
+
+  function gate.last_turn()
+    gate.turn = gate.turn or tonumber(redis.call('HGET', state, 'v') or 0)
+    return gate.turn
+  end
+
+  local turn_of = {}
+  function gate.last_turn_of(key)
+    if not key then return gate.last_turn() end
+    turn_of[key] = turn_of[key] or tonumber(redis.call('ZSCORE', turns, key) or 0)
+    return turn_of[key]
+  end
+
+  function gate.ready(lane, key, at)
+    if not at then
+      at = gate.last_turn() + 1
+      if key then
+        at = math.max(at, gate.last_turn_of(key) + 1)
+        turn_of[key] = at
+        later.put(turns, key, at)
+      end
+    end
+    local level = rules.p and tonumber(lane:match('^%S* %S* %S* (%S*)')) or 0
+    local score = level * gate.LEVEL + at
+    later.put(lanes, lane, score)
+    gate.stand(lane, score)
+  end
+
+  -- What waits under a key: the first two rows, and `all` if there are no more.
+  local rows_at, alone, any_wait = {}, {}, nil
+  local function waiting_at(prefix)
+    local rows = rows_at[prefix]
+    if rows and (rows[1] or rows.all) then return rows end
+    if any_wait == nil then any_wait = redis.call('EXISTS', waits) == 1 end
+    if rows then later.write(waits) end
+    rows = any_wait and redis.call(
+      'ZRANGEBYLEX', waits, '[' .. prefix .. '\0', '(' .. prefix .. '\1', 'LIMIT', 0, 2) or {}
+    rows.all = not rows[2]
+    rows_at[prefix] = rows
+    return rows
+  end
+
+  function gate.wake(sign, key)
+    if not key or key == '' then return end
+    local prefix = sign .. ':' .. key
+    local rows = waiting_at(prefix)
+    local row = table.remove(rows, 1)
+    if not row then return end
+    later.drop(waits, row)
+    local lane = row:sub(#prefix + 19)
+    if not rows.all or rows[1] then
+      gate.ready(lane, nil, tonumber(row:sub(#prefix + 2, #prefix + 17)))
+    else
+      -- It has had no other one to wait for: it stands behind those that are ready now.
+      alone[lane] = row
+      gate.ready(lane, rules.s and lane:match('^%S* %S* (%S+)'))
+    end
+  end
+
+  -- Whether a lane that was woken was the only one under the key, and still would be.
+  local function is_alone(lane, prefix)
+    local row, rows = alone[lane], rows_at[prefix]
+    return row and rows and rows.all and not rows[1] and later.of(waits)[row] == false
+      and row:sub(1, #prefix + 1) == prefix .. '\0'
+  end
+
+  function gate.block(lane, sign, key, at)
+    later.drop(lanes, lane)
+    local prefix = sign .. ':' .. key
+    if is_alone(lane, prefix) then -- it waits as before: nothing has to be written
+      later.keep(waits, alone[lane])
+      rows_at[prefix][1] = alone[lane]
+      return
+    end
+    later.put(waits, prefix .. '\0' .. string.format('%016.0f', at) .. '\0' .. lane, 0)
+    any_wait, rows_at[prefix] = true, { all = false }
+  end
+
+  -- A lane of parked jobs that is in neither set stands still: what parked them failed
+  -- between two writes. Of ordered ones with a rate the key is not known.
+  function gate.find_lane(lane)
+    if (rules.o and rules.i) or redis.call('ZSCORE', lanes, lane) then return end
+    local c, r, _, _, u = lane:match('^(%S*) (%S*) (%S*) (%S*) (%S*)$')
+    for sign, key in pairs({ c = c, r = r, u = u }) do
+      local prefix = sign .. ':' .. key
+      local rows = key ~= '' and redis.call('ZRANGEBYLEX', waits,
+        '[' .. prefix .. '\0', '(' .. prefix .. '\1', 'LIMIT', 0, 50) or {}
+      for _, row in ipairs(rows) do
+        if row:sub(#prefix + 19) == lane then return end
+      end
+      if rows[50] then return end -- it may be one of the others
+    end
+    gate.ready(lane)
+  end
+
+  -- When a lane that waits for the rate of a key may go.
+  function gate.wake_at(key, opens)
+    if opens then redis.call('ZADD', timed, string.format('%.0f', opens), key) end
+  end
+
+  function gate.wake_rate(key)
+    if not key or key == '' then return end
+    local opens = gate.opens_at(key)
+    if opens == nil then
+      gate.wake('r', key)
+    elseif waiting_at('r:' .. key)[1] then
+      gate.wake_at(key, opens)
+    end
+  end
+
+  -- Ms until a lane that waits for a rate may go; nil without one.
+  function gate.next_due()
+    local found = redis.call('ZRANGE', timed, 0, 0, 'WITHSCORES')[2]
+    return found and math.max(0, math.ceil((found - gate.now) / 1000))
+  end
+
+  -- Whether a lane may go, or could by now.
+  function gate.any_ready()
+    return rules.i ~= nil or next(later.of(lanes)) ~= nil or redis.call('EXISTS', lanes) == 1
+  end
+end
