@@ -156,6 +156,13 @@ def own_server() -> Iterator[Server]:
 
 
 @pytest.fixture
+def other_server() -> Iterator[Server]:
+    """Another server of the test's own, which may take the place of `own_server`."""
+    with _start("--appendonly", "no") as server:
+        yield server
+
+
+@pytest.fixture
 def redis_url(session_url: str) -> Iterator[str]:
     """Where the session's server is; emptied after the test."""
     yield session_url

@@ -90,6 +90,14 @@ class Raw:
                     each(*words)
         return reply
 
+    def at(self, key: str) -> Raw:
+        """The client of the node that has a key; this one, unless in a cluster."""
+        for each in self._nodes.values():
+            with suppress(RawError):
+                each("EXISTS", key)
+                return each
+        return self
+
     def line(self) -> bytes:
         """Return the next line that comes unasked, as after MONITOR."""
         return _bytes(self._reply())

@@ -125,15 +125,16 @@ async def test_a_refusal_is_not_asked_for_again_and_again(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
     """While a second group reads the stream, the worker backs off."""
+    node = raw.at(stream)
     async with make_queue() as queue:
         queue.run()
-        await wait_until(lambda: raw.info("blocked_clients") == "1")
-        raw("XGROUP", "CREATE", stream, "auditors", "$")
-        raw("CONFIG", "RESETSTAT")
+        await wait_until(lambda: node.info("blocked_clients") == "1")
+        node("XGROUP", "CREATE", stream, "auditors", "$")
+        node("CONFIG", "RESETSTAT")
         for _ in range(100):
             await asyncio.sleep(0.01)
-        handled = int(raw.info("total_commands_processed"))
-        raw("XGROUP", "DESTROY", stream, "auditors")
+        handled = int(node.info("total_commands_processed"))
+        node("XGROUP", "DESTROY", stream, "auditors")
 
     assert handled < 100
 
@@ -179,15 +180,14 @@ async def test_a_server_that_takes_no_writes_is_waited_for(
 
 
 async def test_a_failover_is_followed(
-    redis_url: str,
-    raw: Raw,
     own_server: Server,
+    other_server: Server,
     stream: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A primary that becomes a replica is left; the same address has a new primary."""
     recorder = RecordingHandler()
-    with Raw(own_server.url) as old:
+    with Raw(own_server.url) as old, Raw(other_server.url) as raw:
         async with (
             proxy_to(own_server.url) as proxy,
             Queue(Email, recorder, url=proxy.url, policy=policy(stream)) as queue,
@@ -197,7 +197,7 @@ async def test_a_failover_is_followed(
             await queue.drain()
             # It stays reachable, its connections stay open, and it knows of no new job.
             raw("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
-            proxy.server = redis_url
+            proxy.server = other_server.url
             old("REPLICAOF", "127.0.0.1", 1)
             raw("XADD", stream, "*", "to", "after", "subject", "hi")
             await wait_until(lambda: recorder.done == ["before", "after"])
@@ -317,14 +317,14 @@ async def test_cancelled_drain_ends_its_outage(
 
 @pytest.mark.parametrize("what", ["key", "delay", "redrive", "drain"])
 async def test_a_failover_is_noticed_by_every_script(
-    redis_url: str, raw: Raw, own_server: Server, stream: str, what: str
+    own_server: Server, other_server: Server, stream: str, what: str
 ) -> None:
     """What asks the demoted primary goes to the new one, whichever way it asks."""
 
     async def refuse(job: Email) -> None:
         raise Reject("no")
 
-    with Raw(own_server.url) as old:
+    with Raw(own_server.url) as old, Raw(other_server.url) as raw:
         async with (
             proxy_to(own_server.url) as proxy,
             Queue(Email, refuse, url=proxy.url, policy=policy(stream)) as queue,
@@ -344,7 +344,7 @@ async def test_a_failover_is_noticed_by_every_script(
                     entry_id,
                     *(word for each in fields.items() for word in each),
                 )
-            proxy.server = redis_url
+            proxy.server = other_server.url
             old("REPLICAOF", "127.0.0.1", 1)
 
             if what == "key":
