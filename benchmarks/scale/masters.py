@@ -69,10 +69,10 @@ class Kind:
 
 
 _KINDS: Final = (
-    Kind("a backlog, concurrency 100", 60_000),
-    Kind("the same, `appendonly yes`", 60_000, aof=True),
-    Kind("a backlog, concurrency 10", 30_000, concurrency=10),
-    Kind("a limit of 1 for each of 100 keys", 20_000, is_gated=True),
+    Kind("a backlog, concurrency 100", 40_000),
+    Kind("the same, `appendonly yes`", 40_000, aof=True),
+    Kind("a backlog, concurrency 10", 20_000, concurrency=10),
+    Kind("a limit of 1 for each of 100 keys", 10_000, is_gated=True),
     Kind("one by one", 3_000, one_by_one=True),
     Kind("one by one, `appendonly yes`", 3_000, one_by_one=True, aof=True),
 )

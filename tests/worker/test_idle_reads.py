@@ -378,6 +378,7 @@ async def test_idle_queues_open_no_connections_after_an_outage(
                     enqueued += 1
             await wait_until(lambda: len(recorder.done) == enqueued)
             await _all_wait(raw, queues)
+            monkeypatch.setattr(consumer, "_LASTING", 60.0)
             before = proxy.accepted
             proxy.cut()
             proxy.restore()
