@@ -2,13 +2,15 @@
 
 A queue is in one slot, and so at one node. What a node refuses because a slot is elsewhere
 (MOVED) says where it is. A node that is lost, or serves no slots (CLUSTERDOWN), puts the map
-in doubt, and the next connect or call asks a node for another.
+in doubt, and the next connect or call asks a node for another. Links to nodes that have no slots
+by then are dropped: one that was cut off would answer when it is back, and lose what it answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker import replies
 from flowd.broker.asking import SharedQuestion, ask_server, first_answer
+from flowd.broker.protocol import RedisProtocol
 from flowd.broker.refusals import refusal, slot_moves
 from flowd.broker.settings import Settings
 from flowd.broker.transport import QUICK_KEEPALIVE
@@ -66,6 +69,11 @@ class ClusterAddress(Address):
         self._map = SharedQuestion(self._ask_nodes)
         self._nodes: dict[_Place, NodeAddress] = {}
         self._servers: dict[_Place, Address] = {}
+        # Of all loops and threads that use this address.
+        self._links: weakref.WeakKeyDictionary[RedisProtocol, _Place] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._lock = threading.Lock()
 
     def at(self, key: str) -> Address:
         """Where the node is that has the slot of a key, at each connect."""
@@ -109,6 +117,12 @@ class ClusterAddress(Address):
     def doubt(self) -> None:
         """As `Address.doubt`."""
         self._doubted = True
+
+    def note_link(self, protocol: asyncio.BaseProtocol, place: _Place) -> None:
+        """A protocol is connected to a node."""
+        if isinstance(protocol, RedisProtocol):
+            with self._lock:
+                self._links[protocol] = place
 
     def refused(self, answer: str, host: str | None) -> ServerError:
         """The error for what the node at a host answered; MOVED says where a slot is now."""
@@ -163,6 +177,14 @@ class ClusterAddress(Address):
         for first, last, place in ranges:
             owners[first : last + 1] = [place] * (last + 1 - first)
         self._owners, self._doubted = owners, False
+        self._drop_links_but_to(set(owners))
+
+    def _drop_links_but_to(self, places: set[_Place | None]) -> None:
+        with self._lock:
+            links = list(self._links.items())
+        for protocol, place in links:
+            if place not in places:
+                protocol.close_soon(f"{place[0]}:{place[1]} has no slots any more")
 
     async def _ask_one(self, place: _Place) -> Sequence[_Range]:
         address = self.server_at(place)
@@ -188,12 +210,13 @@ class NodeAddress(Address):
         host, port = place
         super().__init__(str(server), AbstractConnection, {"host": host, "port": port})
         self._cluster = cluster
-        self._host = host
+        self._place = place
         self._server = server
 
     async def connect(self, protocol: asyncio.BaseProtocol) -> None:
         """As `Address.connect`."""
         await self._server.connect(protocol)
+        self._cluster.note_link(protocol, self._place)
 
     async def login(self) -> list[tuple[str | int, ...]]:
         """As `Address.login`."""
@@ -206,7 +229,7 @@ class NodeAddress(Address):
 
     def refusal(self, answer: str) -> ServerError:
         """As `ClusterAddress.refused`."""
-        return self._cluster.refused(answer, self._host)
+        return self._cluster.refused(answer, self._place[0])
 
     def doubt(self) -> None:
         """As `Address.doubt`."""

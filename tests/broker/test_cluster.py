@@ -316,6 +316,25 @@ async def _ask_on(connection: Connection, key: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_links_to_a_node_without_slots_are_dropped(
+    own_cluster: Cluster, stream: str
+) -> None:
+    """Once the map says so; a master that was cut off would answer when it is back."""
+    before = own_cluster.owner(stream)
+    connection = connection_to(Address.of(own_cluster.url))
+    async with aclosing(connection):
+        here = connection.at(stream)
+        assert await here.call("SET", stream, 1) == b"OK"
+        assert _named(own_cluster, before) == (1, 0)
+        own_cluster.failover(stream)
+        assert _named(own_cluster, before) == (1, 0)
+        async with asyncio.timeout(10 * NODE_TIMEOUT):
+            while _named(own_cluster, before) != (0, 0):
+                await connection.primaries()  # of a node that may not know it yet
+                await asyncio.sleep(0.01)
+        assert await here.call("GET", stream) == b"1"
+
+
 async def test_keys_of_two_slots_are_a_fault(cluster: Cluster) -> None:
     """CROSSSLOT would be refused without end."""
     connection = connection_to(Address.of(cluster.url))
