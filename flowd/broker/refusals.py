@@ -21,6 +21,7 @@ from flowd.errors import (
 )
 
 __all__ = [
+    "LOGIN_REFUSED",
     "CommandUnknown",
     "KeyMissing",
     "ScriptMissing",
@@ -43,7 +44,9 @@ class CommandUnknown(FatalError):
     """The server has no such command: it is too old, or the command is renamed."""
 
 
-_LOGIN: Final = "Redis refuses the login: "
+LOGIN_REFUSED: Final = "Redis refuses the login: "
+"""Begins the error of a wrong user or password."""
+
 _RIGHT: Final = "the Redis user lacks a right: "
 _NOW: Final = "Redis cannot do it now: "
 _FULL: Final = "Redis is out of memory: "
@@ -69,7 +72,7 @@ _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
     "MASTERDOWN": (NotReady, ""),
     "MISCONF": (NotReady, ""),
     "MOVED": (FatalError, _CLUSTER),
-    "NOAUTH": (AccessDenied, _LOGIN),
+    "NOAUTH": (AccessDenied, LOGIN_REFUSED),
     "NOGROUP": (GroupMissing, ""),
     "NOPERM": (AccessDenied, _RIGHT),
     "NOREPLICAS": (NotReady, ""),
@@ -79,7 +82,7 @@ _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
     "TAKEN": (KeyTaken, ""),
     "TRYAGAIN": (NotReady, _NOW),
     "UNBLOCKED": (NotReady, ""),
-    "WRONGPASS": (AccessDenied, _LOGIN),
+    "WRONGPASS": (AccessDenied, LOGIN_REFUSED),
     "WRONGTYPE": (WrongKeyType, "a key is not flowd's (`flowd doctor` names it): "),
 }
 
@@ -87,7 +90,11 @@ _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
 _PHRASES: Final[Sequence[tuple[str, type[ServerError], str]]] = (
     ("no such key", KeyMissing, ""),
     ("UNBLOCKED the stream key no longer exists", GroupMissing, ""),
-    ("AUTH <password> called without any password configured", AccessDenied, _LOGIN),
+    (
+        "AUTH <password> called without any password configured",
+        AccessDenied,
+        LOGIN_REFUSED,
+    ),
     ("DB index ", FatalError, "the URL names a database that is not there: "),
     ("invalid DB index", FatalError, "the URL names a database that is not there: "),
     ("value is not an integer or out of range", FatalError, _BUG),

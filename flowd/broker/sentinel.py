@@ -25,10 +25,11 @@ from flowd.broker.asking import SharedQuestion, ask_server, first_answer
 from flowd.broker.connection import log_in, pack
 from flowd.broker.outage import RECONNECT
 from flowd.broker.protocol import Call, RedisProtocol
+from flowd.broker.refusals import CommandUnknown
 from flowd.broker.settings import Settings
 from flowd.broker.transport import QUICK_KEEPALIVE
 from flowd.broker.url import Address
-from flowd.errors import OutcomeUnknown, ServerError
+from flowd.errors import FatalError, OutcomeUnknown, ServerError
 
 __all__ = ["SentinelAddress"]
 
@@ -120,12 +121,18 @@ class SentinelAddress(Address):
         return await first_answer(asks)
 
     async def _ask_one(self, sentinel: Address) -> _Place:
-        place = await ask_server(
-            sentinel,
-            "flowd-sentinel",
-            *("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name),
-            read=replies.maybe(_place),
-        )
+        try:
+            place = await ask_server(
+                sentinel,
+                "flowd-sentinel",
+                *("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name),
+                read=replies.maybe(_place),
+            )
+        except CommandUnknown:
+            rule = (
+                "name the sentinels in the URL; that of a server is redis://HOST:PORT"
+            )
+            raise FatalError(f"{sentinel} is no sentinel: {rule}") from None
         if place is None:
             raise OSError(f"the sentinel {sentinel} knows no primary {self._name!r}")
         return place

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from flowd.broker.refusals import LOGIN_REFUSED
 from flowd.cli import (
     completion,
     cron,
@@ -36,11 +37,13 @@ from flowd.cli.load import UsageError
 from flowd.cli.options import Parser
 from flowd.cli.output import print_error
 from flowd.errors import (
+    AccessDenied,
     DecodeError,
     EncodeError,
     LetterNotFound,
     OptionError,
     ServerError,
+    Unreachable,
 )
 
 __all__ = ["command_line", "main"]
@@ -103,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     except (OptionError, UsageError, EncodeError, DecodeError) as error:
         return _say(_as_option(error), 2)
     except ServerError as error:
-        return _say(error, 3)
+        return _say(f"{error}{_advice(error)}", 3)
     except KeyboardInterrupt:
         return 130
     except UnicodeEncodeError as error:
@@ -125,6 +128,20 @@ def _as_option(error: Exception) -> object:
     if isinstance(error, OptionError) and (error.option, error.value) == ("url", None):
         return "no URL: give --url or set FLOWD_URL, as redis://localhost:6379"
     return error
+
+
+def _advice(error: ServerError) -> str:
+    """What to do next, where the answer of the server does not say it."""
+    if f"{error}".startswith(LOGIN_REFUSED):
+        return "; check the user and the password in the URL"
+    if isinstance(error, AccessDenied):
+        return (
+            "; docs/security.md lists the rights of each role, and `flowd doctor` those"
+            " that a user lacks"
+        )
+    if isinstance(error, Unreachable) and "embedded:" not in f"{error}":
+        return "; start that server, or name another with --url or FLOWD_URL"
+    return ""
 
 
 def _say(what: object, code: int) -> int:

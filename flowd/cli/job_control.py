@@ -210,9 +210,8 @@ async def _end(verb: str, options: argparse.Namespace) -> int:
                 job = await find_job(target.queries, job_id, now, scan=_SCAN)
                 if job is None:
                     missing += 1
-                    print_error(
-                        f"no job {job_id} waits, runs or is delayed{id_advice(job_id)}"
-                    )
+                    why = id_advice(job_id) or ": it has ended, or never was here"
+                    print_error(f"no job {job_id} waits, runs or is delayed{why}")
                 else:
                     await work.step([job])
             if options.all:
@@ -265,7 +264,7 @@ def _report(verb: str, work: _Work, options: argparse.Namespace) -> None:
 
 
 async def _confirm(verb: str, target: Target, options: argparse.Namespace) -> None:
-    check_terminal("it")
+    check_terminal("cancelling jobs" if verb == "cancel" else "deleting jobs")
     sizes = await target.queries.sizes()
     parked = f", {sizes.parked:,} are parked" if sizes.parked else ""
     which = (
@@ -287,8 +286,9 @@ async def _run_now(options: argparse.Namespace) -> int:
                 done.append(job_id)
                 continue
             job = await find_job(target.queries, job_id, now, scan=_SCAN)
+            why = id_advice(job_id) or ": it has ended, or never was here"
             state = (
-                f"is not there{id_advice(job_id)}"
+                f"is not delayed{why}"
                 if job is None
                 else f"is {job.state}, and not delayed"
             )

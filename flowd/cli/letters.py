@@ -92,6 +92,8 @@ class Selection:
                 text += advice
             elif scan and next(searched) == scan:
                 text += f" among {scan:,} (flowd dlq show ID --scan 0 looks at all)"
+            else:
+                text += ": it was redriven or purged, or never was here"
             raise LetterNotFound(text) from None
 
     def picked(

@@ -146,4 +146,9 @@ async def _only(
             f"no queue on stream {stream} was set up on this server (there: {known});"
             " if there was one, name its --group"
         )
+    if not there:
+        raise UsageError(
+            "no queue was set up on this server yet: start a worker or enqueue a job, or"
+            " name another server with --url or FLOWD_URL"
+        )
     raise UsageError(f"name the queue with --stream or --job; on this server: {known}")

@@ -118,7 +118,10 @@ async def _check(queries: Queries, name: str) -> None:
     if name not in names:
         known = ", ".join(names) or "none"
         raise OptionError(
-            "schedule", name, f"must be one of this server; there: {known}"
+            "schedule",
+            name,
+            f"must be one that a worker of {queries.keys.stream} ({queries.group}) has"
+            f" registered; there: {known}",
         )
 
 

@@ -239,11 +239,14 @@ def _checked(rules: _Rules, name: str) -> str:
 
 def _no_key(rules: _Rules, shown: str) -> OptionError:
     if not rules.text:
-        rule = "the queue has no limits, or no worker was seen in the last minute that has them: declare them in the schema, and start a worker"
-        return OptionError("limit", shown, rule)
+        rule = (
+            "the queue has no limits, or no worker that has them was seen in the last"
+            " minute: declare them in the schema, and start a worker"
+        )
+        return OptionError("key", shown, rule)
     known = "; ".join(" and ".join(per) or WHOLE for per in rules.per.values())
     rule = f"the limits of this queue go by: {known or 'nothing'}"
-    return OptionError("limit", shown, rule)
+    return OptionError("key", shown, rule)
 
 
 def _name_of(rules: _Rules, fields: Mapping[str, str]) -> str:

@@ -81,7 +81,8 @@ async def test_an_unknown_schedule_is_refused(
     await register(redis_url, stream)
     words = ["cron", "pause", "weekly", "--stream", stream, "--url", redis_url]
     assert await asyncio.to_thread(main, words) == 2
-    assert "must be one of this server; there: nightly" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"a worker of {stream} (senders) has registered; there: nightly" in said
 
 
 async def test_the_doctor_reports_a_late_tick(

@@ -158,7 +158,7 @@ async def test_a_delayed_job_runs_now(
         code, out, err = await flowd("jobs", "run-now", delayed, waiting, "9-9")
         assert (code, out) == (1, "1 job is due now\n")
         assert "is waiting, and not delayed" in err
-        assert "9-9 is not there" in err
+        assert "job 9-9 is not delayed: it has ended, or never was here" in err
         queue.run()
         await wait_until(lambda: len(recorder.done) == 2)
 
