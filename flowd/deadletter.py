@@ -26,7 +26,7 @@ from flowd.errors import (
     OutcomeUnknown,
     ServerError,
 )
-from flowd.errors.option import entry_id, flag, function, instance, text
+from flowd.errors.option import entry_id, flag, function, instance
 from flowd.model.item import Item
 from flowd.model.job import Job, spec_of
 from flowd.model.keys import clash
@@ -78,8 +78,8 @@ class DeadLetters(Generic[J]):
             raise OptionError(
                 "job_class", job_class, "give a job class, or both stream and group"
             )
-        text("stream", stream)
-        text("group", group)
+        instance("stream", stream, str, "must be a str")
+        instance("group", group, str, "must be a str")
         if found := clash(stream, group):
             name, rule = found
             raise OptionError(name, stream if name == "stream" else group, rule)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, cast
-from urllib.parse import urlencode
+from typing import Final, Protocol, cast
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -32,6 +32,13 @@ class Raw(str):
     """Text whose control characters are meant, as in a text area; HTML is escaped."""
 
     __slots__ = ()
+
+
+class _Named(Protocol):
+    @property
+    def stream(self) -> str: ...
+    @property
+    def group(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +188,18 @@ def _ago(at: datetime, now: float) -> str:
     return _short(max(0.0, now - at.timestamp()))
 
 
+def _sent_as(queue: _Named) -> list[tuple[str, str]]:
+    """The fields of a form that name a queue; `Visit.target` reads them.
+
+    What a page shows is not always what it is: a browser would send the escapes of a name
+    that cannot be printed.
+    """
+    stream, group = queue.stream, queue.group
+    if f"{stream}{group}".isprintable():
+        return [("stream", stream), ("group", group)]
+    return [("quoted", "1"), ("stream", quote(stream)), ("group", quote(group))]
+
+
 def _plural(values: Iterable[object] | int, noun: str) -> str:
     number = values if isinstance(values, int) else len([*values])
     return count_of(number, noun)
@@ -205,6 +224,7 @@ def _environment() -> Environment:
         "moment": _moment,
         "ago": _ago,
         "plural": _plural,
+        "sent_as": _sent_as,
         "raw": Raw,
     }
     return environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
@@ -99,6 +99,8 @@ class Visit:
         """
         named = self.request.query_params if form is None else form
         stream, group = named.get("stream", ""), named.get("group", "")
+        if named.get("quoted"):
+            stream, group = unquote(stream), unquote(group)
         there = await registered(self.connection)
         for each in there:
             if each.keys.stream == stream and group in ("", each.group):

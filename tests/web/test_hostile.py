@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from typing import Final
 
@@ -12,10 +13,13 @@ import pytest
 from starlette.requests import Request
 
 from flowd.model.keys import Keys
+from flowd.model.text import printable
 from flowd.web import Dashboard, User
 from tests.support.jobs.vault import Vault
 from tests.support.raw import Raw
+from tests.support.waiting import wait_until
 from tests.web.conftest import Open
+from tests.web.forms import form_of
 
 MARKUP: Final = (
     """"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7777*7777}}"""
@@ -191,3 +195,39 @@ async def test_hostile_texts_do_nothing(
     for text in texts:
         judge(text)
         assert len(text) < 200_000
+
+
+async def test_actions_reach_a_queue_of_any_name(raw: Raw, dashboard: Open) -> None:
+    """Pause, redrive, purge, cancel and clear, each by the form of its page as a browser sends it."""
+    queue = hostile(raw)
+    keys = Keys(queue["stream"], queue["group"])
+    async with dashboard(user=User("ops")) as client:
+
+        async def send(
+            path: str, asked: Mapping[str, str], **more: str
+        ) -> httpx.Response:
+            page = await client.get(path, params={**queue, **asked})
+            assert page.status_code == 200, page.text
+            form = form_of(page.text, path)
+            assert "".join(form.values()).isprintable()
+            answer = await client.post(path, data=form | more)
+            assert answer.status_code == 303, answer.text
+            return answer
+
+        for do, is_paused in (("pause", True), ("resume", False)):
+            await send("/queue", {}, do=do)
+            page = await client.get("/queue", params=queue)
+            assert ("it is paused, since" in page.text) is is_paused
+        letter = {"id": raw.entries(keys.dead)[0][0]}
+        await send("/letter", letter)
+        assert raw("XLEN", keys.dead) == 1
+        every = {"scope": "all", "verb": "purge"}
+        await send("/letters/confirm", every)
+        await wait_until(lambda: raw("XLEN", keys.dead) == 0)
+        running, waiting, _ = (entry_id for entry_id, _ in raw.entries(keys.stream))
+        await send("/job", {"id": waiting}, do="delete")
+        assert raw("XLEN", keys.stream) == 2
+        answer = await send("/job", {"id": running}, do="cancel")
+        assert "said=cancelling" in answer.headers["location"]
+        await send("/queue/clear", {}, typed=printable(queue["stream"]))
+        await wait_until(lambda: raw("XLEN", keys.stream) == 1)
