@@ -133,7 +133,7 @@ async def test_large_values_are_cut(flowd: Program, redis_url: str, raw: Raw) ->
         flowd("jobs", "list", "--state", "waiting", "--json", "--raw").out
     )
     for words, most in (
-        (("stats",), 2_000),
+        (("stats",), 3_000),
         (("jobs", "list"), 2_500),
         (("dlq", "list"), 1_500),
         (("jobs", "show", waiting["entry_id"]), 60_000),
