@@ -46,8 +46,13 @@ class Suddenly:
 
 @pytest.fixture
 def at_any_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine reads ahead as many as a quiet one, and keeps them until it may start them."""
+    """A busy machine reads ahead as many as a quiet one."""
     monkeypatch.setattr(ahead, "_AHEAD", 10.0)
+
+
+@pytest.fixture
+def patiently(at_any_pace: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read ahead is kept until it may start."""
     monkeypatch.setattr(ahead, "_PATIENCE", 60.0)
 
 
@@ -71,6 +76,7 @@ async def read_ahead(
     return waiting()
 
 
+@pytest.mark.usefixtures("at_any_pace")
 async def test_handlers_that_become_long_keep_no_job(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
@@ -92,7 +98,7 @@ async def test_handlers_that_become_long_keep_no_job(
     assert {*slow.began, *quick.done} == {str(number) for number in range(JOBS)}
 
 
-@pytest.mark.usefixtures("at_any_pace")
+@pytest.mark.usefixtures("patiently")
 async def test_short_handlers_read_ahead(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
@@ -108,7 +114,7 @@ async def test_short_handlers_read_ahead(
     assert sorted(map(int, handler.began)) == [*range(JOBS)]
 
 
-@pytest.mark.usefixtures("at_any_pace")
+@pytest.mark.usefixtures("patiently")
 async def test_one_slot_reads_nothing_ahead(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
@@ -124,7 +130,7 @@ async def test_one_slot_reads_nothing_ahead(
     assert handler.began == [str(number) for number in range(JOBS)]
 
 
-@pytest.mark.usefixtures("at_any_pace")
+@pytest.mark.usefixtures("patiently")
 async def test_a_job_that_was_read_ahead_can_be_cancelled(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
@@ -142,7 +148,7 @@ async def test_a_job_that_was_read_ahead_can_be_cancelled(
     assert {*map(int, handler.began)} == {*range(JOBS)} - {number}
 
 
-@pytest.mark.usefixtures("at_any_pace")
+@pytest.mark.usefixtures("patiently")
 async def test_a_shutdown_releases_what_was_read_ahead(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
@@ -162,7 +168,7 @@ async def test_a_shutdown_releases_what_was_read_ahead(
         assert released > SLOTS
 
 
-@pytest.mark.usefixtures("at_any_pace")
+@pytest.mark.usefixtures("patiently")
 async def test_a_lost_lease_keeps_what_was_read_ahead_from_starting(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
