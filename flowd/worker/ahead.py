@@ -5,8 +5,9 @@ server and back. So while the stream is full, it reads as many jobs more as begi
 at the pace of late. They are held, their leases are renewed, and each starts as soon as a
 handler ends. Of handlers that take long, none begins in that time, and nothing is read ahead.
 
-No other worker starves: handlers that suddenly take long keep such a job for 50 ms, then it
-is released, and for ten seconds nothing is read ahead.
+No other worker starves: handlers that suddenly take long keep such a job for 50 ms, or for half
+a second where something holds up the event loop. Then it is released, and for ten seconds
+nothing is read ahead.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _AHEAD: Final = 0.002
 _WINDOW: Final = 0.002
 _MOST: Final = 100
 _PATIENCE: Final = 0.05
+_LATE: Final = 0.01
+_HELD_UP: Final = 0.5
 _AFTER_RELEASE: Final = 10.0
 
 
@@ -69,6 +72,7 @@ class ReadAhead:
         self._ended = 0
         self._starting = False
         self._counted_from = 0.0
+        self._look_at = 0.0
         self._not_before = 0.0
 
     def more_than(self, done: int) -> bool:
@@ -109,7 +113,7 @@ class ReadAhead:
             return False
         self._waiting.append(delivery)
         if self._alarm is None:
-            self._watch()
+            self._watch(delivery.began + _PATIENCE)
         return True
 
     def handler_done(self) -> None:
@@ -148,17 +152,21 @@ class ReadAhead:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def _watch(self) -> None:
-        left = self._waiting[0].began + _PATIENCE - time.monotonic()
-        self._alarm = self._loop.call_later(left, self._look)
+    def _watch(self, until: float) -> None:
+        self._look_at = until
+        self._alarm = self._loop.call_later(until - time.monotonic(), self._look)
 
     def _look(self) -> None:
         """Release what was read ahead and did not begin: its handlers take long now."""
         self._alarm = None
         if not self._waiting:
             return
-        if time.monotonic() - self._waiting[0].began < _PATIENCE:
-            self._watch()
+        now = time.monotonic()
+        waited = now - self._waiting[0].began
+        # Where the loop or the process was held up, that is not the handlers' time.
+        late = now - self._look_at > _LATE and waited < _HELD_UP
+        if waited < _PATIENCE or late:
+            self._watch(now + _PATIENCE if late else self._waiting[0].began + _PATIENCE)
             return
         self._not_before = time.monotonic() + _AFTER_RELEASE
         self.most = 0
