@@ -13,6 +13,19 @@ local now = now_ms()
 local at = string.format('%.0f', now)
 local results = {}
 
+-- Many jobs of a call are due together, and a number is read and written slowly.
+local function once(convert)
+  return setmetatable({}, {
+    __index = function(known, given)
+      known[given] = convert(given)
+      return known[given]
+    end,
+  })
+end
+
+local number_of = once(tonumber)
+local score_of = once(function(due) return string.format('%.0f', due) end)
+
 -- The jobs that wait, from that number on, until they are written together: each command
 -- costs more than what it adds. (due, id) and (id, fields).
 local scores, packed, from = {}, {}, nil
@@ -38,20 +51,17 @@ local function write_waiting()
 end
 
 local function store(id, wait, due, job, first, last)
-  local fields = { unpack(ARGV, first, last) }
   local soon = wait == 0 and due == 0
   due = math.max(due, now + wait)
   if due <= now then
-    local added = write_waiting() or redis.pcall('XADD', stream, id, unpack(fields))
+    local added = write_waiting() or redis.pcall('XADD', stream, id, unpack(ARGV, first, last))
     return (soon or type(added) == 'table') and added or job
   end
   from = from or #results + 1
-  fields[#fields + 1] = '_at'
-  fields[#fields + 1] = at
-  scores[#scores + 1] = due
+  scores[#scores + 1] = score_of[due]
   scores[#scores + 1] = job
   packed[#packed + 1] = job
-  packed[#packed + 1] = cmsgpack.pack(fields)
+  packed[#packed + 1] = cmsgpack.pack({ '_at', at, unpack(ARGV, first, last) })
   return job
 end
 
@@ -64,12 +74,12 @@ end
 local i, refused = 1, nil
 while i <= #ARGV and not refused do
   local number, first = #results + 1, i + 5
-  local last = i + 4 + ARGV[i + 4]
+  local last = i + 4 + number_of[ARGV[i + 4]]
   local result
   --@ before
   if not result then
     result = store(
-      ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3], first, last)
+      ARGV[i], number_of[ARGV[i + 1]], number_of[ARGV[i + 2]], ARGV[i + 3], first, last)
     --@ stored
   end
   if type(result) == 'table' then
