@@ -19,7 +19,7 @@ class Flowd(Peer):
     """Leases, timeout, fence and takeovers are its defaults and the schema's."""
 
     packages = ("flowd-jobs", "redis", "hiredis")
-    imports = "flowd"
+    imports = "flowd.queue"
     guarantees = Guarantees(
         survives_kill=True,
         acked_after=True,

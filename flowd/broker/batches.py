@@ -59,7 +59,7 @@ class Batch:
         self._size = 0
         self._arguments = 0
         for command in commands:
-            self.add(command)
+            self.add(stream, command)
 
     def __len__(self) -> int:
         return len(self.entries) or len(self.commands)
@@ -81,21 +81,29 @@ class Batch:
         self._size = size
         return True
 
-    def add(self, command: EnqueueCommand) -> bool:
-        """Add one more, if there is room for it or it is the first."""
+    def add(self, stream: Stream, command: EnqueueCommand) -> bool:
+        """Add one more, if it is of this stream and there is room, or it is the first."""
+        if (
+            stream is not self.stream
+            or len(self.entries or self.commands) == BATCH_JOBS
+        ):
+            return False
         size = self._size + command.size
         if size > _BATCH_BYTES and self:
             return False
-        if command.is_plain and not self.commands:
+        if not self.commands and command.is_plain:
             self.entries.append(command.fields)
             self._size = size
             return True
-        commands = self.commands or [EnqueueCommand(each, 0) for each in self.entries]
-        arguments = self._arguments or sum(each.arguments for each in commands)
+        commands, arguments = self.commands, self._arguments
+        if self.entries:
+            commands = [EnqueueCommand(each, 0) for each in self.entries]
+            arguments = sum(each.arguments for each in commands)
         arguments += command.arguments
         if arguments > MOST_ARGUMENTS and commands:
             return False
-        self.entries, self.commands = [], commands
+        if self.entries:
+            self.entries, self.commands = [], commands
         commands.append(command)
         self._size, self._arguments = size, arguments
         return True
@@ -123,7 +131,7 @@ def batches(
         else:
             each = _one_by_one(some, streams, policy)
         for stream, command in each:
-            if batch is None or not (batch.is_open(stream) and batch.add(command)):
+            if batch is None or not batch.add(stream, command):
                 if batch:
                     yield batch
                 batch = Batch(stream, [command])

@@ -196,10 +196,12 @@ def entries_of(
     size = len(b"".join([*chain(*entries), *chain(*map(dict.values, entries))]))
     if size > MAX_JOB_BYTES:
         for fields in entries:
-            _check_size(spec, fields, payload_size(fields))
+            if (own := payload_size(fields)) > MAX_JOB_BYTES:
+                raise _too_large(spec, fields, own)
     if spec.version or not all(entries):
         for fields in entries:
-            _put_version(spec, fields)
+            if spec.version or not fields:
+                fields[b"_v"] = _version(spec)
     rules = spec.policy if policy is None else policy
     if rules.expires_after is not None:
         for fields in entries:
@@ -211,18 +213,20 @@ def _encoded(job: Job) -> tuple[dict[bytes, bytes], int]:
     """A job's fields, and how many bytes they have."""
     fields, spec = job.to_fields(), type(job).SPEC
     size = payload_size(fields)
-    _check_size(spec, fields, size)
-    _put_version(spec, fields)
+    if size > MAX_JOB_BYTES:
+        raise _too_large(spec, fields, size)
+    if spec.version or not fields:
+        fields[b"_v"] = _version(spec)
     return fields, size
 
 
-def _check_size(spec: JobSpec, fields: Mapping[bytes, bytes], size: int) -> None:
-    if size > MAX_JOB_BYTES:
-        largest = max(fields, key=lambda name: len(fields[name])).decode()
-        raise PayloadTooLarge(spec.name, largest, size, MAX_JOB_BYTES)
+def _too_large(
+    spec: JobSpec, fields: Mapping[bytes, bytes], size: int
+) -> PayloadTooLarge:
+    largest = max(fields, key=lambda name: len(fields[name])).decode()
+    return PayloadTooLarge(spec.name, largest, size, MAX_JOB_BYTES)
 
 
-def _put_version(spec: JobSpec, fields: dict[bytes, bytes]) -> None:
-    if spec.version or not fields:
-        # An entry needs a field, and a job may happen to have none.
-        fields[b"_v"] = b"%d" % (spec.version or 1)
+def _version(spec: JobSpec) -> bytes:
+    """What `_v` says: also of a job that has no fields, because an entry needs one."""
+    return b"%d" % (spec.version or 1)
