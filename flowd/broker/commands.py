@@ -174,7 +174,9 @@ def _gated(
         raise OptionError("debounce", gate.debounce.wait, rule)
     job_id = command.job_id or os.urandom(16).hex()
     ticket = gate.ticket(command.fields, spec.secrets, priority)
-    fields = {**command.fields, b"_gate": ticket}
+    # A debounced job is delayed, and keeps its id when it becomes an entry.
+    own = {} if gate.debounce is None else {b"_id": job_id.encode()}
+    fields = {**command.fields, **own, b"_gate": ticket}
     return command._replace(fields=fields, job_id=job_id, gate=gate)
 
 

@@ -66,11 +66,13 @@ class Handler:
 
     def __init__(self) -> None:
         self.ran: list[str] = []
+        self.ids: dict[str, str] = {}
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
     async def __call__(self, job: Email, ctx: Context) -> None:
         """Run one."""
         self.ran.append(job.subject)
+        self.ids[job.subject] = ctx.id
         if job.subject == "rejected":
             raise Reject("no")
         if job.subject == "again" and ctx.attempt == 1:
@@ -136,6 +138,7 @@ async def test_a_duplicate_is_not_stored(bench: MakeBench) -> None:
         assert isinstance(again, Duplicate)
         assert (again, again.replaced) == (first, False)
         await own.expect("1", "3")
+        assert own.handler.ids == {"1": first, "3": other}
         assert not isinstance(
             await own.queue.enqueue(ONCE(to="a", subject="4")), Duplicate
         )
@@ -238,6 +241,7 @@ async def test_a_debounced_job_runs_once_with_the_newest_data(bench: MakeBench) 
             await own.queue.enqueue(QUIET(to="a", subject="x"), delay=1.0)
         await own.drain()
         assert sorted(own.handler.ran) == ["3", "again", "again"]
+        assert own.handler.ids == {"3": other, "again": first}
         later = await own.queue.enqueue(QUIET(to="a", subject="5"))
         assert not isinstance(later, Duplicate)
         await own.drain()
