@@ -73,6 +73,9 @@ class GatedJob:
     returned: bool = False
     """Whether it was at the gate before, and goes ahead of those that were not."""
 
+    first: float | None = None
+    """When the first one came whose place it has taken, while another may take its own."""
+
     arrived: int = 0
     """When it came to the gate, in steps."""
 
@@ -90,7 +93,7 @@ class GatedJob:
         """It holds nothing any more."""
         self.admitted = self.has_slot = self.has_lock = False
         self.is_behind = self.is_next = self.returned = False
-        self.hold = None
+        self.hold = self.first = None
 
     def end(self, place: Place) -> None:
         """It is over, or a dead letter."""

@@ -198,6 +198,9 @@ class Laws:
                 for job in jobs
                 if not job.has_ticket and not job.is_live
             }
+        assert real.quiet == {
+            job.keys.quiet: job.at for job in jobs if job.first is not None
+        }
         assert real.behind == {job.keys.lock: job.at for job in jobs if job.is_next}
         lanes = [*real.ready, *real.blocked]
         for lane in {*real.lane_of.values()}:

@@ -14,7 +14,7 @@ from flowd.broker.control import CancelResult
 from flowd.errors import KeyTaken, ServerError
 from flowd.model.delivery import Entry, order
 from flowd.model.duplicate import Duplicate
-from flowd.model.gate import Gate
+from flowd.model.gate import Debounce, Gate
 from tests.system.delivery_model.gate_job import GatedJob, Place
 from tests.system.delivery_model.gate_laws import Laws
 from tests.system.delivery_model.gate_snapshot import GateSnapshot
@@ -102,9 +102,12 @@ class GateModel:
             self._arrive(job, behind=True)
             job.is_next = True
         else:
-            assert not isinstance(answer, Duplicate)
+            replaces = isinstance(answer, Duplicate) and answer.replaced
+            assert replaces == (self._unquiet(job) is not None)
             job.has_lock = bool(job.keys.lock)
-            if delay:
+            if self.gate is not None and self.gate.debounce is not None:
+                self._delay_until_quiet(job, self.gate.debounce, answer)
+            elif delay:
                 job.place, job.due = "delayed", self.now + delay
                 job.at = answer
             else:
@@ -112,6 +115,26 @@ class GateModel:
         job.id, job.born = answer, self.now
         self.jobs.append(job)
         self.laws.accepted(job)
+
+    def _unquiet(self, job: GatedJob) -> GatedJob | None:
+        """The debounced job of its key whose place it takes."""
+        same = [
+            each
+            for each in self.at("delayed")
+            if each.first is not None and each.keys.quiet == job.keys.quiet
+        ]
+        assert len(same) <= 1, "two debounced jobs of a key"
+        return same[0] if same else None
+
+    def _delay_until_quiet(self, job: GatedJob, rule: Debounce, answer: str) -> None:
+        former = self._unquiet(job)
+        job.first = self.now if former is None else former.first
+        assert job.first is not None
+        if former is not None:
+            assert answer == former.id
+            former.end("replaced")
+        job.place, job.at = "delayed", answer
+        job.due = min(self.now + rule.wait, job.first + rule.longest)
 
     def added(self, job: GatedJob, answer: str) -> None:
         """A program that knows no gate has appended a job."""
@@ -144,7 +167,7 @@ class GateModel:
         due = [job for job in self.at("delayed") if job.due <= self.now]
         assert count == len(due)
         for job in due:
-            job.has_slot = False
+            job.has_slot, job.first = False, None
             self._arrive(job, returned=True)
 
     def taken_over(

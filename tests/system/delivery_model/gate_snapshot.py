@@ -51,8 +51,17 @@ return cjson.encode({
 })
 """
 
-# A rate is paid for until some moment of the server's clock, which cannot be set.
+# A rate is paid for until some moment of the server's clock, which cannot be set, and a key
+# was first not quiet at one.
 _PASS: Final = """
+local state = redis.call('HGETALL', KEYS[3])
+for n = 1, #state, 2 do
+  if state[n]:sub(1, 2) == 'd:' then
+    local since, job = state[n + 1]:match('^(%d+)( .*)$')
+    since = string.format('%.0f', since - ARGV[1] / 1000)
+    redis.call('HSET', KEYS[3], state[n], since .. job)
+  end
+end
 for n = 1, 2 do
   for _, key in ipairs(redis.call('ZRANGE', KEYS[n], 0, -1)) do
     redis.call('ZINCRBY', KEYS[n], -ARGV[1], key)
@@ -70,6 +79,9 @@ class GateSnapshot(NamedTuple):
 
     behind: dict[str, str]
     """By key: the job that runs afterwards."""
+
+    quiet: dict[str, str]
+    """By key: the debounced job that waits for it to be quiet."""
 
     parked: dict[str, Fields]
     """By the name under which its body is."""
@@ -118,6 +130,11 @@ async def take_gate_snapshot(
             if name.startswith("u:")
         },
         {name[2:]: value for name, value in said.items() if name.startswith("l:")},
+        {
+            name[2:]: value.partition(" ")[2]
+            for name, value in said.items()
+            if name.startswith("d:")
+        },
         {job: _fields(flat) for job, _, flat in parked},
         {job: lane for job, lane, _ in parked},
         {_pair(row) for row in slots},
@@ -145,8 +162,8 @@ async def let_time_pass(
 ) -> None:
     """Let leases be older, delayed jobs nearer, and rates be paid for until sooner."""
     await pass_time(connection, keys, group, seconds)
-    clocks, timed = keys.gate[7:9]
-    await connection.call("EVAL", _PASS, 2, clocks, timed, round(seconds * 1e6))
+    names = (*keys.gate[7:9], keys.gate[0])
+    await connection.call("EVAL", _PASS, 3, *names, round(seconds * 1e6))
 
 
 def _pair(row: str) -> tuple[str, str]:

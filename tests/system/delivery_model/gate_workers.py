@@ -120,6 +120,8 @@ class GateWorkers(RuleBasedStateMachine):
 
     @rule(batch=st.lists(job_plans, min_size=1, max_size=4))
     def enqueue(self, batch: Sequence[JobPlan]) -> None:
+        if self.gate is not None and self.gate.debounce is not None:
+            batch = [plan._replace(delay=0.0) for plan in batch]
         jobs = [job_of(next(self.numbers), plan, self.gate) for plan in batch]
         commands = [
             command(job, plan, self.gate) for job, plan in zip(jobs, batch, strict=True)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from flowd.model.gate import Concurrency, Fair, Gate, Priority, Rate, Unique
+from flowd.model.gate import (
+    Concurrency,
+    Debounce,
+    Fair,
+    Gate,
+    Priority,
+    Rate,
+    Unique,
+)
 
 __all__ = ["CUSTOMERS", "GATES", "HOSTS", "LEVELS", "URLS", "Keys", "keys_of"]
 
@@ -24,6 +32,10 @@ GATES: Final[dict[str, Gate | None]] = {
     "rate": Gate(rate=_RATE),
     "fair": Gate(fair=Fair(per=("customer",))),
     "priority": Gate(priority=Priority(field="level", order=LEVELS)),
+    "debounce": Gate(
+        debounce=Debounce(fields=("url",), wait=300.0, longest=600.0),
+        concurrency=Concurrency(per=("customer",), limit=2),
+    ),
     "several": Gate(
         unique=Unique(fields=("url",), again="last"),
         concurrency=Concurrency(per=("customer",), limit=2),
@@ -41,9 +53,10 @@ class Keys(NamedTuple):
     turn: str = ""
     lock: str = ""
     level: str = ""
+    quiet: str = ""
 
 
 def keys_of(ticket: str) -> Keys:
     """The keys that a ticket names."""
     found = dict(word.split(":", 1) for word in ticket.split(" ") if word)
-    return Keys(*(found.get(sign, "") for sign in "crfup"))
+    return Keys(*(found.get(sign, "") for sign in "crfupd"))
