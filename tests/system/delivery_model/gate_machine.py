@@ -16,14 +16,15 @@ from flowd.ops.jobs import JobView
 from flowd.ops.limits import reset_limit, set_limit
 from tests.system.delivery_model.gate_plans import picks
 from tests.system.delivery_model.gate_snapshot import leftovers
-from tests.system.delivery_model.gate_workers import ALL, GateWorkers
+from tests.system.delivery_model.gate_ticks import GateTicks
+from tests.system.delivery_model.gate_workers import ALL
 from tests.system.delivery_model.plans import CONSUMERS, Ending, seldom
 from tests.system.delivery_model.policies import CUSTOMERS, HOSTS
 
 __all__ = ["GateMachine"]
 
 
-class GateMachine(GateWorkers):
+class GateMachine(GateTicks):
     """A queue with policies on a real server, and the model of it."""
 
     @precondition(lambda self: self.model.live)

@@ -42,6 +42,9 @@ class GateModel:
 
         self.keys: dict[str, str] = {}
         self.marks: set[str] = set()
+        self.run: GatedJob | None = None
+        """The last one that a schedule has enqueued."""
+
         self.paused = False
         self.steps = 0
         self.arrivals: list[GatedJob] = []
@@ -141,6 +144,15 @@ class GateModel:
         job.id = job.at = answer
         job.place, job.has_ticket, job.born = "waiting", False, self.now
         self.jobs.append(job)
+
+    def ticked(self, job: GatedJob, skips: bool, stored: bool) -> None:
+        """A schedule has enqueued a job, unless its runs must not overlap."""
+        assert stored != (skips and self.run is not None and self.run.is_live)
+        if not stored:
+            return
+        job.place, job.has_ticket, job.born = "waiting", False, self.now
+        self.jobs.append(job)
+        self.run = job
 
     # Workers.
 
@@ -296,6 +308,8 @@ class GateModel:
             assert holder.id in str(answer)
             return
         assert answer is True
+        if job is self.run:
+            self.run = None  # a dead run has ended, whatever becomes of it
         job.attempt, job.deliveries, job.counted = 1, 0, False
         job.expires = None
         self.marks.discard(job.id)

@@ -243,7 +243,7 @@ class GateWalk:
         """
         queue = await self._copy(state.queue)
         await self._set_limit(queue, None)
-        snapshot = state.snapshot
+        snapshot, left = state.snapshot, (0, 0)
         for _ in range(_ROUNDS):
             await self._expire(queue, snapshot)
             await self._connection.call("EVAL", _DUE, 1, queue.keys.delayed)

@@ -94,6 +94,11 @@ class GateWorkers(RuleBasedStateMachine):
         self.spent: list[Held] = []
         """Deliveries that have ended, or whose consumer has crashed."""
 
+        self.maintaining = [Part("maintain_control", (self.real.keys.control,))]
+        self.settling: list[Part] = []
+        if self.scripts is not None:
+            self.maintaining.append(self.scripts.maintain)
+            self.settling.append(self.scripts.settle)
         self.letters: list[tuple[str, str, str | None]] = []
         self.sound = False
 
@@ -235,11 +240,6 @@ class GateWorkers(RuleBasedStateMachine):
         self.agree(admits=0)
         return maintained
 
-    @property
-    def maintaining(self) -> list[Part]:
-        parts = [Part("maintain_control", (self.real.keys.control,))]
-        return parts + ([self.scripts.maintain] if self.scripts else [])
-
     def renew(self, consumer: str) -> None:
         held = [(each.entry_id, each.count) for each in self.running[consumer].values()]
         lost = self.ask(self.real.renew(consumer, held))
@@ -316,8 +316,7 @@ class GateWorkers(RuleBasedStateMachine):
                 args += (each.entry_id, each.job_id)
             args.append(len(marks))
             parts.append(Part("settle_control", (self.real.keys.control,), args))
-        if self.scripts is not None:
-            parts.append(self.scripts.settle)
+        parts += self.settling
         batch = next(self.numbers)
         items = [item for item, _ in others]
         given = [delivery for delivery, _ in acks]

@@ -37,7 +37,7 @@ async def test_every_order_at_the_gate_ends_well(redis_url: str, stream: str) ->
     try:
         start = await walk.start()
         known = {start.key()}
-        edge = [start]
+        edge: list[GateState] = [start]
         for _ in range(STEPS):
             steps = [(state, step) for state in edge for step in state.steps()]
             edge = []
