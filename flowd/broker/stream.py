@@ -178,6 +178,7 @@ class Stream:
         acks: Sequence[Delivery],
         others: Sequence[Requeue | MoveToDeadLetter],
         *,
+        runs: bytes = b"",
         batch: int = 0,
         repeated: bool = False,
         keep_receipts: bool = True,
@@ -186,6 +187,7 @@ class Stream:
         """End deliveries in one step; one result for each, acks first.
 
         Among `others` dead letters come first: a full server refuses only a first write.
+        With acks alone, `runs` says which of their entries lie side by side: `SideBySide`.
         The results of `batch`, the consumer's last, come again if it is `repeated`, up to
         five minutes after the last call with `keep_receipts`.
         Capabilities do their `parts` in the same step.
@@ -200,9 +202,9 @@ class Stream:
         args: list[Argument] = [self.group, consumer, batch, int(repeated)]
         args += (int(keep_receipts), *id_range(items), len(items))
         if are_first:
-            args += (len(ids), *ids)
+            args += (len(ids), runs, *ids)
         else:
-            args.append(0)
+            args += (0, b"")
             for each in acks:
                 args += ("ack", each.entry_id, each.count, 0)
         for other in others:
@@ -219,9 +221,7 @@ class Stream:
     ) -> list[bytes]:
         """Renew leases of (entry id, delivery count); returns the ids that are lost.
 
-        What a part adds to them begins with `!`.
-
-        Capabilities do their `parts` in the same step.
+        Capabilities do their `parts` in the same step; what they add begins with `!`.
 
         Raises:
             ServerError: as `Connection.call`.

@@ -27,7 +27,14 @@ _ENQUEUE: Final = (
 
 _WORK: Final = (
     *("EVALSHA s 1 k", "EVAL s 1 k", "TIME", "XREADGROUP GROUP g c STREAMS k >"),
-    *("XADD k * f v", "XLEN k", "XRANGE k - +", "XACK k g 0", "XDEL k 0"),
+    *(
+        "XADD k * f v",
+        "XLEN k",
+        "XRANGE k - +",
+        "XACK k g 0",
+        "XDEL k 0",
+        "XTRIM k MINID 0",
+    ),
     *("XCLAIM k g c 0 0", "XAUTOCLAIM k g c 0 0", "XPENDING k g"),
     *("XINFO GROUPS k", "XINFO CONSUMERS k g"),
     *("XGROUP CREATE k g 0", "XGROUP DELCONSUMER k g c"),

@@ -16,6 +16,7 @@ from flowd.errors import ServerError
 from flowd.model.delivery import Entry
 from flowd.worker.idle_reads import IdlePlace
 from flowd.worker.pacing import Pacing
+from flowd.worker.side_by_side import SideBySide
 
 __all__ = ["Consumer"]
 
@@ -74,6 +75,9 @@ class Consumer:
         self.pause = 0.0
         """Seconds to let pass before the next read: see `pacing`."""
 
+        self.together = SideBySide()
+        """What the last reads have brought."""
+
         self._reading_until = 0.0
         self._unblocking: asyncio.Task[None] | None = None
 
@@ -108,6 +112,7 @@ class Consumer:
             # out with the settles that made the room.
             read = self._stream.read(self.name, count)
             entries = await self._ahead(read, count, 0.0)
+        self.together.note(entries)
         self.flowing = len(entries) == count
         if not self.flowing and (waits or paused):
             self.pause = self._pacing.pause(asked, time.monotonic(), len(entries))

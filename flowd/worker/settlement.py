@@ -33,6 +33,7 @@ from flowd.worker.in_flight import InFlight
 from flowd.worker.quarantine import Quarantine
 from flowd.worker.refused import Ending, RefusedSettlements
 from flowd.worker.settlement_report import SettlementReport
+from flowd.worker.side_by_side import SideBySide
 
 __all__ = ["Ending", "Settlement"]
 
@@ -60,6 +61,7 @@ class Settlement(Generic[J]):
         events: EventBus,
         *,
         extensions: Sequence[SettleExtension],
+        together: SideBySide,
         ahead: ReadAhead,
         quarantine: Quarantine,
         report: SettlementReport[J],
@@ -69,6 +71,7 @@ class Settlement(Generic[J]):
         self._consumer = consumer
         self._in_flight = in_flight
         self._extensions = extensions
+        self._together = together
         self._ahead = ahead
         self._quarantine = quarantine
         self._report = report
@@ -204,6 +207,7 @@ class Settlement(Generic[J]):
         """
         acks = [delivery for delivery, _ in batch[: len(batch) - len(others)]]
         stream = self._stream.keys.stream
+        runs = b"" if others else self._together.runs([each.entry_id for each in acks])
         self._batches += 1
         # Kept for five minutes, or for a minute less: a write fewer in most batches.
         keep = time.monotonic() >= self._receipts_kept_until
@@ -214,6 +218,7 @@ class Settlement(Generic[J]):
                     self._consumer,
                     acks,
                     others,
+                    runs=runs,
                     batch=self._batches,
                     repeated=failures > 0,
                     keep_receipts=keep,

@@ -19,7 +19,8 @@ local function other_group(stream, group)
     return redis.error_reply(groups.err:gsub('%s+$', '') .. ' (XINFO GROUPS)')
   end
   for _, row in ipairs(groups) do
-    local name = by_name(row).name
+    -- Every server says it first; else it is looked for.
+    local name = row[1] == 'name' and row[2] or by_name(row).name
     if name ~= group then
       return redis.error_reply('SHARED stream ' .. stream .. ' of group ' .. group
         .. ' is also read by group ' .. name)

@@ -3,7 +3,10 @@
 -- KEYS  stream  delayed  delayed jobs  dead letters  receipts
 -- ARGV  group  consumer  batch  1 if the batch was sent before, else 0
 --       1 if receipts are to be kept from now on, else 0
---       first id  last id  number of items  number of acks of a first delivery  id...
+--       first id  last id  number of items  number of acks of a first delivery
+--       if all items are acks whose entries lie in runs, side by side: of each run its first
+--         id and the lowest id behind it, with spaces between; else ''
+--       id...
 --       then for each other item, dead letters before what is requeued: verb id count n
 --       argument * n
 --         ack      nothing: an ack of a later delivery
@@ -42,8 +45,8 @@ end
 local held = fence(stream, group, consumer, ARGV[6], ARGV[7], tonumber(ARGV[8]))
 
 local results, done = {}, {}
-local i = 10 + ARGV[9]
-for a = 10, i - 1 do
+local i = 11 + ARGV[9]
+for a = 11, i - 1 do
   local ours = held(ARGV[a]) == 1
   if ours then done[#done + 1] = ARGV[a] end
   results[#results + 1] = ours and 1 or 0
@@ -126,16 +129,31 @@ while i <= #ARGV do
   results[#results + 1] = result
 end
 
+-- Runs at the head of the stream are deleted by where they end; to look up each entry is half
+-- of a settle. Never with anything else: what is pending is asked for, and what other clients
+-- have left is not within a run. Returns false if single entries have to be deleted.
+local function trimmed()
+  if redis.call('XPENDING', stream, group, '-', ARGV[7], 1)[1] then return false end
+  for first, behind in ARGV[10]:gmatch('(%S+) (%S+)') do
+    if redis.call('XRANGE', stream, '-', '(' .. first, 'COUNT', 1)[1] then return false end
+    -- A user may lack the right.
+    if type(redis.pcall('XTRIM', stream, 'MINID', behind)) == 'table' then return false end
+  end
+  return true
+end
+
 -- An ack refuses as well.
 if not done[1] then refuse_as_replica(stream, group) end
+local in_runs = ARGV[10] ~= '' and #done == #ARGV - 10
 for from = 1, #done, 1000 do
   local to = math.min(from + 999, #done)
   redis.call('XACK', stream, group, unpack(done, from, to))
-  redis.call('XDEL', stream, unpack(done, from, to))
+  if not in_runs then redis.call('XDEL', stream, unpack(done, from, to)) end
   --@ settled
 end
+if in_runs and not trimmed() then redis.call('XDEL', stream, unpack(done)) end
 --@ finish
-if #done == #ARGV - 9 then results = 1 end
+if #done == #ARGV - 10 then results = 1 end
 -- What has ended is said also where no receipt can be kept.
 local added = redis.pcall('HSET', receipts, consumer, cmsgpack.pack({ batch, results }))
 if added == 1 or ARGV[5] == '1' then redis.pcall('PEXPIRE', receipts, 300000) end
