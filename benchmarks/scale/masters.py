@@ -40,6 +40,7 @@ _ROOT: Final = Path(__file__).parents[2]
 _MASTERS: Final = (1, 2, 3)
 _CALL: Final = 10_000
 _PEOPLE: Final = 100
+_PATIENCE: Final = 300.0
 _STARTED: Final = 1.0
 _IDLE: Final = 3.0
 _RATE: Final = 1_000
@@ -187,12 +188,12 @@ async def _measure(masters: Masters, kind: Kind) -> Cost:
         ]
         if kind.one_by_one:
             with start(command, masters.url) as worker:
-                await asyncio.to_thread(worker.answer)
+                await asyncio.to_thread(worker.answer, _PATIENCE)
                 await asyncio.sleep(_STARTED)
                 before, own = masters.clock(), time.process_time()
                 await asyncio.gather(*(_pace(queue, each) for queue in queues))
                 own = time.process_time() - own
-                took = await asyncio.to_thread(worker.answer)
+                took = await asyncio.to_thread(worker.answer, _PATIENCE)
                 cost = masters.since(before, jobs)
             return Cost(0.0, cost, took["cpu"] / jobs * 1e6, own / jobs * 1e6)
         before, own = masters.clock(), time.process_time()
@@ -201,8 +202,8 @@ async def _measure(masters: Masters, kind: Kind) -> Cost:
         stored = masters.since(before, jobs)
         before = masters.clock()
         with start(command, masters.url) as worker:
-            await asyncio.to_thread(worker.answer)
-            took = await asyncio.to_thread(worker.answer)
+            await asyncio.to_thread(worker.answer, _PATIENCE)
+            took = await asyncio.to_thread(worker.answer, _PATIENCE)
             run = masters.since(before, jobs)
         return Cost(stored, run, took["cpu"] / jobs * 1e6, own / jobs * 1e6)
 
