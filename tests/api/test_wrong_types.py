@@ -267,5 +267,6 @@ async def test_wrong_type_is_refused_before_a_server_is_asked(
         assert refused is not None or kind != "object", f"{name} may be anything"
         asked = isinstance(refused, ServerError) or "jobs are stored" in f"{refused}"
         assert kind != "object" or not asked, refused
-    if hasattr(made, "aclose"):
-        await made.aclose()
+    close: Any = getattr(made, "aclose", None)
+    if close is not None:
+        await close()

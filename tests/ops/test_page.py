@@ -11,11 +11,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, cast, get_args
 
 import pytest
 
@@ -171,8 +171,9 @@ def json_commands(parser: argparse.ArgumentParser, *words: str) -> Iterator[str]
     if "--json" in parser.format_usage():
         yield " ".join(words)
     for action in parser._actions:
-        if isinstance(action.choices, dict):
-            for word, verb in action.choices.items():
+        if isinstance(action, argparse._SubParsersAction):
+            verbs = cast("Mapping[str, argparse.ArgumentParser]", action.choices)
+            for word, verb in verbs.items():
                 yield from json_commands(verb, *words, word)
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from flowd import Concurrency, Gate, Queue
+from flowd.broker.session import connected
+from flowd.broker.url import Address
+from flowd.ops.limits import set_limit
+from flowd.ops.queries import Queries
 from jobs.email import Email
 from tests.ops.many import GROUP, STREAM, fill
+from tests.support.gated import gated
 from tests.support.program import Program
 from tests.support.raw import Raw
 from tests.web.browsing import CHROMIUM, browser, page_at, tab_to, violations
@@ -237,6 +245,34 @@ def test_pages_are_accessible(
             judge(page, path, width)
         refuse(page, f"/letter?stream=crawl&group=crawlers&id={letter}")
         judge(page, "a refused form", width)
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_forms_of_limits_are_accessible(
+    chromium: Browser, base: str, redis_url: str, width: int
+) -> None:
+    """A key with a limit of its own, the form for others, and a limit that is refused."""
+    with ThreadPoolExecutor(1) as pool:  # the driver has the loop of this thread
+        pool.submit(asyncio.run, limit_a_key(redis_url)).result()
+    with page_at(chromium, base, width=width, faults=("422",)) as page:
+        page.goto(f"/limits?{QUEUE}")
+        expect(page.get_by_role("button", name="Reset to=a")).to_be_visible()
+        expect(page.get_by_label("concurrency, 1 by the schema")).to_be_visible()
+        judge(page, "limits", width)
+        page.get_by_label("Limit of concurrency to=a").fill("many")
+        page.get_by_role("button", name="Set to=a", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("Nothing was changed")
+        judge(page, "a refused limit", width)
+
+
+async def limit_a_key(redis_url: str) -> None:
+    """A queue with a limit for each `to`, and one of its own for one of them."""
+    job = gated(Gate(concurrency=Concurrency(per=("to",), limit=1)))
+    async with (
+        Queue(job, print, url=redis_url),
+        connected(Address.of(redis_url)) as connection,
+    ):
+        await set_limit(Queries(connection, STREAM, GROUP), {"to": "a"}, 7)
 
 
 def refuse(page: Page, path: str) -> None:
