@@ -171,7 +171,7 @@ def json_commands(parser: argparse.ArgumentParser, *words: str) -> Iterator[str]
     if "--json" in parser.format_usage():
         yield " ".join(words)
     for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
+        if isinstance(action.choices, Mapping):  # of a parser with commands
             verbs = cast("Mapping[str, argparse.ArgumentParser]", action.choices)
             for word, verb in verbs.items():
                 yield from json_commands(verb, *words, word)
