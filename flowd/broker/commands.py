@@ -195,7 +195,9 @@ def entries_of(
     """
     spec = type(jobs[0]).SPEC
     entries = [job.to_fields() for job in jobs]
-    size = len(b"".join([*chain(*entries), *chain(*map(dict.values, entries))]))
+    size = len(
+        b"".join([*chain(*entries), *chain(*[each.values() for each in entries])])
+    )
     if size > MAX_JOB_BYTES:
         for fields in entries:
             if (own := payload_size(fields)) > MAX_JOB_BYTES:

@@ -31,7 +31,7 @@ class ByClass:
     def __init__(self) -> None:
         connection = Connection(Address.of("redis://127.0.0.1:1"))
         classes: Sequence[type[Job]] = (Email, Crawl, Blank, Blob, Note)
-        self._streams = {
+        self._streams: dict[type[Job], Stream] = {
             each: Stream(connection, each.SPEC.policy.stream, "group")
             for each in classes
         }
