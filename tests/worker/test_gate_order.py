@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from flowd import Concurrency, Fair, Gate, OptionError, Priority, Queue
+from flowd import Concurrency, Fair, Gate, OptionError, Priority, Queue, Rate
 from flowd.model.gate import Gate as _Gate
 from flowd.model.item import Item
 from flowd.model.keys import Keys
@@ -189,3 +189,20 @@ async def test_a_level_is_given_at_the_call(redis_url: str, stream: str) -> None
     async with Queue(Email, work, url=redis_url, stream=stream) as plain:
         with pytest.raises(OptionError, match="declares no priority"):
             await plain.enqueue(Email(to="x", subject=""), priority="high")
+
+
+async def test_a_cancelled_job_leaves_the_lane_of_an_order_with_a_rate(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Who cancels does not know the rules by which the job found its lane."""
+    ordered = Concurrency(per=("to",), limit=1, ordered=True)
+    rate = Rate(per=("subject",), limit=10, every=60.0)
+    job = gated(Gate(concurrency=ordered, rate=rate))
+    parked = Keys(stream, "senders").gate[1]
+    async with Queue(
+        job, lambda _: None, url=redis_url, policy=policy(stream)
+    ) as queue:
+        ids = [await queue.enqueue(job(to="a", subject=str(n))) for n in range(3)]
+        assert raw("ZCARD", parked) == 2
+        assert await queue.cancel(ids[1]) == "cancelled"
+        assert raw("ZCARD", parked) == 1

@@ -72,8 +72,8 @@ local function add_holds(gate)
     local at = gate.ticket_at(fields)
     if not at then return end
     local k = gate.read(fields[at])
-    for _, lock in ipairs({ '', k.u }) do
-      if k.s then later.drop(parked, gate.lane_of(k, lock) .. '\0' .. k.s .. job) end
+    for _, lane in ipairs(k.s and gate.lanes_of(k) or {}) do
+      later.drop(parked, lane .. '\0' .. k.s .. job)
     end
     gate.leave(k.c, '@' .. job)
     gate.wake('c', k.c)

@@ -2,6 +2,7 @@
 --
 -- add_lanes(gate)
 --   gate.lane_of(k, lock) -> the lane of a job's keys; `lock` if it waits for the end of another
+--   gate.lanes_of(k) -> those in which a job of these keys may be
 --   gate.ready(lane, key, at)      it may go, at its next turn or at this one
 --   gate.block(lane, sign, key, at)  it waits under a key
 --   gate.wake(sign, key)           what waits longest under the key may go
@@ -15,15 +16,25 @@ local function add_lanes(gate)
   gate.LEVEL = 1e13 -- turns of one level of priority
 
   -- With `ordered` what else a job has to wait for must not let the next one pass.
-  local function joined(k, lock)
-    local rest = rules.o and '  ' or (k.r or '') .. ' ' .. (k.f or '') .. ' '
+  local function joined(k, lock, ordered)
+    local rest = ordered and '  ' or (k.r or '') .. ' ' .. (k.f or '') .. ' '
     return (k.c or '') .. ' ' .. rest .. (k.p or '') .. ' ' .. lock
   end
 
   function gate.lane_of(k, lock)
-    if lock then return joined(k, lock) end
-    k.lane = k.lane or joined(k, '')
+    if lock then return joined(k, lock, rules.o) end
+    k.lane = k.lane or joined(k, '', rules.o)
     return k.lane
+  end
+
+  -- The lanes in which a job of these keys may be. Who does not know the rules looks in all.
+  function gate.lanes_of(k)
+    local found = {}
+    for _, lock in ipairs({ '', k.u }) do
+      if rules.o or not rules.k then found[#found + 1] = joined(k, lock, true) end
+      if not rules.o then found[#found + 1] = joined(k, lock, false) end
+    end
+    return found
   end
 
   -- Lanes in the order of their turns: each with its score, all up to the score `known`.
