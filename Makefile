@@ -11,10 +11,11 @@ JOBS   ?= 2
 PAIRS  ?= 100000
 # What is tried on a cluster and behind sentinels; more of it works, but for what a test looks
 # for inside one server.
-NODES     ?= $(foreach name,bulk dead_letters enqueue group idempotency,tests/api/test_$(name).py) \
+NODES     ?= tests/system/chaos/nodes/test_nodes.py \
+             $(foreach name,bulk dead_letters enqueue group idempotency,tests/api/test_$(name).py) \
              $(foreach name,cancel_channel claimer cron drain gate_order gate_unique handlers keeper outcomes progress reconnect retry takeover timeout \
                versions,tests/worker/test_$(name).py) \
-             tests/web/test_pages.py tests/cli/test_top.py tests/system/chaos/nodes/test_nodes.py
+             tests/web/test_pages.py tests/cli/test_top.py
 # A process that has no test left takes some from another.
 PYTEST    := $(PY) -m pytest -q -n $(JOBS) --dist worksteal
 # What is tried over every transport.

@@ -24,7 +24,7 @@ from tests.system.chaos.nodes.queues import idle, job_class, role, rules
 
 __all__ = ["Accepted", "feed"]
 
-_PAUSE: Final = 0.05
+_PAUSE: Final = 0.1
 _KEYS: Final = 12
 
 # Of 100 jobs: what becomes of them.

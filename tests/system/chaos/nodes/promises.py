@@ -23,8 +23,10 @@ from tests.system.chaos.worker_pool import Note
 
 __all__ = ["PROMISES", "Break"]
 
-# While a node is replaced, what is released waits for the next one, and a slot that was given
-# is given again by it.
+# As long as a node takes to be replaced, what is to be released has to wait.
+_ENDING: Final = 4 * MARGIN
+
+# A slot that was given before a failover is given again when the queue goes on.
 _AWAY: Final = NODE_TIMEOUT + 3.0 + LEASE
 
 
@@ -144,7 +146,7 @@ def workers_work_on_and_end_well(h: History) -> Iterator[Break]:
     for each in h.workers.stuck:
         yield Break(each, "does not work on", 0.0, 0.0, excusable=False)
     for pid, code, seconds in h.workers.endings:
-        if code or seconds > GRACE + MARGIN + _AWAY:
+        if code or seconds > GRACE + _ENDING:
             how = f"ended with {code} after {seconds:.1f} s"
             yield Break(f"process {pid}", how, 0.0, 0.0, excusable=False)
 

@@ -115,7 +115,9 @@ class SentinelFaults:
             time.sleep(chance.uniform(0.0, 1.0))
         finally:
             frozen.resume()
-        return [(at, at)]
+        # It answers what waits in its sockets. Links were dropped, but by workers that were
+        # frozen at the same time.
+        return [(at, at), (time.time(), time.time())]
 
     def _disconnect(self, _: random.Random) -> Sequence[Span]:
         with Raw(self._sentinels.primary.url) as raw:

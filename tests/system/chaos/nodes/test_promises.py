@@ -128,7 +128,7 @@ FORGED: Final = [
     ("every_moment_of_a_schedule_has_its_job", forge(without="00:11Z")),
     ("nothing_is_left", forge(left={"entries of plain-0": 1})),
     ("workers_work_on_and_end_well", forge(endings=[Ending(5, 1, 0.0)])),
-    ("workers_work_on_and_end_well", forge(endings=[Ending(5, 0, 12.0)])),
+    ("workers_work_on_and_end_well", forge(endings=[Ending(5, 0, 21.0)])),
     ("workers_work_on_and_end_well", forge(stuck=["process 5 on plain-0"])),
     ("every_kind_of_queue_was_at_work", forge(without="said done limit-0")),
 ]
