@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import pytest
 
@@ -171,8 +171,9 @@ def json_commands(parser: argparse.ArgumentParser, *words: str) -> Iterator[str]
     if "--json" in parser.format_usage():
         yield " ".join(words)
     for action in parser._actions:
-        if isinstance(action.choices, Mapping):  # of a parser with commands
-            verbs = cast("Mapping[str, argparse.ArgumentParser]", action.choices)
+        choices: Any = action.choices
+        if isinstance(choices, Mapping):  # of a parser with commands
+            verbs = cast("Mapping[str, argparse.ArgumentParser]", choices)
             for word, verb in verbs.items():
                 yield from json_commands(verb, *words, word)
 
