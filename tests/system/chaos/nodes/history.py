@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tests.system.chaos.history import Ending
@@ -78,7 +78,7 @@ class History:
     until: float
     """When the last fault was healed, in seconds since 1970."""
 
-    names: dict[tuple[str, str], str] = field(default_factory=dict)
+    names: Mapping[tuple[str, str], str]
     """Of the jobs by stream and id."""
 
     def taken_back(self, stream: str, since: float, until: float) -> NodeFault | None:
@@ -164,5 +164,5 @@ def history(
     for letter in letters:
         names[letter.stream, letter.id] = letter.name
     return History(
-        *(accepted, runs, said, letters, workers, faults, left, until), names
+        *(accepted, runs, said, letters, workers, faults, left, until, names)
     )

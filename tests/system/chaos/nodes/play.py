@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -60,7 +60,7 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def _cluster(program: Path, min_replicas: int) -> Iterator[Place]:
+def _cluster(program: Path, min_replicas: int) -> Generator[Place]:
     """3 masters with a replica each."""
     with Cluster(program, *_refusing(min_replicas)) as cluster:
         streams = name_queues(cluster.owner)
@@ -68,7 +68,7 @@ def _cluster(program: Path, min_replicas: int) -> Iterator[Place]:
 
 
 @contextmanager
-def _sentinel(program: Path, min_replicas: int) -> Iterator[Place]:
+def _sentinel(program: Path, min_replicas: int) -> Generator[Place]:
     """1 primary, 2 replicas, 3 sentinels."""
     with Sentinels(program, *_refusing(min_replicas)) as sentinels:
         streams = name_queues(lambda _: 0)

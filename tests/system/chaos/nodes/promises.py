@@ -82,7 +82,9 @@ def what_is_enqueued_once_is_one_job(h: History) -> Iterator[Break]:
     for (stream, job_id), name in h.names.items():
         ids[stream, name].add(job_id)
     for each in h.accepted:
-        found = ids[each.stream, each.name] | ({each.id} if each.id else set())
+        found = set(ids[each.stream, each.name])
+        if each.id:
+            found.add(each.id)
         if len(found) > 1:
             excusable = each.how != "once"
             yield Break(each.stream, each.name, each.tried, each.at, excusable)
