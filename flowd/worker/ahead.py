@@ -57,6 +57,7 @@ class ReadAhead:
         # One slot keeps the order of its jobs. A gate counts those that it has let in.
         gate = options.job_class.SPEC.gate
         self._never = options.concurrency == 1 or gate is not None
+        self._lease = options.lease
         self._in_flight = in_flight
         self._start = start
         self._release = release
@@ -68,6 +69,9 @@ class ReadAhead:
 
         self.emptied: Callable[[], None] = lambda: None
         """Called when none waits any more."""
+
+        self.queue: asyncio.Task[None] | None = None
+        """What runs the queue: once it is cancelled, with its loop, nothing starts."""
 
         self._ended = 0
         self._starting = False
@@ -122,11 +126,17 @@ class ReadAhead:
         # A handler that ends while it is started here, ends in here.
         if self._starting or not self._waiting:
             return
+        if self.queue is not None and self.queue.cancelling():
+            return
         self._starting = True
         while self._waiting and self._in_flight.free_slots > 0:
             delivery = self._waiting.popleft()
-            delivery.began = time.monotonic()
-            self._start(delivery)
+            delivery.began = now = time.monotonic()
+            if now - delivery.held_since > self._lease:
+                # The process stood still: another worker may run it by now.
+                self._release(delivery)
+            else:
+                self._start(delivery)
         self._starting = False
         if not self._waiting:
             self.emptied()

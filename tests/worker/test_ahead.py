@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 
 import pytest
 
 from flowd import Queue
+from flowd.model.delivery import Delivery, Entry
 from flowd.worker import ahead
+from flowd.worker.in_flight import InFlight
+from flowd.worker.options import QueueOptions
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email
+from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.events import Seen
 from tests.support.leases import pending
 from tests.support.queues import MakeQueue
@@ -187,3 +192,53 @@ async def test_a_lost_lease_keeps_what_was_read_ahead_from_starting(
         await wait_until(lambda: len(handler.began) == JOBS - len(waiting))
         await handle.shutdown()
     assert not {*waiting} & {*map(int, handler.began)}
+
+
+async def test_a_job_that_waited_beyond_its_lease_is_released() -> None:
+    """The process stood still for longer: another worker may run the job by now."""
+    options = QueueOptions(
+        job_class=Email,
+        handler=RecordingHandler(),
+        policy=policy("emails", lease=30.0),
+        concurrency=2,
+    )
+    started: list[bytes] = []
+    released: list[bytes] = []
+    waiting = ahead.ReadAhead(
+        options,
+        InFlight(2),
+        lambda each: started.append(each.entry_id),
+        lambda each: released.append(each.entry_id),
+    )
+    now = time.monotonic()
+    for entry_id, confirmed in (b"1-0", now - 31.0), (b"2-0", now):
+        delivery = Delivery(Entry(entry_id, 1, {}, 0), now)
+        delivery.held_since = confirmed
+        assert waiting.takes(delivery)
+    waiting.handler_done()
+    waiting.close()
+    assert released == [b"1-0"]
+    assert started == [b"2-0"]
+
+
+# A loop that ends without `aclose` leaves its sockets to the garbage collector.
+@pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.usefixtures("patiently")
+def test_the_end_of_the_event_loop_starts_nothing(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
+    """`asyncio.run` cancels the handlers; what waits for their slots does not begin."""
+    handler = Suddenly()
+
+    async def program() -> None:
+        queue = make_queue(handler, concurrency=SLOTS, lease=30.0)
+        await queue.init()
+        ids = await fill(queue)
+        queue.run()
+        await read_ahead(raw, stream, handler, ids)
+
+    asyncio.run(program())
+    gc.collect()
+    assert len(handler.began) == SHORT + SLOTS
