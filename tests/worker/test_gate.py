@@ -350,6 +350,27 @@ async def test_holders_that_are_nowhere_are_freed(
     assert leftovers(raw, stream) == []
 
 
+async def test_an_entry_that_another_client_acknowledged_holds_nothing(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A worker in another language acknowledges and does not delete: its slot is free."""
+    gate = Gate(
+        concurrency=Concurrency(per=("to",), limit=1),
+        unique=Unique(fields=("to", "subject")),
+    )
+    job, handler = gated(gate), Overlap()
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        first, *_ = await queue.enqueue_bulk(jobs(job, "a", 5))
+        raw("XREADGROUP", "GROUP", GROUP, "other", "STREAMS", stream, ">")
+        raw("XACK", stream, GROUP, first)
+        queue.run()
+        await queue.drain()
+        assert not isinstance(await queue.enqueue(*jobs(job, "a", 1)), Duplicate)
+        await queue.drain()
+    assert len(handler.done) == 5
+    assert leftovers(raw, stream) == []
+
+
 async def test_entries_that_are_never_read_keep_no_job_from_going(
     redis_url: str, raw: Raw, stream: str
 ) -> None:

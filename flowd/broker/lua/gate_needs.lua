@@ -94,8 +94,19 @@ local function add_needs(gate)
     end
   end
 
-  -- A holder that another client deleted is nowhere. A pending entry is not read: it may
-  -- be large.
+  -- Up to where the group was delivered; false if it is paused, or not there.
+  local delivered
+  local function was_delivered(id)
+    if delivered == nil then
+      local row = group_of(gate.stream, gate.group)
+      delivered = row and row['last-delivered-id'] ~= END and row['last-delivered-id'] or false
+    end
+    return delivered
+      and not redis.call('XRANGE', gate.stream, '(' .. delivered, id, 'COUNT', 1)[1]
+  end
+
+  -- A holder that another client deleted, or acknowledged and left in the stream, is
+  -- nowhere. A pending entry is not read: it may be large.
   function gate.lives(holder)
     if holder:sub(1, 1) == '@' then
       local job = holder:sub(2)
@@ -104,7 +115,8 @@ local function add_needs(gate)
     end
     local stream = gate.stream
     local rows = redis.pcall('XPENDING', stream, gate.group, holder, holder, 1)
-    return (rows[1] or redis.call('XRANGE', stream, holder, holder)[1]) ~= nil
+    if rows[1] then return true end
+    return redis.call('XRANGE', stream, holder, holder)[1] ~= nil and not was_delivered(holder)
   end
 
   -- Holder and job of each key that was asked for; false without a lock.
