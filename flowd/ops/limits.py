@@ -167,7 +167,8 @@ async def set_key(queries: Queries, name: str, limit: int | None) -> None:
         limit: how many at once, or in the time of the rate.
 
     Raises:
-        OptionError: no limit of the queue has such keys, or `limit` is no count.
+        OptionError: no limit of the queue has such keys, or `limit` is no count, or more
+            than 1 where jobs are ordered.
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
     rules = await _rules(queries)
@@ -178,7 +179,7 @@ async def set_key(queries: Queries, name: str, limit: int | None) -> None:
         await _run(queries, rules, "reset", name)
     else:
         count("limit", limit, most=_MOST)
-        await _run(queries, rules, "set", _checked(rules, name), limit)
+        await _set(queries, rules, _checked(rules, name), limit)
 
 
 async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> str:
@@ -190,13 +191,14 @@ async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> 
         limit: how many at once, or in the time of the rate.
 
     Raises:
-        OptionError: no limit of the queue goes by these fields, or `limit` is no count.
+        OptionError: no limit of the queue goes by these fields, or `limit` is no count, or
+            more than 1 where jobs are ordered.
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
     count("limit", limit, most=_MOST)
     rules = await _rules(queries)
     name = _name_of(rules, fields)
-    await _run(queries, rules, "set", name, limit)
+    await _set(queries, rules, name, limit)
     return name
 
 
@@ -214,6 +216,13 @@ async def reset_limit(queries: Queries, fields: Mapping[str, str] | None = None)
     name = "" if fields is None else _name_of(rules, fields)
     await _run(queries, rules, "reset", name)
     return name
+
+
+async def _set(queries: Queries, rules: _Rules, name: str, limit: int) -> None:
+    if name.startswith("c:") and limit > 1 and "o=1" in rules.text.split():
+        rule = "must be 0 or 1: the jobs of this key run one after the other"
+        raise OptionError("limit", limit, rule)
+    await _run(queries, rules, "set", name, limit)
 
 
 async def _run(

@@ -79,6 +79,28 @@ async def test_a_lowered_limit_holds_for_what_starts(
     assert leftovers(raw, stream) == []
 
 
+async def test_a_limit_does_not_break_an_order(
+    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More than one at once is refused where jobs are ordered, and ignored if it is set."""
+    rule = Concurrency(per=("to",), limit=1, ordered=True)
+    job, handler = gated(Gate(concurrency=rule)), Overlap(0.005)
+    limits = Keys(stream, "senders").gate[9]
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        await wait_until(lambda: raw("EXISTS", Keys(stream, "senders").policies) == 1)
+        code, said = await flowd(capsys, stream, redis_url, "to=a", "5")
+        assert code == 2
+        assert "must be 0 or 1" in said
+        assert raw("HLEN", limits) == 0
+        raw("HSET", limits, "c:to=a", "5")
+        await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(20))
+        await queue.drain()
+        raw("DEL", limits)
+    assert handler.most == {"a": 1}
+    assert handler.done == [("a", str(n)) for n in range(20)]
+
+
 async def test_a_rate_of_one_key_is_changed(
     redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ local function add_needs(gate)
   function gate.slots_left(key)
     local most = limit_of('c', key) or rules.n
     if not most then return math.huge end
+    if rules.o then most = math.min(most, 1) end -- set before the queue was ordered
     if uncounted[key] then
       later.write(slots)
       uncounted = {}
