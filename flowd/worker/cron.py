@@ -18,7 +18,7 @@ from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
 from flowd.errors import FatalError, ServerError
 from flowd.model.event import EventBus
-from flowd.model.schedule import Schedule, digest_of, load_zone
+from flowd.model.schedule import LATE, Schedule, digest_of, load_zone
 from flowd.worker.in_flight import InFlight
 
 __all__ = ["CronClock"]
@@ -61,6 +61,9 @@ class CronClock:
         self._names = ",".join(each.name for each in schedules)
         self._events = events
         self._recorded: dict[str, float] = {}
+        self._links: dict[str, int] = {}
+        """The `Connection.carrier` by which the last tick of each became known."""
+
         self._next: dict[str, float] = {}
         self._offset: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -115,14 +118,21 @@ class CronClock:
             self._timer = loop.call_later(max(wait, _SOONEST), self._tick_or_wait)
 
     def _due(self, schedule: Schedule) -> float:
-        """When it is due the next time; at once as long as its last tick is not known."""
-        recorded = self._recorded.get(schedule.name)
-        if recorded is None:
+        """When it is due the next time; at once if its last tick has to be asked for."""
+        if not self._knows(schedule):
             return 0.0
         if schedule.name not in self._next:
-            found = schedule.next_after(recorded)
+            found = schedule.next_after(self._recorded[schedule.name])
             self._next[schedule.name] = found.timestamp() if found else float("inf")
         return self._next[schedule.name]
+
+    def _knows(self, schedule: Schedule) -> bool:
+        """Whether its last tick is known by the link that carries the next call.
+
+        Behind another link may be another server, which was promoted and knows less.
+        """
+        link = self._stream.connection.carrier
+        return link != 0 and self._links.get(schedule.name) == link
 
     def _start(self, *, register: bool) -> None:
         if self._task is None and not self._closed:
@@ -159,16 +169,22 @@ class CronClock:
         now = time.monotonic() + self._offset
         if self._due(schedule) > now:
             return True
-        recorded = self._recorded.get(schedule.name)
-        ticks = [] if recorded is None else schedule.ticks(recorded, now)
+        link = self._stream.connection.carrier
+        last, knows = self._recorded.get(schedule.name, 0.0), self._knows(schedule)
+        ticks = schedule.ticks(last, now) if knows else []
         done = await tick(self._stream, self._digest, schedule, ticks)
         if not done.registered:
             self._offset = None
             self._forget()
             return False
         self._offset = done.now - time.monotonic()
+        if not knows:
+            # A tick that a lost primary recorded is lost with its job, so it has its turn
+            # again; unless it is missed by now.
+            last = min(last, done.now - LATE)
         # A restored backup knows less than this worker, which does not repeat itself.
-        self._recorded[schedule.name] = max(done.recorded, recorded or 0.0)
+        self._recorded[schedule.name] = max(done.recorded, last)
+        self._links[schedule.name] = link
         self._next.pop(schedule.name, None)
         self._report(schedule, done)
         return True
@@ -197,6 +213,7 @@ class CronClock:
 
     def _forget(self) -> None:
         self._recorded.clear()
+        self._links.clear()
         self._next.clear()
 
     def _stop_timer(self) -> None:

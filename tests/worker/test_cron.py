@@ -15,7 +15,7 @@ from flowd.broker.cron import register_schedules, tick
 from flowd.broker.session import connected
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
-from flowd.model.schedule import MOST_MISSED, Tick, digest_of
+from flowd.model.schedule import LATE, MOST_MISSED, Tick, digest_of
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, policy
 from tests.support.gated import gated
@@ -382,3 +382,54 @@ async def test_a_paused_schedule_passes_its_ticks(
         raw("HDEL", cron_key(stream), "nightly:paused")
         await wait_until(lambda: recorder.done)
         assert len(recorder.done) == 1
+
+
+def ticked(age: float, name: str = "nightly") -> Schedule:
+    """A schedule whose last tick was so many seconds ago, and the next is in years."""
+    return every((int(time.time()) - age) / 4, name)
+
+
+async def test_a_tick_that_a_failover_lost_runs_again(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A tick whose record is lost has its turn again once the link is replaced."""
+    recorder = RecordingHandler()
+    job_class = scheduled(ticked(5.0), ticked(6.0, "kept"))
+    async with Queue(
+        job_class, recorder, url=redis_url, policy=policy(stream)
+    ) as queue:
+        for name in ("nightly", "kept"):
+            rewind(raw, stream, 30.0, name)
+        queue.run()
+        await wait_until(lambda: len(recorder.done) == 2)
+        rewind(raw, stream, 30.0)
+        raw("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await wait_until(lambda: len(recorder.done) == 3)
+    first, *_, last = sorted(Counter(ids(recorder)).items())
+    assert first[0].startswith("cron:kept:")
+    assert (first[1], last[1]) == (1, 2)
+
+
+async def test_a_tick_that_a_backup_lost_does_not_run_again(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A tick that is missed by now is not repeated by a worker that has seen it."""
+    recorder = RecordingHandler()
+    # A turn of the second one shows that the first one had its own.
+    job_class = scheduled(ticked(LATE + 20.0), every(1, "each-second"))
+    async with Queue(
+        job_class, recorder, url=redis_url, policy=policy(stream)
+    ) as queue:
+        rewind(raw, stream, 2 * LATE)
+        queue.run()
+        await wait_until(lambda: len(nightly(recorder)) == 1)
+        rewind(raw, stream, 2 * LATE)
+        raw("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        count = len(recorder.done)
+        await wait_until(lambda: len(recorder.done) >= count + 3)
+    assert len(nightly(recorder)) == 1
+
+
+def nightly(recorder: RecordingHandler) -> list[str]:
+    """The ids of what that schedule has enqueued."""
+    return [each for each in ids(recorder) if each.startswith("cron:nightly:")]
