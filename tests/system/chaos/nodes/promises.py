@@ -2,8 +2,8 @@
 
 Each function finds jobs that break its rule, and when. What a fault may take back, as
 docs/durability.md says, is counted (`figures`) and is no broken promise: what a primary
-answered and no replica had. A durable job is not of that kind, and neither is anything
-outside the time of such a fault.
+answered and no replica had. A durable job is not of that kind, nor is a tick, which workers
+repeat; and neither is anything outside the time of such a fault.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ def no_key_has_more_than_its_limit(h: History) -> Iterator[Break]:
 
 
 def every_moment_of_a_schedule_has_its_job(h: History) -> Iterator[Break]:
-    """Ticks pass over no moment; that none runs twice is for the settling."""
+    """Ticks pass over no moment: what a fault takes back of them is repeated.
+
+    That none runs twice is for the settling.
+    """
     moments: defaultdict[str, dict[float, str]] = defaultdict(dict)
     for each in h.runs:
         if role(each.stream) == "cron":
@@ -132,7 +135,8 @@ def every_moment_of_a_schedule_has_its_job(h: History) -> Iterator[Break]:
         at = min(ran)
         while at < h.until:
             if at not in ran:
-                yield Break(stream, f"the tick of {at:.0f}", at, at + TICK)
+                name = f"the tick of {at:.0f}"
+                yield Break(stream, name, at, at + TICK, excusable=False)
             at += TICK
 
 

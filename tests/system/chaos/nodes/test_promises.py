@@ -51,6 +51,7 @@ DEAD: Final = Letter("plain-0", "b", "2-0", "rejected")
 KILL: Final = NodeFault(
     "kill -9 of a master", frozenset({"plain-0"}), 20.2, 25.0, [(20.2, 20.2)]
 )
+TAKE: Final = NodeFault("TAKEOVER", frozenset({"cron-0"}), 11.0, 11.5, [(11.0, 11.5)])
 MOVE: Final = NodeFault("a slot moved at once", frozenset({"plain-0"}), 40.0, 41.0, [])
 ALL_WELL: Final[Mapping[str, int]] = {"entries of plain-0": 0}
 
@@ -63,6 +64,7 @@ def forge(
     left: Mapping[str, int] = ALL_WELL,
     endings: Sequence[Ending] = (),
     stuck: Sequence[str] = (),
+    faults: Sequence[NodeFault] = (KILL, MOVE),
 ) -> History:
     """The honest history with some evidence more and some less."""
     lines = [line.split() for line in HONEST if without not in line]
@@ -72,7 +74,7 @@ def forge(
         [Note(int(pid), float(at), what, words) for pid, at, what, *words in lines],
         letters,
         Workers({}, [Ending(1, 0, 0.6), *endings], stuck),
-        [KILL, MOVE],
+        faults,
         left,
         12.0,
     )
@@ -126,6 +128,10 @@ FORGED: Final = [
         forge("3 10.4 start limit-0 n 3-0 1 1 k", "3 10.5 ran limit-0 n 3-0 1 1 k"),
     ),
     ("every_moment_of_a_schedule_has_its_job", forge(without="00:11Z")),
+    (
+        "every_moment_of_a_schedule_has_its_job",
+        forge(without="00:11Z", faults=[KILL, MOVE, TAKE]),
+    ),
     ("nothing_is_left", forge(left={"entries of plain-0": 1})),
     ("workers_work_on_and_end_well", forge(endings=[Ending(5, 1, 0.0)])),
     ("workers_work_on_and_end_well", forge(endings=[Ending(5, 0, 21.0)])),
