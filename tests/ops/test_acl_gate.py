@@ -87,7 +87,7 @@ async def work_through(gate: Gate, server: Server) -> int:
             queries = Queries(connection, STREAM, GROUP)
             await key_limits(queries)
             if gate.concurrency is not None:
-                await set_limit(queries, {"to": "a"}, 3)
+                await set_limit(queries, {"to": "a"}, 1)
                 await key_limits(queries)
                 await reset_limit(queries, {"to": "a"})
         await queue.drain()

@@ -146,6 +146,8 @@ class GateMachine(GateTicks):
             self.ask(reset_limit(self.queries, fields))
             self.model.laws.limits.pop(key, None)
         else:
+            if by_slot and self.model.laws.is_ordered:
+                limit = min(limit, 1)  # more are refused
             assert self.ask(set_limit(self.queries, fields, limit)) == key
             self.model.laws.limits[key] = limit
         self.agree(admits=0)
