@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -42,11 +41,9 @@ async def find_nowhere(queries: Queries, parked: int) -> list[Nowhere]:
         ServerError: as `Connection.call`.
     """
     gate = queries.keys.gate
-    slots, holds = await asyncio.gather(
-        queries.connection.call("ZCARD", gate[2], read=replies.number),
-        queries.connection.call("HLEN", gate[3], read=replies.number),
-    )
-    if not (parked or slots or holds):
+    slots, holds = gate[2:4]
+    held = await queries.connection.call("EXISTS", slots, holds, read=replies.number)
+    if not (parked or held):
         return []
     keys = (queries.keys.stream, queries.keys.bodies, *gate)
     args: list[Argument] = [queries.group, _LOOKED_AT, ""]

@@ -48,7 +48,7 @@ _ADMINISTER: Final = (
     *("EVALSHA s 1 k", "EVAL s 1 k", "TIME", "SMEMBERS k", "XADD k * f v", "XLEN k"),
     *("XRANGE k - +", "XREVRANGE k + -", "XDEL k 0", "XPENDING k g"),
     *("XINFO GROUPS k", "XINFO CONSUMERS k g", "ZCARD k", "ZRANGE k 0 0"),
-    *("ZSCORE k m", "HGET k f", "HMGET k f"),
+    *("ZSCORE k m", "HGET k f", "HMGET k f", "EXISTS k"),
     *("HSET k f v", "HDEL k f", "XACK k g 0", "XGROUP SETID k g 0"),
     *("ZADD k 1 m", "ZREM k m"),
     *("GET k", "DEL k", "INFO", "CONFIG GET s", "ACL WHOAMI", "ACL DRYRUN u TIME"),

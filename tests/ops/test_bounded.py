@@ -49,7 +49,7 @@ SCANS: Final = [
 # Each takes as long with a million jobs as with one.
 HARMLESS: Final = {
     *("ACL", "AUTH", "CLIENT", "CONFIG", "INFO", "TIME", "EVAL", "EVALSHA", "SELECT"),
-    *("XLEN", "ZCARD", "ZSCORE", "HGET", "HMGET", "HEXISTS", "GET", "XINFO"),
+    *("XLEN", "ZCARD", "ZSCORE", "HGET", "HMGET", "HEXISTS", "GET", "EXISTS", "XINFO"),
 }
 
 

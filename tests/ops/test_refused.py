@@ -30,12 +30,10 @@ SHARED = (
     "SHUTDOWN",
     "MONITOR",
     "REPLICAOF NO ONE",
-    "XTRIM emails MAXLEN 0",
     "XGROUP DESTROY emails senders",
     "RENAME emails mails",
     "XADD crawl * f v",
     "XADD {crawl}:senders:dlq * f v",
-    "EVAL return{redis.call('XTRIM',KEYS[1],'MAXLEN',0)} 1 emails",
     "EVAL return{redis.call('XADD','crawl','*','f','v')} 0",
 )
 
@@ -45,6 +43,8 @@ ALONE = {
         "XRANGE emails - +",
         "XLEN emails",
         "XDEL emails 1-1",
+        "XTRIM emails MAXLEN 0",
+        "EVAL return{redis.call('XTRIM',KEYS[1],'MAXLEN',0)} 1 emails",
         "XACK emails senders 1-1",
         "DEL emails",
         "HGETALL {emails}:delayed:jobs",
@@ -64,6 +64,8 @@ ALONE = {
         "CONFIG GET requirepass",
     ),
     "admin": (
+        "XTRIM emails MAXLEN 0",
+        "EVAL return{redis.call('XTRIM',KEYS[1],'MAXLEN',0)} 1 emails",
         "XREADGROUP GROUP senders me STREAMS emails >",
         "XCLAIM emails senders me 0 1-1",
         "XGROUP CREATE emails other 0",
