@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from tests.system.chaos.history import Ending
@@ -90,6 +92,26 @@ class History:
             ):
                 return each
         return None
+
+    def is_of_a_replaced_node(self, said: Said, since: float) -> bool:
+        """Whether a node may have said it that was replaced before this moment.
+
+        A node that thaws carries out what waits in its sockets, and a busy worker reads its
+        answer seconds later. So what counts is that the delivery had begun before.
+        """
+        delivery = (said.pid, said.stream, said.id, said.attempt, said.deliveries)
+        starts = (
+            run.at
+            for run in self.runs
+            if run.what == "start"
+            and (run.pid, run.stream, run.id, run.attempt, run.deliveries) == delivery
+        )
+        began = min(starts, default=math.inf)
+        return any(
+            said.stream in each.streams and began - _AFTER < first < since
+            for each in self.faults
+            for (first, _), _ in pairwise(each.undone)
+        )
 
     def ended(self) -> set[tuple[str, str]]:
         """Stream and name of the jobs that ran to their end, or are dead letters."""

@@ -37,6 +37,13 @@ HONEST: Final = (
     "2 23.0 start plain-0 d 4-0 1 1 k",
     "2 23.1 ran plain-0 d 4-0 1 1 k",
     "2 23.2 said done plain-0 4-0 1 1",
+    # A node that was frozen and replaced says late that it is done.
+    "1 50.0 start plain-0 g 7-0 1 1 k",
+    "1 50.1 ran plain-0 g 7-0 1 1 k",
+    "2 52.0 start plain-0 g 7-0 1 2 k",
+    "2 52.1 ran plain-0 g 7-0 1 2 k",
+    "2 52.2 said done plain-0 7-0 1 2",
+    "1 56.0 said done plain-0 7-0 1 1",
 )
 ACCEPTED: Final = (
     Accepted("plain-0", "a", "durable", "ok", "1-0", 9.0, 9.1),
@@ -51,6 +58,13 @@ DEAD: Final = Letter("plain-0", "b", "2-0", "rejected")
 KILL: Final = NodeFault(
     "kill -9 of a master", frozenset({"plain-0"}), 20.2, 25.0, [(20.2, 20.2)]
 )
+FREEZE: Final = NodeFault(
+    "a master is frozen",
+    frozenset({"plain-0"}),
+    50.2,
+    55.0,
+    [(50.2, 50.2), (54.0, 54.0)],
+)
 TAKE: Final = NodeFault("TAKEOVER", frozenset({"cron-0"}), 11.0, 11.5, [(11.0, 11.5)])
 MOVE: Final = NodeFault("a slot moved at once", frozenset({"plain-0"}), 40.0, 41.0, [])
 ALL_WELL: Final[Mapping[str, int]] = {"entries of plain-0": 0}
@@ -64,7 +78,7 @@ def forge(
     left: Mapping[str, int] = ALL_WELL,
     endings: Sequence[Ending] = (),
     stuck: Sequence[str] = (),
-    faults: Sequence[NodeFault] = (KILL, MOVE),
+    faults: Sequence[NodeFault] = (KILL, MOVE, FREEZE),
 ) -> History:
     """The honest history with some evidence more and some less."""
     lines = [line.split() for line in HONEST if without not in line]
@@ -101,6 +115,8 @@ FORGED: Final = [
     ("no_job_is_settled_twice", forge("1 12.0 said done plain-0 1-0 1 1")),
     ("no_job_is_settled_twice", forge("1 20.1 said done plain-0 1-0 1 1")),
     ("no_job_is_settled_twice", forge("1 26.0 said done plain-0 4-0 1 1")),
+    ("no_job_is_settled_twice", forge("2 56.0 said done plain-0 7-0 1 2")),
+    ("no_job_is_settled_twice", forge("1 56.0 said done plain-0 1-0 1 1")),
     (
         "no_job_is_settled_twice",
         forge(*["1 12.0 said retry plain-0 1-0 1 1"] * 2),
@@ -130,7 +146,7 @@ FORGED: Final = [
     ("every_moment_of_a_schedule_has_its_job", forge(without="00:11Z")),
     (
         "every_moment_of_a_schedule_has_its_job",
-        forge(without="00:11Z", faults=[KILL, MOVE, TAKE]),
+        forge(without="00:11Z", faults=[KILL, MOVE, FREEZE, TAKE]),
     ),
     ("nothing_is_left", forge(left={"entries of plain-0": 1})),
     ("workers_work_on_and_end_well", forge(endings=[Ending(5, 1, 0.0)])),
@@ -161,7 +177,7 @@ def test_every_promise_can_be_broken() -> None:
 def test_costs_are_those_of_the_fault() -> None:
     """What was taken back, what was settled twice, and the pause behind it."""
     more = [Accepted("plain-0", "z", "keyed", "ok", None, 24.0, 24.1)]
-    kill, move = costs(forge("1 41.0 start plain-0 z 9-0 1 1 k", accepted=more))
+    kill, move, _ = costs(forge("1 41.0 start plain-0 z 9-0 1 1 k", accepted=more))
     assert (kill.kind, kill.lost, kill.lost_durable, kill.twice) == (KILL.kind, 1, 0, 1)
     assert kill.pause == 18.0
     assert (move.lost, move.twice) == (0, 0)
