@@ -353,7 +353,7 @@ async def test_a_broken_queue_hides_no_other(
 async def test_the_queue_must_be_clear(flowd: Program, redis_url: str) -> None:
     """Where there are several queues, or none, one has to be named."""
     none = flowd("jobs", "list")
-    assert (none.code, "on this server: none" in none.err) == (2, True)
+    assert (none.code, "no queue was set up on this server" in none.err) == (2, True)
     await set_up(redis_url)
     async with Queue(Crawl, print, url=redis_url):
         pass

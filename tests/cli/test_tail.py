@@ -258,7 +258,7 @@ def test_a_queue_that_is_not_there(flowd: Program) -> None:
     """Without a queue there is nothing to follow, which is wrong usage."""
     done = flowd("tail")
     assert done.code == 2
-    assert "name the queue with --stream or --job" in done.err
+    assert "no queue was set up on this server yet" in done.err
 
 
 async def test_missing_right_to_subscribe_is_reported(

@@ -154,7 +154,8 @@ def has_tls(binary: Path) -> bool:
     # It ends at once in either case: there is no such certificate.
     command = (str(binary), "--port", "0", "--tls-port", "1", "--tls-cert-file", "/-")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "Bad directive" not in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    return "Bad directive" not in said and "TLS support" not in said
 
 
 def _free_port() -> int:
