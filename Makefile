@@ -102,7 +102,7 @@ format: setup
 chaos: setup
 	@$(PY) -m flowd_codegen schemas/ -o jobs/
 	@$(PY) -m tests.system.chaos
-	@FLOWD_GATE_CHAOS_SECONDS=20 FLOWD_CONTROL_CHAOS_SECONDS=20 $(PY) -m pytest -q \
+	@FLOWD_GATE_CHAOS_SECONDS=12 FLOWD_CONTROL_CHAOS_SECONDS=12 $(PY) -m pytest -q \
 	  tests/system/chaos/test_gate.py tests/system/chaos/test_control.py
 
 # Of all runs together, on a cluster and behind sentinels; each run has a seed of its own.
