@@ -2,8 +2,9 @@
 
 With few slots and short handlers, a worker would spend most of its time on the way to the
 server and back. So while the stream is full, it reads as many jobs more as begin within 2 ms
-at the pace of late. They are held, their leases are renewed, and each starts as soon as a
-handler ends. Of handlers that take long, none begins in that time, and nothing is read ahead.
+at the present pace, 100 with its slots at most. They are held, their leases are renewed, and
+each starts as soon as a handler ends. Of handlers that take long, none begins in that time, and
+nothing is read ahead.
 
 No other worker starves: handlers that suddenly take long keep such a job for 50 ms, or for half
 a second where something holds up the event loop. Then it is released, and for ten seconds
@@ -54,6 +55,8 @@ class ReadAhead:
         release: Callable[[Delivery], None],
     ) -> None:
         self._concurrency = options.concurrency
+        # Many slots make large batches by themselves; larger ones leave the server idle.
+        self._most = max(_MOST - options.concurrency, 0)
         # One slot keeps the order of its jobs. A gate counts those that it has let in.
         gate = options.job_class.SPEC.gate
         self._never = options.concurrency == 1 or gate is not None
@@ -108,7 +111,7 @@ class ReadAhead:
         elif not self._counted_from:
             self._ended, self._counted_from = 0, now
         elif (seconds := now - self._counted_from) >= _WINDOW:
-            self.most = min(int(self._ended / seconds * _AHEAD), _MOST)
+            self.most = min(int(self._ended / seconds * _AHEAD), self._most)
             self._ended, self._counted_from = 0, now
 
     def takes(self, delivery: Delivery) -> bool:
