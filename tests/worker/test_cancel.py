@@ -10,7 +10,7 @@ import pytest
 
 from flowd import Context, OptionError, Producer, Queue, Reject, SyncProducer
 from flowd.broker.control import cancel_by_id, read_marks
-from flowd.broker.session import Session
+from flowd.broker.session import connected
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.deadletter import DeadLetters
@@ -122,17 +122,16 @@ async def test_a_renewal_sees_a_mark(redis_url: str, stream: str) -> None:
         Email, RecordingHandler(), url=redis_url, policy=policy(stream)
     ) as queue:
         job_id = await queue.enqueue(email())
-        session = Session.acquire(queue.address)
-        held = HeldQueue(Stream(session.connection, stream, GROUP), LONG)
-        (delivery,) = await held.take(1)
-        leases = QueueLeases(held)
-        await leases.renew(session.connection, time.monotonic())
-        await held.cancellations.up_to_date()
-        assert not held.cancellations.has(delivery)
-        assert await queue.cancel(job_id) == "cancelling"
-        await leases.renew(session.connection, time.monotonic())
-        await wait_until(lambda: held.cancellations.has(delivery))
-        await session.release()
+        async with connected(queue.address) as connection:
+            held = HeldQueue(Stream(connection, stream, GROUP), LONG)
+            (delivery,) = await held.take(1)
+            leases = QueueLeases(held)
+            await leases.renew(connection, time.monotonic())
+            await held.cancellations.up_to_date()
+            assert not held.cancellations.has(delivery)
+            assert await queue.cancel(job_id) == "cancelling"
+            await leases.renew(connection, time.monotonic())
+            await wait_until(lambda: held.cancellations.has(delivery))
 
 
 async def test_a_plain_function_sees_that_it_is_cancelled(
@@ -315,9 +314,8 @@ async def test_old_marks_make_room(redis_url: str, raw: Raw, stream: str) -> Non
             assert await queue.cancel(job_id) == "cancelling"
         with pytest.raises(ServerError, match="1,000 running jobs"):
             await queue.cancel(ids[2])
-    session = Session.acquire(Address.of(redis_url))
-    marks = await read_marks(Stream(session.connection, stream, GROUP))
-    await session.release()
+    async with connected(Address.of(redis_url)) as connection:
+        marks = await read_marks(Stream(connection, stream, GROUP))
     assert marks.jobs == {*ids[:2], *(f"job{n}" for n in range(2, 1_000))}
 
 
@@ -349,11 +347,10 @@ async def test_a_redriven_job_is_not_cancelled_by_an_old_mark(
         job_id = await queue.enqueue(email())
         queue.run()
         await queue.drain()
-    session = Session.acquire(Address.of(redis_url))
-    target = Stream(session.connection, stream, GROUP)
-    raw("HSET", control_key(stream), "@cancels", f"1\n9999999999999 {job_id}")
-    assert job_id in (await read_marks(target)).jobs
-    await session.release()
+    async with connected(Address.of(redis_url)) as connection:
+        target = Stream(connection, stream, GROUP)
+        raw("HSET", control_key(stream), "@cancels", f"1\n9999999999999 {job_id}")
+        assert job_id in (await read_marks(target)).jobs
     async with DeadLetters(Email, redis_url, stream=stream) as letters:
         async for letter in letters.list():
             await letters.redrive(letter)
@@ -379,13 +376,12 @@ async def test_marks_of_other_jobs_are_kept(
         for job_id in ids[:2]:
             assert await queue.cancel(job_id) == "cancelling"
         await wait_until(lambda: recorder.cancelled)
-        session = Session.acquire(Address.of(redis_url))
-        stream_ = Stream(session.connection, stream, GROUP)
-        await wait_until(lambda: raw("XLEN", stream) == 2)
-        assert (await read_marks(stream_)).jobs == {ids[0]}
-        assert await cancel_by_id(stream_, ids[2]) == "cancelling"
-        await wait_until(lambda: len(recorder.cancelled) == 2)
-        await session.release()
+        async with connected(Address.of(redis_url)) as connection:
+            stream_ = Stream(connection, stream, GROUP)
+            await wait_until(lambda: raw("XLEN", stream) == 2)
+            assert (await read_marks(stream_)).jobs == {ids[0]}
+            assert await cancel_by_id(stream_, ids[2]) == "cancelling"
+            await wait_until(lambda: len(recorder.cancelled) == 2)
 
 
 async def test_a_cleanup_that_fails_is_reported(redis_url: str, stream: str) -> None:

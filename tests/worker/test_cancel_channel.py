@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flowd import Queue
-from flowd.broker.session import Session
+from flowd.broker.session import connected
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.keys import Keys
@@ -99,32 +99,31 @@ async def test_a_mark_that_comes_while_marks_are_read_is_read(
         Email, RecordingHandler(), url=redis_url, policy=policy(stream)
     ) as queue:
         ids = await queue.enqueue_bulk(email(str(number)) for number in range(2))
-        session = Session.acquire(queue.address)
-        held = HeldQueue(Stream(session.connection, stream, GROUP), LONG)
-        first, second = await held.take(2)
-        assert await queue.cancel(ids[0]) == "cancelling"
-        held.cancellations.noticed(1)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # the question is sent
-        # In another thread, for which this one waits: the answer is read behind it.
-        with ThreadPoolExecutor(1) as pool:
-            marked = pool.submit(asyncio.run, cancel(ids[1]))
-            assert marked.result() == "cancelling"
-        held.cancellations.noticed(2)
-        await wait_until(lambda: held.cancellations.has(second))
-        assert held.cancellations.has(first)
-        await session.release()
+        async with connected(queue.address) as connection:
+            held = HeldQueue(Stream(connection, stream, GROUP), LONG)
+            first, second = await held.take(2)
+            assert await queue.cancel(ids[0]) == "cancelling"
+            held.cancellations.noticed(1)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the question is sent
+            # In another thread, for which this one waits: the answer is read behind it.
+            with ThreadPoolExecutor(1) as pool:
+                marked = pool.submit(asyncio.run, cancel(ids[1]))
+                assert marked.result() == "cancelling"
+            held.cancellations.noticed(2)
+            await wait_until(lambda: held.cancellations.has(second))
+            assert held.cancellations.has(first)
 
 
 async def test_marks_that_keep_coming_hold_up_no_job(
     redis_url: str, stream: str
 ) -> None:
     """A maintenance waits for those that it speaks of, not for all that follow."""
-    async with Queue(
-        Email, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
-        session = Session.acquire(queue.address)
-        held = HeldQueue(Stream(session.connection, stream, GROUP), LONG)
+    async with (
+        Queue(Email, RecordingHandler(), url=redis_url, policy=policy(stream)) as queue,
+        connected(queue.address) as connection,
+    ):
+        held = HeldQueue(Stream(connection, stream, GROUP), LONG)
 
         async def keep_marking() -> None:
             for revision in itertools.count(1):
@@ -140,7 +139,6 @@ async def test_marks_that_keep_coming_hold_up_no_job(
         held.cancellations.close()
         await asyncio.wait([marking])
         await held.cancellations.up_to_date()
-        await session.release()
 
 
 @pytest.mark.one_server

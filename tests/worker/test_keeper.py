@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from flowd import Producer, Queue, StreamShared
-from flowd.broker.session import Session
 from flowd.broker.url import Address
 from flowd.embedded import Server
 from flowd.worker.keeper import Keeper
@@ -19,22 +18,22 @@ from tests.support.email_job import RecordingHandler, policy
 from tests.support.log import events
 from tests.support.raw import Raw
 from tests.support.scheduled import every, scheduled
+from tests.support.sessions import session_to
 from tests.support.waiting import wait_until
 
 
 @asynccontextmanager
 async def kept(url: str, *classes: type[Email]) -> AsyncGenerator[Sequence[Keeper]]:
     """Keepers that run."""
-    session = Session.acquire(Address.of(url))
-    keepers = [Keeper(session, each) for each in classes]
-    tasks = [asyncio.create_task(each.run()) for each in keepers]
-    try:
-        yield keepers
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await session.release()
+    async with session_to(Address.of(url)) as session:
+        keepers = [Keeper(session, each) for each in classes]
+        tasks = [asyncio.create_task(each.run()) for each in keepers]
+        try:
+            yield keepers
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_delayed_job_comes_into_the_stream(
@@ -108,10 +107,9 @@ async def test_a_second_group_ends_a_keeper(
     """As it ends a worker that starts."""
     raw("XGROUP", "CREATE", stream, "others", "0", "MKSTREAM")
     raw("XADD", stream, "*", "to", "a", "subject", "hi")
-    session = Session.acquire(Address.of(redis_url))
-    with pytest.raises(StreamShared):
-        await Keeper(session, scheduled(policy=policy(stream))).run()
-    await session.release()
+    async with session_to(Address.of(redis_url)) as session:
+        with pytest.raises(StreamShared):
+            await Keeper(session, scheduled(policy=policy(stream))).run()
 
 
 async def test_jobs_that_are_enqueued_are_not_lost_to_a_keeper(

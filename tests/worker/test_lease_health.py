@@ -11,7 +11,6 @@ import pytest
 
 from flowd import Queue
 from flowd.broker.connection import Connection
-from flowd.broker.session import Session
 from flowd.broker.stream import Stream
 from flowd.embedded import Server
 from flowd.worker.lease import QueueLeases
@@ -23,6 +22,7 @@ from tests.support.leases import expire, lease_connections, lease_threads, pendi
 from tests.support.log import events
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
+from tests.support.sessions import session_to
 from tests.support.waiting import wait_until
 
 GROUP = "senders"
@@ -254,21 +254,25 @@ async def test_failed_renewal_of_one_queue_spares_the_others(
 ) -> None:
     """One queue's renewal may raise anything; the leases of the others are kept."""
     recorder = RecordingHandler(closed=True)
-    async with make_queue(recorder, lease=LEASE) as queue:
-        session = Session.acquire(queue.address)
+    async with (
+        make_queue(recorder, lease=LEASE) as queue,
+        session_to(queue.address) as session,
+    ):
         broken = Broken(HeldQueue(Stream(session.connection, "broken", GROUP), LEASE))
-        WorkerSession.of(session).leases.add(broken)
-        queue.run()
-        await queue.enqueue(email())
-        await wait_until(lambda: recorder.started)
-        await wait_until(lambda: session.outage.reason("broken"))
-        for _ in range(3):
-            expire(raw, stream, GROUP)
-            await wait_until(lambda: renewed(raw, stream))
-        assert queue.failing is None
-        recorder.gate.set()
-        await queue.drain()
-        await WorkerSession.of(session).leases.remove(broken)
-        await session.release()
+        leases = WorkerSession.of(session).leases
+        leases.add(broken)
+        try:
+            queue.run()
+            await queue.enqueue(email())
+            await wait_until(lambda: recorder.started)
+            await wait_until(lambda: session.outage.reason("broken"))
+            for _ in range(3):
+                expire(raw, stream, GROUP)
+                await wait_until(lambda: renewed(raw, stream))
+            assert queue.failing is None
+            recorder.gate.set()
+            await queue.drain()
+        finally:
+            await leases.remove(broken)
 
     assert "ValueError: no answer that flowd knows" in renewing(caplog.records)[0]
