@@ -41,7 +41,7 @@ class InFlight:
         """What has a slot, in the order in which the handlers were started."""
 
         self.refused: Final[Collection[Delivery]] = self._refused
-        """What has ended and is held, and the server refuses to settle for now."""
+        """What has ended and is held: the server refused to settle it, and is asked again."""
 
         self.has_claimed = False
         """Whether one of them was ever taken over from another consumer."""
@@ -92,7 +92,7 @@ class InFlight:
             del self._held[delivery.entry_id]
 
     def mark_refused(self, delivery: Delivery) -> None:
-        """The server refuses to settle it for now: it stays held, and nothing waits for it."""
+        """The server refused to settle it: it stays held for the next try, and nothing waits for it."""
         self._refused.add(delivery)
 
     def slot_may_be_free(self) -> None:
