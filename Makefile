@@ -41,7 +41,7 @@ help:
 	@echo 'make test-rust    the generated Rust structs through the crate flowd (needs cargo)'
 	@echo 'make fuzz         100,000 changes of schemas; what is called compatible must be read'
 	@echo 'make bench-quick  flowd and raw redis-py, in the same minute'
-	@echo 'make bench        flowd and all the others, half an hour; ROUNDS=5 PEERS=a,b SIZE=small'
+	@echo 'make bench        flowd and all the others, 40 minutes; ROUNDS=5 PEERS=a,b SIZE=small'
 	@echo 'make bench-scale  a million jobs, twenty workers, 64 queues; SIZE=small'
 	@echo 'make bench-masters what a job costs on clusters of 1, 2 and 3 masters; ten minutes'
 	@echo 'make bench-idle   a hundred worker processes of 64 queues without a job; PROCESSES=10'
