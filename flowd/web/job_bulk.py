@@ -13,7 +13,7 @@ from flowd.model.text import printable
 from flowd.ops.control import JobFilter, due_now, end_jobs, for_each_job
 from flowd.ops.jobs import JobView, find_job
 from flowd.web.jobs import matching
-from flowd.web.operation_pages import begin, must_have_room
+from flowd.web.operation_pages import begin, must_have_room, new_operation
 from flowd.web.operations import Operation, Verb
 from flowd.web.picked import PickedJobs, picked_jobs
 from flowd.web.selection import Selection, selected_ids
@@ -57,17 +57,12 @@ async def start(visit: Visit) -> Response:
     asked = _request(form)
     must_have_room(visit)
     total, _ = await _total(visit, target, asked)
-    begun = Operation(
-        verb=asked.verb,
-        stream=target.stream,
-        group=target.group,
-        which=asked.words,
-        user=visit.user.name,
-        dry=bool(form.get("dry")),
-        rate=None,
-        total=total,
+    begun = new_operation(
+        visit, target, form, verb=asked.verb, which=asked.words, total=total
     )
-    return await _begin(visit, target, begun, asked.matching.filter, asked.ids)
+    work = _Work(target, begun, await visit.now())
+    todo = work.named(asked.ids) if asked.ids else work.all(asked.matching.filter)
+    return await begin(visit, begun, todo)
 
 
 async def ask_to_clear(visit: Visit) -> Response:
@@ -81,22 +76,18 @@ async def clear(visit: Visit) -> Response:
     form = await visit.form()
     target = await visit.target(form)
     typed = form.get("typed", "").strip()
-    dry = bool(form.get("dry"))
-    if not dry and typed not in (target.stream, printable(target.stream)):
+    if not form.get("dry") and typed not in (target.stream, printable(target.stream)):
         return await _clear_page(visit, target, typed, refused=True)
     must_have_room(visit)
     sizes = await target.queries.sizes()
-    begun = Operation(
+    begun = new_operation(
+        *(visit, target, form),
         verb="clear",
-        stream=target.stream,
-        group=target.group,
         which="all that do not run",
-        user=visit.user.name,
-        dry=dry,
-        rate=None,
         total=sizes.waiting + sizes.delayed + sizes.parked,
     )
-    return await _begin(visit, target, begun, JobFilter())
+    work = _Work(target, begun, await visit.now())
+    return await begin(visit, begun, work.all(JobFilter()))
 
 
 async def _clear_page(
@@ -110,18 +101,6 @@ async def _clear_page(
         typed=typed,
         refused=refused,
     )
-
-
-async def _begin(
-    visit: Visit,
-    target: Target,
-    begun: Operation,
-    job_filter: JobFilter,
-    ids: Sequence[str] = (),
-) -> Response:
-    work = _Work(target, begun, await visit.now())
-    todo = work.named(ids) if ids else work.all(job_filter)
-    return await begin(visit, begun, todo)
 
 
 class _Work:

@@ -16,7 +16,7 @@ from flowd.model.letter import Letter
 from flowd.ops.letters import check_origin, pick
 from flowd.ops.newest import summarize
 from flowd.web.letters import Chosen, chosen
-from flowd.web.operation_pages import begin, must_have_room
+from flowd.web.operation_pages import begin, must_have_room, new_operation
 from flowd.web.operations import Operation, Verb, move_letters
 from flowd.web.selection import Selection, selected_ids
 from flowd.web.visit import Refusal, Target, Visit
@@ -52,15 +52,12 @@ async def start(visit: Visit) -> Response:
         return _confirm_page(visit, target, asked, total, exact=exact, refused=typed)
     must_have_room(visit)
     total, _ = await _total(visit, target, asked)
-    begun = Operation(
+    begun = new_operation(
+        *(visit, target, form),
         verb=asked.verb,
-        stream=target.stream,
-        group=target.group,
         which=asked.words,
-        user=visit.user.name,
-        dry=bool(form.get("dry")),
-        rate=rate,
         total=total,
+        rate=rate,
     )
     picked = pick(
         target.queries.stream,

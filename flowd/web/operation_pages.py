@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final
 
+from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
-from flowd.web.operations import Operation
+from flowd.web.operations import Operation, Verb
 from flowd.web.render import link
-from flowd.web.visit import Refusal, Visit
+from flowd.web.visit import Refusal, Target, Visit
 
-__all__ = ["begin", "must_have_room", "show", "show_list", "stop"]
+__all__ = ["begin", "must_have_room", "new_operation", "show", "show_list", "stop"]
 
 _WAIT: Final = 1.0
 
@@ -25,6 +26,39 @@ def must_have_room(visit: Visit) -> None:
     if visit.desk.operations.is_full:
         text = "Wait until one of those that run has ended, or stop it."
         raise Refusal(429, "Too many operations run", text)
+
+
+def new_operation(
+    visit: Visit,
+    target: Target,
+    form: ImmutableMultiDict[str, str],
+    *,
+    verb: Verb,
+    which: str,
+    total: int,
+    rate: float | None = None,
+) -> Operation:
+    """An operation of the user on a queue, or its dry run if the form asks for one.
+
+    Args:
+        visit: of the user.
+        target: the queue.
+        form: what was sent.
+        verb: as of `Operation`, like the others.
+        which: which letters or jobs.
+        total: how many.
+        rate: how many in a second, at most.
+    """
+    return Operation(
+        verb=verb,
+        stream=target.stream,
+        group=target.group,
+        which=which,
+        user=visit.user.name,
+        dry=bool(form.get("dry")),
+        rate=rate,
+        total=total,
+    )
 
 
 async def begin(visit: Visit, begun: Operation, work: Awaitable[None]) -> Response:
