@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.datastructures import ImmutableMultiDict
@@ -16,18 +16,14 @@ from flowd.web.jobs import matching
 from flowd.web.operation_pages import begin, must_have_room, new_operation
 from flowd.web.operations import Operation, Verb
 from flowd.web.picked import PickedJobs, picked_jobs
-from flowd.web.selection import Selection, selected_ids
+from flowd.web.selection import Selection, selected_ids, selected_verb
 from flowd.web.visit import Refusal, Target, Visit
 
 __all__ = ["ask", "ask_to_clear", "clear", "start"]
 
 _COUNTED: Final = 2_000
 _SCAN: Final = 2_000
-_VERBS: Final[Mapping[str, Verb]] = {
-    "cancel": "cancel",
-    "delete": "delete",
-    "run": "run",
-}
+_VERBS: Final[Sequence[Verb]] = ("cancel", "delete", "run")
 
 
 async def ask(visit: Visit) -> Response:
@@ -176,9 +172,7 @@ async def _total(
 
 
 def _request(given: ImmutableMultiDict[str, str]) -> Selection[PickedJobs]:
-    verb = _VERBS.get(given.get("verb", ""))
-    if verb is None:
-        raise Refusal(400, "There is nothing to do", "Cancel, delete or run them?")
+    verb = selected_verb(given, _VERBS, "Cancel, delete or run them?")
     picked = picked_jobs(given)
     if (verb == "run" and picked.state != "delayed") or (
         verb == "delete" and picked.state == "running"

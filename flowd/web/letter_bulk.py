@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Sequence
-from typing import Final, cast
+from typing import Final
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
@@ -18,7 +18,7 @@ from flowd.ops.newest import summarize
 from flowd.web.letters import Chosen, chosen
 from flowd.web.operation_pages import begin, must_have_room, new_operation
 from flowd.web.operations import Operation, Verb, move_letters
-from flowd.web.selection import Selection, selected_ids
+from flowd.web.selection import Selection, selected_ids, selected_verb
 from flowd.web.visit import Refusal, Target, Visit
 
 __all__ = ["ask", "start"]
@@ -137,12 +137,10 @@ async def _total(
 
 
 def _request(given: ImmutableMultiDict[str, str]) -> Selection[Chosen]:
-    verb = given.get("verb", "")
-    if verb not in _VERBS:
-        raise Refusal(400, "There is nothing to do", "Redrive or purge them?")
+    verb = selected_verb(given, _VERBS, "Redrive or purge them?")
     ids = selected_ids(given, "letter")
     named = {name: given.get(name, "") for name in Chosen.__slots__}
-    return Selection(cast("Verb", verb), ids, chosen(named))
+    return Selection(verb, ids, chosen(named))
 
 
 def _rate(text: str) -> float | None:

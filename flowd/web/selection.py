@@ -12,7 +12,7 @@ from flowd.model.text import count_of
 from flowd.web.operations import Verb
 from flowd.web.visit import Refusal
 
-__all__ = ["Matching", "Selection", "selected_ids"]
+__all__ = ["Matching", "Selection", "selected_ids", "selected_verb"]
 
 _MOST_IDS: Final = 500
 
@@ -43,6 +43,25 @@ class Selection(Generic[M]):
     def words(self) -> str:
         """Which ones, in words."""
         return "the selected ones" if self.ids else self.matching.words
+
+
+def selected_verb(
+    given: ImmutableMultiDict[str, str], verbs: Sequence[Verb], question: str
+) -> Verb:
+    """What is to be done.
+
+    Args:
+        given: the form, or the address.
+        verbs: what can be done with the rows of this list.
+        question: which of them is meant, for a form that names none.
+
+    Raises:
+        Refusal: it names none.
+    """
+    for verb in verbs:
+        if verb == given.get("verb", ""):
+            return verb
+    raise Refusal(400, "There is nothing to do", question)
 
 
 def selected_ids(given: ImmutableMultiDict[str, str], noun: str) -> Sequence[str]:
