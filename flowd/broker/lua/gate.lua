@@ -52,7 +52,7 @@ local function open_gate(stream, group, bodies)
     waiting = false, -- entries that no worker has taken yet, once they are counted
     line = false, head = 1, known = 0, -- the next lanes in order, up to which score
     turn = false, number = false, -- the last ones, once they are read
-    turned = false, numbered = false, -- whether they are others now
+    turned = false, numbered = false, -- whether they have changed since they were written
     stored = false, -- whether a job is, once it has come
   }
   add_needs(gate)

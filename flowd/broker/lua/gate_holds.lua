@@ -90,6 +90,7 @@ local function add_holds(gate)
   function gate.write()
     if gate.turned then later.put(state, 'v', string.format('%.0f', gate.turn)) end
     if gate.numbered then later.put(state, 's', string.format('%.0f', gate.number)) end
+    gate.turned, gate.numbered = false, false
     -- If what is behind these cannot be written, the maintenance finds the lane.
     later.write(parked)
     later.write(bodies)
