@@ -16,5 +16,14 @@ if gate.any_ready() then
   gate.admit(count)
 end
 gate.close(true)
-gate.ask(consumer, count, wait)
+-- Where turns matter, no more is admitted than workers want that wait.
+if gate.rules.s then
+  local more = count - gate.waiting_now()
+  -- A write that needs no room: behind it a server that is out of memory takes the other.
+  redis.call('HDEL', gate.want, consumer)
+  if wait > 0 and more > 0 then
+    redis.call('HSET', gate.want, consumer, more)
+    redis.call('PEXPIRE', gate.want, wait + 1000)
+  end
+end
 return gate.next_due() or -1

@@ -1,8 +1,7 @@
 -- Prelude of the gate: parked jobs are admitted, from the lanes in their turn.
 --
 -- add_admission(gate)
---   gate.admit(most)               until so many entries wait in the stream
---   gate.ask(consumer, count, ms)  what a worker wants that is about to wait
+--   gate.admit(most)  until so many entries wait in the stream
 --
 -- Bounds of one script: 100 jobs and 1 MB admitted, 200 lanes looked at.
 local function add_admission(gate)
@@ -187,16 +186,5 @@ local function add_admission(gate)
       looks = looks + 1
     end
     if starts and gate.admitted > from then redis.call('HSET', state, 'a', starts) end
-  end
-
-  function gate.ask(consumer, count, ms)
-    if not rules.s then return end
-    local want, more = gate.want, count - gate.waiting_now()
-    -- A write that needs no room: behind it a server that is out of memory takes the other.
-    redis.call('HDEL', want, consumer)
-    if ms > 0 and more > 0 then
-      redis.call('HSET', want, consumer, more)
-      redis.call('PEXPIRE', want, ms + 1000)
-    end
   end
 end
