@@ -41,7 +41,7 @@ local function open_gate(stream, group, bodies)
   local now = t[1] * 1000000 + t[2]
   local gate = {
     stream = stream, group = group, bodies = bodies, rules = rules,
-    now = now, now_ms = math.floor(now / 1000),
+    now = now,
     state = keys[1], parked = keys[2], slots = keys[3], holds = keys[4], lanes = keys[5],
     waits = keys[6], turns = keys[7], clocks = keys[8], timed = keys[9], limits = keys[10],
     want = keys[11],

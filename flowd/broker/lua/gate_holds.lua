@@ -3,7 +3,6 @@
 -- add_holds(gate)
 --   gate.ticket_at(fields) -> where it is; nil without one
 --   gate.id_of(fields, job) -> the job's own id
---   gate.body(job) -> that of a delayed or parked job; false without one
 --   gate.hold(id, ticket, k, job)  an entry was admitted
 --   gate.free(ids)                 entries have ended, or are gone
 --   gate.forget(job, fields)       a delayed or parked job is taken away
@@ -24,12 +23,6 @@ local function add_holds(gate)
       if fields[f] == '_id' then return fields[f + 1] end
     end
     return job
-  end
-
-  function gate.body(job)
-    local changed = later.of(bodies)[job]
-    if changed == nil then return redis.call('HGET', bodies, job) end
-    return changed
   end
 
   function gate.hold(id, ticket, k, job)

@@ -88,7 +88,7 @@ local function add_lanes(gate)
   end
 
   function gate.wake(sign, key)
-    if not key or key == '' then return end
+    if not key then return end
     local prefix = sign .. ':' .. key
     local rows = waiting_at(prefix)
     local row = table.remove(rows, 1)

@@ -3,8 +3,8 @@
 -- KEYS  stream  delayed jobs  those of the gate
 -- ARGV  group  what  c:KEY or r:KEY, or ''  limit  rules
 --         what: list, set, reset; reset without a key resets all of them
--- Returns for each key { c:KEY or r:KEY, own limit or -1, slots that are taken, jobs that
---   wait for it, ms until one may start or -1, holder... }.
+-- Returns for each key { c:KEY, r:KEY or u:KEY, own limit or -1, slots that are taken, jobs
+--   that wait for it, ms until one may start or -1, holder... }; of a lock the job that has it.
 --
 -- One step, because what a higher limit lets in has to come with it.
 --
@@ -80,7 +80,7 @@ for _, name in ipairs(order) do
     end
   else
     local opens = gate.opens_at(key)
-    row[5] = opens and math.ceil(opens / 1000 - gate.now_ms) or -1
+    row[5] = opens and math.ceil((opens - gate.now) / 1000) or -1
   end
   for _, wait in ipairs(redis.call(
     'ZRANGEBYLEX', gate.waits, '[' .. name .. '\0', '(' .. name .. '\1', 'LIMIT', 0, 20)) do

@@ -34,14 +34,13 @@ for _, row in ipairs(redis.call('ZRANGEBYLEX', gate.slots, from, '+', 'LIMIT', 0
   local key, holder = row:match('^(%Z+)%z(.*)$')
   look(holder, 'c:' .. key)
 end
-local held = redis.call('EXISTS', gate.holds) == 1
-  and redis.call('HRANDFIELD', gate.holds, most, 'WITHVALUES') or {}
+local held = redis.call('HRANDFIELD', gate.holds, most, 'WITHVALUES')
 for n = 1, #held, 2 do
   local words = {}
   for word in held[n + 1]:gmatch('%S+') do words[#words + 1] = word end
   look(held[n], unpack(words))
 end
-for _, field in ipairs(redis.call('HRANDFIELD', gate.state, most) or {}) do
+for _, field in ipairs(redis.call('HRANDFIELD', gate.state, most)) do
   local key = field:match('^u:(.*)$')
   if key then look(gate.lock_of(key), 'u:' .. key) end
 end

@@ -52,16 +52,18 @@ end
 -- The job that runs after the one that has the lock, and its body; nil without one.
 local function behind_of(key)
   local job = redis.call('HGET', gate.state, 'l:' .. key)
-  local body = job and gate.body(job)
+  if not job then return end
+  local body = gate.later.of(bodies)[job]
+  if body == nil then body = redis.call('HGET', bodies, job) end
   if body then return job, body end
 end
 
 -- Another job has the key: the new one is not stored, or is the one that runs afterwards.
-local function again(k, ticket, holder, job, first, last)
+local function again(k, ticket, other, job, first, last)
   if not gate.rules.l then
     -- A write, for those that wait until it is confirmed.
     local touched = redis.pcall('HSET', gate.state, 'u:' .. k.u, gate.lock_text(k.u))
-    return type(touched) == 'table' and touched or '=' .. holder
+    return type(touched) == 'table' and touched or '=' .. other
   end
   local behind, body = behind_of(k.u)
   if body then
@@ -84,11 +86,11 @@ local function come(id, wait, due, job, first, last)
     if found then return found end
     wait = gate.rules.d or 0
   end
-  local owner, holder
-  if k.u then owner, holder = gate.holder(k.u) end
+  local holder, other
+  if k.u then holder, other = gate.holder(k.u) end
   -- What runs afterwards may still wait when its key is free: a newer job takes its place.
-  owner = owner or (k.u and gate.rules.l and behind_of(k.u))
-  if owner then return again(k, ticket, holder, job, first, last) end
+  local taken = holder or (k.u and gate.rules.l and behind_of(k.u))
+  if taken then return again(k, ticket, other, job, first, last) end
   if wait > 0 or due > now then
     local stored = plain_store(id, wait, due, job, first, last)
     stored = write_waiting() or stored

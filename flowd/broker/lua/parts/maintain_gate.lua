@@ -44,9 +44,7 @@ end
 -- release may have left it.
 local function heal()
   gate.later.write()
-  local held = redis.call('EXISTS', gate.holds) == 1
-    and redis.call('HRANDFIELD', gate.holds, 50) or {}
-  for _, id in ipairs(held) do
+  for _, id in ipairs(redis.call('HRANDFIELD', gate.holds, 50)) do
     if not gate.lives(id) then
       gate.free({ id })
       gate.healed = gate.healed + 1
@@ -72,7 +70,6 @@ local function heal()
   local lanes = {}
   each_of(gate.parked, function(row) lanes[row:match('^%Z*')] = true end)
   for lane in pairs(lanes) do gate.find_lane(lane) end
-  if redis.call('EXISTS', gate.state) == 0 then return end
   for _, field in ipairs(redis.call('HRANDFIELD', gate.state, 20)) do
     local key = field:match('^u:(.*)$')
     local holder = key and gate.lock_of(key)
