@@ -7,12 +7,12 @@
 --
 --   state   hash   u:KEY the lock's holder and its job · l:KEY the job behind it · d:KEY the
 --                  debounced job and ms of the first · s the last number of a parked job
---                  · v the last turn · a admissions of one level or another
+--                  · v the last turn · a how many jobs were admitted, where there are levels
 --   parked  zset   LANE\0 returned or new, number, job: waits; its body is among the delayed
 --   slots   zset   KEY\0HOLDER: a slot and who has it
 --   holds   hash   an entry that was admitted and has not ended -> its ticket
 --   lanes   zset   LANE -> its turn: lanes that may go
---   waits   zset   c:KEY\0turn\0LANE: lanes that wait for a slot, a rate or a lock
+--   waits   zset   c:KEY\0turn\0LANE: lanes that wait for a slot; r: for a rate, u: for a lock
 --   turns   zset   a fair key -> its last turn
 --   clocks  zset   a rate's key -> when it has been paid for (microseconds)
 --   timed   zset   a rate's key -> when a lane that waits for it may go
@@ -24,11 +24,14 @@
 -- jobs that have all keys in common. It is in `lanes`, or in `waits` under what it lacks.
 -- What frees a slot wakes one lane; what a woken lane does not use wakes the next.
 --
--- A script frees, parks and lets enter first, admits then, and closes the gate last. What
--- it changes is written when it closes (`later`), but for the stream and bodies that may
--- be refused.
+-- A script frees, parks and lets enter first, admits then, and closes the gate last:
+-- `finish` does both. What it changes is written when it closes (`later`), but for the
+-- stream and bodies that may be refused; `write` is for a script in which other writes
+-- must come behind it.
 --
--- A script makes all of its functions anew whenever it runs. So those that not every run
+-- Each `gate_*.lua` adds its functions to the gate, by which they call those of the others:
+-- a lock that is freed wakes a lane, and a lane that wakes asks for the rate of its key. A
+-- script makes all of its functions anew whenever it runs. So those that not every run
 -- needs are made when the first of them is asked for: how jobs enter, and are admitted.
 local function open_gate(stream, group, bodies)
   local keys = {}
@@ -48,6 +51,7 @@ local function open_gate(stream, group, bodies)
     later = writes_later({ [keys[1]] = true, [keys[4]] = true, [bodies] = true }),
     healed = 0, -- holders that were nowhere
     admitted = 0,
+    -- What is not known yet is false: nil is looked for among what can be made.
     emptied = false, -- whether a job has left its lane
     waiting = false, -- entries that no worker has taken yet, once they are counted
     line = false, head = 1, known = 0, -- the next lanes in order, up to which score

@@ -164,7 +164,7 @@ local function add_admission(gate)
 
   -- With levels, one start in eight is that of the oldest job.
   function gate.admit(most)
-    if not rules.k then return end -- who asks does not know the limits
+    if not rules.k then return end -- the caller does not know the limits
     if rules.i then
       for _, key in ipairs(redis.call(
         'ZRANGEBYSCORE', timed, '-inf', string.format('%.0f', gate.now), 'LIMIT', 0, 50)) do

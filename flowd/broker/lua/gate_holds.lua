@@ -6,6 +6,7 @@
 --   gate.hold(id, ticket, k, job)  an entry was admitted
 --   gate.free(ids)                 entries have ended, or are gone
 --   gate.forget(job, fields)       a delayed or parked job is taken away
+--   gate.end_debounce(key, job)    the next job of the key waits anew
 --   gate.write() · gate.close(pulled) · gate.finish(most)
 local function add_holds(gate)
   local later, rules, state = gate.later, gate.rules, gate.state
@@ -90,8 +91,7 @@ local function add_holds(gate)
     later.write()
   end
 
-  -- The last thing that a script does with the gate. `pulled`: the worker that asked takes
-  -- what was admitted; else it is what others want.
+  -- `pulled`: the worker that asked takes what was admitted; else it is what others want.
   function gate.close(pulled)
     gate.write()
     gate.settle_clocks()
@@ -118,8 +118,8 @@ local function add_holds(gate)
     end
   end
 
-  -- The end of a script that has kept its promise once all of its own is written. Whom else
-  -- the gate lets in is seen to by its workers as well: an error there denies nothing.
+  -- The end of a script whose answer must not fail for what is admitted behind it: workers
+  -- admit as well. What the script itself has changed must be written.
   function gate.finish(most)
     if gate.any_ready() then pcall(gate.admit, most) end
     gate.write()

@@ -3,11 +3,13 @@
 -- add_lanes(gate)
 --   gate.lane_of(k, lock) -> the lane of a job's keys; `lock` if it waits for the end of another
 --   gate.lanes_of(k) -> those in which a job of these keys may be
---   gate.ready(lane, key, at)      it may go, at its next turn or at this one
+--   gate.ready(lane, key, at)        it may go, at its next turn or at this one
+--   gate.stand(lane, score)          it has its place in the line, if that is in memory
 --   gate.block(lane, sign, key, at)  it waits under a key
---   gate.wake(sign, key)           what waits longest under the key may go
---   gate.wake_rate(key)            it may go now, or when the rate allows it
---   gate.find_lane(lane)           it may go if it is nowhere
+--   gate.wake(sign, key)             what waits longest under the key may go
+--   gate.wake_rate(key)              it may go now, or when the rate allows it
+--   gate.wake_at(key, opens)         when the rate allows it; a script has to come for it
+--   gate.find_lane(lane)             it may go if it is nowhere
 --   gate.last_turn() · gate.last_turn_of(key) · gate.next_due() · gate.any_ready()
 local function add_lanes(gate)
   local later, rules, state = gate.later, gate.rules, gate.state
@@ -27,7 +29,7 @@ local function add_lanes(gate)
     return k.lane
   end
 
-  -- The lanes in which a job of these keys may be. Who does not know the rules looks in all.
+  -- The lanes in which a job of these keys may be: all of them where the rules are not known.
   function gate.lanes_of(k)
     local found = {}
     for _, lock in ipairs({ '', k.u }) do

@@ -4,7 +4,9 @@
 --   gate.read(ticket) -> the job's keys by their signs
 --   gate.slots_left(key) · gate.full(key) · gate.take(key, holder) · gate.leave(key, holder)
 --   gate.opens_at(key) · gate.pay(key, cost) · gate.settle_clocks()
---   gate.lives(holder) · gate.holder(key, me) · gate.lock_of(key) · gate.lock(key, holder, job)
+--   gate.lives(holder) · gate.holder(key, me) · gate.lock_of(key) · gate.lock_text(key)
+--   gate.lock(key, holder, job) · gate.unlock(key, holder)
+--   gate.know_locks(keys)  who has them is asked for at once
 local function add_needs(gate)
   local later, rules, now = gate.later, gate.rules, gate.now
   local state, slots, clocks, limits = gate.state, gate.slots, gate.clocks, gate.limits
