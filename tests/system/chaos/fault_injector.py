@@ -21,7 +21,7 @@ _PATIENCE = 30.0
 
 
 class WorkerFaults:
-    """Plays faults on the workers of a pool.
+    """Causes faults of the workers of a pool.
 
     Args:
         pool: without workers so far.
@@ -133,7 +133,7 @@ class WorkerFaults:
 
 
 class FaultInjector(WorkerFaults):
-    """Plays faults on a pool and its server."""
+    """Causes faults of the workers of a pool and of their server."""
 
     def __init__(self, pool: WorkerPool, server: Server, workers: int) -> None:
         super().__init__(pool, workers)

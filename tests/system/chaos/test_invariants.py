@@ -10,7 +10,7 @@ import pytest
 from tests.system.chaos.history import Accepted, Ending, Fates, History, Left, history
 from tests.system.chaos.invariants import INVARIANTS
 from tests.system.chaos.plan import Wish
-from tests.system.chaos.worker_pool import Note
+from tests.system.chaos.worker_pool import parse_notes
 
 Dead: TypeAlias = Mapping[str, Sequence[tuple[str, dict[bytes, bytes]]]]
 
@@ -70,11 +70,10 @@ def forge(
     stuck: Sequence[int] = (),
 ) -> History:
     """The honest history with some evidence more and some less."""
-    lines = [line.split() for line in HONEST if without not in line]
-    lines += [line.split() for line in more]
+    honest = [line for line in HONEST if without not in line]
     return history(
         [*ACCEPTED, *accepted],
-        [Note(int(pid), float(at), what, words) for pid, at, what, *words in lines],
+        parse_notes([*honest, *more]),
         Fates({2: 11.5}, {4: [12.0]}, [Ending(1, 0, 0.6), *endings], stuck),
         Left(*left, strangers, {**DEAD, **dead}),
     )

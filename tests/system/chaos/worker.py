@@ -88,18 +88,25 @@ class Worker:
 
 
 class Notes(logging.Handler):
-    """Notes what flowd logs of each job, and of signals."""
+    """Notes what flowd logs of each job, and of signals.
 
-    def __init__(self, worker: Worker) -> None:
+    Args:
+        worker: writes it down.
+        fields: of a log record, which name the job.
+    """
+
+    def __init__(self, worker: Worker, fields: Sequence[str] = ("job_id",)) -> None:
         super().__init__(logging.INFO)
         self._worker = worker
+        self._fields = fields
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write down the event and the job, or the signal."""
+        """Write down event and job, with attempt and deliveries, or the signal."""
         said = vars(record)
         if "job_id" in said:
+            job = [said[field] for field in self._fields]
             counts = said.get("attempt", 0), said.get("deliveries", 0)
-            self._worker.note("said", said["event"], said["job_id"], *counts)
+            self._worker.note("said", said["event"], *job, *counts)
         elif said.get("event") == "signal":
             self._worker.note("signal", said["signal"])
 

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from tests.support.waiting import wait_until_blocking
 
-__all__ = ["Note", "WorkerPool", "pause", "resume"]
+__all__ = ["Note", "WorkerPool", "parse_notes", "pause", "resume"]
 
 _ROOT: Final = Path(__file__).parents[3]
 
@@ -28,6 +28,12 @@ class Note(NamedTuple):
     """start, ran, raised, cancelled, said or signal."""
 
     words: list[str]
+
+
+def parse_notes(lines: Iterable[str]) -> list[Note]:
+    """Read lines of evidence."""
+    split = (line.split() for line in lines)
+    return [Note(int(pid), float(at), what, words) for pid, at, what, *words in split]
 
 
 class WorkerPool:
@@ -102,11 +108,7 @@ class WorkerPool:
         """All evidence, or that of one kind."""
         evidence = self._folder / "evidence"
         lines = evidence.read_text().splitlines() if evidence.exists() else []
-        split = [line.split() for line in lines]
-        notes = [
-            Note(int(pid), float(at), what, words) for pid, at, what, *words in split
-        ]
-        return [note for note in notes if what in (None, note.what)]
+        return [note for note in parse_notes(lines) if what in (None, note.what)]
 
     def let(self, worker: subprocess.Popen[bytes]) -> None:
         """Let the jobs of a worker that wait go on."""

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from flowd.embedded import Server
@@ -13,7 +14,7 @@ from flowd.model.keys import slot_of
 from tests.support.cluster import Cluster
 from tests.support.raw import Raw, RawError
 from tests.support.waiting import wait_until_blocking
-from tests.system.chaos.nodes.node_faults import Span
+from tests.system.chaos.nodes.node_faults import Span, freeze, kill
 
 __all__ = ["ClusterFaults"]
 
@@ -99,26 +100,13 @@ class ClusterFaults:
         return [(began, time.time())]
 
     def _kill(self, stream: str, chance: random.Random) -> Sequence[Span]:
-        killed = self._cluster.owner(stream)
-        killed.kill()
-        at = time.time()
-        self._cluster.wait_for_another(stream)
-        # Never earlier: it is empty, and would be the master of nothing.
-        time.sleep(chance.uniform(0.0, 1.0))
-        killed.start()
-        return [(at, at)]
+        wait = partial(self._cluster.wait_for_another, stream)
+        return kill(self._cluster.owner(stream), wait, chance)
 
     def _freeze(self, stream: str, chance: random.Random) -> Sequence[Span]:
         frozen = self._cluster.owner(stream)
-        frozen.pause()
-        at = time.time()
-        try:
-            wait_until_blocking(lambda: self._is_replaced(stream, frozen))
-            time.sleep(chance.uniform(0.0, 1.0))
-        finally:
-            frozen.resume()
-        # What waited in its sockets is answered before it knows that it was replaced.
-        return [(at, at), (time.time(), time.time())]
+        is_replaced = partial(self._is_replaced, stream, frozen)
+        return freeze(frozen, partial(wait_until_blocking, is_replaced), chance)
 
     def _move(self, stream: str, chance: random.Random) -> Sequence[Span]:
         slot, source = slot_of(stream), self._cluster.owner(stream)

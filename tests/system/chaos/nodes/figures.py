@@ -68,7 +68,10 @@ class Cost(NamedTuple):
 def costs(h: History) -> list[Cost]:
     """Of each fault, in order."""
     broken = {
-        rule.__name__: [(each, h.taken_back(*each[:1], *each[2:4])) for each in rule(h)]
+        rule.__name__: [
+            (each, h.taken_back(each.stream, each.since, each.until))
+            for each in rule(h)
+        ]
         for rule in PROMISES
     }
 

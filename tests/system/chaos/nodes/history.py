@@ -148,8 +148,8 @@ class History:
                     where = ", ".join(sorted(fault.streams))
                     lines.append((fault.began, f"-- {fault.kind} of {where}"))
                     lines.append((fault.healed, f"-- {fault.kind} is healed"))
-        told = [f"  {at:.3f} {what}" for at, what in sorted(lines)]
-        return "\n".join([f"{stream} {name}:", *told])
+        ordered = [f"  {at:.3f} {what}" for at, what in sorted(lines)]
+        return "\n".join([f"{stream} {name}:", *ordered])
 
 
 def history(
@@ -174,7 +174,7 @@ def history(
                     *(int(attempt), int(deliveries)),
                 )
             )
-        else:
+        elif note.what != "signal":
             stream, name, job_id, attempt, deliveries, key = note.words
             names[stream, job_id] = name
             runs.append(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-__all__ = ["UNPLANNED", "NodeFault", "NodeFaults", "Nodes", "Span"]
+from flowd.embedded import Server
+
+__all__ = ["UNPLANNED", "NodeFault", "NodeFaults", "Nodes", "Span", "freeze", "kill"]
 
 Span: TypeAlias = tuple[float, float]
 """From when to when, in seconds since 1970."""
@@ -17,6 +19,7 @@ UNPLANNED: Final = "a failover that was not ordered"
 """The name of what a busy machine does: a node did not answer in time."""
 
 _CALM: Final = (0.4, 1.2)
+_REPLACED: Final = 1.0
 
 
 class NodeFault(NamedTuple):
@@ -71,8 +74,43 @@ class Nodes(Protocol):
         ...
 
 
+def kill(
+    node: Server, wait: Callable[[], object], chance: random.Random
+) -> Sequence[Span]:
+    """Kill a primary, and start it again up to a second after it was replaced.
+
+    Args:
+        node: the primary.
+        wait: returns when another node has taken its place.
+        chance: of how long that is.
+    """
+    node.kill()
+    at = time.time()
+    # It must not start earlier: it is empty, and would be the primary of nothing.
+    wait()
+    time.sleep(chance.uniform(0.0, _REPLACED))
+    node.start()
+    return [(at, at)]
+
+
+def freeze(
+    node: Server, wait: Callable[[], object], chance: random.Random
+) -> Sequence[Span]:
+    """Stop a primary with SIGSTOP, as `kill`; it continues after it was replaced."""
+    node.pause()
+    at = time.time()
+    try:
+        wait()
+        time.sleep(chance.uniform(0.0, _REPLACED))
+    finally:
+        node.resume()
+    # It answers what waits in its sockets before it knows that it was replaced: clients
+    # dropped their links, but for those that were frozen or busy at the same time.
+    return [(at, at), (time.time(), time.time())]
+
+
 class NodeFaults:
-    """Plays faults on nodes, each kind in turn, in an order of the seed's.
+    """Causes faults of nodes, each kind in turn, in an order that the seed decides.
 
     Args:
         nodes: to hurt.

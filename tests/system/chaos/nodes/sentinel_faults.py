@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from tests.support.raw import Raw, RawError
 from tests.support.sentinels import NAME, Sentinels, port_of
-from tests.system.chaos.nodes.node_faults import Span
+from tests.system.chaos.nodes.node_faults import Span, freeze, kill
 
 __all__ = ["SentinelFaults"]
 
@@ -99,25 +100,11 @@ class SentinelFaults:
 
     def _kill(self, chance: random.Random) -> Sequence[Span]:
         killed = self._sentinels.primary
-        killed.kill()
-        at = time.time()
-        self._sentinels.wait_for_another(killed)
-        time.sleep(chance.uniform(0.0, 1.0))
-        killed.start()
-        return [(at, at)]
+        return kill(killed, partial(self._sentinels.wait_for_another, killed), chance)
 
     def _freeze(self, chance: random.Random) -> Sequence[Span]:
         frozen = self._sentinels.primary
-        frozen.pause()
-        at = time.time()
-        try:
-            self._sentinels.wait_for_another(frozen)
-            time.sleep(chance.uniform(0.0, 1.0))
-        finally:
-            frozen.resume()
-        # It answers what waits in its sockets. Links were dropped, but by workers that were
-        # frozen at the same time.
-        return [(at, at), (time.time(), time.time())]
+        return freeze(frozen, partial(self._sentinels.wait_for_another, frozen), chance)
 
     def _disconnect(self, _: random.Random) -> Sequence[Span]:
         with Raw(self._sentinels.primary.url) as raw:

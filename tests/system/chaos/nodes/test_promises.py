@@ -14,7 +14,7 @@ from tests.system.chaos.nodes.history import History, Letter, Workers, history
 from tests.system.chaos.nodes.node_faults import NodeFault
 from tests.system.chaos.nodes.promises import PROMISES
 from tests.system.chaos.nodes.verdict import broken_promises, judge
-from tests.system.chaos.worker_pool import Note
+from tests.system.chaos.worker_pool import parse_notes
 
 HONEST: Final = (
     "1 10.0 start plain-0 a 1-0 1 1 k",
@@ -81,11 +81,10 @@ def forge(
     faults: Sequence[NodeFault] = (KILL, MOVE, FREEZE),
 ) -> History:
     """The honest history with some evidence more and some less."""
-    lines = [line.split() for line in HONEST if without not in line]
-    lines += [line.split() for line in more]
+    honest = [line for line in HONEST if without not in line]
     return history(
         [*ACCEPTED, *accepted],
-        [Note(int(pid), float(at), what, words) for pid, at, what, *words in lines],
+        parse_notes([*honest, *more]),
         letters,
         Workers({}, [Ending(1, 0, 0.6), *endings], stuck),
         faults,

@@ -17,7 +17,7 @@ from pathlib import Path
 from flowd import Claimer, Context, Queue, QueueGroup, Retry
 from jobs.email import Email
 from tests.system.chaos.nodes.queues import job_class, limit_of, rules
-from tests.system.chaos.worker import Worker
+from tests.system.chaos.worker import Notes, Worker
 
 
 class QueueWorker(Worker):
@@ -45,22 +45,6 @@ class QueueWorker(Worker):
         await super()._play(job, ctx)
 
 
-class QueueNotes(logging.Handler):
-    """Notes what flowd logs of each job, and of its queue."""
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__(logging.INFO)
-        self._worker = worker
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write down event, queue and job, with attempt and deliveries."""
-        said = vars(record)
-        if "job_id" in said:
-            what = (said["event"], said["stream"], said["job_id"])
-            counts = said.get("attempt", 0), said.get("deliveries", 0)
-            self._worker.note("said", *what, *counts)
-
-
 async def main(words: Sequence[str]) -> None:
     """Run until SIGTERM."""
     url, streams, folder, lease, grace, crashes, interval, concurrency = words
@@ -71,7 +55,7 @@ async def main(words: Sequence[str]) -> None:
     first = next(iter(workers.values()))
     logger = logging.getLogger("flowd")
     logger.setLevel(logging.INFO)
-    logger.addHandler(QueueNotes(first))
+    logger.addHandler(Notes(first, ("stream", "job_id")))
     log = logging.FileHandler(Path(folder) / f"log-{os.getpid()}")
     log.setFormatter(logging.Formatter("%(created).3f %(message)s"))
     log.setLevel(logging.WARNING)
