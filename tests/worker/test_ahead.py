@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from flowd import Queue
+from flowd import Queue, QueueHandle
 from flowd.model.delivery import Delivery, Entry
 from flowd.worker import ahead
 from flowd.worker.in_flight import InFlight
@@ -33,20 +33,27 @@ class Suddenly:
     Attributes:
         began: the jobs (their `to`) in the order of their start.
         waiting: how many wait at the gate.
-        gate: opens it.
+        most_waited: how many have waited there at once.
     """
 
     def __init__(self) -> None:
         self.began: list[str] = []
-        self.waiting = 0
-        self.gate = asyncio.Event()
+        self.waiting = self.most_waited = 0
+        self._gate = asyncio.Semaphore(0)
+
+    def let_through(self, jobs: int = JOBS) -> None:
+        """Let so many end that wait, or that come; all as it is."""
+        for _ in range(jobs):
+            self._gate.release()
 
     async def __call__(self, job: Email) -> None:
         """Run one job."""
         self.began.append(job.to)
         if len(self.began) > SHORT:
             self.waiting += 1
-            await self.gate.wait()
+            self.most_waited = max(self.most_waited, self.waiting)
+            await self._gate.acquire()
+            self.waiting -= 1
 
 
 @pytest.fixture
@@ -67,18 +74,25 @@ async def fill(queue: Queue[Email]) -> list[str]:
 
 
 async def read_ahead(
-    raw: Raw, stream: str, handler: Suddenly, ids: list[str]
-) -> list[int]:
-    """Return the numbers of the jobs that wait in a worker, once there is no room for more."""
+    raw: Raw, queue: Queue[Email], handler: Suddenly
+) -> tuple[QueueHandle[Email], dict[int, str]]:
+    """Run a queue until its slots are taken and it has read half of what may wait.
 
-    def waiting() -> list[int]:
-        held = [ids.index(each.id) for each in pending(raw, stream, GROUP)]
-        return [number for number in held if number >= SHORT + SLOTS]
+    Returns:
+        what stops it, and the ids of the jobs that wait in it, by number.
+    """
+    ids = await fill(queue)
+    handle = queue.run()
+
+    def waiting() -> dict[int, str]:
+        held = [each.id for each in pending(raw, queue.policy.stream, GROUP)]
+        numbers = {ids.index(each): each for each in held}
+        return {n: each for n, each in numbers.items() if n >= SHORT + SLOTS}
 
     await wait_until(lambda: handler.waiting == SLOTS)
     # A read is for half of the slots and of what may wait, which are 100.
     await wait_until(lambda: len(waiting()) > 45)
-    return waiting()
+    return handle, waiting()
 
 
 @pytest.mark.usefixtures("at_any_pace")
@@ -98,24 +112,25 @@ async def test_handlers_that_become_long_keep_no_job(
         await wait_until(lambda: raw("XLEN", stream) == SLOTS)
         assert len(pending(raw, stream, GROUP)) == SLOTS
         assert len(slow.began) + len(quick.done) == JOBS
-        slow.gate.set()
+        slow.let_through()
         await queue.drain()
     assert {*slow.began, *quick.done} == {str(number) for number in range(JOBS)}
 
 
 @pytest.mark.usefixtures("patiently")
-async def test_short_handlers_read_ahead(
-    raw: Raw, stream: str, make_queue: MakeQueue
-) -> None:
+async def test_short_handlers_read_ahead(raw: Raw, make_queue: MakeQueue) -> None:
     """More is held than has a slot, and no more runs than there are slots."""
     handler = Suddenly()
     async with make_queue(handler, concurrency=SLOTS, lease=30.0) as queue:
-        ids = await fill(queue)
-        queue.run()
-        assert len(await read_ahead(raw, stream, handler, ids)) <= 100
-        assert handler.waiting == SLOTS
-        handler.gate.set()
+        _, waiting = await read_ahead(raw, queue, handler)
+        assert len(waiting) <= 100
+        # The end of one starts one. A second one that starts with it waits as well, for
+        # none of them ends before the next step of this test.
+        handler.let_through(1)
+        await wait_until(lambda: len(handler.began) > SHORT + SLOTS)
+        handler.let_through()
         await queue.drain()
+    assert handler.most_waited == SLOTS
     assert sorted(map(int, handler.began)) == [*range(JOBS)]
 
 
@@ -130,7 +145,7 @@ async def test_one_slot_reads_nothing_ahead(
         queue.run()
         await wait_until(lambda: handler.waiting == 1)
         await wait_until(lambda: len(pending(raw, stream, GROUP)) == 1)
-        handler.gate.set()
+        handler.let_through()
         await queue.drain()
     assert handler.began == [str(number) for number in range(JOBS)]
 
@@ -142,13 +157,11 @@ async def test_a_job_that_was_read_ahead_can_be_cancelled(
     """It does not start, although the worker has it already."""
     handler = Suddenly()
     async with make_queue(handler, concurrency=SLOTS, lease=30.0) as queue:
-        ids = await fill(queue)
-        queue.run()
-        *_, number = await read_ahead(raw, stream, handler, ids)
-        last = ids[number]
+        _, waiting = await read_ahead(raw, queue, handler)
+        number, last = waiting.popitem()
         assert await queue.cancel(last) == "cancelling"
         await wait_until(lambda: raw("XRANGE", stream, last, last) == [])
-        handler.gate.set()
+        handler.let_through()
         await queue.drain()
     assert {*map(int, handler.began)} == {*range(JOBS)} - {number}
 
@@ -160,12 +173,10 @@ async def test_a_shutdown_releases_what_was_read_ahead(
     """It waits for no handler, and none of it counts as tried."""
     handler = Suddenly()
     async with make_queue(handler, concurrency=SLOTS, lease=30.0) as queue:
-        ids = await fill(queue)
-        handle = queue.run()
-        await read_ahead(raw, stream, handler, ids)
+        handle, _ = await read_ahead(raw, queue, handler)
         stopping = asyncio.create_task(handle.shutdown())
         await wait_until(lambda: len(pending(raw, stream, GROUP)) == SLOTS)
-        handler.gate.set()
+        handler.let_through()
         await stopping
         assert len(handler.began) == SHORT + SLOTS
         assert raw("XLEN", stream) == JOBS - SHORT - SLOTS
@@ -182,13 +193,10 @@ async def test_a_lost_lease_keeps_what_was_read_ahead_from_starting(
     async with make_queue(
         handler, concurrency=SLOTS, lease=1.0, middleware=[seen], claimer=None
     ) as queue:
-        ids = await fill(queue)
-        handle = queue.run()
-        waiting = await read_ahead(raw, stream, handler, ids)
-        stolen = [ids[number] for number in waiting]
-        raw("XCLAIM", stream, GROUP, "thief", 0, *stolen)
-        await wait_until(lambda: len(seen.named("lease_lost")) == len(stolen))
-        handler.gate.set()
+        handle, waiting = await read_ahead(raw, queue, handler)
+        raw("XCLAIM", stream, GROUP, "thief", 0, *waiting.values())
+        await wait_until(lambda: len(seen.named("lease_lost")) == len(waiting))
+        handler.let_through()
         await wait_until(lambda: len(handler.began) == JOBS - len(waiting))
         await handle.shutdown()
     assert not {*waiting} & {*map(int, handler.began)}
@@ -227,7 +235,7 @@ async def test_a_job_that_waited_beyond_its_lease_is_released() -> None:
 )
 @pytest.mark.usefixtures("patiently")
 def test_the_end_of_the_event_loop_starts_nothing(
-    raw: Raw, stream: str, make_queue: MakeQueue
+    raw: Raw, make_queue: MakeQueue
 ) -> None:
     """`asyncio.run` cancels the handlers; what waits for their slots does not begin."""
     handler = Suddenly()
@@ -235,9 +243,7 @@ def test_the_end_of_the_event_loop_starts_nothing(
     async def program() -> None:
         queue = make_queue(handler, concurrency=SLOTS, lease=30.0)
         await queue.init()
-        ids = await fill(queue)
-        queue.run()
-        await read_ahead(raw, stream, handler, ids)
+        await read_ahead(raw, queue, handler)
 
     asyncio.run(program())
     gc.collect()
