@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker import replies
 from flowd.broker.asking import SharedQuestion, ask_server, first_answer
-from flowd.broker.protocol import RedisProtocol
+from flowd.broker.links import Links, Place
 from flowd.broker.refusals import refusal, slot_moves
 from flowd.broker.settings import Settings
 from flowd.broker.transport import QUICK_KEEPALIVE
@@ -31,8 +30,7 @@ from flowd.model.keys import QUEUES, slot_of
 
 __all__ = ["ClusterAddress", "NodeAddress"]
 
-_Place: TypeAlias = tuple[str, int]
-_Range: TypeAlias = tuple[int, int, _Place]
+_Range: TypeAlias = tuple[int, int, Place]
 """First slot, last slot, and the primary that has them."""
 
 _SLOTS: Final = 16_384
@@ -57,23 +55,20 @@ class ClusterAddress(Address):
         kind: type[AbstractConnection],
         settings: Settings,
         *,
-        seeds: Sequence[_Place],
+        seeds: Sequence[Place],
     ) -> None:
         super().__init__(shown, kind, settings)
         self._node_kind = kind
         self.seeds = tuple(seeds)
         """Some of the nodes."""
 
-        self._owners: list[_Place | None] = [None] * _SLOTS
+        self._owners: list[Place | None] = [None] * _SLOTS
         self._doubted = True
         self._map = SharedQuestion(self._ask_nodes)
-        self._nodes: dict[_Place, NodeAddress] = {}
-        self._servers: dict[_Place, Address] = {}
-        # Of all loops and threads that use this address.
-        self._links: weakref.WeakKeyDictionary[RedisProtocol, _Place] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._lock = threading.Lock()
+        self._nodes: dict[Place, NodeAddress] = {}
+        self._servers: dict[Place, Address] = {}
+        self.links = Links()
+        """Those to nodes."""
 
     def at(self, key: str) -> Address:
         """Where the node is that has the slot of a key, at each connect."""
@@ -118,12 +113,6 @@ class ClusterAddress(Address):
         """As `Address.doubt`."""
         self._doubted = True
 
-    def note_link(self, protocol: asyncio.BaseProtocol, place: _Place) -> None:
-        """A protocol is connected to a node."""
-        if isinstance(protocol, RedisProtocol):
-            with self._lock:
-                self._links[protocol] = place
-
     def refused(self, answer: str, host: str | None) -> ServerError:
         """The error for what the node at a host answered; MOVED says where a slot is now."""
         if answer.startswith("CLUSTERDOWN"):
@@ -152,12 +141,12 @@ class ClusterAddress(Address):
                 return
         self._doubted = True
 
-    def _node(self, place: _Place) -> NodeAddress:
+    def _node(self, place: Place) -> NodeAddress:
         if place not in self._nodes:
             self._nodes[place] = NodeAddress(self, place, self.server_at(place))
         return self._nodes[place]
 
-    def server_at(self, place: _Place) -> Address:
+    def server_at(self, place: Place) -> Address:
         """A node as a server like any other."""
         if place not in self._servers:
             host, port = place
@@ -173,20 +162,20 @@ class ClusterAddress(Address):
         random.shuffle(known)
         places = dict.fromkeys([*known, *self.seeds])
         ranges = await first_answer([partial(self._ask_one, each) for each in places])
-        owners: list[_Place | None] = [None] * _SLOTS
+        owners: list[Place | None] = [None] * _SLOTS
         for first, last, place in ranges:
             owners[first : last + 1] = [place] * (last + 1 - first)
         self._owners, self._doubted = owners, False
-        self._drop_links_but_to(set(owners))
+        with_slots = set(owners)
+        self.links.drop(
+            lambda place: (
+                None
+                if place in with_slots
+                else f"{place[0]}:{place[1]} has no slots any more"
+            )
+        )
 
-    def _drop_links_but_to(self, places: set[_Place | None]) -> None:
-        with self._lock:
-            links = list(self._links.items())
-        for protocol, place in links:
-            if place not in places:
-                protocol.close_soon(f"{place[0]}:{place[1]} has no slots any more")
-
-    async def _ask_one(self, place: _Place) -> Sequence[_Range]:
+    async def _ask_one(self, place: Place) -> Sequence[_Range]:
         address = self.server_at(place)
         read = partial(_ranges, place[0])
         ranges = await ask_server(
@@ -206,7 +195,7 @@ class NodeAddress(Address):
         server: the same as a server like any other.
     """
 
-    def __init__(self, cluster: ClusterAddress, place: _Place, server: Address) -> None:
+    def __init__(self, cluster: ClusterAddress, place: Place, server: Address) -> None:
         host, port = place
         super().__init__(str(server), AbstractConnection, {"host": host, "port": port})
         self._cluster = cluster
@@ -216,7 +205,7 @@ class NodeAddress(Address):
     async def connect(self, protocol: asyncio.BaseProtocol) -> None:
         """As `Address.connect`."""
         await self._server.connect(protocol)
-        self._cluster.note_link(protocol, self._place)
+        self._cluster.links.note(protocol, self._place)
 
     async def login(self) -> list[tuple[str | int, ...]]:
         """As `Address.login`."""

@@ -11,18 +11,17 @@ primary.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker import replies
 from flowd.broker.asking import SharedQuestion, ask_server, first_answer
 from flowd.broker.connection import log_in, pack
+from flowd.broker.links import Links, Place
 from flowd.broker.outage import RECONNECT
 from flowd.broker.protocol import Call, RedisProtocol
 from flowd.broker.refusals import CommandUnknown
@@ -32,8 +31,6 @@ from flowd.broker.url import Address
 from flowd.errors import FatalError, OutcomeUnknown, ServerError
 
 __all__ = ["SentinelAddress"]
-
-_Place: TypeAlias = tuple[str, int]
 
 _SILENCE: Final = 10.0
 
@@ -78,12 +75,8 @@ class SentinelAddress(Address):
         """Where they are."""
 
         self._primary = SharedQuestion(self._ask_sentinels)
-        # Of all loops and threads that use this address.
-        self._links: weakref.WeakKeyDictionary[RedisProtocol, _Place] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._lock = threading.Lock()
-        self._successor: tuple[_Place, float] | None = None
+        self._links = Links()
+        self._successor: tuple[Place, float] | None = None
         """The replica that is being promoted, and until when it is waited for."""
 
     async def connect(self, protocol: asyncio.BaseProtocol) -> None:
@@ -96,9 +89,7 @@ class SentinelAddress(Address):
         """
         place = self._promoted() or await self._primary.answer()
         await self.connect_to(protocol, place)
-        if isinstance(protocol, RedisProtocol):
-            with self._lock:
-                self._links[protocol] = place
+        self._links.note(protocol, place)
 
     async def watch(self) -> None:
         """Listen to all sentinels, and drop links to what is no primary any more."""
@@ -116,11 +107,11 @@ class SentinelAddress(Address):
     def __hash__(self) -> int:
         return hash((super().__hash__(), self._name))
 
-    async def _ask_sentinels(self) -> _Place:
+    async def _ask_sentinels(self) -> Place:
         asks = [partial(self._ask_one, each) for each in self._sentinels]
         return await first_answer(asks)
 
-    async def _ask_one(self, sentinel: Address) -> _Place:
+    async def _ask_one(self, sentinel: Address) -> Place:
         try:
             place = await ask_server(
                 sentinel,
@@ -206,35 +197,26 @@ class SentinelAddress(Address):
             case _:
                 pass
 
-    def _switched(self, now: _Place, sentinel: Address) -> None:
+    def _switched(self, now: Place, sentinel: Address) -> None:
         """Drop the links to all servers but the new primary."""
         self._successor = None
         # It knows first; others may still name the old one.
         self._sentinels.sort(key=lambda each: each is not sentinel)
-        self._drop(lambda place: place != now, f"the primary is {_shown(now)} now")
+        why = f"the primary is {_shown(now)} now"
+        self._links.drop(lambda place: why if place != now else None)
 
-    def _promoting(self, successor: _Place, before: _Place) -> None:
+    def _promoting(self, successor: Place, before: Place) -> None:
         """Drop the links to a primary that is being replaced."""
         self._successor = successor, time.monotonic() + _PROMOTED_WITHIN
-        self._drop(
-            lambda place: place == before,
-            f"the primary {_shown(before)} is being replaced by {_shown(successor)}",
-        )
+        why = f"the primary {_shown(before)} is being replaced by {_shown(successor)}"
+        self._links.drop(lambda place: why if place == before else None)
 
-    def _promoted(self) -> _Place | None:
+    def _promoted(self) -> Place | None:
         """The replica that is being promoted; None: the sentinels name the primary."""
         if self._successor is None:
             return None
         place, until = self._successor
         return place if time.monotonic() < until else None
-
-    def _drop(self, is_meant: Callable[[_Place], bool], why: str) -> None:
-        """Drop links by where they lead."""
-        with self._lock:
-            links = list(self._links.items())
-        for protocol, place in links:
-            if is_meant(place):
-                protocol.close_soon(why)
 
 
 _SILENT: Final = "silent"
@@ -249,10 +231,10 @@ async def _next(heard: asyncio.Queue[object]) -> object:
         return _SILENT
 
 
-def _shown(place: _Place) -> str:
+def _shown(place: Place) -> str:
     return f"{place[0]}:{place[1]}"
 
 
-def _place(reply: object) -> _Place:
+def _place(reply: object) -> Place:
     host, port = map(replies.text, replies.array(reply))
     return host, int(port)
