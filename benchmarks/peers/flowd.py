@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Self
 
 from benchmarks.contract import URL, Guarantees, Job, Peer, meter
-from benchmarks.policies import KEYS, POLICIES
+from benchmarks.policies import KEYS, gated
 from flowd import Producer, Queue
 from jobs.crawl import Crawl
 
@@ -59,14 +58,7 @@ class Flowd(Peer):
             await queue.run_until_stopped()
 
 
-def _job_class() -> type[Crawl]:
-    if not POLICY:
-        return Crawl
-    spec = dataclasses.replace(Crawl.SPEC, gate=POLICIES[POLICY])
-    return type("Crawl", (Crawl,), {"SPEC": spec, "__slots__": ()})
-
-
-_JOB = _job_class()
+_JOB = gated(POLICY) if POLICY else Crawl
 
 
 def _crawl(job: Job) -> Crawl:

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Iterable
-from functools import cache
 from itertools import islice
 from typing import Final
 
 from benchmarks.jobs import crawl
+from benchmarks.policies import gated
 from benchmarks.servers import Probe, running
-from flowd import Concurrency, Gate, Queue
+from flowd import Queue
 from jobs.crawl import Crawl
 
-__all__ = ["by_keys", "by_parked", "gated"]
+__all__ = ["by_keys", "by_parked", "enqueue"]
 
 _CONCURRENCY: Final = 100
 _JOBS: Final = 20_000
 _CALL: Final = 10_000
 _FULL: Final = "full"
-
-_GATE: Final = Gate(concurrency=Concurrency(per=("assigned_to",), limit=1))
-
-
-@cache
-def gated() -> type[Crawl]:
-    """The job of every benchmark, one at once for each person."""
-    spec = dataclasses.replace(Crawl.SPEC, gate=_GATE)
-    return type("Crawl", (Crawl,), {"SPEC": spec, "__slots__": ()})
-
-
-_Gated: Final = gated()
+_Gated: Final = gated("limit 1")
 
 
 def by_keys(keys: int) -> dict[str, float]:
@@ -62,10 +50,10 @@ async def _drained(server: Probe, count: int, keys: int, *, parked: int = 0) -> 
 
     url, slots = server.url, _CONCURRENCY + 1
     async with Queue(_Gated, work, url=url, concurrency=slots) as queue:
-        await _enqueue(queue, (_job(number, _FULL) for number in range(parked)))
+        await enqueue(queue, (crawl(n, _Gated, _FULL) for n in range(parked)))
         before = server.cpu()
-        jobs = (_job(number, f"person-{number % keys}") for number in range(count))
-        await _enqueue(queue, jobs)
+        jobs = (crawl(n, _Gated, f"person-{n % keys}") for n in range(count))
+        await enqueue(queue, jobs)
         handle = queue.run()
         await all_done.wait()
         used = server.cpu() - before
@@ -73,14 +61,8 @@ async def _drained(server: Probe, count: int, keys: int, *, parked: int = 0) -> 
         return used / count * 1e6
 
 
-async def _enqueue(queue: Queue[Crawl], jobs: Iterable[Crawl]) -> None:
+async def enqueue(queue: Queue[Crawl], jobs: Iterable[Crawl]) -> None:
+    """Enqueue all, so many in a call."""
     rest = iter(jobs)
     while some := list(islice(rest, _CALL)):
         await queue.enqueue_bulk(some)
-
-
-def _job(number: int, person: str) -> Crawl:
-    plain = crawl(number)
-    return _Gated(
-        url=plain.url, priority=plain.priority, tags=plain.tags, assigned_to=person
-    )

@@ -28,7 +28,8 @@ from typing import Final, Self
 from benchmarks.bench import machine, note
 from benchmarks.jobs import crawl
 from benchmarks.peer import start
-from benchmarks.scale.gated import gated
+from benchmarks.policies import KEYS, gated
+from benchmarks.scale.gated import enqueue
 from benchmarks.servers import binary
 from benchmarks.table import markdown, replace
 from flowd import Queue
@@ -38,11 +39,11 @@ from tests.support.raw import Raw
 
 _ROOT: Final = Path(__file__).parents[2]
 _MASTERS: Final = (1, 2, 3)
-_CALL: Final = 10_000
-_PEOPLE: Final = 100
 _PATIENCE: Final = 300.0
 _STARTED: Final = 1.0
 _IDLE: Final = 3.0
+"""Seconds: for an answer of the worker, behind its start, and to measure without jobs."""
+
 _RATE: Final = 1_000
 """Jobs a second for each master, where they come one by one."""
 
@@ -66,7 +67,7 @@ class Kind:
     @property
     def job(self) -> type[Crawl]:
         """The class."""
-        return gated() if self.is_gated else Crawl
+        return gated("limit 1") if self.is_gated else Crawl
 
 
 _KINDS: Final = (
@@ -216,15 +217,9 @@ def _producing(url: str, kind: Kind, stream: str) -> Queue[Crawl]:
 
 
 async def _fill(queue: Queue[Crawl], jobs: int, kind: Kind) -> None:
-    for first in range(0, jobs, _CALL):
-        numbers = range(first, min(first + _CALL, jobs))
-        await queue.enqueue_bulk(_job(kind.job, number) for number in numbers)
-
-
-def _job(made: type[Crawl], number: int) -> Crawl:
-    plain, person = crawl(number), f"person-{number % _PEOPLE}"
-    return made(
-        url=plain.url, priority=plain.priority, tags=plain.tags, assigned_to=person
+    job_class = kind.job
+    await enqueue(
+        queue, (crawl(n, job_class, f"person-{n % KEYS}") for n in range(jobs))
     )
 
 

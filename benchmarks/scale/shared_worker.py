@@ -13,7 +13,7 @@ import sys
 import time
 
 from benchmarks.contract import URL
-from benchmarks.scale.gated import gated
+from benchmarks.policies import gated
 from flowd import Queue, QueueGroup
 from jobs.crawl import Crawl
 
@@ -46,5 +46,5 @@ async def _work(jobs: int, concurrency: int, job: type[Crawl], *streams: str) ->
 
 if __name__ == "__main__":
     _, _jobs, _concurrency, _gated, *_streams = sys.argv
-    _class = gated() if _gated == "gated" else Crawl
+    _class = gated("limit 1") if _gated == "gated" else Crawl
     asyncio.run(_work(int(_jobs), int(_concurrency), _class, *_streams))
