@@ -11,42 +11,41 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from flowd.broker import replies, scripts
-from flowd.broker.commands import (
-    EnqueueCommand,
-    MoveToDeadLetter,
-    Requeue,
-    Settled,
-)
+from flowd.broker.commands import EnqueueCommand, Settled
 from flowd.broker.connection import Argument, Connection
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.gate import GateAdmission, GateScripts, counting
 from flowd.broker.stream import Stream
-from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.duplicate import Duplicate
 from flowd.model.gate import Concurrency, Gate, Unique
-from flowd.model.letter import letter_fields
 from tests.system.delivery_model.gate_snapshot import (
     GateSnapshot,
     leftovers,
     take_gate_snapshot,
 )
 from tests.system.delivery_model.snapshot import Fields
+from tests.system.delivery_model.two_workers import (
+    ENDS,
+    GROUP,
+    LEASE,
+    SLOTS,
+    WORKERS,
+    claim,
+    expire,
+    owns,
+    settle,
+    with_beliefs,
+)
 
-__all__ = ["ENDS", "SLOT", "Belief", "GateState", "GateStep", "GateWalk"]
+__all__ = ["SLOT", "Belief", "GateState", "GateStep", "GateWalk"]
 
-ENDS: Final = ("ack", "retry", "release", "bury")
 SLOT: Final = "customer=a"
 
 _GATE: Final = Gate(
     concurrency=Concurrency(per=("customer",), limit=1), unique=Unique(fields=("url",))
 )
 _URLS: Final = {1: "x", 2: "y", 3: "x"}
-_GROUP: Final = "g"
-_WORKERS: Final = ("a", "b")
-_SLOTS: Final = 2
-_LEASE: Final = 1000.0
-_LONG_AGO: Final = 10_000_000
 _LIMITS: Final = (None, 0, 2)
 _CHANGES: Final = 2
 _ROUNDS: Final = 8
@@ -108,15 +107,13 @@ class GateState(NamedTuple):
 
     def owns(self, worker: int, belief: Belief) -> bool:
         """Whether Redis holds the entry for this worker with this count."""
-        lease = self.snapshot.queue.held.get(belief.entry.id.decode())
-        fence = (_WORKERS[worker], belief.entry.handed_out)
-        return lease is not None and (lease.consumer, lease.deliveries) == fence
+        return owns(self.snapshot.queue, worker, belief.entry)
 
     def steps(self) -> Iterator[GateStep]:
         """Every step that may come next."""
         queue = self.snapshot.queue
         for worker, beliefs in enumerate(self.beliefs):
-            if len(beliefs) < _SLOTS:
+            if len(beliefs) < SLOTS:
                 yield GateStep("claim", worker)
                 if len(queue.held) < len(queue.entries):
                     yield GateStep("read", worker)
@@ -126,7 +123,7 @@ class GateState(NamedTuple):
             for number in range(len(beliefs)):
                 for verb in ENDS:
                     yield GateStep(verb, worker, number)
-        if any(lease.idle < _LEASE for lease in queue.held.values()):
+        if any(lease.idle < LEASE for lease in queue.held.values()):
             yield GateStep("expire")
         if queue.delayed and not self.due:
             yield GateStep("due")
@@ -146,13 +143,13 @@ class GateState(NamedTuple):
         at = {place: fields["n"] for place, fields in queue.entries.items()}
         at |= {f"@{job}": fields["n"] for job, fields in queue.delayed.items()}
         at |= {f"@{job}": fields["n"] for job, fields in real.parked.items()}
-        order = (_WORKERS[first], _WORKERS[1 - first])
+        order = (WORKERS[first], WORKERS[1 - first])
         held = [
             (
                 at[each],
                 order.index(lease.consumer),
                 lease.deliveries,
-                lease.idle > _LEASE,
+                lease.idle > LEASE,
             )
             for each, lease in queue.held.items()
         ]
@@ -182,11 +179,11 @@ class GateWalk:
 
     async def start(self) -> GateState:
         """A worker has one job, and one is parked."""
-        queue = Stream(self._connection, next(self._names), _GROUP)
+        queue = Stream(self._connection, next(self._names), GROUP)
         await queue.init("0")
         for number in (1, 2):
             await self._enqueue(queue, number)
-        mine = tuple(map(Belief, await self._read(queue, _WORKERS[0])))
+        mine = tuple(map(Belief, await self._read(queue, WORKERS[0])))
         return GateState(queue, await self._snapshot(queue), (mine, ()))
 
     async def take(
@@ -197,21 +194,21 @@ class GateWalk:
         state = state._replace(way=(*state.way, step))
         beliefs = list(state.beliefs[worker])
         if verb == "crash":
-            return state._replace(beliefs=_with(state.beliefs, worker, ())), None
+            return state._replace(beliefs=with_beliefs(state.beliefs, worker, ())), None
         queue = await self._copy(state.queue)
         state = state._replace(queue=queue)
         answer: Settled | None = None
         match verb:
             case "read":
-                beliefs += map(Belief, await self._read(queue, _WORKERS[worker]))
+                beliefs += map(Belief, await self._read(queue, WORKERS[worker]))
             case "lose the answer":
-                await self._read(queue, _WORKERS[worker])
+                await self._read(queue, WORKERS[worker])
             case "claim":
-                taken = await self._claim(queue, _WORKERS[worker], beliefs)
+                taken = await self._claim(queue, WORKERS[worker], beliefs)
                 beliefs += map(Belief, taken)
                 state = state._replace(due=False)
             case "expire":
-                await self._expire(queue, state.snapshot)
+                await expire(queue, state.snapshot.queue)
             case "due":
                 await self._connection.call("EVAL", _DUE, 1, queue.keys.delayed)
                 state = state._replace(due=True)
@@ -225,11 +222,12 @@ class GateWalk:
                 state = state._replace(limit=limit, changes=state.changes + 1)
             case _:
                 belief = beliefs.pop(number)
-                answer = await self._settle(queue, _WORKERS[worker], belief, verb)
+                parts = [GateScripts(queue, _GATE).settle]
+                answer = await settle(queue, WORKERS[worker], belief.entry, verb, parts)
                 state = state._replace(
                     done=state.done + (verb == "ack" and answer == 1)
                 )
-        after = _with(state.beliefs, worker, beliefs)
+        after = with_beliefs(state.beliefs, worker, beliefs)
         if verb == "expire":
             after = tuple(tuple(b._replace(fresh=False) for b in own) for own in after)
         snapshot = await self._snapshot(queue)
@@ -245,7 +243,7 @@ class GateWalk:
         await self._set_limit(queue, None)
         snapshot, left = state.snapshot, (0, 0)
         for _ in range(_ROUNDS):
-            await self._expire(queue, snapshot)
+            await expire(queue, snapshot.queue)
             await self._connection.call("EVAL", _DUE, 1, queue.keys.delayed)
             entries = await self._claim(queue, "c", [])
             snapshot = await self._snapshot(queue)
@@ -262,7 +260,7 @@ class GateWalk:
         return left, await leftovers(self._connection, queue.keys)
 
     async def _copy(self, queue: Stream) -> Stream:
-        copy = Stream(self._connection, next(self._names), _GROUP)
+        copy = Stream(self._connection, next(self._names), GROUP)
         keys = [
             (each.stream, each.delayed, each.bodies, each.dead, *each.gate)
             for each in (queue.keys, copy.keys)
@@ -272,7 +270,7 @@ class GateWalk:
         return copy
 
     async def _snapshot(self, queue: Stream) -> GateSnapshot:
-        return await take_gate_snapshot(self._connection, queue.keys, _GROUP)
+        return await take_gate_snapshot(self._connection, queue.keys, GROUP)
 
     async def _enqueue(self, queue: Stream, number: int) -> str:
         fields = {b"n": b"%d" % number, b"customer": b"a"}
@@ -291,60 +289,19 @@ class GateWalk:
     async def _claim(
         self, queue: Stream, worker: str, beliefs: Iterable[Belief]
     ) -> list[Entry]:
-        running = [each.entry.id for each in beliefs]
+        running = (each.entry for each in beliefs)
         parts = [GateScripts(queue, _GATE).maintain]
-        maintained = await queue.maintain(
-            worker, lease=_LEASE, takeovers=1, cursor=b"0-0", parts=parts
-        )
-        if maintained.unsorted:  # as the consumer's loop does
-            maintained = await queue.maintain(
-                worker,
-                lease=_LEASE,
-                takeovers=0,
-                cursor=b"0-0",
-                orphans=1,
-                running=running,
-                parts=parts,
-            )
+        maintained = await claim(queue, worker, running, parts)
         assert maintained.answers == [0], "a holder was nowhere"
         return maintained.claimed
-
-    async def _expire(self, queue: Stream, snapshot: GateSnapshot) -> None:
-        for entry_id, lease in snapshot.queue.held.items():
-            claim = (queue.keys.stream, _GROUP, lease.consumer, 0, entry_id)
-            await self._connection.call("XCLAIM", *claim, "IDLE", _LONG_AGO, "JUSTID")
 
     async def _set_limit(self, queue: Stream, limit: int | None) -> None:
         what = (
             ("reset", f"c:{SLOT}", 0) if limit is None else ("set", f"c:{SLOT}", limit)
         )
         keys = (queue.keys.stream, queue.keys.bodies, *queue.keys.gate)
-        args: list[Argument] = [_GROUP, *what, _GATE.rules]
+        args: list[Argument] = [GROUP, *what, _GATE.rules]
         await scripts.LIMIT.run(self._connection, keys, args, replies.array)
-
-    async def _settle(
-        self, queue: Stream, worker: str, belief: Belief, verb: str
-    ) -> Settled:
-        delivery = Delivery(belief.entry, 0.0)
-        delivery.read_envelope()
-        parts = [GateScripts(queue, _GATE).settle]
-        if verb == "ack":
-            return (await queue.settle(worker, [delivery], [], parts=parts))[0]
-        other: Requeue | MoveToDeadLetter
-        if verb == "bury":
-            end = outcome.DeadLetter("failed", "why")
-            other = MoveToDeadLetter(delivery, letter_fields(delivery, end, worker))
-        else:
-            failed = verb == "retry"
-            envelope = delivery.requeue_envelope(failed=failed)
-            other = Requeue(delivery, _LEASE * failed, envelope)
-        return (await queue.settle(worker, [], [other], parts=parts))[0]
-
-
-def _with(
-    beliefs: tuple[tuple[Belief, ...], ...], worker: int, mine: Iterable[Belief]
-) -> tuple[tuple[Belief, ...], ...]:
-    return (*beliefs[:worker], tuple(mine), *beliefs[worker + 1 :])
 
 
 def _pasts(places: Mapping[str, Fields]) -> list[tuple[str, str, str]]:

@@ -1,29 +1,23 @@
 """Two workers at one gate: whatever order things happen in, limits and keys hold.
 
-As in `test_interleavings`, every step is taken on a copy of the queue, and states that are
-equal are gone on from once.
+As in `test_interleavings`, every step is taken on a copy of the queue.
 """
 
 from __future__ import annotations
 
-import asyncio
+from itertools import chain
 from typing import Final
 
 import pytest
 
 from flowd.broker.connection import Connection
 from flowd.broker.url import Address
-from tests.system.delivery_model.gate_walk import (
-    ENDS,
-    SLOT,
-    GateState,
-    GateStep,
-    GateWalk,
-)
+from tests.system.delivery_model.explore import explore
+from tests.system.delivery_model.gate_walk import SLOT, GateState, GateStep, GateWalk
+from tests.system.delivery_model.two_workers import ENDS
 
 STEPS: Final = 5
 STATES: Final = 1_000
-AT_ONCE: Final = 100
 
 # What happens without a script of the gate.
 _UNSEEN: Final = ("crash", "expire", "due")
@@ -36,24 +30,16 @@ async def test_every_order_at_the_gate_ends_well(redis_url: str, stream: str) ->
     walk = GateWalk(connection, stream)
     try:
         start = await walk.start()
-        known = {start.key()}
-        edge: list[GateState] = [start]
-        for _ in range(STEPS):
-            steps = [(state, step) for state in edge for step in state.steps()]
-            edge = []
-            for first in range(0, len(steps), AT_ONCE):
-                some = steps[first : first + AT_ONCE]
-                for after in await asyncio.gather(
-                    *(_try(walk, *each) for each in some)
-                ):
-                    if after.key() not in known:
-                        known.add(after.key())
-                        edge.append(after)
-            await asyncio.gather(*(_can_be_finished(walk, state) for state in edge))
+        follows = await explore(
+            start,
+            STEPS,
+            lambda state: (_try(walk, state, step) for step in state.steps()),
+            lambda state: _can_be_finished(walk, state),
+        )
     finally:
         await connection.aclose()
 
-    assert len(known) > STATES
+    assert len({*chain.from_iterable(follows.values())}) > STATES
 
 
 async def _try(walk: GateWalk, before: GateState, step: GateStep) -> GateState:

@@ -6,19 +6,20 @@ from once, so that all orders of so many steps are tried in seconds.
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pytest
 
 from flowd.broker.connection import Connection
 from flowd.broker.url import Address
-from tests.system.delivery_model.walk import ENDS, State, Step, Walk
+from tests.system.delivery_model.explore import explore
+from tests.system.delivery_model.two_workers import ENDS
+from tests.system.delivery_model.walk import State, Step, Walk
 
 STEPS: Final = 12
 ORDERS: Final = 10_000
-AT_ONCE: Final = 100
 
 
 @pytest.mark.limit(120)
@@ -26,23 +27,14 @@ async def test_every_order_ends_well(redis_url: str, stream: str) -> None:
     """Never lost, never in two places, settled only by its owner, and once."""
     connection = Connection(Address.of(redis_url))
     walk = Walk(connection, stream)
-    follows: defaultdict[str, list[str]] = defaultdict(list)
     try:
         start = await walk.start()
-        known = {start.key()}
-        edge: list[State] = [start]
-        for _ in range(STEPS):
-            steps = [(state, step) for state in edge for step in state.steps()]
-            edge = []
-            for first in range(0, len(steps), AT_ONCE):
-                some = steps[first : first + AT_ONCE]
-                reached = await asyncio.gather(*(_try(walk, *each) for each in some))
-                for (before, _), after in zip(some, reached, strict=True):
-                    follows[before.key()].append(after.key())
-                    if after.key() not in known:
-                        known.add(after.key())
-                        edge.append(after)
-            await asyncio.gather(*(_can_be_finished(walk, state) for state in edge))
+        follows = await explore(
+            start,
+            STEPS,
+            lambda state: (_try(walk, state, step) for step in state.steps()),
+            lambda state: _can_be_finished(walk, state),
+        )
     finally:
         await connection.aclose()
 
@@ -86,13 +78,13 @@ async def _can_be_finished(walk: Walk, state: State) -> None:
     assert left == (0, 0), f"no worker can finish the job after {state.way}"
 
 
-def _orders(start: State, follows: dict[str, list[str]]) -> int:
+def _orders(start: State, follows: Mapping[str, Sequence[str]]) -> int:
     """How many orders of steps were tried: they part and meet again."""
     ways = Counter([start.key()])
     for _ in range(STEPS):
         longer: Counter[str] = Counter()
         for key, number in ways.items():
-            for after in follows[key]:
+            for after in follows.get(key, ()):
                 longer[after] += number
         ways = longer
     return ways.total()

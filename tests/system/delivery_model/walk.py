@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from flowd.broker.commands import MoveToDeadLetter, Requeue, Settled
+from flowd.broker.commands import Settled
 from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
-from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
-from flowd.model.letter import letter_fields
 from tests.system.delivery_model.snapshot import Fields, Snapshot, take_snapshot
+from tests.system.delivery_model.two_workers import (
+    ENDS,
+    GROUP,
+    LEASE,
+    SLOTS,
+    WORKERS,
+    claim,
+    expire,
+    owns,
+    settle,
+    with_beliefs,
+)
 
-__all__ = ["ENDS", "LEASE", "State", "Step", "Walk", "WorkerState"]
-
-ENDS: Final = ("ack", "retry", "release", "bury")
-LEASE: Final = 1000.0
-
-_GROUP: Final = "g"
-_WORKERS: Final = ("a", "b")
-_SLOTS: Final = 2
-_LONG_AGO: Final = 10_000_000
+__all__ = ["State", "Step", "Walk", "WorkerState"]
 
 
 class WorkerState(NamedTuple):
@@ -59,14 +61,12 @@ class State(NamedTuple):
 
     def owns(self, worker: int, belief: WorkerState) -> bool:
         """Whether Redis holds the entry for this worker with this count."""
-        lease = self.snapshot.held.get(belief.entry.id.decode())
-        fence = (_WORKERS[worker], belief.entry.handed_out)
-        return lease is not None and (lease.consumer, lease.deliveries) == fence
+        return owns(self.snapshot, worker, belief.entry)
 
     def steps(self) -> Iterator[Step]:
         """Every step that may come next."""
         for worker, beliefs in enumerate(self.beliefs):
-            if len(beliefs) < _SLOTS:
+            if len(beliefs) < SLOTS:
                 yield Step("claim", worker)
                 if len(self.snapshot.held) < len(self.snapshot.entries):
                     yield Step("read", worker)
@@ -107,7 +107,7 @@ class Walk:
 
     async def start(self) -> State:
         """One job that waits."""
-        queue = Stream(self._connection, next(self._names), _GROUP)
+        queue = Stream(self._connection, next(self._names), GROUP)
         await queue.init("0")
         await queue.add({b"n": b"1"})
         return State(queue, await self._snapshot(queue))
@@ -122,24 +122,27 @@ class Walk:
         elif verb == "crash":
             beliefs = []
         if verb in ("run", "crash"):
-            return state._replace(beliefs=_with(state.beliefs, worker, beliefs)), None
+            return (
+                state._replace(beliefs=with_beliefs(state.beliefs, worker, beliefs)),
+                None,
+            )
         queue = await self._copy(state.queue)
         answer: Settled | None = None
         done, due = state.done, state.due
         match verb:
             case "read":
-                beliefs += map(WorkerState, await self._read(queue, _WORKERS[worker]))
+                beliefs += map(WorkerState, await self._read(queue, WORKERS[worker]))
             case "claim":
-                taken = await self._claim(queue, _WORKERS[worker], beliefs)
+                taken = await self._claim(queue, WORKERS[worker], beliefs)
                 beliefs += map(WorkerState, taken)
                 due = False
             case "renew":
                 belief = beliefs.pop(number)
                 held = [(belief.entry.id, belief.entry.handed_out)]
-                if not await queue.renew(_WORKERS[worker], held):
+                if not await queue.renew(WORKERS[worker], held):
                     beliefs.insert(number, belief._replace(fresh=True))
             case "expire":
-                await self._expire(queue, state.snapshot)
+                await expire(queue, state.snapshot)
             case "due":
                 due = True
                 for job in state.snapshot.delayed:
@@ -148,9 +151,9 @@ class Walk:
                     )
             case _:
                 belief = beliefs.pop(number)
-                answer = await self._settle(queue, _WORKERS[worker], belief, verb)
+                answer = await settle(queue, WORKERS[worker], belief.entry, verb)
                 done += verb == "ack" and answer == 1
-        after = _with(state.beliefs, worker, beliefs)
+        after = with_beliefs(state.beliefs, worker, beliefs)
         if verb == "expire":
             after = tuple(
                 tuple(each._replace(fresh=False) for each in beliefs)
@@ -162,7 +165,7 @@ class Walk:
     async def finish(self, state: State) -> tuple[int, int]:
         """Let a third worker do what is left; returns what is left even then."""
         queue = await self._copy(state.queue)
-        await self._expire(queue, state.snapshot)
+        await expire(queue, state.snapshot)
         for job in state.snapshot.delayed:
             await self._connection.call("ZADD", queue.keys.delayed, "XX", 0, job)
         entries = await self._claim(queue, "c", [])
@@ -174,7 +177,7 @@ class Walk:
         return await queue.remaining()
 
     async def _copy(self, queue: Stream) -> Stream:
-        copy = Stream(self._connection, next(self._names), _GROUP)
+        copy = Stream(self._connection, next(self._names), GROUP)
         old, new = queue.keys, copy.keys
         await self._connection.call("COPY", old.stream, new.stream)
         await self._connection.call("COPY", old.delayed, new.delayed)
@@ -183,7 +186,7 @@ class Walk:
         return copy
 
     async def _snapshot(self, queue: Stream) -> Snapshot:
-        return await take_snapshot(self._connection, queue.keys, _GROUP)
+        return await take_snapshot(self._connection, queue.keys, GROUP)
 
     async def _read(self, queue: Stream, worker: str) -> list[Entry]:
         return await queue.read(worker, 1)
@@ -191,50 +194,8 @@ class Walk:
     async def _claim(
         self, queue: Stream, worker: str, beliefs: Iterable[WorkerState]
     ) -> list[Entry]:
-        running = [each.entry.id for each in beliefs]
-        maintained = await queue.maintain(
-            worker, lease=LEASE, takeovers=1, cursor=b"0-0"
-        )
-        if maintained.unsorted:  # as the consumer's loop does
-            maintained = await queue.maintain(
-                worker,
-                lease=LEASE,
-                takeovers=0,
-                cursor=b"0-0",
-                orphans=1,
-                running=running,
-            )
+        maintained = await claim(queue, worker, (each.entry for each in beliefs))
         return maintained.claimed
-
-    async def _expire(self, queue: Stream, snapshot: Snapshot) -> None:
-        for entry_id, lease in snapshot.held.items():
-            claim = (queue.keys.stream, _GROUP, lease.consumer, 0, entry_id)
-            await self._connection.call("XCLAIM", *claim, "IDLE", _LONG_AGO, "JUSTID")
-
-    async def _settle(
-        self, queue: Stream, worker: str, belief: WorkerState, verb: str
-    ) -> Settled:
-        delivery = Delivery(belief.entry, 0.0)
-        delivery.read_envelope()
-        if verb == "ack":
-            return (await queue.settle(worker, [delivery], []))[0]
-        other: Requeue | MoveToDeadLetter
-        if verb == "bury":
-            end = outcome.DeadLetter("failed", "why")
-            other = MoveToDeadLetter(delivery, letter_fields(delivery, end, worker))
-        else:
-            failed = verb == "retry"
-            envelope = delivery.requeue_envelope(failed=failed)
-            other = Requeue(delivery, LEASE * failed, envelope)
-        return (await queue.settle(worker, [], [other]))[0]
-
-
-def _with(
-    beliefs: tuple[tuple[WorkerState, ...], ...],
-    worker: int,
-    mine: Iterable[WorkerState],
-) -> tuple[tuple[WorkerState, ...], ...]:
-    return (*beliefs[:worker], tuple(mine), *beliefs[worker + 1 :])
 
 
 def _pasts(places: dict[str, Fields]) -> list[tuple[str | None, str | None]]:
