@@ -17,7 +17,7 @@ from flowd_codegen.model.kinds import (
 from flowd_codegen.model.schema import Record
 from flowd_codegen.model.walk import names_in
 
-__all__ = ["circles", "components", "endless", "holders", "needs"]
+__all__ = ["circles", "components", "endless", "holders", "mentioned", "needs"]
 
 _Node = TypeVar("_Node", bound=Hashable)
 
@@ -111,13 +111,20 @@ def endless(records: Mapping[str, Record]) -> set[str]:
     return left
 
 
+def mentioned(records: Iterable[Record]) -> dict[str, list[str]]:
+    """The enums and records that the fields of each record mention, as often as they do."""
+    return {
+        record.name: [name for field in record.fields for name in names_in(field.type)]
+        for record in records
+    }
+
+
 def _users(records: Iterable[Record]) -> dict[str, list[str]]:
     """The records that mention each name."""
     users: dict[str, list[str]] = {}
-    for record in records:
-        for field in record.fields:
-            for name in names_in(field.type):
-                users.setdefault(name, []).append(record.name)
+    for record, names in mentioned(records).items():
+        for name in names:
+            users.setdefault(name, []).append(record)
     return users
 
 

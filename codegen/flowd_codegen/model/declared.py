@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from flowd_codegen.model.cycles import circles, holders
+from flowd_codegen.model.cycles import circles, holders, mentioned
 from flowd_codegen.model.depth import default_levels, levels, record_levels
 from flowd_codegen.model.kinds import Type
 from flowd_codegen.model.schema import Enum, Job, Record, Schema
@@ -50,12 +50,7 @@ class Declared:
     @cached_property
     def circular(self) -> dict[str, int]:
         """The records that hold themselves, with the number of their circle."""
-        uses = {
-            record.name: {
-                one for field in record.fields for one in names_in(field.type)
-            }
-            for record in self.records.values()
-        }
+        uses = mentioned(self.records.values())
         return {
             name: number for number, group in enumerate(circles(uses)) for name in group
         }

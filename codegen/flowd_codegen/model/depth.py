@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from flowd.wire.document import DEEPEST
-from flowd_codegen.model.cycles import components
+from flowd_codegen.model.cycles import components, mentioned
 from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
@@ -19,7 +19,6 @@ from flowd_codegen.model.kinds import (
     UnionOf,
 )
 from flowd_codegen.model.schema import Field, Record, Value, is_list, is_table
-from flowd_codegen.model.walk import names_in
 
 __all__ = [
     "default_levels",
@@ -32,10 +31,7 @@ __all__ = [
 
 def record_levels(records: Mapping[str, Record]) -> dict[str, float]:
     """The levels of each record, infinite where it holds itself or a `json`."""
-    uses = {
-        name: [one for field in record.fields for one in names_in(field.type)]
-        for name, record in records.items()
-    }
+    uses = mentioned(records.values())
     found: dict[str, float] = {}
     for group in components(uses):
         for name in group:
@@ -76,12 +72,8 @@ def least_record_levels(records: Mapping[str, Record]) -> dict[str, int]:
     Args:
         records: each has a value that ends, as `flowd_codegen.model.cycles.endless`.
     """
-    uses = {
-        name: [one for field in record.fields for one in names_in(field.type)]
-        for name, record in records.items()
-    }
     found: dict[str, int] = {}
-    for group in components(uses):
+    for group in components(mentioned(records.values())):
         # Those that hold each other end where one of them may be left out.
         found |= dict.fromkeys(group, DEEPEST + 1)
         changed = True

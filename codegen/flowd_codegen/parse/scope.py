@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, Report, quoted, visible
-from flowd_codegen.model.cycles import circles, components, endless, needs
+from flowd_codegen.model.cycles import circles, components, endless, mentioned, needs
 from flowd_codegen.model.naming import CLASS_NAME
 from flowd_codegen.model.schema import Enum, Group, Job, Mapper, Record
 from flowd_codegen.model.walk import names_in
@@ -114,9 +114,7 @@ def in_order(records: Sequence[Record]) -> tuple[Record, ...]:
     """
     places = {record.name: place for place, record in enumerate(records)}
     uses = {
-        record.name: {name for field in record.fields for name in names_in(field.type)}
-        & places.keys()
-        for record in records
+        record: places.keys() & names for record, names in mentioned(records).items()
     }
     groups = [sorted(places[name] for name in one) for one in components(uses)]
     own = {
