@@ -109,6 +109,7 @@ def parse(
     check_uses(owners, scope, report)
     check_endless_defaults(owners, report)
     if not report.faults:
+        # A record that has no end was reported, and is as deep as one that is too deep.
         check_depth(owners, report)
     if report.faults:
         raise SchemaErrors(report.faults)

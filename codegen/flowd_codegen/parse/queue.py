@@ -104,11 +104,11 @@ _QUEUE: Final[dict[str, _Reader]] = {
 QUEUE_OPTIONS: Final = tuple(_QUEUE)
 """The keys of a queue table, which are the fields of `Policy`."""
 
-BACKOFF_KINDS: Final = ("fixed", "linear", "exponential")
-"""The values of its `kind`."""
-
 BACKOFF_OPTIONS: Final = tuple(_BACKOFF)
 """The keys of its `backoff`."""
+
+BACKOFF_KINDS: Final = ("fixed", "linear", "exponential")
+"""The values of the `kind` of a `backoff`."""
 
 _DEPLOYMENT: Final = (
     Code.REFUSED_KEY,
