@@ -42,7 +42,6 @@ _UPDATE: Final = bool(os.environ.get("UPDATE_GOLDEN"))
 
 _ELSEWHERE: Final = {
     Code.TOO_MANY_FIELDS,
-    Code.TOO_DEEP,
     Code.LINK,
     Code.NOT_TEXT,
     Code.TOO_LARGE,
