@@ -210,7 +210,7 @@ async def _end(verb: str, options: argparse.Namespace) -> int:
                 job = await find_job(target.queries, job_id, now, scan=_SCAN)
                 if job is None:
                     missing += 1
-                    why = id_advice(job_id) or ": it has ended, or never was here"
+                    why = _why_missing(job_id)
                     print_error(f"no job {job_id} waits, runs or is delayed{why}")
                 else:
                     await work.step([job])
@@ -231,6 +231,10 @@ async def _end(verb: str, options: argparse.Namespace) -> int:
     for job_id, error in work.refused:
         print(f"job {printable(job_id)}: {printable(str(error))}", file=sys.stderr)
     return 3 if work.refused else 1 if missing else 0
+
+
+def _why_missing(job_id: str) -> str:
+    return id_advice(job_id) or ": it has ended, or never was here"
 
 
 def _filter(verb: str, options: argparse.Namespace, now: float) -> JobFilter:
@@ -286,9 +290,8 @@ async def _run_now(options: argparse.Namespace) -> int:
                 done.append(job_id)
                 continue
             job = await find_job(target.queries, job_id, now, scan=_SCAN)
-            why = id_advice(job_id) or ": it has ended, or never was here"
             state = (
-                f"is not delayed{why}"
+                f"is not delayed{_why_missing(job_id)}"
                 if job is None
                 else f"is {job.state}, and not delayed"
             )

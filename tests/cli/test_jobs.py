@@ -351,7 +351,7 @@ async def test_a_broken_queue_hides_no_other(
 
 
 async def test_the_queue_must_be_clear(flowd: Program, redis_url: str) -> None:
-    """Where there are several queues, or none, one has to be named."""
+    """One of several has to be named; where there is none, the error says so."""
     none = flowd("jobs", "list")
     assert (none.code, "no queue was set up on this server" in none.err) == (2, True)
     await set_up(redis_url)
