@@ -53,6 +53,7 @@ from tests.support.email_job import email
 from tests.support.waiting import RECOVERY
 
 NOWHERE: Final = "redis://127.0.0.1:1"
+SERVER: Final[Mapping[str, object]] = {"url": NOWHERE, "connect_timeout": 0.0}
 SECRET: Final = "redis://user:swordfish@h:x"
 
 WRONG: Final[Mapping[str, object]] = {
@@ -73,9 +74,9 @@ async def handle(job: Email) -> None:
 
 
 VALID: Final[Mapping[Callable[..., object], Mapping[str, object]]] = {
-    Queue: {"job_class": Email, "handler": handle, "url": NOWHERE},
-    Producer: {"url": NOWHERE},
-    SyncProducer: {"url": NOWHERE},
+    Queue: {"job_class": Email, "handler": handle, **SERVER},
+    Producer: SERVER,
+    SyncProducer: SERVER,
     DeadLetters: {"job_class": Email, "url": NOWHERE},
     QueueGroup: {},
     Item: {"job": email()},
@@ -212,8 +213,14 @@ METHODS: Final[Mapping[tuple[str, str], Mapping[str, object]]] = {
     ("recording", "enqueue_bulk"): BULK,
     ("recording", "cancel"): BY_CLASS,
     ("clock", "advance"): {},
+    ("sync", "enqueue"): ENQUEUE,
+    ("sync", "enqueue_bulk"): BULK,
+    ("sync", "cancel"): BY_CLASS,
+    ("recording_sync", "enqueue"): ENQUEUE,
+    ("recording_sync", "enqueue_bulk"): BULK,
+    ("recording_sync", "cancel"): BY_CLASS,
 }
-"""Every method that takes arguments, with some that are right."""
+"""The methods that read or change jobs, letters and queues, with arguments that are right."""
 
 
 def arguments_of_methods() -> Iterator[tuple[str, str, Mapping[str, object], str]]:
@@ -232,9 +239,21 @@ OF: Final[Mapping[str, type]] = {
     "memory": MemoryQueue,
     "recording": RecordingProducer,
     "clock": FakeClock,
+    "sync": SyncProducer,
+    "recording_sync": RecordingSyncProducer,
 }
 
-UNUSED: Final = {("memory", "durable"), ("recording", "durable")}
+
+def built(make: Callable[..., object]) -> Any:
+    """An object that is made of valid arguments."""
+    return make(**VALID[make])
+
+
+UNUSED: Final = {
+    ("memory", "durable"),
+    ("recording", "durable"),
+    ("recording_sync", "durable"),
+}
 """Accepted, and of no effect."""
 
 
@@ -249,16 +268,7 @@ async def test_wrong_type_is_refused_before_a_server_is_asked(
     of: str, method: str, valid: Mapping[str, object], name: str
 ) -> None:
     """There is none here, so any other refusal would be `Unreachable`."""
-    makers: Mapping[str, Callable[[], Any]] = {
-        "producer": lambda: Producer(NOWHERE, connect_timeout=0.0),
-        "queue": lambda: Queue(Email, handle, url=NOWHERE, connect_timeout=0.0),
-        "letters": lambda: DeadLetters(Email, NOWHERE),
-        "group": QueueGroup,
-        "memory": lambda: MemoryQueue(Email, handle),
-        "recording": RecordingProducer,
-        "clock": FakeClock,
-    }
-    made = makers[of]()
+    made = built(OF[of])
     call = getattr(made, method)
     for kind, value in WRONG.items():
         async with asyncio.timeout(RECOVERY):
@@ -267,6 +277,7 @@ async def test_wrong_type_is_refused_before_a_server_is_asked(
         assert refused is not None or kind != "object", f"{name} may be anything"
         asked = isinstance(refused, ServerError) or "jobs are stored" in f"{refused}"
         assert kind != "object" or not asked, refused
-    close: Any = getattr(made, "aclose", None)
-    if close is not None:
+    if isinstance(made, SyncProducer):
+        made.close()
+    elif (close := getattr(made, "aclose", None)) is not None:
         await close()
