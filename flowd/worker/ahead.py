@@ -29,12 +29,23 @@ __all__ = ["ReadAhead"]
 J = TypeVar("J", bound=Job)
 
 _AHEAD: Final = 0.002
+"""Seconds in which what is read ahead begins, at the present pace."""
+
 _WINDOW: Final = 0.002
+"""Seconds over which the pace is taken, at least."""
+
 _MOST: Final = 100
+"""How many jobs a queue may have with its slots."""
+
 _PATIENCE: Final = 0.05
+"""Seconds that one may wait for a slot."""
+
 _LATE: Final = 0.01
 _HELD_UP: Final = 0.5
+"""Seconds by which the event loop is late if it was held up, and that one may wait then."""
+
 _AFTER_RELEASE: Final = 10.0
+"""Seconds without reading ahead, once handlers were too long."""
 
 
 class ReadAhead:
@@ -64,6 +75,7 @@ class ReadAhead:
         self._in_flight = in_flight
         self._start = start
         self._release = release
+        self._queue: asyncio.Task[object] | None = None
         self._waiting: deque[Delivery] = deque()
         self._loop = asyncio.get_running_loop()
         self._alarm: asyncio.TimerHandle | None = None
@@ -73,14 +85,13 @@ class ReadAhead:
         self.emptied: Callable[[], None] = lambda: None
         """Called when none waits any more."""
 
-        self.queue: asyncio.Task[None] | None = None
-        """What runs the queue: once it is cancelled, with its loop, nothing starts."""
-
         self._ended = 0
-        self._starting = False
         self._counted_from = 0.0
-        self._look_at = 0.0
         self._not_before = 0.0
+
+    def open(self) -> None:
+        """Run in this task: once it is cancelled, with its loop, nothing starts."""
+        self._queue = asyncio.current_task()
 
     def more_than(self, done: int) -> bool:
         """Whether more are to be done in a moment, and so many are too few to settle."""
@@ -126,12 +137,10 @@ class ReadAhead:
     def handler_done(self) -> None:
         """A handler has ended: start those that wait in the slots that are free."""
         self._ended += 1
-        # A handler that ends while it is started here, ends in here.
-        if self._starting or not self._waiting:
+        if not self._waiting:
             return
-        if self.queue is not None and self.queue.cancelling():
+        if self._queue is not None and self._queue.cancelling():
             return
-        self._starting = True
         while self._waiting and self._in_flight.free_slots > 0:
             delivery = self._waiting.popleft()
             delivery.began = now = time.monotonic()
@@ -140,7 +149,6 @@ class ReadAhead:
                 self._release(delivery)
             else:
                 self._start(delivery)
-        self._starting = False
         if not self._waiting:
             self.emptied()
 
@@ -166,10 +174,10 @@ class ReadAhead:
             self._alarm.cancel()
 
     def _watch(self, until: float) -> None:
-        self._look_at = until
-        self._alarm = self._loop.call_later(until - time.monotonic(), self._look)
+        wait = until - time.monotonic()
+        self._alarm = self._loop.call_later(wait, self._look, until)
 
-    def _look(self) -> None:
+    def _look(self, due: float) -> None:
         """Release what was read ahead and did not begin: its handlers take long now."""
         self._alarm = None
         if not self._waiting:
@@ -177,10 +185,10 @@ class ReadAhead:
         now = time.monotonic()
         waited = now - self._waiting[0].began
         # Where the loop or the process was held up, that is not the handlers' time.
-        late = now - self._look_at > _LATE and waited < _HELD_UP
+        late = now - due > _LATE and waited < _HELD_UP
         if waited < _PATIENCE or late:
-            self._watch(now + _PATIENCE if late else self._waiting[0].began + _PATIENCE)
+            self._watch((now if late else self._waiting[0].began) + _PATIENCE)
             return
-        self._not_before = time.monotonic() + _AFTER_RELEASE
+        self._not_before = now + _AFTER_RELEASE
         self.most = 0
         self.release_all()

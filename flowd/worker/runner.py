@@ -326,7 +326,7 @@ class Runner(Generic[J]):
             FatalError: the server refuses, and will until its settings change.
         """
         loop = asyncio.get_running_loop()
-        self._ahead.queue = asyncio.current_task()
+        self._ahead.open()
         self._shared.leases.add(self._leases)
         self._quarantine.add_queue(self)
         cancels = self.stream.keys.cancels, self.cancellations.noticed
