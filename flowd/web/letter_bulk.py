@@ -139,8 +139,7 @@ async def _total(
 def _request(given: ImmutableMultiDict[str, str]) -> Selection[Chosen]:
     verb = selected_verb(given, _VERBS, "Redrive or purge them?")
     ids = selected_ids(given, "letter")
-    named = {name: given.get(name, "") for name in Chosen.__slots__}
-    return Selection(verb, ids, chosen(named))
+    return Selection(verb, ids, chosen(given))
 
 
 def _rate(text: str) -> float | None:

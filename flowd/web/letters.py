@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from starlette.datastructures import QueryParams
+from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
 from flowd.errors import LetterNotFound
@@ -74,11 +74,11 @@ class Chosen:
         )
 
 
-def chosen(parameters: QueryParams | dict[str, str]) -> Chosen:
+def chosen(given: ImmutableMultiDict[str, str]) -> Chosen:
     """What the address of a list, or a form, chooses."""
 
     def said(name: str) -> str:
-        found: str | None = parameters.get(name)
+        found: str | None = given.get(name)
         return (found or "").strip()
 
     newer, older = said("newer"), said("older")
