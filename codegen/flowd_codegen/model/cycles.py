@@ -9,7 +9,6 @@ from flowd_codegen.model.kinds import (
     Bounds,
     DictOf,
     ListOf,
-    Optional,
     RecordRef,
     Type,
     UnionOf,
@@ -137,6 +136,6 @@ def needs(kind: Type, bounds: Bounds, left: Collection[str]) -> list[str]:
             names = [name for _, name in members]
             return names if all(name in left for name in names) else []
         case ListOf(item, each) | DictOf(item, each) if bounds.min_len:
-            return [] if isinstance(item, Optional) else needs(item, each, left)
+            return needs(item, each, left)
         case _:
             return []
