@@ -40,6 +40,7 @@ _UNSEEN: Final = {
     Code.JOB_AS_TYPE: "a name is declared elsewhere",
     Code.UNKNOWN_MAPPER: "a name is declared elsewhere",
     Code.CIRCULAR_RECORDS: "it takes all records to see a circle",
+    Code.TOO_DEEP: "it takes all records to count their levels",
     Code.IMPORT_CYCLE: "it takes all files to see a circle",
     Code.DECLARED_TWICE: "the other one is in another table or file",
     Code.ATTRIBUTE_TWICE: "it takes two names to see that they are one in Python",
