@@ -83,10 +83,7 @@ class Batch:
 
     def add(self, stream: Stream, command: EnqueueCommand) -> bool:
         """Add one more, if it is of this stream and there is room, or it is the first."""
-        if (
-            stream is not self.stream
-            or len(self.entries or self.commands) == BATCH_JOBS
-        ):
+        if not self.is_open(stream):
             return False
         size = self._size + command.size
         if size > _BATCH_BYTES and self:

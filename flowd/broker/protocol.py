@@ -189,9 +189,8 @@ class RedisProtocol(asyncio.BufferedProtocol):
                     return
                 call = self._sent[0]
                 if call.answers > 1 and type(reply) is bytes:
-                    call.answers -= (
-                        1  # QUEUED, hundreds of times: only a refusal counts
-                    )
+                    # QUEUED, hundreds of times: only a refusal counts.
+                    call.answers -= 1
                     continue
                 call.answer(reply)
                 if not call.answers:

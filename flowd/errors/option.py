@@ -152,7 +152,7 @@ def function(option: str, value: object, rule: str) -> None:
     """Check what is to be called, if it is given at all.
 
     Raises:
-        OptionError: it can be called by no one.
+        OptionError: it is given and cannot be called.
     """
     if value is not None and not callable(value):
         raise OptionError(option, value, rule)

@@ -2,8 +2,9 @@
 
 A read and a settle of one job cost the server as much as those of ten. So while jobs come
 faster than one in 2 ms, 4 ms pass between two reads, and the next takes all that has come.
-What ends meanwhile is settled in the write of that read. Where each job enqueues the next one, that would only slow the chain down: after a pause
-that brought one job, the next try is 50 ms later.
+What ends meanwhile is settled in the write of that read. Where each job enqueues the next
+one, that would only slow the chain down: after a pause that brought one job, the next try is
+50 ms later.
 """
 
 from __future__ import annotations

@@ -213,17 +213,13 @@ async def test_links_are_dropped_when_the_primary_is_another(
     own_sentinels: Sentinels,
 ) -> None:
     """At once: a read that waits for minutes ends, and so does an idle connection."""
-    address = Address.of(own_sentinels.url)
-    watch = asyncio.create_task(address.watch() or asyncio.sleep(0))
-    async with aclosing(Connection(address)) as connection:
+    async with _watched(own_sentinels.url) as connection:
         waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
         await wait_until(lambda: connection.client_id)
         after = await asyncio.to_thread(own_sentinels.failover)
         with pytest.raises(FlowdError, match=rf"primary .*:{port_of(after.url)}"):
             await asyncio.wait_for(waiting, 5.0)
         assert await connection.call("SET", "here", 1) == b"OK"
-    watch.cancel()
-    await asyncio.wait([watch])
     with Raw(after.url) as raw:
         assert raw("GET", "here") == b"1"
 
@@ -241,18 +237,30 @@ def pair() -> Iterator[tuple[Server, Server]]:
 
 
 @asynccontextmanager
-async def _followed(fake: _FakeSentinel) -> AsyncGenerator[Connection]:
-    """A connection of a process that listens to a sentinel."""
-    address = Address.of(f"redis+sentinel://127.0.0.1:{fake.port}/{NAME}")
+async def _watched(url: str) -> AsyncGenerator[Connection]:
+    """A connection of a process that listens to sentinels."""
+    address = Address.of(url)
     watch = asyncio.create_task(address.watch() or asyncio.sleep(0))
     try:
         async with aclosing(Connection(address)) as connection:
-            await wait_until(lambda: fake.hears(ABORTED) and fake.hears(PROMOTING))
-            assert await connection.call("SET", "before", 1) == b"OK"
             yield connection
     finally:
         watch.cancel()
         await asyncio.wait([watch])
+
+
+@asynccontextmanager
+async def _followed(
+    primary: Server,
+) -> AsyncGenerator[tuple[_FakeSentinel, Connection]]:
+    """A sentinel that names a primary, and a connection of a process that listens to it."""
+    async with (
+        _FakeSentinel(port_of(primary.url)) as fake,
+        _watched(f"redis+sentinel://127.0.0.1:{fake.port}/{NAME}") as connection,
+    ):
+        await wait_until(lambda: fake.hears(ABORTED) and fake.hears(PROMOTING))
+        assert await connection.call("SET", "before", 1) == b"OK"
+        yield fake, connection
 
 
 async def test_a_primary_that_is_being_replaced_is_left(
@@ -260,10 +268,7 @@ async def test_a_primary_that_is_being_replaced_is_left(
 ) -> None:
     """At once, because what it stores is lost; for the replica, once that is a primary."""
     first, second = pair
-    async with (
-        _FakeSentinel(port_of(first.url)) as fake,
-        _followed(fake) as connection,
-    ):
+    async with _followed(first) as (fake, connection):
         waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
         await wait_until(lambda: connection.client_id)
         fake.publish(PROMOTING, _promoting(first, second))
@@ -282,7 +287,7 @@ async def test_a_link_to_another_server_is_dropped_at_a_switch(
 ) -> None:
     """`+switch-master` ends what leads elsewhere, without a word before it."""
     first, second = map(port_of, (each.url for each in pair))
-    async with _FakeSentinel(first) as fake, _followed(fake) as connection:
+    async with _followed(pair[0]) as (fake, connection):
         waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
         await wait_until(lambda: connection.client_id)
         place = "127.0.0.1"
@@ -298,10 +303,7 @@ async def test_a_failover_that_is_given_up_leads_back(
 ) -> None:
     """Messages about another primary mean nothing."""
     first, second = pair
-    async with (
-        _FakeSentinel(port_of(first.url)) as fake,
-        _followed(fake) as connection,
-    ):
+    async with _followed(first) as (fake, connection):
         fake.publish(PROMOTING, _promoting(first, second).replace(NAME, "other"))
         fake.publish(PROMOTING, "slave that means nothing 1")
         fake.publish(PROMOTING, _promoting(first, second))

@@ -14,7 +14,7 @@ from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, pending
 from tests.support.monitor import Monitor
-from tests.support.proxy import proxy_to
+from tests.support.proxy import Proxy, proxy_to
 from tests.support.raw import Raw, RawError
 from tests.support.scripts import MAINTAIN
 from tests.support.waiting import wait_until
@@ -52,6 +52,16 @@ def _queues(
         )
         for number in range(count)
     ]
+
+
+@asynccontextmanager
+async def _through_proxy(
+    url: str, stream: str, handler: RecordingHandler
+) -> AsyncGenerator[tuple[Proxy, list[Queue[Email]], list[str]]]:
+    """A proxy, two queues that it leads to the server, and their streams; no lease runs out."""
+    async with proxy_to(url) as proxy:
+        queues = _queues(proxy.url, stream, handler, 2, lease=3600.0)
+        yield proxy, queues, [queue.policy.stream for queue in queues]
 
 
 @asynccontextmanager
@@ -341,23 +351,23 @@ async def test_entries_that_come_during_an_outage_run_once(
 ) -> None:
     """The read brings them while their queue finds out what a lost answer delivered."""
     recorder = RecordingHandler(closed=True)
-    async with proxy_to(redis_url) as proxy:
-        queues = _queues(proxy.url, stream, recorder, 2, lease=3600.0)
-        streams = [queue.policy.stream for queue in queues]
-        async with _idle(raw, queues):
-            proxy.hold(MAINTAIN.sha.encode())
-            await wait_until(lambda: proxy.holds == 1)
-            for time in ("first", "second"):
-                for each in streams:
-                    to = f"{time} of {each}"
-                    raw("XADD", each, "*", "to", to, "subject", "hi")
-                started = len(set(recorder.started)) + 2
-                await wait_until(
-                    lambda: len(set(recorder.started)) == started  # noqa: B023
-                )
-            recorder.gate.set()
-            await wait_until(lambda: len(set(recorder.done)) == 4)
-            proxy.let_through()
+    async with (
+        _through_proxy(redis_url, stream, recorder) as (proxy, queues, streams),
+        _idle(raw, queues),
+    ):
+        proxy.hold(MAINTAIN.sha.encode())
+        await wait_until(lambda: proxy.holds == 1)
+        for time in ("first", "second"):
+            for each in streams:
+                to = f"{time} of {each}"
+                raw("XADD", each, "*", "to", to, "subject", "hi")
+            started = len(set(recorder.started)) + 2
+            await wait_until(
+                lambda: len(set(recorder.started)) == started  # noqa: B023
+            )
+        recorder.gate.set()
+        await wait_until(lambda: len(set(recorder.done)) == 4)
+        proxy.let_through()
     assert len(recorder.started) == 4
 
 
@@ -395,9 +405,7 @@ async def test_entries_brought_before_a_fatal_error_go_back(
 ) -> None:
     """A queue that ends while the read brings it a job leaves none to its lease."""
     recorder = RecordingHandler(closed=True)
-    async with proxy_to(redis_url) as proxy:
-        queues = _queues(proxy.url, stream, recorder, 2, lease=3600.0)
-        streams = [queue.policy.stream for queue in queues]
+    async with _through_proxy(redis_url, stream, recorder) as (proxy, queues, streams):
         for queue in queues:
             await queue.init()
         handles = [queue.run() for queue in queues]
