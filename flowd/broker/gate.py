@@ -28,7 +28,7 @@ async def announce(stream: Stream, gate: Gate | None) -> None:
 
 def counting(stream: Stream, gate: Gate | None) -> tuple[Part, ...]:
     """What counts parked jobs among those that are left to do."""
-    return () if gate is None else (Part("remaining_gate", (stream.keys.gate[1],)),)
+    return () if gate is None else (Part("remaining_parked", (stream.keys.gate[1],)),)
 
 
 def redriving(stream: Stream, gate: Gate | None, *, waits: bool = False) -> Part:
