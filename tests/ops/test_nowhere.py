@@ -14,6 +14,7 @@ from flowd.model.keys import Keys
 from flowd.ops import Finding
 from flowd.ops.nowhere import find_nowhere
 from flowd.ops.queries import Queries
+from jobs.email import Email
 from tests.ops.test_queues import findings
 from tests.support.email_job import RecordingHandler, policy
 from tests.support.gated import gated, leftovers
@@ -29,9 +30,14 @@ JOB = gated(
 )
 
 
+def queue_of(url: str, stream: str) -> Queue[Email]:
+    """The queue, of which no worker runs."""
+    return Queue(JOB, RecordingHandler(), url=url, policy=policy(stream))
+
+
 async def park(url: str, stream: str, count: int = 3) -> list[str]:
     """Enqueue so many jobs of one key, of which one is admitted; returns their ids."""
-    async with Queue(JOB, RecordingHandler(), url=url, policy=policy(stream)) as queue:
+    async with queue_of(url, stream) as queue:
         await queue.init()
         return await queue.enqueue_bulk(
             JOB(to="a", subject=str(number)) for number in range(count)
@@ -69,9 +75,7 @@ async def test_a_job_that_waits_or_runs_is_somewhere(
     """An entry, one that is pending, a delayed and a parked job are all there."""
     await park(redis_url, stream)
     die_with(raw, stream, GROUP, jobs=1)
-    async with Queue(
-        JOB, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with queue_of(redis_url, stream) as queue:
         await queue.enqueue(JOB(to="b", subject="late"), delay=60.0)
     found = await of_the_gate(redis_url, stream)
     # The one that was given out has a worker that died.
@@ -85,9 +89,7 @@ async def test_a_lock_of_a_lost_body_is_found(
     """The lock of a job that waited, and whose body is gone, names that job."""
     ids = await park(redis_url, stream)
     if place == "delayed":
-        async with Queue(
-            JOB, RecordingHandler(), url=redis_url, policy=policy(stream)
-        ) as queue:
+        async with queue_of(redis_url, stream) as queue:
             ids.append(await queue.enqueue(JOB(to="b", subject="9"), delay=60.0))
     raw("HDEL", Keys(stream, GROUP).bodies, ids[-1])
     *_, nowhere = await of_the_gate(redis_url, stream)
@@ -100,9 +102,7 @@ async def test_many_are_counted_and_a_few_named(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """What is looked at has a bound: 200 of each kind, from anywhere on."""
-    async with Queue(
-        JOB, RecordingHandler(), url=redis_url, policy=policy(stream)
-    ) as queue:
+    async with queue_of(redis_url, stream) as queue:
         await queue.init()
         for tenth in range(20):
             numbers = range(16 * tenth, 16 * tenth + 16)
