@@ -272,22 +272,22 @@ class GateWorkers(RuleBasedStateMachine):
         self.agree()
 
     def start(self, consumer: str, entries: Iterable[Entry]) -> None:
-        """Run what was delivered; what was added by a stranger comes to the gate."""
-        strangers: list[tuple[Delivery, Ending]] = []
+        """Run what was delivered; what has no ticket yet comes to the gate."""
+        unticketed: list[tuple[Delivery, Ending]] = []
         for entry in entries:
             delivery = Delivery(entry, 0.0)
             delivery.read_envelope()
             if self.gate is not None and b"_gate" not in entry.fields:
                 ticket = self.gate.ticket(delivery.fields)
                 delivery.fields[b"_gate"] = ticket
-                strangers.append((delivery, Ending("release", 0.0)))
+                unticketed.append((delivery, Ending("release", 0.0)))
             else:
                 former = self.running[consumer].get(entry.id)
                 if former is not None:
                     self.spent.append(Held(consumer, former))
                 self.running[consumer][entry.id] = delivery
-        if strangers:
-            self.end(consumer, strangers)
+        if unticketed:
+            self.end(consumer, unticketed)
 
     def end(
         self,
