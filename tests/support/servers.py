@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Final
 
 from flowd.embedded import Server
 from tests.support.certificates import certificates
+from tests.support.ports import free_port
 
 __all__ = [
     "MATRIX",
@@ -135,7 +135,7 @@ def serving(*options: str, binary: Path) -> Server:
     over = transport()
     if over != "tls":
         return Server(*options, binary=binary, tcp=over == "tcp")
-    return over_tls(_free_port(), *options, binary=binary)
+    return over_tls(free_port(), *options, binary=binary)
 
 
 def over_tls(port: int, *options: str, binary: Path) -> Server:
@@ -156,10 +156,3 @@ def has_tls(binary: Path) -> bool:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     return "Bad directive" not in said and "TLS support" not in said
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -134,7 +134,7 @@ class SentinelFaults:
 
     def _flags(self, port: int) -> str:
         """What a sentinel says of the primary: `master`, and perhaps what is wrong."""
-        with Raw(f"redis://127.0.0.1:{port}") as raw:
+        with Raw(self._sentinels.url_of(port)) as raw:
             flat = raw("SENTINEL", "MASTER", NAME)
         assert isinstance(flat, list)
         known = dict(zip(flat[::2], flat[1::2], strict=True))
