@@ -101,8 +101,10 @@ class Bench:
     async def expect_gone(self, job_id: str) -> None:
         """Wait until a job that ended is settled, which a worker does a moment later."""
         async with asyncio.timeout(RECOVERY):
-            while await self.queue.cancel(job_id) != "not_found":
+            said = ""
+            while said != "not_found":
                 await asyncio.sleep(0.005)
+                said = await self.queue.cancel(job_id)
 
 
 @asynccontextmanager
