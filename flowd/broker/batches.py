@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Final, NamedTuple, Protocol, TypeGuard, TypeVar
 
 from flowd.broker.commands import (
-    MOST_ARGUMENTS,
     EnqueueCommand,
     enqueue_command,
     entries_of,
@@ -22,7 +21,8 @@ __all__ = ["BATCH_JOBS", "Batch", "Streams", "batches"]
 T = TypeVar("T")
 
 BATCH_JOBS: Final = 500
-"""How many jobs go in one round trip, at most."""
+"""How many jobs go in one round trip, at most. A script has up to seven arguments of each,
+and some managed services refuse a request that has more than 4,000."""
 
 _BATCH_BYTES: Final = 1_000_000
 
@@ -46,7 +46,7 @@ class Streams(Protocol):
 class Batch:
     """Consecutive jobs of one stream, as many as go in one round trip."""
 
-    __slots__ = ("_arguments", "_size", "commands", "entries", "stream")
+    __slots__ = ("_size", "commands", "entries", "stream")
 
     def __init__(self, stream: Stream, commands: Iterable[EnqueueCommand] = ()) -> None:
         self.stream = stream
@@ -57,7 +57,6 @@ class Batch:
         """All of them, if it takes a script; then there are no `entries`."""
 
         self._size = 0
-        self._arguments = 0
         for command in commands:
             self.add(stream, command)
 
@@ -82,8 +81,12 @@ class Batch:
         return True
 
     def add(self, stream: Stream, command: EnqueueCommand) -> bool:
-        """Add one more, if it is of this stream and there is room, or it is the first."""
-        if not self.is_open(stream):
+        """Add one more, if it is of this stream and there is room, or it is the first.
+
+        All of them come to the same gate, or to none: classes may share a stream.
+        """
+        gate = self.commands[0].gate if self.commands else None
+        if not self.is_open(stream) or (self and command.gate is not gate):
             return False
         size = self._size + command.size
         if size > _BATCH_BYTES and self:
@@ -92,17 +95,11 @@ class Batch:
             self.entries.append(command.fields)
             self._size = size
             return True
-        commands, arguments = self.commands, self._arguments
         if self.entries:
-            commands = [EnqueueCommand(each, 0) for each in self.entries]
-            arguments = sum(each.arguments for each in commands)
-        arguments += command.arguments
-        if arguments > MOST_ARGUMENTS and commands:
-            return False
-        if self.entries:
-            self.entries, self.commands = [], commands
-        commands.append(command)
-        self._size, self._arguments = size, arguments
+            self.commands = [EnqueueCommand(each, 0) for each in self.entries]
+            self.entries = []
+        self.commands.append(command)
+        self._size = size
         return True
 
 

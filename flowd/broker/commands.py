@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
+from flowd.broker.packed import array_head, pack_fields
 from flowd.errors import OptionError, PayloadTooLarge, ServerError
 from flowd.model.delivery import Delivery, Entry
 from flowd.model.expiry import expiry_field
@@ -14,7 +15,7 @@ from flowd.model.gate import Gate
 from flowd.model.item import Item
 from flowd.model.job import MAX_JOB_BYTES, Job, JobSpec, payload_size
 from flowd.model.policy import Policy
-from flowd.model.timing import due_at
+from flowd.model.timing import due_at, milliseconds
 
 __all__ = [
     "MOST_ARGUMENTS",
@@ -29,11 +30,8 @@ __all__ = [
 
 
 MOST_ARGUMENTS: Final = 3_500
-"""Of one script for many jobs, at most, and those of its parts behind them: some managed
-services refuse a request that has more than 4,000."""
-
-_HEAD: Final = 5
-_BEHIND: Final = 4
+"""Of one script for many jobs, at most, and few more of its parts: some managed services
+refuse a request that has more than 4,000."""
 
 
 class EnqueueCommand(NamedTuple):
@@ -50,7 +48,7 @@ class EnqueueCommand(NamedTuple):
     """Seconds; above 0 the job waits in the delayed set."""
 
     job_id: str = ""
-    """The id of a delayed job."""
+    """The id of a job that waits, or may have to."""
 
     key: str | None = None
     key_ttl: float = 0.0
@@ -60,7 +58,10 @@ class EnqueueCommand(NamedTuple):
     """Seconds since 1970 by the server's clock, until which the job waits; or 0."""
 
     gate: Gate | None = None
-    """The policies of its queue; its ticket is its last field then."""
+    """The policies of its queue."""
+
+    ticket: bytes = b""
+    """What it is to them, if there are any."""
 
     @property
     def is_plain(self) -> bool:
@@ -68,9 +69,18 @@ class EnqueueCommand(NamedTuple):
         return self[2:] == _PLAIN
 
     @property
-    def arguments(self) -> int:
-        """How many arguments of a script it is, with those of parts."""
-        return _HEAD + 2 * len(self.fields) + (0 if self.key is None else _BEHIND)
+    def arguments(self) -> tuple[str | int | bytes, ...]:
+        """What the script that stores it is given; those of its parts are two more."""
+        when: str | int = 0
+        if self.due:
+            when = milliseconds(self.due)
+        elif self.delay:
+            when = f"+{milliseconds(self.delay)}"
+        # With `_id` and `_at`, and `_gate`.
+        pairs = len(self.fields) + (2 if self.gate is None else 3)
+        own = (when, self.job_id or self.id, array_head(2 * pairs))
+        packed = (*own, pack_fields(self.fields))
+        return packed if self.gate is None else (*packed, self.ticket)
 
     @property
     def waits(self) -> bool:
@@ -146,7 +156,6 @@ def enqueue_command(
     job_id, due = "", 0.0 if job.at is None else due_at("at", job.at)
     if job.delay or due:
         job_id = os.urandom(16).hex()
-        fields[b"_id"] = job_id.encode()
     if job.key is not None:
         fields[b"_key"] = job.key.encode()
     for name, value in job.headers.items():
@@ -174,10 +183,7 @@ def _gated(
         raise OptionError("debounce", gate.debounce.wait, rule)
     job_id = command.job_id or os.urandom(16).hex()
     ticket = gate.ticket(command.fields, spec.secrets, priority)
-    # A debounced job is delayed, and keeps its id when it becomes an entry.
-    own = {} if gate.debounce is None else {b"_id": job_id.encode()}
-    fields = {**command.fields, **own, b"_gate": ticket}
-    return command._replace(fields=fields, job_id=job_id, gate=gate)
+    return command._replace(job_id=job_id, gate=gate, ticket=ticket)
 
 
 def _put_expiry(fields: dict[bytes, bytes], field: bytes | None) -> None:

@@ -131,8 +131,8 @@ class Script:
 
 
 _GATE: Final = (
-    *("by_name", "paused", "later", "gate_needs", "gate_lanes", "gate_holds"),
-    *("gate_entry", "gate_admission", "gate"),
+    *("by_name", "paused", "packed", "later", "gate_needs", "gate_lanes"),
+    *("gate_holds", "gate_entry", "gate_admission", "gate"),
 )
 _PRELUDES: Final = {"gate": _GATE}
 """What parts of a capability need ahead of the script."""
@@ -198,7 +198,7 @@ CANCEL: Final = Script(
     "removed",
 )
 DELAYED_KINDS: Final = Script("delayed_kinds", "by_name")
-ENQUEUE: Final = Script("enqueue", "now")
+ENQUEUE: Final = Script("enqueue", "now", "packed")
 EXPIRE: Final = Script("expire", "replica", often=False)
 INIT: Final = Script("init", "by_name", "only_group", often=False)
 FORGET_CONSUMER: Final = Script("forget_consumer", "by_name", often=False)

@@ -109,10 +109,7 @@ class Stream:
             return await self.append([job.fields for job in jobs])
         args: list[Argument] = []
         for job in jobs:
-            due = milliseconds(job.due) if job.due else 0
-            args += (job.id, milliseconds(job.delay), due, job.job_id)
-            args.append(2 * len(job.fields))
-            args += chain.from_iterable(job.fields.items())
+            args += job.arguments
         added = scripts.results(answers.added, most=len(jobs))
         return await scripts.ENQUEUE.run(
             self.connection, self._delayed, args, added, parts

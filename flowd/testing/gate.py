@@ -59,11 +59,12 @@ class MemoryGate:
         """Store a job of a queue with policies, unless it is there already.
 
         Args:
-            command: with its ticket.
+            command: of a job that has a ticket.
             gate: the policies.
             delay: seconds until it is due.
         """
-        fields, keys = dict(command.fields), _keys_of(command.fields)
+        fields = {**command.fields, b"_gate": command.ticket}
+        keys = _keys_of(fields)
         if gate.debounce is not None:
             delay = gate.debounce.wait
             since, job_id = self._debounced.get(keys["d"], (0.0, ""))

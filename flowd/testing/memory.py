@@ -200,7 +200,8 @@ class MemoryStream:
         if command.gate is not None:
             stored = self.gate.come(command, command.gate, delay)
         else:
-            stored = self.store(command.fields, delay, command.id)
+            own = {b"_id": command.job_id.encode()} if command.waits else {}
+            stored = self.store({**command.fields, **own}, delay, command.id)
         if item.key is not None:
             self._keys[item.key] = (stored[0], self._clock.now + item.key_ttl)
         return stored

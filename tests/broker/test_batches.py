@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, permutations
 from typing import TypeAlias
 
 import pytest
 
-from flowd import EncodeError, Item, Job
+from flowd import EncodeError, Fair, Gate, Item, Job
 from flowd.broker.batches import BATCH_JOBS, Batch, batches
-from flowd.broker.commands import MOST_ARGUMENTS, EnqueueCommand, enqueue_command
+from flowd.broker.commands import EnqueueCommand, enqueue_command
 from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -85,10 +85,6 @@ def lengths(jobs: Sequence[AnyJob], commands: Sequence[EnqueueCommand]) -> list[
             len(fuller) <= BATCH_JOBS
             and len({each for each, _ in fuller}) == 1
             and sum(each.size for each in together) <= 1_000_000
-            and (
-                all(each.is_plain for each in together)
-                or sum(each.arguments for each in together) <= MOST_ARGUMENTS
-            )
         )
         if fits and found:
             found[-1] = fuller
@@ -132,3 +128,17 @@ def test_full_batch_is_sent_before_the_job_behind_it_is_refused() -> None:
         with pytest.raises(EncodeError):
             sent.extend(map(len, batches(jobs, ByClass(), None)))
         assert sent == [before, BATCH_JOBS]
+
+
+def test_jobs_of_different_gates_share_no_batch() -> None:
+    """Classes may share a stream, and the script of a batch asks one gate or none."""
+    stream = ByClass().stream_of(email())
+    plain, keyed = EnqueueCommand({}, 0), EnqueueCommand({}, 0, key="k")
+    gates = [Gate(fair=Fair(per=("to",))), Gate(fair=Fair(per=("subject",)))]
+    gated = [EnqueueCommand({}, 0, gate=gate, ticket=b"f:a") for gate in gates]
+    for first, *others in permutations((plain, *gated)):
+        batch = Batch(stream, [first, first])
+        assert not any(batch.add(stream, other) for other in others)
+        assert len(batch) == 2
+    batch = Batch(stream, [plain, keyed, plain])
+    assert (len(batch.commands), batch.entries) == (3, [])

@@ -1,30 +1,28 @@
 -- Enqueue jobs that are delayed, or that a capability has a part in.
 --
 -- KEYS  stream  delayed  delayed jobs
--- ARGV  for each job: entry id or '*', delay in ms, due in ms or 0, job id if delayed,
---         n, (name, value) * n/2
+-- ARGV  for each job: when it is due: 0 for now, ms since 1970, or '+' and ms from now;
+--         the entry id or '*' if it is due now, else the job id;
+--         what the array begins with of its fields, its id and when it was enqueued;
+--         names and values of its fields, packed one behind the other
 -- Returns for each job its id. The first that is refused is '!...' and the last answer:
 --   what is behind it is not stored, so that the caller knows how far it got. One that may
 --   be stored all the same is '?...'.
 --
 -- One step, because a delayed job is in two places: its due time, and its fields.
+--
+-- The caller packs the fields, so that a body is put together of texts: to take each name and
+-- value as an argument and to pack a table of them costs the server twice as much.
 local stream, delayed, bodies = KEYS[1], KEYS[2], KEYS[3]
 local now = now_ms()
 local at = string.format('%.0f', now)
 local results = {}
 
--- Many jobs of a call are due together, and a number is read and written slowly.
-local function once(convert)
-  return setmetatable({}, {
-    __index = function(known, given)
-      known[given] = convert(given)
-      return known[given]
-    end,
-  })
+-- A job that waits carries its id with it, and when it was enqueued.
+local enqueued = cmsgpack.pack('_at', at)
+local function body_of(job, head, items)
+  return head .. '\163_id' .. text_head(#job) .. job .. enqueued .. items
 end
-
-local number_of = once(tonumber)
-local score_of = once(function(due) return string.format('%.0f', due) end)
 
 -- The jobs that wait, from that number on, until they are written together: each command
 -- costs more than what it adds. (due, id) and (id, fields).
@@ -50,19 +48,22 @@ local function write_waiting()
   return type(stored) == 'table' and stored or nil
 end
 
-local function store(id, wait, due, job, first, last)
-  local soon = wait == 0 and due == 0
-  due = math.max(due, now + wait)
-  if due <= now then
-    local added = write_waiting() or redis.pcall('XADD', stream, id, unpack(ARGV, first, last))
-    return (soon or type(added) == 'table') and added or job
+local scored, score
+local function store(due, id, head, items)
+  if due > now then
+    from = from or #results + 1
+    if due ~= scored then scored, score = due, string.format('%.0f', due) end
+    scores[#scores + 1] = score
+    scores[#scores + 1] = id
+    packed[#packed + 1] = id
+    packed[#packed + 1] = body_of(id, head, items)
+    return id
   end
-  from = from or #results + 1
-  scores[#scores + 1] = score_of[due]
-  scores[#scores + 1] = job
-  packed[#packed + 1] = job
-  packed[#packed + 1] = cmsgpack.pack({ '_at', at, unpack(ARGV, first, last) })
-  return job
+  local refused = write_waiting()
+  if refused then return refused end
+  if due == 0 then return redis.pcall('XADD', stream, id, cmsgpack.unpack(items)) end
+  local added = redis.pcall('XADD', stream, '*', '_id', id, cmsgpack.unpack(items))
+  return type(added) == 'table' and added or id
 end
 
 -- A replica refuses all of them, so the caller has to ask another server.
@@ -70,24 +71,25 @@ local function is_replica(reply)
   return type(reply) == 'table' and reply.err and reply.err:find('READONLY', 1, true)
 end
 
+local width = 4 -- how many arguments each job has
 --@ begin
-local i, refused = 1, nil
-while i <= #ARGV and not refused do
-  local number, first = #results + 1, i + 5
-  local last = i + 4 + number_of[ARGV[i + 4]]
-  local result
+local refused, when, due
+for i = 1, #ARGV, width do
+  local number, result = #results + 1, nil
+  if ARGV[i] ~= when then -- many are due together, and a number is read slowly
+    when = ARGV[i]
+    due = when:sub(1, 1) == '+' and now + when or tonumber(when)
+  end
   --@ before
   if not result then
-    result = store(
-      ARGV[i], number_of[ARGV[i + 1]], number_of[ARGV[i + 2]], ARGV[i + 3], first, last)
+    result = store(due, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
     --@ stored
   end
   if type(result) == 'table' then
     refused = result
-  else
-    results[number] = result
+    break
   end
-  i = last + 1
+  results[number] = result
 end
 refused = write_waiting() or refused
 if is_replica(refused) then return refused end

@@ -63,8 +63,8 @@ local function open_gate(stream, group, bodies)
   add_lanes(gate)
   add_holds(gate)
   local makes = {
-    enter = add_entry, park = add_entry, is_open = add_entry, room = add_entry,
-    waiting_now = add_entry, admit = add_admission,
+    enter = add_entry, park = add_entry, park_fields = add_entry, is_open = add_entry,
+    room = add_entry, waiting_now = add_entry, admit = add_admission,
   }
   return setmetatable(gate, { __index = function(_, name)
     makes[name](gate)

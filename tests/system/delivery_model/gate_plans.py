@@ -76,12 +76,7 @@ def command(job: GatedJob, plan: JobPlan, gate: Gate | None) -> EnqueueCommand:
     if plan.expires and (found := expiry_field(EXPIRES, delay=plan.delay)):
         fields[b"_expires"] = found
     job_id = f"job-{job.number}" if plan.delay or gate is not None else ""
-    if plan.delay or (gate is not None and gate.debounce is not None):
-        fields[b"_id"] = job_id.encode()
     if job.key is not None:
         fields[b"_key"] = job.key.encode()
-    if gate is not None:
-        fields[b"_gate"] = job.ticket.encode()
-    return EnqueueCommand(
-        fields, 0, "*", plan.delay, job_id, job.key, 86_400.0, gate=gate
-    )
+    own = ("*", plan.delay, job_id, job.key, 86_400.0)
+    return EnqueueCommand(fields, 0, *own, gate=gate, ticket=job.ticket.encode())

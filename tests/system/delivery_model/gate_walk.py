@@ -275,8 +275,8 @@ class GateWalk:
     async def _enqueue(self, queue: Stream, number: int) -> str:
         fields = {b"n": b"%d" % number, b"customer": b"a"}
         fields[b"url"] = _URLS[number].encode()
-        fields[b"_gate"] = _GATE.ticket(fields)
-        job = EnqueueCommand(fields, 0, job_id=f"job-{number}", gate=_GATE)
+        own, ticket = f"job-{number}", _GATE.ticket(fields)
+        job = EnqueueCommand(fields, 0, job_id=own, gate=_GATE, ticket=ticket)
         call = EnqueueCall(stream=queue, jobs=[job], lasts=0.0)
         (said,) = await GateAdmission().on_enqueue(call).send()
         assert isinstance(said, str)

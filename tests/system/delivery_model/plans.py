@@ -69,8 +69,6 @@ def command(number: int, plan: Plan) -> EnqueueCommand:
     """The plan as the stream is asked for it; `number` identifies the job."""
     fields = {b"n": b"%d" % number}
     job_id = f"job-{number}" if plan.delay else ""
-    if job_id:
-        fields[b"_id"] = job_id.encode()
     if plan.key is not None:
         fields[b"_key"] = plan.key.encode()
     return EnqueueCommand(fields, 0, plan.id, plan.delay, job_id, plan.key, 86_400.0)

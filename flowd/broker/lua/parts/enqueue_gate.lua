@@ -1,48 +1,39 @@
 -- Gate: a job of a queue with policies is admitted, parked, delayed, or is there already.
 --
 -- KEYS  those of the gate
--- ARGV  rules, group
+-- ARGV  as the fifth of each job its ticket; rules, group
 -- Returns '=...' for a job that is not stored: the id of the one that has its key; '~...'
 --   for one that took the place of that job; '?...' for each that is stored if what the gate
 --   keeps of them cannot be written.
 --
--- The ticket is the last field of each job. In the same step, because a job that has a
--- lock and is stored nowhere would keep others out.
+-- A job has a job id, for the case that it waits. In the same step, because a job that has
+-- a lock and is stored nowhere would keep others out.
 --@ begin
 local gate = open_gate(stream, table.remove(ARGV), bodies)
 local plain_store = store
+width = 5
 
--- The fields of a job that waits, with its id and when it was enqueued. The ticket is last.
-local function fields_of(job, first, last)
-  for a = first, last, 2 do
-    if ARGV[a] == '_id' then
-      local fields = { '_at', at, unpack(ARGV, first, last) }
-      fields[a - first + 4] = job
-      return fields
-    end
-  end
-  return { '_id', job, '_at', at, unpack(ARGV, first, last) }
+local function with_ticket(ticket, items)
+  return '\165_gate' .. text_head(#ticket) .. ticket .. items
 end
 
 -- Who has the keys of these jobs, asked for at once.
+local looked = false
 local function look_at_locks()
-  local keys, last = {}, 0
-  while last < #ARGV do
-    last = last + 5 + ARGV[last + 5]
-    keys[#keys + 1] = gate.read(ARGV[last]).u
-  end
+  local keys = {}
+  for a = width, #ARGV, width do keys[#keys + 1] = gate.read(ARGV[a]).u end
   gate.know_locks(keys)
+  looked = true
 end
 
 -- A job that waits for the key to be quiet takes the new fields, and waits again.
-local function debounce(k, first, last)
+local function debounce(k, head, items)
   local said = redis.call('HGET', gate.state, 'd:' .. k.d)
   local since, job = (said or ''):match('^(%d+) (.*)$')
   if not job or not redis.call('ZSCORE', delayed, job) then return end
   local due = now + gate.rules.d
   if gate.rules.m then due = math.min(due, since + gate.rules.m) end
-  local stored = redis.pcall(
-    'HSET', bodies, job, cmsgpack.pack(fields_of(job, first, last)))
+  local stored = redis.pcall('HSET', bodies, job, body_of(job, head, items))
   if type(stored) == 'table' then return stored end
   gate.stored = true
   redis.call('ZADD', delayed, due, job)
@@ -59,7 +50,7 @@ local function behind_of(key)
 end
 
 -- Another job has the key: the new one is not stored, or is the one that runs afterwards.
-local function again(k, ticket, other, job, first, last)
+local function again(k, ticket, other, job, head, items)
   if not gate.rules.l then
     -- A write, for those that wait until it is confirmed.
     local touched = redis.pcall('HSET', gate.state, 'u:' .. k.u, gate.lock_text(k.u))
@@ -71,28 +62,28 @@ local function again(k, ticket, other, job, first, last)
     job = behind
   end
   local stored = gate.park(
-    ticket, k, fields_of(job, first, last), job, { lock = k.u, again = true })
+    ticket, k, head, items, job, { at = enqueued, lock = k.u, again = true })
   if type(stored) == 'table' then return stored end
   redis.call('HSET', gate.state, 'l:' .. k.u, job)
   return body and '~' .. job or job
 end
 
-local function come(id, wait, due, job, first, last)
-  local ticket = ARGV[last]
+local NEW, KNOWN = { at = enqueued, fresh = true }, { at = enqueued }
+local function come(due, job, head, items, ticket)
   local k = gate.read(ticket)
-  if first == 6 then look_at_locks() end
+  if not looked then look_at_locks() end
   if k.d then
-    local found = debounce(k, first, last)
+    local found = debounce(k, head, with_ticket(ticket, items))
     if found then return found end
-    wait = gate.rules.d or 0
+    due = now + (gate.rules.d or 0)
   end
   local holder, other
   if k.u then holder, other = gate.holder(k.u) end
   -- What runs afterwards may still wait when its key is free: a newer job takes its place.
   local taken = holder or (k.u and gate.rules.l and behind_of(k.u))
-  if taken then return again(k, ticket, other, job, first, last) end
-  if wait > 0 or due > now then
-    local stored = plain_store(id, wait, due, job, first, last)
+  if taken then return again(k, ticket, other, job, head, items) end
+  if due > now then
+    local stored = plain_store(due, job, head, with_ticket(ticket, items))
     stored = write_waiting() or stored
     if type(stored) == 'string' then
       gate.stored = true
@@ -104,9 +95,11 @@ local function come(id, wait, due, job, first, last)
     return stored
   end
   if not gate.is_open(k) then
-    return gate.park(ticket, k, fields_of(job, first, last), job, { fresh = due == 0 })
+    return gate.park(ticket, k, head, items, job, due == 0 and NEW or KNOWN)
   end
-  local entry = redis.pcall('XADD', stream, '*', unpack(ARGV, first, last))
+  -- One that was due before it came keeps its id.
+  if due > 0 then items = '\163_id' .. text_head(#job) .. job .. items end
+  local entry = redis.pcall('XADD', stream, '*', '_gate', ticket, cmsgpack.unpack(items))
   if type(entry) == 'table' then return entry end
   gate.stored = true
   local own = due > 0 and job or entry

@@ -28,7 +28,7 @@ local redis = not gate_holder and redis or {
     if not gate_waits then
       return { err = 'TAKEN the job ' .. gate_job .. ' has the key ' .. gate_key }
     end
-    local parked = gate.park(
+    local parked = gate.park_fields(
       gate_ticket, gate.read(gate_ticket), fields, ARGV[i + 1], { lock = gate_key })
     gate.write()
     return parked
