@@ -24,6 +24,7 @@ PRELUDES = {
         "marks.lua",
         "now.lua",
         "only_group.lua",
+        "packed.lua",
         "paused.lua",
     ),
     "removed.lua",
