@@ -174,6 +174,11 @@ class Connection:
         asked = self.ask(Call(packed, len(commands) + 2, TIMEOUT, read))
         return cast("asyncio.Future[T]", asked)
 
+    def flush(self) -> None:
+        """Send at once what was asked in this turn of the loop, if it is connected."""
+        if self._protocol is not None:
+            self._protocol.flush()
+
     async def aclose(self) -> None:
         """Close the connection for good.
 

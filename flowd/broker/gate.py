@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
 
 from flowd.broker import replies, scripts
@@ -94,9 +95,20 @@ class GateScripts:
         Raises:
             ServerError: as `Connection.call`. Repeating the call is safe.
         """
+        return await self.ask_to_admit(consumer, count, wait)
+
+    def ask_to_admit(
+        self, consumer: str, count: int, wait: float
+    ) -> Coroutine[object, object, float | None]:
+        """As `admit`, which is asked already when this returns."""
         args: list[Argument] = [self._stream.group, consumer, count]
         args += (milliseconds(wait), self._rules)
-        due = await scripts.ADMIT.run(
+        asked = scripts.ADMIT.ask(
             self._stream.connection, self._keys, args, replies.number
         )
-        return None if due < 0 else due / 1000
+        return _seconds_until(asked)
+
+
+async def _seconds_until(due: Awaitable[int]) -> float | None:
+    ms = await due
+    return None if ms < 0 else ms / 1000

@@ -168,6 +168,12 @@ class _SlotConnection(Connection):
         self._nodes.send(self._slot, call)
         return call.reply
 
+    def flush(self) -> None:
+        """As `Connection.flush`."""
+        node = self._nodes.node_of(self._slot)
+        if node is not None:
+            node.flush()
+
     async def aclose(self) -> None:
         """Close the connections to all nodes for good."""
         await self._nodes.aclose()

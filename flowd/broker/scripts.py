@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from importlib import resources
 from itertools import chain
 from typing import Final, NamedTuple, TypeVar
@@ -128,6 +128,30 @@ class Script:
         return await connection.call(
             "EVAL", self.source, *call, read=read, timeout=patience
         )
+
+    def ask(
+        self,
+        connection: Connection,
+        keys: Sequence[str],
+        args: Iterable[Argument],
+        read: replies.Reader[T],
+    ) -> Awaitable[T]:
+        """As `run`, which is asked already when this returns."""
+        call = (len(keys), *keys, *args)
+        asked = connection.call("EVALSHA", self.sha, *call, read=read)
+        return self._answer(asked, connection, call, read)
+
+    async def _answer(
+        self,
+        asked: Awaitable[T],
+        connection: Connection,
+        call: Sequence[Argument],
+        read: replies.Reader[T],
+    ) -> T:
+        try:
+            return await asked
+        except ScriptMissing:
+            return await connection.call("EVAL", self.source, *call, read=read)
 
 
 _GATE: Final = (

@@ -142,15 +142,18 @@ class Stream:
             GroupMissing: there is no group, or it went away meanwhile.
             ServerError: as `Connection.call`; entries may have been delivered to this consumer.
         """
-        wait: tuple[Argument, ...] = ()
-        timeout = TIMEOUT
-        if block is not None:
-            wait, timeout = ("BLOCK", max(1, milliseconds(block))), block + _READ_MARGIN
-        return await self.connection.call(
+        return await self.ask_for_entries(consumer, count, block)
+
+    def ask_for_entries(
+        self, consumer: str, count: int, block: float | None = None
+    ) -> asyncio.Future[list[Entry]]:
+        """As `read`, which is asked already when this returns."""
+        wait = () if block is None else ("BLOCK", max(1, milliseconds(block)))
+        return self.connection.call(
             *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),
             *(*wait, "STREAMS", self.keys.stream, ">"),
             read=answers.taken,
-            timeout=timeout,
+            timeout=TIMEOUT if block is None else block + _READ_MARGIN,
         )
 
     async def end_read(self, reader: Connection, waits: Callable[[], object]) -> None:

@@ -110,8 +110,7 @@ class Consumer:
         else:
             # There is more, or was time for it, so nothing has to wait: the command goes
             # out with the settles that made the room.
-            read = self._stream.read(self.name, count)
-            entries = await self._ahead(read, count, 0.0)
+            entries = await self._fetch_at_once(count)
         self.together.note(entries)
         self.flowing = len(entries) == count
         if not self.flowing and (waits or paused):
@@ -126,9 +125,17 @@ class Consumer:
         self, read: Awaitable[list[Entry]], count: int, wait: float
     ) -> Awaitable[list[Entry]]:
         """The read, with what lets jobs into the stream ahead of it."""
+        return read if self._admit is None else _both(self._admit(count, wait), read)
+
+    def _fetch_at_once(self, count: int) -> Awaitable[list[Entry]]:
         if self._admit is None:
-            return read
-        return _both(self._admit(count, wait), read)
+            return self._stream.read(self.name, count)
+        admitted = self._admit(count, 0.0)
+        both = _both(admitted, self._stream.ask_for_entries(self.name, count))
+        if self.flowing and count >= _FEW:
+            # The server admits while the jobs of the last read begin and end here.
+            self._stream.connection.flush()
+        return both
 
     async def leave(self) -> list[Entry]:
         """Let no entry come but by `fetch`; returns what came meanwhile."""

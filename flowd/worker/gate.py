@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import Final, Protocol, TypeAlias
 
 from flowd.broker import replies
@@ -68,8 +69,8 @@ class Gatekeeper:
         self._timer: asyncio.TimerHandle | None = None
         self.extensions = (self,)
         self.admit = self._admit if gate.parks else None
-        """Admits jobs for a read of so many, which may wait so many seconds; None: what
-        ends admits all that may go."""
+        """Admits jobs for a read of so many, which may wait so many seconds: that is asked
+        already when it returns. None: what ends admits all that may go."""
 
     def follow(self, maintenance: _Maintenance) -> None:
         """Call this one when there is something to do."""
@@ -92,8 +93,12 @@ class Gatekeeper:
     async def look(self) -> None:
         """Nothing: it is seen to by every maintenance."""
 
-    async def _admit(self, count: int, wait: float) -> None:
-        due = await self._scripts.admit(self._consumer, count, wait)
+    def _admit(self, count: int, wait: float) -> Awaitable[None]:
+        asked = self._scripts.ask_to_admit(self._consumer, count, wait)
+        return self._set_timer(asked)
+
+    async def _set_timer(self, admission: Awaitable[float | None]) -> None:
+        due = await admission
         if due is None or due > _AHEAD:
             return  # the maintenance comes sooner
         loop = asyncio.get_running_loop()
