@@ -183,7 +183,9 @@ def _gated(
         raise OptionError("debounce", gate.debounce.wait, rule)
     job_id = command.job_id or os.urandom(16).hex()
     ticket = gate.ticket(command.fields, spec.secrets, priority)
-    return command._replace(job_id=job_id, gate=gate, ticket=ticket)
+    key = (command.key, command.key_ttl)
+    wait = ("*", command.delay, job_id, *key, command.due)
+    return EnqueueCommand(command.fields, command.size, *wait, gate, ticket)
 
 
 def _put_expiry(fields: dict[bytes, bytes], field: bytes | None) -> None:

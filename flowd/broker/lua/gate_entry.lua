@@ -87,7 +87,7 @@ local function add_entry(gate)
     local lane, number = gate.lane_of(k, options.lock), next_number()
     local is_new = is_empty(lane)
     if is_new then gate.last_turn_of(k.f) end
-    local place = (options.returned and '0' or '1') .. string.format('%016d', number)
+    local place = string.format(options.returned and '0%016d' or '1%016d', number)
     local id = options.id or job
     local body = head .. '\165_gate' .. text_head(#ticket + 20) .. ticket .. ' s:' .. place
       .. '\163_id' .. text_head(#id) .. id .. (options.at or '') .. items
