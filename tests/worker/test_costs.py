@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowd import Item, Queue, Reject
+from flowd import Concurrency, Gate, Item, Queue, Reject
 from flowd.broker.commands import enqueue_command
 from flowd.broker.connection import Connection
 from flowd.broker.stream import Stream
@@ -15,7 +15,8 @@ from flowd.broker.url import Address
 from flowd.model.delivery import Delivery
 from flowd.model.keys import Keys
 from jobs.email import Email
-from tests.support.email_job import RecordingHandler, email
+from tests.support.email_job import RecordingHandler, email, policy
+from tests.support.gated import gated
 from tests.support.monitor import Monitor
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
@@ -142,8 +143,28 @@ async def test_delayed_jobs_of_a_batch_are_stored_together(
     async with Queue(Email, RecordingHandler(), url=redis_url, stream=stream) as queue:
         await queue.enqueue(email(), delay=60.0)  # the server knows the script
         raw("CONFIG", "RESETSTAT")
-        await queue.enqueue_bulk(Item(email(str(n)), delay=60.0) for n in range(250))
+        with Monitor(redis_url) as monitor:
+            jobs = (Item(email(str(n)), delay=60.0) for n in range(500))
+            await queue.enqueue_bulk(jobs)
+            (words,) = (each for name, each in monitor.words() if name == "EVALSHA")
     assert raw.calls("evalsha") == raw.calls("zadd") == raw.calls("hset") == 1
+    assert words == 4 * 500 + 6
+
+
+async def test_jobs_of_a_batch_that_are_parked_are_stored_together(
+    redis_url: str, stream: str
+) -> None:
+    """500 jobs of one key are one call of a script, which runs few commands."""
+    job = gated(Gate(concurrency=Concurrency(per=("to",), limit=1)))
+    rules, handler = policy(stream), RecordingHandler()
+    async with Queue(job, handler, url=redis_url, policy=rules) as queue:
+        await queue.enqueue(job(to="a", subject="hi"))
+        with Monitor(redis_url) as asked, Monitor(redis_url) as done:
+            await queue.enqueue_bulk(job(to="a", subject="hi") for _ in range(500))
+            inside = done.words(inside=True)
+            (words,) = (each for name, each in asked.words() if name == "EVALSHA")
+    assert words < 5 * 500 + 25
+    assert len(inside) < 25, inside
 
 
 async def test_delayed_job_takes_a_bounded_room(

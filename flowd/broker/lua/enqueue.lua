@@ -3,7 +3,8 @@
 -- KEYS  stream  delayed  delayed jobs
 -- ARGV  for each job: when it is due: 0 for now, ms since 1970, or '+' and ms from now;
 --         the entry id or '*' if it is due now, else the job id;
---         what the array begins with of its fields, its id and when it was enqueued;
+--         what the packed array begins with of its fields, its id, when it was enqueued, and
+--         what a capability adds;
 --         names and values of its fields, packed one behind the other
 -- Returns for each job its id. The first that is refused is '!...' and the last answer:
 --   what is behind it is not stored, so that the caller knows how far it got. One that may
