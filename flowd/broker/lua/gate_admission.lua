@@ -27,9 +27,9 @@ local function add_admission(gate)
     local rows = rows_of[lane]
     if not rows or (#rows < count and not rows.all) then
       if rows then later.write(parked) end
-      rows = redis.call(
-        'ZRANGEBYLEX', parked, '[' .. lane .. '\0', '(' .. lane .. '\1', 'LIMIT', 0, count)
-      rows.all = #rows < count
+      rows = redis.call('ZRANGEBYLEX', parked, '[' .. lane .. '\0', '(' .. lane .. '\1',
+        'LIMIT', '0', later.text(count))
+      if #rows < count then rows.all = true end
       rows_of[lane] = rows
     end
     return rows
@@ -38,10 +38,13 @@ local function add_admission(gate)
   -- Bodies are asked for at once: those of a lane, and of the lanes that are next.
   local body_of = {}
   local function fetch(lane, share, most)
-    local jobs, n = {}, gate.head - 1
-    while lane and #jobs < math.min(most, AT_ONCE) do
+    local jobs, count, n = {}, 0, gate.head - 1
+    while lane and count < math.min(most, AT_ONCE) do
       local rows = next_rows(lane, share + 1)
-      for row = 1, math.min(share, #rows) do jobs[#jobs + 1] = rows[row]:sub(#lane + 19) end
+      for row = 1, math.min(share, #rows) do
+        count = count + 1
+        jobs[count] = rows[row]:sub(#lane + 19)
+      end
       n = n + 1
       lane = gate.line[n] and gate.line[n][1]
     end
@@ -51,31 +54,42 @@ local function add_admission(gate)
     end
   end
 
-  -- Admit one parked job. Returns its keys; or nil and what it lacks.
-  local function admit_one(job, u)
-    local body = body_of[job]
-    if not body then return {} end -- another client deleted it
-    local fields = cmsgpack.unpack(body)
-    local at = gate.ticket_at(fields)
-    local ticket = fields[at]:sub(1, -21) -- without its place
+  -- Add one to the stream. Its fields come as they are unpacked, since a table of them costs
+  -- as much as half of the XADD; the ticket is the first.
+  local function add(job, u, _, name, placed, ...)
+    if name ~= '_gate' then -- an earlier version of flowd has parked it
+      local fields = { name, placed, ... }
+      local at = gate.ticket_at(fields)
+      placed = table.remove(fields, at)
+      table.remove(fields, at - 1)
+      return add(job, u, _, '_gate', placed, unpack(fields))
+    end
+    local ticket = placed:sub(1, -21) -- without its place
     local k = gate.read(ticket)
     if rules.o then
       local opens = gate.opens_at(k.r)
       if opens ~= nil then return nil, 'r', k.r, opens end
     end
-    fields[at] = ticket
-    local id = redis.pcall('XADD', stream, '*', unpack(fields))
+    local id = redis.pcall('XADD', stream, '*', name, ticket, ...)
     if type(id) == 'table' then
       refused = true
       return nil
     end
-    bytes = bytes + #body
     later.drop(bodies, job)
-    gate.hold(id, ticket, k, k.u and gate.id_of(fields, job))
+    gate.hold(id, ticket, k, k.u and gate.id_of({ ... }, job))
     if u ~= '' and redis.call('HGET', state, 'l:' .. u) == job then
       redis.call('HDEL', state, 'l:' .. u)
     end
     return k
+  end
+
+  -- Admit one parked job. Returns its keys; or nil and what it lacks.
+  local function admit_one(job, u)
+    local body = body_of[job]
+    if not body then return {} end -- another client deleted it
+    bytes = bytes + #body
+    local head = body:byte() < 160 and 1 or 3
+    return add(job, u, cmsgpack.unpack_limit(body, 10000, head))
   end
 
   -- Where turns matter a lane gives one job, else as many as are wanted and may go.
@@ -120,13 +134,15 @@ local function add_admission(gate)
     return gone > 0
   end
 
+  -- At first as many as are likely to have a turn: of each that is read, a table is made.
   local function load_line()
-    local changes, most = later.of(lanes), 50
-    local found = redis.call('ZRANGE', lanes, 0, most - 1, 'WITHSCORES')
-    local line = {}
+    local changes, most = later.of(lanes), (rules.s or gate.line) and 50 or 8
+    local found = redis.call('ZRANGE', lanes, '0', later.text(most - 1), 'WITHSCORES')
+    local line, n = {}, 0
     for i = 1, #found, 2 do
       if changes[found[i]] == nil then
-        line[#line + 1] = { found[i], tonumber(found[i + 1]) }
+        n = n + 1
+        line[n] = { found[i], tonumber(found[i + 1]) }
       end
     end
     gate.line, gate.head, gate.known = line, 1, tonumber(found[2 * most]) or math.huge

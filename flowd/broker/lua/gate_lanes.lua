@@ -75,16 +75,16 @@ local function add_lanes(gate)
     gate.stand(lane, score)
   end
 
-  -- What waits under a key: the first two rows, and `all` if there are no more.
+  -- What waits under a key: the first two rows, and whether there may be more.
   local rows_at, alone, any_wait = {}, {}, nil
   local function waiting_at(prefix)
     local rows = rows_at[prefix]
-    if rows and (rows[1] or rows.all) then return rows end
+    if rows and (rows[1] or not rows.more) then return rows end
     if any_wait == nil then any_wait = redis.call('EXISTS', waits) == 1 end
     if rows then later.write(waits) end
     rows = any_wait and redis.call(
-      'ZRANGEBYLEX', waits, '[' .. prefix .. '\0', '(' .. prefix .. '\1', 'LIMIT', 0, 2) or {}
-    rows.all = not rows[2]
+      'ZRANGEBYLEX', waits, '[' .. prefix .. '\0', '(' .. prefix .. '\1', 'LIMIT', '0', '2') or {}
+    if rows[2] then rows.more = true end
     rows_at[prefix] = rows
     return rows
   end
@@ -97,7 +97,7 @@ local function add_lanes(gate)
     if not row then return end
     later.drop(waits, row)
     local lane = row:sub(#prefix + 19)
-    if not rows.all or rows[1] then
+    if rows.more or rows[1] then
       gate.ready(lane, nil, tonumber(row:sub(#prefix + 2, #prefix + 17)))
     else
       -- It has had no other one to wait for: it stands behind those that are ready now.
@@ -109,7 +109,7 @@ local function add_lanes(gate)
   -- Whether a lane that was woken was the only one under the key, and still would be.
   local function is_alone(lane, prefix)
     local row, rows = alone[lane], rows_at[prefix]
-    return row and rows and rows.all and not rows[1] and later.of(waits)[row] == false
+    return row and rows and not rows.more and not rows[1] and later.of(waits)[row] == false
       and row:sub(1, #prefix + 1) == prefix .. '\0'
   end
 
@@ -121,8 +121,8 @@ local function add_lanes(gate)
       rows_at[prefix][1] = alone[lane]
       return
     end
-    later.put(waits, prefix .. '\0' .. string.format('%016.0f', at) .. '\0' .. lane, 0)
-    any_wait, rows_at[prefix] = true, { all = false }
+    later.put(waits, prefix .. '\0' .. string.format('%016.0f', at) .. '\0' .. lane, '0')
+    any_wait, rows_at[prefix] = true, { more = true }
   end
 
   -- A lane of parked jobs that is in neither set stands still: what parked them failed

@@ -17,7 +17,11 @@ local function add_needs(gate)
     local found = known[ticket]
     if not found then
       found = {}
-      for sign, key in ticket:gmatch('(%a):(%S+)') do found[sign] = key end
+      local _, last, sign, key = ticket:find('(%a):(%S+)')
+      while sign do
+        found[sign] = key
+        _, last, sign, key = ticket:find('(%a):(%S+)', last + 1)
+      end
       known[ticket] = found
     end
     return found
@@ -48,7 +52,7 @@ local function add_needs(gate)
 
   function gate.take(key, holder)
     if not key then return end
-    later.put(slots, key .. '\0' .. holder, 0)
+    later.put(slots, key .. '\0' .. holder, '0')
     if taken[key] then taken[key] = taken[key] + 1 else uncounted[key] = true end
   end
 

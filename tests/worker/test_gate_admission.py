@@ -1,0 +1,80 @@
+"""How parked jobs come into the stream."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from flowd import Concurrency, Context, Gate, Queue, Unique
+from flowd.broker.connection import connection_to
+from flowd.broker.gate import GateScripts
+from flowd.broker.stream import Stream
+from flowd.broker.url import Address
+from flowd.model.keys import Keys
+from jobs.email import Email
+from tests.support.gated import gated, leftovers
+from tests.support.raw import Raw
+from tests.support.waiting import wait_until
+
+GROUP = "senders"
+
+_TICKETS_LAST = """
+local jobs = redis.call('HGETALL', KEYS[1])
+for n = 2, #jobs, 2 do
+  local fields, other = cmsgpack.unpack(jobs[n]), {}
+  for f = 1, #fields, 2 do
+    if fields[f] ~= '_gate' then
+      table.insert(other, fields[f])
+      table.insert(other, fields[f + 1])
+    end
+  end
+  for f = 1, #fields, 2 do
+    if fields[f] == '_gate' then
+      table.insert(other, fields[f])
+      table.insert(other, fields[f + 1])
+    end
+  end
+  redis.call('HSET', KEYS[1], jobs[n - 1], cmsgpack.pack(other))
+end
+return #jobs / 2
+"""
+"""Bodies as earlier versions of flowd have stored them."""
+
+
+async def test_one_round_admits_from_as_many_lanes_as_are_asked_for(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Forty keys with a limit of 1: what an enqueue leaves parked is admitted at once."""
+    gate = Gate(concurrency=Concurrency(per=("to",), limit=1))
+    job = gated(gate)
+    async with Queue(job, lambda _: None, url=redis_url, stream=stream) as queue:
+        await queue.enqueue_bulk(job(to=f"k{n}", subject="") for n in range(40))
+        connection = connection_to(Address.of(redis_url))
+        async with aclosing(connection):
+            scripts = GateScripts(Stream(connection, stream, GROUP), gate)
+            await scripts.admit("worker", 40, 0.0)
+        assert raw("ZCARD", Keys(stream, GROUP).gate[1]) == 0
+        assert raw("XLEN", stream) == 40
+
+
+async def test_jobs_that_an_earlier_version_has_parked_run(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Their ticket is the last of their fields; each keeps its fields and its id."""
+    policies = Gate(
+        concurrency=Concurrency(per=("to",), limit=1),
+        unique=Unique(fields=("subject",)),
+    )
+    job, ran = gated(policies), {}
+
+    async def work(each: Email, ctx: Context) -> None:
+        ran[each.subject] = ctx.id
+
+    async with Queue(job, work, url=redis_url, stream=stream) as queue:
+        many = [job(to="a", subject=str(n)) for n in range(5)]
+        ids = [await queue.enqueue(each) for each in many]
+        assert raw("EVAL", _TICKETS_LAST, 1, Keys(stream, GROUP).bodies) == 4
+        queue.run()
+        await wait_until(lambda: len(ran) == 5)
+        await queue.drain()
+    assert [ran[str(n)] for n in range(5)] == ids
+    assert leftovers(raw, stream) == []
