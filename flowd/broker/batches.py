@@ -85,11 +85,11 @@ class Batch:
 
         All of them come to the same gate, or to none: classes may share a stream.
         """
-        gate = self.commands[0].gate if self.commands else None
-        if not self.is_open(stream) or (self and command.gate is not gate):
+        if not self.is_open(stream):
             return False
         size = self._size + command.size
-        if size > _BATCH_BYTES and self:
+        gate = self.commands[0].gate if self.commands else None
+        if self and (size > _BATCH_BYTES or command.gate is not gate):
             return False
         if not self.commands and command.is_plain:
             self.entries.append(command.fields)

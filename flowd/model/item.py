@@ -88,7 +88,9 @@ class Item(Generic[J_co]):
         put(self, "id", id)
         put(self, "delay", delay)
         put(self, "key", key)
-        put(self, "key_ttl", wait("key_ttl", key_ttl, least=0.001))
+        if key_ttl is not KEY_TTL:  # as most often, and a bulk has many items
+            key_ttl = wait("key_ttl", key_ttl, least=0.001)
+        put(self, "key_ttl", key_ttl)
         put(self, "headers", headers or {})
         put(self, "at", at)
         put(self, "expires", expires)
