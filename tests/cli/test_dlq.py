@@ -28,8 +28,7 @@ CRAWL = ("--job", "jobs.crawl:Crawl", "--stream", "emails", "--group", GROUP)
 
 async def set_up(url: str, *names: str) -> None:
     """A dead letter for each name, in this order."""
-    for name in names:
-        await bury(url, "emails", Email(to=name, subject="hi"))
+    await bury(url, "emails", *(Email(to=name, subject="hi") for name in names))
 
 
 def names(flowd: Program, *words: str) -> list[str]:

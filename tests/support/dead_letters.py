@@ -17,8 +17,8 @@ async def reject(job: Email) -> None:
 
 
 async def bury(url: str, stream: str, *jobs: Email) -> list[str]:
-    """Enqueue jobs and let them be rejected; returns their ids."""
-    async with Queue(Email, reject, url=url, stream=stream) as queue:
+    """Enqueue jobs and let them be rejected, in this order; returns their ids."""
+    async with Queue(Email, reject, url=url, stream=stream, concurrency=1) as queue:
         ids = await queue.enqueue_bulk(jobs)
         queue.run()
         await queue.drain()
