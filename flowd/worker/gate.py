@@ -68,6 +68,10 @@ class Gatekeeper:
         self._maintenance: _Maintenance | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.extensions = (self,)
+        self.settles = 200
+        """How many jobs end in one step: each frees what it holds, and a script is to hold
+        the server up for less than 5 ms."""
+
         self.admit = self._admit if gate.parks else None
         """Admits jobs for a read of so many, which may wait so many seconds: that is asked
         already when it returns. None: what ends admits all that may go."""
@@ -150,6 +154,9 @@ class OpenGate:
         self._stream = stream
         self._maintenance: _Maintenance | None = None
         self.extensions: tuple[()] = ()
+        self.settles = 500
+        """How many jobs end in one step."""
+
         self.admit = None
         """All jobs are in the stream already."""
 

@@ -122,6 +122,7 @@ class Runner(Generic[J]):
             session.outage,
             events,
             extensions=own.on_settle,
+            most=self._gate.settles,
             together=self._fetcher.together,
             ahead=self._ahead,
             quarantine=self._quarantine,

@@ -39,7 +39,6 @@ __all__ = ["Ending", "Settlement"]
 
 J = TypeVar("J", bound=Job)
 
-_BATCH: Final = 500
 _BATCH_BYTES: Final = 1_000_000
 # Arguments: of an ack all, of what moves what its envelope or letter has at most.
 _PER_ACK: Final = 4
@@ -61,6 +60,7 @@ class Settlement(Generic[J]):
         events: EventBus,
         *,
         extensions: Sequence[SettleExtension],
+        most: int,
         together: SideBySide,
         ahead: ReadAhead,
         quarantine: Quarantine,
@@ -71,6 +71,9 @@ class Settlement(Generic[J]):
         self._consumer = consumer
         self._in_flight = in_flight
         self._extensions = extensions
+        self._most = most
+        """How many endings go in one step."""
+
         self._together = together
         self._ahead = ahead
         self._quarantine = quarantine
@@ -143,7 +146,7 @@ class Settlement(Generic[J]):
         self,
     ) -> tuple[list[Ending], Sequence[Requeue | MoveToDeadLetter]]:
         """Take what goes in one step: acks first, then up to 1 MB of jobs that move."""
-        batch, self._ready = self._ready[:_BATCH], self._ready[_BATCH:]
+        batch, self._ready = self._ready[: self._most], self._ready[self._most :]
         if {type(end) for _, end in batch} == {outcome.Ack}:
             return batch, ()
         batch.sort(key=_order)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from flowd import Concurrency, Gate, Queue
+import asyncio
+
+import pytest
+
+from flowd import Concurrency, Gate, Queue, Unique
 from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.support.gated import gated
+from tests.support.monitor import Monitor
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until, wait_until_blocking
 
@@ -45,3 +50,31 @@ async def test_next_jobs_are_admitted_while_those_of_the_last_read_begin(
         queue.run()
         await wait_until(lambda: started == count)
     assert ahead
+
+
+@pytest.mark.one_server  # MONITOR shows what one has heard
+async def test_a_step_that_settles_jobs_of_a_gate_ends_200_at_most(
+    redis_url: str, stream: str
+) -> None:
+    """Each frees what it holds: 500 in one step would hold the server up."""
+    job, count = gated(Gate(unique=Unique(fields=("subject",)))), 600
+    started, done, free = 0, 0, asyncio.Event()
+
+    async def work(_: Email) -> None:
+        nonlocal started, done
+        started += 1
+        await free.wait()
+        done += 1
+
+    async with Queue(
+        job, work, url=redis_url, stream=stream, concurrency=count
+    ) as queue:
+        await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(count))
+        queue.run()
+        await wait_until(lambda: started == count)
+        with Monitor(redis_url) as monitor:
+            free.set()
+            await queue.drain()
+            sizes = [size for name, size in monitor.words() if name == "EVALSHA"]
+    assert done == count
+    assert 200 < max(sizes) < 250, sizes

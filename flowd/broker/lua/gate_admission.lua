@@ -3,7 +3,7 @@
 -- add_admission(gate)
 --   gate.admit(most)  until so many entries wait in the stream
 --
--- Bounds of one script: 100 jobs and 1 MB admitted, 200 lanes looked at.
+-- Bounds of one script: 50 jobs and 1 MB admitted, 200 lanes looked at.
 local function add_admission(gate)
   local later, rules, state = gate.later, gate.rules, gate.state
   local stream, bodies, parked = gate.stream, gate.bodies, gate.parked
@@ -193,7 +193,7 @@ local function add_admission(gate)
     later.write(bodies)
     local starts = rules.p and tonumber(redis.call('HGET', state, 'a') or 0)
     local looks, from = 0, gate.admitted
-    while looks < 200 and gate.admitted - from < 100 and bytes < 1000000 and not refused
+    while looks < 200 and gate.admitted - from < 50 and bytes < 1000000 and not refused
       and gate.waiting_now() < most do
       local lane = starts and starts % 8 == 7 and oldest_lane() or next_lane()
       if not lane then break end
