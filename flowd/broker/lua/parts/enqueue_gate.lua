@@ -71,7 +71,7 @@ end
 local NEW, KNOWN = { at = enqueued, fresh = true }, { at = enqueued }
 local function come(due, job, head, items, ticket)
   local k = gate.read(ticket)
-  if not looked then look_at_locks() end
+  if k.u and not looked then look_at_locks() end
   if k.d then
     local found = debounce(k, head, with_ticket(ticket, items))
     if found then return found end
