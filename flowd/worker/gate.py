@@ -68,7 +68,7 @@ class Gatekeeper:
         self._maintenance: _Maintenance | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.extensions = (self,)
-        self.settles = 200
+        self.settles = 100
         """How many jobs end in one step: each frees what it holds, and a script is to hold
         the server up for less than 5 ms."""
 
