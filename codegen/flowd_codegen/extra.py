@@ -19,6 +19,7 @@ REQUIREMENTS: Final = {
 _HINT: Final = (
     "flowd-gen needs the extra `gen`, which is not installed:\n    python -m pip install "
     + " ".join(f"'{each}'" for each in REQUIREMENTS.values())
+    + "\nor, in a clone of flowd: python -m pip install '.[gen]'"
 )
 
 

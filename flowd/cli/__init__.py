@@ -50,7 +50,7 @@ __all__ = ["command_line", "main"]
 
 _EPILOG = """\
 examples:
-  flowd run app.workers:queues          run the queues that app/workers.py names
+  flowd run workers:queues              run the queues that workers.py names
   flowd stats --watch                   jobs and workers of every queue
   flowd top                             watch and act, live
   flowd tail                            follow the jobs that end

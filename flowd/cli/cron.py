@@ -26,12 +26,11 @@ schedule and in UTC. A schedule is registered when a worker is set up, and the l
 counts."""
 
 _PAUSE: Final = """\
-Let the ticks of a schedule pass without a run, for all workers at once. What passes
-meanwhile is not run later. The pause outlives restarts and new releases."""
+Skip the ticks of a schedule, for all workers at once. Skipped ticks are not run later. The pause outlives restarts and new releases."""
 
 _RUN: Final = """\
 Enqueue the job of a schedule now, with its arguments. Its ticks are not changed; with
-`overlap = "skip"` the next one passes if this run has not ended."""
+`overlap = "skip"` the next one is skipped if this run has not ended."""
 
 
 def add(commands: Commands) -> None:
@@ -48,7 +47,7 @@ def add(commands: Commands) -> None:
     )
     add_server(listed)
     for verb, text, about, command in (
-        ("pause", "let the ticks of a schedule pass", _PAUSE, _pause),
+        ("pause", "skip the ticks of a schedule", _PAUSE, _pause),
         ("resume", "run the ticks of a schedule again", "", _resume),
         ("run", "enqueue the job of a schedule now", _RUN, _run),
     ):

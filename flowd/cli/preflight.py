@@ -56,7 +56,7 @@ exit codes: 0 yes, deploy it; 1 no, jobs cannot be read or a stream is refused;
 
 _EXAMPLES: Final = """\
   flowd preflight jobs
-  flowd preflight app.jobs --url redis://localhost:6379
+  flowd preflight jobs --url redis://localhost:6379
   flowd preflight jobs.email --limit 1000 --json | jq 'select(.severity)'"""
 
 

@@ -72,11 +72,11 @@ def add(commands: Commands) -> None:
         "run queues until a signal stops them",
         _command,
         description=_DESCRIPTION,
-        examples="  flowd run app.workers:queues\n"
-        "  flowd run app.workers:queues --burst\n"
-        "  flowd run app.workers:queues --metrics-port 9000\n"
-        "  flowd run app.workers:queues --processes auto --max-rss 500M\n"
-        "  flowd run app.workers:queues --reload      in development",
+        examples="  flowd run workers:queues\n"
+        "  flowd run workers:queues --burst\n"
+        "  flowd run workers:queues --metrics-port 9000\n"
+        "  flowd run workers:queues --processes auto --max-rss 500M\n"
+        "  flowd run workers:queues --reload      in development",
     )
     parser.add_argument("queues", metavar="MODULE:QUEUES")
     add_app_dir(parser)
@@ -88,7 +88,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--burst",
         action="store_true",
-        help="exit when no job waits, runs or is delayed",
+        help="exit when no job waits, runs or is delayed; waits for the server without a"
+        " limit, as every worker does (use `timeout` to set one)",
     )
     parser.add_argument(
         "--grace",

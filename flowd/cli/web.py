@@ -40,7 +40,7 @@ hide secret ones. Of other queues only the sizes of fields are shown."""
 _EXAMPLES: Final = """\
   flowd web
   flowd web jobs --url redis://localhost:6379
-  FLOWD_WEB_PASSWORD=… flowd web app.jobs --user ops
+  FLOWD_WEB_PASSWORD=… flowd web jobs --user ops
   flowd web jobs --host 0.0.0.0 --allow-host queues.example.org --user ops"""
 
 

@@ -76,7 +76,7 @@ async def schedules(queries: Queries, now: float | None = None) -> list[CronView
 
 
 async def pause_schedule(queries: Queries, name: str, *, paused: bool) -> bool:
-    """Let the ticks of a schedule pass without a run, or run again.
+    """Skip the ticks of a schedule, or run them again.
 
     Returns:
         False if it was so before.

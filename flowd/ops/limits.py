@@ -254,7 +254,12 @@ def _no_key(rules: _Rules, shown: str) -> OptionError:
         )
         return OptionError("key", shown, rule)
     known = "; ".join(" and ".join(per) or WHOLE for per in rules.per.values())
-    rule = f"the limits of this queue go by: {known or 'nothing'}"
+    rule = (
+        f"must be made of the fields of a limit of this queue: {known}"
+        if known
+        else "cannot have a limit: only keys of `concurrency` and `rate` have one, and"
+        " this queue declares neither"
+    )
     return OptionError("key", shown, rule)
 
 

@@ -1,4 +1,4 @@
-"""Slots, holds and locks of a queue with policies whose job is nowhere: for the doctor."""
+"""Slots, holds and locks of a queue with policies whose job no longer exists: for the doctor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Nowhere(NamedTuple):
 
 
 async def find_nowhere(queries: Queries, parked: int) -> list[Nowhere]:
-    """The holders that are nowhere, of 200 slots, 200 holds and 200 locks at most.
+    """The holders that no longer exist, of 200 slots, 200 holds and 200 locks at most.
 
     A client that deletes an entry leaves them behind. Nothing is changed. A lock alone is
     not looked for: nothing waits for it, and the next job of its key ignores it.
@@ -64,7 +64,7 @@ def judge_nowhere(found: Sequence[Nowhere], *, alive: bool) -> list[Finding]:
     if len(found) > _NAMED:
         shown.append(f"{len(found) - _NAMED:,} more")
     jobs = count_of(len(found), "job")
-    text = f"held at its gate by {jobs} that {_are(found)} nowhere: {', '.join(shown)}"
+    text = f"held by {jobs} that no longer {_exist(found)}: {', '.join(shown)}"
     advice = (
         "running workers free that within seconds: look again, and find out who deletes"
         " entries"
@@ -74,8 +74,8 @@ def judge_nowhere(found: Sequence[Nowhere], *, alive: bool) -> list[Finding]:
     return [Finding("warn", "queue", text, advice)]
 
 
-def _are(found: Sequence[Nowhere]) -> str:
-    return "is" if len(found) == 1 else "are"
+def _exist(found: Sequence[Nowhere]) -> str:
+    return "exists" if len(found) == 1 else "exist"
 
 
 def _nowhere(reply: object) -> Nowhere:

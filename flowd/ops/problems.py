@@ -77,10 +77,10 @@ class _Queue:
             yield from self._judge_workers()
         elif count := sizes.waiting + sizes.delayed + sizes.parked:
             jobs = f"{count_of(count, 'job')} wait{'s' if count == 1 else ''}"
-            text = f"{jobs}, no worker ever started, or its group is gone"
-            yield _say("wrong", text, "start a worker, which sets it up")
+            text = f"{jobs}, and there is no consumer group: no worker ever ran, or a client deleted it"
+            yield _say("wrong", text, "start a worker, which creates it")
         if sizes.parked and not self._live:
-            text = f"no worker lets in what is parked: {count_of(sizes.parked, 'job')}"
+            text = f"no worker admits the parked jobs: {count_of(sizes.parked, 'job')}"
             yield _say("wrong", text, "start one")
         yield from self._judge_schedules()
         yield from self._judge_pause()

@@ -52,7 +52,7 @@ async def judge_queue(snapshot: Snapshot, *, lease: float, runs: int) -> Judged:
 
 
 async def _held_by_none(snapshot: Snapshot, view: QueueView) -> Sequence[Finding]:
-    """What is held at the gate by jobs that are nowhere: more is asked for it."""
+    """What is held at the gate by jobs that no longer exist: more is asked for it."""
     if (await snapshot.sizes()).served_by:
         return ()
     try:

@@ -89,9 +89,9 @@ class Gatekeeper:
         return self._scripts.maintain
 
     def maintained(self, answer: int) -> None:
-        """So many holders were nowhere."""
+        """So many holders did not exist any more."""
         if answer:
-            text = f"freed what {answer} jobs held that are nowhere"
+            text = f"freed slots and keys of jobs that no longer exist: {answer}"
             self._events.emit(logging.WARNING, "gate_healed", text, holders=answer)
 
     async def look(self) -> None:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from flowd import Concurrency, Gate, Queue, Rate
+from flowd import Concurrency, Fair, Gate, Queue, Rate
 from flowd.cli import main
 from flowd.model.keys import Keys
 from jobs.email import Email
@@ -130,10 +130,22 @@ async def test_fields_of_no_limit_are_refused(
     async with Queue(job, RecordingHandler(), url=redis_url, policy=policy(stream)):
         code, said = await flowd(capsys, *at, "subject=a", "1")
         assert code == 2
-        assert "go by: to" in said
+        assert "fields of a limit of this queue: to" in said
         assert (await flowd(capsys, *at, "to=a"))[0] == 2
         assert (await flowd(capsys, *at, "to=a", "many"))[0] == 2
         assert "no key is near" in (await flowd(capsys, *at))[1]
+
+
+async def test_only_limits_can_be_set(
+    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key of `fair` has no limit, so it cannot be paused, and the error says why."""
+    at = (stream, redis_url)
+    job = gated(Gate(fair=Fair(per=("to",))))
+    async with Queue(job, RecordingHandler(), url=redis_url, policy=policy(stream)):
+        code, said = await flowd(capsys, *at, "to=a", "0")
+        assert code == 2
+        assert "only keys of `concurrency` and `rate` have one" in said
 
 
 async def test_a_queue_without_policies_has_no_limits(

@@ -47,7 +47,7 @@ async def park(url: str, stream: str, count: int = 3) -> list[str]:
 async def of_the_gate(url: str, stream: str) -> list[Finding]:
     """What the doctor says of the gate."""
     found = await findings(url, stream)
-    return [each for each in found if "nowhere" in each.text or "parked" in each.text]
+    return [each for each in found if "no longer" in each.text or "parked" in each.text]
 
 
 async def test_a_deleted_entry_is_named_with_its_keys(
@@ -61,9 +61,9 @@ async def test_a_deleted_entry_is_named_with_its_keys(
     parked, nowhere = await of_the_gate(redis_url, stream)
 
     assert (parked.level, nowhere.level) == ("wrong", "warn")
-    assert parked.text == "no worker lets in what is parked: 2 jobs"
+    assert parked.text == "no worker admits the parked jobs: 2 jobs"
     assert nowhere.text == (
-        f"held at its gate by 1 job that is nowhere: c:to=a and u:subject=0 by {first}"
+        f"held by 1 job that no longer exists: c:to=a and u:subject=0 by {first}"
     )
     assert nowhere.advice == "start a worker, which frees that within seconds"
     assert [raw("DUMP", key) for key in Keys(stream, GROUP).gate] == before
@@ -79,7 +79,7 @@ async def test_a_job_that_waits_or_runs_is_somewhere(
         await queue.enqueue(JOB(to="b", subject="late"), delay=60.0)
     found = await of_the_gate(redis_url, stream)
     # The one that was given out has a worker that died.
-    assert [each.text for each in found] == ["no worker lets in what is parked: 2 jobs"]
+    assert [each.text for each in found] == ["no worker admits the parked jobs: 2 jobs"]
 
 
 @pytest.mark.parametrize("place", ["parked", "delayed"])

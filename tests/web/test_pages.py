@@ -55,8 +55,8 @@ async def test_overview_lists_problems_first(
             page = await text_of(client, "/")
     assert "1 queue with problems" in page
     assert page.index("emails") < page.index("a-fine")
-    assert "1 job waits, no worker ever started, or its group is gone" in page
-    assert "start a worker, which sets it up" in page
+    assert "1 job waits, and there is no consumer group" in page
+    assert "start a worker, which creates it" in page
 
 
 async def test_overview_names_dead_letters(

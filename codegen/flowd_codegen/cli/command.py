@@ -220,7 +220,8 @@ def exit_code_of(work: Callable[[], int], output_format: Format) -> int:
             print_faults(errors.faults, output_format)
         return 2
     except ExtraMissing as error:
-        return _failed(error, 2)
+        print(error, file=sys.stderr)
+        return 2
     except ForeignFiles as error:
         _failed(error, 2)
         print("move it away or give another -o; nothing was written", file=sys.stderr)

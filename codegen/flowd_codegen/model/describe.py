@@ -146,7 +146,7 @@ def schedule_lines(schedule: Schedule) -> Iterator[str]:
     yield f"{when}, {schedule.tz}."
     yield _MISSED[schedule.missed]
     if schedule.overlap == "skip":
-        yield "A tick passes while the run before it has not ended."
+        yield "A tick is skipped while the run before it has not ended."
 
 
 def _wait(backoff: Backoff) -> str:

@@ -7,10 +7,9 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
-
-import tomli
 
 from flowd_codegen.diagnostics.location import (
     Source,
@@ -19,6 +18,7 @@ from flowd_codegen.diagnostics.location import (
     TomlPath,
 )
 from flowd_codegen.diagnostics.report import Code, Fault, Report, visible
+from flowd_codegen.extra import need
 from flowd_codegen.parse.syntax import deepest, longest_number, report_syntax
 from flowd_codegen.parse.table import Table, Toml
 
@@ -190,8 +190,22 @@ def read_text(path: Path, relative: str, shown: str, report: Report) -> Source |
         return None
 
 
+@cache
+def _need_tomli() -> None:
+    """Ask once: it takes longer than to read a file."""
+    need("tomli")
+
+
 def load(source: Source, report: Report) -> Table | None:
-    """Read a source; None when it is no TOML, which is reported."""
+    """Read a source; None when it is no TOML, which is reported.
+
+    Raises:
+        ExtraMissing: tomli is not installed.
+    """
+    # Only here: commands that read no TOML run without the extra.
+    _need_tomli()
+    import tomli  # noqa: PLC0415
+
     root = SourceLocation(source)
     values: dict[str, Toml] = {}
     try:

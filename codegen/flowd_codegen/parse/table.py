@@ -10,8 +10,6 @@ from datetime import date, datetime, time
 from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
-import tomli
-
 from flowd_codegen.diagnostics.location import SourceLocation
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 from flowd_codegen.diagnostics.suggest import did_you_mean
@@ -346,6 +344,8 @@ def _inside(text: str, opening: str) -> str:
     inner = text.strip()
     if len(inner) > _LONGEST or not (inner[:1] == opening and inner[-1:] == closing):
         return ""
+    import tomli  # noqa: PLC0415 - what was read with it holds this text
+
     try:
         tomli.loads(f"x = {inner}")
     except (ValueError, RecursionError):

@@ -300,9 +300,7 @@ def test_reading_commands_need_no_formatter(tmp_path: Path, command: str) -> Non
             check=False,
         )
         assert done.returncode == code, done.stderr
-    assert done.stderr.endswith(
-        "python -m pip install 'tomli>=2.4' 'jinja2>=3.1' 'black>=24.1'\n"
-    )
+    assert done.stderr.splitlines() == _HOW_TO_INSTALL
 
 
 def test_an_interrupt_is_one_line() -> None:
@@ -321,8 +319,15 @@ def test_an_interrupt_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (130, "flowd-gen: interrupted\n")
 
 
+_HOW_TO_INSTALL = [
+    "flowd-gen needs the extra `gen`, which is not installed:",
+    "    python -m pip install 'tomli>=2.4' 'jinja2>=3.1' 'black>=24.1'",
+    "or, in a clone of flowd: python -m pip install '.[gen]'",
+]
+
+
 def _asks_for_its_extra(*command: str, path: str) -> bool:
-    """Whether the command names what to install, in one line, and exits with 2."""
+    """Whether the command names what to install, and exits with 2."""
     done = subprocess.run(
         [sys.executable, *command, "-m", "flowd_codegen", "schemas", "-o", "jobs"],
         env={"PYTHONPATH": path},
@@ -331,16 +336,32 @@ def _asks_for_its_extra(*command: str, path: str) -> bool:
         check=False,
     )
     assert done.stdout == ""
-    return done.returncode == 2 and done.stderr.splitlines() == [
-        "flowd-gen needs the extra `gen`, which is not installed:",
-        "    python -m pip install 'tomli>=2.4' 'jinja2>=3.1' 'black>=24.1'",
-    ]
+    return done.returncode == 2 and done.stderr.splitlines() == _HOW_TO_INSTALL
 
 
 def test_missing_extra_is_explained() -> None:
     """A plain install of flowd has the command, and no black, jinja2 or tomli."""
     # Without `site` Python sees no installed package, so the sources are all there is.
     assert _asks_for_its_extra("-S", path=f"{ROOT}:{ROOT / 'codegen'}")
+
+
+def test_commands_that_read_no_toml_need_no_extra(tmp_path: Path) -> None:
+    """`init`, `json-schema` and `--help` work in a plain install of flowd."""
+    program = (
+        "import sys; from flowd_codegen.cli import run;"
+        "run(['json-schema', '-o', 'f.json']); run(['init', '.']);"
+        "run(['--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'codegen'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"f.json", "handlers.py"} <= {each.name for each in tmp_path.iterdir()}
 
 
 def test_an_older_requirement_is_no_extra(tmp_path: Path) -> None:
