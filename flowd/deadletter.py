@@ -20,7 +20,6 @@ from flowd.broker.session import SessionUser
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import (
-    KeyTaken,
     LetterNotFound,
     OptionError,
     OutcomeUnknown,
@@ -200,13 +199,16 @@ class DeadLetters(Generic[J]):
 
         Raises:
             StreamShared: another group reads the stream.
-            KeyTaken: another job has the `unique` key of one; all others were moved.
+            KeyTaken: other jobs have the `unique` keys of some, which are named; all
+                others were moved, and it says how many.
             OutcomeUnknown: an answer was lost. The message says how many jobs are
                 back, and how many more may be. Repeating is safe.
-            ServerError: one was refused, or the server cannot be reached. The jobs
-                before it are back in the stream, and a note says how many.
+            CommandRefused: some were refused; all others were moved, and a note says how
+                many.
+            ServerError: the server refused, or cannot be reached. A note says how many
+                jobs are back in the stream.
         """
-        moved, taken = 0, None
+        done = dead_letters.Redriven()
         flag("when_free", when_free)
         async with aclosing(self._pages(where)) as found:
             async for page in found:
@@ -218,17 +220,15 @@ class DeadLetters(Generic[J]):
                             self._stream(), batch, parts=parts
                         )
                     except ServerError as error:
-                        raise _broken_off(error, moved, len(batch), "back") from None
-                    moved += sum(result is True for result in results)
-                    for result in results:
-                        if isinstance(result, KeyTaken):
-                            taken = taken or result
-                        elif isinstance(result, ServerError):
-                            raise _broken_off(result, moved, 0, "back")
+                        back = done.moved
+                        raise _broken_off(error, back, len(batch), "back") from None
+                    try:
+                        done.add(batch, results)
+                    except ServerError as error:
+                        raise _broken_off(error, done.moved, 0, "back") from None
                     batch = batch[len(results) :]
-        if taken is not None:
-            raise _broken_off(taken, moved, 0, "back")
-        return moved
+        done.check()
+        return done.moved
 
     async def purge(self, letter: str | Letter[J]) -> None:
         """Delete one letter permanently, and free the idempotency key of its job.

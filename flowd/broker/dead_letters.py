@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
@@ -11,10 +12,20 @@ from flowd.broker import script_replies as answers
 from flowd.broker.connection import BULK_READ_TIMEOUT, Argument
 from flowd.broker.scripts import Part
 from flowd.broker.stream import Stream
-from flowd.errors import ServerError
+from flowd.errors import CommandRefused, KeyTaken, ServerError
 from flowd.model.letter import LETTER_FIELDS
+from flowd.model.text import count_of
 
-__all__ = ["newest_letter", "newest_letters", "purge", "read_letters", "redrive"]
+__all__ = [
+    "Redriven",
+    "newest_letter",
+    "newest_letters",
+    "purge",
+    "read_letters",
+    "redrive",
+]
+
+_NAMED: Final = 5
 
 _UNCHANGED: Final[Mapping[str, Mapping[bytes, bytes]]] = {}
 
@@ -101,6 +112,83 @@ async def redrive(
         return found
 
     return await scripts.REDRIVE.run(stream.connection, keys, args, moved, parts)
+
+
+@dataclass(slots=True)
+class Redriven:
+    """What became of many letters that were to be put back."""
+
+    moved: int = 0
+    taken: dict[str, KeyTaken] = field(default_factory=dict[str, KeyTaken])
+    """The letters whose keys other jobs have."""
+
+    refused: dict[str, CommandRefused] = field(
+        default_factory=dict[str, CommandRefused]
+    )
+    """The letters that Redis refused, each for itself."""
+
+    def add(
+        self,
+        letters: Sequence[tuple[str, str]],
+        results: Sequence[bool | ServerError],
+    ) -> None:
+        """Count the results of the first of these letters (letter id, job id).
+
+        Raises:
+            ServerError: what all letters need is missing.
+        """
+        self.moved += sum(result is True for result in results)
+        for (letter_id, _), result in zip(letters, results, strict=False):
+            if isinstance(result, KeyTaken):
+                self.taken[letter_id] = result
+            elif isinstance(result, CommandRefused):
+                self.refused[letter_id] = result
+            elif isinstance(result, ServerError):
+                raise result
+
+    def check(self) -> None:
+        """Raise for the letters that stay.
+
+        Raises:
+            KeyTaken: other jobs have their keys.
+            CommandRefused: Redis refused one; a note has the others.
+        """
+        taken = None
+        if self.taken:
+            first = next(iter(self.taken.values()))
+            taken = KeyTaken(
+                self._taken_text(),
+                job_id=first.job_id,
+                key=first.key,
+                letters=[*self.taken],
+                moved=self.moved,
+            )
+        if not self.refused:
+            if taken is not None:
+                raise taken
+            return
+        error = next(iter(self.refused.values()))
+        ids = list(self.refused)
+        error.add_note(f"flowd: {count_of(len(ids), 'letter')} refused: {_some(ids)}.")
+        error.add_note(f"flowd: {taken or f'{self.moved} are back.'}")
+        raise error
+
+    def _taken_text(self) -> str:
+        each = [
+            f"letter {letter}: the job {found.job_id} has {found.key}"
+            for letter, found in self.taken.items()
+        ]
+        return (
+            f"{self.moved} are back, {len(each)} not: other jobs have their `unique`"
+            " keys; let those end, or redrive with `when_free` (flowd dlq redrive"
+            f" --when-free): then these run afterwards. {_some(each)}"
+        )
+
+
+def _some(words: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(words) - _NAMED
+    return "; ".join(words[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 async def purge(stream: Stream, letter_id: str, job_id: str, key: str | None) -> bool:

@@ -79,7 +79,6 @@ _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
     "NOSCRIPT": (ScriptMissing, ""),
     "OOM": (QueueFull, _FULL),
     "READONLY": (NotReady, _NOW),
-    "TAKEN": (KeyTaken, ""),
     "TRYAGAIN": (NotReady, _NOW),
     "UNBLOCKED": (NotReady, ""),
     "WRONGPASS": (AccessDenied, LOGIN_REFUSED),
@@ -136,6 +135,13 @@ _ONE_GROUP: Final = (
     " group that is not needed (XGROUP DESTROY; docs/guide.md)"
 )
 
+_WHEN_FREE: Final = (
+    "; let that job end, or redrive with `when_free` (flowd dlq redrive --when-free):"
+    " then this one runs afterwards"
+)
+
+_TAKEN: Final = re.compile(r"TAKEN the job (.*) has the key (\S*)", re.DOTALL)
+
 _DEMOTED: Final = (
     *("READONLY ", "MASTERDOWN ", "NOREPLICAS ", "UNBLOCKED "),
     *("MOVED ", "CLUSTERDOWN "),
@@ -149,6 +155,10 @@ def refusal(answer: str) -> ServerError:
     for phrase, kind, meaning in _PHRASES:
         if said.removeprefix("ERR ").startswith(phrase):
             return kind(f"{meaning}{text}")
+    if found := _TAKEN.match(said):
+        job_id, key = found.groups()
+        text = f"the job {job_id} has its `unique` key {key}{_WHEN_FREE}"
+        return KeyTaken(text, job_id=job_id, key=key)
     if said.startswith("SHARED "):
         return _shared(said)
     kind, meaning = _CODES.get(said.partition(" ")[0], (CommandRefused, ""))

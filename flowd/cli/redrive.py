@@ -6,14 +6,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from flowd.cli.confirm import check_terminal, confirm
 from flowd.cli.letters import LETTERS, Selection, letter_row
 from flowd.cli.load import UsageError
 from flowd.cli.output import Listing, print_json
 from flowd.cli.progress import progress
-from flowd.errors import DecodeError, FlowdError, ServerError
+from flowd.errors import DecodeError, FlowdError, KeyTaken, ServerError
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.model.text import count_of, printable
@@ -21,6 +21,8 @@ from flowd.ops.edit import with_fields
 from flowd.ops.letters import check_origin, move
 
 __all__ = ["purge", "redrive"]
+
+_NAMED: Final = 5
 
 Step: TypeAlias = Callable[[Letter[Job]], Awaitable[object]]
 
@@ -95,11 +97,36 @@ async def _each(request: Selection, step: Step, name: str, what: str) -> int:
 
 def _print_refused(refused: list[tuple[str, FlowdError]]) -> int:
     """Name each letter that could not be moved; returns the exit code."""
+    taken: list[tuple[str, KeyTaken]] = []
+    others: list[FlowdError] = []
     for letter_id, error in refused:
+        if isinstance(error, KeyTaken):
+            taken.append((letter_id, error))
+            continue
+        others.append(error)
         print(f"letter {letter_id}: {printable(str(error))}", file=sys.stderr)
-    if any(isinstance(error, ServerError) for _, error in refused):
+    _print_taken(taken)
+    if any(isinstance(error, ServerError) for error in others):
         return 3
-    return 2 if refused else 0
+    return 2 if others else int(bool(taken))
+
+
+def _print_taken(taken: list[tuple[str, KeyTaken]]) -> None:
+    """Name the first letters whose keys other jobs have, and what helps."""
+    if not taken:
+        return
+    for letter_id, error in taken[:_NAMED]:
+        text = f"the job {error.job_id} has the key {error.key}"
+        print(f"letter {letter_id}: {printable(text)}", file=sys.stderr)
+    if len(taken) > _NAMED:
+        print(f"and {count_of(len(taken) - _NAMED, 'letter')} more", file=sys.stderr)
+    if len(taken) == 1:
+        why = "its `unique` key is taken; with --when-free it runs when the job that"
+        why += " has it has ended"
+    else:
+        why = "their `unique` keys are taken; with --when-free they run when the jobs"
+        why += " that have them have ended"
+    print(f"{count_of(len(taken), 'letter')} not redriven: {why}", file=sys.stderr)
 
 
 def _edit(request: Selection) -> Callable[[Letter[Job]], Job | None]:

@@ -226,10 +226,31 @@ class StreamShared(ServerError):
 
 
 class KeyTaken(ServerError):
-    """A dead letter is not put back: another job has its `unique` key, and is named.
+    """Dead letters are not put back: other jobs have their `unique` keys.
 
-    Let that job end, or redrive with `when_free`; then it runs afterwards.
+    Let those jobs end, or redrive with `when_free`: then these run afterwards.
+
+    Attributes:
+        job_id: of the job that has the key of the first letter.
+        key: that key.
+        letters: ids of the letters that stay, of `redrive_all`.
+        moved: how many jobs `redrive_all` put back, from all other letters.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: str = "",
+        key: str = "",
+        letters: Sequence[str] = (),
+        moved: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.key = key
+        self.letters = tuple(letters)
+        self.moved = moved
 
 
 class BulkError(FlowdError):

@@ -26,6 +26,7 @@ from flowd.errors import (
     DecodeError,
     EncodeError,
     FlowdError,
+    KeyTaken,
     LetterNotFound,
 )
 from flowd.model.delivery import timestamp
@@ -222,4 +223,4 @@ async def _together(
 
 def _is_its_own(error: FlowdError) -> bool:
     """Whether one letter failed, and not what all of them need: a plain refusal."""
-    return isinstance(error, CommandRefused | DecodeError | EncodeError)
+    return isinstance(error, CommandRefused | DecodeError | EncodeError | KeyTaken)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowd.errors import (
     AccessDenied,
     FlowdError,
+    KeyTaken,
     LetterNotFound,
     OptionError,
     OutcomeUnknown,
@@ -199,6 +200,8 @@ def _explained(error: FlowdError) -> tuple[str, str, int]:
         case LetterNotFound():
             text = f"{error}. It was redriven or purged meanwhile, or was never there."
             return "No such letter", text, 404
+        case KeyTaken():
+            return "Another job has its key", f"{error}", 409
         case Unreachable():
             return "Redis cannot be reached", f"{error}", 503
         case OutcomeUnknown():

@@ -11,11 +11,12 @@ from itertools import chain
 
 import pytest
 
-from flowd import Queue, Reject
+from flowd import Gate, Queue, Reject, Unique
 from jobs.email import Email
 from tests.house.sources import ROOT
-from tests.support.dead_letters import GROUP, bury, raw_letters
+from tests.support.dead_letters import GROUP, bury, raw_letters, reject
 from tests.support.email_job import RecordingHandler
+from tests.support.gated import gated
 from tests.support.jobs.report import Format, Report
 from tests.support.program import Program
 from tests.support.raw import Raw
@@ -211,6 +212,41 @@ async def test_a_letter_that_is_refused_is_named(
         foreign.decode(),
         packed.decode(),
     ]
+
+
+async def test_a_redrive_names_those_whose_keys_are_taken(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """It moves all others, says which jobs have the keys, and what helps."""
+    job, place = gated(Gate(unique=Unique(fields=("to",)))), ("--stream", "emails")
+    async with Queue(job, reject, url=redis_url, stream="emails") as queue:
+        handle = queue.run()
+        await queue.enqueue_bulk(job(to=f"{n}", subject="") for n in range(9))
+        await queue.drain()
+        await handle.shutdown()
+        ids = {fields[b"to"]: letter for letter, fields in raw.entries(DEAD)}
+        letters = [ids[b"%d" % n] for n in range(9)]
+        holders = [
+            await queue.enqueue(job(to=f"{n}", subject=""), delay=600)
+            for n in range(1, 8)
+        ]
+    named = flowd("dlq", "redrive", *letters[:2], *place, "--group", GROUP)
+    assert (named.code, named.out) == (1, "1 job put back into the stream\n")
+    assert named.err == (
+        f"letter {letters[1]}: the job {holders[0]} has the key to=1\n"
+        "1 letter not redriven: its `unique` key is taken; with --when-free it runs when"
+        " the job that has it has ended\n"
+    )
+    done = flowd("dlq", "redrive", "--all", "--rate", "100/s", *place)
+    assert (done.code, done.out) == (1, "1 job put back into the stream\n")
+    *_, more, why = lines = done.err.splitlines()
+    assert [line.split(":")[0] for line in lines[:-2]] == [
+        f"letter {letter}" for letter in sorted(letters[1:8])[:5]
+    ]
+    assert more == "and 2 letters more"
+    assert why.startswith("7 letters not redriven: their `unique` keys are taken; with")
+    done = flowd("dlq", "redrive", "--all", "--when-free", *place)
+    assert (done.code, done.out) == (0, "7 jobs put back into the stream\n")
 
 
 def _own_fields(raw: Raw) -> list[bytes]:

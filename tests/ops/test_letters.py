@@ -14,6 +14,7 @@ from flowd import (
     DecodeError,
     EncodeError,
     Job,
+    KeyTaken,
     Letter,
     LetterNotFound,
     OutcomeUnknown,
@@ -128,6 +129,7 @@ async def test_a_letter_that_is_refused_keeps_no_other_back() -> None:
         "2": CommandRefused("not flowd's"),
         "7": EncodeError("Email", "to", "too large", "x"),
         "8": DecodeError("Email", "to", "missing"),
+        "9": KeyTaken("the job 1 has it"),
     }
     steps = Steps({**failures})
     found = [pair async for pair in move(letters(150), steps)]

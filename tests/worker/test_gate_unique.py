@@ -8,6 +8,7 @@ import pytest
 
 from flowd import (
     Claimer,
+    CommandRefused,
     Concurrency,
     Context,
     DeadLetters,
@@ -238,7 +239,10 @@ async def test_a_dead_letter_whose_key_is_taken_is_not_put_back(
                 await letters.redrive(letter)
             with pytest.raises(KeyTaken) as caught:
                 await letters.redrive_all()
-            assert "1 are back" in str(caught.value.__notes__)
+            assert caught.value.moved == 1
+            assert caught.value.letters == (letter.id,)
+            assert (caught.value.job_id, caught.value.key) == (holder, "to=a")
+            assert f"letter {letter.id}: the job {holder} has to=a" in str(caught.value)
             assert raw("XLEN", Keys(stream, GROUP).dead) != 0
             assert await letters.redrive(letter.id, when_free=True) == dead
         assert await queue.enqueue(job(to="a", subject="no")) == holder
@@ -246,6 +250,41 @@ async def test_a_dead_letter_whose_key_is_taken_is_not_put_back(
         await queue.drain()
     assert done[:2] == ["good", "bad"] or done.index("good") < done.index("bad")
     assert leftovers(raw, stream) == []
+
+
+async def test_letters_whose_keys_are_taken_hold_up_no_others(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """Nor does one that Redis refuses: all others are moved, those that stay are named."""
+    job = gated(DROP)
+
+    async def work(_: Email) -> None:
+        raise Reject("bad")
+
+    dead = Keys(stream, GROUP).dead
+    async with Queue(job, work, url=redis_url, policy=policy(stream)) as queue:
+        handle = queue.run()
+        await queue.enqueue_bulk(job(to=f"{n}", subject="") for n in range(130))
+        await queue.drain()
+        await handle.shutdown()
+        letters = {fields[b"to"]: letter for letter, fields in raw.entries(dead)}
+        taken = [letters[b"%d" % n] for n in (3, 40, 41, 42, 43, 44, 110)]
+        for n in (3, 40, 41, 42, 43, 44, 110):
+            await queue.enqueue(job(to=f"{n}", subject=""), delay=600)
+        async with DeadLetters(job, redis_url, stream=stream) as dlq:
+            with pytest.raises(
+                KeyTaken, match=r"123 are back, 7 not.*; and 2 more"
+            ) as it:
+                await dlq.redrive_all()
+            assert (it.value.moved, sorted(it.value.letters)) == (123, sorted(taken))
+            foreign = raw("XADD", dead, "*", "not", "flowd's")
+            assert isinstance(foreign, bytes)
+            with pytest.raises(CommandRefused, match="not written by flowd") as refused:
+                await dlq.redrive_all()
+            assert "0 are back, 7 not" in "".join(refused.value.__notes__)
+            raw("XDEL", dead, foreign)
+            assert await dlq.redrive_all(when_free=True) == 7
+    assert raw("XLEN", dead) == 0
 
 
 async def test_a_redriven_job_has_its_key_again(
