@@ -7,7 +7,7 @@ dies alone is started again by its owner, whether that asks for it or not. Both
 are for development, tests and programs on one machine; run a server of its own in
 production.
 
-    binary -> probe -> scratch -> process -> embedded
+    binary -> probe -> scratch -> words -> process -> folder -> embedded
 """
 
 from __future__ import annotations

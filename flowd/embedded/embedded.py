@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Final
 
+from flowd.embedded.folder import SCHEME, claim, record, recorded
 from flowd.embedded.lock import FileLock
 from flowd.embedded.probe import listens, shutdown_orphan
 from flowd.embedded.process import Server
@@ -21,8 +22,6 @@ from flowd.log import log
 
 __all__ = ["is_embedded", "open_embedded"]
 
-_SCHEME: Final = "embedded:"
-_RECORD: Final = "socket"
 _JOIN_PATIENCE: Final = 10.0
 _POLL: Final = 0.005
 _AGAIN: Final = 0.5
@@ -30,7 +29,7 @@ _AGAIN: Final = 0.5
 
 def is_embedded(url: str) -> bool:
     """Whether `open_embedded` is to be asked where this URL's server is."""
-    return url.startswith(_SCHEME) and not url.startswith(f"{_SCHEME}//")
+    return url.startswith(SCHEME) and not url.startswith(f"{SCHEME}//")
 
 
 def open_embedded(url: str) -> str:
@@ -47,13 +46,13 @@ def open_embedded(url: str) -> str:
             the current folder is later; `~` is expanded.
 
     Raises:
-        WrongAddress: PATH cannot be a folder of this user's.
+        WrongAddress: PATH cannot be a folder of this user's, or has other things in it.
         FatalError: no server was found, or it does not start.
         Unreachable: another process serves PATH but cannot be reached; it may pass.
     """
     if not is_embedded(url):
         raise WrongAddress("url", url, "write embedded: or embedded:PATH, without //")
-    path = url.removeprefix(_SCHEME)
+    path = url.removeprefix(SCHEME)
     with _here.guard:
         return _here.keep(_folder(path)) if path else _here.throw_away()
 
@@ -63,7 +62,7 @@ def _folder(path: str) -> Path:
     try:
         return Path(path).expanduser().resolve()
     except (RuntimeError, ValueError) as error:
-        raise WrongAddress("url", _SCHEME + path, f"not a path: {error}") from error
+        raise WrongAddress("url", SCHEME + path, f"not a path: {error}") from error
 
 
 @dataclass
@@ -100,8 +99,8 @@ class _Embedded:
                 server.restart()
             return server.socket
         deadline = time.monotonic() + _JOIN_PATIENCE
-        while (lock := _claim(folder)) is None:
-            socket = _recorded(folder)
+        while (lock := claim(folder)) is None:
+            socket = recorded(folder)
             if socket and listens(socket):
                 return socket
             if self.ending or time.monotonic() > deadline:
@@ -117,7 +116,7 @@ class _Embedded:
         with ExitStack() as undo:
             undo.callback(lock.release)
             # The last owner's server may not be dead yet, or, off Linux, not dying.
-            former = _recorded(folder)
+            former = recorded(folder)
             if former and not shutdown_orphan(former):
                 raise FatalError(
                     f"a server without an owner has {folder} open and does not end when "
@@ -125,7 +124,7 @@ class _Embedded:
                 )
             options = ("--appendonly", "yes", "--appendfsync", "everysec")
             server = undo.enter_context(Server(*options, folder=folder))
-            (folder / _RECORD).write_text(server.socket)
+            record(folder, server.socket)
             self.exits.enter_context(undo.pop_all())
         log(
             logging.INFO,
@@ -179,21 +178,3 @@ class _Embedded:
 _here: Final = _Embedded()
 atexit.register(_here.close)
 os.register_at_fork(after_in_child=_here.forget)
-
-
-def _claim(folder: Path) -> FileLock | None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return FileLock.take(folder / "lock")
-    except OSError as error:
-        raise WrongAddress(
-            "url", f"{_SCHEME}{folder}", f"must be a folder to write in: {error}"
-        ) from error
-
-
-def _recorded(folder: Path) -> str:
-    """Where the folder's owner, or the last one, put the socket; maybe nowhere."""
-    try:
-        return (folder / _RECORD).read_text()
-    except FileNotFoundError:
-        return ""

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from flowd.embedded.binary import find_binary
 from flowd.embedded.probe import flush, ping
 from flowd.embedded.scratch import Scratch
+from flowd.embedded.words import last_words
 from flowd.errors import FatalError
 
 __all__ = ["Server"]
@@ -24,7 +25,6 @@ __all__ = ["Server"]
 _POLL: Final = 0.002
 _START_PATIENCE: Final = 10.0
 _STOP_PATIENCE: Final = 5.0
-_LOG_LINES: Final = 5
 
 # Runs in the new process just before the server replaces it: the kernel is to kill it
 # when its parent dies (prctl 1 is PR_SET_PDEATHSIG), unless the parent is dead already.
@@ -204,9 +204,11 @@ class Server:
                 self.kill()
             if self._ended.wait(_POLL):
                 what = "does not answer" if late else "ended at once"
+                # The log of a temp folder is removed with it.
+                where = f" (its log: {self._log})" if self._kept else ""
                 raise FatalError(
-                    f"the server {self._binary} in {self.folder} {what}; "
-                    f"its log ends with:\n{self._log_end()}"
+                    f"the server {self._binary} in {self.folder} {what}:"
+                    f" {last_words(self._log)}{where}"
                 )
 
     def _end(self, number: signal.Signals) -> None:
@@ -220,10 +222,6 @@ class Server:
     @property
     def _log(self) -> Path:
         return self.folder / "server.log"
-
-    def _log_end(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-_LOG_LINES:]) or "(nothing)"
 
 
 def _free_port() -> int:

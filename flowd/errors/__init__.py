@@ -211,7 +211,7 @@ class AccessDenied(FatalError):
 
 
 class WrongAddress(FatalError, OptionError):
-    """The PATH of `embedded:PATH` cannot be a folder of this user's."""
+    """The PATH of `embedded:PATH` cannot be a folder of this user's, or has other things in it."""
 
 
 class WrongKeyType(FatalError):

@@ -17,7 +17,7 @@ import pytest
 from flowd.embedded import embedded, is_embedded, open_embedded
 from flowd.embedded.lock import FileLock
 from flowd.embedded.probe import listens
-from flowd.errors import FatalError, OptionError, Unreachable
+from flowd.errors import FatalError, OptionError, Unreachable, WrongAddress
 from tests.embedded.opener import Opener, raw_client, server_pid
 from tests.support.program import is_running
 from tests.support.waiting import wait_until_blocking
@@ -362,11 +362,44 @@ def test_a_server_that_will_not_start_says_why(
     program.write_text("#!/bin/sh\necho the disk is on fire\nexit 1\n")
     program.chmod(0o700)
     monkeypatch.setenv("FLOWD_SERVER_BINARY", str(program))
-    with pytest.raises(FatalError, match=r"ended at once.*\nthe disk is on fire"):
+    with pytest.raises(FatalError, match=r"at once: the disk is on fire \(.*log\)$"):
         open_embedded(f"embedded:{tmp_path}/jobs")
     lock = FileLock.take(tmp_path / "jobs" / "lock")
     assert lock
     lock.release()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("taken", "a file has that name"),
+        ("/proc/flowd", "cannot write in /proc/flowd: no such file"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, path: str, said: str
+) -> None:
+    """The error has words for why, no number, and what to do."""
+    (tmp_path / "taken").touch()
+    with pytest.raises(WrongAddress, match=f"{said}.*name another folder$") as caught:
+        open_embedded(f"embedded:{tmp_path / path}")
+    assert "Errno" not in f"{caught.value}"
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
+    """Nothing is written into it; one that is empty, or has data of a server, is fine."""
+    (tmp_path / "email.toml").touch()
+    with pytest.raises(WrongAddress, match=r"other things .*email.toml.*embedded:data"):
+        open_embedded(f"embedded:{tmp_path}")
+    assert [*tmp_path.iterdir()] == [tmp_path / "email.toml"]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / ".gitignore").touch()
+    for _ in range(2):
+        with Opener(f"embedded:{data}") as opener:
+            opener.opened()
+            opener.exit()
+        (data / "notes.txt").touch()
 
 
 @pytest.mark.parametrize("path", ["taken", "taken/below", "//x", "//localhost", "\0"])

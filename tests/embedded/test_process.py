@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -90,9 +91,21 @@ def test_a_killed_one_is_noticed(own_server: Server) -> None:
 def test_a_refused_option_is_shown_with_the_servers_words(server: Server) -> None:
     """A server that ends at once raises with its log's end and leaves no folder."""
     own = Server("--no-such-option", "1")
-    with pytest.raises(FatalError, match=r"ended at once.*\n(.*\n)*.*no-such-option"):
+    with pytest.raises(FatalError, match=r"ended at once: .*no-such-option[^\n]*$"):
         own.__enter__()
     assert not own.folder.exists()
+
+
+def test_a_folder_of_another_server_is_named(server: Server, tmp_path: Path) -> None:
+    """The reason is shown, not the warnings ahead of it, with the log and what to do."""
+    (tmp_path / "appendonly.aof").write_text("of some other program\n")
+    own = Server("--appendonly", "yes", folder=tmp_path)
+    with pytest.raises(FatalError) as caught:
+        own.__enter__()
+    said = f"{caught.value}"
+    assert re.search(r"ended at once: Bad file format[^\n]* another server", said)
+    assert f"(its log: {tmp_path}/server.log)" in said
+    assert "WARNING" not in said
 
 
 def test_a_program_that_cannot_run_is_named(server: Server, tmp_path: Path) -> None:
