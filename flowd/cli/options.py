@@ -69,7 +69,9 @@ class Parser(argparse.ArgumentParser):
             argparse.ZERO_OR_MORE,
             argparse.ONE_OR_MORE,
         )
-        if last is None or not several or any(each[:1] == "-" for each in unknown):
+        # A negative number is no option, and is refused where its value is read.
+        options = [e for e in unknown if e[:1] == "-" and not e[1:2].isdigit()]
+        if last is None or not several or options:
             return unknown
         given: list[object] = getattr(found, last.dest) or []
         try:
@@ -307,7 +309,10 @@ def id_advice(text: str) -> str:
     """What to say of an id that is not found and does not look like one; else empty."""
     if _ID.fullmatch(text):
         return ""
-    return ": this is no id; ids are like 1795537402210-0, and `list` shows them"
+    return (
+        ": this is no id; ids are like 1795537402210-0, 2edec4b2… (32 digits and letters)"
+        " or cron:NAME:…, and `list` shows them"
+    )
 
 
 def wrong(text: str, what: str, example: str) -> ArgumentTypeError:

@@ -190,8 +190,12 @@ def _number(value: object) -> float | None:
 
 def _range(least: float, most: float) -> str:
     if most in (math.inf, 2**31):
-        return f"{least:g} or more"
-    return f"from {least:g} to {most:g}"
+        return f"{_plain(least)} or more"
+    return f"from {_plain(least)} to {_plain(most)}"
+
+
+def _plain(bound: float) -> str:
+    return f"{int(bound):,}" if bound == int(bound) else f"{bound:g}"
 
 
 def _shown(value: object) -> str:

@@ -182,13 +182,19 @@ async def set_key(queries: Queries, name: str, limit: int | None) -> None:
         await _set(queries, rules, _checked(rules, name), limit)
 
 
-async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> str:
+async def set_limit(
+    queries: Queries,
+    fields: Mapping[str, str],
+    limit: int,
+    secrets: Collection[str] = (),
+) -> str:
     """Give one key a limit of its own; 0 pauses it. Returns the key.
 
     Args:
         queries: of the queue.
         fields: the values of the fields that make up the key; none: the whole queue.
         limit: how many at once, or in the time of the rate.
+        secrets: the fields whose values are secret, of which a key has the digest.
 
     Raises:
         OptionError: no limit of the queue goes by these fields, or `limit` is no count, or
@@ -197,13 +203,22 @@ async def set_limit(queries: Queries, fields: Mapping[str, str], limit: int) -> 
     """
     count("limit", limit, most=_MOST)
     rules = await _rules(queries)
-    name = _name_of(rules, fields)
+    name = _name_of(rules, fields, secrets)
     await _set(queries, rules, name, limit)
     return name
 
 
-async def reset_limit(queries: Queries, fields: Mapping[str, str] | None = None) -> str:
+async def reset_limit(
+    queries: Queries,
+    fields: Mapping[str, str] | None = None,
+    secrets: Collection[str] = (),
+) -> str:
     """Let a key go by the limit of the schema again; without one, all keys.
+
+    Args:
+        queries: of the queue.
+        fields: as `set_limit`.
+        secrets: as `set_limit`.
 
     Returns:
         The name of the key, as `set_limit`; empty for all keys.
@@ -213,7 +228,7 @@ async def reset_limit(queries: Queries, fields: Mapping[str, str] | None = None)
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
     rules = await _rules(queries)
-    name = "" if fields is None else _name_of(rules, fields)
+    name = "" if fields is None else _name_of(rules, fields, secrets)
     await _run(queries, rules, "reset", name)
     return name
 
@@ -263,13 +278,13 @@ def _no_key(rules: _Rules, shown: str) -> OptionError:
     return OptionError("key", shown, rule)
 
 
-def _name_of(rules: _Rules, fields: Mapping[str, str]) -> str:
+def _name_of(rules: _Rules, fields: Mapping[str, str], secrets: Collection[str]) -> str:
     """The key of the first limit that goes by just these fields."""
     shown = " ".join(f"{name}={value}" for name, value in fields.items()) or WHOLE
     for sign, per in rules.per.items():
         if {*per} == {*fields}:
             raw = {name.encode(): value.encode() for name, value in fields.items()}
-            return f"{sign}:{key_of(per, raw)}"
+            return f"{sign}:{key_of(per, raw, secrets)}"
     raise _no_key(rules, shown)
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from flowd.errors import OptionError
+from flowd.errors import DecodeError, OptionError
 from flowd.log import log
 from flowd.model.text import printable
+from flowd.ops.key_text import wire_texts
 from flowd.ops.limits import Limit, key_limits, reset_limit, schema_limits, set_key
 from flowd.web.visit import Refusal, Target, Visit
 
@@ -54,7 +55,7 @@ async def change(visit: Visit) -> Response:
     try:
         name = form.get("name") or _named(target, limits, typed)
         await set_key(target.queries, name, _number(typed) if what == "set" else None)
-    except OptionError as error:
+    except (OptionError, DecodeError) as error:
         refused = _Typed(
             kind=typed.kind, fields=typed.fields, limit=typed.limit, error=f"{error}"
         )
@@ -75,10 +76,14 @@ def _done(visit: Visit, target: Target, name: str, what: str) -> Response:
 
 def _named(target: Target, limits: list[Limit], typed: _Typed) -> str:
     """The key that was typed, field by field."""
-    secrets = () if target.job_class is None else target.job_class.SPEC.secrets
+    job_class = target.job_class
+    secrets = () if job_class is None else job_class.SPEC.secrets
     for limit in limits:
         if limit.kind == typed.kind and all(typed.fields.get(one) for one in limit.per):
-            return limit.name_of(typed.fields, secrets)
+            fields = {one: typed.fields[one] for one in limit.per}
+            if job_class is not None:
+                fields = wire_texts(job_class, fields)
+            return limit.name_of(fields, secrets)
     raise OptionError.absent("key", "give a value for each field of the key")
 
 

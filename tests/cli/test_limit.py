@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+from hashlib import sha256
 
 import pytest
 
@@ -38,7 +40,10 @@ async def test_a_key_is_paused_and_resumed_while_jobs_wait(
     async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
         queue.run()
         code, said = await flowd(capsys, *at, "to=a", "0")
-        assert (code, said) == (0, f"to=a of {stream} (senders) is paused\n")
+        where = f"to=a of {stream} (senders)"
+        assert code == 0
+        # A key that no job has may be a mistake.
+        assert said == f"{where} is paused; no job runs or waits under it now\n"
         await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(20))
         await queue.enqueue(job(to="b", subject="0"))
         await wait_until(lambda: handler.started == ["b"])
@@ -46,14 +51,16 @@ async def test_a_key_is_paused_and_resumed_while_jobs_wait(
         assert code == 0
         assert "to=a" in said
         assert "0 (set)" in said
-        assert (await flowd(capsys, *at, "to=a", "5"))[0] == 0
+        code, said = await flowd(capsys, *at, "to=a", "5")
+        assert (code, said) == (0, f"{where} has the limit 5 now\n")
         await wait_until(lambda: len(handler.started) == 6)
         code, said = await flowd(capsys, *at, "--json")
         (row,) = [each for each in json.loads(said) if each["key"] == "to=a"]
         assert (row["limit"], row["own"], row["taken"]) == (5, True, 5)
         assert row["parked"] == 15
         assert len(row["holders"]) == 5
-        assert (await flowd(capsys, *at, "to=a", "--reset"))[0] == 0
+        code, said = await flowd(capsys, *at, "to=a", "--reset")
+        assert (code, said) == (0, f"{where}: the limit of the schema holds\n")
         handler.gate.set()
         await queue.drain()
     assert leftovers(raw, stream) == []
@@ -119,6 +126,56 @@ async def test_a_rate_of_one_key_is_changed(
         assert (await flowd(capsys, *at, "to=b", "1000000"))[0] == 0
         await queue.enqueue_bulk(job(to="b", subject=str(n)) for n in range(3))
         await wait_until(lambda: len(handler.done) == 4)
+
+
+async def test_a_wrong_key_or_limit_is_named(
+    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which word is wrong is said, before a server is asked."""
+    for words, said in (
+        (("to=a", "0", "--reset"), "--reset takes no limit: leave out '0'"),
+        (("to=a", "-1"), "'-1' is no limit: it is a whole number"),
+        (("to=a", "1.5"), "'1.5' is no limit"),
+        (("to=a", "many"), "'many' is no limit"),
+        (("to=a",), "give the limit as well, as: to=a 5"),
+        (("5",), "give the key as well, as: customer=7 5"),
+        (("to=a", "5", "5"), "'5' is no FIELD=VALUE"),
+        (("to=a", "to=b", "5"), "to is given twice"),
+        (("*", "to=b", "--reset"), "'*' is no FIELD=VALUE"),
+    ):
+        code, shown = await flowd(capsys, stream, redis_url, *words)
+        assert (code, said in shown) == (2, True), shown
+
+
+async def test_a_class_checks_the_key(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A value is written as a job would write it, and one that no job has is refused."""
+    spec = dataclasses.replace(
+        Email.SPEC,
+        policy=policy(stream),
+        types=("u32", "str", "str?"),
+        secrets=("subject",),
+        gate=Gate(concurrency=Concurrency(per=("to", "subject"), limit=2)),
+    )
+    job = type("Email", (Email,), {"SPEC": spec, "__slots__": ()})
+    monkeypatch.setattr("jobs.email.Email", job)
+    at, cls = (stream, redis_url), ("--job", "jobs.email:Email")
+    async with Queue(job, RecordingHandler(), url=redis_url, policy=policy(stream)):
+        await wait_until(lambda: raw("EXISTS", Keys(stream, "senders").policies) == 1)
+        code, said = await flowd(capsys, *at, "to=07", "subject=a", "0", *cls)
+        digest = sha256(b"a").hexdigest()[:32]
+        assert (code, f"to=7&subject=#{digest} of" in said) == (0, True), said
+        code, said = await flowd(capsys, *at, "to=7=8", "subject=a", "0", *cls)
+        assert (code, "Email.to: expected u32" in said) == (2, True), said
+        code, said = await flowd(capsys, *at, "too=7", "0", *cls)
+        assert (code, "no field 'too'" in said) == (2, True), said
+        code, said = await flowd(capsys, "other", redis_url, *cls, "--group", "g")
+        assert (code, f"are on the stream {stream}, not on other" in said) == (2, True)
 
 
 async def test_fields_of_no_limit_are_refused(

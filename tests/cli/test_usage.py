@@ -180,7 +180,8 @@ def test_an_id_that_is_none_is_explained(
     raw("SADD", "flowd:queues", "emails\nsenders")
     done = flowd(*command.split(), name)
     assert (done.code, done.err.count("\n")) == (1, 1)
-    assert "this is no id; ids are like 1795537402210-0, and `list`" in done.err
+    assert "this is no id; ids are like 1795537402210-0, 2edec4b2… (32 dig" in done.err
+    assert "cron:NAME:…, and `list`" in done.err
     for known in ("1-1", "8f14e45fceea467a9d4b3a1a4b7c1f2d", "cron:nightly:now"):
         assert "this is no id" not in flowd(*command.split(), known).err
 
