@@ -142,3 +142,12 @@ def test_jobs_of_different_gates_share_no_batch() -> None:
         assert len(batch) == 2
     batch = Batch(stream, [plain, keyed, plain])
     assert (len(batch.commands), batch.entries) == (3, [])
+
+
+def test_jobs_with_policies_go_in_smaller_batches() -> None:
+    """They cost the server several times as much, and a script keeps it from all else."""
+    streams = ByClass()
+    gate = Gate(fair=Fair(per=("to",)))
+    job = EnqueueCommand({b"to": b"a"}, 3, gate=gate, ticket=b"f:to=a")
+    batch = Batch(streams.stream_of(email()), [job] * (BATCH_JOBS + 1))
+    assert len(batch) == 200

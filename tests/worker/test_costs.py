@@ -154,16 +154,16 @@ async def test_delayed_jobs_of_a_batch_are_stored_together(
 async def test_jobs_of_a_batch_that_are_parked_are_stored_together(
     redis_url: str, stream: str
 ) -> None:
-    """500 jobs of one key are one call of a script, which runs few commands."""
+    """200 jobs of one key are one call of a script, which runs few commands."""
     job = gated(Gate(concurrency=Concurrency(per=("to",), limit=1)))
     rules, handler = policy(stream), RecordingHandler()
     async with Queue(job, handler, url=redis_url, policy=rules) as queue:
         await queue.enqueue(job(to="a", subject="hi"))
         with Monitor(redis_url) as asked, Monitor(redis_url) as done:
-            await queue.enqueue_bulk(job(to="a", subject="hi") for _ in range(500))
+            await queue.enqueue_bulk(job(to="a", subject="hi") for _ in range(200))
             inside = done.words(inside=True)
             (words,) = (each for name, each in asked.words() if name == "EVALSHA")
-    assert words < 5 * 500 + 25
+    assert words < 5 * 200 + 25
     assert len(inside) < 25, inside
 
 
