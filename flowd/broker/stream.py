@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
@@ -39,6 +39,7 @@ _AT_ONCE: Final = 1_000
 _READ_MARGIN: Final = 1.0
 _UNBLOCK_AGAIN: Final = 0.02
 T = TypeVar("T")
+Recount: TypeAlias = tuple[bytes, int, int]
 
 
 class Stream:
@@ -244,9 +245,7 @@ class Stream:
             self.connection, [self.keys.stream], args, answers.ids, parts
         )
 
-    async def recount(
-        self, consumer: str, held: Sequence[tuple[bytes, int, int]]
-    ) -> list[bytes]:
+    async def recount(self, consumer: str, held: Sequence[Recount]) -> list[bytes]:
         """Change counts: (entry id, delivery count, new count); returns lost ids.
 
         Raises:
@@ -261,8 +260,8 @@ class Stream:
             )
         return lost
 
-    async def abandon(self, consumer: str, held: Sequence[tuple[bytes, int]]) -> None:
-        """Let leases of (entry id, delivery count) run out, whatever else happens here.
+    async def abandon(self, consumer: str, held: Sequence[Recount]) -> None:
+        """Let leases of (entry id, delivery count, new count) run out, whatever happens here.
 
         Raises:
             ServerError: as `Connection.call`. Repeating the call is safe.

@@ -44,7 +44,7 @@ class InFlight:
         """What has ended and is held: the server refused to settle it, and is asked again."""
 
         self.has_claimed = False
-        """Whether one of them was ever taken over from another consumer."""
+        """Whether one of them may ever have been taken over from another consumer."""
 
         self._freed = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
@@ -68,8 +68,10 @@ class InFlight:
     def add(self, delivery: Delivery) -> None:
         """Hold a delivery: from now on its lease is renewed."""
         self._held[delivery.entry_id] = delivery
-        if delivery.count > 1:
-            self.has_claimed = True
+
+    def mark_claimed(self) -> None:
+        """What is added from now on may have been another consumer's."""
+        self.has_claimed = True
 
     def handler_started(self, delivery: Delivery) -> None:
         """Take a slot for it."""

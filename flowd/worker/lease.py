@@ -123,7 +123,7 @@ class QueueLeases:
         """Leave deliveries whose handlers do not end to other workers."""
         with suppress(GroupMissing):
             await self.queue.stream.over(connection).abandon(
-                self.queue.consumer, [(d.entry_id, d.count) for d in stuck]
+                self.queue.consumer, [(d.entry_id, d.count, d.count) for d in stuck]
             )
         self._loop.call_soon_threadsafe(self.queue.abandoned, stuck)
 

@@ -35,6 +35,7 @@ from flowd.worker.expiry import Expiry
 from flowd.worker.handler import name_of
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
+from flowd.worker.left_running import LeftRunning
 from flowd.worker.maintenance import Maintenance, Round
 from flowd.worker.options import QueueOptions
 from flowd.worker.outages import LoopOutages
@@ -65,6 +66,7 @@ class Runner(Generic[J]):
         self.lease = options.lease
         self.handler = name_of(options.handler)
         self.in_flight = InFlight(options.concurrency)
+        self._left_running = LeftRunning(self.stream, self.consumer)
         self._options = options
         self._session = session
         self._shutdown = Shutdown()
@@ -104,12 +106,11 @@ class Runner(Generic[J]):
             renew_soon=self._shared.leases.renew_soon,
             is_set_up=session.is_set_up(self.stream),
         )
-        expiry = Expiry(lambda: server_time(self.stream.connection))
         self._executor = Executor(
             options,
             self.in_flight,
             events,
-            expiry,
+            Expiry(lambda: server_time(self.stream.connection)),
             own.progress.report,
             consumer=self.consumer,
         )
@@ -180,6 +181,8 @@ class Runner(Generic[J]):
             await self._read_no_more()
         entries = await self._maintenance.run(this)
         await self.cancellations.up_to_date()
+        if entries:
+            self.in_flight.mark_claimed()
         for entry in entries:
             self._admit(entry)
         await self._maintenance.look_around(this)
@@ -295,6 +298,7 @@ class Runner(Generic[J]):
     def _let_go(self, delivery: Delivery) -> None:
         """Leave it to the worker that takes it over: its handler still runs."""
         self.abandoned([delivery])
+        self._left_running.add(delivery)
         if not delivery.stuck:
             text = "did not end when cancelled; its lease runs out"
             self._events.emit(logging.WARNING, "stuck", text, delivery)
@@ -353,6 +357,7 @@ class Runner(Generic[J]):
             for delivery in await self._quarantine.withdraw_all(self):
                 self._release(delivery)
             await self._drain()
+            await within(_SETTLING, self._left_running.leave(), settling)
             await within(_SETTLING, self._settlement.flushed(), settling)
             await within(_SETTLING, self._callbacks.finish())
         finally:

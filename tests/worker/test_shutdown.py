@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from contextlib import suppress
 
 import pytest
 
-from flowd import Letter, OptionError
+from flowd import Claimer, Context, Letter, OptionError
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email
-from tests.support.leases import consumers, pending
+from tests.support.leases import consumers, expire, pending
 from tests.support.log import events
 from tests.support.queues import MakeQueue
 from tests.support.raw import Raw
@@ -154,7 +156,8 @@ async def test_a_handler_that_will_not_end_is_left_to_its_lease(
         await handle.shutdown(grace=0.0)
 
         (held,) = pending(raw, stream, GROUP)
-        assert held.consumer == handle.consumer
+        assert (held.consumer, held.deliveries) == (f"{handle.consumer}:stuck", 0)
+        assert consumers(raw, stream, GROUP) == [held.consumer]
         assert events(caplog.records).count("stuck") == 1
         await wait_until(lambda: pending(raw, stream, GROUP)[0].idle > 1000)
         end.set()
@@ -181,11 +184,70 @@ async def test_a_thread_that_runs_on_is_left_to_its_lease(
         await handle.shutdown(grace=0.0)
 
         (held,) = pending(raw, stream, GROUP)
-        assert (held.consumer, held.deliveries) == (handle.consumer, 1)
+        assert (held.consumer, held.deliveries) == (f"{handle.consumer}:stuck", 0)
         assert events(caplog.records).count("stuck") == 1
         end.set()
 
     assert raw("XLEN", stream) == 1
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+async def test_stops_of_a_handler_that_runs_on_are_no_crashes(
+    raw: Raw, stream: str, threaded: bool, make_queue: MakeQueue
+) -> None:
+    """A takeover brings the job to the count that it had, however often workers stop."""
+    ended, stopped = threading.Event(), asyncio.Event()
+    seen: list[tuple[int, int]] = []
+
+    def block(job: Email, ctx: Context) -> None:
+        seen.append((ctx.attempt, ctx.deliveries))
+        ended.wait(10.0)
+
+    async def swallow(job: Email, ctx: Context) -> None:
+        seen.append((ctx.attempt, ctx.deliveries))
+        while not stopped.is_set():
+            with suppress(asyncio.CancelledError):
+                await stopped.wait()
+
+    claimer = Claimer(interval=0.01, max_crashes=0)
+    expected: list[tuple[int, int]] = []
+    for last in (False, True):
+        expected.append((1, 1))
+        async with make_queue(block if threaded else swallow, claimer=claimer) as queue:
+            handle = queue.run()
+            if not last:
+                await queue.enqueue(email())
+            await wait_until(lambda: len(seen) == len(expected))
+            if last:
+                ended.set()
+                stopped.set()
+            await handle.shutdown(grace=0.0)
+            expire(raw, stream, GROUP)
+
+    assert seen == expected
+    assert raw("XLEN", f"{{{stream}}}:senders:dlq") == 0
+
+
+async def test_a_handler_past_its_timeout_is_a_crash_at_a_stop_too(
+    raw: Raw, stream: str, make_queue: MakeQueue
+) -> None:
+    """It is stuck by its own fault, so its delivery stays counted."""
+    ended = threading.Event()
+    began: list[float] = []
+
+    def block(job: Email) -> None:
+        began.append(time.monotonic())
+        ended.wait(10.0)
+
+    async with make_queue(block, timeout=0.01) as queue:
+        handle = queue.run()
+        await queue.enqueue(email())
+        await wait_until(lambda: began and time.monotonic() > began[0] + 0.01)
+        await handle.shutdown(grace=0.0)
+        (held,) = pending(raw, stream, GROUP)
+        ended.set()
+
+    assert (held.consumer, held.deliveries) == (handle.consumer, 1)
 
 
 async def test_an_error_that_follows_the_shutdown_spends_no_attempt(
