@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ast
 import os
 import re
@@ -242,9 +243,15 @@ def write(changes: list[Change], out: Path) -> None:
                 temporary.write_bytes(change.new)
         for temporary, path in ready:
             temporary.replace(path)
+    except OSError as error:
+        # The user knows the file, not the name under which it is written first.
+        names = {str(temporary): str(path) for temporary, path in ready}
+        error.filename = names.get(str(error.filename), error.filename)
+        raise
     finally:
         for temporary, _ in ready:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that was never written
+                temporary.unlink()
     for change in changes:
         if change.new is None:
             change.path.unlink(missing_ok=True)

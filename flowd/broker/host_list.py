@@ -24,11 +24,11 @@ from flowd.broker.settings import (
     FORM,
     LATE_LOGIN,
     PORT,
-    SCHEMES,
     Settings,
     lent,
     parsed,
     refused,
+    unknown_scheme,
     without_login,
 )
 from flowd.broker.url import Address
@@ -92,7 +92,7 @@ def address_of_url(url: str) -> Address:
     """
     found = _URL.fullmatch(url)
     if found is None:
-        raise refused(url, SCHEMES)
+        raise unknown_scheme(url)
     of_cluster = found["kind"].lower() == "cluster"
     if LATE_LOGIN.search(url.partition("://")[2]):
         raise refused(url, _CLUSTER_FORM if of_cluster else _SENTINEL_FORM)

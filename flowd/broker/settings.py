@@ -33,6 +33,7 @@ __all__ = [
     "lent",
     "parsed",
     "refused",
+    "unknown_scheme",
     "without_login",
 ]
 
@@ -49,9 +50,13 @@ SCHEMES: Final = (
     " rediss+sentinel://, redis+cluster:// or rediss+cluster://, or be embedded: or"
     " embedded:PATH, which has no // before the path"
 )
+_KINDS: Final = (
+    *("redis", "rediss", "unix", "embedded"),
+    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+)
 FORM: Final = (
-    "must be as redis://USER:PASSWORD@HOST:PORT/DB, with numbers for PORT and DB; what"
-    " is / ? # or @ in a password is written %2F %3F %23 or %40"
+    "must be as redis://USER:PASSWORD@HOST:PORT/DB, with numbers for PORT and DB (a port"
+    " is 0 to 65535); what is / ? # or @ in a password is written %2F %3F %23 or %40"
 )
 
 # Greedy: a login ends at the last @, also where a / or ? in it was not escaped. What
@@ -159,6 +164,18 @@ def _parsed(url: str, given: str, form: str) -> dict[str, object]:
         if str(error).startswith("Invalid value for"):
             rule = str(error)
     raise refused(given, rule)
+
+
+def unknown_scheme(url: str) -> OptionError:
+    """The error about a URL of no known kind, and which may have been meant."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for people who err
+
+    typed = url.partition(":")[0].lower()
+    close = get_close_matches(typed, _KINDS, 1, 0.75)
+    # Only known words are shown: what was typed may be a part of a password.
+    kind = f"{close[0]}:{'' if close[0] == 'embedded' else '//'}" if close else ""
+    hint = f"; did you mean {kind}?" if kind and typed not in _KINDS else ""
+    return refused(url, f"{SCHEMES}{hint}")
 
 
 def refused(url: str, rule: str) -> OptionError:

@@ -21,7 +21,6 @@ from flowd.broker.refusals import refusal
 from flowd.broker.settings import (
     AWAITED,
     PORT,
-    SCHEMES,
     TLS_OPTIONS,
     Client,
     Settings,
@@ -29,6 +28,7 @@ from flowd.broker.settings import (
     lent,
     parsed,
     refused,
+    unknown_scheme,
     without_login,
 )
 from flowd.broker.transport import KEEPALIVE, TlsContext, connect_tcp, connect_unix
@@ -115,7 +115,7 @@ class Address:
     def _of_url(cls, url: str) -> Self:
         scheme, separator, _ = url.partition("://")
         if not separator or scheme.lower() not in ("redis", "rediss", "unix"):
-            raise refused(url, SCHEMES)
+            raise unknown_scheme(url)
         kind, settings = parsed(url, url)
         address = cls(without_login(url), kind, settings)
         address.check("url")

@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     except (OptionError, UsageError, EncodeError, DecodeError) as error:
         return _say(_as_option(error), 2)
     except ServerError as error:
-        return _say(f"{error}{_advice(error)}", 3)
+        return _say(_with_advice(error), 3)
     except KeyboardInterrupt:
         return 130
     except UnicodeEncodeError as error:
@@ -130,17 +130,27 @@ def _as_option(error: Exception) -> object:
     return error
 
 
+def _with_advice(error: ServerError) -> str:
+    """The error, and what to do next."""
+    said, advice = f"{error}", _advice(error)
+    if not advice:
+        return said
+    if said.endswith("?"):
+        return f"{said} {advice[0].upper()}{advice[1:]}"
+    return f"{said.removesuffix('.')}; {advice}"
+
+
 def _advice(error: ServerError) -> str:
     """What to do next, where the answer of the server does not say it."""
     if f"{error}".startswith(LOGIN_REFUSED):
-        return "; check the user and the password in the URL"
+        return "check the user and the password in the URL"
     if isinstance(error, AccessDenied):
         return (
-            "; docs/security.md lists the rights of each role, and `flowd doctor` those"
+            "docs/security.md lists the rights of each role, and `flowd doctor` those"
             " that a user lacks"
         )
     if isinstance(error, Unreachable) and "embedded:" not in f"{error}":
-        return "; start that server, or name another with --url or FLOWD_URL"
+        return "start that server, or name another with --url or FLOWD_URL"
     return ""
 
 

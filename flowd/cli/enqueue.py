@@ -21,6 +21,7 @@ from flowd.cli.options import (
 )
 from flowd.cli.output import print_json
 from flowd.cli.target import check_fields
+from flowd.model.duplicate import Duplicate
 from flowd.model.job import Job
 from flowd.ops.edit import with_fields
 from flowd.producer import Producer
@@ -33,7 +34,11 @@ checks them. In --fields a value that is not a string is written as JSON, and nu
 out; --fields - reads from standard input, which keeps values out of the list of processes.
 
 The `fields` of a dead letter can be used as --fields: flowd's own, as `_key`, are ignored,
-and `_v` is the version of the others. Without `_v` they are of version 1."""
+and `_v` is the version of the others. Without `_v` they are of version 1.
+
+Where the schema says `unique` or `debounce`, the id may be that of a job that is there already:
+then it is said, and in --json `duplicate` is true, and `replaced` if that job got the new fields. With --key it is
+null: the id is that of the first job of that key, whichever it was."""
 
 EXAMPLES: Final = """\
   flowd jobs enqueue jobs.email:Email to=a@b.c subject=hi
@@ -92,10 +97,17 @@ async def _enqueue(options: argparse.Namespace) -> int:
             key=options.key,
             expires=options.expires,
         )
+    # Of one with a key of its own, the answer is the same for the first and the second.
+    same = isinstance(job_id, Duplicate) or (None if options.key else False)
+    replaced = isinstance(job_id, Duplicate) and job_id.replaced
     if options.json:
-        print_json({"id": job_id})
-    else:
-        print(job_id)
+        print_json({"id": job_id, "duplicate": same, "replaced": replaced})
+        return 0
+    print(job_id)
+    if same:
+        # Scripts read the id alone.
+        what = "got these fields" if replaced else "is queued or runs already"
+        print(f"a duplicate: job {job_id} {what}; no job was added", file=sys.stderr)
     return 0
 
 

@@ -237,7 +237,7 @@ def _row(job: JobView, target: Target) -> list[str]:
         case "delayed":
             when = f"due in {span(job.due_in)}"
         case "parked":
-            when = "for a limit"
+            when = "until it may start"
     state = job.why or job.state
     fields = summary(job.fields, target.hidden(job.fields))
     said = printable(progress_of(job), _SHORT)

@@ -177,8 +177,9 @@ def _import(module_name: str, app_dir: Path) -> ModuleType:
         # Also raised by a module that exists and imports one that does not.
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise UsageError(
-                f"there is no module {error.name!r} in {str(app_dir.resolve())!r};"
-                " --app-dir names another folder, and flowd-gen writes generated classes"
+                f"there is no module {error.name!r} in {str(app_dir.resolve())!r}: check"
+                " the name, or give the folder with --app-dir; generated classes are"
+                " written by flowd-gen"
             ) from None
         raise
 

@@ -189,7 +189,10 @@ def _answer(
     if not seen and others:
         return f"yes, but nothing is in the streams of these classes{missed}"
     if not seen:
-        return f"yes, but nothing is there: is {server} the right server and database?"
+        return (
+            "yes: no job is queued for these classes;"
+            f" is {server} the right server and database?"
+        )
     which = f"of the first {limit:,} of each place" if limit else "that are there now"
     speed = f"({seen:,} looked at, {seen / seconds:,.0f} messages/s)"
     if unreadable := sum(row.unreadable for row in rows):

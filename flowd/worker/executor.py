@@ -126,8 +126,8 @@ class Executor(Generic[J]):
         """How a delivery ends whose task was cancelled before its first step."""
         return self.endings.of(asyncio.CancelledError(), delivery)
 
-    def release(self, delivery: Delivery) -> outcome.Outcome:
-        """How a delivery ends that is not to be started here."""
+    def release(self, delivery: Delivery, reason: str = "") -> outcome.Outcome:
+        """How a delivery ends that is not to be started here, and why for the log."""
         try:
             # Its counters go back with it; and an entry that is no job must not run anywhere.
             decode_delivery(self._job_class, delivery)
@@ -137,7 +137,7 @@ class Executor(Generic[J]):
             raise
         except BaseException as error:  # as in `execute`
             return self.endings.undecodable(error, delivery)
-        return outcome.Release()
+        return outcome.Release(reason=reason)
 
     def needs_quarantine(self, delivery: Delivery) -> bool:
         """Whether workers seem to die of this delivery, and it is to run once more."""

@@ -21,7 +21,13 @@ from flowd.model.event import EventBus
 from flowd.model.gate import Gate
 from flowd.model.job import Job, JobSpec
 
-__all__ = ["AnyGate", "Gatekeeper", "OpenGate", "gate_of"]
+__all__ = ["TO_THE_GATE", "AnyGate", "Gatekeeper", "OpenGate", "gate_of"]
+
+TO_THE_GATE: Final = (
+    "no attempt began; the limits of its queue come first, and it is parked while it must"
+    " wait for them"
+)
+"""Why an entry is released that was added by something that knows no gate."""
 
 _AHEAD: Final = 60.0
 """Seconds for which a timer is set."""

@@ -32,6 +32,7 @@ from flowd.worker.capabilities import Capabilities
 from flowd.worker.consumer import Consumer
 from flowd.worker.executor import Executor
 from flowd.worker.expiry import Expiry
+from flowd.worker.gate import TO_THE_GATE
 from flowd.worker.handler import name_of
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import QueueLeases
@@ -200,7 +201,9 @@ class Runner(Generic[J]):
         if self.cancellations.has(delivery):
             self.cancellations.discard(delivery)
         # A foreign entry gets its ticket also while the queue stops: its lock may name it.
-        elif self._gate.must_pass(delivery) or self._shutdown.requested.is_set():
+        elif self._gate.must_pass(delivery):
+            self._release(delivery, TO_THE_GATE)
+        elif self._shutdown.requested.is_set():
             self._release(delivery)
         elif self._executor.needs_quarantine(delivery):
             self._quarantine.admit(delivery, self)
@@ -273,9 +276,9 @@ class Runner(Generic[J]):
         """Start it no more; False if it does not wait."""
         return self._quarantine.withdraw(delivery) or self._ahead.withdraw(delivery)
 
-    def _release(self, delivery: Delivery) -> None:
+    def _release(self, delivery: Delivery, reason: str = "") -> None:
         """Leave it to other workers."""
-        self._settlement.submit(delivery, self._executor.release(delivery))
+        self._settlement.submit(delivery, self._executor.release(delivery, reason))
 
     def lost(self, deliveries: Sequence[Delivery]) -> None:
         """Cancel the handlers of deliveries whose leases belong to other workers now."""

@@ -34,6 +34,10 @@ PASSWORD = "correct-horse"
     [
         ("http://localhost", "must start with redis://, rediss:// or unix://"),
         ("localhost:6379", "'localhost:6379'; must start with redis://"),
+        ("reddis://localhost", r"embedded:PATH, .*; did you mean redis://\?$"),
+        ("embeded:data", r"; did you mean embedded:\?$"),
+        ("redis+clustr://h:1", r"; did you mean redis\+cluster://\?$"),
+        ("redis://localhost:99999", "a port is 0 to 65535"),
         ("redis:localhost", "must start with redis://"),
         ("embedded://jobs", "embedded:PATH, which has no //"),
         ("redis://localhost:port", "with numbers for PORT and DB"),
@@ -178,7 +182,7 @@ def test_a_place_that_cannot_be_is_refused(url: str, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "why"),
-    [("/dev/null/x", "must be a folder to write in"), ("\0", "not a path")],
+    [("/dev/null/x", "a file has that name"), ("\0", "not a path")],
 )
 async def test_a_folder_that_cannot_be_ends_it(path: str, why: str) -> None:
     """Producer and worker fail at once, without a retry."""

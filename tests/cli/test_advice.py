@@ -95,6 +95,7 @@ def test_address_that_no_server_has_is_named(
     code, said = run(capsys, "stats", "redis://127.0.0.1:1")
     assert code == 3
     assert said.startswith("flowd: error: cannot reach redis://127.0.0.1:1: ")
+    assert ".;" not in said
     assert said.endswith(
         "; start that server, or name another with --url or FLOWD_URL\n"
     )

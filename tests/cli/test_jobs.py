@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 import pytest
 
 import jobs.email
-from flowd import Item, Queue
+from flowd import Gate, Item, Queue, Unique
+from flowd.cli import main
 from jobs.crawl import Crawl
 from jobs.email import Email
 from tests.house.sources import ROOT
 from tests.support.dead_letters import bury
 from tests.support.email_job import RecordingHandler, email
+from tests.support.gated import gated
 from tests.support.jobs.report import Report
 from tests.support.leases import die_with, expire
 from tests.support.program import Program
@@ -173,6 +176,43 @@ async def test_enqueue_once_and_later(flowd: Program, redis_url: str, raw: Raw) 
     assert flowd(*words, "--key", "order-17").out == f"{json.loads(first)['id']}\n"
     assert raw("XLEN", "emails") == 0
     assert raw("ZCARD", "{emails}:delayed") == 1
+
+
+async def test_a_duplicate_is_said(
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """That no job was added, and whether the one that is there got the fields."""
+
+    async def enqueue(subject: str, *more: str) -> tuple[str, str]:
+        words = ("enqueue", "jobs.email:Email", f"to={again}", f"subject={subject}")
+        arguments = ["jobs", *words, "--url", redis_url, *more]
+        assert await asyncio.to_thread(main, arguments) == 0
+        return capsys.readouterr()
+
+    rules = (
+        (Unique(fields=("to",)), "is queued or runs already"),
+        (Unique(fields=("to",), again="last"), "got these fields"),
+    )
+    for rule, what in rules:
+        again, job = rule.again, gated(Gate(unique=rule))
+        monkeypatch.setattr("jobs.email.Email", job)
+        first, said = await enqueue("1", "--json")
+        assert said == ""
+        job_id = json.loads(first)["id"]
+        assert json.loads(first) == {
+            "id": job_id,
+            "duplicate": False,
+            "replaced": False,
+        }
+        if again == "last":  # the first one is followed by another, which stays one
+            job_id = (await enqueue("1"))[0].strip()
+        same, said = await enqueue("2")
+        assert same == f"{job_id}\n"
+        assert f"a duplicate: job {job_id} {what}" in said
+        shown = json.loads((await enqueue("3", "--json"))[0])
+        assert shown == {"id": job_id, "duplicate": True, "replaced": again == "last"}
 
 
 def test_a_job_is_enqueued_for_a_moment(flowd: Program, raw: Raw) -> None:

@@ -306,6 +306,18 @@ def test_no_temporary_file_is_left(
     assert capsys.readouterr().err.startswith("flowd-gen: error: jobs/web")
 
 
+def test_a_file_that_cannot_be_written_is_named(
+    schemas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the file of the user, not the one that is written first."""
+    name = "a" * 248  # only the temporary name is too long
+    (schemas / "email.toml").rename(schemas / f"{name}.toml")
+    assert _generate() == 3
+    said = capsys.readouterr().err
+    assert f"{name}.py: File name too long" in said
+    assert f".{name}" not in said
+
+
 def test_the_output_may_be_inside_the_schema_folder(schemas: Path) -> None:
     """A package next to its schemas is not read as one."""
     assert run(["schemas", "-o", "schemas/jobs"]) == 0

@@ -317,9 +317,13 @@ async def test_a_redriven_job_has_its_key_again(
 
 
 async def test_accepted_duplicates_run_one_after_the_other(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A plain XADD cannot be dropped: it was accepted. It waits until the key is free."""
+    """A plain XADD cannot be dropped: it was accepted. It waits until the key is free.
+
+    The log says that it was no attempt.
+    """
+    caplog.set_level("INFO", "flowd")
     job, handler = gated(DROP), Overlap(0.005)
     async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
         for number in range(10):
@@ -329,6 +333,9 @@ async def test_accepted_duplicates_run_one_after_the_other(
     assert len(handler.done) == 10
     assert handler.most == {"a": 1}
     assert leftovers(raw, stream) == []
+    released = [each for each in caplog.messages if "released" in each]
+    assert len(released) == 10
+    assert all("no attempt began" in each for each in released)
 
 
 async def test_a_key_and_an_idempotency_key_hold_together(

@@ -7,6 +7,7 @@ Exit codes: 0 fine, 1 a check said no, 2 the schemas or the usage are invalid,
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -85,6 +86,15 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"no option `{printable(word)}`: did you mean `{near}`?")
         return self.parse_args(arguments, options)
 
+
+_RIGHTS: Final = "; change the rights of it and of its folder, or give other paths"
+_ADVICE: Final = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.ENOSPC: "; make room and run it again",
+}
+"""What to do where the system refuses a file."""
 
 _OPTIONS: Final = {
     **dict.fromkeys(("-v", "-V", "--ver"), "--version"),
@@ -228,7 +238,8 @@ def exit_code_of(work: Callable[[], int], output_format: Format) -> int:
         return 2
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _failed(f"{where}{error.strerror or error}", 3)
+        advice = _ADVICE.get(error.errno or 0, "")
+        return _failed(f"{where}{error.strerror or error}{advice}", 3)
     except Exception:
         traceback.print_exc()
         print("this is a bug in flowd-gen, please report it", file=sys.stderr)

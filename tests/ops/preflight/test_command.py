@@ -155,7 +155,7 @@ def test_missing_queue_is_reported(
     write()
     assert preflight(redis_url) == 0
     assert capsys.readouterr().out == (
-        f"yes, but nothing is there: is {without_login(redis_url)} the right server and "
+        f"yes: no job is queued for these classes; is {without_login(redis_url)} the right server and "
         "database?\n"
     )
 
