@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import aclosing
+from importlib import resources
 
 import pytest
 
@@ -40,6 +41,17 @@ def test_texts_of_all_sizes_are_packed_as_the_server_packs_them(
     for fields in ({b"n": text}, {text: b"v"}, {b"a": b"1", text: text, b"b": text}):
         texts = itertools.chain.from_iterable(fields.items())
         assert pack_fields(fields) == raw("EVAL", PACK, 1, stream, *texts)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_scripts_begin_texts_as_the_server_does(
+    raw: Raw, stream: str, size: int
+) -> None:
+    """Without packing them, which costs more."""
+    prelude = (resources.files("flowd.broker") / "lua" / "packed.lua").read_text()
+    head = raw("EVAL", prelude + "return text_head(#ARGV[1])", 1, stream, "x" * size)
+    assert isinstance(head, bytes)
+    assert head + b"x" * size == raw("EVAL", PACK, 1, stream, "x" * size)
 
 
 @pytest.mark.parametrize("count", [2, 14, 15, 16, 17, 255, 256, 257, 2_048])
