@@ -97,7 +97,9 @@ def test_examples_import_what_they_use(tmp_path: Path) -> None:
     """A block that imports something imports all that it uses."""
     for page in PAGES:
         for number, (language, text) in enumerate(blocks(page)):
-            if language == "python" and re.search("^(from|import) ", text, re.MULTILINE):
+            if language == "python" and re.search(
+                "^(from|import) ", text, re.MULTILINE
+            ):
                 (tmp_path / f"{page.stem}-{number}.py").write_text(text, "utf-8")
     ruff = (sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821")
     done = subprocess.run(
