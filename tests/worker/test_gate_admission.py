@@ -66,7 +66,8 @@ async def test_jobs_that_an_earlier_version_has_parked_run(
         concurrency=Concurrency(per=("to",), limit=1),
         unique=Unique(fields=("subject",)),
     )
-    job, ran = gated(policies), {}
+    job = gated(policies)
+    ran: dict[str, str] = {}
 
     async def work(each: Email, ctx: Context) -> None:
         ran[each.subject] = ctx.id
