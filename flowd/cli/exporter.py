@@ -67,7 +67,7 @@ def _command(options: argparse.Namespace) -> int:
         )
     set_up_log()
     exporter = _Exporter(Address.of(options.url), options.host, options.port)
-    asyncio.run(until_stopped(exporter, 0.0))
+    asyncio.run(until_stopped(exporter, 0.0, jobs=False))
     return 0
 
 

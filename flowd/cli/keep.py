@@ -71,7 +71,7 @@ async def _keep(
         keepers = [Keeper(session, each) for each in classes]
         if shown:
             await stack.enter_async_context(_pages(keepers, address, options))
-        await until_stopped(_Keeping(keepers), None)
+        await until_stopped(_Keeping(keepers), None, jobs=False)
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from flowd.log import log
+from flowd.model.text import count_of
 from flowd.worker.signals import NUMBERS, Stoppable
 
 __all__ = ["Leaving", "leave"]
@@ -75,9 +76,8 @@ def _leave_threads(code: int) -> None:
     left = _left()
     log(
         logging.WARNING,
-        "the process ends without %d threads that still run (%s): a thread cannot be"
-        " cancelled",
-        len(left),
+        "the process ends without %s (%s): a thread that still runs cannot be cancelled",
+        count_of(len(left), "thread"),
         ", ".join(left[:5]),
     )
     try:

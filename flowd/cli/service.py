@@ -157,6 +157,8 @@ def _group(found: object, origin: str) -> QueueGroup:
     others = [each for each in several if not _is_queue(each)]
     if others or not queues:
         what = printable(repr(others[0] if others else found), 80)
+        if not others:
+            what += ", which is empty"
         if inspect.iscoroutine(found):
             found.close()
         raise UsageError(

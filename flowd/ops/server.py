@@ -11,6 +11,7 @@ from typing import Final
 from flowd.broker import replies
 from flowd.broker.connection import Connection
 from flowd.errors import ServerError
+from flowd.model.text import count_of
 from flowd.ops.finding import Finding
 
 __all__ = ["Facts", "judge", "read_facts"]
@@ -221,7 +222,7 @@ def _cluster(facts: Facts) -> Finding:
 
 def _clients(facts: Facts) -> Finding:
     open_now, most = facts.number("connected_clients"), facts.number("maxclients")
-    text = f"{open_now:,} connections of {most:,}"
+    text = f"{count_of(open_now, 'connection')} of {most:,}"
     if most and open_now >= _FULL * most:
         advice = "raise maxclients; a worker process has two, and one for each queue"
         return Finding("warn", "clients", f"{text}: nearly full", advice)

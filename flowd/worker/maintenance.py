@@ -17,6 +17,7 @@ from flowd.broker.stream import Stream
 from flowd.model.claimer import Claimer
 from flowd.model.delivery import Entry
 from flowd.model.event import EventBus
+from flowd.model.text import count_of
 from flowd.worker.consumer import Consumer
 from flowd.worker.gate import AnyGate
 from flowd.worker.in_flight import InFlight
@@ -228,7 +229,7 @@ class Maintenance:
             self._events.emit(
                 logging.INFO,
                 "reaped",
-                f"forgets {reaped} consumers that own nothing and were silent for"
+                f"forgets {count_of(reaped, 'consumer')} without jobs, silent for"
                 f" {self._silence:.0f} s",
                 consumers=reaped,
             )

@@ -43,13 +43,15 @@ class Stoppable(Protocol):
         ...
 
 
-async def until_stopped(running: Stoppable, grace: float | None) -> None:
+async def until_stopped(
+    running: Stoppable, grace: float | None, *, jobs: bool = True
+) -> None:
     """Wait for the end of `running`, which a signal may bring about.
 
     A signal is for all that are waited for, whichever came first or ends first, and for
     the handler that was there before. What that handler raises is raised when the last of
     them has ended. Outside the main thread no signal can be received; then only the end is
-    waited for.
+    waited for. Without `jobs` it is one that runs none, and the log speaks of none.
     """
     if grace is not None:
         grace = wait("grace", grace)
@@ -59,9 +61,9 @@ async def until_stopped(running: Stoppable, grace: float | None) -> None:
         nonlocal received
         received += 1
         name = number.name
-        what = (
-            "finishing running jobs" if received == 1 else "releasing running jobs now"
-        )
+        first = "finishing running jobs" if jobs else "stopping"
+        again = "releasing running jobs now" if jobs else "stopping"
+        what = first if received == 1 else again
         running.stop(grace if received == 1 else 0.0)
         extra = {"event": "signal", "signal": name}
         log(logging.INFO, "%s: %s", name, what, extra=extra)

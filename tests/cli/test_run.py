@@ -390,6 +390,7 @@ def test_function_without_queues_is_explained(
         ("workers:send", "it must be a Queue"),
         ("workers:asyncio", "it must be a Queue"),
         ("workers:Email", "it must be a Queue"),
+        ("workers:queues", "holds [], which is empty; it must be a Queue"),
         ("./workers:queue", "must be MODULE:NAME"),
         (".workers:queue", "must be MODULE:NAME"),
         ("workers.py/:queue", "must be MODULE:NAME"),
@@ -399,7 +400,7 @@ def test_a_wrong_reference_is_explained(
     flowd: Program, reference: str, text: str
 ) -> None:
     """A reference that names no queue ends with code 2 and one line that says why."""
-    flowd.write("workers.py", WORKERS)
+    flowd.write("workers.py", f"{WORKERS}\nqueues = []\n")
     done = flowd("run", reference)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert text in done.err

@@ -60,7 +60,7 @@ def catalogue(schema: Schema) -> str:
 
 def _contents(schema: Schema) -> str:
     lines = [
-        f"- [{job.name}](#{job.name.lower()}): {_text(_first_line(job.doc)) or 'no words yet'}"
+        f"- [{job.name}](#{job.name.lower()}): {_text(_first_line(job.doc)) or 'no description'}"
         for module in schema.modules
         for job in module.jobs
     ]

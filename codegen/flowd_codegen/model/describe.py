@@ -158,7 +158,7 @@ def _wait(backoff: Backoff) -> str:
             wait = f"after {first} more each time, at most {most}"
         case "exponential":
             wait = f"after {first}, doubled each time, at most {most}"
-    return f"{wait}, or less at random" if backoff.jitter else wait
+    return f"{wait}, and shortened at random" if backoff.jitter else wait
 
 
 def deprecation(deprecated: str | bool) -> str:

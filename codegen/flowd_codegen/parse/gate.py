@@ -226,7 +226,11 @@ class _Reader:
             table.report(Code.GATE, location, message, "add it to `order`")
         elif not 2 <= len(order) <= MOST_LEVELS:
             message = f"a queue has 2 to {MOST_LEVELS} levels, and not {len(order)}"
-            label = "further levels would differ only in how long they wait"
+            label = (
+                "one level alone orders nothing; leave `priority` out, or add a level"
+                if len(order) < 2
+                else "further levels would differ only in how long they wait"
+            )
             table.report(Code.GATE, location, message, label)
         return tuple(order)
 
@@ -237,7 +241,7 @@ class _Reader:
             message = f"`{field.name}` is secret, and its level would be shown"
             return message, "take a field that may be shown"
         if not level_choices(field, self.scope):
-            message = f"`{field.name}` may have any value, and each level is one"
+            message = f"`{field.name}` may have any value, and a priority needs the few of its levels"
             return message, "give it `one_of`, or an enum as type"
         return None
 
@@ -322,7 +326,7 @@ class _Reader:
         location = table.at(option)
         milliseconds = read_duration(table.values[option], location, table.report)
         if milliseconds == 0:
-            table.report(Code.GATE, location, f"`{option}` is longer than nothing")
+            table.report(Code.GATE, location, f"`{option}` must be above 0")
         return (milliseconds or 1000) / 1000
 
     def _missing(self, table: Table, option: str, value: str) -> None:

@@ -188,7 +188,9 @@ def _declare(file: _File, scope: Scope) -> None:
         mapper = parse_mapper(table)
         _, location = scope.mappers.setdefault(name, (mapper, table.location))
         if location is not table.location:
-            _report_twice(table, f"mapper {quoted(name)}", location)
+            _report_twice(
+                root.report, f"mapper {quoted(name)}", table.location, location
+            )
     for kind, name, table in file.declared:
         if kind == "enum":
             before = len(root.report.faults)
@@ -200,15 +202,27 @@ def _declare(file: _File, scope: Scope) -> None:
 
 
 def _take(kind: Kind, name: str, table: Table, scope: Scope) -> None:
-    first = scope.classes.setdefault(name, Declaration(kind, table.location))
-    if first.location is not table.location:
-        _report_twice(table, f"{kind} {quoted(name)}", first.location)
+    here = Declaration(kind, table.location)
+    first = scope.classes.setdefault(name, here)
+    if first is here:
+        return
+    # Of one file the records are read before the jobs, wherever they stand.
+    if first.location.source is here.location.source and _start(here) < _start(first):
+        first, here = here, first
+    what = f"{here.kind} {quoted(name)}"
+    _report_twice(table.report, what, here.location, first.location)
 
 
-def _report_twice(table: Table, what: str, first: SourceLocation) -> None:
-    table.report(
+def _start(declared: Declaration) -> int:
+    return declared.location.key().span().start
+
+
+def _report_twice(
+    report: Report, what: str, second: SourceLocation, first: SourceLocation
+) -> None:
+    report(
         Code.DECLARED_TWICE,
-        table.location.key(),
+        second.key(),
         f"{what} is declared twice",
         "all files share one name space; rename one",
         also=(first.key(), "first declared here"),

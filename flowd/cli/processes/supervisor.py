@@ -111,7 +111,8 @@ class Supervisor:
             if self._stops == 1
             else "releasing running jobs now"
         )
-        log(logging.INFO, "%s: %s in %d processes", name, what, len(self.live))
+        many = "process" if len(self.live) == 1 else "processes"
+        log(logging.INFO, "%s: %s in %d %s", name, what, len(self.live), many)
         for child in self.live:
             child.stop(self._grace if self._stops == 1 else 0.0, self._stops, name)
         self._first.set()
