@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 from hashlib import sha256
+from typing import cast
 
 import pytest
 
@@ -162,7 +163,8 @@ async def test_a_class_checks_the_key(
         secrets=("subject",),
         gate=Gate(concurrency=Concurrency(per=("to", "subject"), limit=2)),
     )
-    job = type("Email", (Email,), {"SPEC": spec, "__slots__": ()})
+    made: object = type("Email", (Email,), {"SPEC": spec, "__slots__": ()})
+    job = cast("type[Email]", made)
     monkeypatch.setattr("jobs.email.Email", job)
     at, cls = (stream, redis_url), ("--job", "jobs.email:Email")
     async with Queue(job, RecordingHandler(), url=redis_url, policy=policy(stream)):
