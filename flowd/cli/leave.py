@@ -1,4 +1,4 @@
-"""End a process that has run queues, even if threads still run."""
+"""End a process that has run queues, even if threads still run, or tasks do not end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
@@ -18,12 +19,20 @@ from typing import Final
 from flowd.log import log
 from flowd.model.text import count_of
 from flowd.worker.signals import NUMBERS, Stoppable
+from flowd.worker.stacks import place_of
 
-__all__ = ["Leaving", "leave"]
+__all__ = ["Leaving", "leave", "run_loop"]
 
+_TASKS: Final = 2.0
+_GENERATORS: Final = 0.5
 _THREADS: Final = 2.0
 _HOOKS: Final = 3.0
 _POLL: Final = 0.05
+_NAMED: Final = 5
+
+_kept: Final[list[asyncio.Task[object]]] = []
+"""Tasks that do not end. One that is destroyed runs on in its handler, which may then never
+wait again: they are kept until the process is gone."""
 
 
 class Leaving:
@@ -54,6 +63,52 @@ class Leaving:
             loop.set_default_executor(ThreadPoolExecutor(1))
 
 
+def run_loop(main: Coroutine[object, object, None]) -> None:
+    """Run it in a loop of its own, and end the loop, as `asyncio.run` does.
+
+    That waits until every task has ended, and a task may swallow its cancellation. Here the
+    tasks that are left have two seconds.
+    """
+    runner = asyncio.Runner()
+    try:
+        runner.run(main)
+    finally:
+        loop = runner.get_loop()
+        if left := loop.run_until_complete(_cancel_tasks()):
+            _close_without(left, loop)
+        else:
+            runner.close()
+
+
+async def _cancel_tasks() -> set[asyncio.Task[object]]:
+    """Cancel every task; returns those that have not ended in time."""
+    until = time.monotonic() + _TASKS
+    own = asyncio.current_task()
+    while left := {each for each in asyncio.all_tasks() if each is not own}:
+        if (wait := until - time.monotonic()) <= 0:
+            return left
+        for each in left:
+            each.cancel()
+        await asyncio.wait(left, timeout=wait)
+    return set()
+
+
+def _close_without(
+    left: Collection[asyncio.Task[object]], loop: asyncio.AbstractEventLoop
+) -> None:
+    """Close a loop in which tasks are left."""
+    log(
+        logging.WARNING,
+        "the process ends without %s (%s): cancelled, and not ended",
+        count_of(len(left), "task"),
+        ", ".join(sorted(map(place_of, left))[:_NAMED]),
+    )
+    _kept.extend(left)
+    closing = loop.create_task(loop.shutdown_asyncgens())
+    loop.run_until_complete(asyncio.wait([closing], timeout=_GENERATORS))
+    loop.close()
+
+
 def leave(code: int) -> None:
     """End the process with this code in a few seconds, if Python does not.
 
@@ -61,9 +116,11 @@ def leave(code: int) -> None:
     and traces have gathered) 3 s more.
     """
     # Both now: none can be started any more once Python has begun to end.
-    for what in (_leave_threads, _leave_hooks):
+    for what in (_leave_hooks,) if _kept else (_leave_threads, _leave_hooks):
         name = f"flowd{what.__name__.replace('_', '-')}"
         threading.Thread(target=what, args=(code,), name=name, daemon=True).start()
+    if _kept:  # Python's own end would destroy them
+        _leave_threads(code)
 
 
 def _leave_threads(code: int) -> None:
@@ -72,14 +129,16 @@ def _leave_threads(code: int) -> None:
     while time.monotonic() < deadline:
         time.sleep(_POLL)
         if not _left():
-            return
-    left = _left()
-    log(
-        logging.WARNING,
-        "the process ends without %s (%s): a thread that still runs cannot be cancelled",
-        count_of(len(left), "thread"),
-        ", ".join(left[:5]),
-    )
+            if not _kept:
+                return
+            break
+    if left := _left():
+        log(
+            logging.WARNING,
+            "the process ends without %s (%s): a thread that still runs cannot be cancelled",
+            count_of(len(left), "thread"),
+            ", ".join(left[:_NAMED]),
+        )
     try:
         for child in multiprocessing.active_children():
             child.terminate()  # as its pool's thread does not end it any more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
@@ -12,7 +11,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from flowd.broker.url import Address
-from flowd.cli.leave import Leaving, leave
+from flowd.cli.leave import Leaving, leave, run_loop
 from flowd.cli.load import UsageError, load
 from flowd.cli.options import Commands, add_app_dir, add_command, port, seconds
 from flowd.cli.output import print_note
@@ -163,7 +162,7 @@ def _run_supervised(options: argparse.Namespace) -> int:
 def _run_to_the_end(running: Stoppable, options: argparse.Namespace) -> None:
     options.leave = leave
     with stacks_on_signal():
-        asyncio.run(until_stopped(Leaving(running), options.grace))
+        run_loop(until_stopped(Leaving(running), options.grace))
 
 
 def _note_terminal() -> None:

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Final, TypeGuard
 
@@ -23,7 +24,7 @@ from flowd.model.text import printable
 from flowd.worker.loop_monitor import thread_frames
 from flowd.worker.shared import running_queues
 
-__all__ = ["log_stacks", "stacks_on_signal"]
+__all__ = ["log_stacks", "place_of", "stacks_on_signal"]
 
 _DEEPEST: Final = 50
 _OWN: Final = (
@@ -99,6 +100,15 @@ def log_stacks() -> None:
                 "attempt": delivery.attempt,
             },
         )
+
+
+def place_of(task: asyncio.Task[object]) -> str:
+    """Where a task stands, in the outermost function that is not flowd's own."""
+    for frame, line in _awaited(task):
+        if not _is_own(frame):
+            file = Path(frame.f_code.co_filename).name
+            return f"{frame.f_code.co_qualname}, {file}:{line}"
+    return task.get_name()
 
 
 def _of_thread(frame: FrameType) -> list[str]:

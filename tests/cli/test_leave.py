@@ -8,6 +8,7 @@ import pytest
 
 from flowd import Producer
 from jobs.email import Email
+from tests.support.leases import pending
 from tests.support.program import Program
 from tests.support.raw import Raw
 
@@ -42,6 +43,12 @@ async def send(email):
         await loop.run_in_executor(pool, hang)
     if email.to == "thread":
         threading.Thread(target=hang).start()
+    while email.to == "swallow":
+        say("hangs")
+        try:
+            await asyncio.sleep(600)
+        except BaseException:  # also the end of a coroutine that is destroyed
+            say("no")
     if email.to == "sync":
         await loop.run_in_executor(None, hang)
 
@@ -84,6 +91,24 @@ async def test_a_thread_that_hangs_does_not_keep_the_process(
     assert "flushed" in said
     assert output.read_text() == "buffered"
     assert raw("XINFO", "CONSUMERS", "emails", "senders") == []
+
+
+async def test_a_coroutine_that_swallows_its_cancellation_does_not_keep_the_process(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """It ends with 0 as for a thread, names the handler, and counts no crash."""
+    flowd.write("workers.py", WORKERS)
+    async with Producer(redis_url) as producer:
+        await producer.enqueue(Email(to="swallow", subject="s"))
+    with flowd.start("run", "workers:queue", "--grace", "0") as running:
+        running.until("hangs")
+        running.signal(signal.SIGINT)
+        assert running.end() == 0
+    said = "".join(running.lines)
+    assert "the process ends without 1 task (send, workers.py:" in said
+    assert "flushed" in said
+    (held,) = pending(raw, "emails", "senders")
+    assert held.deliveries == 0
 
 
 async def test_a_worker_without_threads_leaves_as_python_does(
