@@ -569,6 +569,10 @@ def test_an_embedded_server_of_each_is_refused(flowd: Program) -> None:
         (("--processes", "many"), "--processes: '"),
         (("--max-rss", "0"), "--max-rss: '"),
         (("--max-rss", "5X"), "--max-rss: '"),
+        (
+            ("--max-rss", "500"),
+            "no memory of 32M or more, which each worker has: write",
+        ),
         (("--max-age", "0"), "--max-age: '"),
         (("--max-jobs", "0"), "--max-jobs: '"),
         (("--supervised", "77"), "only a parent gives it"),

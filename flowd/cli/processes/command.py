@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _AUTO: Final = "auto"
+_LEAST_RSS: Final = 32 * 2**20
+"""Bytes; a worker that has not run a job yet has more."""
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +49,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-rss",
         metavar="SIZE",
-        type=size,
+        type=rss,
         help="replace a process with more resident memory, as 500M or 2G",
     )
     parser.add_argument(
@@ -80,6 +82,17 @@ def jobs(text: str) -> int:
     if not _is_above_0(text):
         raise wrong(text, "count above 0", "1 or 1000")
     return int(text)
+
+
+def rss(text: str) -> int:
+    """The memory of a worker on the command line, in bytes.
+
+    Raises:
+        ArgumentTypeError: it is none, or no worker has so little.
+    """
+    if (found := size(text)) < _LEAST_RSS:
+        raise wrong(text, "memory of 32M or more, which each worker has", "500M or 2G")
+    return found
 
 
 def age(text: str) -> float:
