@@ -55,7 +55,10 @@ class Unique:
     """Wire names; together they are the key."""
 
     again: Literal["drop", "last"] = "drop"
-    """What becomes of another one: it is not stored, or the last one runs afterwards."""
+    """What becomes of another one: it is not stored, or the last one runs afterwards.
+
+    With "last" an enqueue with a `delay` or `at` is refused: OptionError.
+    """
 
     def __post_init__(self) -> None:
         _check_names("unique.fields", self.fields, least=1)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeAlias
 
 import pytest
 
 from flowd import (
+    BulkError,
     Concurrency,
     Context,
     Debounce,
@@ -217,6 +219,19 @@ async def test_a_follower_may_be_cancelled(bench: MakeBench) -> None:
         await own.expect("1", "3")
 
 
+async def test_the_last_one_has_no_time_of_its_own(bench: MakeBench) -> None:
+    """It is refused before anything is sent, whether the key is free or taken."""
+    async with bench(LAST) as own:
+        timed = Item(LAST(to="a", subject="x"), at=datetime(2100, 1, 1, tzinfo=UTC))
+        for _ in range(2):
+            with pytest.raises(OptionError, match=r"^delay is 5\.0; .*leave delay out"):
+                await own.queue.enqueue(LAST(to="a", subject="x"), delay=5.0)
+            with pytest.raises(BulkError, match=r"at is datetime.*leave at out"):
+                await own.queue.enqueue_bulk([timed])
+            await own.queue.enqueue(LAST(to="a", subject="1"), delay=0.0)
+        await own.expect("1", "1")
+
+
 async def test_a_key_of_its_own_comes_first(bench: MakeBench) -> None:
     """Under a known idempotency key the same id comes again, whatever has the unique one."""
     async with bench(ONCE) as own:
@@ -237,8 +252,12 @@ async def test_a_debounced_job_runs_once_with_the_newest_data(bench: MakeBench) 
         assert isinstance(again, Duplicate)
         assert (again, again.replaced) == (first, True)
         assert not isinstance(other, Duplicate)
-        with pytest.raises(OptionError, match="debounce"):
-            await own.queue.enqueue(QUIET(to="a", subject="x"), delay=1.0)
+        with pytest.raises(OptionError, match=r"^delay is 5\.0; .* 0\.2 s") as refused:
+            await own.queue.enqueue(QUIET(to="a", subject="x"), delay=5.0)
+        assert (refused.value.option, refused.value.value) == ("delay", 5.0)
+        timed = Item(QUIET(to="a", subject="x"), at=datetime(2100, 1, 1, tzinfo=UTC))
+        with pytest.raises(BulkError, match=r"at is datetime.*debounced.*leave at out"):
+            await own.queue.enqueue_bulk([timed])
         await own.drain()
         assert sorted(own.handler.ran) == ["3", "again", "again"]
         assert own.handler.ids == {"3": other, "again": first}
