@@ -276,7 +276,7 @@ async def test_parked_jobs_are_shown_with_what_they_wait_for(
         await wait_until(lambda: len(handler.started) == 2)
         async with dashboard(jobs=(job,)) as client:
             page = await text_of(client, "/queue", **QUEUE)
-            assert "Parked 3 at the gate" in page
+            assert "Parked 3 until they may start" in page
             assert "to=a concurrency 2 2 3" in page
             listed = await client.get("/jobs", params={**QUEUE, "state": "parked"})
             links = re.findall(r'class="id" href="(/job\?[^"]+)"', listed.text)
