@@ -37,7 +37,11 @@ _WORK: Final = (
     ),
     *("XCLAIM k g c 0 0", "XAUTOCLAIM k g c 0 0", "XPENDING k g"),
     *("XINFO GROUPS k", "XINFO CONSUMERS k g"),
-    *("XGROUP CREATE k g 0", "XGROUP DELCONSUMER k g c"),
+    *(
+        "XGROUP CREATE k g 0",
+        "XGROUP CREATECONSUMER k g c",
+        "XGROUP DELCONSUMER k g c",
+    ),
     *("HGET k f", "HSET k f v", "HSETNX k f v", "HDEL k f", "ZADD k 1 m", "ZREM k m"),
     *("ZCARD k", "ZRANGE k 0 0", "ZRANGEBYSCORE k 0 0", "SADD k m", "SREM k m"),
     *("EXPIRE k 1", "PEXPIRE k 1", "PUBSUB NUMSUB", "PUBLISH c m", "SUBSCRIBE c"),

@@ -17,6 +17,9 @@ if heartbeat ~= '' then
     'HSET', workers, consumer, string.format('%.0f ', now) .. heartbeat)
   if type(written) == 'number' then
     redis.pcall('PEXPIRE', workers, workers_kept)
+    -- The first one. Before Redis 7.2 a read that waits makes no consumer, so that a worker
+    -- without a job would be none.
+    if written == 1 then redis.pcall('XGROUP', 'CREATECONSUMER', stream, group, consumer) end
     beaten = 1
   end
 end
