@@ -164,31 +164,19 @@ def enqueue_command(
     own = (job.id, job.delay, job_id, job.key, key_ttl, due)
     command, spec = EnqueueCommand(fields, size, *own), type(job.job).SPEC
     if spec.gate is not None:
-        if command.waits:
-            _check_may_wait(job, spec.gate)
+        if command.waits and spec.gate.debounce is not None:
+            option = "at" if due else "delay"
+            rule = (
+                "this job is debounced: its schema says that it runs"
+                f" {spec.gate.debounce.wait:g} s after the last one of its key"
+                f" (`debounce`); leave {option} out"
+            )
+            raise OptionError(option, job.at if due else job.delay, rule)
         return _gated(command, spec, spec.gate, job.priority)
     if job.priority is not None:
         rule = "the schema of this job declares no priority"
         raise OptionError("priority", job.priority, rule)
     return command
-
-
-def _check_may_wait(job: Item[Job], gate: Gate) -> None:
-    """Refuse a time of its own where the policies say when the job runs."""
-    option, value = ("delay", job.delay) if job.delay else ("at", job.at)
-    if gate.debounce is not None:
-        rule = (
-            "this job is debounced: its schema says that it runs"
-            f" {gate.debounce.wait:g} s after the last one of its key (`debounce`);"
-            f" leave {option} out"
-        )
-        raise OptionError(option, value, rule)
-    if gate.unique is not None and gate.unique.again == "last":
-        rule = (
-            'a job whose schema says `unique` with `again` = "last" runs as soon as its'
-            f" key is free, and no time of its own is kept for it; leave {option} out"
-        )
-        raise OptionError(option, value, rule)
 
 
 def _gated(

@@ -57,7 +57,7 @@ class Unique:
     again: Literal["drop", "last"] = "drop"
     """What becomes of another one: it is not stored, or the last one runs afterwards.
 
-    With "last" an enqueue with a `delay` or `at` is refused: OptionError.
+    Such a one keeps its `delay` or `at`: it runs when the key is free and it is due.
     """
 
     def __post_init__(self) -> None:

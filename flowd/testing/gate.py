@@ -34,6 +34,10 @@ class _Stream(Protocol):
         """Give a delayed job other fields and another time; None if none has the id."""
         ...
 
+    def withdraw(self, job_id: str) -> list[Entry]:
+        """Take out what waits under this id, and nothing else."""
+        ...
+
 
 class MemoryGate:
     """Which keys of one stream are taken, and what waits until they are free.
@@ -75,11 +79,13 @@ class MemoryGate:
             if job_id and (entry := self._stream.replace(job_id, own, due)) is not None:
                 return Duplicate(job_id, replaced=True), entry
         lock = keys.get("u")
-        if lock is not None and lock in self._locks:
+        if lock is not None and (lock in self._locks or lock in self._next):
             assert gate.unique is not None
-            if gate.unique.again == "drop":
+            if gate.unique.again == "drop" and lock in self._locks:
                 return Duplicate(self._locks[lock]), None
-            return self._run_afterwards(lock, command.job_id, fields)
+            if gate.unique.again == "last":
+                own_delay = 0.0 if gate.debounce is not None else delay
+                return self._run_afterwards(lock, command.job_id, fields, own_delay)
         if delay:
             fields = self._waiting(fields, command.job_id)
         job_id, entry = self._stream.store(fields, delay)
@@ -90,14 +96,17 @@ class MemoryGate:
         return job_id, entry
 
     def admits(self, fields: dict[bytes, bytes], job_id: str) -> bool:
-        """Whether a job may start that came another way, as a tick does; or waits from now on.
+        """Whether a job may start that is due, or was a tick; if not it waits from now on.
 
         Args:
             fields: with its ticket.
             job_id: its id.
         """
         lock = _keys_of(fields).get("u")
-        if lock is None or self._locks.setdefault(lock, job_id) == job_id:
+        if lock is None:
+            return True
+        if self._locks.setdefault(lock, job_id) == job_id:
+            self._forget_next(lock, job_id)
             return True
         own = {**fields, b"_id": job_id.encode()}
         self._behind.setdefault(lock, {})[job_id] = own
@@ -113,7 +122,10 @@ class MemoryGate:
         """A job has ended or is gone: its key is free, and the next one of the key may go."""
         self.started(job_id)
         lock = _keys_of(fields).get("u")
-        if lock is None or self._locks.get(lock) != job_id:
+        if lock is None:
+            return
+        self._forget_next(lock, job_id)
+        if self._locks.get(lock) != job_id:
             return
         del self._locks[lock]
         if behind := self._behind.get(lock):
@@ -133,25 +145,37 @@ class MemoryGate:
         return any(job_id in behind for behind in self._behind.values())
 
     def _run_afterwards(
-        self, lock: str, job_id: str, fields: dict[bytes, bytes]
+        self, lock: str, job_id: str, fields: dict[bytes, bytes], delay: float
     ) -> Stored:
-        """It runs once the job that has the key has ended; a newer one takes its place."""
+        """It runs once the job that has the key has ended, and no earlier than it is due.
+
+        A newer one takes its place, also while the key is free and it is not due yet.
+        """
         former = self._next.get(lock)
         if former is not None:
-            self._take(lock, former)
+            if former in self._behind.get(lock, {}):
+                self._take(lock, former)
+            else:
+                self._stream.withdraw(former)
         own = self._next[lock] = former or job_id
         kept = self._waiting(fields, own)
-        self._behind.setdefault(lock, {})[own] = kept
         said = own if former is None else Duplicate(own, replaced=True)
+        if delay or lock not in self._locks:
+            _, entry = self._stream.store(kept, delay)
+            return said, entry
+        self._behind.setdefault(lock, {})[own] = kept
         return said, Entry(b"", 1, kept, len(kept))
+
+    def _forget_next(self, lock: str, job_id: str) -> None:
+        if self._next.get(lock) == job_id:
+            del self._next[lock]
 
     def _take(self, lock: str, job_id: str) -> dict[bytes, bytes]:
         behind = self._behind[lock]
         fields = behind.pop(job_id)
         if not behind:
             del self._behind[lock]
-        if self._next.get(lock) == job_id:
-            del self._next[lock]
+        self._forget_next(lock, job_id)
         return fields
 
     def _waiting(

@@ -239,16 +239,21 @@ class MemoryStream:
 
     def remove(self, job_id: str) -> bool:
         """Take a job out that waits, and free its key; False if none has this id."""
-        gone = [each for each in self._waiting if _id_of(each[2]) == job_id]
+        gone = self.withdraw(job_id)
         removed = bool(gone) or self.gate.remove(job_id)
-        self._waiting = [each for each in self._waiting if each not in gone]
-        heapq.heapify(self._waiting)
-        for _, _, entry in gone:
+        for entry in gone:
             self.gate.ended(entry.fields, job_id)
         if removed:
             known = self._keys.items()
             self._keys = {key: own for key, own in known if own[0] != job_id}
         return removed
+
+    def withdraw(self, job_id: str) -> list[Entry]:
+        """Take out what waits under this id, and nothing else; returns it."""
+        gone = [each for each in self._waiting if _id_of(each[2]) == job_id]
+        self._waiting = [each for each in self._waiting if each not in gone]
+        heapq.heapify(self._waiting)
+        return [entry for _, _, entry in gone]
 
     def hurry(self, job_id: str) -> bool:
         """Let a delayed job be due now; False if none is delayed under this id."""

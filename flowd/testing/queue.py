@@ -277,9 +277,10 @@ class MemoryQueue(Recorded, Generic[J]):
     def _may_start(self, entry: Entry) -> bool:
         """Whether it may; a job that came without a ticket, as a tick does, gets one."""
         spec, fields = self._options.job_class.SPEC, entry.fields
-        if spec.gate is None or b"_gate" in fields:
+        if spec.gate is None:
             return True
-        fields[b"_gate"] = spec.gate.ticket(fields, spec.secrets)
+        if b"_gate" not in fields:
+            fields[b"_gate"] = spec.gate.ticket(fields, spec.secrets)
         job_id = Delivery(entry, 0.0).job_id
         return self._stream.gate.admits(fields, job_id)
 

@@ -219,17 +219,46 @@ async def test_a_follower_may_be_cancelled(bench: MakeBench) -> None:
         await own.expect("1", "3")
 
 
-async def test_the_last_one_has_no_time_of_its_own(bench: MakeBench) -> None:
-    """It is refused before anything is sent, whether the key is free or taken."""
+async def test_a_follower_waits_for_its_own_time(bench: MakeBench) -> None:
+    """It is delayed until it is due, whether its key is free before, or only afterwards."""
     async with bench(LAST) as own:
-        timed = Item(LAST(to="a", subject="x"), at=datetime(2100, 1, 1, tzinfo=UTC))
-        for _ in range(2):
-            with pytest.raises(OptionError, match=r"^delay is 5\.0; .*leave delay out"):
-                await own.queue.enqueue(LAST(to="a", subject="x"), delay=5.0)
-            with pytest.raises(BulkError, match=r"at is datetime.*leave at out"):
-                await own.queue.enqueue_bulk([timed])
-            await own.queue.enqueue(LAST(to="a", subject="1"), delay=0.0)
-        await own.expect("1", "1")
+        queue = own.queue
+        await queue.enqueue(LAST(to="a", subject="1"))
+        delayed = await queue.enqueue(LAST(to="a", subject="2"), delay=0.3)
+        await queue.enqueue(LAST(to="b", subject="3"), delay=0.1)
+        assert not isinstance(delayed, Duplicate)
+        await own.expect("1", "3", "2")
+        assert own.handler.ids["2"] == delayed
+        await queue.enqueue(LAST(to="a", subject="4"), delay=0.1)
+        await queue.enqueue(LAST(to="a", subject="5"), delay=0.01)
+        await own.expect("1", "3", "2", "4", "5")
+        assert not isinstance(
+            await queue.enqueue(LAST(to="a", subject="6"), delay=HOUR), Duplicate
+        )
+
+
+async def test_a_newer_job_takes_the_place_of_a_delayed_follower(
+    bench: MakeBench,
+) -> None:
+    """With its own time or none, also after the key is free; else it is run or cancelled."""
+    async with bench(LAST) as own:
+        queue = own.queue
+        await queue.enqueue(LAST(to="a", subject="1"))
+        second = await queue.enqueue(LAST(to="a", subject="2"), delay=HOUR)
+        for delay in (None, 2 * HOUR):
+            third = await queue.enqueue(LAST(to="a", subject="3"), delay=delay)
+            assert isinstance(third, Duplicate)
+            assert (third, third.replaced) == (second, True)
+        last = await queue.enqueue(LAST(to="a", subject="4"))
+        assert last == second
+        await own.expect("1", "4")
+        await queue.enqueue(LAST(to="a", subject="5"))
+        gone = await queue.enqueue(LAST(to="a", subject="6"), delay=HOUR)
+        assert await queue.cancel(gone) == "cancelled"
+        hurried = await queue.enqueue(LAST(to="a", subject="7"), delay=HOUR)
+        assert not isinstance(hurried, Duplicate)
+        assert await queue.run_now(hurried)
+        await own.expect("1", "4", "5", "7")
 
 
 async def test_a_key_of_its_own_comes_first(bench: MakeBench) -> None:

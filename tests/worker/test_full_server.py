@@ -18,6 +18,7 @@ from flowd import (
     Rate,
     Reject,
     Retry,
+    Unique,
 )
 from flowd.embedded import Server
 from flowd.model.keys import Keys
@@ -83,6 +84,27 @@ async def test_producers_get_queue_full(own_server: Server, stream: str) -> None
             _free(raw)
             await queue.enqueue(email(), key="k")
             assert raw("XLEN", stream) == 1
+
+
+async def test_refused_job_takes_no_place(own_server: Server, stream: str) -> None:
+    """The one that runs afterwards stays as it was, with its time, if the next is refused."""
+    job = gated(Gate(unique=Unique(fields=("to",), again="last")))
+    recorder, rules = RecordingHandler(), policy(stream)
+    with Raw(own_server.url) as raw:
+        async with Queue(job, recorder, url=own_server.url, policy=rules) as queue:
+            for to, delay in (("a", 0.0), ("b", 600.0)):
+                await queue.enqueue(job(to=to, subject="1"))
+                second = await queue.enqueue(job(to=to, subject="2"), delay=delay)
+                _fill(raw)
+                for later in (0.0, 60.0):
+                    with pytest.raises(QueueFull):
+                        await queue.enqueue(job(to=to, subject="3"), delay=later)
+                _free(raw)
+            assert await queue.run_now(second)
+            queue.run()
+            await queue.drain()
+            assert leftovers(raw, stream) == []
+    assert sorted(recorder.done) == ["a", "a", "b", "b"]
 
 
 async def test_workers_drain_on(own_server: Server, stream: str) -> None:

@@ -5,9 +5,10 @@
 -- KEYS  state  parked  slots  holds  lanes  waits  turns  clocks  timed  limits  want
 -- ARGV  rules (`Gate.rules`); both are removed from the end
 --
---   state   hash   u:KEY the lock's holder and its job · l:KEY the job behind it · d:KEY the
---                  debounced job and ms of the first · s the last number of a parked job
---                  · v the last turn · a how many jobs were admitted, where there are levels
+--   state   hash   u:KEY the lock's holder and its job · l:KEY the job behind it, parked or
+--                  delayed · d:KEY the debounced job and ms of the first · s the last number
+--                  of a parked job · v the last turn · a how many jobs were admitted, where
+--                  there are levels
 --   parked  zset   LANE\0 returned or new, number, job: waits; its body is among the delayed
 --   slots   zset   KEY\0HOLDER: a slot and who has it
 --   holds   hash   an entry that was admitted and has not ended -> its ticket

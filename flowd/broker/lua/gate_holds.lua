@@ -72,6 +72,8 @@ local function add_holds(gate)
     gate.leave(k.c, '@' .. job)
     gate.wake('c', k.c)
     gate.unlock(k.u, '@' .. job)
+    -- It may have been the one that was woken.
+    if k.u and k.s and not gate.lock_text(k.u) then gate.wake('u', k.u) end
     if k.u and redis.call('HGET', state, 'l:' .. k.u) == job then
       redis.call('HDEL', state, 'l:' .. k.u)
     end

@@ -13,7 +13,8 @@
 --   gate.last_turn() · gate.last_turn_of(key) · gate.next_due() · gate.any_ready()
 local function add_lanes(gate)
   local later, rules, state = gate.later, gate.rules, gate.state
-  local lanes, waits, turns, timed = gate.lanes, gate.waits, gate.turns, gate.timed
+  local parked, lanes, waits = gate.parked, gate.lanes, gate.waits
+  local turns, timed = gate.turns, gate.timed
 
   gate.LEVEL = 1e13 -- turns of one level of priority
 
@@ -89,14 +90,25 @@ local function add_lanes(gate)
     return rows
   end
 
+  -- A job that was to run when a key is free may be delayed since, or cancelled; what that
+  -- leaves of its lane must not use up the one wake.
+  local function has_jobs(lane)
+    later.write(parked)
+    return redis.call(
+      'ZRANGEBYLEX', parked, '[' .. lane .. '\0', '(' .. lane .. '\1', 'LIMIT', 0, 1)[1] ~= nil
+  end
+
   function gate.wake(sign, key)
     if not key then return end
     local prefix = sign .. ':' .. key
-    local rows = waiting_at(prefix)
-    local row = table.remove(rows, 1)
-    if not row then return end
-    later.drop(waits, row)
-    local lane = row:sub(#prefix + 19)
+    local rows, row, lane
+    repeat
+      rows = waiting_at(prefix)
+      row = table.remove(rows, 1)
+      if not row then return end
+      later.drop(waits, row)
+      lane = row:sub(#prefix + 19)
+    until sign ~= 'u' or has_jobs(lane)
     if rows.more or rows[1] then
       gate.ready(lane, nil, tonumber(row:sub(#prefix + 2, #prefix + 17)))
     else

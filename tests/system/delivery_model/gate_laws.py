@@ -110,6 +110,8 @@ class Laws:
         assert not ahead, f"{job} has overtaken {ahead}"
         if judged and self._takes_turns:
             self._judge_turn(job, [each for each in parked if self._can_go(jobs, each)])
+        else:
+            self._since_oldest += 1
         self.pay(job)
         if self._rate is not None:
             self._rate.settle()

@@ -102,7 +102,10 @@ class GateModel:
             if former is not None:
                 assert answer == former.id
                 former.end("replaced")
-            self._arrive(job, behind=True)
+            if delay:
+                job.place, job.due, job.at = "delayed", self.now + delay, answer
+            else:
+                self._arrive(job, behind=True)
             job.is_next = True
         else:
             replaces = isinstance(answer, Duplicate) and answer.replaced
@@ -378,6 +381,7 @@ class GateModel:
             behind = self.laws.holder(self.jobs, job.keys.lock) is not None
         job.has_lock = bool(job.keys.lock) and not behind
         job.is_behind, job.returned = behind, returned
+        job.is_next = job.is_next and behind
         job.place, job.at, job.has_ticket = "parked", "", True
         job.arrived = self.steps
         self.arrivals.append(job)

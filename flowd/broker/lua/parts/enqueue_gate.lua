@@ -40,7 +40,8 @@ local function debounce(k, head, items)
   return '~' .. job
 end
 
--- The job that runs after the one that has the lock, and its body; nil without one.
+-- The job that runs after the one that has the lock, and its body; nil without one. It is
+-- delayed until it is due, and parked under the lock from then on.
 local function behind_of(key)
   local job = redis.call('HGET', gate.state, 'l:' .. key)
   if not job then return end
@@ -49,21 +50,34 @@ local function behind_of(key)
   if body then return job, body end
 end
 
+-- What runs afterwards has a time of its own, which may be later. One that is debounced has
+-- none: it waits for the key alone.
+local function follow(k, ticket, due, job, head, items)
+  if due <= now or k.d then
+    return gate.park(ticket, k, head, items, job, { at = enqueued, lock = k.u, again = true })
+  end
+  local stored = redis.pcall('HSET', bodies, job, body_of(job, head, with_ticket(ticket, items)))
+  if type(stored) == 'table' then return stored end
+  gate.stored = true
+  redis.call('ZADD', delayed, string.format('%.0f', due), job)
+  return job
+end
+
 -- Another job has the key: the new one is not stored, or is the one that runs afterwards.
-local function again(k, ticket, other, job, head, items)
+local function again(k, ticket, other, due, job, head, items)
   if not gate.rules.l then
     -- A write, for those that wait until it is confirmed.
     local touched = redis.pcall('HSET', gate.state, 'u:' .. k.u, gate.lock_text(k.u))
     return type(touched) == 'table' and touched or '=' .. other
   end
   local behind, body = behind_of(k.u)
-  if body then
-    gate.forget(behind, cmsgpack.unpack(body))
-    job = behind
-  end
-  local stored = gate.park(
-    ticket, k, head, items, job, { at = enqueued, lock = k.u, again = true })
+  job = behind or job
+  local stored = follow(k, ticket, due, job, head, items)
   if type(stored) == 'table' then return stored end
+  if body then -- the one whose place it takes stays if the new one is refused
+    gate.forget(behind, cmsgpack.unpack(body))
+    if due <= now or k.d then redis.call('ZREM', delayed, job) end
+  end
   redis.call('HSET', gate.state, 'l:' .. k.u, job)
   return body and '~' .. job or job
 end
@@ -81,7 +95,7 @@ local function come(due, job, head, items, ticket)
   if k.u then holder, other = gate.holder(k.u) end
   -- What runs afterwards may still wait when its key is free: a newer job takes its place.
   local taken = holder or (k.u and gate.rules.l and behind_of(k.u))
-  if taken then return again(k, ticket, other, job, head, items) end
+  if taken then return again(k, ticket, other, due, job, head, items) end
   if due > now then
     local stored = plain_store(due, job, head, with_ticket(ticket, items))
     stored = write_waiting() or stored

@@ -27,6 +27,11 @@ promote = function(job, body)
   local id, rest = gate.enter(ticket, k, fields, job,
     { me = '@' .. job, returned = true, again = true })
   if id and k.u then gate.lock(k.u, id, name) end
+  -- What was to run afterwards has the key now, so no newer job takes its place.
+  if k.u and gate.rules.l and gate.lock_of(k.u) == (id or '@' .. job)
+    and redis.call('HGET', gate.state, 'l:' .. k.u) == job then
+    redis.call('HDEL', gate.state, 'l:' .. k.u)
+  end
   gate.wake('c', k.c)
   return id or (type(rest) == 'table' and rest)
 end
@@ -76,6 +81,10 @@ local function heal()
     if holder and not gate.lives(holder) then
       gate.unlock(key, holder)
       gate.healed = gate.healed + 1
+    end
+    local behind = field:match('^l:.*$') and redis.call('HGET', gate.state, field)
+    if behind and not gate.lives('@' .. behind) then
+      redis.call('HDEL', gate.state, field)
     end
   end
 end
