@@ -106,7 +106,7 @@ class Consumer:
         if waits:
             wait = min(wait, self._block)
             read = self._fetch_blocking(count, wait)
-            entries = await self._ahead(read, count, wait)
+            entries = await self._with_admission(read, count, wait)
         else:
             # There is more, or was time for it, so nothing has to wait: the command goes
             # out with the settles that made the room.
@@ -121,7 +121,7 @@ class Consumer:
                 self._note_arrival()
         return entries
 
-    def _ahead(
+    def _with_admission(
         self, read: Awaitable[list[Entry]], count: int, wait: float
     ) -> Awaitable[list[Entry]]:
         """The read, with what lets jobs into the stream ahead of it."""
