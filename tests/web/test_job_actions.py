@@ -229,8 +229,14 @@ async def test_limit_of_a_key_is_set_and_reset(redis_url: str, dashboard: Open) 
                 ({"limit": "-1"}, "give a whole number"),
                 ({"limit": "٣"}, "give a whole number"),
                 ({"limit": "9" * 30}, "must be"),
-                ({"limit": "2", "name": "c:subject=1"}, "go by: to"),
-                ({"limit": "2", "name": "u:to=a"}, "go by: to"),
+                (
+                    {"limit": "2", "name": "c:subject=1"},
+                    "fields of a limit of this queue: to",
+                ),
+                (
+                    {"limit": "2", "name": "u:to=a"},
+                    "fields of a limit of this queue: to",
+                ),
                 ({"limit": "2", "name": "", "kind": "concurrency"}, "each field"),
             ):
                 refused = await sent(client, "/limits", form | wrong, 422)
