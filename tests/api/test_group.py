@@ -183,20 +183,19 @@ async def test_a_signal_ends_all(
 
 
 async def test_a_signal_is_for_all_that_are_waited_for(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, stream: str
 ) -> None:
     """Two queues without a group end both, and whichever ends first keeps no other deaf."""
     before = signal.getsignal(signal.SIGTERM)
-    first, second = queues(
-        redis_url, stream, RecordingHandler(), RecordingHandler(closed=True)
-    )
+    recorder = RecordingHandler(closed=True)
+    first, second = queues(redis_url, stream, RecordingHandler(), recorder)
     async with first, second:
         await second.enqueue(email())
         ends = [
             asyncio.ensure_future(each.run_until_stopped(grace=None))
             for each in (first, second)
         ]
-        await wait_until(lambda: len(consumers(raw, f"{stream}-1", GROUP)) == 1)
+        await wait_until(lambda: recorder.started)
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait([ends[0]], timeout=10)
         assert [each.done() for each in ends] == [True, False]
