@@ -88,6 +88,7 @@ def page_at(
 
 def tab_to(page: Page, words: str, *, most: int = 80) -> None:
     """Press Tab until what has the focus has these words; each stop has to be seen."""
+    page.wait_for_load_state()  # a page may have its words before its style sheet
     for _ in range(most):
         page.keyboard.press("Tab")
         # A page that was just loaded may draw the ring a moment later.
@@ -116,6 +117,7 @@ def tab_to(page: Page, words: str, *, most: int = 80) -> None:
 
 def violations(page: Page) -> list[str]:
     """What axe finds wrong with a page, a line each."""
+    page.wait_for_load_state()  # the rules judge sizes and colours
     # The policy of the page lets no script in; the driver's own world is not the page's.
     page.evaluate(_AXE)
     found = page.evaluate(
