@@ -10,12 +10,13 @@ from typing import Final, Generic, Self, TypeVar
 
 import redis.asyncio
 
-from flowd.broker.cron import set_up
 from flowd.broker.durability import Durable
 from flowd.broker.gate import counting
+from flowd.broker.registry import unlist_queue
 from flowd.broker.retry import call_until_available
 from flowd.broker.sender import Sender, Senders
 from flowd.broker.session import Session, SessionUser
+from flowd.broker.setup import set_up
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.control import ControlledQueue
@@ -226,7 +227,7 @@ class Queue(ControlledQueue, Generic[J]):
             )
         except StreamShared:
             # It was listed in the same round trip.
-            await stream.unregister()
+            await unlist_queue(stream)
             raise
         session.note_set_up(stream)
 

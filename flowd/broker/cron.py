@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Sequence
 from itertools import chain
@@ -10,14 +9,13 @@ from typing import NamedTuple
 
 from flowd.broker import replies, scripts
 from flowd.broker.connection import Argument
-from flowd.broker.gate import announce
 from flowd.broker.stream import Stream
 from flowd.model.expiry import with_expiry
 from flowd.model.job import Job
 from flowd.model.policy import Policy
 from flowd.model.schedule import Schedule, Tick, digest_of
 
-__all__ = ["Ticked", "register_schedules", "schedules_of", "set_up", "tick"]
+__all__ = ["Ticked", "register_schedules", "schedules_of", "tick"]
 
 
 class Ticked(NamedTuple):
@@ -68,21 +66,6 @@ async def register_schedules(
         stream.connection, [stream.keys.cron], args, replies.number
     )
     return done == 1
-
-
-async def set_up(stream: Stream, policy: Policy, job_class: type[Job]) -> None:
-    """Create stream and group, list the queue, and register its schedules: at once.
-
-    Raises:
-        StreamShared: another group reads the stream.
-        ServerError: as `Connection.call`.
-    """
-    await asyncio.gather(
-        stream.init(policy.starting_id),
-        stream.register(),
-        register_schedules(stream, schedules_of(job_class, policy)),
-        announce(stream, job_class.SPEC.gate),
-    )
 
 
 async def tick(

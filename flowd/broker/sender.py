@@ -157,7 +157,7 @@ class Sender:
     async def _send(self, item: Item[Job], durable: Durable | bool) -> str:
         stream = self._streams.stream_of(item.job)
         command = enqueue_command(item, self._policy)
-        self._register(stream, durable)
+        self._list_queue(stream, durable)
         plain = command.key is None and command.gate is None and not command.waits
         if plain and not durable:
             return await call_with_retry(
@@ -168,10 +168,10 @@ class Sender:
             raise result
         return result
 
-    def _register(self, stream: Stream, durable: Durable | bool) -> None:
+    def _list_queue(self, stream: Stream, durable: Durable | bool) -> None:
         session = self._session()
         if session is not None:
-            session.register_once(self._durability.over(stream) if durable else stream)
+            session.list_once(self._durability.over(stream) if durable else stream)
 
     async def _send_all(
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool
@@ -199,7 +199,7 @@ class Sender:
     async def _send_batch(
         self, batch: Batch, ids: list[str], durable: Durable | bool
     ) -> None:
-        self._register(batch.stream, durable)
+        self._list_queue(batch.stream, durable)
         try:
             results = await self._enqueue(batch, durable)
         except (Unreachable, NotReady):

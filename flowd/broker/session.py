@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from flowd.broker.connection import Connection, connection_to
 from flowd.broker.durability import DurabilityChecker
 from flowd.broker.outage import Outage
+from flowd.broker.registry import list_queue
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import FatalError, OptionError
@@ -42,7 +43,7 @@ class Session:
         """How many acquired it and did not release it yet."""
 
         self.process = os.getpid()
-        self._registered: set[tuple[str, str]] = set()
+        self._listed: set[tuple[str, str]] = set()
         self._set_up: set[tuple[str, str]] = set()
         self._watching: asyncio.Task[object] | None = None
         if (watch := address.watch()) is not None:
@@ -86,32 +87,34 @@ class Session:
             each.end_predecessors()  # what they read may be on its way
         return reader
 
-    def register_once(self, stream: Stream) -> None:
+    def list_once(self, stream: Stream) -> None:
         """List a queue for operators, with what is asked in this turn of the loop.
 
         Nothing waits for it, and a user without the right can still enqueue.
         """
         place = (stream.keys.stream, stream.group)
-        if place not in self._registered:
-            self._registered.add(place)
-            stream.register().add_done_callback(
-                lambda answer: self._listed(place, answer)
+        if place not in self._listed:
+            self._listed.add(place)
+            list_queue(stream).add_done_callback(
+                lambda answer: self._was_listed(place, answer)
             )
 
     def note_set_up(self, stream: Stream) -> None:
         """`init` has created the stream and its group, and listed the queue."""
         place = (stream.keys.stream, stream.group)
         self._set_up.add(place)
-        self._registered.add(place)
+        self._listed.add(place)
 
     def is_set_up(self, stream: Stream) -> bool:
         """Whether `init` of a queue has created its stream and group."""
         return (stream.keys.stream, stream.group) in self._set_up
 
-    def _listed(self, place: tuple[str, str], answer: asyncio.Future[object]) -> None:
+    def _was_listed(
+        self, place: tuple[str, str], answer: asyncio.Future[object]
+    ) -> None:
         failed = answer.cancelled() or answer.exception()
         if failed and not isinstance(failed, FatalError):
-            self._registered.discard(place)  # the next job tries again
+            self._listed.discard(place)  # the next job tries again
 
 
 @asynccontextmanager

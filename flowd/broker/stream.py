@@ -24,12 +24,12 @@ from flowd.broker.commands import (
 from flowd.broker.connection import TIMEOUT, Argument, Connection
 from flowd.broker.refusals import may_not_run
 from flowd.broker.scripts import Part
-from flowd.errors import AccessDenied, OutcomeUnknown, ServerError, WrongKeyType
+from flowd.errors import AccessDenied, OutcomeUnknown, ServerError
 from flowd.model.delivery import Delivery, Entry, id_range, order
-from flowd.model.keys import QUEUES, Keys
+from flowd.model.keys import Keys
 from flowd.model.timing import milliseconds
 
-__all__ = ["STUCK", "Stream", "read_many", "registered", "written"]
+__all__ = ["STUCK", "Stream", "read_many", "written"]
 
 STUCK: Final = ":stuck"
 """Ends the name under which a consumer leaves what its handlers do not end."""
@@ -71,16 +71,6 @@ class Stream:
             replies.number,
         )
         return created == 1
-
-    def register(self) -> asyncio.Future[object]:
-        """Remember the queue for the commands that list queues; to be awaited or not."""
-        member = f"{self.keys.stream}\n{self.group}"
-        return self.connection.at(QUEUES).call("SADD", QUEUES, member)
-
-    async def unregister(self) -> None:
-        """Undo `register`."""
-        member = f"{self.keys.stream}\n{self.group}"
-        await self.connection.at(QUEUES).call("SREM", QUEUES, member)
 
     async def add(self, fields: Mapping[bytes, bytes], entry_id: str = "*") -> str:
         """Append one entry; returns its id.
@@ -359,21 +349,6 @@ async def read_many(
         read=answers.taken_of_many,
         timeout=block + _READ_MARGIN,
     )
-
-
-async def registered(connection: Connection) -> list[Stream]:
-    """Every queue that was set up on a server, by name.
-
-    Raises:
-        WrongKeyType: the key that lists them holds something else.
-        ServerError: as `Connection.call`.
-    """
-    try:
-        members = await connection.at(QUEUES).call("SMEMBERS", QUEUES, read=answers.ids)
-    except WrongKeyType as error:
-        raise WrongKeyType(f"{QUEUES}: {error}") from None
-    names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
-    return [Stream(connection, *name.split("\n", 1)) for name in names if "\n" in name]
 
 
 def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

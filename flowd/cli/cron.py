@@ -7,8 +7,8 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
+from flowd.broker.registry import listed_queues
 from flowd.broker.session import connected
-from flowd.broker.stream import registered
 from flowd.broker.url import Address
 from flowd.cli.options import Commands, add_command, add_server
 from flowd.cli.output import as_json, print_blocks, print_json, span
@@ -104,7 +104,7 @@ def moment_of(at: datetime | None, *, utc: bool = False) -> str:
 async def _all_schedules(options: argparse.Namespace) -> list[CronView]:
     found: list[CronView] = []
     async with connected(Address.of(options.url)) as connection:
-        for each in await registered(connection):
+        for each in await listed_queues(connection):
             found += await schedules(Queries(connection, each.keys.stream, each.group))
     return found
 

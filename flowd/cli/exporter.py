@@ -8,8 +8,9 @@ import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
+from flowd.broker.registry import listed_queues
 from flowd.broker.session import connected
-from flowd.broker.stream import Stream, registered
+from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_url, port
@@ -116,7 +117,7 @@ class _Exporter:
         """The queues of the server; none while it does not answer."""
         try:
             async with connected(self._address) as connection, asyncio.timeout(_WITHIN):
-                found = await registered(connection)
+                found = await listed_queues(connection)
         except (ServerError, TimeoutError) as error:
             if not self._away:
                 log(logging.WARNING, "%s cannot be asked: %s", self._address, error)

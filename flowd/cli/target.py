@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from flowd.broker.connection import Connection
+from flowd.broker.registry import listed_queues
 from flowd.broker.session import connected
-from flowd.broker.stream import registered
 from flowd.broker.url import Address
 from flowd.cli.load import UsageError, load_job_class
 from flowd.cli.options import add_app_dir, add_server
@@ -131,7 +131,7 @@ async def _only(
     connection: Connection, stream: str | None, group: str | None
 ) -> tuple[str, str]:
     """The only queue that was set up and has this stream and group, if they are given."""
-    there = [(each.keys.stream, each.group) for each in await registered(connection)]
+    there = [(each.keys.stream, each.group) for each in await listed_queues(connection)]
     fitting = [
         each for each in there if stream in (None, each[0]) and group in (None, each[1])
     ]

@@ -12,8 +12,9 @@ from typing import Final
 
 from flowd.broker.connection import Connection
 from flowd.broker.refusals import CommandUnknown
+from flowd.broker.registry import listed_queues
 from flowd.broker.server_time import server_time, server_times
-from flowd.broker.stream import Stream, registered
+from flowd.broker.stream import Stream
 from flowd.errors import (
     AccessDenied,
     CommandRefused,
@@ -145,7 +146,7 @@ async def _judge_clock(connection: Connection, now: Callable[[], float]) -> Find
 
 
 async def _judge_queues(connection: Connection, lease: float) -> list[Finding]:
-    streams = await registered(connection)
+    streams = await listed_queues(connection)
     if not streams:
         return [Finding("note", "queues", "none was set up on this server yet")]
     clocks = await server_times(each.connection for each in streams)

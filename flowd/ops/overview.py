@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from flowd.broker.connection import Connection
 from flowd.broker.control import Removal
+from flowd.broker.registry import listed_queues
 from flowd.broker.server_time import server_times
-from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.model.heartbeat import Heartbeat
 from flowd.ops.consumers import ConsumerView, consumer_views
@@ -107,7 +107,7 @@ async def overview(
     """
     streams = [
         each
-        for each in await registered(connection)
+        for each in await listed_queues(connection)
         if stream in (None, each.keys.stream)
     ]
     all_queries = [

@@ -14,7 +14,8 @@ from flowd.broker import replies, scripts
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import BULK_READ_TIMEOUT, TIMEOUT, Argument, Connection
 from flowd.broker.refusals import KeyMissing
-from flowd.broker.stream import Stream, registered
+from flowd.broker.registry import listed_queues
+from flowd.broker.stream import Stream
 from flowd.errors import GroupMissing, WrongKeyType
 from flowd.model.keys import Keys
 from flowd.ops.rows import (
@@ -153,7 +154,7 @@ class Queries:
             waiting = left if own.lag is None else min(left, own.lag)
             sizes = (entries, waiting, own.pending, delayed, dead, parked)
             return Sizes(*sizes, others, own)
-        queues = await registered(self.connection) if others else ()
+        queues = await listed_queues(self.connection) if others else ()
         at_work = {
             each.group for each in queues if each.keys.stream == self.keys.stream
         }

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flowd.broker.connection import Connection
+from flowd.broker.registry import listed_queues
 from flowd.broker.server_time import server_time
-from flowd.broker.stream import registered
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.finding import Finding, Level, severity, worst_level
 from flowd.ops.overview import QueueView
@@ -50,7 +50,7 @@ async def reports(
     Raises:
         ServerError: no connection, or no right to see which queues there are.
     """
-    streams = await registered(connection)
+    streams = await listed_queues(connection)
     now = await server_time(connection)
     found = await asyncio.gather(
         *(

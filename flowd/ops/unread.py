@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from flowd.broker.connection import Connection
-from flowd.broker.stream import registered
+from flowd.broker.registry import listed_queues
 from flowd.errors import AccessDenied
 from flowd.model.job import Job
 from flowd.model.keys import QUEUES
@@ -33,7 +33,7 @@ async def unread_queues(
     readers = {each.SPEC.policy.stream: each for each in classes}
     read = {(each.SPEC.policy.stream, each.SPEC.policy.group) for each in classes}
     try:
-        queues = await registered(connection)
+        queues = await listed_queues(connection)
     except AccessDenied as error:
         return [_unseen(QUEUES, "", error)]
     places = {(each.keys.stream, each.group) for each in queues}

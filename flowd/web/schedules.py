@@ -6,7 +6,7 @@ import logging
 
 from starlette.responses import Response
 
-from flowd.broker.stream import registered
+from flowd.broker.registry import listed_queues
 from flowd.log import log
 from flowd.model.text import printable
 from flowd.ops.cron import pause_schedule, run_schedule, schedules
@@ -22,7 +22,7 @@ async def show(visit: Visit) -> Response:
     now = await visit.now()
     found = [
         each
-        for stream in await registered(visit.connection)
+        for stream in await listed_queues(visit.connection)
         for each in await schedules(
             Queries(visit.connection, stream.keys.stream, stream.group), now
         )

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from flowd.broker.connection import Connection
+from flowd.broker.registry import listed_queues
 from flowd.broker.server_time import server_time
-from flowd.broker.stream import registered
 from flowd.model.job import Job
 from flowd.ops.queries import Queries
 from flowd.web.access import CSRF_COOKIE, CSRF_FIELD, User, is_forged, token_for
@@ -101,7 +101,7 @@ class Visit:
         stream, group = named.get("stream", ""), named.get("group", "")
         if named.get("quoted"):
             stream, group = unquote(stream), unquote(group)
-        there = await registered(self.connection)
+        there = await listed_queues(self.connection)
         for each in there:
             if each.keys.stream == stream and group in ("", each.group):
                 found = Target(

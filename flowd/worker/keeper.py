@@ -11,11 +11,12 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from flowd.broker.cron import schedules_of, set_up
+from flowd.broker.cron import schedules_of
 from flowd.broker.extension import MaintainExtension
 from flowd.broker.outage import RECONNECT
 from flowd.broker.retry import call_until_available
 from flowd.broker.session import Session
+from flowd.broker.setup import set_up
 from flowd.broker.stream import Stream
 from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.model.event import EventBus

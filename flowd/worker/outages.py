@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from flowd.broker.outage import RECONNECT, Outage
+from flowd.broker.registry import list_queue
 from flowd.broker.stream import Stream
 from flowd.errors import FatalError, GroupMissing, ServerError
 from flowd.model.event import EventBus
@@ -96,7 +97,7 @@ class LoopOutages:
         """Set the group up again at 0, so that nothing is passed over."""
         try:
             created = await self._stream.init("0")
-            await self._stream.register()
+            await list_queue(self._stream)
         except FatalError:
             raise
         except ServerError as error:

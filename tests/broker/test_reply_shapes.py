@@ -15,9 +15,10 @@ from flowd.broker.connection import Connection
 from flowd.broker.dead_letters import newest_letter, purge, read_letters, redrive
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.idempotency import Idempotency
+from flowd.broker.registry import listed_queues
 from flowd.broker.scripts import Part
 from flowd.broker.server_time import server_time
-from flowd.broker.stream import Stream, registered
+from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.model.delivery import Delivery, Entry
 from flowd.ops.queries import Queries
@@ -68,7 +69,7 @@ ASKED: Final[dict[str, Ask]] = {
     "redrive": lambda stream, _: redrive(stream, _LETTERS),
     "purge": lambda stream, _: purge(stream, "1-1", "1-1", None),
     "remaining": lambda stream, _: stream.remaining(),
-    "registered": lambda _, queries: registered(queries.connection),
+    "listed queues": lambda _, queries: listed_queues(queries.connection),
     "rows": lambda _, queries: queries.waiting(5),
     "sizes": lambda _, queries: queries.sizes(),
     "groups": lambda _, queries: queries.groups(),
@@ -107,7 +108,7 @@ async def test_an_answer_of_another_shape_is_a_server_error(
     redis_url: str, stream: str, asked: str
 ) -> None:
     """Never an error of ours; and the connection it came on is not used again."""
-    wanted = b"$" if asked in ("registered", "server time") else stream.encode()
+    wanted = b"$" if asked in ("listed queues", "server time") else stream.encode()
     refused = 0
     async with (
         proxy_to(redis_url) as proxy,

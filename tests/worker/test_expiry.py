@@ -12,7 +12,7 @@ import pytest
 from flowd import Context, Item, OptionError, Producer, Queue, Reject
 from flowd.broker.commands import enqueue_command
 from flowd.broker.connection import Connection
-from flowd.broker.cron import set_up
+from flowd.broker.setup import set_up
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.deadletter import DeadLetters

@@ -1,0 +1,53 @@
+"""The list of queues on a server, for the commands and pages that show all of them.
+
+A queue is listed when it is set up, and when a producer enqueues its first job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from flowd.broker import script_replies as answers
+from flowd.broker.connection import Connection
+from flowd.broker.stream import Stream
+from flowd.errors import WrongKeyType
+from flowd.model.keys import QUEUES
+
+__all__ = ["list_queue", "listed_queues", "unlist_queue"]
+
+
+def list_queue(stream: Stream) -> asyncio.Future[object]:
+    """Put a queue on the list; the command is under way when this returns.
+
+    Raises, when awaited:
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    return stream.connection.at(QUEUES).call("SADD", QUEUES, _member(stream))
+
+
+async def unlist_queue(stream: Stream) -> None:
+    """Take a queue off the list.
+
+    Raises:
+        ServerError: as `Connection.call`. Repeating the call is safe.
+    """
+    await stream.connection.at(QUEUES).call("SREM", QUEUES, _member(stream))
+
+
+async def listed_queues(connection: Connection) -> list[Stream]:
+    """Every queue on the list, by name.
+
+    Raises:
+        WrongKeyType: the key of the list holds something else.
+        ServerError: as `Connection.call`.
+    """
+    try:
+        members = await connection.at(QUEUES).call("SMEMBERS", QUEUES, read=answers.ids)
+    except WrongKeyType as error:
+        raise WrongKeyType(f"{QUEUES}: {error}") from None
+    names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
+    return [Stream(connection, *name.split("\n", 1)) for name in names if "\n" in name]
+
+
+def _member(stream: Stream) -> str:
+    return f"{stream.keys.stream}\n{stream.group}"
