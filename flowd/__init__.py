@@ -6,7 +6,7 @@ handler for every enqueued job. To read the runtime, follow one job:
     producer           check, encode, append to the stream
     broker.stream      the only module that sends the commands of this path
     worker.runner      start the loops of a queue, and end them in order
-    worker.consumer    read as many entries as there are free slots
+    worker.fetcher     read as many entries as there are free slots
     worker.maintenance promote due jobs, claim deliveries with an expired lease
     worker.executor    decode, run the handler, return the outcome
     worker.settlement  acknowledge, requeue or dead-letter, in one fenced step

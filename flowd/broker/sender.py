@@ -1,6 +1,6 @@
 """Send jobs: encode, gather into batches, append; for producers and queues.
 
-Path: producer -> here -> stream -> consumer.
+Path: producer -> here -> stream -> fetcher.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A read that waits needs a connection of its own, so 64 queues would need 64, though few have
 jobs at a time. Queues that are idle are in one read of many streams (XREADGROUP) instead. It
 takes as many entries of each as the queue with the least room has room for. A queue that gets
-jobs quickly reads by itself again: see `consumer`.
+jobs quickly reads by itself again: see `fetcher`.
 
 One command reads for one group and one consumer. So only queues with the same group name
 share a read, and the runs of a process share a consumer's name wherever they can. The
@@ -109,7 +109,7 @@ class IdlePlace:
         return entries
 
     async def replace_lost_reader(self) -> None:
-        """As `Consumer.replace_lost_reader`, of the connection that is shared."""
+        """As `Fetcher.replace_lost_reader`, of the connection that is shared."""
         await self._reads.replace_lost_reader()
 
     async def close(self) -> None:

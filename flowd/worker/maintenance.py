@@ -18,7 +18,7 @@ from flowd.model.claimer import Claimer
 from flowd.model.delivery import Entry
 from flowd.model.event import EventBus
 from flowd.model.text import count_of
-from flowd.worker.consumer import Consumer
+from flowd.worker.fetcher import Fetcher
 from flowd.worker.gate import AnyGate
 from flowd.worker.in_flight import InFlight
 from flowd.worker.lease import RENEWALS_PER_LEASE
@@ -53,7 +53,8 @@ class Maintenance:
 
     Args:
         stream: of the queue.
-        consumer: gets what is claimed; its read makes way for what is due.
+        fetcher: entries are claimed in the name of its consumer; its read ends when
+            something is due.
         in_flight: what is held under its name.
         extensions: what else is done in the same step.
         events: receives its events.
@@ -67,7 +68,7 @@ class Maintenance:
     def __init__(
         self,
         stream: Stream,
-        consumer: Consumer,
+        fetcher: Fetcher,
         in_flight: InFlight,
         extensions: Sequence[MaintainExtension],
         events: EventBus,
@@ -80,7 +81,7 @@ class Maintenance:
         self._stream = stream
         self._gate = gate
         gate.follow(self)
-        self._consumer = consumer
+        self._fetcher = fetcher
         self._in_flight = in_flight
         self._extensions = list(extensions)
         self._events = events
@@ -141,12 +142,12 @@ class Maintenance:
         due = time.monotonic() + delay
         if due < self._next:
             self._next = due
-            self._consumer.interrupt(after=due)
+            self._fetcher.interrupt(after=due)
 
     def at_once(self) -> None:
         """Maintain now; a read that waits ends."""
         self._next = min(self._next, time.monotonic())
-        self._consumer.interrupt()
+        self._fetcher.interrupt()
 
     def add(self, extension: MaintainExtension) -> None:
         """Do this as well from now on."""
@@ -179,10 +180,10 @@ class Maintenance:
             ServerError: as `Stream.maintain`.
         """
         if this.orphans:
-            await self._consumer.replace_lost_reader()
+            await self._fetcher.replace_lost_reader()
         claims = 0 if this.orphans else this.claims
         maintained = await self._stream.maintain(
-            self._consumer.name,
+            self._fetcher.consumer,
             lease=self._lease,
             takeovers=claims,
             cursor=self._cursor,

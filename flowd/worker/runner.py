@@ -29,9 +29,9 @@ from flowd.model.job import Job
 from flowd.worker.ahead import ReadAhead
 from flowd.worker.callbacks import JobCallbacks
 from flowd.worker.capabilities import Capabilities
-from flowd.worker.consumer import Consumer
 from flowd.worker.executor import Executor
 from flowd.worker.expiry import Expiry
+from flowd.worker.fetcher import Fetcher
 from flowd.worker.gate import TO_THE_GATE
 from flowd.worker.handler import name_of
 from flowd.worker.in_flight import InFlight
@@ -79,7 +79,7 @@ class Runner(Generic[J]):
         self.cancellations, self.on_renew = own.cancellations, own.on_renew
         self._gate = own.gate
         # The path.
-        self._fetcher = Consumer(
+        self._fetcher = Fetcher(
             self.stream,
             session.reader_to(policy.stream),
             self.consumer,

@@ -9,7 +9,7 @@ import pytest
 
 from flowd import Claimer, Queue, QueueGroup, WrongKeyType
 from flowd.embedded import Server
-from flowd.worker import consumer
+from flowd.worker import fetcher
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import die_with, pending
@@ -274,8 +274,8 @@ async def test_busy_queue_reads_by_itself(
     redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a connection of its own, as long as jobs come without a gap."""
-    monkeypatch.setattr(consumer, "_LASTING", 0.1)
-    monkeypatch.setattr(consumer, "_QUIET", 0.3)
+    monkeypatch.setattr(fetcher, "_LASTING", 0.1)
+    monkeypatch.setattr(fetcher, "_QUIET", 0.3)
     recorder = RecordingHandler()
     queues = _queues(redis_url, stream, recorder, 3)
     async with _idle(raw, queues):
@@ -375,8 +375,8 @@ async def test_idle_queues_open_no_connections_after_an_outage(
     redis_url: str, raw: Raw, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that were busy once had a reader of their own, and closed it themselves."""
-    monkeypatch.setattr(consumer, "_LASTING", 0.05)
-    monkeypatch.setattr(consumer, "_QUIET", 0.2)
+    monkeypatch.setattr(fetcher, "_LASTING", 0.05)
+    monkeypatch.setattr(fetcher, "_QUIET", 0.2)
     recorder = RecordingHandler()
     async with proxy_to(redis_url) as proxy:
         queues = _queues(proxy.url, stream, recorder, 8)
@@ -388,7 +388,7 @@ async def test_idle_queues_open_no_connections_after_an_outage(
                     enqueued += 1
             await wait_until(lambda: len(recorder.done) == enqueued)
             await _all_wait(raw, queues)
-            monkeypatch.setattr(consumer, "_LASTING", 60.0)
+            monkeypatch.setattr(fetcher, "_LASTING", 60.0)
             before = proxy.accepted
             proxy.cut()
             proxy.restore()

@@ -18,7 +18,7 @@ from flowd.worker.idle_reads import IdlePlace
 from flowd.worker.pacing import Pacing
 from flowd.worker.side_by_side import SideBySide
 
-__all__ = ["Consumer"]
+__all__ = ["Fetcher"]
 
 _FEW: Final = 16
 _QUIET: Final = 5.0
@@ -29,13 +29,13 @@ _LASTING: Final = 1.0
 """Jobs that come for longer than this without a gap make a queue busy."""
 
 
-class Consumer:
+class Fetcher:
     """Reads the entries of one queue.
 
     Args:
         stream: over the connection that carries all commands.
         reader: a connection of its own, for reads that wait.
-        name: of the consumer.
+        consumer: the name of this run in the group.
         concurrency: how many handlers run at once.
         block: the longest time one read waits, in seconds.
         idle: its place in the read that idle queues share; None: it has none.
@@ -47,7 +47,7 @@ class Consumer:
         self,
         stream: Stream,
         reader: Connection,
-        name: str,
+        consumer: str,
         *,
         concurrency: int,
         block: float,
@@ -61,8 +61,8 @@ class Consumer:
         self._idle = idle
         self._last_came = 0.0
         self._first_came = 0.0
-        self.name = name
-        """Under which entries are taken."""
+        self.consumer = consumer
+        """The name under which entries are taken."""
 
         # The server has the next ready while the handlers of these run; where there
         # are few, a round trip would cost more than that saves.
@@ -129,9 +129,9 @@ class Consumer:
 
     def _fetch_at_once(self, count: int) -> Awaitable[list[Entry]]:
         if self._admit is None:
-            return self._stream.read(self.name, count)
+            return self._stream.read(self.consumer, count)
         admitted = self._admit(count, 0.0)
-        both = _both(admitted, self._stream.ask_for_entries(self.name, count))
+        both = _both(admitted, self._stream.ask_for_entries(self.consumer, count))
         if self.flowing and count >= _FEW:
             # The server admits while the jobs of the last read begin and end here.
             self._stream.connection.flush()
@@ -207,7 +207,7 @@ class Consumer:
     async def _fetch_blocking(self, count: int, block: float) -> list[Entry]:
         self._reading_until = time.monotonic() + block
         try:
-            return await self._waiting_stream.read(self.name, count, block)
+            return await self._waiting_stream.read(self.consumer, count, block)
         finally:
             self._reading_until = 0.0
             if self._unblocking is not None:
