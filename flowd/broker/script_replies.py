@@ -89,8 +89,8 @@ def _taken_over(reply: object) -> Entry:
     return _entry(replies.data(entry_id), replies.number(count), replies.fields(flat))
 
 
-def _entry(entry_id: bytes, handed_out: int, flat: list[bytes]) -> Entry:
-    return Entry(entry_id, handed_out, by_name(flat), len(flat) // 2)
+def _entry(entry_id: bytes, delivery_count: int, flat: list[bytes]) -> Entry:
+    return Entry(entry_id, delivery_count, by_name(flat), len(flat) // 2)
 
 
 def added(reply: object) -> str | ServerError:

@@ -86,8 +86,8 @@ class Entry(NamedTuple):
     """A stream entry as Redis delivers it."""
 
     id: bytes
-    handed_out: int
-    """How often; with the consumer, this is the fence of every settle."""
+    delivery_count: int
+    """How often Redis has delivered it; with the consumer, the fence of every settle."""
 
     fields: dict[bytes, bytes]
     size: int

@@ -89,7 +89,9 @@ def job_view(
         now: the server's time.
         beats: of the queue's workers, by their names.
     """
-    delivery = Delivery(Entry(row.id, row.handed_out, row.fields, len(row.fields)), 0.0)
+    delivery = Delivery(
+        Entry(row.id, row.delivery_count, row.fields, len(row.fields)), 0.0
+    )
     with contextlib.suppress(DecodeError):
         delivery.read_envelope()
     delayed, running = row.state == "delayed", row.state == "running"

@@ -60,8 +60,8 @@ class JobRow(NamedTuple):
     silent: float
     """Seconds without a sign of life from who runs it; else 0."""
 
-    handed_out: int
-    """How often this entry was."""
+    delivery_count: int
+    """How often this entry was delivered."""
 
     progress: Progress | None = None
     """How far a job is that runs, if it said so."""
@@ -159,7 +159,7 @@ def consumer_row(reply: object) -> ConsumerRow:
 
 def job_row(reply: object) -> JobRow:
     """Read a job of the query script."""
-    state, entry_id, flat, due, consumer, silent, handed_out, said = replies.array(
+    state, entry_id, flat, due, consumer, silent, delivery_count, said = replies.array(
         reply
     )
     return JobRow(
@@ -169,7 +169,7 @@ def job_row(reply: object) -> JobRow:
         float(replies.data(due)) / 1000,
         replies.data(consumer),
         replies.number(silent) / 1000,
-        replies.number(handed_out),
+        replies.number(delivery_count),
         _progress(replies.data(said)),
     )
 

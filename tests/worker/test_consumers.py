@@ -105,7 +105,7 @@ async def test_shared_consumer_name_settles_once(
         raw("XCLAIM", stream, GROUP, "other", 0, first.id)
         raw("XCLAIM", stream, GROUP, "one", 0, first.id)
         stale = Delivery(first, 0.0)
-        fresh = Delivery(first._replace(handed_out=3), 0.0)
+        fresh = Delivery(first._replace(delivery_count=3), 0.0)
         assert await queue.settle("one", [stale], []) == [0]
         assert await queue.renew("one", [(stale.entry_id, stale.count)]) == [first.id]
         assert await queue.settle("one", [fresh], []) == [1]

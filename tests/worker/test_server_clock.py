@@ -129,7 +129,7 @@ async def test_jobs_of_a_dead_worker_are_taken_over_after_a_step(
         )
 
     assert [entry.fields[b"to"] for entry in maintained.claimed] == [b"a", b"b"]
-    assert [entry.handed_out for entry in maintained.claimed] == [2, 2]
+    assert [entry.delivery_count for entry in maintained.claimed] == [2, 2]
 
 
 async def test_jobs_of_a_live_worker_stay_its_own_after_a_step(

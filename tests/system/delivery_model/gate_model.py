@@ -165,7 +165,7 @@ class GateModel:
         assert [entry.id.decode() for entry in answer] == [job.at for job in jobs]
         for job, entry in zip(jobs, answer, strict=True):
             job.place, job.hold = "held", Hold(consumer, 1, self.now)
-            assert entry.handed_out == 1
+            assert entry.delivery_count == 1
 
     def renewed(
         self, consumer: str, held: Sequence[tuple[bytes, int]], lost: Iterable[bytes]
@@ -209,7 +209,7 @@ class GateModel:
             assert (entry is not None) == (wanted and not self.paused), job
             if entry is not None:
                 job.hold = Hold(consumer, job.hold.count + (not mine), self.now)
-                assert entry.handed_out == job.hold.count
+                assert entry.delivery_count == job.hold.count
             elif mine and late and running is not None and not self.paused:
                 job.hold.since = self.now
         assert not taken

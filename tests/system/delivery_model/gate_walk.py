@@ -155,7 +155,7 @@ class GateState(NamedTuple):
         ]
         beliefs = [
             [
-                (at.get(each.entry.id.decode()), each.entry.handed_out, each.fresh)
+                (at.get(each.entry.id.decode()), each.entry.delivery_count, each.fresh)
                 for each in self.beliefs[worker]
             ]
             for worker in (first, 1 - first)

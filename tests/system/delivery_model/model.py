@@ -285,7 +285,7 @@ def _same(answer: Sequence[Entry], rows: Sequence[Row]) -> None:
     for entry, row in zip(answer, rows, strict=True):
         assert row.id in ("", entry.id.decode())
         assert row.hold is not None
-        assert entry.handed_out == row.hold.count
+        assert entry.delivery_count == row.hold.count
         fields = {name.decode(): value.decode() for name, value in entry.fields.items()}
         row.job.seen(fields, entry.id.decode())
 

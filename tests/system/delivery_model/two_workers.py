@@ -40,7 +40,7 @@ _LONG_AGO: Final = 10_000_000
 def owns(snapshot: Snapshot, worker: int, entry: Entry) -> bool:
     """Whether Redis holds the entry for this worker with this count."""
     lease = snapshot.held.get(entry.id.decode())
-    fence = (WORKERS[worker], entry.handed_out)
+    fence = (WORKERS[worker], entry.delivery_count)
     return lease is not None and (lease.consumer, lease.deliveries) == fence
 
 

@@ -89,7 +89,7 @@ class State(NamedTuple):
         ]
         beliefs = [
             [
-                (rank.get(entry.id.decode()), entry.handed_out, running, fresh)
+                (rank.get(entry.id.decode()), entry.delivery_count, running, fresh)
                 for entry, running, fresh in beliefs
             ]
             for beliefs in self.beliefs
@@ -138,7 +138,7 @@ class Walk:
                 due = False
             case "renew":
                 belief = beliefs.pop(number)
-                held = [(belief.entry.id, belief.entry.handed_out)]
+                held = [(belief.entry.id, belief.entry.delivery_count)]
                 if not await queue.renew(WORKERS[worker], held):
                     beliefs.insert(number, belief._replace(fresh=True))
             case "expire":
