@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -17,7 +15,6 @@ from flowd.errors import OptionError
 from flowd.errors.option import entry_id, wait
 from flowd.model import outcome
 from flowd.model.delivery import Delivery, Entry
-from flowd.model.event import EventBus
 from flowd.model.expiry import Expires
 from flowd.model.item import KEY_TTL, Item, items_of, many
 from flowd.model.job import Job, spec_of
@@ -25,14 +22,12 @@ from flowd.model.letter import Letter, letter_of
 from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
+from flowd.testing.attempts import Attempts
 from flowd.testing.clock import FakeClock
 from flowd.testing.cron import MemoryCron
 from flowd.testing.memory import Memory
 from flowd.testing.recorded import Recorded
-from flowd.worker.executor import Executor
-from flowd.worker.expiry import Expiry
 from flowd.worker.handler import Handler
-from flowd.worker.in_flight import InFlight
 from flowd.worker.options import QueueOptions
 
 __all__ = ["MemoryQueue"]
@@ -91,7 +86,6 @@ class MemoryQueue(Recorded, Generic[J]):
         self.cancelled: list[J] = []
         """The jobs that were cancelled while they ran."""
 
-        self._runs: dict[str, tuple[Delivery, Executor[J]]] = {}
         self._options = QueueOptions(
             job_class=job_class,
             handler=handler,
@@ -101,6 +95,7 @@ class MemoryQueue(Recorded, Generic[J]):
             on_cancelled=on_cancelled,
             chain=MiddlewareChain(middleware),
         )
+        self._attempts = Attempts(self._options, self.clock, self._settle)
         self._stream = self.memory.stream(self._options.policy.stream)
         schedules = schedules_of(job_class, self._options.policy)
         self._cron = MemoryCron(schedules, self._stream, self.clock)
@@ -196,9 +191,7 @@ class MemoryQueue(Recorded, Generic[J]):
             has ended or never was.
         """
         entry_id("job_id", job_id)
-        if (run := self._runs.get(job_id)) is not None:
-            delivery, executor = run
-            executor.cancel(delivery, "cancel")
+        if self._attempts.cancel(job_id):
             return "cancelling"
         return "cancelled" if self._stream.remove(job_id) else "not_found"
 
@@ -212,7 +205,7 @@ class MemoryQueue(Recorded, Generic[J]):
             `deleted`, `running`, or `not_found` for one that has ended or never was.
         """
         entry_id("job_id", job_id)
-        if job_id in self._runs:
+        if job_id in self._attempts:
             return "running"
         return "deleted" if self._stream.remove(job_id) else "not_found"
 
@@ -270,7 +263,7 @@ class MemoryQueue(Recorded, Generic[J]):
         while self._stream.due <= self.clock.now:
             entry = self._stream.take()
             if self._may_start(entry):
-                await self._run(entry)
+                await self._attempts.run(entry)
                 attempts += 1
         return attempts
 
@@ -320,39 +313,6 @@ class MemoryQueue(Recorded, Generic[J]):
         while self._stream.due < math.inf and self._stream.due <= until:
             self.clock.now = max(self.clock.now, self._stream.due)
             await self.run_due()
-
-    async def _run(self, entry: Entry) -> None:
-        stream, group = self._options.policy.stream, self._options.policy.group
-        in_flight = InFlight(1)
-        expiry = Expiry(self._now)
-        executor = Executor(
-            self._options,
-            in_flight,
-            EventBus(stream, group),
-            expiry,
-            consumer="memory",
-        )
-        delivery = Delivery(entry, time.monotonic())
-        in_flight.handler_started(delivery)
-        task = asyncio.get_running_loop().create_task(executor.execute(delivery))
-        delivery.task = task
-        self._runs[delivery.job_id] = delivery, executor
-        try:
-            end = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            # As a shutdown does: the handler is cancelled, and its job released.
-            executor.cancel_all()
-            await asyncio.wait([task])
-            end = executor.not_begun(delivery) if task.cancelled() else task.result()
-            await self._settle(delivery, end or outcome.Release())
-            raise
-        finally:
-            del self._runs[delivery.job_id]
-            executor.close()
-        await self._settle(delivery, end or outcome.Release())
-
-    async def _now(self) -> float:
-        return self.clock.now
 
     async def _settle(self, delivery: Delivery, end: outcome.Outcome) -> None:
         if not isinstance(end, outcome.Retry | outcome.Release):
