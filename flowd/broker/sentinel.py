@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Final
 
@@ -20,7 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker import replies
 from flowd.broker.asking import SharedQuestion, ask_server, first_answer
-from flowd.broker.connection import log_in, pack
+from flowd.broker.connection import Connection, log_in, pack
 from flowd.broker.links import Links, Place
 from flowd.broker.outage import RECONNECT
 from flowd.broker.protocol import Call, RedisProtocol
@@ -28,7 +29,14 @@ from flowd.broker.refusals import CommandUnknown
 from flowd.broker.settings import Settings
 from flowd.broker.transport import QUICK_KEEPALIVE
 from flowd.broker.url import Address
-from flowd.errors import FatalError, OutcomeUnknown, ServerError
+from flowd.errors import (
+    AccessDenied,
+    FatalError,
+    NotReady,
+    OutcomeUnknown,
+    ServerError,
+    Unreachable,
+)
 
 __all__ = ["SentinelAddress"]
 
@@ -43,6 +51,11 @@ _CHANNELS: Final = (_SWITCH, _PROMOTING, *_GIVEN_UP)
 
 _PROMOTED_WITHIN: Final = 10.0
 """Seconds; a sentinel may end before it says how its failover ended."""
+
+_AWAITED: Final = 1.5
+"""Seconds that a connect waits for a promotion; who wants it may give up after 2."""
+
+_BETWEEN_LOOKS: Final = 0.02
 
 
 class SentinelAddress(Address):
@@ -75,6 +88,7 @@ class SentinelAddress(Address):
         """Where they are."""
 
         self._primary = SharedQuestion(self._ask_sentinels)
+        self._promotion = SharedQuestion(self._await_promotion)
         self._links = Links()
         self._successor: tuple[Place, float] | None = None
         """The replica that is being promoted, and until when it is waited for."""
@@ -82,11 +96,14 @@ class SentinelAddress(Address):
     async def connect(self, protocol: asyncio.BaseProtocol) -> None:
         """Ask the sentinels, and connect a protocol to the primary that they name.
 
-        While they promote a replica it is that one, which may not be a primary yet.
+        While they promote a replica it is that one: once it is a primary, or after
+        1.5 s as what it is.
 
         Raises:
             OSError: no sentinel names one, or it cannot be reached.
         """
+        if self._promoted() is not None:
+            await self._promotion.answer()
         place = self._promoted() or await self._primary.answer()
         await self.connect_to(protocol, place)
         self._links.note(protocol, place)
@@ -217,6 +234,28 @@ class SentinelAddress(Address):
             return None
         place, until = self._successor
         return place if time.monotonic() < until else None
+
+    async def _await_promotion(self) -> None:
+        """Return once the replica that is being promoted is a primary, or in a moment.
+
+        To connect again and again would take its pauses beyond the promotion.
+        """
+        if (successor := self._promoted()) is None:
+            return
+        until = time.monotonic() + _AWAITED
+        host, port = successor
+        settings = {**self._settings, "host": host, "port": port}
+        address = Address(_shown(successor), self._kind, settings)
+        async with aclosing(Connection(address, name="flowd-sentinel")) as connection:
+            while self._promoted() == successor and time.monotonic() < until:
+                try:
+                    if await connection.call("ROLE", read=replies.role) == "master":
+                        return
+                except AccessDenied:
+                    return  # the first write that is refused says it
+                except (NotReady, OutcomeUnknown, Unreachable):
+                    pass
+                await asyncio.sleep(_BETWEEN_LOOKS)
 
 
 _SILENT: Final = "silent"

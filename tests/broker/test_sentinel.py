@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, Protocol, Self, cast
 
 import pytest
@@ -15,7 +16,6 @@ import redis.asyncio
 from flowd import (
     Durable,
     FlowdError,
-    NotReady,
     OptionError,
     OutcomeUnknown,
     Producer,
@@ -274,11 +274,12 @@ async def test_a_primary_that_is_being_replaced_is_left(
         fake.publish(PROMOTING, _promoting(first, second))
         with pytest.raises(OutcomeUnknown, match=r"is being replaced by 127\.0\.0\.1:"):
             await asyncio.wait_for(waiting, 5.0)
-        with pytest.raises(NotReady, match="no primary; its role is slave"):
-            await connection.call("SET", "here", 1)
+        setting = connection.call("SET", "here", 1)
         with Raw(second.url) as raw:
+            await _until_looked_at(raw)
+            assert not setting.done()
             raw("REPLICAOF", "NO", "ONE")
-            assert await connection.call("SET", "here", 1) == b"OK"
+            assert await setting == b"OK"
             assert raw("GET", "here") == b"1"
 
 
@@ -308,11 +309,13 @@ async def test_a_failover_that_is_given_up_leads_back(
         fake.publish(PROMOTING, "slave that means nothing 1")
         fake.publish(PROMOTING, _promoting(first, second))
         await wait_until(lambda: not connection.carrier)
+        setting = connection.call("SET", "here", 1)
         fake.publish(ABORTED, f"master other 127.0.0.1 {port_of(first.url)}")
-        with pytest.raises(NotReady, match="its role is slave"):
-            await connection.call("SET", "here", 1)
+        with Raw(second.url) as raw:
+            await _until_looked_at(raw)
+        assert not setting.done()
         fake.publish(ABORTED, f"master {NAME} 127.0.0.1 {port_of(first.url)}")
-        await _until_stored(connection)
+        assert await setting == b"OK"
         with Raw(first.url) as raw:
             assert raw("GET", "here") == b"1"
 
@@ -322,13 +325,21 @@ def _promoting(first: Server, second: Server) -> str:
     return f"slave 127.0.0.1:{to} 127.0.0.1 {to} @ {NAME} 127.0.0.1 {before}"
 
 
-async def _until_stored(connection: Connection) -> None:
-    async with asyncio.timeout(5.0):
-        while True:
-            with suppress(NotReady):
-                await connection.call("SET", "here", 1)
-                return
-            await asyncio.sleep(0.01)
+async def _until_looked_at(replica: Raw) -> None:
+    """Return when it was asked again whether it is a primary by now."""
+
+    def times() -> int:
+        found = re.search(rb"cmdstat_role:calls=(\d+)", _commands(replica))
+        return int(found[1]) if found else 0
+
+    before = times()
+    await wait_until(lambda: times() >= before + 3)
+
+
+def _commands(replica: Raw) -> bytes:
+    answer = replica("INFO", "commandstats")
+    assert isinstance(answer, bytes)
+    return answer
 
 
 async def test_a_primary_without_its_replicas_is_asked_for_again(

@@ -72,6 +72,8 @@ class Child:
         """Whether it was ready once."""
         self.retire = ""
         """Why it asked to be replaced."""
+        self.large_after: float | None = None
+        """Seconds after which it was above `--max-rss`, if that is why."""
         self.killed = False
         """Whether `kill` ended it."""
         self.counted: Sequence[Family] = ()
@@ -173,6 +175,7 @@ class Child:
     def _receive(self, message: FromChild) -> None:
         self.counted = message.get("counted", self.counted)
         self.retire = message.get("retire", self.retire)
+        self.large_after = message.get("large_after", self.large_after)
         if "state" in message:
             self.loaded = True
             if message["state"] == "ready":

@@ -49,8 +49,15 @@ class Limits:
             for queue in queues:
                 queue.add_middleware(counting)
 
-    async def watch(self, retire: Callable[[str], None]) -> None:
-        """Return when the process is too old or too large, and has said so."""
+    async def watch(
+        self, retire: Callable[[str], None], too_large: Callable[[str, float], None]
+    ) -> None:
+        """Return when the process is too old or too large, and has said so.
+
+        Args:
+            retire: gets the reason.
+            too_large: likewise, and after how many seconds it was above the limit.
+        """
         began = time.monotonic()
         while self.rss is not None or self.age is not None:
             age = time.monotonic() - began
@@ -58,7 +65,7 @@ class Limits:
                 retire(f"--max-age: it has run for {age:.0f} s")
                 return
             if self.rss is not None and (size := resident()) > self.rss:
-                retire(f"--max-rss: it has {size / 2**20:.0f} MiB")
+                too_large(f"--max-rss: it has {size / 2**20:.0f} MiB", age)
                 return
             left = _CHECK_EVERY if self.age is None else self.age - age
             await asyncio.sleep(left if self.rss is None else min(left, _CHECK_EVERY))

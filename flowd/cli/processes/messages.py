@@ -30,6 +30,9 @@ class FromChild(TypedDict, total=False):
     retire: str
     """Why it wants to be replaced."""
 
+    large_after: float
+    """Seconds after which it was above `--max-rss`, if that is why."""
+
     answer: int
     """The number of the question that this answers."""
 

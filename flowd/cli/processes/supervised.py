@@ -125,7 +125,7 @@ class SupervisedWorker:
         self._queues = queues
         tasks = (
             asyncio.create_task(self._report_ready()),
-            asyncio.create_task(self._limits.watch(self._retire)),
+            asyncio.create_task(self._limits.watch(self._retire, self._too_large)),
         )
         try:
             yield
@@ -183,6 +183,9 @@ class SupervisedWorker:
 
     def _retire(self, why: str) -> None:
         self._send({"retire": why})
+
+    def _too_large(self, why: str, after: float) -> None:
+        self._send({"retire": why, "large_after": after})
 
     def _send(self, message: FromChild) -> None:
         if self._writer is not None:

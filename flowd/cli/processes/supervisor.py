@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from flowd.cli.processes.child import Child, Command
@@ -28,6 +29,9 @@ _LAST_PAUSE: Final = 30.0
 _STABLE: Final = 60.0
 """Seconds after which the pause before a restart is the first one again."""
 
+_YOUNG: Final = 10.0
+"""Seconds; one that is too large so soon would be replaced again and again."""
+
 _PATIENCE: Final = 10.0
 """Seconds after its grace period in which a child has to end."""
 
@@ -43,6 +47,9 @@ class Slot:
 
     pause: float = 0.0
     """Seconds before the last restart; 0 before the first."""
+
+    rest: float = 0.0
+    """Likewise, of the replacement of one that was too large at once."""
 
     not_before: float = 0.0
     """When a limit may start a replacement again, by the monotonic clock."""
@@ -212,11 +219,7 @@ class Supervisor:
     async def _pause(self, slot: Slot, child: Child | None) -> None:
         """Wait before a restart, longer each time that it did not last."""
         lasted = child is not None and time.monotonic() - child.began >= _STABLE
-        slot.pause = (
-            _FIRST_PAUSE
-            if lasted or not slot.pause
-            else min(slot.pause * 2, _LAST_PAUSE)
-        )
+        slot.pause = _longer(0.0 if lasted else slot.pause)
         log(logging.INFO, "process %d starts again in %g s", slot.number, slot.pause)
         with suppress(TimeoutError):
             async with asyncio.timeout(slot.pause):
@@ -231,16 +234,17 @@ class Supervisor:
                 await self._replace(slot)
 
     def _outdated(self) -> Slot | None:
+        """The one that has run longest, so that each has its turn."""
         now = time.monotonic()
+        found: list[tuple[float, Slot]] = []
         for slot in self.slots:
             child = slot.child
             if child is None or child.ended.done():
                 continue
-            if child.generation < self._generation != self._refused:
-                return slot
-            if child.retire and slot.not_before <= now:
-                return slot
-        return None
+            old = child.generation < self._generation != self._refused
+            if old or (child.retire and slot.not_before <= now):
+                found.append((child.began, slot))
+        return min(found, key=itemgetter(0))[1] if found else None
 
     async def _replace(self, slot: Slot) -> None:
         """Start another, and stop the one that is there when that is ready."""
@@ -262,17 +266,40 @@ class Supervisor:
             self._keep_old(slot, old)
         elif new.ready:
             slot.child = new
+            self._let_rest(slot, old)
             await self._retire(old)
         else:
             await self._retire(new)  # SIGHUP came again: its code may be old
 
     def _keep_old(self, slot: Slot, old: Child) -> None:
+        if self._stops:
+            return
         log(logging.ERROR, "the replacement of %s was never ready: it stays", old)
         if old.generation < self._generation:
             self._refused = self._generation
         if old.retire:
-            slot.not_before = time.monotonic() + _LAST_PAUSE
-            asyncio.get_running_loop().call_later(_LAST_PAUSE, self._changes.set)
+            self._put_off(slot, _LAST_PAUSE)
+
+    def _let_rest(self, slot: Slot, old: Child) -> None:
+        """Put off the next replacement, if the one before it was too large at once."""
+        soon = old.large_after is not None and old.large_after < _YOUNG
+        slot.rest = _longer(slot.rest) if soon else 0.0
+        if soon:
+            log(
+                logging.WARNING,
+                "%s was above --max-rss %.1f s after its start: raise that limit;"
+                " process %d is replaced again in %g s at the earliest",
+                old,
+                old.large_after,
+                slot.number,
+                slot.rest,
+            )
+            self._put_off(slot, slot.rest)
+
+    def _put_off(self, slot: Slot, pause: float) -> None:
+        """Let no limit start a replacement there for so many seconds."""
+        slot.not_before = time.monotonic() + pause
+        asyncio.get_running_loop().call_later(pause, self._changes.set)
 
     async def _retire(self, child: Child) -> None:
         """Let it finish its jobs and end; kill it if it does not."""
@@ -287,6 +314,11 @@ class Supervisor:
             )
             child.kill()
             await asyncio.wait([child.ended])
+
+
+def _longer(pause: float) -> float:
+    """The pause that follows one of so many seconds; 0 for none."""
+    return min(pause * 2, _LAST_PAUSE) if pause else _FIRST_PAUSE
 
 
 def _ending(code: int) -> str:
