@@ -432,19 +432,29 @@ async def test_a_limit_replaces_a_process(
     assert {(row[1], row[2]) for row in ran.rows()} == {("1", "1")}
 
 
-async def test_processes_above_max_rss_at_once_are_replaced_in_turns_and_less_often(
+def test_processes_above_max_rss_at_once_are_replaced_less_often(
     flowd: Program, ran: Ran
 ) -> None:
     """A limit below what a worker needs leaves the machine to the jobs, and is named."""
-    words = ("--processes", "2", "--max-rss", "32M")
+    words = ("--processes", "1", "--max-rss", "32M")
     with flowd.start("run", "workers:queue", *words) as running:
         running.patience(_PATIENCE)
         running.until("raise that limit; process 1 is replaced again in 0.5 s")
-        running.until("raise that limit; process 2 is replaced again in 0.5 s")
-        running.until("raise that limit; process 1 is replaced again in 1 s")
         running.signal(signal.SIGTERM)
         assert running.end() == 0
     assert not any("never ready" in line for line in running.lines)
+    assert ran.rows() == []
+
+
+def test_limits_replace_processes_in_turns(flowd: Program, ran: Ran) -> None:
+    """One that is at its limit at once does not keep the others from their turn."""
+    words = ("--processes", "2", "--max-age", "0.01")
+    with flowd.start("run", "workers:queue", *words) as running:
+        running.patience(_PATIENCE)
+        lines = (running.until("replacing process") for _ in range(4))
+        assert any("replacing process 2" in line for line in lines)
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
     assert ran.rows() == []
 
 
