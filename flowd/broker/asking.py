@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Final, Generic, TypeVar
 
-from flowd.broker.connection import Argument, Connection
+from flowd.broker.connection import Argument, Connection, unreachable
 from flowd.broker.replies import Reader
 from flowd.broker.url import Address
 from flowd.errors import FatalError
@@ -30,14 +30,16 @@ async def ask_server(
     """What one server answers, over a connection of this name for this one command.
 
     Raises:
-        ServerError: as `Connection.call`.
-        TimeoutError: it does not answer in time.
+        ServerError: as `Connection.call`; Unreachable if it does not answer in time.
     """
-    async with (
-        asyncio.timeout(_PATIENCE),
-        aclosing(Connection(address, name=name)) as connection,
-    ):
-        return await connection.call(*command, read=read)
+    try:
+        async with (
+            asyncio.timeout(_PATIENCE),
+            aclosing(Connection(address, name=name)) as connection,
+        ):
+            return await connection.call(*command, read=read)
+    except TimeoutError as error:
+        raise unreachable(address, error) from None
 
 
 async def first_answer(asks: Iterable[Callable[[], Awaitable[R]]]) -> R:

@@ -20,7 +20,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker import replies
 from flowd.broker.asking import SharedQuestion, ask_server, first_answer
-from flowd.broker.links import Links, Place
+from flowd.broker.links import Links, Place, place_shown
 from flowd.broker.refusals import refusal, slot_moves
 from flowd.broker.settings import Settings
 from flowd.broker.transport import QUICK_KEEPALIVE
@@ -151,7 +151,7 @@ class ClusterAddress(Address):
         if place not in self._servers:
             host, port = place
             settings = {**self._settings, "host": host, "port": port}
-            address = Address(f"{host}:{port} of {self}", self._node_kind, settings)
+            address = Address(place_shown(place), self._node_kind, settings)
             address.keepalive = self.keepalive
             self._servers[place] = address
         return self._servers[place]
@@ -171,7 +171,7 @@ class ClusterAddress(Address):
             lambda place: (
                 None
                 if place in with_slots
-                else f"{place[0]}:{place[1]} has no slots any more"
+                else f"{place_shown(place)} has no slots any more"
             )
         )
 

@@ -19,6 +19,7 @@ import redis.asyncio
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 
 from flowd.broker.cluster import ClusterAddress
+from flowd.broker.links import place_shown
 from flowd.broker.sentinel import SentinelAddress
 from flowd.broker.settings import (
     FORM,
@@ -49,6 +50,7 @@ _CLUSTER_FORM: Final = (
     "must be as redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT with some of the nodes,"
     f" and no database; {FORM.partition(', ')[2]}"
 )
+_FORMS: Final = {"+cluster": _CLUSTER_FORM, "+sentinel": _SENTINEL_FORM}
 _SENTINEL_PATH: Final = re.compile(r"/([^/]+)(/[0-9]*)?")
 _SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
 _SENTINEL_PORT: Final = 26_379
@@ -90,12 +92,13 @@ def address_of_url(url: str) -> Address:
     Raises:
         OptionError: it is none.
     """
+    form = _FORMS.get(url.partition("://")[0].lower().removeprefix("redis").lstrip("s"))
     found = _URL.fullmatch(url)
+    if form and (found is None or LATE_LOGIN.search(url.partition("://")[2])):
+        raise refused(url, form)
     if found is None:
         raise unknown_scheme(url)
     of_cluster = found["kind"].lower() == "cluster"
-    if LATE_LOGIN.search(url.partition("://")[2]):
-        raise refused(url, _CLUSTER_FORM if of_cluster else _SENTINEL_FORM)
     return _cluster(url, found) if of_cluster else _sentinel(url, found)
 
 
@@ -120,7 +123,7 @@ def _of_cluster_client(client: _Nodes) -> Address:
         del settings[name]
     if not tls:
         settings = {name: v for name, v in settings.items() if name[:4] != "ssl_"}
-    shown = "redis cluster at " + ", ".join(f"{host}:{port}" for host, port in seeds)
+    shown = "redis cluster at " + ", ".join(map(place_shown, seeds))
     kind = SSLConnection if tls else Connection
     address = ClusterAddress(shown, kind, settings, seeds=seeds)
     address.check("redis")
@@ -134,7 +137,7 @@ def _of_sentinel_client(client: redis.asyncio.Redis) -> Address:
         raise OptionError("redis", type(client).__name__, rule)
     tls = "SSL" in pool.connection_class.__name__
     sentinels = [Address.of(None, each) for each in pool.sentinel_manager.sentinels]
-    places = ", ".join(map(_shown, sentinels))
+    places = ", ".join(place_shown(each.place) for each in sentinels)
     shown = f"redis primary {pool.service_name} of the sentinels {places}"
     settings = lent(pool.connection_kwargs)
     return _checked(
@@ -153,6 +156,8 @@ def _cluster(url: str, found: re.Match[str]) -> Address:
     if (found["path"] or "/").strip("/") not in {"", "0"}:
         raise refused(url, _CLUSTER_FORM)
     kind, settings, places = _hosts(url, found, "", found["query"] or "", _CLUSTER_FORM)
+    if settings.get("db"):
+        raise refused(url, _CLUSTER_FORM)
     seeds = [(host, port or PORT) for host, port in places]
     address = ClusterAddress(without_login(url), kind, settings, seeds=seeds)
     for each in (address, *map(address.server_at, seeds)):
@@ -174,7 +179,11 @@ def _sentinel(url: str, found: re.Match[str]) -> Address:
         for name, _, value in (each.partition("=") for each in own)
     }
     sentinels = [
-        Address(f"{host}:{port}", kind, {**tls, **login, "host": host, "port": port})
+        Address(
+            place_shown((host, port)),
+            kind,
+            {**tls, **login, "host": host, "port": port},
+        )
         for host, port in ((host, port or _SENTINEL_PORT) for host, port in places)
     ]
     name = unquote(path[1])
@@ -207,8 +216,3 @@ def _checked(option: str, address: SentinelAddress) -> Address:
     for each in (address, *address.sentinels):
         each.check(option)
     return address
-
-
-def _shown(address: Address) -> str:
-    host, port = address.place
-    return f"{host}:{port}"

@@ -14,10 +14,16 @@ from typing import TypeAlias
 
 from flowd.broker.protocol import RedisProtocol
 
-__all__ = ["Links", "Place"]
+__all__ = ["Links", "Place", "place_shown"]
 
 Place: TypeAlias = tuple[str, int]
 """Host and port of a server."""
+
+
+def place_shown(place: Place) -> str:
+    """As a URL has it."""
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Links:

@@ -52,7 +52,10 @@ _NOW: Final = "Redis cannot do it now: "
 _FULL: Final = "Redis is out of memory: "
 
 _BUG: Final = "Redis cannot read a command of flowd's; please report it: "
-_OLD: Final = "this server lacks a command (flowd needs Redis 6.2, nothing renamed): "
+_OLD: Final = (
+    "this server lacks a command (flowd needs Redis 6.2, nothing renamed; for a sentinel"
+    " the URL is redis+sentinel://HOST:PORT/NAME): "
+)
 
 _CLUSTER: Final = (
     "this server is a node of a Redis Cluster, whose URL is"

@@ -22,10 +22,10 @@ from redis.asyncio.connection import AbstractConnection
 from flowd.broker import replies
 from flowd.broker.asking import SharedQuestion, ask_server, first_answer
 from flowd.broker.connection import Connection, log_in, pack
-from flowd.broker.links import Links, Place
+from flowd.broker.links import Links, Place, place_shown
 from flowd.broker.outage import RECONNECT
 from flowd.broker.protocol import Call, RedisProtocol
-from flowd.broker.refusals import CommandUnknown
+from flowd.broker.refusals import LOGIN_REFUSED, CommandUnknown
 from flowd.broker.settings import Settings
 from flowd.broker.transport import QUICK_KEEPALIVE
 from flowd.broker.url import Address
@@ -56,6 +56,11 @@ _AWAITED: Final = 1.5
 """Seconds that a connect waits for a promotion; who wants it may give up after 2."""
 
 _BETWEEN_LOOKS: Final = 0.02
+
+_OWN_LOGIN: Final = (
+    "; the login of sentinels is not that of the primary: give it in the URL as"
+    " ?sentinel_username=NAME&sentinel_password=PASSWORD"
+)
 
 
 class SentinelAddress(Address):
@@ -141,6 +146,11 @@ class SentinelAddress(Address):
                 "name the sentinels in the URL; that of a server is redis://HOST:PORT"
             )
             raise FatalError(f"{sentinel} is no sentinel: {rule}") from None
+        except AccessDenied as error:
+            refused = str(error).startswith(LOGIN_REFUSED)
+            raise AccessDenied(
+                f"the sentinel {sentinel}: {error}{_OWN_LOGIN if refused else ''}"
+            ) from None
         if place is None:
             raise OSError(f"the sentinel {sentinel} knows no primary {self._name!r}")
         return place
@@ -219,13 +229,13 @@ class SentinelAddress(Address):
         self._successor = None
         # It knows first; others may still name the old one.
         self._sentinels.sort(key=lambda each: each is not sentinel)
-        why = f"the primary is {_shown(now)} now"
+        why = f"the primary is {place_shown(now)} now"
         self._links.drop(lambda place: why if place != now else None)
 
     def _promoting(self, successor: Place, before: Place) -> None:
         """Drop the links to a primary that is being replaced."""
         self._successor = successor, time.monotonic() + _PROMOTED_WITHIN
-        why = f"the primary {_shown(before)} is being replaced by {_shown(successor)}"
+        why = f"the primary {place_shown(before)} is being replaced by {place_shown(successor)}"
         self._links.drop(lambda place: why if place == before else None)
 
     def _promoted(self) -> Place | None:
@@ -245,7 +255,7 @@ class SentinelAddress(Address):
         until = time.monotonic() + _AWAITED
         host, port = successor
         settings = {**self._settings, "host": host, "port": port}
-        address = Address(_shown(successor), self._kind, settings)
+        address = Address(place_shown(successor), self._kind, settings)
         async with aclosing(Connection(address, name="flowd-sentinel")) as connection:
             while self._promoted() == successor and time.monotonic() < until:
                 try:
@@ -268,10 +278,6 @@ async def _next(heard: asyncio.Queue[object]) -> object:
             return await heard.get()
     except TimeoutError:
         return _SILENT
-
-
-def _shown(place: Place) -> str:
-    return f"{place[0]}:{place[1]}"
 
 
 def _place(reply: object) -> Place:

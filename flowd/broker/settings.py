@@ -94,6 +94,12 @@ AWAITED: Final[Mapping[object, type[AbstractConnection]]] = {
     redis.connection.UnixDomainSocketConnection: UnixDomainSocketConnection,
 }
 
+_MANY_HOSTS: Final = (
+    "a comma is in the URL of many hosts alone: redis+cluster://HOST:PORT,HOST:PORT, or"
+    " redis+sentinel://HOST:PORT,HOST:PORT/NAME with the sentinels of a primary"
+)
+_BLANK: Final = re.compile(r"\s")
+
 # What a caller's client may say; timeouts, retries and encodings are flowd's own.
 _LENT: Final = re.compile(
     r"host|port|path|db|username|password|credential_provider|ssl_\w+"
@@ -118,7 +124,12 @@ def check_place(settings: Settings) -> None:
     Raises:
         ValueError: no host can have the name, or no port the number.
     """
-    str(settings.get("host", "")).encode("idna")
+    host = str(settings.get("host", ""))
+    host.encode("idna")
+    if "," in host:
+        raise ValueError(_MANY_HOSTS)
+    if _BLANK.search(host):
+        raise ValueError("no host has a blank in its name")
     if not 0 <= int(str(settings.get("port", 0))) <= _PORTS:
         raise ValueError(f"port must be 0 to {_PORTS}")
 
@@ -163,7 +174,8 @@ def _parsed(url: str, given: str, form: str) -> dict[str, object]:
         # In most words of the parser is what it takes for a port, be it the password.
         if str(error).startswith("Invalid value for"):
             rule = str(error)
-    raise refused(given, rule)
+    hosts = url.partition("://")[2].rpartition("@")[2].partition("/")[0]
+    raise refused(given, _MANY_HOSTS if "," in hosts and rule is form else rule)
 
 
 def unknown_scheme(url: str) -> OptionError:

@@ -123,15 +123,18 @@ class Address:
 
     @classmethod
     def _of_client(cls, client: Client) -> Address:
-        if hasattr(client, "nodes_manager") or hasattr(
+        many = hasattr(client, "nodes_manager") or hasattr(
             getattr(client, "connection_pool", None), "sentinel_manager"
-        ):
+        )
+        if many and not isinstance(client, type):
             from flowd.broker.host_list import address_of_client  # noqa: PLC0415
 
             return address_of_client(client)
         if not _is_client(client):
             # Only its class: a URL has a password.
             rule = "must be a redis-py client; a URL is given as url="
+            if hasattr(client, "master_for"):
+                rule = "must be a client of a primary: give its .master_for(NAME)"
             raise OptionError("redis", type(client).__name__, rule)
         pool = client.connection_pool
         given: type[object] = pool.connection_class
@@ -155,6 +158,9 @@ class Address:
         """
         try:
             check_place(self._settings)
+        except ValueError as error:
+            raise OptionError(option, self._shown, str(error)) from None
+        try:
             self._kind(**self._settings)
             if self.tls:
                 self._tls.get()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -163,7 +164,7 @@ async def test_operators_see_all_nodes(cluster: Cluster, stream: str) -> None:
     seen = {each.stream for each in views if not isinstance(each, FlowdError)}
     assert seen >= set(streams)
     versions = [each.text for each in findings if each.check == "version"]
-    assert sorted(text.split()[0] for text in versions) == sorted(
+    assert sorted(text.partition(": ")[0] for text in versions) == sorted(
         server.url.removeprefix("redis://")
         for server in cluster.others(cluster.servers[-1])
     )
@@ -382,8 +383,18 @@ async def test_no_node_of_a_cluster_can_be_reached() -> None:
     """A producer gives up in time, and names the nodes that it knew."""
     url = "redis+cluster://127.0.0.1:1,127.0.0.1:2"
     async with Producer(url, connect_timeout=0.1) as producer:
-        with pytest.raises(Unreachable, match=r"127.0.0.1:1 of .*127.0.0.1:2 of"):
+        with pytest.raises(Unreachable, match=r"127.0.0.1:1: C.* 127.0.0.1:2: C"):
             await producer.enqueue(email())
+
+
+async def test_nodes_without_tls_are_said() -> None:
+    """A server that waits for its own protocol is silent to TLS, not away."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = f"rediss+cluster://127.0.0.1:{port}?ssl_cert_reqs=none"
+        async with Producer(url, connect_timeout=0.1) as producer:
+            with pytest.raises(Unreachable, match="does the server speak TLS"):
+                await producer.enqueue(email())
 
 
 @pytest.mark.parametrize(
@@ -413,6 +424,14 @@ async def test_a_queue_of_any_name_runs(cluster: Cluster, name: str) -> None:
         ("redis+cluster://h1,,h2", "some of the nodes"),
         ("redis+cluster://h1/1", "no database"),
         ("redis+cluster://h1/jobs", "no database"),
+        ("redis+cluster://h1?db=1", "no database"),
+        ("redis+cluster://h1#0", "some of the nodes"),
+        ("redis+cluster://h1, h2", "no host has a blank in its name"),
+        ("redis://h1,h2", r"comma .* redis\+cluster://HOST:PORT,HOST:PORT"),
+        (
+            "redis://h1:6379,h2:6379/0",
+            r"comma .* redis\+sentinel://HOST:PORT,HOST:PORT",
+        ),
         ("redis+cluster://u:p@h1:x", "some of the nodes"),
         ("redis+cluster://h1?tpyo=1", "tpyo is no option"),
         ("redis+cluster://h1:99999", "with numbers for PORT"),

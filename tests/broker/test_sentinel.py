@@ -14,6 +14,7 @@ import redis
 import redis.asyncio
 
 from flowd import (
+    AccessDenied,
     Durable,
     FlowdError,
     OptionError,
@@ -408,6 +409,9 @@ async def test_jobs_run_where_the_sentinels_want_a_login(stream: str) -> None:
             await queue.drain()
             with Raw(sentinels.servers[0].url) as raw:
                 clients = raw("CLIENT", "LIST")
+            async with Producer(url, connect_timeout=0.1) as producer:
+                with pytest.raises(AccessDenied, match=r"the sentinel .*sentinel_user"):
+                    await producer.enqueue(email())
         assert handler.done == ["a"]
         assert isinstance(clients, bytes)
         assert clients.count(b"user=worker") == clients.count(b" name=flowd") > 0
@@ -465,3 +469,12 @@ def test_a_client_of_replicas_is_refused() -> None:
     """No job can run there."""
     with pytest.raises(OptionError, match=r"is of replicas.*give that of master_for"):
         Producer(redis=_manager([1]).slave_for(NAME))
+
+
+def test_sentinels_without_the_name_of_a_primary_are_refused() -> None:
+    """The error says which call gives a client; so it does of a class."""
+    for given in (_manager([1]), _blocking([1])):
+        with pytest.raises(OptionError, match=r"give its \.master_for\(NAME\)"):
+            Producer(redis=cast("redis.Redis", given))
+    with pytest.raises(OptionError, match="must be a redis-py client"):
+        Producer(redis=cast("redis.Redis", redis.RedisCluster))

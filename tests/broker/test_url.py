@@ -172,11 +172,15 @@ def test_options_that_flowd_knows_are_taken() -> None:
 
 @pytest.mark.parametrize(
     ("url", "why"),
-    [(f"redis://{'a' * 70}", "label"), ("redis://h?port=99999", "port must be 0 to")],
+    [
+        (f"redis://{'a' * 70}", "label"),
+        ("redis://h?port=99999", "port must be 0 to"),
+        ("redis://h h", "no host has a blank in its name"),
+    ],
 )
 def test_a_place_that_cannot_be_is_refused(url: str, why: str) -> None:
     """A worker must not wait for what no server can have."""
-    with pytest.raises(OptionError, match=f"redis-py cannot use it: .*{why}"):
+    with pytest.raises(OptionError, match=why):
         Producer(url)
 
 
