@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 import builtins
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
@@ -174,7 +180,8 @@ class DeadLetters(Generic[J]):
         found = letter if isinstance(letter, Letter) else await self.get(letter)
         edited = {} if job is None else {found.id: _edited(found.fields, job)}
         pair = (found.id, found.job_id)
-        stream, parts = self._stream(), self._parts([found], when_free)
+        entries = [found.fields, *edited.values()]
+        stream, parts = self._stream(), self._parts(entries, when_free)
         (moved,) = await dead_letters.redrive(stream, [pair], edited, parts)
         if isinstance(moved, ServerError):
             raise moved
@@ -213,7 +220,7 @@ class DeadLetters(Generic[J]):
         async with aclosing(self._pages(where)) as found:
             async for page in found:
                 batch = [(letter.id, letter.job_id) for letter in page]
-                parts = self._parts(page, when_free)
+                parts = self._parts([letter.fields for letter in page], when_free)
                 while batch:
                     try:
                         results = await dead_letters.redrive(
@@ -304,10 +311,10 @@ class DeadLetters(Generic[J]):
         )
 
     def _parts(
-        self, letters: builtins.list[Letter[J]], when_free: bool
+        self, entries: Sequence[Mapping[bytes, bytes]], when_free: bool
     ) -> builtins.list[Part]:
         """What letters need that come from a queue with policies."""
-        if not any(b"_gate" in letter.fields for letter in letters):
+        if not any(b"_gate" in fields for fields in entries):
             return []
         gate = None if self._job_class is None else self._job_class.SPEC.gate
         return [redriving(self._stream(), gate, waits=when_free)]
@@ -365,11 +372,14 @@ def _broken_off(
 
 
 def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:
-    """The new job's fields, then the entry's fields that its class does not know.
+    """The new job's fields and ticket, then what the entry has that its class does not know.
 
     Of an entry of another version only flowd's own fields are kept.
     """
-    written = enqueue_command(Item(job)).fields
+    command = enqueue_command(Item(job))
+    written = command.fields
+    if command.ticket:
+        written = {**written, b"_gate": command.ticket}
     same = written.get(b"_v", b"1") == fields.get(b"_v", b"1")
     known = {b"_v", b"_gate", *(name.encode() for name in type(job).SPEC.fields)}
     kept = {

@@ -18,7 +18,8 @@ from flowd.model.job import Job
 from flowd.model.letter import Letter
 from flowd.model.text import count_of, printable
 from flowd.ops.edit import with_fields
-from flowd.ops.letters import check_origin, move
+from flowd.ops.letters import move
+from flowd.ops.trial import RedriveTrial
 
 __all__ = ["purge", "redrive"]
 
@@ -31,17 +32,15 @@ async def redrive(request: Selection) -> int:
     """Move jobs back into their stream, with the changes of `--set`."""
     _check_choice(request)
     edit = _edit(request)
+    when_free, dry = request.options.when_free, request.options.dry_run
+    foreseen = RedriveTrial(request.target.queries, when_free=when_free)
 
     async def step(letter: Letter[Job]) -> None:
-        await request.letters.redrive(
-            letter, job=edit(letter), when_free=request.options.when_free
-        )
+        await request.letters.redrive(letter, job=edit(letter), when_free=when_free)
 
     async def trial(letter: Letter[Job]) -> None:
-        check_origin(letter)
-        edit(letter)
+        await foreseen.redrive(letter, job=edit(letter))
 
-    dry = request.options.dry_run
     return await _each(
         request, trial if dry else step, "redriven", "put back into the stream"
     )
@@ -86,16 +85,16 @@ async def _each(request: Selection, step: Step, name: str, what: str) -> int:
             print(
                 f"{count_of(moved, 'job')} {what} before it broke off", file=sys.stderr
             )
-        _print_refused(refused)
+        _print_refused(refused, dry=dry)
         raise
     if as_json:
         print_json({f"would_be_{name}" if dry else name: moved})
     else:
         print(f"{count_of(moved, 'job')} {'would be ' if dry else ''}{what}")
-    return _print_refused(refused)
+    return _print_refused(refused, dry=dry)
 
 
-def _print_refused(refused: list[tuple[str, FlowdError]]) -> int:
+def _print_refused(refused: list[tuple[str, FlowdError]], *, dry: bool) -> int:
     """Name each letter that could not be moved; returns the exit code."""
     taken: list[tuple[str, KeyTaken]] = []
     others: list[FlowdError] = []
@@ -105,13 +104,13 @@ def _print_refused(refused: list[tuple[str, FlowdError]]) -> int:
             continue
         others.append(error)
         print(f"letter {letter_id}: {printable(str(error))}", file=sys.stderr)
-    _print_taken(taken)
+    _print_taken(taken, dry=dry)
     if any(isinstance(error, ServerError) for error in others):
         return 3
     return 2 if others else int(bool(taken))
 
 
-def _print_taken(taken: list[tuple[str, KeyTaken]]) -> None:
+def _print_taken(taken: list[tuple[str, KeyTaken]], *, dry: bool) -> None:
     """Name the first letters whose keys other jobs have, and what helps."""
     if not taken:
         return
@@ -126,7 +125,9 @@ def _print_taken(taken: list[tuple[str, KeyTaken]]) -> None:
     else:
         why = "their `unique` keys are taken; with --when-free they run when the jobs"
         why += " that have them have ended"
-    print(f"{count_of(len(taken), 'letter')} not redriven: {why}", file=sys.stderr)
+    would = "would not be" if dry else "not"
+    text = f"{count_of(len(taken), 'letter')} {would} redriven: {why}"
+    print(text, file=sys.stderr)
 
 
 def _edit(request: Selection) -> Callable[[Letter[Job]], Job | None]:

@@ -33,7 +33,7 @@ from flowd.model.delivery import timestamp
 from flowd.model.job import Job
 from flowd.model.letter import Letter
 
-__all__ = ["LetterFilter", "by_job_id", "check_origin", "like_of", "move", "pick"]
+__all__ = ["LetterFilter", "by_job_id", "like_of", "move", "pick"]
 
 _BURST: Final = 0.1
 """Of how many seconds a rate is used up at once."""
@@ -97,18 +97,6 @@ def like_of(letter: Letter[Job]) -> str:
     text = f"{letter.reason[:_ALIKE]}: {letter.error[:_ALIKE]}"
     text = _ADDRESS.sub("…", _QUOTED.sub("…", text))
     return " ".join(_NUMBER.sub("N", text).split())
-
-
-def check_origin(letter: Letter[Job]) -> None:
-    """Refuse what Redis would, for a dry run.
-
-    Raises:
-        CommandRefused: the letter cannot be put back into its stream.
-    """
-    if letter.reason == "unknown":
-        raise CommandRefused(letter.error)
-    if b"_packed" in letter.fields:
-        raise CommandRefused("the entry has more than 1,000 fields")
 
 
 def by_job_id(job_id: str) -> LetterFilter:

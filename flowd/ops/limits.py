@@ -25,6 +25,7 @@ __all__ = [
     "schema_limits",
     "set_key",
     "set_limit",
+    "unique_holder",
 ]
 
 Kind: TypeAlias = Literal["concurrency", "rate", "unique"]
@@ -156,6 +157,17 @@ async def limits_of(queries: Queries, ticket: bytes) -> list[KeyLimit]:
     rules = await _rules(queries)
     rows = [await _run(queries, rules, "list", name) for name in names]
     return [_key_limit(row, rules) for each in rows for row in each]
+
+
+async def unique_holder(queries: Queries, key: str) -> str:
+    """The id of the job that has a key of the policy `unique`; empty if it is free.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
+    (row,) = await _run(queries, _Rules(), "list", f"u:{key}")
+    _, _, _, _, _, *holders = replies.array(row)
+    return replies.data(holders[0]).decode() if holders else ""
 
 
 async def set_key(queries: Queries, name: str, limit: int | None) -> None:

@@ -13,8 +13,9 @@ from flowd.broker.dead_letters import newest_letter
 from flowd.errors import LetterNotFound
 from flowd.model.job import Job
 from flowd.model.letter import Letter
-from flowd.ops.letters import check_origin, pick
+from flowd.ops.letters import pick
 from flowd.ops.newest import summarize
+from flowd.ops.trial import RedriveTrial
 from flowd.web.letters import Chosen, chosen
 from flowd.web.operation_pages import begin, must_have_room, new_operation
 from flowd.web.operations import Operation, Verb, move_letters
@@ -101,11 +102,12 @@ async def _work(
     ids: Sequence[str],
     picked: AsyncGenerator[Letter[Job]],
 ) -> None:
+    foreseen = RedriveTrial(target.queries)
     async with visit.desk.dead_letters(target.stream, target.group) as letters:
 
         async def trial(letter: Letter[Job]) -> None:
             if begun.verb == "redrive":
-                check_origin(letter)
+                await foreseen.redrive(letter)
 
         async def named() -> AsyncGenerator[Letter[Job]]:
             for each in ids:

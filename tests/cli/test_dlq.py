@@ -12,6 +12,7 @@ from itertools import chain
 import pytest
 
 from flowd import Gate, Queue, Reject, Unique
+from flowd.model.keys import Keys
 from jobs.email import Email
 from tests.house.sources import ROOT
 from tests.support.dead_letters import GROUP, bury, raw_letters, reject
@@ -230,6 +231,10 @@ async def test_a_redrive_names_those_whose_keys_are_taken(
             await queue.enqueue(job(to=f"{n}", subject=""), delay=600)
             for n in range(1, 8)
         ]
+    foreseen = flowd("dlq", "redrive", *letters[:2], *place, "--dry-run")
+    assert (foreseen.code, foreseen.out.splitlines()[-1]) == (
+        *(1, "1 job would be put back into the stream"),
+    )
     named = flowd("dlq", "redrive", *letters[:2], *place, "--group", GROUP)
     assert (named.code, named.out) == (1, "1 job put back into the stream\n")
     assert named.err == (
@@ -237,6 +242,7 @@ async def test_a_redrive_names_those_whose_keys_are_taken(
         "1 letter not redriven: its `unique` key is taken; with --when-free it runs when"
         " the job that has it has ended\n"
     )
+    assert foreseen.err == named.err.replace("not redriven", "would not be redriven")
     done = flowd("dlq", "redrive", "--all", "--rate", "100/s", *place)
     assert (done.code, done.out) == (1, "1 job put back into the stream\n")
     *_, more, why = lines = done.err.splitlines()
@@ -247,6 +253,39 @@ async def test_a_redrive_names_those_whose_keys_are_taken(
     assert why.startswith("7 letters not redriven: their `unique` keys are taken; with")
     done = flowd("dlq", "redrive", "--all", "--when-free", *place)
     assert (done.code, done.out) == (0, "7 jobs put back into the stream\n")
+
+
+async def test_a_dry_run_of_a_redrive_foresees_which_keys_are_taken(
+    flowd: Program, redis_url: str, raw: Raw
+) -> None:
+    """By other jobs, and by letters before them; nothing is changed."""
+    job, place = gated(Gate(unique=Unique(fields=("to",)))), ("--stream", "emails")
+    async with Queue(job, reject, url=redis_url, stream="emails") as queue:
+        handle = queue.run()
+        for to in ("a", "a", "b", "c"):
+            await queue.enqueue(job(to=to, subject=""))
+            await queue.drain()
+        await handle.shutdown()
+        holder = await queue.enqueue(job(to="b", subject=""), delay=600)
+        before = (raw.entries(DEAD), raw("HGETALL", Keys("emails", GROUP).gate[0]))
+        words = ("dlq", "redrive", "--all", *place)
+        dry = flowd(*words, "--dry-run")
+        patient = flowd(*words, "--dry-run", "--when-free", "--json")
+        assert before == (
+            raw.entries(DEAD),
+            raw("HGETALL", Keys("emails", GROUP).gate[0]),
+        )
+    first, second, third, _ = raw.entries(DEAD)
+    assert dry.code == 1
+    assert dry.out.splitlines()[-1] == "2 jobs would be put back into the stream"
+    assert dry.err.splitlines()[:2] == [
+        f"letter {second[0]}: the job {first[1][b'_dlq_id'].decode()} has the key to=a",
+        f"letter {third[0]}: the job {holder} has the key to=b",
+    ]
+    assert (patient.code, patient.out) == (0, '{"would_be_redriven": 4}\n')
+    done = flowd(*words)
+    assert (done.code, done.out) == (1, "2 jobs put back into the stream\n")
+    assert done.err == dry.err.replace("would not be", "not")
 
 
 def _own_fields(raw: Raw) -> list[bytes]:

@@ -25,6 +25,7 @@ from flowd import (
 )
 from flowd.model.keys import Keys
 from jobs.email import Email
+from tests.support.dead_letters import bury, reject
 from tests.support.email_job import RecordingHandler, policy
 from tests.support.gated import Overlap, gated, leftovers
 from tests.support.leases import die_with
@@ -250,6 +251,33 @@ async def test_a_dead_letter_whose_key_is_taken_is_not_put_back(
         await queue.drain()
     assert done[:2] == ["good", "bad"] or done.index("good") < done.index("bad")
     assert leftovers(raw, stream) == []
+
+
+async def test_an_edited_letter_takes_the_key_of_its_new_fields(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """It is refused if that is taken; one of a time before the policies as well."""
+    job = gated(DROP)
+    rules = policy(stream)
+    await bury(redis_url, stream, Email(to="old", subject=""))
+    async with Queue(job, reject, url=redis_url, policy=rules) as queue:
+        handle = queue.run()
+        await queue.enqueue(job(to="a", subject=""))
+        await queue.drain()
+        await handle.shutdown()
+        holder = await queue.enqueue(job(to="b", subject=""), delay=600)
+        async with DeadLetters(job, redis_url, stream=stream) as letters:
+            old, new = [each async for each in letters.list()]
+            for letter in (old, new):
+                with pytest.raises(KeyTaken, match=holder):
+                    await letters.redrive(letter, job=job(to="b", subject=""))
+            assert raw("XLEN", Keys(stream, GROUP).dead) == 2
+            await letters.redrive(new, job=job(to="c", subject=""))
+            with pytest.raises(KeyTaken, match=new.job_id):
+                await letters.redrive(old, job=job(to="c", subject=""))
+            await letters.redrive(old, job=job(to="d", subject=""))
+        assert await queue.enqueue(job(to="c", subject="")) == new.job_id
+        assert await queue.enqueue(job(to="d", subject="")) == old.job_id
 
 
 async def test_letters_whose_keys_are_taken_hold_up_no_others(
