@@ -179,10 +179,9 @@ class DeadLetters(Generic[J]):
             spec_of(type(job))
         found = letter if isinstance(letter, Letter) else await self.get(letter)
         edited = {} if job is None else {found.id: _edited(found.fields, job)}
-        pair = (found.id, found.job_id)
-        entries = [found.fields, *edited.values()]
-        stream, parts = self._stream(), self._parts(entries, when_free)
-        (moved,) = await dead_letters.redrive(stream, [pair], edited, parts)
+        parts = self._parts([found.fields, *edited.values()], when_free)
+        pairs = [(found.id, found.job_id)]
+        (moved,) = await dead_letters.redrive(self._stream(), pairs, edited, parts)
         if isinstance(moved, ServerError):
             raise moved
         if not moved:
@@ -377,9 +376,8 @@ def _edited(fields: Mapping[bytes, bytes], job: Job) -> dict[bytes, bytes]:
     Of an entry of another version only flowd's own fields are kept.
     """
     command = enqueue_command(Item(job))
-    written = command.fields
-    if command.ticket:
-        written = {**written, b"_gate": command.ticket}
+    ticket = {b"_gate": command.ticket} if command.ticket else {}
+    written = {**command.fields, **ticket}
     same = written.get(b"_v", b"1") == fields.get(b"_v", b"1")
     known = {b"_v", b"_gate", *(name.encode() for name in type(job).SPEC.fields)}
     kept = {

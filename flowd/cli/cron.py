@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
 from flowd.broker.registry import listed_queues
 from flowd.broker.session import connected
 from flowd.broker.url import Address
+from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_server
 from flowd.cli.output import as_json, print_blocks, print_json, span
 from flowd.cli.table import Table
-from flowd.cli.target import add_target, open_target
+from flowd.cli.target import Target, add_target, open_target
 from flowd.model.text import printable
-from flowd.ops.cron import CronView, pause_schedule, run_schedule, schedules
+from flowd.ops.cron import (
+    CronView,
+    pause_schedule,
+    run_schedule,
+    schedule_names,
+    schedules,
+)
 from flowd.ops.queries import Queries
 
 __all__ = ["add", "moment_of", "state_of"]
@@ -57,7 +66,8 @@ def add(commands: Commands) -> None:
             text,
             command,
             description=about,
-            examples=f"  flowd cron {verb} nightly --stream reports",
+            examples=f"  flowd cron {verb} nightly\n"
+            f"  flowd cron {verb} nightly --stream reports",
         )
         parser.add_argument("schedule", metavar="NAME", help="of the schedule")
         add_target(parser, fields=False)
@@ -109,6 +119,56 @@ async def _all_schedules(options: argparse.Namespace) -> list[CronView]:
     return found
 
 
+@asynccontextmanager
+async def _queue(options: argparse.Namespace) -> AsyncGenerator[Target]:
+    """The queue that the options name, or the one that has the schedule.
+
+    Raises:
+        UsageError: no queue has a schedule of this name, or several have.
+    """
+    if options.stream is None and options.job is None:
+        options.stream, options.group = await _place(options)
+    async with open_target(options) as target:
+        yield target
+
+
+async def _place(options: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Stream and group of the queue whose schedule it is; as given if one queue is there."""
+    group: str | None = options.group
+    async with connected(Address.of(options.url)) as connection:
+        queues = [
+            Queries(connection, each.keys.stream, each.group)
+            for each in await listed_queues(connection)
+            if group in (None, each.group)
+        ]
+        names = await asyncio.gather(*map(schedule_names, queues))
+    if len(queues) <= 1:
+        return None, group
+    fitting = [
+        each
+        for each, there in zip(queues, names, strict=True)
+        if options.schedule in there
+    ]
+    if len(fitting) == 1:
+        return fitting[0].keys.stream, fitting[0].group
+    shown = printable(options.schedule)
+    if fitting:
+        places = ", ".join(f"{each.keys.stream} ({each.group})" for each in fitting)
+        raise UsageError(
+            f"{len(fitting)} queues have a schedule {shown}: name one of them with"
+            f" --stream, and --group if need be: {printable(places)}"
+        )
+    known = ", ".join(
+        f"{name} of {each.keys.stream} ({each.group})"
+        for each, there in zip(queues, names, strict=True)
+        for name in there
+    )
+    raise UsageError(
+        f"no queue on this server has a schedule {shown}; there:"
+        f" {printable(known) or 'none'}"
+    )
+
+
 def _pause(options: argparse.Namespace) -> int:
     return asyncio.run(_set(options, paused=True))
 
@@ -118,7 +178,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 async def _set(options: argparse.Namespace, *, paused: bool) -> int:
-    async with open_target(options) as target:
+    async with _queue(options) as target:
         changed = await pause_schedule(target.queries, options.schedule, paused=paused)
         word = "paused" if paused else "active"
         if options.json:
@@ -136,7 +196,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _run_now(options: argparse.Namespace) -> int:
-    async with open_target(options) as target:
+    async with _queue(options) as target:
         job_id = await run_schedule(target.queries, options.schedule)
         print_json({"id": job_id}) if options.json else print(job_id)
     return 0

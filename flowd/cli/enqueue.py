@@ -74,6 +74,11 @@ def add(verbs: Commands) -> None:
     )
     parser.add_argument("--key", help="an idempotency key: enqueue it once")
     parser.add_argument(
+        "--priority",
+        metavar="LEVEL",
+        help="a level of the schema's `priority`, as high",
+    )
+    parser.add_argument(
         "--expires",
         metavar="TIME",
         type=seconds,
@@ -96,6 +101,7 @@ async def _enqueue(options: argparse.Namespace) -> int:
             at=options.at,
             key=options.key,
             expires=options.expires,
+            priority=options.priority,
         )
     # Of one with a key of its own, the answer is the same for the first and the second.
     same = isinstance(job_id, Duplicate) or (None if options.key else False)

@@ -260,8 +260,9 @@ def _report(verb: str, work: _Work, options: argparse.Namespace) -> None:
     ended = sum(work.found[each] for each in ("waiting", "delayed", "parked"))
     print(f"{count_of(ended, 'job')} {would}{done}")
     if running := work.found["running"]:
-        what = "being cancelled" if verb == "cancel" else "left alone"
-        be = would or ("is " if running == 1 else "are ")
+        what = "cancelled" if verb == "cancel" else "left alone"
+        now = "being " if verb == "cancel" else ""
+        be = would or ("is " if running == 1 else "are ") + now
         print(f"{count_of(running, 'running job')} {be}{what}")
     if gone := work.found["gone"]:
         print(f"{count_of(gone, 'job')} had ended or moved meanwhile")
@@ -295,6 +296,8 @@ async def _run_now(options: argparse.Namespace) -> int:
                 if job is None
                 else f"is {job.state}, and not delayed"
             )
+            if job is not None and job.state == "parked":
+                state += ": `flowd jobs show` says what it waits for"
             print_error(f"job {job_id} {state}")
     if options.json:
         print_json({"due": done})

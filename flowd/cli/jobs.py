@@ -193,14 +193,15 @@ async def _show(options: argparse.Namespace) -> int:
 async def _lacks(target: Target, job: JobView) -> str:
     """What a parked job waits for, and who has it."""
     said: list[str] = []
-    for each in await limits_of(target.queries, job.fields.get(b"_gate", b"")):
+    limits = await limits_of(target.queries, job.fields.get(b"_gate", b""))
+    for each in [each for each in limits if each.holds_up(job.id)]:
         text = f"{each.kind} {each.key}"
-        if each.kind == "rate":
-            text += "" if each.opens is None else f" in {span(each.opens)}"
-        elif each.limit is not None and each.taken >= each.limit:
-            text += f", {each.taken} of {each.limit} taken by {' '.join(each.holders)}"
+        if each.limit == 0:
+            text += ", which is paused (flowd limit)"
+        elif each.opens is not None:
+            text += f" in {span(each.opens)}"
         else:
-            continue
+            text += f", {each.taken} of {each.limit} taken by {' '.join(each.holders)}"
         said.append(text)
     return "; ".join(said) or "its turn"
 

@@ -17,7 +17,14 @@ from flowd.errors import OptionError
 from flowd.model.schedule import LATE, Schedule
 from flowd.ops.queries import Queries
 
-__all__ = ["CronView", "RunState", "pause_schedule", "run_schedule", "schedules"]
+__all__ = [
+    "CronView",
+    "RunState",
+    "pause_schedule",
+    "run_schedule",
+    "schedule_names",
+    "schedules",
+]
 
 RunState: TypeAlias = Literal[
     "", "waiting or running", "delayed", "done", "dead", "expired", "cancelled", "gone"
@@ -68,7 +75,7 @@ async def schedules(queries: Queries, now: float | None = None) -> list[CronView
     Raises:
         ServerError: as `Connection.call`.
     """
-    names = await _names(queries)
+    names = await schedule_names(queries)
     if not names:
         return []
     at = await server_time(queries.connection) if now is None else now
@@ -108,13 +115,18 @@ async def run_schedule(queries: Queries, name: str) -> str:
     return job_id
 
 
-async def _names(queries: Queries) -> list[str]:
+async def schedule_names(queries: Queries) -> list[str]:
+    """The names of the schedules that are registered for a queue, in order.
+
+    Raises:
+        ServerError: as `Connection.call`.
+    """
     raw = await queries.connection.call("HGET", queries.keys.cron, "@names")
     return sorted(raw.decode().split(",")) if isinstance(raw, bytes) and raw else []
 
 
 async def _check(queries: Queries, name: str) -> None:
-    names = await _names(queries)
+    names = await schedule_names(queries)
     if name not in names:
         known = ", ".join(names) or "none"
         raise OptionError(

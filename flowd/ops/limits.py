@@ -89,6 +89,14 @@ class KeyLimit:
     """Who has the slots, 20 at most: ids of entries, `@` and the id of a delayed job; of
     a unique key the id of the job."""
 
+    def holds_up(self, job_id: str) -> bool:
+        """Whether a parked job has to wait for this key: itself it may have it."""
+        if self.kind == "rate":
+            return self.limit == 0 or self.opens is not None
+        if not {job_id, f"@{job_id}"}.isdisjoint(self.holders):
+            return False
+        return self.limit is not None and self.taken >= self.limit
+
 
 @dataclass(frozen=True, slots=True)
 class _Rules:

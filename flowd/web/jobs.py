@@ -14,8 +14,9 @@ from flowd.ops.delays import Why
 from flowd.ops.heartbeats import NO_HEARTBEATS, heartbeats
 from flowd.ops.jobs import JobView, find_job, job_view
 from flowd.ops.letters import by_job_id
-from flowd.ops.limits import limits_of
+from flowd.ops.limits import KeyLimit, limits_of
 from flowd.ops.newest import letter_page
+from flowd.ops.queries import Queries
 from flowd.ops.reports import queue_report
 from flowd.ops.rows import JobRow, State
 from flowd.web.picked import PickedJobs, picked_jobs
@@ -198,16 +199,20 @@ async def show(visit: Visit) -> Response:
         decodes=_decodes(target, job),
         why=_why(job, target, None if view is None else view.consumers),
         letter=None,
-        limits=(
-            await limits_of(queries, job.fields.get(b"_gate", b""))
-            if job.state == "parked"
-            else ()
-        ),
+        limits=await _lacks(queries, job),
         findings=() if report is None else report.findings,
         now=now,
         scan=_SCAN,
         said=visit.asked("said"),
     )
+
+
+async def _lacks(queries: Queries, job: JobView) -> list[KeyLimit]:
+    """The keys that a parked job waits for."""
+    if job.state != "parked":
+        return []
+    limits = await limits_of(queries, job.fields.get(b"_gate", b""))
+    return [each for each in limits if each.holds_up(job.id)]
 
 
 async def _missing(visit: Visit, target: Target, job_id: str) -> Response:

@@ -15,6 +15,7 @@ from flowd.cli import main
 from flowd.ops.queries import Queries
 from flowd.ops.queues import judge_queue
 from flowd.ops.snapshot import Snapshot
+from jobs.email import Email
 from tests.support.email_job import RecordingHandler, policy
 from tests.support.raw import Raw
 from tests.support.scheduled import every, scheduled
@@ -83,6 +84,40 @@ async def test_an_unknown_schedule_is_refused(
     assert await asyncio.to_thread(main, words) == 2
     said = capsys.readouterr().err
     assert f"a worker of {stream} (senders) has registered; there: nightly" in said
+
+
+async def test_a_schedule_is_found_among_several_queues(
+    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its name, if one queue has it; several are listed, and nothing is changed."""
+    other = f"{stream}-other"
+    for name in (other, f"{stream}-plain"):
+        rules, handler = policy(name), RecordingHandler()
+        async with Queue(Email, handler, url=redis_url, policy=rules) as queue:
+            await queue.init()
+    await register(redis_url, stream)
+
+    async def flowd(verb: str, name: str) -> tuple[int, str]:
+        words = ["cron", verb, name, "--url", redis_url]
+        code = await asyncio.to_thread(main, words)
+        found = capsys.readouterr()
+        return code, found.out + found.err
+
+    place = f"{stream} (senders)"
+    assert await flowd("pause", "nightly") == (0, f"nightly of {place} is paused\n")
+    assert await flowd("resume", "nightly") == (0, f"nightly of {place} is active\n")
+    code, job = await flowd("run", "nightly")
+    assert (code, raw("XLEN", stream)) == (0, 1), job
+    code, said = await flowd("pause", "weekly")
+    assert (code, f"a schedule weekly; there: nightly of {place}" in said) == (2, True)
+    await register(redis_url, other)
+    code, said = await flowd("pause", "nightly")
+    assert code == 2
+    assert "2 queues have a schedule nightly: name one of them with --stream" in said
+    assert place in said
+    assert f"{other} (senders)" in said
+    for each in (stream, other):
+        assert raw("HGET", f"{{{each}}}:senders:cron", "nightly:paused") is None
 
 
 async def test_the_doctor_reports_a_late_tick(

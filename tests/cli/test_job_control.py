@@ -57,6 +57,8 @@ async def test_jobs_are_cancelled_by_id(
         assert code == 1
         assert "2 jobs cancelled" in out
         assert "1 running job is being cancelled" in out
+        dry = ("jobs", "cancel", "--all", "--state", "running", "--dry-run")
+        assert "1 running job would be cancelled" in (await flowd(*dry))[1]
         assert "no job 9-9" in err
         assert raw("XLEN", stream) == 1
         assert raw("GET", f"{{{stream}}}:key:k") is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import jobs.email
-from flowd import Gate, Item, Queue, Unique
+from flowd import Gate, Item, Priority, Queue, Unique
 from flowd.cli import main
 from jobs.crawl import Crawl
 from jobs.email import Email
@@ -213,6 +213,29 @@ async def test_a_duplicate_is_said(
         assert f"a duplicate: job {job_id} {what}" in said
         shown = json.loads((await enqueue("3", "--json"))[0])
         assert shown == {"id": job_id, "duplicate": True, "replaced": again == "last"}
+
+
+async def test_a_job_is_enqueued_with_a_level(
+    redis_url: str,
+    raw: Raw,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the schema's `priority`; another one is refused, and one where there is none."""
+    words = ["jobs", "enqueue", "jobs.email:Email", "to=a", "subject=", "--priority"]
+
+    async def enqueue(level: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(main, [*words, level, "--url", redis_url])
+        return code, capsys.readouterr().err
+
+    code, said = await enqueue("high")
+    assert (code, "declares no priority" in said) == (2, True)
+    job = gated(Gate(priority=Priority()))
+    monkeypatch.setattr("jobs.email.Email", job)
+    assert await enqueue("high") == (0, "")
+    assert b"p:0 " in str(raw("HVALS", "{emails}:delayed:jobs")).encode()
+    code, said = await enqueue("urgent")
+    assert (code, "must be one of high, normal, low" in said) == (2, True)
 
 
 def test_a_job_is_enqueued_for_a_moment(flowd: Program, raw: Raw) -> None:

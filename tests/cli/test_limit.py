@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from flowd import Concurrency, Fair, Gate, Queue, Rate
+from flowd import Concurrency, Fair, Gate, Queue, Rate, Unique
 from flowd.cli import main
 from flowd.model.keys import Keys
 from jobs.email import Email
@@ -239,5 +239,44 @@ async def test_a_parked_job_says_what_it_waits_for(
         said = capsys.readouterr().out
         assert "concurrency to=a, 2 of 2 taken by" in said
         assert all(holder in said for holder in ids[:2])
+        handler.gate.set()
+        await queue.drain()
+
+
+async def test_a_parked_job_waits_for_nothing_that_it_may_have(
+    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own `unique` key and a rate that is open are not shown; a pause is called so."""
+    gate = Gate(
+        unique=Unique(fields=("subject",)),
+        concurrency=Concurrency(per=("to",), limit=1),
+        rate=Rate(per=("to",), limit=1_000, every=1.0, burst=1_000),
+    )
+    job, handler = gated(gate), RecordingHandler(closed=True)
+    place = ["--stream", stream, "--url", redis_url]
+
+    async def waits_for(job_id: str) -> str:
+        assert await asyncio.to_thread(main, ["jobs", "show", job_id, *place]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return next(line for line in lines if line.startswith("waits for"))
+
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        queue.run()
+        first = await queue.enqueue(job(to="a", subject="1"))
+        await wait_until(lambda: handler.started)
+        second = await queue.enqueue(job(to="a", subject="2"))
+        said = await waits_for(second)
+        assert said.split(None, 2)[2].startswith("concurrency to=a, 1 of 1 taken by ")
+        assert first in said
+        assert "rate" not in said
+        assert "unique" not in said
+        words = ["limit", stream, "to=a", "0", "--url", redis_url]
+        assert await asyncio.to_thread(main, words) == 0
+        capsys.readouterr()
+        said = await waits_for(second)
+        assert (
+            said.split(None, 2)[2] == "concurrency to=a, which is paused (flowd limit)"
+        )
+        assert await asyncio.to_thread(main, [*words[:3], "--reset", *words[4:]]) == 0
         handler.gate.set()
         await queue.drain()
