@@ -271,11 +271,20 @@ class Gate:
             words.append(f"p={len(self.priority.order)}")
         if self.unique is not None and self.unique.again == "last":
             words.append("l=1")
+        if self._keys_are_lanes:
+            words.append("a=1")
         if self.debounce is not None:
             words.append(f"d={_ms(self.debounce.wait)}")
             if self.debounce.longest:
                 words.append(f"m={_ms(self.debounce.longest)}")
         return " ".join(words)
+
+    @property
+    def _keys_are_lanes(self) -> bool:
+        """Whether jobs of one key have all keys in common, so that none has two lanes."""
+        keyed = (self.concurrency, self.rate, self.fair)
+        others = (self.unique, self.priority)
+        return sum(map(bool, keyed)) == 1 and not any(others)
 
     @property
     def text(self) -> str:

@@ -65,6 +65,17 @@ def test_a_ticket_has_every_key_of_a_job() -> None:
     assert gate.rules == "k=1 n=2 i=600000.000 b=10 q=100 s=1 p=3 d=5000 m=60000"
 
 
+def test_a_key_that_stands_alone_has_one_lane() -> None:
+    """Jobs of one key share a lane if no other policy tells them apart; the scripts know it."""
+    fair = Fair(per=("customer",))
+    limit = Concurrency(per=("customer",), limit=2)
+    assert Gate(fair=fair).rules == "k=1 s=1 a=1"
+    assert Gate(concurrency=limit).rules == "k=1 n=2 a=1"
+    assert Gate(fair=fair, concurrency=limit).rules == "k=1 n=2 s=1"
+    assert Gate(fair=fair, unique=Unique(fields=("url",))).rules == "k=1 s=1"
+    assert Gate(priority=Priority()).rules == "k=1 s=1 p=3"
+
+
 def test_a_level_comes_from_the_call_or_from_a_field() -> None:
     """A level that is given wins; without one the usual is taken."""
     called, field = Gate(priority=Priority()), Gate(

@@ -49,6 +49,7 @@ TURNS, TIMED, WANT = 6, 8, 10
 LIMIT = Gate(concurrency=Concurrency(per=("to",), limit=1))
 RATE = Gate(rate=Rate(limit=1_000, every=1, burst=1))
 FAIR = Gate(fair=Fair(per=("to",)))
+SHARES = Gate(fair=FAIR.fair, concurrency=Concurrency(per=("subject",), limit=1))
 
 
 def break_key(raw: Raw, stream: str, number: int) -> Callable[[], None]:
@@ -130,7 +131,7 @@ async def test_a_write_that_fails_is_unknown(
 
 @pytest.mark.parametrize(
     ("gate", "broken"),
-    [(LIMIT, SLOTS), (FAIR, TURNS), (FAIR, WANT)],
+    [(LIMIT, SLOTS), (SHARES, TURNS), (FAIR, WANT)],
     ids=["slots", "turns", "want"],
 )
 async def test_a_read_that_fails_is_a_refusal(

@@ -85,6 +85,38 @@ async def test_turns_go_by_the_tenant_and_not_by_its_lanes(
     assert leftovers(raw, stream) == []
 
 
+async def test_a_tenant_that_comes_again_waits_for_its_turn(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """One whose jobs all share a lane needs no turn that outlives it: none is written down."""
+    job, order, free = gated(FAIR), list[str](), asyncio.Semaphore(0)
+    turns = Keys(stream, "senders").gate[6]
+
+    async def work(each: Email) -> None:
+        order.append(each.to)
+        await free.acquire()
+
+    async with Queue(
+        job, work, url=redis_url, policy=policy(stream), concurrency=1
+    ) as queue:
+        queue.run()
+        await wait_for_reads(redis_url, stream, 1)
+        await queue.enqueue(job(to="z", subject="blocks"))
+        await wait_until(lambda: order)
+        for to in ("a", "b", "c"):
+            await queue.enqueue_bulk(job(to=to, subject=str(n)) for n in range(2))
+        free.release()
+        await wait_until(lambda: len(order) == 2)
+        await queue.enqueue(job(to="z", subject="again"))
+        assert not raw("EXISTS", turns)
+        for _ in range(8):
+            free.release()
+        await queue.drain()
+    assert order[:4] == list("zabc")
+    assert sorted(order[4:]) == list("abcz")
+    assert leftovers(raw, stream) == []
+
+
 async def test_idle_capacity_stays_usable(redis_url: str, stream: str) -> None:
     """A tenant that is alone has all slots."""
     job, running, gate = gated(FAIR), 0, asyncio.Event()

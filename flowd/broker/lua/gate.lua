@@ -14,7 +14,7 @@
 --   holds   hash   an entry that was admitted and has not ended -> its ticket
 --   lanes   zset   LANE -> its turn: lanes that may go
 --   waits   zset   c:KEY\0turn\0LANE: lanes that wait for a slot; r: for a rate, u: for a lock
---   turns   zset   a fair key -> its last turn
+--   turns   zset   a fair key -> its last turn, where a key may have several lanes
 --   clocks  zset   a rate's key -> when it has been paid for (microseconds)
 --   timed   zset   a rate's key -> when a lane that waits for it may go
 --   limits  hash   c:KEY or r:KEY -> the limit that an operator set

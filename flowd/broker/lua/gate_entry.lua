@@ -86,7 +86,7 @@ local function add_entry(gate)
     -- What is read comes first: it may fail, and then nothing is stored.
     local lane, number = gate.lane_of(k, options.lock), next_number()
     local is_new = is_empty(lane)
-    if is_new then gate.last_turn_of(k.f) end
+    if is_new then gate.last_turn_of(not rules.a and k.f) end
     local place = string.format(options.returned and '0%016d' or '1%016d', number)
     local id = options.id or job
     local body = head .. '\165_gate' .. text_head(#ticket + 20) .. ticket .. ' s:' .. place

@@ -109,7 +109,7 @@ local function add_holds(gate)
         end
       end
     end
-    if rules.s then
+    if rules.s and not rules.a then
       local past = redis.call(
         'ZRANGEBYSCORE', gate.turns, '-inf', gate.last_turn(), 'LIMIT', 0, 100)
       if past[1] then redis.call('ZREM', gate.turns, unpack(past)) end

@@ -61,10 +61,11 @@ local function add_lanes(gate)
     return turn_of[key]
   end
 
+  -- A key with one lane has its last turn behind it when the lane comes again.
   function gate.ready(lane, key, at)
     if not at then
       at = gate.last_turn() + 1
-      if key then
+      if key and not rules.a then
         at = math.max(at, gate.last_turn_of(key) + 1)
         turn_of[key] = at
         later.put(turns, key, at)
