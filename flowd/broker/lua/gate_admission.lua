@@ -11,9 +11,9 @@ local function add_admission(gate)
   local LEVEL, AT_ONCE = gate.LEVEL, 16
   local bytes, refused = 0, false
 
-  -- What the next job of a lane lacks: its kind, its key, and when a rate allows it.
-  local function lack(c, r, u)
-    if c ~= '' and gate.full(c) then return 'c', c end
+  -- What the next job of a lane lacks if it has a slot: the kind, the key, and when a rate
+  -- allows it.
+  local function lack(r, u)
     if r ~= '' then
       local opens = gate.opens_at(r)
       if opens ~= nil then return 'r', r, opens end
@@ -96,7 +96,8 @@ local function add_admission(gate)
   local function examine(lane, score, most)
     local c, r, u = lane:match('^(%S*) (%S*) %S* %S* (%S*)$')
     local at, left = score % LEVEL, most - gate.waiting
-    local some = math.min(left, 50, c ~= '' and math.max(1, gate.slots_left(c)) or 50)
+    local slots = c ~= '' and gate.slots_left(c) or math.huge
+    local some = math.min(left, 50, math.max(1, slots))
     -- What a lane gives in its turns of this script is asked for at once.
     local others = #gate.line - gate.head + 1
     local share = rules.s and math.min(some, math.ceil(left / (others + 1))) or some
@@ -104,7 +105,11 @@ local function add_admission(gate)
     if rules.s or u ~= '' then some = 1 end
     local gone, lacks, key, opens, k = 0, nil, nil, nil, nil
     while gone < some and rows[1] and bytes < 1000000 do
-      lacks, key, opens = lack(c, r, u)
+      if slots <= 0 then
+        lacks, key = 'c', c
+      else
+        lacks, key, opens = lack(r, u)
+      end
       if lacks then break end
       local job, found = rows[1]:sub(#lane + 19), nil
       if body_of[job] == nil then fetch(lane, some, left - gone) end
@@ -123,14 +128,14 @@ local function add_admission(gate)
     elseif lacks then
       gate.block(lane, lacks, key, at)
       if lacks == 'r' then gate.wake_at(key, opens) end
-    elseif gone > 0 and c ~= '' and gate.full(c) then
+    elseif gone >= slots then
       gate.block(lane, 'c', c, at)
     elseif gone > 0 then
       gate.ready(lane, k.f)
     end
     -- What woke this lane may not have been used up.
-    if gone == 0 and lacks ~= 'c' and c ~= '' and not gate.full(c) then gate.wake('c', c) end
-    if lacks ~= 'r' then gate.wake_rate(k and k.r or r) end
+    if gone == 0 and slots > 0 and c ~= '' then gate.wake('c', c) end
+    if lacks ~= 'r' and (r ~= '' or rules.o) then gate.wake_rate(k and k.r or r) end
     return gone > 0
   end
 

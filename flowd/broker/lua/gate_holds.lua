@@ -28,9 +28,9 @@ local function add_holds(gate)
 
   function gate.hold(id, ticket, k, job)
     later.put(holds, id, ticket)
-    gate.take(k.c, id)
+    if k.c then gate.take(k.c, id) end
     if k.u then gate.lock(k.u, id, job) end
-    gate.pay(k.r, k.w)
+    if k.r then gate.pay(k.r, k.w) end
     gate.admitted = gate.admitted + 1
     if gate.waiting then gate.waiting = gate.waiting + 1 end
   end
@@ -48,9 +48,11 @@ local function add_holds(gate)
       local k = freed[n]
       if k then
         later.drop(holds, id)
-        gate.leave(k.c, id)
-        gate.wake('c', k.c)
-        gate.unlock(k.u, id)
+        if k.c then
+          gate.leave(k.c, id)
+          gate.wake('c', k.c)
+        end
+        if k.u then gate.unlock(k.u, id) end
       end
     end
   end

@@ -17,10 +17,10 @@ local function add_needs(gate)
     local found = known[ticket]
     if not found then
       found = {}
-      local _, last, sign, key = ticket:find('(%a):(%S+)')
-      while sign do
-        found[sign] = key
+      local last, _, sign, key = 0, nil, nil, nil
+      while last and last < #ticket do
         _, last, sign, key = ticket:find('(%a):(%S+)', last + 1)
+        if sign then found[sign] = key end
       end
       known[ticket] = found
     end

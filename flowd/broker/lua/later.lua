@@ -10,21 +10,16 @@
 --
 -- The last word on a member holds. Who reads what may wait looks into `of`, or writes first.
 local function writes_later(hashes)
-  local later, waiting = {}, {}
+  local later = {}
+  local waiting = setmetatable({}, { __index = function(all, key)
+    all[key] = {}
+    return all[key]
+  end })
 
-  function later.of(key)
-    local changed = waiting[key]
-    if not changed then
-      changed = {}
-      waiting[key] = changed
-    end
-    return changed
-  end
-
-  local of = later.of
-  function later.put(key, member, value) of(key)[member] = value end
-  function later.drop(key, member) of(key)[member] = false end
-  function later.keep(key, member) of(key)[member] = nil end
+  function later.of(key) return waiting[key] end
+  function later.put(key, member, value) waiting[key][member] = value end
+  function later.drop(key, member) waiting[key][member] = false end
+  function later.keep(key, member) waiting[key][member] = nil end
 
   local texts = {}
   function later.text(number)
@@ -71,7 +66,7 @@ local function writes_later(hashes)
   function later.write(key)
     if not key then
       for each in pairs(waiting) do write_key(each) end
-    elseif waiting[key] then
+    elseif rawget(waiting, key) then
       write_key(key)
     end
   end
