@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self
 
+from tests.support import forked
+
 LIMIT: Final = 100.0
 """Seconds after which a command counts as hung; less than a test has."""
 
@@ -52,10 +54,21 @@ class Program:
 
     def __call__(self, *words: str, url: str | None = None, text: str = "") -> Output:
         """Run it to its end, with `text` to read."""
+        environment = self._environment(url)
+        if forked.can_fork(environment):
+            return Output(
+                *forked.run(
+                    words,
+                    folder=self.folder,
+                    environment=environment,
+                    text=text,
+                    limit=LIMIT,
+                )
+            )
         done = subprocess.run(
             self._command(words),
             cwd=self.folder,
-            env=self._environment(url),
+            env=environment,
             input=text,
             capture_output=True,
             text=True,

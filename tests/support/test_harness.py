@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support import forked
+from tests.support.program import Program
 from tests.support.raw import Raw
 
 _ROOT = Path(__file__).parents[2]
@@ -79,3 +83,51 @@ def test_leftovers_fail_their_test(tmp_path: Path) -> None:
         check=False,
     )
     assert "4 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+
+
+_SAYS = """
+import atexit, os, sys
+atexit.register(print, "at exit")
+print(sys.argv[1:], sys.path[:2], os.getcwd(), os.environ["FLOWD_URL"], os.getppid() > 1)
+print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stdin.read())
+print("é", file=sys.stderr)
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "queue = None",
+        "raise ValueError('raised')",
+        "sys.stdout.flush(); os.kill(os.getpid(), 9)",
+    ],
+)
+def test_a_forked_command_is_as_one_that_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """It gets the same folder, arguments, streams and environment, and ends the same."""
+    if not forked.can_fork(os.environ):
+        pytest.skip("commands are not forked on this machine")
+    program = Program(tmp_path, "redis://localhost:1")
+    program.write("workers.py", _SAYS.format(end=end))
+    words = ("run", "workers:queue")
+    output = program(*words, text="read\n")
+    monkeypatch.setattr(forked, "can_fork", _cannot)
+    assert program(*words, text="read\n") == output
+    assert "\nFalse False read\n" in output.out
+
+
+def _cannot(_: object) -> bool:
+    return False
+
+
+def test_a_forked_command_is_killed_at_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs fails its test, and does not run on."""
+    program = Program(tmp_path, "redis://localhost:1")
+    program.write("workers.py", "import time\ntime.sleep(1000)")
+    monkeypatch.setattr("tests.support.program.LIMIT", 0.5)
+    with pytest.raises(subprocess.TimeoutExpired):
+        program("run", "workers:queue")
