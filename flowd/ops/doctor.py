@@ -28,7 +28,7 @@ from flowd.ops.overview import QueueView
 from flowd.ops.queries import Queries
 from flowd.ops.queues import judge_queue
 from flowd.ops.rights import judge_rights
-from flowd.ops.server import judge, read_facts
+from flowd.ops.server import ADVICE_ADMIN, judge, read_facts
 from flowd.ops.snapshot import Snapshot
 
 __all__ = ["examine"]
@@ -68,7 +68,14 @@ async def examine(
             findings += await _examine_server(node, now, asked_as_cluster=False)
         else:
             findings += await _examine_node(node, now)
-    return findings + await _as_far_as_allowed("queues", queues, connection)
+    try:
+        return findings + await _as_far_as_allowed("queues", queues, connection)
+    except (Unreachable, OutcomeUnknown, NotReady) as error:
+        if connection in nodes:
+            raise
+        # Of a cluster that is down, what its nodes say is what an operator needs.
+        what = f"cannot be seen: {error}"
+        return [*findings, Finding("wrong", "queues", what, "repair that first")]
 
 
 async def _examine_node(node: Connection, now: Callable[[], float]) -> list[Finding]:
@@ -114,8 +121,7 @@ async def _as_far_as_allowed(
         if not connection.serial:
             raise  # no connection, or no login
         if isinstance(error, AccessDenied):
-            advice = "grant what docs/security.md lists for an admin"
-            return [Finding("note", check, f"cannot be seen: {error}", advice)]
+            return [Finding("note", check, f"cannot be seen: {error}", ADVICE_ADMIN)]
         return [
             Finding("wrong", check, f"cannot be seen: {error}", "repair that first")
         ]
@@ -125,6 +131,12 @@ async def _judge_scripts(connection: Connection) -> Finding:
     """Run one: some services have no Lua, or have it switched off."""
     try:
         await connection.call("EVAL", "return 1", 0)
+    except AccessDenied as error:
+        if not connection.serial:
+            raise  # no login
+        # Without it the user can neither enqueue nor work, nor change what is queued.
+        advice = "grant +eval and +evalsha, without which nothing of flowd works"
+        return Finding("warn", "scripts", f"cannot be run: {error}", advice)
     except (CommandRefused, CommandUnknown) as error:
         advice = "use a server that runs Lua scripts: flowd needs EVAL and EVALSHA"
         return Finding("wrong", "scripts", f"cannot be run: {error}", advice)

@@ -10,14 +10,17 @@ from typing import Final
 
 from flowd.broker import replies
 from flowd.broker.connection import Connection
-from flowd.errors import ServerError
+from flowd.errors import AccessDenied, ServerError
 from flowd.model.text import count_of
 from flowd.ops.finding import Finding
 
-__all__ = ["Facts", "judge", "read_facts"]
+__all__ = ["ADVICE_ADMIN", "Facts", "judge", "read_facts"]
+
+ADVICE_ADMIN: Final = "grant what docs/security.md lists for an admin"
 
 _SETTINGS: Final = (
     *("appendfsync", "save", "min-replicas-to-write", "cluster-require-full-coverage"),
+    *("maxmemory-policy", "cluster-enabled"),
 )
 _FULL: Final = 0.9
 _OLDEST: Final = {"Redis": (6, 2), "Valkey": (8, 0)}
@@ -33,6 +36,9 @@ class Facts:
 
     asked_as_cluster: bool = False
     """Whether the URL is that of a cluster."""
+
+    denied: AccessDenied | None = None
+    """Why INFO is not shown; None if it is."""
 
     def number(self, name: str) -> int:
         """A number of INFO; 0 where the server does not say."""
@@ -53,22 +59,40 @@ async def read_facts(
         ServerError: as `Connection.call`. A refused CONFIG is none: many services do.
     """
     info, settings = await asyncio.gather(
-        connection.call("INFO", read=replies.data),
+        _info(connection),
         asyncio.gather(*(_setting(connection, n) for n in _SETTINGS)),
     )
-    text = info.decode("utf-8", "replace")
+    denied = info if isinstance(info, AccessDenied) else None
+    text = "" if isinstance(info, AccessDenied) else info.decode("utf-8", "replace")
     lines = (line.partition(":") for line in text.splitlines())
     shown = zip(_SETTINGS, settings, strict=True)
     return Facts(
         {name: value for name, _, value in lines if value},
         {name: value for name, value in shown if value is not None},
         asked_as_cluster,
+        denied,
     )
 
 
 def judge(facts: Facts) -> list[Finding]:
     """One finding for each check of what the server reports."""
-    return [check(facts) for check in _CHECKS]
+    if facts.denied is None:
+        return [check(facts) for check in _CHECKS]
+    unseen = Finding("note", "server", f"cannot be seen: {facts.denied}", ADVICE_ADMIN)
+    by_setting = {"maxmemory-policy": _eviction, "cluster-enabled": _cluster}
+    known = (
+        check(facts) for name, check in by_setting.items() if name in facts.settings
+    )
+    return [unseen, *known]
+
+
+async def _info(connection: Connection) -> bytes | AccessDenied:
+    try:
+        return await connection.call("INFO", read=replies.data)
+    except AccessDenied as error:
+        if not connection.serial:
+            raise  # no login
+        return error
 
 
 async def _setting(connection: Connection, name: str) -> str | None:
@@ -77,6 +101,11 @@ async def _setting(connection: Connection, name: str) -> str | None:
     except ServerError:
         return None
     return found[1].decode("utf-8", "replace") if found else None
+
+
+def _unsaid(check: str, what: str, advice: str) -> Finding:
+    """A service may leave out what a server says: that is no good news."""
+    return Finding("note", check, f"the server does not say {what}", advice)
 
 
 def _version(facts: Facts) -> Finding:
@@ -95,9 +124,11 @@ def _version(facts: Facts) -> Finding:
 
 
 def _eviction(facts: Facts) -> Finding:
-    policy = facts.info.get("maxmemory_policy", "noeviction")
+    policy = facts.info.get("maxmemory_policy", facts.settings.get("maxmemory-policy"))
     said = f"maxmemory-policy {policy}"
     advice = "set maxmemory-policy noeviction"
+    if policy is None:
+        return _unsaid("eviction", "its maxmemory-policy", "see that it is noeviction")
     if policy == "noeviction":
         return Finding("ok", "eviction", f"{said}: nothing is evicted")
     if policy.startswith("volatile-"):
@@ -107,7 +138,7 @@ def _eviction(facts: Facts) -> Finding:
             f" that expire: {keys:,}"
         )
         return Finding("warn", "eviction", text, advice)
-    if not facts.number("maxmemory"):
+    if facts.info.get("maxmemory") == "0":
         text = f"{said} deletes jobs once maxmemory is set, which it is not"
         return Finding("warn", "eviction", text, advice)
     return Finding("wrong", "eviction", f"{said} deletes jobs that wait", advice)
@@ -133,6 +164,9 @@ def _memory(facts: Facts) -> Finding:
 
 def _persistence(facts: Facts) -> Finding:
     advice = "set appendonly yes with appendfsync everysec"
+    if "aof_enabled" not in facts.info:
+        what = "whether it writes to disk (aof_enabled)"
+        return _unsaid("persistence", what, "ask its operator what a restart loses")
     if facts.number("aof_enabled"):
         sync = facts.settings.get("appendfsync")
         said = f"appendonly yes, appendfsync {sync}"
@@ -177,6 +211,9 @@ def _replicas(facts: Facts) -> Finding:
     if facts.info.get("role") == "slave":
         text = "this is a replica, where nothing can be enqueued or run"
         return Finding("wrong", "replicas", text, "name the primary in the URL")
+    if "connected_slaves" not in facts.info:
+        advice = "ask its operator what a failover loses"
+        return _unsaid("replicas", "how many it has", advice)
     replicas = facts.number("connected_slaves")
     least = facts.settings.get("min-replicas-to-write", "0")
     good = facts.info.get("min_slaves_good_slaves")
@@ -204,7 +241,11 @@ def _replicas(facts: Facts) -> Finding:
 
 
 def _cluster(facts: Facts) -> Finding:
-    if not facts.number("cluster_enabled"):
+    shown = facts.settings.get("cluster-enabled")
+    enabled = facts.info.get("cluster_enabled", shown)
+    if enabled is None and not facts.asked_as_cluster:
+        return _unsaid("cluster", "whether it is a node of one", "ask its operator")
+    if enabled in {"0", "no"}:
         return Finding("ok", "cluster", "none")
     if not facts.asked_as_cluster:
         text = (

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 import pytest
 import redis.asyncio
@@ -354,6 +355,31 @@ async def test_a_plain_url_of_a_node_says_what_to_write(
             with pytest.raises(FatalError, match=r"whose URL is redis\+cluster://HOST"):
                 await step()
         await queue.aclose()
+
+
+async def test_doctor_speaks_of_a_cluster_that_is_down() -> None:
+    """It names the node that is away, and says what it can of the others."""
+    program = chosen().find()
+    if program is None:
+        pytest.skip(chosen().missing)
+    with Cluster(program, replicas=0) as cluster:
+        lost, *others = cluster.servers
+        lost.kill()
+        for each in others:
+            await wait_until(partial(_is_down, cluster, each))
+        connection = connection_to(Address.of(cluster.url))
+        async with aclosing(connection):
+            found = await examine(connection)
+    wrong = [each for each in found if each.check == "server"]
+    assert [each.level for each in wrong] == ["wrong"]
+    assert lost.url.removeprefix("redis://") in wrong[0].text
+    assert sum(each.check == "version" for each in found) == len(others)
+    assert found[-1].check == "queues"
+    assert "CLUSTERDOWN" in found[-1].text
+
+
+def _is_down(cluster: Cluster, node: Server) -> bool:
+    return "cluster_state:fail" in cluster.call(node, "CLUSTER", "INFO")
 
 
 async def test_doctor_knows_a_node_by_a_plain_url(cluster: Cluster) -> None:

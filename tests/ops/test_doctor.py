@@ -71,7 +71,8 @@ async def test_a_server_without_scripts_is_wrong(own_server: Server, raw: Raw) -
     """Some services have no EVAL; nothing of flowd works there."""
     raw("ACL", "SETUSER", "default", "on", "nopass", "+@all", "-eval")
     found = await finding(own_server.url, "scripts")
-    assert found.level == "note"
+    assert found.level == "warn"
+    assert "without which nothing of flowd works" in found.advice
     async with proxy_to(own_server.url) as proxy:
         proxy.forge(b"return 1", b"-ERR unknown command 'EVAL', with args\r\n")
         raw("ACL", "SETUSER", "default", "+eval")
@@ -253,6 +254,26 @@ async def test_a_user_of_categories(own_server: Server, raw: Raw) -> None:
     )
 
 
+async def test_a_server_that_shows_its_settings_alone(
+    own_server: Server, raw: Raw
+) -> None:
+    """Without INFO the settings say what would delete jobs."""
+    raw("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    raw("ACL", "SETUSER", "default", "on", "nopass", "+@all", "-info")
+    found = {each.check: each for each in await doctor(own_server.url)}
+    assert found["server"].level == "note"
+    assert found["eviction"].level == "wrong"
+    assert found["cluster"].text == "none"
+
+
+def test_a_server_that_says_little_is_not_called_safe() -> None:
+    """What a service leaves out of INFO is no good news."""
+    found = {each.check: each for each in judge(Facts({"redis_version": "7.0.0"}, {}))}
+    for check in ("eviction", "persistence", "replicas", "cluster"):
+        assert found[check].level == "note"
+        assert "the server does not say" in found[check].text
+
+
 @pytest.mark.parametrize("role", ROLES)
 async def test_missing_rights_are_listed(
     own_server: Server, raw: Raw, role: str
@@ -262,9 +283,8 @@ async def test_missing_rights_are_listed(
     raw("ACL", "SETUSER", role, "-@all", *LET_IN, "resetkeys")
     found = await doctor(url_of(own_server, role))
 
-    assert {each.check: each.level for each in found} == dict.fromkeys(
-        ["server", "scripts", "clock", "rights", "queues"], "note"
-    )
+    notes = dict.fromkeys(["server", "clock", "rights", "queues"], "note")
+    assert {each.check: each.level for each in found} == {**notes, "scripts": "warn"}
     names = ["info", "eval", "time", "acl", "smembers"]
     for each, name in zip(found, names, strict=True):
         assert name in each.text
