@@ -71,7 +71,9 @@ def seconds(
     """
     given = _number(value)
     if given is None or not least <= given <= most or math.isinf(given):
-        rule = f"at least {least:g}" if most >= LONGEST else _range(least, most)
+        beyond = given is not None and given > most
+        near = most < LONGEST or beyond
+        rule = _range(least, most, given) if near else f"at least {least:g}"
         raise OptionError(option, value, f"must be {rule} (seconds)")
     return given
 
@@ -103,7 +105,7 @@ def count(option: str, value: object, *, least: int = 0, most: float = 2**31) ->
     if not isinstance(value, int) or isinstance(value, bool):
         raise OptionError(option, value, "must be a whole number (int)")
     if not least <= value <= most:
-        raise OptionError(option, value, f"must be {_range(least, most)}")
+        raise OptionError(option, value, f"must be {_range(least, most, value)}")
     return value
 
 
@@ -188,8 +190,9 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _range(least: float, most: float) -> str:
-    if most in (math.inf, 2**31):
+def _range(least: float, most: float, given: float | None) -> str:
+    """What is allowed; an end that is far away is said only to who went beyond it."""
+    if most in (math.inf, 2**31) and (given is None or given <= most):
         return f"{_plain(least)} or more"
     return f"from {_plain(least)} to {_plain(most)}"
 

@@ -78,7 +78,7 @@ class Concurrency:
     """One after the other in the order of enqueue, which a job that is retried keeps."""
 
     def __post_init__(self) -> None:
-        count("concurrency.limit", self.limit, least=1)
+        count("concurrency.limit", self.limit, least=1, most=1_000_000_000)
         _check_names("concurrency.per", self.per)
         if flag("concurrency.ordered", self.ordered) and self.limit != 1:
             rule = "must be 1 with ordered"

@@ -99,6 +99,7 @@ def test_a_level_comes_from_the_call_or_from_a_field() -> None:
         lambda: Unique(fields=("a", "a")),
         lambda: Unique(fields=("a",), again="first"),  # type: ignore[arg-type]
         lambda: Concurrency(limit=0),
+        lambda: Concurrency(limit=1_000_000_001),
         lambda: Concurrency(limit=2, ordered=True),
         lambda: Concurrency(limit=2, per="customer"),  # type: ignore[arg-type]
         lambda: Rate(limit=0, every=1.0),

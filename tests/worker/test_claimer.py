@@ -121,6 +121,10 @@ async def test_the_lease_may_be_the_claimers(
         (lambda: Claimer(interval=0.0), "interval is 0.0; must be at least 0.001"),
         (lambda: Claimer(max_crashes=-1), "max_crashes is -1; must be 0 or more"),
         (lambda: Claimer(concurrency=0), "concurrency is 0; must be 1 or more"),
+        (
+            lambda: Claimer(concurrency=2**40),
+            "concurrency is 1099511627776; must be from 1 to 2,147,483,648",
+        ),
     ],
 )
 def test_limits_that_cannot_be_are_refused(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from flowd.errors import OptionError
+from flowd.errors.option import LONGEST
 from flowd.model.gate import (
     Concurrency,
     Debounce,
@@ -45,6 +46,9 @@ POLICY_OPTIONS: Final[dict[str, tuple[str, ...]]] = {
 
 AGAIN: Final[tuple[Literal["drop", "last"], ...]] = ("drop", "last")
 """What may become of another job with the key of a unique one."""
+
+_MOST: Final = 1_000_000_000
+"""The largest limit and burst."""
 
 MOST_LEVELS: Final = 4
 """How many levels of priority a queue may have."""
@@ -316,7 +320,11 @@ class _Reader:
             message = f"`{option}` is at least 1"
             label = "`flowd limit` pauses a key; without the policy there is no limit"
             table.report(Code.GATE, table.at(option), message, label)
-        return max(number or 1, 1)
+        if number is not None and number > _MOST:
+            message = f"`{option}` is at most {_MOST:,}"
+            label = "a policy that never holds is left out"
+            table.report(Code.GATE, table.at(option), message, label)
+        return min(max(number or 1, 1), _MOST)
 
     def _span(self, table: Table, option: str) -> float:
         """Seconds above 0; 1 in place of a fault."""
@@ -327,6 +335,10 @@ class _Reader:
         milliseconds = read_duration(table.values[option], location, table.report)
         if milliseconds == 0:
             table.report(Code.GATE, location, f"`{option}` must be above 0")
+        if milliseconds is not None and milliseconds > LONGEST * 1000:
+            message = f"`{option}` is at most {LONGEST:,.0f} s, which is 31 years"
+            table.report(Code.GATE, location, message)
+            return LONGEST
         return (milliseconds or 1000) / 1000
 
     def _missing(self, table: Table, option: str, value: str) -> None:
