@@ -13,6 +13,7 @@ from flowd.cli.options import Commands, add_app_dir, add_command, add_server
 from flowd.cli.output import as_json, print_blocks, print_json, span
 from flowd.cli.table import Table
 from flowd.cli.target import Target, check_fields, open_target
+from flowd.model.gate import Gate
 from flowd.model.text import printable
 from flowd.ops.key_text import wire_texts
 from flowd.ops.limits import KeyLimit, key_limits, reset_limit, set_limit
@@ -22,7 +23,10 @@ __all__ = ["add"]
 _ABOUT: Final = """\
 Without KEY: the keys that are at or near their limit, who has the slots, and how many jobs
 wait. With KEY and N: give that key a limit of its own, for all workers at once and until
---reset; 0 pauses it: what runs ends, and nothing of the key starts."""
+--reset; 0 pauses it: what runs ends, and nothing of the key starts.
+
+Who holds a slot is shown as the id of its entry, which `flowd jobs show` takes. While no worker
+runs, --job says which limits there are."""
 
 _SHOWN: Final = 3
 
@@ -115,6 +119,11 @@ def _as_written(
     return wire_texts(target.job_class, fields), spec.secrets
 
 
+def _gate(target: Target) -> Gate | None:
+    """The policies of the class that `--job` names."""
+    return None if target.job_class is None else target.job_class.SPEC.gate
+
+
 @asynccontextmanager
 async def _queue(options: argparse.Namespace) -> AsyncGenerator[Target]:
     async with open_target(options) as target:
@@ -131,7 +140,8 @@ async def _queue(options: argparse.Namespace) -> AsyncGenerator[Target]:
 async def _set(options: argparse.Namespace, given: dict[str, str], limit: int) -> int:
     async with _queue(options) as target:
         fields, secrets = _as_written(target, given)
-        name = await set_limit(target.queries, fields, limit, secrets)
+        gate = _gate(target)
+        name = await set_limit(target.queries, fields, limit, secrets, gate)
         rows = await key_limits(target.queries, name)
         taken = sum(each.taken for each in rows)
         parked = sum(each.parked for each in rows)
@@ -151,7 +161,7 @@ async def _reset(options: argparse.Namespace, given: dict[str, str] | None) -> i
     async with _queue(options) as target:
         fields, secrets = _as_written(target, given or {})
         name = await reset_limit(
-            target.queries, None if given is None else fields, secrets
+            target.queries, None if given is None else fields, secrets, _gate(target)
         )
         if options.json:
             print_json({"key": name[2:] or None, "limit": None})

@@ -12,7 +12,7 @@ from flowd.broker import replies, scripts
 from flowd.broker.connection import Argument
 from flowd.errors import OptionError
 from flowd.errors.option import count
-from flowd.model.gate import WHOLE, key_of
+from flowd.model.gate import WHOLE, Gate, key_of
 from flowd.ops.queries import Queries
 
 __all__ = [
@@ -111,12 +111,14 @@ class _Rules:
     limit: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-async def _rules(queries: Queries) -> _Rules:
-    """Empty if no worker with policies was seen in the last minute."""
+async def _rules(queries: Queries, gate: Gate | None = None) -> _Rules:
+    """Those of `gate` if no worker with policies was seen in the last minute; else empty."""
     names = queries.keys
-    text = await queries.connection.call(
+    text: bytes | str | None = await queries.connection.call(
         "GET", names.policies, read=replies.maybe(replies.data)
     )
+    if text is None and gate is not None:
+        text = gate.text
     if text is None:
         return _Rules()
     said = json.loads(text)
@@ -207,6 +209,7 @@ async def set_limit(
     fields: Mapping[str, str],
     limit: int,
     secrets: Collection[str] = (),
+    gate: Gate | None = None,
 ) -> str:
     """Give one key a limit of its own; 0 pauses it. Returns the key.
 
@@ -215,6 +218,7 @@ async def set_limit(
         fields: the values of the fields that make up the key; none: the whole queue.
         limit: how many at once, or in the time of the rate.
         secrets: the fields whose values are secret, of which a key has the digest.
+        gate: the policies that hold if no worker that has them was seen lately.
 
     Raises:
         OptionError: no limit of the queue goes by these fields, or `limit` is no count, or
@@ -222,7 +226,7 @@ async def set_limit(
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
     count("limit", limit, most=_MOST)
-    rules = await _rules(queries)
+    rules = await _rules(queries, gate)
     name = _name_of(rules, fields, secrets)
     await _set(queries, rules, name, limit)
     return name
@@ -232,6 +236,7 @@ async def reset_limit(
     queries: Queries,
     fields: Mapping[str, str] | None = None,
     secrets: Collection[str] = (),
+    gate: Gate | None = None,
 ) -> str:
     """Let a key go by the limit of the schema again; without one, all keys.
 
@@ -239,6 +244,7 @@ async def reset_limit(
         queries: of the queue.
         fields: as `set_limit`.
         secrets: as `set_limit`.
+        gate: as `set_limit`.
 
     Returns:
         The name of the key, as `set_limit`; empty for all keys.
@@ -247,7 +253,7 @@ async def reset_limit(
         OptionError: no limit of the queue goes by these fields.
         ServerError: as `Connection.call`. Repeating the call is safe.
     """
-    rules = await _rules(queries)
+    rules = await _rules(queries, gate)
     name = "" if fields is None else _name_of(rules, fields, secrets)
     await _run(queries, rules, "reset", name)
     return name
@@ -285,7 +291,8 @@ def _no_key(rules: _Rules, shown: str) -> OptionError:
     if not rules.text:
         rule = (
             "the queue has no limits, or no worker that has them was seen in the last"
-            " minute: declare them in the schema, and start a worker"
+            " minute: declare them in the schema, and start a worker; while none runs,"
+            " flowd limit --job MODULE:CLASS knows them"
         )
         return OptionError("key", shown, rule)
     known = "; ".join(" and ".join(per) or WHOLE for per in rules.per.values())

@@ -66,8 +66,9 @@ def judge_nowhere(found: Sequence[Nowhere], *, alive: bool) -> list[Finding]:
     jobs = count_of(len(found), "job")
     text = f"held by {jobs} that no longer {_exist(found)}: {', '.join(shown)}"
     advice = (
-        "running workers free that within seconds: look again, and find out who deletes"
-        " entries"
+        "running workers that have the policies free that within seconds: look again,"
+        " and find out who deletes entries, or which workers are of a release without"
+        " policies"
         if alive
         else "start a worker, which frees that within seconds"
     )

@@ -280,3 +280,39 @@ async def test_a_parked_job_waits_for_nothing_that_it_may_have(
         assert await asyncio.to_thread(main, [*words[:3], "--reset", *words[4:]]) == 0
         handler.gate.set()
         await queue.drain()
+
+
+async def test_a_key_is_paused_while_no_worker_runs(
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The class says which limits there are; jobs that are ready are counted as well."""
+    gate = Gate(concurrency=Concurrency(per=("to",), limit=2), fair=Fair(per=("to",)))
+    job, handler, rules = gated(gate), RecordingHandler(), policy(stream)
+    spec = dataclasses.replace(job.SPEC, policy=rules)
+    monkeypatch.setattr(job, "SPEC", spec)
+    monkeypatch.setattr("jobs.email.Email", job)
+    at, known = (stream, redis_url), ("--job", "jobs.email:Email")
+    place = f"{stream} (senders)"
+    async with Queue(job, handler, url=redis_url) as queue:
+        await queue.enqueue_bulk(job(to="a", subject=f"{n}") for n in range(3))
+        raw("DEL", Keys(stream, "senders").policies)
+        code, said = await flowd(capsys, *at, "to=a", "0")
+        assert (code, "flowd limit --job MODULE:CLASS" in said) == (2, True)
+        code, said = await flowd(capsys, *at, "to=a", "0", *known)
+        assert (code, said) == (0, f"to=a of {place} is paused\n")
+        code, said = await flowd(capsys, *at, "to=b", "0", *known)
+        assert (code, "no job runs or waits under it" in said) == (0, True)
+        code, said = await flowd(capsys, *at, "--json")
+        a, b = json.loads(said)
+        waiting = raw("XLEN", stream)
+        assert (a["parked"] + waiting, b["parked"]) == (3, 0)
+        assert a["parked"] > 0
+        queue.run()
+        await wait_until(lambda: len(handler.done) == waiting)
+        await flowd(capsys, *at, "--reset")
+        await queue.drain()
+    assert len(handler.done) == 3

@@ -8,7 +8,8 @@
 --
 -- One step, because what a higher limit lets in has to come with it.
 --
--- Bounds: 100 keys, and of each 20 holders and the lanes of 20; 1,000 slots are looked at.
+-- Bounds: 100 keys, and of each 20 holders and the lanes of 20; 1,000 slots and 1,000 lanes
+-- that may go are looked at.
 local stream, bodies = KEYS[1], KEYS[2]
 local group, what, named, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local gate = open_gate(stream, group, bodies)
@@ -61,11 +62,23 @@ else
     if most and taken[key] >= math.max(1, 0.8 * most) then see('c:' .. key) end
   end
 end
+-- Jobs of lanes that may go wait as well: for room, or for a worker.
+local ready = {}
+for _, lane in ipairs(redis.call('ZRANGE', gate.lanes, 0, 999)) do
+  local c, r, u = lane:match('^(%S*) (%S*) %S* %S* (%S*)$')
+  for sign, key in pairs({ c = c, r = r, u = u }) do
+    local name = sign .. ':' .. key
+    if seen[name] then
+      ready[name] = (ready[name] or 0)
+        + redis.call('ZLEXCOUNT', gate.parked, '[' .. lane .. '\0', '(' .. lane .. '\1')
+    end
+  end
+end
 local rows = {}
 for _, name in ipairs(order) do
   local sign, key = name:sub(1, 1), name:sub(3)
   local own = redis.call('HGET', gate.limits, name)
-  local row = { name, tonumber(own or -1), 0, 0, -1 }
+  local row = { name, tonumber(own or -1), 0, ready[name] or 0, -1 }
   if sign == 'c' then
     row[3] = redis.call('ZLEXCOUNT', gate.slots, '[' .. key .. '\0', '(' .. key .. '\1')
     for _, slot in ipairs(redis.call(
