@@ -18,7 +18,10 @@ from flowd.model.policy import Policy
 from flowd.model.timing import due_at, milliseconds
 
 __all__ = [
+    "DELETED",
     "MOST_ARGUMENTS",
+    "NOT_OURS",
+    "SETTLED",
     "EnqueueCommand",
     "Maintained",
     "MoveToDeadLetter",
@@ -125,8 +128,15 @@ class Maintained(NamedTuple):
     """One of each part, in order."""
 
 
+NOT_OURS: Final = 0
+"""The fence refused it: the delivery was taken over, or settled before."""
+
+SETTLED: Final = 1
+DELETED: Final = 2
+"""The entry had been deleted by another client; the delivery has ended."""
+
 Settled: TypeAlias = int | bytes | ServerError
-"""1 settled, 0 not ours any more, 2 deleted by another client, a letter's id, or a refusal."""
+"""What became of one ending: one of these three, the id of its dead letter, or a refusal."""
 
 
 def enqueue_command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowd.broker import replies
-from flowd.broker.commands import Maintained, Settled
+from flowd.broker.commands import SETTLED, Maintained, Settled
 from flowd.broker.scripts import results
 from flowd.errors import OutcomeUnknown, ServerError
 from flowd.model.delivery import Entry, by_name
@@ -46,9 +46,9 @@ def taken_of_many(reply: object) -> list[tuple[str, list[Entry]]]:
 
 
 def settled(count: int) -> replies.Reader[list[Settled]]:
-    """How so many deliveries ended; 1 where each was acknowledged and is settled."""
+    """How so many deliveries ended; the answer is 1 if all were acks and are settled."""
     each = results(_ending, exactly=count)
-    return lambda reply: [1] * count if reply == 1 else each(reply)
+    return lambda reply: [SETTLED] * count if reply == 1 else each(reply)
 
 
 def _ending(reply: object) -> int | bytes:

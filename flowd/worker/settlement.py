@@ -17,7 +17,14 @@ import time
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar, assert_never
 
-from flowd.broker.commands import MOST_ARGUMENTS, MoveToDeadLetter, Requeue, Settled
+from flowd.broker.commands import (
+    MOST_ARGUMENTS,
+    NOT_OURS,
+    SETTLED,
+    MoveToDeadLetter,
+    Requeue,
+    Settled,
+)
 from flowd.broker.extension import SettleExtension, parts_of
 from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.stream import Stream, written
@@ -231,7 +238,7 @@ class Settlement(Generic[J]):
                 raise
             except GroupMissing:
                 # Stream and group are gone, and with them everything that was pending.
-                results = [0] * len(batch)
+                results = [NOT_OURS] * len(batch)
             except ServerError as error:
                 failures += 1
                 self._outage.report_failure("settling", stream, error)
@@ -253,7 +260,7 @@ class Settlement(Generic[J]):
         fatal: FatalError | None = None
         for (delivery, end), result in zip(batch, results, strict=True):
             try:
-                if quiet and result == 1 and type(end) is outcome.Ack:
+                if quiet and result == SETTLED and type(end) is outcome.Ack:
                     self._in_flight.remove(delivery)
                 elif isinstance(result, FatalError):
                     fatal = result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Generic, TypeVar, assert_never
 
+from flowd.broker.commands import DELETED, NOT_OURS
 from flowd.model import outcome
 from flowd.model.delivery import Delivery
 from flowd.model.event import EventBus
@@ -56,7 +57,7 @@ class SettlementReport(Generic[J]):
             end: how.
             result: the server's answer, as `Stream.settle` returns it.
         """
-        if result == 0:
+        if result == NOT_OURS:
             text = "was taken over or settled before; not settled"
             self._emit(logging.WARNING, "lost", text, delivery)
         elif isinstance(end, outcome.Ack):
@@ -72,7 +73,7 @@ class SettlementReport(Generic[J]):
                 )
         elif isinstance(end, outcome.Discard):
             self._discarded(delivery, end)
-        elif result == 2:
+        elif result == DELETED:
             text = "was deleted from the stream by another client"
             self._emit(logging.WARNING, "deleted", text, delivery)
         else:
