@@ -25,8 +25,8 @@ BATCH_JOBS: Final = 500
 and some managed services refuse a request that has more than 4,000."""
 
 _GATED_JOBS: Final = 200
-"""Of a queue with policies, which cost the server several times as much: no script is to keep
-it from all else for 5 ms, and so many take half of that with all policies at once."""
+"""Of a queue with policies, which cost the server several times as much. No script is to
+occupy the server for 5 ms; so many jobs with all policies at once take half of that."""
 
 _BATCH_BYTES: Final = 1_000_000
 

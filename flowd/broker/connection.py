@@ -94,9 +94,9 @@ class Connection:
 
     @property
     def serial(self) -> int:
-        """Grows each time it connects, and is that of no other; 0 before the first time.
+        """The number of its link, which grows with each; no other connection has it.
 
-        And 0 after `disconnect`.
+        0 before the first link, and after `disconnect`.
         """
         return self._serial
 
@@ -107,7 +107,7 @@ class Connection:
         return self._serial if usable else 0
 
     def at(self, key: str) -> Connection:  # noqa: ARG002 - of a cluster it matters
-        """The connection to where a key is; this one, unless to a cluster."""
+        """The connection to the server that has a key: this one, unless to a cluster."""
         return self
 
     async def primaries(self) -> Sequence[Connection]:
@@ -119,9 +119,9 @@ class Connection:
         return [self]
 
     def end_predecessors(self) -> None:
-        """From now on end the one before at the server, with each new connection.
+        """From now on, let each new link end the one before at the server.
 
-        Then nothing that was sent on it takes effect later: see `predecessor`.
+        Then nothing that was sent on a lost link takes effect later: see `predecessor`.
         """
         if self._predecessor is None:
             self._predecessor = Predecessor()
@@ -276,7 +276,7 @@ class Connection:
 
 
 def connection_to(address: Address, *, name: str = "flowd") -> Connection:
-    """A connection for one event loop; to a cluster one to each node, where `at` leads."""
+    """A connection for one event loop; of a cluster, `at` leads to that of a node."""
     if not address.is_cluster:
         return Connection(address, name=name)
     # A plain URL does not load it.
@@ -367,7 +367,7 @@ async def _greet(
 
 
 def failure(address: Address, error: Exception) -> ServerError:
-    """What a try to connect that ended so means."""
+    """The error of a try to connect, for callers, by what it has raised."""
     if isinstance(error, ServerError) and not isinstance(error, CommandRefused):
         return error
     # What the server refuses in words of no known meaning may pass.

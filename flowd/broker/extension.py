@@ -41,10 +41,10 @@ class EnqueueExtension(Protocol):
 
 
 class Confirmation(Protocol):
-    """What has to be known of jobs before their call returns."""
+    """What is confirmed of jobs before their call returns."""
 
     async def check(self) -> None:
-        """Ask whether it can be known at all, before anything is stored.
+        """Ask whether it can be confirmed at all, before anything is stored.
 
         Raises:
             ServerError: it cannot; nothing is stored then.
@@ -52,7 +52,7 @@ class Confirmation(Protocol):
         ...
 
     async def confirm(self, stored: Sequence[str]) -> None:
-        """Return when it is known of these job ids.
+        """Return when it is confirmed for these job ids.
 
         Raises:
             ServerError: it is not; the jobs are stored.

@@ -100,7 +100,7 @@ class GateScripts:
     def ask_to_admit(
         self, consumer: str, count: int, wait: float
     ) -> Coroutine[object, object, float | None]:
-        """As `admit`, which is asked already when this returns."""
+        """As `admit`, but the command is under way when this returns."""
         args: list[Argument] = [self._stream.group, consumer, count]
         args += (milliseconds(wait), self._rules)
         asked = scripts.ADMIT.ask(

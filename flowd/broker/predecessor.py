@@ -1,4 +1,4 @@
-"""End at the server what a lost connection may still bring about.
+"""End a lost connection at the server, so that nothing sent on it is carried out later.
 
 What was sent on a connection that is given up here may be under way: a slow link recovers, or
 the server never hears that it is gone. A read that is carried out then takes entries for a
@@ -14,11 +14,11 @@ from typing import Final
 __all__ = ["INFO", "Predecessor"]
 
 INFO: Final = ("CLIENT", "INFO")
-"""Asks how the server calls a connection."""
+"""Asks for the id and the address that the server knows a connection by."""
 
 
 class Predecessor:
-    """The last connection that succeeded, as its server calls it."""
+    """The last connection that succeeded, by its id and address at the server."""
 
     def __init__(self) -> None:
         self._known: tuple[str, str] | None = None

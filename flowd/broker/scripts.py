@@ -136,7 +136,7 @@ class Script:
         args: Iterable[Argument],
         read: replies.Reader[T],
     ) -> Awaitable[T]:
-        """As `run`, which is asked already when this returns."""
+        """As `run`, but the command is under way when this returns."""
         call = (len(keys), *keys, *args)
         asked = connection.call("EVALSHA", self.sha, *call, read=read)
         return self._answer(asked, connection, call, read)

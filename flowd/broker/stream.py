@@ -138,7 +138,7 @@ class Stream:
     def ask_for_entries(
         self, consumer: str, count: int, block: float | None = None
     ) -> asyncio.Future[list[Entry]]:
-        """As `read`, which is asked already when this returns."""
+        """As `read`, but the command is under way when this returns."""
         wait = () if block is None else ("BLOCK", max(1, milliseconds(block)))
         return self.connection.call(
             *("XREADGROUP", "GROUP", self.group, consumer, "COUNT", count),

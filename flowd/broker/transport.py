@@ -113,7 +113,7 @@ async def connect_tcp(
         protocol: made for this connection.
         host: its name or address.
         port: its number.
-        keepalive: options of the socket; None to ask nothing of who is silent.
+        keepalive: options of the socket; None: a silent peer is not probed.
         tls: None to send in the clear.
 
     Raises:

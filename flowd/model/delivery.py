@@ -12,7 +12,7 @@ it is of version 1.
     _key          the idempotency key it was enqueued with
     _expires      until when it may start (ms, server clock), or `+` and the ms from when
                   it was enqueued
-    _gate         what it is to the gate of its queue (`model.gate`)
+    _gate         its ticket: its key under each policy of its queue (`model.gate`)
     _v            the version of its schema, where that declares one; 1 for a job that
                   would have no field otherwise
 

@@ -1,8 +1,8 @@
 """The gate of a queue: which of its jobs may go next. `[job.X.queue]` in the schema.
 
 A policy goes by keys, and a key is made of the wire text of some fields, as `to_fields`
-writes them: `customer=7`. What a job is to the gate of its queue is its *ticket*: its key
-under each policy. It travels as the field `_gate`, and is all that the scripts read.
+writes them: `customer=7`. The *ticket* of a job has its key under each policy. It travels
+as the field `_gate`, and is all that the scripts read of a job.
 
     c:KEY  concurrency     u:KEY  unique      p:N  level, 0 first
     r:KEY  rate            d:KEY  debounce    w:N  what it costs the rate
@@ -41,7 +41,7 @@ WHOLE: Final = "*"
 _LONGEST_VALUE: Final = 64
 _SAFE: Final = "/:@.,+~-_"
 _AS_IT_IS: Final = re.compile(rb"[A-Za-z0-9/:@.,+~_-]*")
-"""What `quote` leaves as it is, which is faster asked than done."""
+"""What `quote` leaves as it is; to look first is faster than to call it."""
 
 _NUMBER: Final = re.compile(rb"\d{1,15}(\.\d{1,15})?", re.ASCII)
 _MOST_LEVELS: Final = 4
@@ -234,7 +234,7 @@ class Gate:
         secrets: Collection[str] = (),
         priority: str | None = None,
     ) -> bytes:
-        """What a job is to this gate.
+        """The ticket of a job: its key under each policy, its level and its cost.
 
         Args:
             fields: as `to_fields` writes them; others among them are ignored.

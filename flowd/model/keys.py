@@ -18,7 +18,8 @@ hash slot, so that one script may use all of them on a cluster.
     {emails}:gate:NAME        rest of its gate (`GATE`): `lua/gate.lua` says what is where
     {emails}:key:KEY          an idempotency key -> job id
     {emails}:call:TOKEN       the ids that one call has stored, while it may repeat
-    flowd:queues              set: [stream, group] of every queue that was set up
+    flowd:queues              set: [stream, group] of every queue that was set up, or had a
+                              job enqueued
 
 What comes before the last colons depends on the stream's name, by Redis's rule: what is
 hashed is between the first `{` and the next `}`, unless nothing is; else the whole name.

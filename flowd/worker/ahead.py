@@ -94,7 +94,7 @@ class ReadAhead:
         self._queue = asyncio.current_task()
 
     def more_than(self, done: int) -> bool:
-        """Whether more are to be done in a moment, and so many are too few to settle."""
+        """Whether `done` endings are too few to settle, as more handlers end in a moment."""
         return bool(self._waiting) and done < self._batch
 
     def room(self) -> int:
@@ -111,7 +111,7 @@ class ReadAhead:
         return (self._concurrency + self.most) // 2
 
     def measure(self, *, flowing: bool) -> None:
-        """Take the pace after a read.
+        """Measure, after a read, how fast handlers end; it sets how many are read ahead.
 
         Args:
             flowing: whether there is more in the stream.

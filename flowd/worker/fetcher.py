@@ -39,8 +39,8 @@ class Fetcher:
         concurrency: how many handlers run at once.
         block: the longest time one read waits, in seconds.
         idle: its place in the read that idle queues share; None: it has none.
-        admit: what lets so many jobs into the stream ahead of a read that may wait so
-            many seconds; None: all jobs are there.
+        admit: called ahead of each read with how many jobs it takes and how long it may
+            wait, in seconds; admits as many at the gate. None: the queue has no gate.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Fetcher:
         return both
 
     async def leave(self) -> list[Entry]:
-        """Let no entry come but by `fetch`; returns what came meanwhile."""
+        """Leave the read that idle queues share; returns what it has brought."""
         return [] if self._idle is None else await self._idle.leave()
 
     def interrupt(self, after: float = 0.0) -> None:
@@ -154,7 +154,7 @@ class Fetcher:
             self._unblocking = loop.create_task(self._unblock())
 
     async def replace_lost_reader(self) -> None:
-        """Connect again what was lost of the readers: then nothing takes entries in its name.
+        """Connect readers again that are lost: then no old read takes entries any more.
 
         A read that was under way on a slow link is carried out when that recovers, unless
         the new connection has ended the old one.

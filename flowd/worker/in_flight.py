@@ -94,7 +94,7 @@ class InFlight:
             del self._held[delivery.entry_id]
 
     def mark_refused(self, delivery: Delivery) -> None:
-        """The server refused to settle it: it stays held for the next try, and nothing waits for it."""
+        """The server refused to settle it: it stays held for the next try, and no suspect waits for it."""
         self._refused.add(delivery)
 
     def slot_may_be_free(self) -> None:

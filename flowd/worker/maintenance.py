@@ -89,7 +89,7 @@ class Maintenance:
         self._lease = lease
         self._claimer = claimer
         self._silence = max(DEAD_CONSUMER_LEASES * lease, 2 * block)
-        # Its heartbeat is in it, and is over after a lease.
+        # The heartbeat goes with it, and a worker counts as silent after one lease.
         self._poll = max(_POLL, min(block, lease / _POLLS_PER_LEASE))
         self._cursor: bytes = b"0-0"
         self._orphans = False
@@ -236,7 +236,7 @@ class Maintenance:
             )
 
     def _after_renewal(self) -> float:
-        # Who asks a server that was away does so again after RECONNECT.max at the latest.
+        # Other workers try the server again after RECONNECT.max at the latest.
         wait = max(self._lease / RENEWALS_PER_LEASE, 2 * RECONNECT.max)
         return time.monotonic() + wait
 

@@ -162,7 +162,7 @@ class Runner(Generic[J]):
                 await self.in_flight.wait_for_slot(self._maintenance.next)
 
     async def _read_no_more(self) -> None:
-        """Take what came while there was something else to do; it may have to go back."""
+        """Take part in no shared read; hold or release what it has brought."""
         for entry in await self._fetcher.leave():
             self._admit(entry)
 
@@ -178,7 +178,7 @@ class Runner(Generic[J]):
 
     async def _maintain(self, this: Round) -> None:
         if this.orphans:
-            # What is on its way, or came and is not held yet, would be taken for one.
+            # An entry that is on its way, or not held yet, would be taken for an orphan.
             await self._read_no_more()
         entries = await self._maintenance.run(this)
         await self.cancellations.up_to_date()
@@ -249,7 +249,7 @@ class Runner(Generic[J]):
     # What keeps it from going straight on.
 
     def _takes_nothing(self) -> bool:
-        """Whether the server takes no settles, which would pile up, or a suspect waits."""
+        """Whether nothing is to be read: settles pile up, or a suspect waits or runs."""
         most = 2 * (self._options.concurrency + self._ahead.most)
         return self._quarantine.busy or len(self._settlement) >= most
 

@@ -114,7 +114,7 @@ class Settlement(Generic[J]):
             self._wake.set()
 
     async def gather(self, seconds: float) -> None:
-        """Return after so many; what ends meanwhile goes out together with what is asked then."""
+        """Return after so many; what ends meanwhile is sent with the command that follows."""
         self._gathers = True
         try:
             await asyncio.sleep(seconds)
