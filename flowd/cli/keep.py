@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
 from flowd.broker.session import Session
 from flowd.broker.url import Address
@@ -18,6 +19,9 @@ from flowd.model.job import Job
 from flowd.worker.keeper import Keeper
 from flowd.worker.signals import until_stopped
 
+if TYPE_CHECKING:
+    from flowd.metrics.http import Page
+
 __all__ = ["add"]
 
 _DESCRIPTION: Final = """\
@@ -26,7 +30,8 @@ streams when they are due, and schedules tick. No job is run, read or claimed, a
 imported. Any number of keepers may run, with workers or without.
 
 With --metrics-port it also serves what an autoscaler needs at zero workers: /metrics, and
-/depth as JSON, with the number of jobs that wait or run for each stream."""
+/depth as JSON, with the number of jobs that wait or run for each stream: null for one that
+cannot be seen, and status 503 if none can."""
 
 _EXAMPLES: Final = """\
   flowd keep jobs
@@ -104,6 +109,20 @@ class _Keeping:
                 raise error
 
 
+def _depth_page(found: Mapping[str, int | None]) -> Page:
+    """What an autoscaler reads: no number where none is known.
+
+    Zero would end the workers of a queue that is full, while Redis is away.
+    """
+    from flowd.metrics.http import Page  # noqa: PLC0415 - an extra
+
+    known = [number for number in found.values() if number is not None]
+    total = sum(known) if len(known) == len(found) else None
+    status = HTTPStatus.OK if known else HTTPStatus.SERVICE_UNAVAILABLE
+    body = json.dumps({"total": total, "queues": found})
+    return Page(body.encode(), status, "application/json")
+
+
 @asynccontextmanager
 async def _pages(
     keepers: Sequence[Keeper], address: Address, options: argparse.Namespace
@@ -117,7 +136,6 @@ async def _pages(
         serving,
         verdict,
     )
-    from flowd.metrics.http import Page  # noqa: PLC0415
     from flowd.metrics.scrape import depths, exposition  # noqa: PLC0415
 
     places = [(address, each.stream.keys.stream, each.stream.group) for each in keepers]
@@ -126,9 +144,7 @@ async def _pages(
         return metrics_page(await exposition(CollectorRegistry(), places))
 
     async def depth() -> Page:
-        found = await depths(places)
-        body = json.dumps({"total": sum(found.values()), "queues": found})
-        return Page(body.encode(), content_type="application/json")
+        return _depth_page(await depths(places))
 
     async def ready() -> Page:
         return verdict([why for each in keepers if (why := each.failing)])

@@ -101,13 +101,14 @@ class _Lasting(CollectorRegistry):
             yield kept
 
 
-async def depths(places: Iterable[Place], *, within: float = 2.0) -> dict[str, int]:
-    """How many jobs wait or run, by stream; a queue that cannot be seen is left out."""
+async def depths(
+    places: Iterable[Place], *, within: float = 2.0
+) -> dict[str, int | None]:
+    """How many jobs wait or run, by stream; None of a queue that cannot be seen."""
     views = await _views(places, within)
     return {
-        view.stream: view.waiting + view.running
-        for view in views.values()
-        if view is not None
+        stream: None if view is None else view.waiting + view.running
+        for (_, stream, _), view in views.items()
     }
 
 

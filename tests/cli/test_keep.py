@@ -7,6 +7,7 @@ import json
 import signal
 
 from flowd import Producer
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.metrics.asking import get
 from tests.support.email_job import email
@@ -41,6 +42,23 @@ async def test_a_kept_queue_says_how_deep_it_is(
         await asyncio.to_thread(running.until, "SIGTERM: stopping")
         code = await asyncio.to_thread(running.end)
     assert code == 0
+
+
+async def test_depth_is_no_number_while_the_server_is_away(
+    flowd: Program, own_server: Server
+) -> None:
+    """Zero would let an autoscaler end the workers of a full queue."""
+    flowd.url = own_server.url
+    with flowd.start("keep", "jobs", "--metrics-port", "0") as running:
+        url = await asyncio.to_thread(running.metrics_url)
+        await asyncio.to_thread(running.until, "is kept")
+        assert json.loads((await get(url, "/depth")).body)["total"] == 0
+        own_server.kill()
+        page = await get(url, "/depth")
+    assert page.status == 503
+    depth = json.loads(page.body)
+    assert depth["total"] is None
+    assert set(depth["queues"].values()) == {None}
 
 
 def test_a_package_without_jobs_is_refused(flowd: Program) -> None:
