@@ -155,7 +155,7 @@ class Script:
 
 
 _GATE: Final = (
-    *("by_name", "paused", "packed", "later", "gate_needs", "gate_lanes"),
+    *("by_name", "paused", "untaken", "packed", "later", "gate_needs", "gate_lanes"),
     *("gate_holds", "gate_entry", "gate_admission", "gate"),
 )
 _PRELUDES: Final = {"gate": _GATE}

@@ -29,6 +29,7 @@ PRELUDES = {
     ),
     "removed.lua",
     "replica.lua",
+    "untaken.lua",
 }
 
 

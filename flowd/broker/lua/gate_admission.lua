@@ -38,20 +38,20 @@ local function add_admission(gate)
   -- Bodies are asked for at once: those of a lane, and of the lanes that are next.
   local body_of = {}
   local function fetch(lane, share, most)
-    local jobs, count, n = {}, 0, gate.head - 1
-    while lane and count < math.min(most, AT_ONCE) do
+    local jobs, count, line, n = {}, 0, gate.line, gate.head - 1
+    most = math.min(most, AT_ONCE)
+    while lane and count < most do
       local rows = next_rows(lane, share + 1)
       for row = 1, math.min(share, #rows) do
         count = count + 1
         jobs[count] = rows[row]:sub(#lane + 19)
       end
       n = n + 1
-      lane = gate.line[n] and gate.line[n][1]
+      lane = line[n] and line[n][1]
     end
     if not jobs[1] then return end
-    for place, body in ipairs(redis.call('HMGET', bodies, unpack(jobs))) do
-      body_of[jobs[place]] = body
-    end
+    local found = redis.call('HMGET', bodies, unpack(jobs))
+    for n = 1, count do body_of[jobs[n]] = found[n] end
   end
 
   -- Add one to the stream. Its fields come as they are unpacked, since a table of them costs
@@ -98,11 +98,12 @@ local function add_admission(gate)
     local at, left = score % LEVEL, most - gate.waiting
     local slots = c ~= '' and gate.slots_left(c) or math.huge
     local some = math.min(left, 50, math.max(1, slots))
-    -- What a lane gives in its turns of this script is asked for at once.
-    local others = #gate.line - gate.head + 1
-    local share = rules.s and math.min(some, math.ceil(left / (others + 1))) or some
-    local rows = next_rows(lane, share + 1)
+    local share = some
     if rules.s or u ~= '' then some = 1 end
+    if rules.s then -- what a lane gives in its turns of this script is asked for at once
+      share = math.min(share, math.ceil(left / (#gate.line - gate.head + 2)))
+    end
+    local rows = next_rows(lane, share + 1)
     local gone, lacks, key, opens, k = 0, nil, nil, nil, nil
     while gone < some and rows[1] and bytes < 1000000 do
       if slots <= 0 then
@@ -198,8 +199,9 @@ local function add_admission(gate)
     later.write(bodies)
     local starts = rules.p and tonumber(redis.call('HGET', state, 'a') or 0)
     local looks, from = 0, gate.admitted
+    gate.waiting_now() -- counted once
     while looks < 200 and gate.admitted - from < 50 and bytes < 1000000 and not refused
-      and gate.waiting_now() < most do
+      and gate.waiting < most do
       local lane = starts and starts % 8 == 7 and oldest_lane() or next_lane()
       if not lane then break end
       local gone = examine(lane[1], lane[2], most)

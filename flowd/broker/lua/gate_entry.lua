@@ -32,20 +32,8 @@ local function add_entry(gate)
     return wanted
   end
 
-  -- How many entries no worker has taken yet. Those that the group will never get are none:
-  -- they are before its beginning, or a client acknowledged them and did not delete them.
   function gate.waiting_now()
-    if gate.waiting then return gate.waiting end
-    local row = group_of(stream, gate.group)
-    local last = row and row['last-delivered-id']
-    local waiting = redis.call('XLEN', stream) - (row and row.pending or 0)
-    if last == END then
-      waiting = math.huge -- the queue is paused: none is taken, so none is admitted
-    elseif waiting > 0 and last
-      and not redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)[1] then
-      waiting = 0
-    end
-    gate.waiting = math.max(0, waiting)
+    if not gate.waiting then gate.waiting = count_untaken(stream, gate.group) end
     return gate.waiting
   end
 

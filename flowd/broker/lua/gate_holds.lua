@@ -38,14 +38,15 @@ local function add_holds(gate)
   -- One without a ticket holds nothing, nor does one that has left what it held already.
   function gate.free(ids)
     local freed, keys, left = {}, {}, later.of(holds)
-    for n, ticket in ipairs(redis.call('HMGET', holds, unpack(ids))) do
-      local k = ticket and left[ids[n]] == nil and gate.read(ticket)
+    local tickets = redis.call('HMGET', holds, unpack(ids))
+    for n = 1, #ids do
+      local k = tickets[n] and left[ids[n]] == nil and gate.read(tickets[n])
       freed[n] = k
       if k and k.u then keys[#keys + 1] = k.u end
     end
     if keys[1] then gate.know_locks(keys) end
-    for n, id in ipairs(ids) do
-      local k = freed[n]
+    for n = 1, #ids do
+      local id, k = ids[n], freed[n]
       if k then
         later.drop(holds, id)
         if k.c then
@@ -125,7 +126,9 @@ local function add_holds(gate)
   -- The end of a script whose answer must not fail for what is admitted behind it: workers
   -- admit as well. What the script itself has changed must be written.
   function gate.finish(most)
-    if gate.any_ready() then pcall(gate.admit, most) end
+    -- Where turns matter, no more is admitted than workers want that wait.
+    local wanted = not rules.s or redis.call('EXISTS', want) == 1
+    if wanted and gate.any_ready() then pcall(gate.admit, most) end
     gate.write()
     pcall(gate.close)
   end

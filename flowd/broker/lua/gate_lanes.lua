@@ -50,7 +50,7 @@ local function add_lanes(gate)
   end
 
   function gate.last_turn()
-    gate.turn = gate.turn or tonumber(redis.call('HGET', state, 'v') or 0)
+    if not gate.turn then gate.turn = tonumber(redis.call('HGET', state, 'v') or 0) end
     return gate.turn
   end
 
@@ -78,7 +78,7 @@ local function add_lanes(gate)
   end
 
   -- What waits under a key: the first two rows, and whether there may be more.
-  local rows_at, alone, any_wait = {}, {}, nil
+  local rows_at, any_wait = {}, nil
   local function waiting_at(prefix)
     local rows = rows_at[prefix]
     if rows and (rows[1] or not rows.more) then return rows end
@@ -99,6 +99,8 @@ local function add_lanes(gate)
       'ZRANGEBYLEX', parked, '[' .. lane .. '\0', '(' .. lane .. '\1', 'LIMIT', 0, 1)[1] ~= nil
   end
 
+  -- The lanes that were woken and the only ones under their key: where they were.
+  local row_of, place_of = {}, {}
   function gate.wake(sign, key)
     if not key then return end
     local prefix = sign .. ':' .. key
@@ -114,26 +116,27 @@ local function add_lanes(gate)
       gate.ready(lane, nil, tonumber(row:sub(#prefix + 2, #prefix + 17)))
     else
       -- It has had no other one to wait for: it stands behind those that are ready now.
-      alone[lane] = row
+      row_of[lane], place_of[lane] = row, prefix
       gate.ready(lane, rules.s and lane:match('^%S* %S* (%S+)'))
     end
   end
 
   -- Whether a lane that was woken was the only one under the key, and still would be.
   local function is_alone(lane, prefix)
-    local row, rows = alone[lane], rows_at[prefix]
-    return row and rows and not rows.more and not rows[1] and later.of(waits)[row] == false
-      and row:sub(1, #prefix + 1) == prefix .. '\0'
+    if place_of[lane] ~= prefix then return false end
+    local rows = rows_at[prefix]
+    return not rows.more and not rows[1] and later.of(waits)[row_of[lane]] == false
   end
 
   function gate.block(lane, sign, key, at)
-    later.drop(lanes, lane)
-    local prefix = sign .. ':' .. key
-    if is_alone(lane, prefix) then -- it waits as before: nothing has to be written
-      later.keep(waits, alone[lane])
-      rows_at[prefix][1] = alone[lane]
+    local prefix, written = sign .. ':' .. key, not later.of(lanes)[lane]
+    if is_alone(lane, prefix) and not written then -- it waits as before
+      later.keep(lanes, lane)
+      later.keep(waits, row_of[lane])
+      rows_at[prefix][1] = row_of[lane]
       return
     end
+    later.drop(lanes, lane)
     later.put(waits, prefix .. '\0' .. string.format('%016.0f', at) .. '\0' .. lane, '0')
     any_wait, rows_at[prefix] = true, { more = true }
   end
