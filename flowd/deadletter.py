@@ -16,13 +16,12 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
 
-import redis.asyncio
-
 from flowd.broker import dead_letters
 from flowd.broker.commands import enqueue_command
 from flowd.broker.gate import redriving
 from flowd.broker.scripts import Part
 from flowd.broker.session import SessionUser
+from flowd.broker.settings import Client
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import (
@@ -71,7 +70,7 @@ class DeadLetters(Generic[J]):
         job_class: type[J] | None,
         url: str | None = None,
         *,
-        redis: redis.asyncio.Redis | redis.asyncio.RedisCluster | None = None,
+        redis: Client | None = None,
         stream: str | None = None,
         group: str | None = None,
     ) -> None:

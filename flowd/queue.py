@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, Generic, Self, TypeVar
 
-import redis.asyncio
-
 from flowd.broker.durability import Durable
 from flowd.broker.gate import counting
 from flowd.broker.registry import unlist_queue
 from flowd.broker.retry import call_until_available
 from flowd.broker.sender import Sender, Senders
 from flowd.broker.session import Session, SessionUser
+from flowd.broker.settings import Client
 from flowd.broker.setup import set_up
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -97,7 +96,7 @@ class Queue(ControlledQueue, Generic[J]):
         handler: Handler[J],
         *,
         url: str | None = None,
-        redis: redis.asyncio.Redis | redis.asyncio.RedisCluster | None = None,
+        redis: Client | None = None,
         stream: str | None = None,
         group: str | None = None,
         consumer: str | None = None,

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-import redis.asyncio
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flowd.broker.settings import Client
 from flowd.errors import (
     AccessDenied,
     FlowdError,
@@ -89,7 +89,8 @@ class Dashboard:
     end it does not hear of, its connection is closed by `aclose`.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:PATH`; the
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://HOST,HOST/NAME`,
+            `redis+cluster://HOST,HOST`, `embedded:` or `embedded:PATH`; the
             default is the environment variable `FLOWD_URL`.
         redis: a redis-py client, instead of `url`. Only its settings are used.
         jobs: generated classes. They give fields their types, hide secret fields, and
@@ -109,7 +110,7 @@ class Dashboard:
         self,
         url: str | None = None,
         *,
-        redis: redis.asyncio.Redis | None = None,
+        redis: Client | None = None,
         jobs: Iterable[type[Job]] = (),
         authorize: Authorize | None = None,
         hosts: Collection[str] | None = None,

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import redis.asyncio
-
 from flowd.broker.connection import Connection
 from flowd.broker.session import SessionUser
+from flowd.broker.settings import Client
 from flowd.broker.url import Address
 from flowd.deadletter import DeadLetters
 from flowd.errors import OptionError
@@ -64,7 +63,7 @@ class Desk:
     def __init__(
         self,
         url: str | None,
-        client: redis.asyncio.Redis | None,
+        client: Client | None,
         jobs: Iterable[type[Job]],
     ) -> None:
         self.address = Address.of(url, client)

@@ -8,7 +8,17 @@ from datetime import UTC, datetime, timedelta
 import redis
 import redis.asyncio
 
-from flowd import DeadLetters, Durable, Item, Job, Letter, Producer, SyncProducer
+from flowd import (
+    DeadLetters,
+    Durable,
+    Item,
+    Job,
+    Letter,
+    Producer,
+    Queue,
+    SyncProducer,
+)
+from flowd.web import Dashboard
 from jobs.crawl import Crawl
 from jobs.email import Email
 
@@ -37,10 +47,19 @@ async def produce(url: str, client: redis.asyncio.Redis) -> list[str]:
         return ids + await other.enqueue_bulk(jobs)
 
 
-def produce_in_sync(client: redis.Redis) -> str:
+def produce_in_sync(client: redis.Redis | redis.RedisCluster) -> str:
     with SyncProducer(redis=client) as producer:
         producer.enqueue_bulk([EMAIL, Item(EMAIL, at=datetime.now(UTC))])
         return producer.enqueue(EMAIL, delay=60, key="order-17")
+
+
+async def send(email: Email) -> None:
+    """A handler."""
+
+
+def share_a_client(client: redis.asyncio.RedisCluster | redis.RedisCluster) -> object:
+    clients = Producer(redis=client), DeadLetters(Email, redis=client)
+    return Queue(Email, send, redis=client), Dashboard(redis=client), clients
 
 
 async def redrive(url: str) -> None:
