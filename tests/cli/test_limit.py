@@ -67,6 +67,23 @@ async def test_a_key_is_paused_and_resumed_while_jobs_wait(
     assert leftovers(raw, stream) == []
 
 
+async def test_a_higher_limit_lets_jobs_in_by_itself(
+    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No worker has to look for them: those of the key are in the stream at once."""
+    job, handler = gated(GATE), RecordingHandler()
+    at = (stream, redis_url)
+    async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue_bulk(job(to="a", subject=f"{n}") for n in range(6))
+        assert raw("XLEN", stream) == 2
+        assert (await flowd(capsys, *at, "to=a", "5"))[0] == 0
+        assert raw("XLEN", stream) == 5
+        await flowd(capsys, *at, "--reset")
+        queue.run()
+        await queue.drain()
+    assert leftovers(raw, stream) == []
+
+
 async def test_a_lowered_limit_holds_for_what_starts(
     redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
