@@ -26,7 +26,7 @@ from flowd.model.job import Job, JobSpec, spec_of
 from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.timing import Seconds
 
-__all__ = ["OneStream", "Producer"]
+__all__ = ["OneStream", "Producer", "check_class"]
 
 
 class Producer:
@@ -193,9 +193,7 @@ class OneStream:
 
     def stream_of(self, job: Job) -> Stream:
         """The queue's stream; raises OptionError for jobs of another class."""
-        given: object = job
-        if not isinstance(given, self._job_class):
-            raise _not_a_job(given, self._job_class.__name__)
+        check_class(job, self._job_class)
         return self._stream
 
 
@@ -218,6 +216,16 @@ class _Streams:
         if place not in self._streams:
             self._streams[place] = Stream(self._connection, *place)
         return self._streams[place]
+
+
+def check_class(given: object, job_class: type[Job]) -> None:
+    """Refuse what is no job of a queue's class.
+
+    Raises:
+        OptionError: it is a job of another class, or none.
+    """
+    if not isinstance(given, job_class):
+        raise _not_a_job(given, job_class.__name__)
 
 
 def _not_a_job(given: object, wanted: str = "") -> OptionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -22,6 +22,7 @@ from flowd.model.letter import Letter, letter_of
 from flowd.model.middleware import Middleware, MiddlewareChain
 from flowd.model.policy import Policy
 from flowd.model.timing import Seconds
+from flowd.producer import check_class
 from flowd.testing.attempts import Attempts
 from flowd.testing.clock import FakeClock
 from flowd.testing.cron import MemoryCron
@@ -252,10 +253,17 @@ class MemoryQueue(Recorded, Generic[J]):
         )
 
     async def _add(self, items: Iterable[Item[Job]]) -> list[str]:
-        return [self.memory.add(each, policy=self._options.policy) for each in items]
+        policy = self._options.policy
+        return [self.memory.add(each, policy=policy) for each in self._own(items)]
 
     async def _add_all(self, items: Iterable[Item[Job]]) -> list[str]:
-        return self.memory.add_all(items, policy=self._options.policy)
+        return self.memory.add_all(self._own(items), policy=self._options.policy)
+
+    def _own(self, items: Iterable[Item[Job]]) -> Iterator[Item[Job]]:
+        """The same; refuses a job of another class, as a queue does."""
+        for each in items:
+            check_class(each.job, self._options.job_class)
+            yield each
 
     async def run_due(self) -> int:
         """Run every job that is due by the clock; returns how many attempts it took."""

@@ -175,6 +175,16 @@ async def test_ids_and_items_are_as_in_a_queue() -> None:
     assert len(queue) == 1
 
 
+async def test_a_job_of_another_class_is_refused() -> None:
+    """As a queue with a server does, one by one and in bulk; those before it are kept."""
+    queue, other = MemoryQueue(Email, accept), Crawl(url="u", priority=1, tags=[])
+    with pytest.raises(OptionError, match=r"Crawl.*this queue is of Email"):
+        await queue.enqueue(other)  # type: ignore[arg-type]
+    with pytest.raises(BulkError, match=r"Crawl.*this queue is of Email"):
+        await queue.enqueue_bulk([other])  # type: ignore[list-item]
+    assert len(queue) == 0
+
+
 async def test_a_timeout_is_real() -> None:
     """A handler past its policy's timeout is cancelled and has failed."""
     policy = dataclasses.replace(STEADY, timeout=0.01, max_retries=0)
