@@ -26,3 +26,7 @@ class Duplicate(str):
         self = super().__new__(cls, job_id)
         self.replaced = replaced
         return self
+
+    def __repr__(self) -> str:
+        """In a list of ids it is seen which jobs were not stored."""
+        return f"Duplicate({str(self)!r}, replaced={self.replaced})"

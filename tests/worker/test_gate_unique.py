@@ -60,6 +60,7 @@ async def test_a_duplicate_is_not_stored_and_gets_the_holders_id(
         assert again == first
         assert isinstance(again, Duplicate)
         assert not again.replaced
+        assert repr([again]) == f"[Duplicate('{first}', replaced=False)]"
         ids = await queue.enqueue_bulk(
             [job(to="b", subject="1"), Item(job(to="b", subject="2"), delay=5.0)]
         )
