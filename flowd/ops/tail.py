@@ -19,6 +19,10 @@ from flowd.errors import FatalError, OutcomeUnknown, ServerError
 __all__ = ["TailEvent", "follow"]
 
 _SILENCE: Final = 10.0
+"""Seconds after which the server is asked whether it is there."""
+
+_SILENCE_OF_NODE: Final = 2.0
+"""Likewise, and whether the queue is at another node by now, which would not say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,11 @@ async def follow(
         FatalError: Redis refuses, and an operator must change something.
     """
     failures = 0
+    silence = _SILENCE_OF_NODE if address.is_cluster else _SILENCE
     while True:
         try:
-            async with aclosing(_messages(address.at(channel), channel)) as messages:
+            at = address.at(channel)
+            async with aclosing(_messages(at, channel, silence)) as messages:
                 async for message in messages:
                     failures = 0
                     for line in message.splitlines():
@@ -70,7 +76,9 @@ async def follow(
         await asyncio.sleep(RECONNECT.delay(failures))
 
 
-async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
+async def _messages(
+    address: Address, channel: str, silence: float
+) -> AsyncGenerator[bytes]:
     """What the server sends; an empty message says that it is there."""
     received = asyncio.Queue[object]()
 
@@ -95,7 +103,7 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
                 # that the first time did not.
                 protocol.write(pack(("SUBSCRIBE", channel)))
             asked = reply is None
-            reply = await _next(received)
+            reply = await _next(received, silence)
             if isinstance(reply, Exception):
                 raise reply
             if _is_list(reply):
@@ -104,10 +112,10 @@ async def _messages(address: Address, channel: str) -> AsyncGenerator[bytes]:
         protocol.close("it was closed here")
 
 
-async def _next(received: asyncio.Queue[object]) -> object:
+async def _next(received: asyncio.Queue[object], silence: float) -> object:
     """The next answer or message; None if there was none for a while."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_SILENCE):
+        async with asyncio.timeout(silence):
             return await received.get()
     return None
 

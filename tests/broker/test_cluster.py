@@ -40,6 +40,7 @@ from jobs.email import Email
 from tests.support.cluster import NODE_TIMEOUT, Cluster
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.failover import Load
+from tests.support.raw import Raw
 from tests.support.servers import chosen
 from tests.support.waiting import wait_until
 
@@ -271,18 +272,33 @@ async def test_queues_go_on_after_a_master_is_cut_off(
 
 
 async def test_a_queue_follows_its_slot(own_cluster: Cluster, stream: str) -> None:
-    """Moved the classic way under load, key by key; meanwhile it stands still."""
+    """Moved the classic way under load, key by key; so does who listens to its events."""
     streams = _streams(own_cluster, stream)
     slot, source = slot_of(streams[0]), own_cluster.owner(streams[0])
     target = own_cluster.others(source)[0]
-    async with Load(own_cluster.url, *streams) as load:
+    channel = f"{{{streams[0]}}}:nothing"
+    async with (
+        aclosing(follow(Address.of(own_cluster.url), channel, print)) as events,
+        Load(own_cluster.url, *streams) as load,
+    ):
+        following = asyncio.ensure_future(anext(events))
+        await wait_until(lambda: _listen(source, channel))
         for step in (own_cluster.begin_move, own_cluster.move_keys):
             await asyncio.to_thread(step, slot, source, target)
         await asyncio.to_thread(own_cluster.end_move, slot, target)
         await load.works()
+        await wait_until(lambda: _listen(target, channel), within=6.0)
+        following.cancel()
+        await asyncio.wait([following])
     assert own_cluster.owner(streams[0]) is target
     assert not load.lost()
     assert not load.twice()
+
+
+def _listen(node: Server, channel: str) -> bool:
+    """Whether a client of this node listens to the channel."""
+    with Raw(node.url) as raw:
+        return raw("PUBSUB", "NUMSUB", channel) == [channel.encode(), 1]
 
 
 async def test_refusals_while_a_slot_moves_are_survived(
