@@ -10,7 +10,7 @@ handler for every enqueued job. To read the runtime, follow one job:
     worker.maintenance promote due jobs, claim deliveries with an expired lease
     worker.executor    decode, run the handler, return the outcome
     worker.settlement  acknowledge, requeue or dead-letter, in one fenced step
-    worker.lease       renew the leases of running jobs
+    worker.lease       renew the leases of running jobs, in a thread
     deadletter         list, redrive and purge dead letters
 """
 

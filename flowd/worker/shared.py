@@ -8,7 +8,7 @@ from typing import Final
 from flowd.broker.session import Session
 from flowd.worker.cancel_channel import CancelChannel
 from flowd.worker.idle_reads import IdleReadsByGroup
-from flowd.worker.lease import LeaseRenewer
+from flowd.worker.lease_thread import LeaseRenewer
 from flowd.worker.quarantine import Quarantine
 from flowd.worker.running_queue import RunningQueue
 from flowd.worker.turns import Turns
