@@ -109,7 +109,7 @@ class SharedQuestion(Generic[R]):
                 # One that is cancelled has no answer for the others: the next asks.
                 try:
                     asked.answer, asked.error = [await self._ask()], None
-                except Exception as error:
+                except Exception as error:  # of any kind: all that wait get it too
                     asked.answer, asked.error = [], error
                 asked.times += 1
             if asked.error is not None:

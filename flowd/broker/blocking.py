@@ -54,7 +54,7 @@ def _run(
 ) -> None:
     try:
         result = work(*args)
-    except BaseException as error:
+    except BaseException as error:  # carried over to those that wait
         del _under_way[what]
         done.set_exception(error)
     else:

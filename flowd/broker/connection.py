@@ -246,7 +246,7 @@ class Connection:
             async with asyncio.timeout(max(timeouts, default=TIMEOUT)):
                 self._drop()
                 self._protocol = await self._open()
-        except Exception as error:
+        except Exception as error:  # or those that wait would wait without an end
             failed = failure(self._address, error)
         finally:
             self._connecting = None
@@ -314,7 +314,7 @@ async def log_in(
         return await _greet(
             protocol, login, predecessor, checks_role=address.checks_role
         )
-    except Exception as error:
+    except Exception as error:  # `failure` says which errors are flowd's own faults
         protocol.close()
         address.doubt()
         meant = failure(address, error)

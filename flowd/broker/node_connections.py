@@ -78,7 +78,7 @@ class NodeConnections:
         """
         try:
             return [self._to_node(each) for each in await self._cluster.primaries()]
-        except Exception as error:
+        except Exception as error:  # `failure` says which errors are flowd's own faults
             raise failure(self._cluster, error) from error
 
     async def aclose(self) -> None:
@@ -110,7 +110,7 @@ class NodeConnections:
                         found[slot] = await self._cluster.find(slot)
                     except OSError as error:
                         failed = failure(self._cluster, error)
-        except Exception as error:
+        except Exception as error:  # or those that wait would wait without an end
             failed = failure(self._cluster, error)
         finally:
             self._finding = None

@@ -285,7 +285,7 @@ class Address:
     async def _ask(self, provider: CredentialProvider) -> Sequence[str]:
         try:
             login = [*await provider.get_credentials_async()]
-        except Exception as error:
+        except Exception as error:  # a provider of the user's may raise anything
             said = str(error) or type(error).__name__
             raise Unreachable(f"cannot reach {self}: {said}") from error
         words = cast(

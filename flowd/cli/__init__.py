@@ -117,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
         if isinstance(error, BrokenPipeError):
             return 0  # the reader of the pipe, as `head`, has ended
         return _say(f"failed to write the output: {error}", 3)
-    except Exception:
+    except Exception:  # a bug, which has an exit code as well
         traceback.print_exc()
         return 3
     return code

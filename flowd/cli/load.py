@@ -44,7 +44,7 @@ def users_code() -> Generator[None]:
         if isinstance(error, OptionError) and (error.option, error.value) == _NO_URL:
             said = "no URL: set FLOWD_URL, as redis://localhost:6379"
         raise UsageError(f"{_place(error) or 'on import'}: {said}") from None
-    except Exception as error:
+    except Exception as error:  # whatever a module of the user's raises
         raise _failed(error) from None
 
 

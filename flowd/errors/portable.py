@@ -88,7 +88,7 @@ def _sendable(value: object) -> object:
     try:
         # Read as well: what can be written and not be read would break the receiver.
         pickle.loads(pickle.dumps(whole))  # noqa: S301 - written on the spot
-    except Exception:
+    except Exception:  # whatever a class of the user's raises when it is pickled
         kind = type(value).__qualname__
         if isinstance(value, BaseException):
             return RuntimeError(f"{kind}: {_text(value)}")
@@ -99,7 +99,7 @@ def _sendable(value: object) -> object:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:
+    except Exception:  # out of its own `__str__`
         return "(no text)"
 
 
@@ -140,7 +140,7 @@ def _fill(
 def _deep(value: _T, memo: dict[int, object]) -> _T:
     try:
         return deepcopy(value, memo)
-    except Exception:
+    except Exception:  # what cannot be copied is shared
         return value
 
 
@@ -152,5 +152,5 @@ def _same(one: object, other: object) -> bool:
             or one == other
             or (type(one) is type(other) and repr(one) == repr(other))
         )
-    except Exception:
+    except Exception:  # out of an `__eq__` or a `__repr__` of the user's
         return False

@@ -150,7 +150,7 @@ class JobSpec:
         cause: Exception | None = None
         try:
             new = step(old)
-        except Exception as error:
+        except Exception as error:  # a migration of the user's may raise anything
             secret = self.secrets or spec.secrets
             reason = _plain(error) if secret else _reason(error)
             cause = None if secret else error

@@ -172,7 +172,9 @@ class Operations:
             operation.state = "stopped"  # the task ends with this
         except FlowdError as error:
             operation.state, operation.error = "failed", f"{error}"
-        except Exception as error:
+        except (
+            Exception
+        ) as error:  # a bug: the page says so, and the task has no reader
             operation.state = "failed"
             operation.error = f"{type(error).__name__}: {error}"
             raised = (type(error), error, error.__traceback__)

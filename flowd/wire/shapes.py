@@ -229,7 +229,7 @@ def _each(convert: Callable[[A], B], values: Iterable[A]) -> list[B]:
         for value in values:
             done.append(convert(value))  # noqa: PERF401 - its length is the place
         return done
-    except Exception as error:
+    except Exception as error:  # a mapper of the user's may raise anything
         refusal = inside(f"[{len(done)}]", error)
     raise refusal
 

@@ -131,7 +131,7 @@ class ErrorOutcomes:
             )
         except KeyboardInterrupt:
             raise
-        except BaseException:
+        except BaseException:  # out of the error's own methods
             return outcome.DeadLetter("undecodable", _UNREADABLE)
 
     def _bury(

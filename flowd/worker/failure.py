@@ -178,7 +178,7 @@ def describe(error: BaseException) -> str:
         return "; ".join(text[:most] for text in texts[:_DESCRIBED]) + more
     except KeyboardInterrupt:
         raise
-    except BaseException:
+    except BaseException:  # out of the error's own methods
         return UNDESCRIBABLE
 
 
@@ -209,7 +209,7 @@ def _formatted(error: BaseException, frames: TracebackType | None) -> str:
         return "".join(traceback.format_exception(type(error), error, frames))
     except KeyboardInterrupt:
         raise
-    except BaseException as fault:
+    except BaseException as fault:  # out of the error's own methods
         return f"the traceback cannot be shown: {type(fault).__name__}"
 
 

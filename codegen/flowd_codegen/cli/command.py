@@ -240,7 +240,7 @@ def exit_code_of(work: Callable[[], int], output_format: Format) -> int:
         where = f"{error.filename}: " if error.filename else ""
         advice = _ADVICE.get(error.errno or 0, "")
         return _failed(f"{where}{error.strerror or error}{advice}", 3)
-    except Exception:
+    except Exception:  # a bug, which has an exit code as well
         traceback.print_exc()
         print("this is a bug in flowd-gen, please report it", file=sys.stderr)
         return 3
