@@ -38,6 +38,7 @@ async def show(visit: Visit) -> Response:
         "waiting": sum(each.waiting for each in views),
         "running": sum(each.running for each in views),
         "delayed": sum(each.delayed for each in views),
+        "parked": sum(each.parked for each in views),
         "dead": sum(each.dead for each in views),
     }
     return visit.page("overview", rows=rows, totals=totals, trouble=_trouble(found))

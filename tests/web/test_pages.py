@@ -75,6 +75,24 @@ async def test_overview_names_dead_letters(
     assert "see `flowd dlq list --stream emails --group senders`" in page
 
 
+async def test_overview_counts_parked_jobs(redis_url: str, dashboard: Open) -> None:
+    """In all queues and in each, where some are; else there is no column of it."""
+    job = gated(Gate(concurrency=Concurrency(limit=1)))
+    handler = RecordingHandler(closed=True)
+    async with Queue(job, handler, url=redis_url) as queue:
+        queue.run()
+        async with dashboard() as client:
+            assert "Parked" not in await text_of(client, "/")
+        await queue.enqueue_bulk(job(to="a", subject="") for _ in range(4))
+        await wait_until(lambda: handler.started)
+        async with dashboard() as client:
+            page = await text_of(client, "/")
+        assert "Waiting 0 Running 1 Delayed 0 Parked 3 Dead 0" in page
+        assert "Delayed Parked Dead Workers" in page
+        handler.gate.set()
+        await queue.drain()
+
+
 async def test_overview_shows_numbers_and_the_rate(
     redis_url: str, raw: Raw, dashboard: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
