@@ -73,6 +73,9 @@ class Connection:
     all others would wait behind it.
     """
 
+    leads_to_nodes = False
+    """Whether it is one of those to a cluster, each key of which has a node."""
+
     def __init__(self, address: Address, *, name: str = "flowd") -> None:
         self._address = address
         self._name = name

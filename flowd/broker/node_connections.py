@@ -126,6 +126,8 @@ class NodeConnections:
 class _SlotConnection(Connection):
     """The connection to whichever node has a slot, as all queues of that node share it."""
 
+    leads_to_nodes = True
+
     def __init__(
         self, nodes: NodeConnections, cluster: ClusterAddress, slot: int, name: str
     ) -> None:

@@ -21,6 +21,7 @@ from flowd.errors import (
 )
 
 __all__ = [
+    "CLUSTER_NODE",
     "LOGIN_REFUSED",
     "CommandUnknown",
     "KeyMissing",
@@ -57,24 +58,26 @@ _OLD: Final = (
     " the URL is redis+sentinel://HOST:PORT/NAME): "
 )
 
-_CLUSTER: Final = (
+CLUSTER_NODE: Final = (
     "this server is a node of a Redis Cluster, whose URL is"
     " redis+cluster://HOST:PORT,HOST:PORT (with TLS rediss+cluster://): "
 )
+"""Begins the error of a plain URL that is not enough."""
+
 _NO_CLUSTER: Final = "this server is no Redis Cluster; its URL is redis://HOST:PORT: "
 _DATABASE: Final = "a Redis Cluster has database 0 alone; leave it out of the URL: "
 
 # An answer begins with its code. What comes behind it may be of users' making, as the
 # name of a stream or of a group is, and says nothing.
 _CODES: Final[Mapping[str, tuple[type[ServerError], str]]] = {
-    "ASK": (FatalError, _CLUSTER),
+    "ASK": (FatalError, CLUSTER_NODE),
     "BUSY": (NotReady, ""),
     "CLUSTERDOWN": (NotReady, _NOW),
     "CROSSSLOT": (FatalError, _BUG),
     "LOADING": (NotReady, _NOW),
     "MASTERDOWN": (NotReady, ""),
     "MISCONF": (NotReady, ""),
-    "MOVED": (FatalError, _CLUSTER),
+    "MOVED": (FatalError, CLUSTER_NODE),
     "NOAUTH": (AccessDenied, LOGIN_REFUSED),
     "NOGROUP": (GroupMissing, ""),
     "NOPERM": (AccessDenied, _RIGHT),

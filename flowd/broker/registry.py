@@ -6,11 +6,14 @@ A queue is listed when it is set up, and when a producer enqueues its first job.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
+from flowd.broker import replies
 from flowd.broker import script_replies as answers
 from flowd.broker.connection import Connection
+from flowd.broker.refusals import CLUSTER_NODE
 from flowd.broker.stream import Stream
-from flowd.errors import WrongKeyType
+from flowd.errors import AccessDenied, FatalError, WrongKeyType
 from flowd.model.keys import QUEUES
 
 __all__ = ["list_queue", "listed_queues", "unlist_queue"]
@@ -39,14 +42,25 @@ async def listed_queues(connection: Connection) -> list[Stream]:
 
     Raises:
         WrongKeyType: the key of the list holds something else.
+        FatalError: none is on it, and the server is a node of a cluster that is asked as one
+            server; those of other nodes would be missed.
         ServerError: as `Connection.call`.
     """
     try:
         members = await connection.at(QUEUES).call("SMEMBERS", QUEUES, read=answers.ids)
     except WrongKeyType as error:
         raise WrongKeyType(f"{QUEUES}: {error}") from None
+    if not members and not connection.leads_to_nodes:
+        await _check_that_all_are_here(connection)
     names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
     return [Stream(connection, *name.split("\n", 1)) for name in names if "\n" in name]
+
+
+async def _check_that_all_are_here(connection: Connection) -> None:
+    with suppress(AccessDenied):
+        said = await connection.call("INFO", "cluster", read=replies.data)
+        if b"cluster_enabled:1" in said:
+            raise FatalError(f"{CLUSTER_NODE}no queue is listed here")
 
 
 def _member(stream: Stream) -> str:

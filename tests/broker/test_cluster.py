@@ -398,6 +398,19 @@ def _is_down(cluster: Cluster, node: Server) -> bool:
     return "cluster_state:fail" in cluster.call(node, "CLUSTER", "INFO")
 
 
+async def test_a_node_that_lists_no_queue_is_not_taken_for_an_empty_server() -> None:
+    """A plain URL of it says what to write; of the whole cluster the list is empty."""
+    program = chosen().find()
+    if program is None:
+        pytest.skip(chosen().missing)
+    with Cluster(program, masters=1, replicas=0) as cluster:
+        async with aclosing(Connection(Address.of(cluster.servers[0].url))) as node:
+            with pytest.raises(FatalError, match=r"URL is redis\+cluster://"):
+                await overview(node)
+        async with aclosing(connection_to(Address.of(cluster.url))) as whole:
+            assert await overview(whole) == []
+
+
 async def test_doctor_knows_a_node_by_a_plain_url(cluster: Cluster) -> None:
     """It says what to write before a failover ends the workers."""
     connection = Connection(Address.of(cluster.servers[0].url))
