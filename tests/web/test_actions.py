@@ -229,6 +229,21 @@ async def test_dry_run_changes_nothing(raw: Raw, dashboard: Open) -> None:
     assert raw("XLEN", STREAM) == 60
 
 
+async def test_dry_run_foresees_which_keys_are_taken(raw: Raw, dashboard: Open) -> None:
+    """By a letter before as well: a redrive would refuse the second of a `unique` key."""
+    for to in ("a", "a", "b"):
+        letter_of(raw, Email, "to", to, "_gate", f"u:to={to}")
+    async with dashboard(user=OPS) as client:
+        choice = {**QUEUE, "verb": "redrive", "scope": "all"}
+        page = await page_of(client, "/letters/confirm", **choice)
+        form = form_of(page, "/letters/confirm") | {"dry": "1"}
+        answer = await sent(client, "/letters/confirm", form)
+        page = " ".join((await page_of(client, answer.headers["location"])).split())
+    assert "2 letters would be redriven, 1 refused" in page
+    assert "the job 1-1 has its `unique` key to=a" in page
+    assert raw("XLEN", dead_key(Email)) == 3
+
+
 async def test_matching_letters_are_redriven_at_a_rate(
     raw: Raw, dashboard: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
