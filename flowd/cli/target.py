@@ -151,4 +151,10 @@ async def _only(
             "no queue was set up on this server yet: start a worker or enqueue a job, or"
             " name another server with --url or FLOWD_URL"
         )
-    raise UsageError(f"name the queue with --stream or --job; on this server: {known}")
+    if not fitting:
+        places = ", ".join(sorted(f"{name} ({its})" for name, its in there))
+        raise UsageError(
+            f"no queue of the group {group} was set up on this server; there: {places}"
+        )
+    fit = ", ".join(sorted({name for name, _ in fitting}))
+    raise UsageError(f"name the queue with --stream or --job; on this server: {fit}")

@@ -422,4 +422,7 @@ async def test_the_queue_must_be_clear(flowd: Program, redis_url: str) -> None:
         pass
     several = flowd("dlq", "list")
     assert (several.code, "crawl, emails" in several.err) == (2, True)
+    grouped = flowd("dlq", "list", "--group", "strangers")
+    assert grouped.code == 2
+    assert "no queue of the group strangers was set up on this server" in grouped.err
     assert flowd("jobs", "list", "--stream", "crawl").code == 0
