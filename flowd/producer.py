@@ -165,7 +165,8 @@ class Producer:
         Raises:
             FormatError: `flowd-gen` did not write the class.
             StreamShared: another group reads the stream.
-            ServerError: the server cannot be asked. Repeating the call is safe.
+            ServerError: the server cannot be asked. Repeating the call is safe; of a job
+                that was cancelled when the answer was lost it says `not_found`.
         """
         policy = spec_of(job_class).policy
         connection = self._membership.here().connection

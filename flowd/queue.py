@@ -311,7 +311,8 @@ class Queue(ControlledQueue, Generic[J]):
             key: an idempotency key. While Redis remembers it, enqueuing under the same
                 key stores nothing and returns the first job's id.
             key_ttl: how long `key` is remembered, also after the job has ended:
-                seconds, or a `timedelta`.
+                seconds, or a `timedelta`. The retries of this call are safe even if it
+                is shorter than they take.
             expires: until when it may start; then it ends as expired. Seconds or a
                 `timedelta`, from the time it may start on, or a `datetime` with a time
                 zone. An attempt that runs goes on; a retry starts by then, or not at
@@ -323,11 +324,13 @@ class Queue(ControlledQueue, Generic[J]):
         Raises:
             EncodeError: a value cannot be serialized.
             PayloadTooLarge: the fields have more than 256 KiB.
-            OptionError: an invalid argument, or `delay` and `at` together.
+            OptionError: an invalid argument, or `delay` and `at` together; nothing was
+                sent.
             IdNotIncreasing: `id` is not above the stream's last.
             Unreachable: no connection within `connect_timeout`; nothing was stored.
-            OutcomeUnknown: the answer was lost, so the job may be stored. With a `key`
-                the call is first repeated, for up to `connect_timeout`.
+            OutcomeUnknown: the answer was lost, so the job may be stored. With a
+                `key` the call is first repeated, for up to `connect_timeout`, and
+                raises this if one of its tries may have stored the job.
             QueueFull: Redis is out of memory; nothing was stored.
             NotDurable: the job was not confirmed in time, or cannot be. Enqueue again
                 under the same `key` to wait again.
@@ -353,7 +356,8 @@ class Queue(ControlledQueue, Generic[J]):
         Raises:
             OptionError: `jobs` is not an iterable; nothing was sent.
             BulkError: the batch was interrupted: `ids` are stored, `unknown` more may
-                be, and nothing after them is. Its `cause` says why.
+                be, and nothing after them is. Its `cause` says why; it may be an error
+                of the iterable.
         """
         sender = self._senders.of(self._session(), self._sender)
         return await sender.send_all(many(jobs), durable)

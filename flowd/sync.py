@@ -117,7 +117,8 @@ class SyncProducer:
             key: an idempotency key. While Redis remembers it, enqueuing under the same
                 key stores nothing and returns the first job's id.
             key_ttl: how long `key` is remembered, also after the job has ended:
-                seconds, or a `timedelta`.
+                seconds, or a `timedelta`. The retries of this call are safe even if it
+                is shorter than they take.
             expires: until when it may start; then it ends as expired. Seconds or a
                 `timedelta`, from the time it may start on, or a `datetime` with a time
                 zone. An attempt that runs goes on; a retry starts by then, or not at
@@ -129,11 +130,13 @@ class SyncProducer:
         Raises:
             EncodeError: a value cannot be serialized.
             PayloadTooLarge: the fields have more than 256 KiB.
-            OptionError: an invalid argument, or `delay` and `at` together.
+            OptionError: an invalid argument, or `delay` and `at` together; nothing was
+                sent.
             IdNotIncreasing: `id` is not above the stream's last.
             Unreachable: no connection within `connect_timeout`; nothing was stored.
-            OutcomeUnknown: the answer was lost, so the job may be stored. With a `key`
-                the call is first repeated, for up to `connect_timeout`.
+            OutcomeUnknown: the answer was lost, so the job may be stored. With a
+                `key` the call is first repeated, for up to `connect_timeout`, and
+                raises this if one of its tries may have stored the job.
             QueueFull: Redis is out of memory; nothing was stored.
             NotDurable: the job was not confirmed in time, or cannot be. Enqueue again
                 under the same `key` to wait again.
@@ -157,9 +160,10 @@ class SyncProducer:
     ) -> list[str]:
         """Enqueue many jobs, one round trip for each 500 jobs or 1 MB of one class.
 
+        The iterable is read in this thread, up to 5,000 jobs ahead of the sending.
+
         Args:
             jobs: an iterable of jobs; an `Item` gives a job its own id, delay or key.
-                It is read in the calling thread, up to 5,000 jobs ahead of the sending.
             durable: True or a `Durable`: return only when all are confirmed to be on the
                 server's disk; one confirmation for each round trip.
 
@@ -169,7 +173,8 @@ class SyncProducer:
         Raises:
             OptionError: `jobs` is not an iterable; nothing was sent.
             BulkError: the batch was interrupted: `ids` are stored, `unknown` more may
-                be, and nothing after them is. Its `cause` says why.
+                be, and nothing after them is. Its `cause` says why; it may be an error
+                of the iterable.
         """
         ids: list[str] = []
         rest = iter(many(jobs))
@@ -208,7 +213,8 @@ class SyncProducer:
         Raises:
             FormatError: `flowd-gen` did not write the class.
             StreamShared: another group reads the stream.
-            ServerError: the server cannot be asked. Repeating the call is safe.
+            ServerError: the server cannot be asked. Repeating the call is safe; of a job
+                that was cancelled when the answer was lost it says `not_found`.
         """
         return self._wait(lambda producer: producer.cancel(job_class, job_id))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 import flowd
+from flowd.testing import MemoryQueue, RecordingProducer
 from tests.house.sources import GENERATOR, RUNTIME, modules, tree
 
 _NAMES = [
@@ -53,3 +55,32 @@ def test_public_methods_are_described(path: Path) -> None:
         and not any(ast.unparse(each) == "overload" for each in item.decorator_list)
     ]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (flowd.Queue, flowd.Producer),
+        (flowd.Producer, flowd.SyncProducer),
+        (MemoryQueue, RecordingProducer),
+    ],
+    ids=["queue", "sync", "memory"],
+)
+@pytest.mark.parametrize("name", ["enqueue", "enqueue_bulk", "cancel"])
+def test_methods_of_one_name_are_described_alike(
+    one: type, other: type, name: str
+) -> None:
+    """What both take and raise has the same words; `job` differs, as do the classes."""
+    first, second = (_described(getattr(each, name)) for each in (one, other))
+    shared = (first.keys() & second.keys()) - {"job"}
+    assert shared
+    assert {each: first[each] for each in shared} == {
+        each: second[each] for each in shared
+    }
+
+
+def _described(method: object) -> dict[str, str]:
+    """An argument, or an error -> its description."""
+    doc = inspect.getdoc(method) or ""
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
