@@ -187,6 +187,23 @@ async def test_a_signal_to_the_whole_group_is_one(
     assert not ran.rows()
 
 
+async def test_a_child_that_is_killed_at_the_end_is_the_exit_code(
+    flowd: Program, ran: Ran, redis_url: str
+) -> None:
+    """As in a shell, and the log says which process and what signal."""
+    words = ("--processes", "1", "--max-jobs", "1000")
+    with flowd.start("run", "workers:queue", *words) as running:
+        (pid,) = until_ready(running, 1)
+        await enqueue(redis_url, "slow")
+        running.until("sends slow")
+        running.signal(signal.SIGTERM)
+        running.until("finishing running jobs in 1 process")
+        os.kill(pid, signal.SIGKILL)
+        assert f"(pid {pid})" in running.until("was killed by SIGKILL")
+        assert running.end() == 128 + signal.SIGKILL
+    assert not ran.rows()
+
+
 async def test_a_child_that_dies_is_started_again(
     flowd: Program, ran: Ran, redis_url: str
 ) -> None:

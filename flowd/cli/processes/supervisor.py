@@ -178,6 +178,8 @@ class Supervisor:
         if code == -signal.SIGTERM and not child.loaded:
             return  # it had no handler for the signal yet
         self._code = 128 - code if code < 0 else code
+        if self._code:
+            log(logging.WARNING, "%s %s", child, _ending(code))
 
     def _on_change(self) -> None:
         self._changes.set()
