@@ -204,6 +204,27 @@ async def test_ordered_jobs_keep_their_order_over_retries(
     assert leftovers(raw, stream) == []
 
 
+async def test_ordered_retries_come_before_jobs_that_were_delayed(
+    redis_url: str, raw: Raw, stream: str
+) -> None:
+    """A delayed job has its place from when it is due, behind one that has begun."""
+    job, seen = limited(1, ordered=True), list[str]()
+
+    async def work(each: Email, ctx: Context) -> None:
+        seen.append(each.subject)
+        if ctx.attempt == 1 and each.subject == "0":
+            raise Retry(after=0.3)
+
+    async with Queue(job, work, url=redis_url, policy=policy(stream)) as queue:
+        await queue.enqueue_bulk(
+            Item(job(to="a", subject=f"{n}"), delay=0.05 + n / 100) for n in range(4)
+        )
+        queue.run()
+        await queue.drain()
+    assert seen == ["0", "0", "1", "2", "3"]
+    assert leftovers(raw, stream) == []
+
+
 async def test_a_release_keeps_its_slot(redis_url: str, raw: Raw, stream: str) -> None:
     """What a shutdown puts back is one of those that the limit counts."""
     job, handler = limited(2), RecordingHandler(closed=True)

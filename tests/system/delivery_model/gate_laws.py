@@ -261,7 +261,10 @@ def _lane(job: GatedJob) -> _Lane:
 
 
 def _is_ahead(one: GatedJob, other: GatedJob) -> bool:
-    return (not one.returned, one.arrived) < (not other.returned, other.arrived)
+    if one.returned == other.returned:
+        return one.arrived < other.arrived
+    # Of those that came in one step, the first may be admitted before the next one comes.
+    return one.returned and one.arrived != other.arrived
 
 
 def _holder(job: GatedJob) -> str:

@@ -183,7 +183,7 @@ class GateModel:
         assert count == len(due)
         for job in due:
             job.has_slot, job.first = False, None
-            self._arrive(job, returned=True)
+            self._arrive(job, returned=job.counted)
 
     def taken_over(
         self,

@@ -13,6 +13,15 @@ ARGV[#ARGV + 1] = gate_rules
 local gate_policies = table.remove(KEYS)
 local gate = open_gate(stream, group, bodies)
 
+-- Whether a worker had it before: then it comes first in its lane, as a retry keeps its
+-- place. A job that was delayed from the beginning has its place from when it is due.
+local function had_worker(fields)
+  for f = 1, #fields, 2 do
+    if fields[f] == '_deliveries' then return true end
+  end
+  return false
+end
+
 -- A due job comes to the gate; one without a ticket is admitted when it is read.
 local plain_promote = promote
 promote = function(job, body)
@@ -25,7 +34,7 @@ promote = function(job, body)
   gate.end_debounce(k.d, job)
   local name = gate.id_of(fields, job)
   local id, rest = gate.enter(ticket, k, fields, job,
-    { me = '@' .. job, returned = true, again = true })
+    { me = '@' .. job, returned = had_worker(fields), again = true })
   if id and k.u then gate.lock(k.u, id, name) end
   -- What was to run afterwards has the key now, so no newer job takes its place.
   if k.u and gate.rules.l and gate.lock_of(k.u) == (id or '@' .. job)
