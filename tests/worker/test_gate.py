@@ -14,6 +14,7 @@ from flowd import (
     DeadLetters,
     Duplicate,
     Gate,
+    Item,
     Queue,
     Reject,
     Retry,
