@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 from flowd.broker.refusals import LOGIN_REFUSED
 from flowd.cli import (
@@ -41,6 +42,7 @@ from flowd.errors import (
     DecodeError,
     EncodeError,
     LetterNotFound,
+    NotReady,
     OptionError,
     ServerError,
     Unreachable,
@@ -130,6 +132,14 @@ def _as_option(error: Exception) -> object:
     return error
 
 
+_WHEN_READY: Final = {
+    "ASK": "its slot moves to another node; try again when that has ended",
+    "TRYAGAIN": "its slot moves to another node; try again when that has ended",
+    "CLUSTERDOWN": "`flowd doctor` says which node is away",
+}
+"""What to do next, by the code of what a node of a cluster answers."""
+
+
 def _with_advice(error: ServerError) -> str:
     """The error, and what to do next."""
     said, advice = f"{error}", _advice(error)
@@ -151,6 +161,9 @@ def _advice(error: ServerError) -> str:
         )
     if isinstance(error, Unreachable) and "embedded:" not in f"{error}":
         return "start that server, or name another with --url or FLOWD_URL"
+    if isinstance(error, NotReady):
+        code = f"{error}".rpartition(": ")[2].partition(" ")[0]
+        return _WHEN_READY.get(code, "")
     return ""
 
 

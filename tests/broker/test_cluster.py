@@ -31,6 +31,7 @@ from flowd.broker.durability import Durability, DurabilityChecker
 from flowd.broker.extension import EnqueueCall
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
+from flowd.cli import main
 from flowd.embedded import Server
 from flowd.model.keys import slot_of
 from flowd.ops import examine, overview
@@ -373,8 +374,10 @@ async def test_a_plain_url_of_a_node_says_what_to_write(
         await queue.aclose()
 
 
-async def test_doctor_speaks_of_a_cluster_that_is_down() -> None:
-    """It names the node that is away, and says what it can of the others."""
+async def test_doctor_speaks_of_a_cluster_that_is_down(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It names the node that is away; other commands say to ask it."""
     program = chosen().find()
     if program is None:
         pytest.skip(chosen().missing)
@@ -386,6 +389,10 @@ async def test_doctor_speaks_of_a_cluster_that_is_down() -> None:
         connection = connection_to(Address.of(cluster.url))
         async with aclosing(connection):
             found = await examine(connection)
+        await asyncio.to_thread(main, ["cron", "list", "--url", cluster.url])
+    said = capsys.readouterr().err
+    assert "CLUSTERDOWN" in said
+    assert "`flowd doctor` says which node is away" in said
     wrong = [each for each in found if each.check == "server"]
     assert [each.level for each in wrong] == ["wrong"]
     assert lost.url.removeprefix("redis://") in wrong[0].text
