@@ -5,7 +5,8 @@ connect asks anew. A sentinel publishes that it is about to promote a replica: l
 primary are dropped at once, because what that one stores from then on is lost, and the replica
 is used as soon as it is a primary. A sentinel publishes `+switch-master`: every link to another
 server is dropped. And what the sentinels name is used only if it says itself that it is a
-primary.
+primary. For a second after a promotion they still name the old primary, which still says so;
+a process that was not subscribed when the promotion began therefore asks for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
 
@@ -57,6 +58,9 @@ _AWAITED: Final = 1.5
 
 _BETWEEN_LOOKS: Final = 0.02
 
+_TO_SAY: Final = 0.25
+"""Seconds that sentinels have to say whether they promote a replica."""
+
 _OWN_LOGIN: Final = (
     "; the login of sentinels is not that of the primary: give it in the URL as"
     " ?sentinel_username=NAME&sentinel_password=PASSWORD"
@@ -94,6 +98,10 @@ class SentinelAddress(Address):
 
         self._primary = SharedQuestion(self._ask_sentinels)
         self._promotion = SharedQuestion(self._await_promotion)
+        self._missed = SharedQuestion(self._ask_what_was_missed)
+        self._heard: set[Address] = set()
+        """The sentinels whose events are heard."""
+
         self._links = Links()
         self._successor: tuple[Place, float] | None = None
         """The replica that is being promoted, and until when it is waited for."""
@@ -107,6 +115,7 @@ class SentinelAddress(Address):
         Raises:
             OSError: no sentinel names one, or it cannot be reached.
         """
+        await self._missed.answer()
         if self._promoted() is not None:
             await self._promotion.answer()
         place = self._promoted() or await self._primary.answer()
@@ -184,6 +193,8 @@ class SentinelAddress(Address):
             protocol.listen(heard.put_nowait)
             for channel in _CHANNELS:  # the right to one may be missing
                 protocol.write(pack(("SUBSCRIBE", channel)))
+            await self._ask_for_promotion(sentinel)
+            self._heard.add(sentinel)
             asked = True
             while (said := await _next(heard)) is not None:
                 if said != _SILENT:
@@ -196,7 +207,31 @@ class SentinelAddress(Address):
                     protocol.write(pack(("SUBSCRIBE", _SWITCH)))
                     asked = True
         finally:
+            self._heard.discard(sentinel)
             protocol.close()
+
+    async def _ask_what_was_missed(self) -> None:
+        """Ask the sentinels that are not heard whether they promote a replica."""
+        unheard = [each for each in self._sentinels if each not in self._heard]
+        if unheard:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TO_SAY):
+                    await asyncio.gather(*map(self._ask_for_promotion, unheard))
+
+    async def _ask_for_promotion(self, sentinel: Address) -> None:
+        """Ask one sentinel whether it promotes a replica; the others do not know it."""
+        try:
+            replicas = await ask_server(
+                sentinel,
+                "flowd-sentinel",
+                *("SENTINEL", "REPLICAS", self._name),
+                read=replies.items(_replica),
+            )
+        except (ServerError, OSError):
+            return  # it does not know the primary, is away, or may not say it
+        for successor, before, flags in replicas:
+            if "promoted" in flags:
+                self._promoting(successor, before)
 
     def _follow(self, said: object, sentinel: Address) -> None:
         """Do what a message of a sentinel means for this primary."""
@@ -278,6 +313,14 @@ async def _next(heard: asyncio.Queue[object]) -> object:
             return await heard.get()
     except TimeoutError:
         return _SILENT
+
+
+def _replica(reply: object) -> tuple[Place, Place, list[str]]:
+    """Where a replica is, where its primary is, and its flags."""
+    found = replies.named(reply)
+    names = (b"ip", b"port", b"master-host", b"master-port", b"flags")
+    host, port, at, of, flags = (replies.text(found.get(name)) for name in names)
+    return (host, int(port)), (at, int(of)), flags.split(",")
 
 
 def _place(reply: object) -> Place:

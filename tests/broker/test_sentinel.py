@@ -76,6 +76,7 @@ class _FakeSentinel:
             **dict.fromkeys((b"SETNAME", b"LIB-NAME", b"LIB-VER"), b"+OK\r\n"),
             b"ID": b":7\r\n",
             b"GET-MASTER-ADDR-BY-NAME": place,
+            b"REPLICAS": b"*0\r\n",
         }
         self._serving: set[asyncio.StreamWriter] = set()
         self._subscribed: dict[bytes, asyncio.StreamWriter] = {}
@@ -90,6 +91,18 @@ class _FakeSentinel:
         words = (b"message", event.encode(), text.encode())
         bulks = [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
         self._subscribed[words[1]].write(b"*3\r\n" + b"".join(bulks))
+
+    def promotes(self, successor: int, before: int) -> None:
+        """Answer from now on that this replica is being promoted."""
+        words = ["ip", "127.0.0.1", "port", str(successor), "flags", "slave,promoted"]
+        words += ["master-host", "127.0.0.1", "master-port", str(before)]
+        bulks = "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+        self._answers[b"REPLICAS"] = f"*1\r\n*10\r\n{bulks}".encode()
+
+    def hang_up(self) -> None:
+        """Close the connections that clients have to it."""
+        for each in self._serving:
+            each.close()
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -282,6 +295,35 @@ async def test_a_primary_that_is_being_replaced_is_left(
             raw("REPLICAOF", "NO", "ONE")
             assert await setting == b"OK"
             assert raw("GET", "here") == b"1"
+
+
+async def test_a_promotion_that_began_before_the_first_connect_is_asked_for(
+    pair: tuple[Server, Server],
+) -> None:
+    """For a second the sentinels name the old primary, which still says that it is one."""
+    first, second = map(port_of, (each.url for each in pair))
+    with Raw(pair[1].url) as raw:
+        raw("REPLICAOF", "NO", "ONE")
+        async with _FakeSentinel(first) as fake:
+            fake.promotes(second, first)
+            address = Address.of(f"redis+sentinel://127.0.0.1:{fake.port}/{NAME}")
+            async with aclosing(Connection(address)) as connection:
+                assert await connection.call("SET", "here", 1) == b"OK"
+        assert raw("GET", "here") == b"1"
+
+
+async def test_a_promotion_that_began_while_no_event_was_heard_is_asked_for(
+    pair: tuple[Server, Server],
+) -> None:
+    """A process that loses a sentinel asks it once it is heard again."""
+    first, second = map(port_of, (each.url for each in pair))
+    async with _followed(pair[0]) as (fake, connection):
+        waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
+        await wait_until(lambda: connection.client_id)
+        fake.promotes(second, first)
+        fake.hang_up()
+        with pytest.raises(OutcomeUnknown, match=r"is being replaced by 127\.0\.0\.1:"):
+            await asyncio.wait_for(waiting, 5.0)
 
 
 async def test_a_link_to_another_server_is_dropped_at_a_switch(
