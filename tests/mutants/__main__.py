@@ -34,6 +34,9 @@ _AT_ONCE: Final = 3
 def main(numbers: Sequence[str]) -> int:
     """Try the mutants with these numbers, or all; returns the exit status."""
     chosen = [m for m in mutants() if not numbers or m.name.split("-")[0] in numbers]
+    if not chosen:
+        print("no mutant has such a number: python -m tests.mutants [NUMBER...]")
+        return 2
     tests = sorted({test for mutant in chosen for test in mutant.tests})
     with tempfile.TemporaryDirectory(prefix="flowd-mutants-") as folder:
         home = Path(folder)
