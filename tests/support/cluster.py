@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -85,18 +85,20 @@ class Cluster:
         return answer.decode() if isinstance(answer, bytes) else str(answer)
 
     def owner(self, key: str) -> Server:
-        """The node that has the slot of a key, as most of those that live say."""
+        """The node that says that it has the slot of a key."""
         return self.owner_of_slot(slot_of(key))
 
     def owner_of_slot(self, slot: int) -> Server:
-        """Likewise, of a slot."""
-        for server in self.servers:
-            if server.alive:
-                with suppress(OSError):
-                    for line in self._nodes(server):
-                        if "myself" in line[2] and _has(line, slot):
-                            return server
-        raise LookupError(f"no node says that it has slot {slot}")
+        """Likewise, of a slot; one that moves is nowhere for a moment."""
+        found: list[Server] = []
+
+        def has_owner() -> bool:
+            saying = (each for each in self.servers if self._says_it_has(each, slot))
+            found.extend(islice(saying, 1))
+            return bool(found)
+
+        wait_until_blocking(has_owner)
+        return found[0]
 
     def others(self, server: Server) -> list[Server]:
         """The other masters that live."""
@@ -191,8 +193,15 @@ class Cluster:
             return any("myself,master" in line[2] for line in self._nodes(server))
         return False
 
+    def _says_it_has(self, server: Server, slot: int) -> bool:
+        with suppress(OSError):
+            return server.alive and any(
+                "myself" in line[2] and _has(line, slot) for line in self._nodes(server)
+            )
+        return False
+
     def _is_served(self, key: str) -> bool:
-        with suppress(LookupError, RawError, OSError):
+        with suppress(RawError, OSError):
             self.call(self.owner(key), "EXISTS", key)
             return True
         return False
