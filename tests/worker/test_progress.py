@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -72,20 +73,23 @@ async def test_progress_is_visible_until_the_job_ends(
 async def test_the_last_word_counts_and_few_are_written(
     raw: Raw, stream: str, make_queue: MakeQueue
 ) -> None:
-    """However often it is said, it is written about once a second, and the last always is."""
+    """However often it is said, it is written once a second at most, and the last always is."""
     speaker = Speaker(*[(n / 1000, f"step {n}") for n in range(1000)])
     async with make_queue(speaker, lease=60.0) as queue:
         await queue.enqueue(email())
         raw("CONFIG", "RESETSTAT")
+        began = time.monotonic()
         queue.run()
         await wait_until(
             lambda: b"step 999" in str(raw("HVALS", board(stream))).encode()
         )
         # Nothing else has EXPIRE while no lease is renewed; HSET writes heartbeats too.
         writes = raw.calls("expire")
+        took = time.monotonic() - began
         speaker.gate.set()
         await queue.drain()
-    assert 1 <= writes <= 3
+    # A slow machine takes more than a second over a thousand turns of the loop.
+    assert 1 <= writes <= 1 + took
 
 
 async def test_handler_without_progress_costs_no_command(
