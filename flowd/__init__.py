@@ -5,12 +5,13 @@ handler for every enqueued job. To read the runtime, follow one job:
 
     producer           check, encode, append to the stream
     broker.stream      the only module that sends the commands of this path
-    worker.runner      start the loops of a queue, and end them in order
+    worker.runner      the path of a job: read, admit, execute, settle
     worker.fetcher     read as many entries as there are free slots
     worker.maintenance promote due jobs, claim deliveries with an expired lease
     worker.executor    decode, run the handler, return the outcome
     worker.settlement  acknowledge, requeue or dead-letter, in one fenced step
     worker.lease       renew the leases of running jobs, in a thread
+    worker.lifetime    start the loops of a queue, and end them in order
     deadletter         list, redrive and purge dead letters
 """
 

@@ -54,17 +54,9 @@ class ReadAhead:
     Args:
         options: of the queue.
         in_flight: what it holds.
-        start: called with a delivery when there is a slot for it.
-        release: called with a delivery that is not to start here.
     """
 
-    def __init__(
-        self,
-        options: QueueOptions[J],
-        in_flight: InFlight,
-        start: Callable[[Delivery], None],
-        release: Callable[[Delivery], None],
-    ) -> None:
+    def __init__(self, options: QueueOptions[J], in_flight: InFlight) -> None:
         self._concurrency = options.concurrency
         # Many slots make large batches by themselves; larger ones leave the server idle.
         self._most = max(_MOST - options.concurrency, 0)
@@ -73,8 +65,8 @@ class ReadAhead:
         self._never = options.concurrency == 1 or gate is not None
         self._lease = options.lease
         self._in_flight = in_flight
-        self._start = start
-        self._release = release
+        self._start: Callable[[Delivery], None]
+        self._release: Callable[[Delivery], None]
         self._queue: asyncio.Task[object] | None = None
         self._waiting: deque[Delivery] = deque()
         self._loop = asyncio.get_running_loop()
@@ -89,9 +81,17 @@ class ReadAhead:
         self._counted_from = 0.0
         self._not_before = 0.0
 
-    def open(self) -> None:
-        """Run in this task: once it is cancelled, with its loop, nothing starts."""
+    def open(
+        self, start: Callable[[Delivery], None], release: Callable[[Delivery], None]
+    ) -> None:
+        """Belong to this task: once it is cancelled, with its loop, nothing starts.
+
+        Args:
+            start: called with a delivery when there is a slot for it.
+            release: called with a delivery that is not to start here.
+        """
         self._queue = asyncio.current_task()
+        self._start, self._release = start, release
 
     def more_than(self, done: int) -> bool:
         """Whether `done` endings are too few to settle, as more handlers end in a moment."""

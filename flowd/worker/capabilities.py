@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from flowd.broker.cron import schedules_of
 from flowd.broker.extension import MaintainExtension, RenewExtension, SettleExtension
+from flowd.broker.stream import Stream
 from flowd.model.event import EventBus
 from flowd.model.job import Job
 from flowd.worker.cancellation import Cancellations
@@ -14,9 +15,9 @@ from flowd.worker.cron import CronClock
 from flowd.worker.event_feed import EventFeed
 from flowd.worker.gate import gate_of
 from flowd.worker.heartbeat import HeartbeatWriter
+from flowd.worker.in_flight import InFlight
 from flowd.worker.options import QueueOptions
 from flowd.worker.progress import ProgressBoard
-from flowd.worker.running_queue import RunningQueue
 from flowd.worker.shutdown import Shutdown
 
 __all__ = ["Capabilities"]
@@ -29,7 +30,9 @@ class Capabilities:
 
     Args:
         options: of the queue.
-        queue: what runs.
+        stream: of the queue.
+        consumer: the name under which this run takes entries.
+        in_flight: what it holds.
         events: its event bus.
         shutdown: says whether it is being shut down.
     """
@@ -37,15 +40,17 @@ class Capabilities:
     def __init__(
         self,
         options: QueueOptions[J],
-        queue: RunningQueue,
+        stream: Stream,
+        consumer: str,
+        in_flight: InFlight,
+        *,
         events: EventBus,
         shutdown: Shutdown,
     ) -> None:
-        stream, consumer, in_flight = queue.stream, queue.consumer, queue.in_flight
         self.progress: Final = ProgressBoard(stream, consumer, in_flight, events)
         self.cancellations: Final = Cancellations(stream, in_flight)
         self.gate: Final = gate_of(stream, consumer, options.job_class, events)
-        heartbeat = HeartbeatWriter(options, queue, shutdown)
+        heartbeat = HeartbeatWriter(options, stream, in_flight, shutdown)
         feed = EventFeed(stream.connection, stream.keys.tail, consumer, events)
         schedules = schedules_of(options.job_class, options.policy)
         clock = CronClock(stream, schedules, in_flight, events)

@@ -11,8 +11,8 @@ from flowd.broker.session import Session
 from flowd.errors import OptionError
 from flowd.errors.option import wait
 from flowd.model.job import Job
+from flowd.worker.lifetime import Lifetime
 from flowd.worker.options import QueueOptions
-from flowd.worker.runner import Runner
 
 __all__ = ["QueueHandle"]
 
@@ -26,13 +26,13 @@ class QueueHandle(Generic[J]):
     """
 
     def __init__(self, session: Session, options: QueueOptions[J]) -> None:
-        self._runner = Runner(session, options)
-        self.consumer = self._runner.consumer
+        self._lifetime = Lifetime(session, options)
+        self.consumer = self._lifetime.consumer
         """The name under which this run takes entries."""
 
         self._process = os.getpid()
         self._main = asyncio.get_running_loop().create_task(
-            self._runner.run(), name=f"flowd {options.policy.stream}"
+            self._lifetime.run(), name=f"flowd {options.policy.stream}"
         )
 
     @property
@@ -53,7 +53,7 @@ class QueueHandle(Generic[J]):
     def failing(self) -> str | None:
         """What of it fails, or why it has ended; None if it works."""
         if not self._main.done():
-            return self._runner.failing
+            return self._lifetime.failing
         error = None if self._main.cancelled() else self._main.exception()
         return "it has ended" if error is None else f"it has ended: {error}"
 
@@ -85,10 +85,10 @@ class QueueHandle(Generic[J]):
         if grace is not None:
             grace = wait("grace", grace)
         if _running_loop() is self.loop:
-            self._runner.stop(grace)
+            self._lifetime.stop(grace)
         elif not self.ended:
             with suppress(RuntimeError):  # its loop is being closed just now
-                self.loop.call_soon_threadsafe(self._runner.stop, grace)
+                self.loop.call_soon_threadsafe(self._lifetime.stop, grace)
 
     async def wait(self) -> None:
         """Return when the queue has ended.
@@ -115,7 +115,7 @@ class QueueHandle(Generic[J]):
         Args:
             delay: seconds.
         """
-        self._runner.due_in(delay)
+        self._lifetime.due_in(delay)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -8,11 +8,12 @@ import time
 from typing import Final, Generic, TypeVar
 
 from flowd.broker.scripts import Part
+from flowd.broker.stream import Stream
 from flowd.model.heartbeat import MOST_RUNS, Heartbeat
 from flowd.model.job import Job
 from flowd.model.version import flowd_version
+from flowd.worker.in_flight import InFlight
 from flowd.worker.options import QueueOptions
-from flowd.worker.running_queue import RunningQueue
 from flowd.worker.shutdown import Shutdown
 
 __all__ = ["HeartbeatWriter"]
@@ -33,15 +34,20 @@ class HeartbeatWriter(Generic[J]):
 
     Args:
         options: of the queue.
-        queue: what runs.
+        stream: of the queue.
+        in_flight: what it holds.
         shutdown: says whether it is being shut down.
     """
 
     def __init__(
-        self, options: QueueOptions[J], queue: RunningQueue, shutdown: Shutdown
+        self,
+        options: QueueOptions[J],
+        stream: Stream,
+        in_flight: InFlight,
+        shutdown: Shutdown,
     ) -> None:
-        self._keys = (queue.stream.keys.workers,)
-        self._in_flight = queue.in_flight
+        self._keys = (stream.keys.workers,)
+        self._in_flight = in_flight
         self._shutdown = shutdown
         self._spec = options.job_class.SPEC
         self._lease = options.lease

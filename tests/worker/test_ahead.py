@@ -212,9 +212,8 @@ async def test_a_job_that_waited_beyond_its_lease_is_released() -> None:
     )
     started: list[bytes] = []
     released: list[bytes] = []
-    waiting = ahead.ReadAhead(
-        options,
-        InFlight(2),
+    waiting = ahead.ReadAhead(options, InFlight(2))
+    waiting.open(
         lambda each: started.append(each.entry_id),
         lambda each: released.append(each.entry_id),
     )
