@@ -3,18 +3,16 @@
 A failover is noticed in four ways. The old primary is gone, or refuses what writes: the next
 connect asks anew. A sentinel publishes that it is about to promote a replica: links to the old
 primary are dropped at once, because what that one stores from then on is lost, and the replica
-is used as soon as it is a primary. A sentinel publishes `+switch-master`: every link to another
-server is dropped. And what the sentinels name is used only if it says itself that it is a
-primary. For a second after a promotion they still name the old primary, which still says so;
-a process that was not subscribed when the promotion began therefore asks for it.
+is used as soon as it is a primary (`promotion`). A sentinel publishes `+switch-master`: every
+link to another server is dropped. And what the sentinels name is used only if it says itself
+that it is a primary. A process that was not subscribed when a promotion began asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -22,22 +20,16 @@ from redis.asyncio.connection import AbstractConnection
 
 from flowd.broker import replies
 from flowd.broker.asking import SharedQuestion, ask_server, first_answer
-from flowd.broker.connection import Connection, log_in, pack
+from flowd.broker.connection import log_in, pack
 from flowd.broker.links import Links, Place, place_shown
 from flowd.broker.outage import RECONNECT
+from flowd.broker.promotion import Promotion, promotions_of
 from flowd.broker.protocol import Call, RedisProtocol
 from flowd.broker.refusals import LOGIN_REFUSED, CommandUnknown
 from flowd.broker.settings import Settings
 from flowd.broker.transport import QUICK_KEEPALIVE
 from flowd.broker.url import Address
-from flowd.errors import (
-    AccessDenied,
-    FatalError,
-    NotReady,
-    OutcomeUnknown,
-    ServerError,
-    Unreachable,
-)
+from flowd.errors import AccessDenied, FatalError, OutcomeUnknown, ServerError
 
 __all__ = ["SentinelAddress"]
 
@@ -49,14 +41,6 @@ _PROMOTING: Final = "+failover-state-send-slaveof-noone"
 _SWITCH: Final = "+switch-master"
 _GIVEN_UP: Final = ("-failover-abort-slave-timeout", "-failover-abort-master-timeout")
 _CHANNELS: Final = (_SWITCH, _PROMOTING, *_GIVEN_UP)
-
-_PROMOTED_WITHIN: Final = 10.0
-"""Seconds; a sentinel may end before it says how its failover ended."""
-
-_AWAITED: Final = 1.5
-"""Seconds that a connect waits for a promotion; who wants it may give up after 2."""
-
-_BETWEEN_LOOKS: Final = 0.02
 
 _TO_SAY: Final = 0.25
 """Seconds that sentinels have to say whether they promote a replica."""
@@ -97,14 +81,12 @@ class SentinelAddress(Address):
         """Where they are."""
 
         self._primary = SharedQuestion(self._ask_sentinels)
-        self._promotion = SharedQuestion(self._await_promotion)
         self._missed = SharedQuestion(self._ask_what_was_missed)
+        self._promotion = Promotion(self._server_at)
         self._heard: set[Address] = set()
         """The sentinels whose events are heard."""
 
         self._links = Links()
-        self._successor: tuple[Place, float] | None = None
-        """The replica that is being promoted, and until when it is waited for."""
 
     async def connect(self, protocol: asyncio.BaseProtocol) -> None:
         """Ask the sentinels, and connect a protocol to the primary that they name.
@@ -116,9 +98,8 @@ class SentinelAddress(Address):
             OSError: no sentinel names one, or it cannot be reached.
         """
         await self._missed.answer()
-        if self._promoted() is not None:
-            await self._promotion.answer()
-        place = self._promoted() or await self._primary.answer()
+        await self._promotion.ended()
+        place = self._promotion.replica or await self._primary.answer()
         await self.connect_to(protocol, place)
         self._links.note(protocol, place)
 
@@ -137,6 +118,11 @@ class SentinelAddress(Address):
 
     def __hash__(self) -> int:
         return hash((super().__hash__(), self._name))
+
+    def _server_at(self, place: Place) -> Address:
+        host, port = place
+        settings = {**self._settings, "host": host, "port": port}
+        return Address(place_shown(place), self._kind, settings)
 
     async def _ask_sentinels(self) -> Place:
         asks = [partial(self._ask_one, each) for each in self._sentinels]
@@ -219,19 +205,9 @@ class SentinelAddress(Address):
                     await asyncio.gather(*map(self._ask_for_promotion, unheard))
 
     async def _ask_for_promotion(self, sentinel: Address) -> None:
-        """Ask one sentinel whether it promotes a replica; the others do not know it."""
-        try:
-            replicas = await ask_server(
-                sentinel,
-                "flowd-sentinel",
-                *("SENTINEL", "REPLICAS", self._name),
-                read=replies.items(_replica),
-            )
-        except (ServerError, OSError):
-            return  # it does not know the primary, is away, or may not say it
-        for successor, before, flags in replicas:
-            if "promoted" in flags:
-                self._promoting(successor, before)
+        """Ask one sentinel whether it promotes a replica."""
+        for replica, before in await promotions_of(sentinel, self._name):
+            self._promoting(replica, before)
 
     def _follow(self, said: object, sentinel: Address) -> None:
         """Do what a message of a sentinel means for this primary."""
@@ -255,52 +231,23 @@ class SentinelAddress(Address):
             # master, name, its place
             case str(event), [_, name, *_] if event in _GIVEN_UP:
                 if name == self._name:
-                    self._successor = None
+                    self._promotion.end()
             case _:
                 pass
 
     def _switched(self, now: Place, sentinel: Address) -> None:
         """Drop the links to all servers but the new primary."""
-        self._successor = None
+        self._promotion.end()
         # It knows first; others may still name the old one.
         self._sentinels.sort(key=lambda each: each is not sentinel)
         why = f"the primary is {place_shown(now)} now"
         self._links.drop(lambda place: why if place != now else None)
 
-    def _promoting(self, successor: Place, before: Place) -> None:
+    def _promoting(self, replica: Place, before: Place) -> None:
         """Drop the links to a primary that is being replaced."""
-        self._successor = successor, time.monotonic() + _PROMOTED_WITHIN
-        why = f"the primary {place_shown(before)} is being replaced by {place_shown(successor)}"
+        self._promotion.begin(replica)
+        why = f"the primary {place_shown(before)} is being replaced by {place_shown(replica)}"
         self._links.drop(lambda place: why if place == before else None)
-
-    def _promoted(self) -> Place | None:
-        """The replica that is being promoted; None: the sentinels name the primary."""
-        if self._successor is None:
-            return None
-        place, until = self._successor
-        return place if time.monotonic() < until else None
-
-    async def _await_promotion(self) -> None:
-        """Return once the replica that is being promoted is a primary, or in a moment.
-
-        To connect again and again would take its pauses beyond the promotion.
-        """
-        if (successor := self._promoted()) is None:
-            return
-        until = time.monotonic() + _AWAITED
-        host, port = successor
-        settings = {**self._settings, "host": host, "port": port}
-        address = Address(place_shown(successor), self._kind, settings)
-        async with aclosing(Connection(address, name="flowd-sentinel")) as connection:
-            while self._promoted() == successor and time.monotonic() < until:
-                try:
-                    if await connection.call("ROLE", read=replies.role) == "master":
-                        return
-                except AccessDenied:
-                    return  # the first write that is refused says it
-                except (NotReady, OutcomeUnknown, Unreachable):
-                    pass
-                await asyncio.sleep(_BETWEEN_LOOKS)
 
 
 _SILENT: Final = "silent"
@@ -313,14 +260,6 @@ async def _next(heard: asyncio.Queue[object]) -> object:
             return await heard.get()
     except TimeoutError:
         return _SILENT
-
-
-def _replica(reply: object) -> tuple[Place, Place, list[str]]:
-    """Where a replica is, where its primary is, and its flags."""
-    found = replies.named(reply)
-    names = (b"ip", b"port", b"master-host", b"master-port", b"flags")
-    host, port, at, of, flags = (replies.text(found.get(name)) for name in names)
-    return (host, int(port)), (at, int(of)), flags.split(",")
 
 
 def _place(reply: object) -> Place:
