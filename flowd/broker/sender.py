@@ -171,7 +171,7 @@ class Sender:
     def _list_queue(self, stream: Stream, durable: Durable | bool) -> None:
         session = self._session()
         if session is not None:
-            session.list_once(self._durability.over(stream) if durable else stream)
+            session.keep_listed(self._durability.over(stream) if durable else stream)
 
     async def _send_all(
         self, jobs: Iterable[Job | Item[Job]], durable: Durable | bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import time
 import weakref
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,12 +13,13 @@ from typing import Final, TypeVar
 
 from flowd.broker.connection import Connection, connection_to
 from flowd.broker.durability import DurabilityChecker
-from flowd.broker.outage import Outage
+from flowd.broker.outage import RECONNECT, Outage
 from flowd.broker.registry import list_queue
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.errors import FatalError, OptionError
 from flowd.model.event import EventBus, Listener
+from flowd.model.keys import QUEUES
 
 __all__ = ["Session", "SessionUser", "connected"]
 
@@ -43,7 +45,7 @@ class Session:
         """How many acquired it and did not release it yet."""
 
         self.process = os.getpid()
-        self._listed: set[tuple[str, str]] = set()
+        self._listed: dict[tuple[str, str], _Listed] = {}
         self._set_up: set[tuple[str, str]] = set()
         self._watching: asyncio.Task[object] | None = None
         if (watch := address.watch()) is not None:
@@ -87,34 +89,67 @@ class Session:
             each.end_predecessors()  # what they read may be on its way
         return reader
 
-    def list_once(self, stream: Stream) -> None:
+    def keep_listed(self, stream: Stream) -> None:
         """List a queue for operators, with what is asked in this turn of the loop.
 
+        It is listed once for each link to the server that has the list: that may have
+        started anew without its data, which a queue at another node does not notice.
         Nothing waits for it, and a user without the right can still enqueue.
         """
-        place = (stream.keys.stream, stream.group)
-        if place not in self._listed:
-            self._listed.add(place)
-            list_queue(stream).add_done_callback(
-                lambda answer: self._was_listed(place, answer)
-            )
+        listed = self._listed.get((stream.keys.stream, stream.group))
+        if listed is None or listed.is_in_doubt:
+            self._list(stream)
 
     def note_set_up(self, stream: Stream) -> None:
         """`init` has created the stream and its group, and listed the queue."""
         place = (stream.keys.stream, stream.group)
         self._set_up.add(place)
-        self._listed.add(place)
+        self._listed[place] = _Listed(stream.connection.at(QUEUES))
 
     def is_set_up(self, stream: Stream) -> bool:
         """Whether `init` of a queue has created its stream and group."""
         return (stream.keys.stream, stream.group) in self._set_up
 
-    def _was_listed(
-        self, place: tuple[str, str], answer: asyncio.Future[object]
-    ) -> None:
+    def _list(self, stream: Stream) -> None:
+        listed = _Listed(stream.connection.at(QUEUES), under_way=True)
+        self._listed[stream.keys.stream, stream.group] = listed
+        list_queue(stream).add_done_callback(listed.answered)
+
+
+class _Listed:
+    """On which link a queue was put on the list.
+
+    Args:
+        connection: to the server that has the list.
+        under_way: whether it is not answered yet.
+    """
+
+    __slots__ = ("_connection", "_not_before", "_serial", "_under_way")
+
+    def __init__(self, connection: Connection, *, under_way: bool = False) -> None:
+        self._connection = connection
+        self._serial = connection.carrier
+        self._under_way = under_way
+        self._not_before = 0.0
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it is to be listed again now."""
+        return (
+            not self._under_way
+            and self._connection.carrier != self._serial
+            and time.monotonic() >= self._not_before
+        )
+
+    def answered(self, answer: asyncio.Future[object]) -> None:
+        """It is on the list, or may not be put there, or has to be tried again."""
+        self._under_way = False
         failed = answer.cancelled() or answer.exception()
         if failed and not isinstance(failed, FatalError):
-            self._listed.discard(place)  # the next job tries again
+            # Each try puts in doubt where nodes are, which all others wait for then.
+            self._serial, self._not_before = -1, time.monotonic() + RECONNECT.max
+        else:
+            self._serial = self._connection.carrier
 
 
 @asynccontextmanager

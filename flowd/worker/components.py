@@ -46,6 +46,7 @@ class QueueComponents(Generic[J]):
     def __init__(self, session: Session, options: QueueOptions[J]) -> None:
         policy = options.policy
         self.options = options
+        self.session = session
         self.outage = session.outage
         self.shared = WorkerSession.of(session)
         # Unique for each run: the fence identifies a delivery by consumer and count.

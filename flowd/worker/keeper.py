@@ -43,6 +43,7 @@ class Keeper:
     def __init__(self, session: Session, job_class: type[Job]) -> None:
         policy = job_class.SPEC.policy
         self.stream = Stream(session.connection, policy.stream, policy.group)
+        self._session = session
         self._name = policy.stream
         self._job_class = job_class
         self._outage = session.outage
@@ -102,6 +103,7 @@ class Keeper:
 
     async def _keep(self) -> float:
         """Promote and tick once; returns how long the next may wait, in seconds."""
+        self._session.keep_listed(self.stream)
         kept = await self.stream.maintain(
             _NAME,
             lease=self._job_class.SPEC.policy.claim_after,

@@ -36,6 +36,7 @@ class Runner(Generic[J]):
 
     def __init__(self, queue: QueueComponents[J]) -> None:
         self.stream = queue.stream
+        self._session = queue.session
         self.consumer = queue.consumer
         self.lease = queue.options.lease
         self.handler = name_of(queue.options.handler)
@@ -95,6 +96,7 @@ class Runner(Generic[J]):
         if this.orphans:
             # An entry that is on its way, or not held yet, would be taken for an orphan.
             await self.read_no_more()
+        self._session.keep_listed(self.stream)
         entries = await self._maintenance.run(this)
         await self.cancellations.up_to_date()
         if entries:

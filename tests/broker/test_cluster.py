@@ -108,6 +108,25 @@ async def test_queues_run_at_all_nodes(cluster: Cluster, stream: str) -> None:
     assert held == dict.fromkeys(streams, "1")
 
 
+async def test_a_list_that_its_node_lost_is_written_again(
+    cluster: Cluster, stream: str
+) -> None:
+    """Though the queues are at other nodes, which lost nothing."""
+    streams = _streams(cluster, stream)
+    names = [f"{each}\nsenders" for each in streams]
+    node = cluster.owner("flowd:queues")
+
+    def are_listed() -> bool:
+        with Raw(node.url) as raw:
+            return raw("SMISMEMBER", "flowd:queues", *names) == [1] * len(names)
+
+    async with _running(cluster.url, streams, RecordingHandler()):
+        await wait_until(are_listed)
+        cluster.call(node, "DEL", "flowd:queues")
+        cluster.call(node, "CLIENT", "KILL", "TYPE", "normal")
+        await wait_until(are_listed)
+
+
 async def test_a_process_has_one_connection_for_commands_to_a_node(
     cluster: Cluster, stream: str
 ) -> None:
