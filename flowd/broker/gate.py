@@ -81,8 +81,10 @@ class GateScripts:
         self._keys = (names.stream, names.bodies, *names.gate)
         self._rules = rules
 
-    async def admit(self, consumer: str, count: int, wait: float) -> float | None:
-        """Admit what a worker is about to read.
+    def admit(
+        self, consumer: str, count: int, wait: float
+    ) -> Coroutine[object, object, float | None]:
+        """Admit what a worker is about to read; the command is under way when this returns.
 
         Args:
             consumer: its name.
@@ -90,17 +92,12 @@ class GateScripts:
             wait: how long its read may wait for more, in seconds.
 
         Returns:
-            Seconds until a job may start that waits for its rate; None without one.
+            What awaits the answer: seconds until a job may start that waits for its rate;
+            None without one.
 
         Raises:
-            ServerError: as `Connection.call`. Repeating the call is safe.
+            ServerError: as `Connection.call`, when it is awaited. Repeating the call is safe.
         """
-        return await self.ask_to_admit(consumer, count, wait)
-
-    def ask_to_admit(
-        self, consumer: str, count: int, wait: float
-    ) -> Coroutine[object, object, float | None]:
-        """As `admit`, but the command is under way when this returns."""
         args: list[Argument] = [self._stream.group, consumer, count]
         args += (milliseconds(wait), self._rules)
         asked = scripts.ADMIT.ask(

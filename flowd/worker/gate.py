@@ -104,8 +104,7 @@ class Gatekeeper:
         """Nothing: it is seen to by every maintenance."""
 
     def _admit(self, count: int, wait: float) -> Awaitable[None]:
-        asked = self._scripts.ask_to_admit(self._consumer, count, wait)
-        return self._set_timer(asked)
+        return self._set_timer(self._scripts.admit(self._consumer, count, wait))
 
     async def _set_timer(self, admission: Awaitable[float | None]) -> None:
         due = await admission

@@ -202,7 +202,7 @@ class GateWorkers(RuleBasedStateMachine):
         """As a consumer does; one that `waits` says so to the gate."""
         if self.scripts is not None and self.gate is not None and self.gate.parks:
             wait = LEASE if waits else 0.0
-            self.ask(self.scripts.admit(consumer, count, wait))
+            self.ask(_admit(self.scripts, consumer, count, wait))
             self.agree(admits=count)
         # An empty read would wait for the server's next tick.
         if self.model.waiting() and not self.model.paused:
@@ -350,3 +350,8 @@ class GateWorkers(RuleBasedStateMachine):
 def _dead(model: GateModel, letter: str) -> GatedJob:
     (job,) = [each for each in model.at("dead") if each.at == letter]
     return job
+
+
+async def _admit(scripts: GateScripts, consumer: str, count: int, wait: float) -> None:
+    # What sends at once needs a loop that runs.
+    await scripts.admit(consumer, count, wait)
