@@ -45,6 +45,9 @@ class Session:
         """How many acquired it and did not release it yet."""
 
         self.process = os.getpid()
+        self.kept: dict[object, object] = {}
+        """What its users keep for as long as it lives, by whose it is."""
+
         self._listed: dict[tuple[str, str], _Listed] = {}
         self._set_up: set[tuple[str, str]] = set()
         self._watching: asyncio.Task[object] | None = None

@@ -74,11 +74,6 @@ class LeaseRenewer:
         """Those that it renews for; from any thread."""
         return [each.queue for each in list(self._queues)]
 
-    @property
-    def count(self) -> int:
-        """How many queues it renews for."""
-        return len(self._queues)
-
     async def remove(self, leases: QueueLeases) -> None:
         """Renew no longer; the thread ends with its last queue."""
         self._queues.remove(leases)

@@ -113,7 +113,7 @@ class Lifetime(Generic[J]):
         """Join what the queues of this process share."""
         queue, runner = self._queue, self._runner
         queue.ahead.open(runner.start, runner.release)
-        queue.shared.leases.add(self._leases)
+        queue.shared.add(self._leases)
         queue.shared.quarantine.add_queue(runner)
         queue.shared.cancels.add(*self._cancels())
 
@@ -133,7 +133,7 @@ class Lifetime(Generic[J]):
         queue.in_flight.close()
         queue.capabilities.close()
         await queue.shared.cancels.remove(*self._cancels())
-        await queue.shared.leases.remove(self._leases)
+        await queue.shared.remove(self._leases)
         queue.shared.quarantine.remove_queue(self._runner)
         queue.outage.clear(queue.stream.keys.stream)
         try:

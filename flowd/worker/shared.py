@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from typing import Final
 
 from flowd.broker.session import Session
 from flowd.worker.cancel_channel import CancelChannel
 from flowd.worker.idle_reads import IdleReadsByGroup
+from flowd.worker.lease import QueueLeases
 from flowd.worker.lease_thread import LeaseRenewer
 from flowd.worker.quarantine import Quarantine
 from flowd.worker.running_queue import RunningQueue
@@ -26,26 +28,54 @@ class WorkerSession:
         self.quarantine = Quarantine()
         self.cancels = CancelChannel(session.address)
         self.idle_reads = IdleReadsByGroup(session)
-        self._crowded: set[Turns] = set()
+        self._neighbours = _Neighbours.here()
+        _all.add(self)
 
     def turns(self, concurrency: int) -> Turns:
         """What one queue may take of a turn of the event loop, if there are others."""
-        return Turns(self._crowded, lambda: self.leases.count > 1, concurrency)
+        neighbours = self._neighbours
+        return Turns(neighbours.crowded, lambda: neighbours.queues > 1, concurrency)
+
+    def add(self, leases: QueueLeases) -> None:
+        """A queue runs from now on."""
+        self.leases.add(leases)
+        self._neighbours.queues += 1
+
+    async def remove(self, leases: QueueLeases) -> None:
+        """A queue has ended."""
+        self._neighbours.queues -= 1
+        await self.leases.remove(leases)
 
     @classmethod
     def of(cls, session: Session) -> WorkerSession:
         """The one that belongs to a session, made for its first worker."""
-        shared = _shared.get(session)
-        if shared is None:
-            shared = _shared[session] = cls(session)
+        shared = session.kept.get(cls)
+        if not isinstance(shared, cls):
+            shared = session.kept[cls] = cls(session)
         return shared
 
 
-_shared: Final[weakref.WeakKeyDictionary[Session, WorkerSession]] = (
-    weakref.WeakKeyDictionary()
-)
+class _Neighbours:
+    """The queues that run on one event loop, whatever their servers are."""
+
+    def __init__(self) -> None:
+        self.queues = 0
+        """How many there are."""
+
+        self.crowded = weakref.WeakSet[Turns]()
+
+    @classmethod
+    def here(cls) -> _Neighbours:
+        """Those of the loop that runs."""
+        return _neighbours.setdefault(asyncio.get_running_loop(), cls())
+
+
+_neighbours: Final[
+    weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Neighbours]
+] = weakref.WeakKeyDictionary()
+_all: Final = weakref.WeakSet[WorkerSession]()
 
 
 def running_queues() -> list[RunningQueue]:
     """Every queue that runs in this process; from any thread."""
-    return [each for shared in list(_shared.values()) for each in shared.leases.queues]
+    return [each for shared in list(_all) for each in shared.leases.queues]

@@ -16,7 +16,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, MutableSet
 from types import TracebackType
 from typing import Final
 
@@ -43,7 +43,7 @@ class Turns:
 
     def __init__(
         self,
-        crowded: set[Turns],
+        crowded: MutableSet[Turns],
         has_neighbours: Callable[[], bool],
         concurrency: int,
     ) -> None:

@@ -12,6 +12,7 @@ import warnings
 import pytest
 
 from flowd import DeadLetters, Producer, Queue, QueueGroup, Reject
+from flowd.broker.session import Session
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.leases import consumers
@@ -187,3 +188,22 @@ async def test_no_cycle_keeps_a_queue_alive_by_its_connections(
         gc.collect()
 
     assert not [str(each.message) for each in caught]
+
+
+async def test_what_queues_shared_goes_with_the_last_of_them(
+    make_queue: MakeQueue,
+) -> None:
+    """A process that opens and closes queues again and again does not grow by it."""
+
+    def sessions() -> int:
+        gc.collect()
+        return sum(isinstance(each, Session) for each in gc.get_objects())
+
+    before = sessions()
+    for _ in range(3):
+        async with make_queue() as queue:
+            queue.run()
+            await queue.enqueue(email())
+            await queue.drain()
+    del queue
+    assert sessions() == before

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from flowd import Queue
+from flowd.embedded import Server
 from jobs.email import Email
 from tests.support.email_job import RecordingHandler, email
 from tests.support.queues import MakeQueue
@@ -131,12 +134,18 @@ class _Waiting(_Busy):
         await asyncio.wait_for(counting, 30.0)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
 async def test_few_handlers_go_on_in_one_turn(
-    make_queue: MakeQueue, redis_url: str, stream: str
+    make_queue: MakeQueue,
+    redis_url: str,
+    own_server: Server,
+    stream: str,
+    elsewhere: bool,
 ) -> None:
-    """Of those that waited for the same moment, if another queue runs; all have run then."""
+    """If another queue runs, of any server, few go on at a time; all have run then."""
     busy = _Waiting()
-    calm = Queue(Email, RecordingHandler(), url=redis_url, stream=f"{stream}.calm")
+    url = own_server.url if elsewhere else redis_url
+    calm = Queue(Email, RecordingHandler(), url=url, stream=f"{stream}.calm")
     async with make_queue(busy, concurrency=1_000, lease=30.0) as queue, calm:
         calm.run()
         queue.run()
