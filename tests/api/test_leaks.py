@@ -190,7 +190,7 @@ async def test_no_cycle_keeps_a_queue_alive_by_its_connections(
     assert not [str(each.message) for each in caught]
 
 
-async def test_what_queues_shared_goes_with_the_last_of_them(
+async def test_ended_queues_keep_no_session(
     make_queue: MakeQueue,
 ) -> None:
     """A process that opens and closes queues again and again does not grow by it."""
