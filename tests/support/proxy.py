@@ -144,6 +144,9 @@ class Proxy:
             replies, server = await _connect(self.server)
         except OSError:
             return
+        if self._closed:  # meanwhile
+            server.transport.abort()
+            return
         pair = _Pair(client, server)
         self._pairs.add(pair)
         asking = asyncio.ensure_future(self._ask(pair, reader))
