@@ -387,7 +387,7 @@ async def test_a_debounced_job_runs_once_with_the_last_data(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """bullmq#3250: each one that comes puts the run off, up to the longest time."""
-    gate = Gate(debounce=Debounce(fields=("to",), wait=0.15, longest=0.5))
+    gate = Gate(debounce=Debounce(fields=("to",), wait=600.0, longest=600.05))
     job, done = gated(gate), list[str]()
 
     async def work(each: Email) -> None:
@@ -396,22 +396,38 @@ async def test_a_debounced_job_runs_once_with_the_last_data(
     async with Queue(job, work, url=redis_url, policy=policy(stream)) as queue:
         queue.run()
         first = await queue.enqueue(job(to="a", subject="0"))
-        number = 0
-        while not done:
-            number += 1
-            again = await queue.enqueue(job(to="a", subject=str(number)))
-            await asyncio.sleep(0.02)
-            if not done:
-                assert again == first
-                assert isinstance(again, Duplicate)
-                assert again.replaced
-        assert number >= 4
-        assert int(done[0]) >= number - 5
+        began = due_at(raw, stream, first) - 600_000
+        latest = began + 600_050
+        await wait_until(lambda: server_ms(raw) > began)
+        again = [await queue.enqueue(job(to="a", subject="1"))]
+        assert began + 600_000 < due_at(raw, stream, first) <= latest
+        await wait_until(lambda: server_ms(raw) > began + 50)
+        again += [await queue.enqueue(job(to="a", subject=each)) for each in "23"]
+        assert due_at(raw, stream, first) == latest
+        assert again == [first] * 3
+        assert all(isinstance(each, Duplicate) and each.replaced for each in again)
+        assert done == []
+        assert await queue.run_now(first)
         await queue.drain()
         with pytest.raises(OptionError, match="debounce"):
             await queue.enqueue(job(to="a", subject="x"), delay=1)
-    assert len(done) <= 2
+    assert done == ["3"]
     assert leftovers(raw, stream) == []
+
+
+def due_at(raw: Raw, stream: str, job_id: str) -> int:
+    """When a delayed job is due, in ms by the server's clock."""
+    score = raw("ZSCORE", Keys(stream, GROUP).delayed, job_id)
+    assert isinstance(score, bytes)
+    return int(score)
+
+
+def server_ms(raw: Raw) -> int:
+    """The server's time in ms."""
+    now = raw("TIME")
+    assert isinstance(now, list)
+    seconds, micros = (int(str(each, "ascii")) for each in now)  # type: ignore[arg-type]
+    return seconds * 1000 + micros // 1000
 
 
 async def test_an_explicit_entry_id_is_refused(redis_url: str, stream: str) -> None:
