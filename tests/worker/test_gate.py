@@ -141,8 +141,10 @@ async def test_a_due_job_is_kept_when_its_group_is_lost(
 async def test_a_zombie_frees_no_slot(redis_url: str, raw: Raw, stream: str) -> None:
     """What a worker settles that has lost its lease does not change the gate."""
     job, handler, seen = limited(1), RecordingHandler(closed=True), Seen()
+    # No renewal finds out before the settle, and nothing is taken over from the thief.
+    rules = policy(stream, lease=600.0)
     async with Queue(
-        job, handler, url=redis_url, policy=policy(stream), middleware=[seen]
+        job, handler, url=redis_url, policy=rules, middleware=[seen]
     ) as queue:
         queue.run()
         await queue.enqueue_bulk(jobs(job, "a", 2))
@@ -191,7 +193,7 @@ async def test_ordered_jobs_keep_their_order_over_retries(
             raise ValueError("without backoff")
         seen.append((each.to, int(each.subject)))
 
-    rules = policy(stream, backoff=0.001)
+    rules = policy(stream, lease=60.0)
     async with (
         Queue(job, work, url=redis_url, policy=rules, concurrency=4) as one,
         Queue(job, work, url=redis_url, policy=rules, concurrency=4) as two,
