@@ -461,7 +461,7 @@ async def test_a_handler_that_does_not_end_is_left_to_its_lease(
         return bool(seen.named("cancelled"))
 
     async with Queue(
-        Email, work, url=redis_url, policy=policy(stream), middleware=[seen]
+        Email, work, url=redis_url, policy=policy(stream, lease=0.5), middleware=[seen]
     ) as queue:
         job_id = await queue.enqueue(email())
         queue.run()

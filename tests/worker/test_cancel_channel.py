@@ -15,7 +15,7 @@ from flowd import Queue
 from flowd.broker.session import connected
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
-from flowd.model.keys import Keys
+from flowd.model.keys import QUEUES, Keys
 from flowd.worker.cancel_channel import CancelChannel
 from flowd.worker.handle import QueueHandle
 from jobs.email import Email
@@ -56,12 +56,15 @@ class Heard:
 
 async def subscribed(raw: Raw, stream: str, number: int = 1) -> None:
     """Return when so many listen."""
-    channel = channel_of(stream).encode()
-    await wait_until(lambda: raw("PUBSUB", "NUMSUB", channel) == [channel, number])
+    channel, node = channel_of(stream).encode(), raw.at(QUEUES)
+    await wait_until(lambda: node("PUBSUB", "NUMSUB", channel) == [channel, number])
 
 
 async def test_fifty_cancels_are_heard_by_the_channel_alone(
-    redis_url: str, stream: str, record_property: Callable[[str, object], None]
+    redis_url: str,
+    raw: Raw,
+    stream: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Each handler is cancelled long before its lease is renewed, one after the other."""
     recorder = RecordingHandler(closed=True)
@@ -70,6 +73,7 @@ async def test_fifty_cancels_are_heard_by_the_channel_alone(
         Email, recorder, url=redis_url, policy=policy(stream, lease=LONG), block=BLOCK
     ) as queue:
         handle = queue.run()
+        await subscribed(raw, stream)
         for number in range(50):
             job_id = await queue.enqueue(email(str(number)))
             await wait_until(lambda: len(recorder.started) > number)  # noqa: B023
