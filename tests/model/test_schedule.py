@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowd import OptionError, Schedule
@@ -118,7 +118,7 @@ def field_texts(draw: st.DrawFn, field: int) -> str:
 EXPRESSIONS = st.tuples(*(field_texts(at) for at in range(5))).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(EXPRESSIONS, st.integers(0, 40 * 365 * 1440))
 def test_an_expression_matches_what_a_naive_look_does(text: str, minute: int) -> None:
     """Every field, with names, ranges, steps and lists, in every combination."""
@@ -139,7 +139,7 @@ def test_an_expression_matches_what_a_naive_look_does(text: str, minute: int) ->
         assert (at in matched) == naive_match(text, at), (text, at)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(EXPRESSIONS, st.sampled_from(ZONES), st.integers(0, 5_000))
 def test_ticks_are_those_of_a_naive_look(text: str, zone: str, hour: int) -> None:
     """Forwards and backwards, over three days that may hold a transition."""
@@ -252,7 +252,7 @@ def test_a_leap_day_is_found_across_a_century() -> None:
     assert tick.isoformat() == "2104-02-29T00:00:00+00:00"
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 100_000), st.floats(0, 4e9), st.sampled_from(ZONES))
 def test_steps_follow_the_clock(step: int, now: float, zone: str) -> None:
     """The ticks of `every` are the multiples of it since 1970, in every zone."""

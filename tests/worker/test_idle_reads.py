@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -104,13 +105,15 @@ async def test_idle_queues_share_a_connection(
 async def test_idle_queues_send_one_read(redis_url: str, raw: Raw, stream: str) -> None:
     """Of all their streams; a job that comes alone costs one more."""
     recorder = RecordingHandler()
-    queues = _queues(redis_url, stream, recorder, 8)
-    async with _idle(raw, queues):
-        with Monitor(redis_url) as monitor:
+    # No read ends by itself meanwhile.
+    queues = _queues(redis_url, stream, recorder, 8, lease=3600.0, is_maintained=False)
+    with Monitor(redis_url) as monitor:
+        async with _idle(raw, queues):
+            of_all = ("XREADGROUP", _words_of_read(len(queues)))
+            await wait_until(lambda: of_all in monitor.words())
             await queues[3].enqueue(email())
             await wait_until(lambda: recorder.done)
             await wait_until(lambda: raw.info("blocked_clients") == "1")
-            # One may have ended by itself meanwhile.
             assert monitor.sent()["XREADGROUP"] <= 2
 
 
@@ -376,7 +379,9 @@ async def test_idle_queues_open_no_connections_after_an_outage(
 ) -> None:
     """Those that were busy once had a reader of their own, and closed it themselves."""
     monkeypatch.setattr(fetcher, "_LASTING", 0.05)
-    monkeypatch.setattr(fetcher, "_QUIET", 0.2)
+    # On a slow machine as well, all are busy at the same time.
+    monkeypatch.setattr(fetcher, "_GAP", 60.0)
+    monkeypatch.setattr(fetcher, "_QUIET", 60.0)
     recorder = RecordingHandler()
     async with proxy_to(redis_url) as proxy:
         queues = _queues(proxy.url, stream, recorder, 8)
@@ -387,8 +392,9 @@ async def test_idle_queues_open_no_connections_after_an_outage(
                     await queue.enqueue(email())
                     enqueued += 1
             await wait_until(lambda: len(recorder.done) == enqueued)
+            monkeypatch.setattr(fetcher, "_QUIET", 0.0)
             await _all_wait(raw, queues)
-            monkeypatch.setattr(fetcher, "_LASTING", 60.0)
+            monkeypatch.setattr(fetcher, "_LASTING", math.inf)
             before = proxy.accepted
             proxy.cut()
             proxy.restore()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from flowd import Queue
@@ -49,14 +51,17 @@ async def test_jobs_of_one_pause_are_one_read(
         with Monitor(redis_url) as monitor:
             handle = queue.run()
             await wait_until(lambda: len(recorder.done) == 2)
+            began = time.monotonic()
             for _ in range(5):
                 await queue.enqueue(email())
+            took = time.monotonic() - began
             await wait_until(lambda: len(recorder.done) == 7)
             sent = monitor.sent()
             await handle.shutdown()
 
-    # The third waits for what comes next, or is not yet sent.
-    assert 2 <= sent["XREADGROUP"] <= 3
+    # The third waits for what comes next, or is not yet sent. A slow machine needs more than
+    # one pause to enqueue five.
+    assert 2 <= sent["XREADGROUP"] <= 3 + took / 0.5
 
 
 async def test_jobs_that_end_in_a_pause_are_settled_together(

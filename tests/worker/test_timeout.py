@@ -90,7 +90,9 @@ async def test_a_timed_out_handler_keeps_slot_and_lease_until_it_ends(
             cancelled.set()
             await gate.wait()
 
-    async with make_queue(slow_to_end, timeout=SHORT, concurrency=1) as queue:
+    async with make_queue(
+        slow_to_end, timeout=SHORT, lease=60.0, concurrency=1
+    ) as queue:
         queue.run()
         await queue.enqueue_bulk([email("slow"), email("next")])
         await cancelled.wait()
@@ -161,7 +163,7 @@ async def test_a_thread_past_its_timeout_keeps_its_slot(
             assert gate.wait(10)
             raise ValueError("late")
 
-    async with make_queue(block, timeout=SHORT, concurrency=1) as queue:
+    async with make_queue(block, timeout=SHORT, lease=60.0, concurrency=1) as queue:
         queue.run()
         await queue.enqueue_bulk([email("slow"), email("next")])
         await wait_until(started.is_set)

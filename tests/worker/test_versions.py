@@ -67,9 +67,7 @@ async def test_a_newer_job_waits_for_a_newer_worker(
         # A second meeting counts no more than the first.
         for job in ids:
             raw("ZADD", delayed, 0, job)
-        await wait_until(
-            lambda: len([e for e in events(caplog.records) if e == "release"]) == 4
-        )
+        await wait_until(lambda: events(caplog.records).count("release") >= 4)
         newer.run()
         while len(seen) < 2:
             for job in ids:
