@@ -82,7 +82,7 @@ async def test_delayed_jobs_and_workers_are_shown_by_kind(
         await recorder(_, ctx)
         raise ValueError("no")
 
-    rules = policy(stream, backoff=100.0)
+    rules = policy(stream, lease=30.0, backoff=100.0)
     async with Queue(
         Email, fail, url=redis_url, policy=rules, middleware=[metrics]
     ) as queue:

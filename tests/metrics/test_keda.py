@@ -38,7 +38,7 @@ async def test_stream_length_is_the_work_to_do(
 ) -> None:
     """It counts what waits and what runs, for a finished job leaves the stream."""
     recorder = RecordingHandler(closed=True)
-    async with make_queue(recorder, concurrency=2) as queue:
+    async with make_queue(recorder, lease=30.0, concurrency=2) as queue:
         await queue.enqueue_bulk([email()] * 5)
         assert pending_entries_count(raw, stream) == 0  # five wait, and it sees none
         queue.run()

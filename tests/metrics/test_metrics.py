@@ -190,7 +190,7 @@ async def test_queue_contents_are_read_at_each_scrape(
 ) -> None:
     """From Redis, so that it is true of all workers, not of this one."""
     recorder = RecordingHandler(closed=True)
-    async with make_queue(recorder, concurrency=2) as queue:
+    async with make_queue(recorder, lease=30.0, concurrency=2) as queue:
         await queue.enqueue_bulk([email()] * 5)
         await queue.enqueue(email(), delay=500)
         raw("XADD", f"{{{stream}}}:senders:dlq", "*", "a", "b")

@@ -97,7 +97,7 @@ async def work(url: str, raw: Raw) -> Handler:
     queue = Queue(
         *(Email, handler),
         url=url,
-        policy=policy(STREAM, lease=0.2, backoff=0.05),
+        policy=policy(STREAM, lease=10.0, backoff=0.05),
         claimer=Claimer(interval=0.05),
         block=0.05,
     )

@@ -63,7 +63,7 @@ async def test_delayed_jobs_name_why_they_wait(
     await delay(redis_url, raw, stream, {"_attempt": "2", "_deliveries": "1"}, 300)
     await delay(redis_url, raw, stream, {"_attempt": "2", "_v": "3"}, 400)
     unknown = await delays(redis_url)
-    async with make_queue() as queue:
+    async with make_queue(lease=30.0) as queue:
         handle = queue.run()
         await wait_until(lambda: raw("EXISTS", f"{{{stream}}}:{GROUP}:workers"))
         # Redis 6.2 lists a consumer from its first entry on.

@@ -61,7 +61,7 @@ async def test_each_state_is_listed(
 ) -> None:
     """What runs, what waits and what is delayed, with all there is to say about it."""
     recorder = RecordingHandler(closed=True)
-    async with make_queue(recorder, concurrency=1) as queue:
+    async with make_queue(recorder, lease=30.0, concurrency=1) as queue:
         handle = queue.run()
         first = await queue.enqueue(email("first"))
         await wait_until(lambda: recorder.started)

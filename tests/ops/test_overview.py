@@ -106,7 +106,7 @@ async def test_overview_shows_a_worker_and_what_it_runs(
 ) -> None:
     """Host, process, lease, and each job with its id."""
     recorder = RecordingHandler(closed=True)
-    async with make_queue(recorder, concurrency=2) as queue:
+    async with make_queue(recorder, lease=30.0, concurrency=2) as queue:
         handle = queue.run()
         await wait_until(lambda: handle.consumer)
         ids = await queue.enqueue_bulk([email("a"), email("b"), email("c")])
@@ -117,7 +117,7 @@ async def test_overview_shows_a_worker_and_what_it_runs(
     (one,) = consumers(view).values()
     assert one.name == handle.consumer == f"{one.host}-{one.pid}-{one.name[-8:]}"
     assert (one.state, one.owned, one.slots, one.free) == ("working", 2, 2, 0)
-    assert (one.job, one.version, one.lease) == ("Email", 1, 1.0)
+    assert (one.job, one.version, one.lease) == ("Email", 1, 30.0)
     assert (view.slots, view.busy) == (2, 2)
     assert [job.id for job in one.runs] == ids[:2]
     assert (view.waiting, view.running) == (1, 2)

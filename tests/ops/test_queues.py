@@ -50,7 +50,7 @@ async def test_queue_that_is_worked_on_is_well(
 ) -> None:
     """All is well: one line, with what the queue holds and who works on it."""
     recorder = RecordingHandler(closed=True)
-    async with make_queue(recorder, concurrency=2) as queue:
+    async with make_queue(recorder, lease=30.0, concurrency=2) as queue:
         handle = queue.run()
         for _ in range(3):
             await queue.enqueue(email())

@@ -18,6 +18,7 @@ from tests.support.dead_letters import bury, letters
 from tests.support.jobs.report import Format, Report
 from tests.support.jobs.vault import Vault
 from tests.support.raw import Raw
+from tests.support.waiting import RECOVERY, wait_until
 from tests.web.conftest import Open
 from tests.web.forms import Form, form_of
 
@@ -257,12 +258,13 @@ async def test_matching_letters_are_redriven_at_a_rate(
         assert "Redrive 11 dead letters?" in page
         form = form_of(page, "/letters/confirm")
         await sent(client, "/letters/confirm", form | {"rate": "fast"}, 422)
-        answer = await sent(client, "/letters/confirm", form | {"rate": "2"})
+        answer = await sent(client, "/letters/confirm", form | {"rate": "0.1"})
         where = answer.headers["location"]
         page = await page_of(client, where)
         assert "of about 11" in page
         assert 'data-refresh="1"' in page
         assert "1<" in await page_of(client, "/operations")
+        await wait_until(lambda: raw("XLEN", STREAM) != 40)
         await sent(client, "/operation", form_of(page, "/operation"))
         page = await page_of(client, where)
         assert "stopped" in page
@@ -270,7 +272,12 @@ async def test_matching_letters_are_redriven_at_a_rate(
         assert isinstance(moved, int)
         assert 40 < moved < 51
         answer = await sent(client, "/letters/confirm", form)
-        page = await page_of(client, answer.headers["location"])
+        where = answer.headers["location"]
+        page = await page_of(client, where)
+        async with asyncio.timeout(RECOVERY):
+            while ">running<" in page:
+                await asyncio.sleep(0.02)
+                page = await page_of(client, where)
         assert "done" in page
     assert raw("XLEN", STREAM) == 51
     assert "web: ops: " in caplog.text

@@ -51,7 +51,8 @@ async def test_random_orders_lose_and_repeat_nothing(
         done.add(ctx.id)
 
     job_class = scheduled(every(1, "one"), every(1, "two", overlap="skip"))
-    rules = policy(stream, lease=2.0, backoff=0.05)
+    # No worker dies: a job whose lease ran out would start twice.
+    rules = policy(stream, lease=60.0, backoff=0.05)
     queues = [
         Queue(job_class, work, url=redis_url, policy=rules, middleware=[seen])
         for _ in range(WORKERS)

@@ -114,7 +114,7 @@ async def test_a_second_group_that_comes_and_goes(
 ) -> None:
     """From the moment it is there nothing is deleted under it, busy as the worker is."""
     recorder = RecordingHandler()
-    async with make_queue(recorder) as queue:
+    async with make_queue(recorder, lease=60.0) as queue:
         queue.run()
         for _ in range(20):
             await queue.enqueue_bulk(email() for _ in range(100))

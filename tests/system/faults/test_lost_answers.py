@@ -87,7 +87,7 @@ async def test_a_lost_renewal_is_repeated(
     async with (
         proxy_to(redis_url) as proxy,
         Queue(
-            Email, recorder, url=proxy.url, policy=policy(stream, lease=2.0)
+            Email, recorder, url=proxy.url, policy=policy(stream, lease=4.0)
         ) as queue,
     ):
         queue.run()

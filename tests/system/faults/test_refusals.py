@@ -128,7 +128,11 @@ async def test_a_server_that_is_full(
     recorder = RecordingHandler()
     with Raw(own_server.url) as raw:
         async with Queue(
-            Email, run, url=own_server.url, policy=policy(stream), connect_timeout=60.0
+            Email,
+            run,
+            url=own_server.url,
+            policy=policy(stream, lease=60.0),
+            connect_timeout=60.0,
         ) as queue:
             await queue.enqueue_bulk([email("rejected"), email("drained")])
             raw("CONFIG", "SET", "maxmemory", 1)
@@ -160,7 +164,7 @@ async def test_a_server_that_forgot_everything(
     recorder = RecordingHandler()
     with Raw(own_server.url) as raw:
         async with Queue(
-            Email, recorder, url=own_server.url, policy=policy(stream)
+            Email, recorder, url=own_server.url, policy=policy(stream, lease=60.0)
         ) as queue:
             queue.run()
             await queue.enqueue(email("before"))
