@@ -108,7 +108,7 @@ STARTER: Final = {
 
 NEXT: Final = (
     ("flowd-gen schemas -o jobs", "writes the classes; commit them"),
-    ("python -m pytest test_handlers.py", "runs the handler without a server"),
+    ("python -m pytest test_handlers.py", "pip install pytest; needs no server"),
     ("export FLOWD_URL=embedded:data", "a server in the folder data, for development"),
     ("flowd run workers:queues", "runs the jobs, until Ctrl-C"),
     ("python enqueue.py", "from another terminal, with the same FLOWD_URL"),

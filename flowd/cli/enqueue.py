@@ -59,7 +59,7 @@ def add(verbs: Commands) -> None:
         examples=EXAMPLES,
     )
     parser.add_argument("job", metavar="MODULE:CLASS", help="the job's class")
-    parser.add_argument("values", metavar="NAME=VALUE", nargs="*", type=pair)
+    parser.add_argument("values", metavar="NAME=VALUE", nargs="*", type=_value)
     parser.add_argument("--fields", metavar="JSON", help="an object with the fields")
     when = parser.add_mutually_exclusive_group()
     when.add_argument(
@@ -86,6 +86,19 @@ def add(verbs: Commands) -> None:
     )
     add_app_dir(parser)
     add_server(parser)
+
+
+def _value(text: str) -> tuple[str, str]:
+    """A field and its text.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if text.startswith("{"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no NAME=VALUE: give JSON with --fields"
+        )
+    return pair(text)
 
 
 async def _enqueue(options: argparse.Namespace) -> int:

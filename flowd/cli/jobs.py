@@ -228,7 +228,7 @@ def _not_found(options: argparse.Namespace, target: Target) -> str:
         return text + advice
     if options.scan:
         text += f"; of those that failed before, at most {options.scan:,} were searched"
-    return f"{text}. It is done, or was never there; no dead letter is its either"
+    return f"{text}. It is done, or was never there; it has no dead letter"
 
 
 def _row(job: JobView, target: Target) -> list[str]:

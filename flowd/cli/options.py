@@ -6,7 +6,7 @@ import argparse
 import difflib
 import re
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
@@ -52,12 +52,20 @@ class Parser(argparse.ArgumentParser):
         unknown = self._into_last(found, unknown)
         if unknown:
             message = f"unrecognized arguments: {' '.join(unknown)}"
-            typed = unknown[0].partition("=")[0]
-            close = difflib.get_close_matches(typed, self._option_string_actions, 1)
-            if typed.startswith("--") and close:
-                message += f"; did you mean {close[0]}?"
-            self.error(message)
+            self.error(message + self._instead_of(unknown[0]))
         return found, unknown
+
+    def _instead_of(self, word: str) -> str:
+        """What to write instead of a word that is unknown here; empty if that is open."""
+        typed, known = word.partition("=")[0], self._option_string_actions
+        if not typed.startswith("-"):
+            # Some commands take the stream as a word, others as an option.
+            return f"; did you mean --stream {word}?" if "--stream" in known else ""
+        for each in self._get_positional_actions():
+            if typed == f"--{each.dest}":
+                return f"; {each.metavar} is given without {typed}"
+        close = difflib.get_close_matches(typed, known, 1)
+        return f"; did you mean {close[0]}?" if typed.startswith("--") and close else ""
 
     def _into_last(self, found: Namespace, unknown: list[str]) -> list[str]:
         """Words behind an option are those of the argument that takes several.
@@ -85,10 +93,20 @@ class Parser(argparse.ArgumentParser):
         """Print usage and message, and exit with 2."""
         found = _INVALID_CHOICE.search(message)
         if found:
+            deeper = [f"{each} {found[1]}" for each in self._with_verb(found[1])]
             known = re.findall(r"[\w-]+", found[2])
-            if close := difflib.get_close_matches(found[1], known, 1):
-                message += f"; did you mean {close[0]!r}?"
+            # A verb that is typed in full is meant, not a command that is spelt alike.
+            if close := deeper or difflib.get_close_matches(found[1], known, 1):
+                message += f"; did you mean {' or '.join(map(repr, close))}?"
         super().error(message)
+
+    def _with_verb(self, word: str) -> list[str]:
+        """The commands that have a verb of this name."""
+        return [
+            name
+            for name, command in _subparsers(self).items()
+            if word in _subparsers(command)
+        ]
 
 
 class Commands(Protocol):
@@ -324,6 +342,14 @@ def wrong(text: str, what: str, example: str) -> ArgumentTypeError:
         example: how that is written.
     """
     return ArgumentTypeError(f"{text!r} is no {what}: write it as {example}")
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> Mapping[str, Parser]:
+    """The commands of a parser by their names; none of one that runs something."""
+    for each in parser._get_positional_actions():  # noqa: SLF001 - no public way
+        if isinstance(each, argparse._SubParsersAction):  # noqa: SLF001 - no public way
+            return each.choices
+    return {}
 
 
 def _number(text: str) -> float:

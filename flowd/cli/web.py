@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from flowd.cli.load import UsageError, load_job_classes
-from flowd.cli.options import Commands, add_app_dir, add_command, add_url, count
+from flowd.cli.options import Commands, add_app_dir, add_command, add_url, port
 from flowd.cli.output import print_note
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _PORT: Final = 8321
-_LAST_PORT: Final = 65_535
 _PASSWORD: Final = "FLOWD_WEB_PASSWORD"  # noqa: S105 - a variable's name
 _LOCAL: Final = ("127.0.0.1", "::1", "localhost")
 _GRACE: Final = 2
@@ -65,7 +64,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--port",
         metavar="N",
-        type=count,
+        type=port,
         default=_PORT,
         help=f"default: {_PORT}; 0 lets the system choose",
     )
@@ -88,8 +87,6 @@ def _web(options: argparse.Namespace) -> int:
         import uvicorn  # noqa: PLC0415 - the extra may not be installed
     except ModuleNotFoundError:
         raise UsageError(_EXTRA) from None
-    if options.port > _LAST_PORT:
-        raise UsageError(f"--port {options.port}: the last one is {_LAST_PORT}")
     app = _dashboard(options)
     logging.basicConfig(format=_LINE, level=logging.INFO)
     if options.user is None and options.host not in _LOCAL:

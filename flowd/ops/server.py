@@ -152,7 +152,7 @@ def _memory(facts: Facts) -> Finding:
             f"{said}; there is no maxmemory, so the system kills the server when full"
         )
         return Finding("note", "memory", text, "set maxmemory below what there is")
-    said += f" of {most / 2**20:,.0f}"
+    said += f" of {most / 2**20:,.0f} MiB"
     if used < _FULL * most:
         return Finding("ok", "memory", said)
     advice = "let workers catch up, purge dead letters, or raise maxmemory"

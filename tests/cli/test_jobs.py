@@ -112,7 +112,7 @@ async def test_a_job_that_is_not_there(flowd: Program, redis_url: str) -> None:
     done = flowd("jobs", "show", "1-1", "--scan", "7")
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert "at most 7 were searched" in done.err
-    assert "no dead letter is its either" in done.err
+    assert "it has no dead letter" in done.err
 
 
 async def test_enqueue(flowd: Program, redis_url: str, raw: Raw) -> None:

@@ -50,6 +50,9 @@ queues = [Queue(Email, send)]
         ("run m:q --grace inf", "as 90s, 15m, 2h or 7d"),
         ("run m:q --metrics-port http", "as 9000"),
         ("run m:q --metrics-port 65536", "as 9000"),
+        ("web --port http", "as 9000"),
+        ("web --port 65536", "as 9000"),
+        ("jobs enqueue m:J {}", "give JSON with --fields"),
         ("run m:q --processes all", "as 4 or auto"),
         ("run m:q --max-jobs 0", "as 1 or 1000"),
         ("run m:q --max-rss big", "as 500M or 2G"),
@@ -74,6 +77,13 @@ def test_a_value_that_cannot_be_read_shows_how_to_write_it(
         ("stats --strem x", "flowd stats", "--strem x; did you mean --stream?"),
         ("dlq list --strem=x", "flowd dlq list", "=x; did you mean --stream?"),
         ("run a:b c", "flowd run", "unrecognized arguments: c"),
+        ("dlq list crawls", "flowd dlq list", "did you mean --stream crawls?"),
+        ("pause --stream a", "flowd pause", "; STREAM is given without --stream"),
+        (
+            "jobs enqueue --job m:J to=x",
+            "flowd jobs enqueue",
+            "; MODULE:CLASS is given without --job",
+        ),
     ],
 )
 def test_an_unknown_option_shows_the_usage_of_its_command(
@@ -84,6 +94,25 @@ def test_an_unknown_option_shows_the_usage_of_its_command(
     assert done.code == 2
     assert done.err.startswith(f"usage: {usage} ")
     assert done.err.endswith(f"{message}\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("stat", "'stats'"),
+        ("redrive", "'dlq redrive'"),
+        ("enqueue", "'jobs enqueue'"),
+        ("cancel", "'jobs cancel'"),
+        ("list", "'jobs list' or 'dlq list' or 'cron list'"),
+    ],
+)
+def test_an_unknown_command_names_those_that_have_such_a_verb(
+    flowd: Program, word: str, meant: str
+) -> None:
+    """`enqueue` is a verb of `jobs`, and not `queue` misspelt."""
+    done = flowd(word, url="")
+    assert done.code == 2
+    assert done.err.endswith(f"; did you mean {meant}?\n")
 
 
 @pytest.mark.parametrize("several", ["*", "+"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -151,7 +152,9 @@ async def test_nearly_full(own_server: Server, raw: Raw) -> None:
     raw("SETRANGE", "ballast", 50_000_000, "x")
     raw("CONFIG", "SET", "maxmemory", int(raw.info("used_memory")) + 2_500_000)
 
-    assert (await finding(own_server.url, "memory")).level == "warn"
+    found = await finding(own_server.url, "memory")
+    assert found.level == "warn"
+    assert re.match(r"\d+ MiB used of \d+ MiB: nearly full", found.text)
 
 
 async def test_a_disk_that_cannot_be_written(own_server: Server, raw: Raw) -> None:

@@ -42,7 +42,6 @@ def test_command_asks_for_the_user(redis_url: str) -> None:
         (["--user", "a:b"], "--user must be a name without a colon"),
         (["--user", ""], "--user must be a name without a colon"),
         (["no_such_package"], "there is no module 'no_such_package'"),
-        (["--port", "99999"], "--port 99999"),
         (["--host", "not-an-address.invalid"], "--host not-an-address.invalid"),
     ],
 )
