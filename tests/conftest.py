@@ -22,6 +22,7 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -64,6 +65,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if program:
         os.environ["FLOWD_SERVER_BINARY"] = str(program)
     _generate_jobs(config)
+    # How long an example takes says how busy the machine is.
+    hypothesis.settings.register_profile(
+        "flowd",
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("flowd")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
