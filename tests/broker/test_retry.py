@@ -43,7 +43,7 @@ async def test_a_keyed_enqueue_reports_outcome_unknown(
     """Its first answer was lost and its repeats find no server: it may be stored."""
     async with (
         proxy_to(redis_url) as proxy,
-        Producer(proxy.url, connect_timeout=1.0) as producer,
+        Producer(proxy.url, connect_timeout=2.0) as producer,
     ):
         await producer.enqueue(email("before"))
         cut = asyncio.create_task(lose_then_cut(proxy, raw))
@@ -123,7 +123,7 @@ async def test_a_short_key_survives_its_own_repeat(redis_url: str, raw: Raw) -> 
     raw("SCRIPT", "LOAD", KEYED_ENQUEUE.source)
     async with (
         proxy_to(redis_url) as proxy,
-        Producer(proxy.url, connect_timeout=1.0) as producer,
+        Producer(proxy.url, connect_timeout=60.0) as producer,
     ):
         proxy.lose(KEYED_ENQUEUE.sha.encode())
         job_id = await producer.enqueue(email("once"), key="k", key_ttl=0.001)

@@ -223,9 +223,10 @@ async def test_a_follower_waits_for_its_own_time(bench: MakeBench) -> None:
     """It is delayed until it is due, whether its key is free before, or only afterwards."""
     async with bench(LAST) as own:
         queue = own.queue
+        # Before the other, so that it is due before it, however far apart they come.
+        await queue.enqueue(LAST(to="b", subject="3"), delay=0.1)
         await queue.enqueue(LAST(to="a", subject="1"))
         delayed = await queue.enqueue(LAST(to="a", subject="2"), delay=0.3)
-        await queue.enqueue(LAST(to="b", subject="3"), delay=0.1)
         assert not isinstance(delayed, Duplicate)
         await own.expect("1", "3", "2")
         assert own.handler.ids["2"] == delayed
