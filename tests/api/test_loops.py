@@ -48,8 +48,8 @@ def test_a_producer_serves_one_loop_after_the_other(redis_url: str, raw: Raw) ->
     producer = Producer(redis_url)
 
     async def use(to: str, *, close: bool) -> None:
-        await asyncio.wait_for(producer.enqueue(email(to)), 5)
-        await asyncio.wait_for(producer.enqueue_bulk([email(to)]), 5)
+        await asyncio.wait_for(producer.enqueue(email(to)), 60)
+        await asyncio.wait_for(producer.enqueue_bulk([email(to)]), 60)
         if close:
             await producer.aclose()
 
@@ -69,7 +69,7 @@ def test_a_producer_serves_loops_side_by_side(redis_url: str, raw: Raw) -> None:
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(asyncio.run, use()) for _ in range(4)]
         for run in runs:
-            run.result(20)
+            run.result(60)
     assert raw("XLEN", "emails") == 80
 
 
@@ -86,7 +86,7 @@ def test_a_queue_runs_in_one_loop_after_the_other(redis_url: str, raw: Raw) -> N
         await queue.init()
         queue.run()
         await queue.enqueue(email(to))
-        await asyncio.wait_for(queue.drain(), 10)
+        await asyncio.wait_for(queue.drain(), 60)
 
     asyncio.run(use("one"))
     asyncio.run(use("two"))
@@ -112,9 +112,9 @@ def test_dead_letters_serve_one_loop_after_the_other(redis_url: str) -> None:
         return len([each async for each in letters.list()])
 
     asyncio.run(bury())
-    assert asyncio.run(asyncio.wait_for(count(), 5)) == 1
-    assert asyncio.run(asyncio.wait_for(count(), 5)) == 1
-    assert asyncio.run(asyncio.wait_for(letters.redrive_all(), 5)) == 1
+    assert asyncio.run(asyncio.wait_for(count(), 60)) == 1
+    assert asyncio.run(asyncio.wait_for(count(), 60)) == 1
+    assert asyncio.run(asyncio.wait_for(letters.redrive_all(), 60)) == 1
 
 
 FORK = """
@@ -138,12 +138,12 @@ def child(run):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 def own_loop():
-    asyncio.run(asyncio.wait_for(producer.enqueue(job), 5))
+    asyncio.run(asyncio.wait_for(producer.enqueue(job), 60))
     return 0
 
 def parents_loop():
     try:
-        loop.run_until_complete(asyncio.wait_for(producer.enqueue(job), 5))
+        loop.run_until_complete(asyncio.wait_for(producer.enqueue(job), 60))
     except OptionError as error:
         return 0 if "forked" in str(error) else 3
     return 4
@@ -165,7 +165,7 @@ loop.run_until_complete(producer.enqueue(job))
 child(own_loop)
 child(parents_loop)
 loop.run_until_complete(inside())
-loop.run_until_complete(asyncio.wait_for(producer.enqueue(job), 5))
+loop.run_until_complete(asyncio.wait_for(producer.enqueue(job), 60))
 loop.run_until_complete(producer.aclose())
 """
 
@@ -223,14 +223,14 @@ async def test_a_handle_serves_other_loops_and_threads(redis_url: str) -> None:
         for end in (_stop_and_wait, _shut_down):
             handle = queue.run()
             in_thread = asyncio.to_thread(asyncio.run, end(handle))
-            await asyncio.wait_for(in_thread, 20)
+            await asyncio.wait_for(in_thread, 60)
             assert handle.ended
 
         handle = queue.run()
         with pytest.raises(OptionError, match="grace"):
             await asyncio.to_thread(handle.stop, -1.0)
         await asyncio.to_thread(handle.stop)
-        await asyncio.wait_for(handle.wait(), 20)
+        await asyncio.wait_for(handle.wait(), 60)
 
 
 async def _stop_and_wait(handle: QueueHandle[Email]) -> None:
@@ -257,8 +257,8 @@ def test_a_handle_whose_loop_does_not_run_refuses_to_wait(redis_url: str) -> Non
         asyncio.run(handle.wait())
     loop.run_until_complete(queue.aclose())
     loop.close()
-    asyncio.run(asyncio.wait_for(handle.wait(), 5))
-    asyncio.run(asyncio.wait_for(handle.shutdown(), 5))
+    asyncio.run(asyncio.wait_for(handle.wait(), 60))
+    asyncio.run(asyncio.wait_for(handle.shutdown(), 60))
 
 
 async def test_a_job_of_another_class_is_refused(redis_url: str, raw: Raw) -> None:

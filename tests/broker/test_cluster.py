@@ -348,7 +348,7 @@ async def test_refusals_while_a_slot_moves_are_survived(
 
 
 async def _ask_on(connection: Connection, key: str) -> None:
-    async with asyncio.timeout(10 * NODE_TIMEOUT):
+    async with asyncio.timeout(20 * NODE_TIMEOUT):
         while True:
             await connection.call("GET", key)
             await asyncio.sleep(0.05)
@@ -366,7 +366,7 @@ async def test_links_to_a_node_without_slots_are_dropped(
         assert _named(own_cluster, before) == (1, 0)
         own_cluster.failover(stream)
         assert _named(own_cluster, before) == (1, 0)
-        async with asyncio.timeout(10 * NODE_TIMEOUT):
+        async with asyncio.timeout(20 * NODE_TIMEOUT):
             while _named(own_cluster, before) != (0, 0):
                 await connection.primaries()  # of a node that may not know it yet
                 await asyncio.sleep(0.01)

@@ -86,7 +86,7 @@ async def test_a_renewed_certificate_is_used(redis_url: str, tmp_path: Path) -> 
         ):  # it does not fit any more
             await connection.call("PING")
         key.write_bytes(files.client_key.read_bytes())
-        assert await connection.call("PING") == b"PONG"
+        assert await connection.call("PING", timeout=60.0) == b"PONG"
         key.unlink()
         proxy.cut()
         proxy.restore()
@@ -318,7 +318,7 @@ async def main():
         print(pid, flush=True)
         for _ in range(50):
             await queue.enqueue(Email(to="a", subject="b"))
-        await asyncio.wait_for(queue.drain(), 10)
+        await asyncio.wait_for(queue.drain(), 60)
         print("drained", flush=True)
         await asyncio.Event().wait()
 
@@ -344,7 +344,7 @@ def test_a_forked_child_lets_go_of_the_sockets(
             assert parent.stdout.readline() == "drained\n"
             assert connected()
             parent.kill()
-            parent.wait(10)
+            parent.wait(60)
             asyncio.run(wait_until(lambda: not connected()))
             os.kill(child, 0)
         finally:

@@ -33,7 +33,7 @@ from tests.support.failover import Load
 from tests.support.raw import Raw
 from tests.support.sentinels import NAME, Sentinels, port_of
 from tests.support.servers import chosen
-from tests.support.waiting import wait_until
+from tests.support.waiting import RECOVERY, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ async def test_links_are_dropped_when_the_primary_is_another(
         await wait_until(lambda: connection.client_id)
         after = await asyncio.to_thread(own_sentinels.failover)
         with pytest.raises(FlowdError, match=rf"primary .*:{port_of(after.url)}"):
-            await asyncio.wait_for(waiting, 5.0)
+            await asyncio.wait_for(waiting, 2 * RECOVERY)
         assert await connection.call("SET", "here", 1) == b"OK"
     with Raw(after.url) as raw:
         assert raw("GET", "here") == b"1"
@@ -287,7 +287,7 @@ async def test_a_primary_that_is_being_replaced_is_left(
         await wait_until(lambda: connection.client_id)
         fake.publish(PROMOTING, _promoting(first, second))
         with pytest.raises(OutcomeUnknown, match=r"is being replaced by 127\.0\.0\.1:"):
-            await asyncio.wait_for(waiting, 5.0)
+            await asyncio.wait_for(waiting, 2 * RECOVERY)
         setting = connection.call("SET", "here", 1)
         with Raw(second.url) as raw:
             await _until_looked_at(raw)
@@ -323,7 +323,7 @@ async def test_a_promotion_that_began_while_no_event_was_heard_is_asked_for(
         fake.promotes(second, first)
         fake.hang_up()
         with pytest.raises(OutcomeUnknown, match=r"is being replaced by 127\.0\.0\.1:"):
-            await asyncio.wait_for(waiting, 5.0)
+            await asyncio.wait_for(waiting, 2 * RECOVERY)
 
 
 async def test_a_link_to_another_server_is_dropped_at_a_switch(
@@ -339,7 +339,7 @@ async def test_a_link_to_another_server_is_dropped_at_a_switch(
         fake.publish(SWITCH, f"{NAME} {place} {second} {place} {first}")
         fake.publish(SWITCH, f"{NAME} {place} {first} {place} {second}")
         with pytest.raises(OutcomeUnknown, match=f"the primary is {place}:{second}"):
-            await asyncio.wait_for(waiting, 5.0)
+            await asyncio.wait_for(waiting, 2 * RECOVERY)
 
 
 async def test_a_failover_that_is_given_up_leads_back(

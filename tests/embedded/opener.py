@@ -52,7 +52,7 @@ class Opener:
     def __exit__(self, *_: object) -> None:
         """Let it end if it still runs, its server with it, and reap it."""
         try:
-            self._process.communicate(timeout=10)
+            self._process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

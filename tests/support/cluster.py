@@ -80,7 +80,7 @@ class Cluster:
 
     def call(self, server: Server, *words: str | int) -> str:
         """Ask a node; returns its answer as text."""
-        with Raw(server.url) as raw:
+        with Raw(server.url, timeout=5.0) as raw:  # it may be one that is frozen
             answer = raw(*words)
         return answer.decode() if isinstance(answer, bytes) else str(answer)
 

@@ -78,7 +78,9 @@ class Load:
             for queue in self.queues
             for number in range(_PRODUCERS)
         ]
-        await wait_until(lambda: all(len(e) > 20 for e in self.accepted.values()))
+        await wait_until(
+            lambda: all(len(e) > 20 for e in self.accepted.values()), within=_PATIENCE
+        )
         self.measure()
         return self
 

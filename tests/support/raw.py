@@ -30,7 +30,7 @@ class Raw:
         timeout: seconds to wait for a reply, then TimeoutError.
     """
 
-    def __init__(self, url: str, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, timeout: float = 20.0) -> None:
         parts = urlsplit(url)
         self._nodes: dict[str, Raw] = {}
         if parts.scheme == "redis+cluster":
