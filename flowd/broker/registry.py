@@ -13,10 +13,17 @@ from flowd.broker import script_replies as answers
 from flowd.broker.connection import Connection
 from flowd.broker.refusals import CLUSTER_NODE
 from flowd.broker.stream import Stream
-from flowd.errors import AccessDenied, FatalError, WrongKeyType
+from flowd.errors import (
+    AccessDenied,
+    FatalError,
+    NotReady,
+    OutcomeUnknown,
+    Unreachable,
+    WrongKeyType,
+)
 from flowd.model.keys import QUEUES
 
-__all__ = ["list_queue", "listed_queues", "unlist_queue"]
+__all__ = ["QueueList", "list_queue", "listed_queues", "unlist_queue"]
 
 
 def list_queue(stream: Stream) -> asyncio.Future[object]:
@@ -54,6 +61,39 @@ async def listed_queues(connection: Connection) -> list[Stream]:
         await _check_that_all_are_here(connection)
     names = (each.decode("utf-8", "backslashreplace") for each in sorted(members))
     return [Stream(connection, *name.split("\n", 1)) for name in names if "\n" in name]
+
+
+class QueueList:
+    """The list, for what asks for it again and again, as a dashboard.
+
+    Of a cluster, the node that has the list may be away while others work. Then it is as it
+    was.
+    """
+
+    def __init__(self) -> None:
+        self.is_old = False
+        """Whether it could not be asked for the last time."""
+
+        self.places: list[tuple[str, str]] = []
+        """Stream and group of each, as they were listed the last time."""
+
+    async def queues(self, connection: Connection) -> list[Stream]:
+        """Every queue on the list, as `listed_queues`.
+
+        Raises:
+            ServerError: as `listed_queues`; of a cluster that is away only if none was seen
+                before.
+        """
+        try:
+            found = await listed_queues(connection)
+        except (Unreachable, OutcomeUnknown, NotReady):
+            self.is_old = True
+            if not (connection.leads_to_nodes and self.places):
+                raise
+            return [Stream(connection, *place) for place in self.places]
+        self.is_old = False
+        self.places = [(each.keys.stream, each.group) for each in found]
+        return found
 
 
 async def _check_that_all_are_here(connection: Connection) -> None:

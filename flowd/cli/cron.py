@@ -14,16 +14,18 @@ from flowd.broker.session import connected
 from flowd.broker.url import Address
 from flowd.cli.load import UsageError
 from flowd.cli.options import Commands, add_command, add_server
-from flowd.cli.output import as_json, print_blocks, print_json, span
+from flowd.cli.output import as_json, print_blocks, print_json, print_note, span
 from flowd.cli.table import Table
 from flowd.cli.target import Target, add_target, open_target
+from flowd.errors import ServerError
 from flowd.model.text import printable
 from flowd.ops.cron import (
     CronView,
+    QueueSchedules,
+    all_schedules,
     pause_schedule,
     run_schedule,
     schedule_names,
-    schedules,
 )
 from flowd.ops.queries import Queries
 
@@ -74,13 +76,17 @@ def add(commands: Commands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    views = asyncio.run(_all_schedules(options))
+    views, unseen = asyncio.run(_all_schedules(options))
+    for each in unseen:
+        print_note(f"not seen: {each}")
+    code = 3 if unseen else 0
     if options.json:
         print_json(as_json(views))
-        return 0
+        return code
     if not views:
-        print("no schedule is registered on this server")
-        return 0
+        if not unseen:
+            print("no schedule is registered on this server")
+        return code
     head = (
         *("stream", "schedule", "when", "zone", "state", "last run", "outcome"),
         *("next", "next in UTC"),
@@ -94,7 +100,7 @@ def _list(options: argparse.Namespace) -> int:
         for each in views
     ]
     print_blocks([Table(head, rows)])
-    return 0
+    return code
 
 
 def state_of(view: CronView) -> str:
@@ -111,12 +117,17 @@ def moment_of(at: datetime | None, *, utc: bool = False) -> str:
     return (at.astimezone(UTC) if utc else at).isoformat(" ", "seconds")
 
 
-async def _all_schedules(options: argparse.Namespace) -> list[CronView]:
-    found: list[CronView] = []
+async def _all_schedules(
+    options: argparse.Namespace,
+) -> tuple[list[CronView], list[ServerError]]:
+    """All that can be seen, and why others cannot."""
     async with connected(Address.of(options.url)) as connection:
-        for each in await listed_queues(connection):
-            found += await schedules(Queries(connection, each.keys.stream, each.group))
-    return found
+        found = await all_schedules(connection, await listed_queues(connection))
+    seen = [each for each in found if isinstance(each, QueueSchedules)]
+    return (
+        [each for queue in seen for each in queue.schedules],
+        [each for each in found if isinstance(each, ServerError)],
+    )
 
 
 @asynccontextmanager

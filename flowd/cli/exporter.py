@@ -8,7 +8,7 @@ import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from flowd.broker.registry import listed_queues
+from flowd.broker.registry import QueueList
 from flowd.broker.session import connected
 from flowd.broker.stream import Stream
 from flowd.broker.url import Address
@@ -79,6 +79,7 @@ class _Exporter:
         self._address = address
         self._host = host
         self._port = number
+        self._list = QueueList()
         self._stopped = asyncio.Event()
         self._away = False
 
@@ -114,17 +115,24 @@ class _Exporter:
         )
 
     async def _seen(self) -> list[Stream]:
-        """The queues of the server; none while it does not answer."""
+        """The queues of the server; none while it does not answer.
+
+        Of a cluster, another node may have some of them.
+        """
         try:
             async with connected(self._address) as connection, asyncio.timeout(_WITHIN):
-                found = await listed_queues(connection)
+                found = await self._list.queues(connection)
         except (ServerError, TimeoutError) as error:
-            if not self._away:
-                log(logging.WARNING, "%s cannot be asked: %s", self._address, error)
-            self._away = True
+            self._note(f"{error}")
             return []
-        self._away = False
+        self._note("the node that lists the queues" if self._list.is_old else "")
         return found
+
+    def _note(self, away: str) -> None:
+        """Remember what cannot be asked, and log it once; empty: all answers."""
+        if away and not self._away:
+            log(logging.WARNING, "%s cannot be asked: %s", self._address, away)
+        self._away = bool(away)
 
     async def _ready(self) -> Page:
         from flowd.cli.listen import verdict  # noqa: PLC0415

@@ -17,6 +17,7 @@ from textual.widgets import Footer, RichLog, Static
 
 from flowd.broker.connection import Connection
 from flowd.broker.control import cancel_by_id, pause, resume
+from flowd.broker.registry import QueueList
 from flowd.broker.session import connected
 from flowd.broker.url import Address
 from flowd.cli.table import Cell, Table
@@ -27,6 +28,7 @@ from flowd.errors import FatalError, FlowdError, ServerError
 from flowd.model.job import Job
 from flowd.model.keys import Keys
 from flowd.model.text import count_of, printable
+from flowd.ops.finding import Finding
 from flowd.ops.overview import QueueView, overview
 from flowd.ops.queries import Queries
 from flowd.ops.tail import TailEvent, follow
@@ -84,6 +86,7 @@ class TopView(App[None]):
         self._url = url
         self._address = Address.of(url)
         self._every = every
+        self._list = QueueList()
         self._queues: dict[str, QueueView] = {}
         self._settled: dict[str, tuple[float, int]] = {}
         self._rates: dict[str, float] = {}
@@ -135,15 +138,28 @@ class TopView(App[None]):
             await asyncio.sleep(self._every)
 
     async def _look(self, connection: Connection) -> None:
-        seen = await overview(connection, runs=_RUNS)
-        queues = by_severity([each for each in seen if isinstance(each, QueueView)])
+        seen = await overview(connection, runs=_RUNS, listed=self._list.queues)
+        views = [each for each in seen if isinstance(each, QueueView)]
         faults = [each for each in seen if isinstance(each, ServerError)]
-        self._queues = {_key(each): each for each in queues}
-        for each in queues:
+        for each in views:
             self._count(each)
+        queues = by_severity([*views, *self._unseen(views)])
+        self._queues = {_key(each): each for each in queues}
         self.show(queues)
         if faults:
             self._say(str(faults[0]), "bold red")
+        elif self._list.is_old:
+            self._say("the node that lists the queues is away", "bold red")
+
+    def _unseen(self, seen: Sequence[QueueView]) -> list[QueueView]:
+        """Queues that cannot be seen now, as they were: their rows and the cursor stay."""
+        keys = {_key(each) for each in seen}
+        why = Finding("wrong", "queue", "cannot be seen")
+        return [
+            dataclasses.replace(each, consumers=(), problems=(why,))
+            for key, each in self._queues.items()
+            if key not in keys and (each.stream, each.group) in self._list.places
+        ]
 
     def _count(self, queue: QueueView) -> None:
         """How many deliveries end in a second; not on servers that do not count."""

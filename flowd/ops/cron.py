@@ -6,20 +6,30 @@ What a schedule says of itself is in Redis, so none of its code is needed here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flowd.broker import replies, scripts
-from flowd.broker.server_time import server_time
-from flowd.errors import OptionError
+from flowd.broker.connection import Connection
+from flowd.broker.server_time import server_time, server_times
+from flowd.broker.stream import Stream
+from flowd.errors import (
+    NotReady,
+    OptionError,
+    OutcomeUnknown,
+    ServerError,
+    Unreachable,
+)
 from flowd.model.schedule import LATE, Schedule
 from flowd.ops.queries import Queries
 
 __all__ = [
     "CronView",
+    "QueueSchedules",
     "RunState",
+    "all_schedules",
     "pause_schedule",
     "run_schedule",
     "schedule_names",
@@ -63,6 +73,45 @@ class CronView:
 
     late: float
     """Seconds since a tick was due that had no turn; 0 if none is."""
+
+
+class QueueSchedules(NamedTuple):
+    """The schedules of one queue."""
+
+    now: float
+    """The time at its server."""
+
+    schedules: Sequence[CronView]
+
+
+async def all_schedules(
+    connection: Connection, queues: Sequence[Stream]
+) -> list[QueueSchedules | ServerError]:
+    """The schedules of several queues, or why those of one cannot be seen.
+
+    Args:
+        connection: to the server.
+        queues: which.
+
+    Raises:
+        ServerError: no connection. Of a cluster, one node may be away.
+    """
+    clocks = await server_times(each.connection for each in queues)
+
+    async def look(queue: Stream) -> QueueSchedules | ServerError:
+        stream, group = queue.keys.stream, queue.group
+        try:
+            if isinstance(now := clocks[queue.connection], ServerError):
+                raise now
+            found = await schedules(Queries(connection, stream, group), now)
+        except ServerError as error:
+            away = isinstance(error, Unreachable | OutcomeUnknown | NotReady)
+            if away and not connection.leads_to_nodes:
+                raise
+            return type(error)(f"{stream} ({group}): {error}")
+        return QueueSchedules(now, found)
+
+    return [*await asyncio.gather(*map(look, queues))]
 
 
 async def schedules(queries: Queries, now: float | None = None) -> list[CronView]:

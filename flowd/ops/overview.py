@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowd.broker.connection import Connection
 from flowd.broker.control import Removal
 from flowd.broker.registry import listed_queues
 from flowd.broker.server_time import server_times
+from flowd.broker.stream import Stream
 from flowd.errors import OutcomeUnknown, ServerError, Unreachable
 from flowd.model.heartbeat import Heartbeat
 from flowd.ops.consumers import ConsumerView, consumer_views
@@ -93,6 +94,7 @@ async def overview(
     lease: float = 30.0,
     runs: int = 10,
     stream: str | None = None,
+    listed: Callable[[Connection], Awaitable[list[Stream]]] = listed_queues,
 ) -> list[QueueView | ServerError]:
     """Every queue that was set up on a server, by name, or why it cannot be seen.
 
@@ -101,14 +103,13 @@ async def overview(
         lease: seconds; of consumers that do not say theirs.
         runs: how many jobs of each consumer are looked at.
         stream: only the queues on it; None: all.
+        listed: says which queues there are.
 
     Raises:
         ServerError: no connection, or no right to see which queues there are.
     """
     streams = [
-        each
-        for each in await listed_queues(connection)
-        if stream in (None, each.keys.stream)
+        each for each in await listed(connection) if stream in (None, each.keys.stream)
     ]
     all_queries = [
         Queries(connection, each.keys.stream, each.group) for each in streams

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from flowd.broker.connection import Connection
 from flowd.broker.registry import listed_queues
-from flowd.broker.server_time import server_time
-from flowd.errors import OutcomeUnknown, ServerError, Unreachable
+from flowd.broker.server_time import server_times
+from flowd.broker.stream import Stream
+from flowd.errors import NotReady, OutcomeUnknown, ServerError, Unreachable
 from flowd.ops.finding import Finding, Level, severity, worst_level
 from flowd.ops.overview import QueueView
 from flowd.ops.queries import Queries
-from flowd.ops.queues import Judged, judge_queue
+from flowd.ops.queues import judge_queue
 from flowd.ops.snapshot import Snapshot
 
 __all__ = ["QueueReport", "queue_report", "reports"]
@@ -38,7 +39,11 @@ class QueueReport:
 
 
 async def reports(
-    connection: Connection, lease_of: Callable[[str, str], float], *, runs: int = 1
+    connection: Connection,
+    lease_of: Callable[[str, str], float],
+    *,
+    runs: int = 1,
+    listed: Callable[[Connection], Awaitable[list[Stream]]] = listed_queues,
 ) -> list[QueueReport]:
     """Every queue that was set up on a server: problems first, then the longest wait.
 
@@ -46,24 +51,30 @@ async def reports(
         connection: to the server.
         lease_of: the `claim_after` of a stream and group, in seconds.
         runs: how many jobs of each consumer are looked at.
+        listed: says which queues there are.
 
     Raises:
-        ServerError: no connection, or no right to see which queues there are.
+        ServerError: no connection, or no right to see which queues there are. Of a cluster,
+            a node that is away is a finding of its queues.
     """
-    streams = await listed_queues(connection)
-    now = await server_time(connection)
-    found = await asyncio.gather(
-        *(
-            queue_report(
-                Queries(connection, each.keys.stream, each.group),
-                now,
-                lease=lease_of(each.keys.stream, each.group),
-                runs=runs,
-            )
-            for each in streams
-        )
-    )
-    return sorted(found, key=_rank)
+    all_queries = [
+        Queries(connection, each.keys.stream, each.group)
+        for each in await listed(connection)
+    ]
+    clocks = await server_times(each.connection for each in all_queries)
+
+    async def look(queries: Queries) -> QueueReport:
+        lease = lease_of(queries.keys.stream, queries.group)
+        try:
+            if isinstance(now := clocks[queries.connection], ServerError):
+                raise now
+            return await queue_report(queries, now, lease=lease, runs=runs)
+        except (Unreachable, OutcomeUnknown, NotReady) as error:
+            if not connection.leads_to_nodes:
+                raise
+            return _unseen(queries, error, "repair that node")
+
+    return sorted(await asyncio.gather(*map(look, all_queries)), key=_rank)
 
 
 async def queue_report(
@@ -79,12 +90,19 @@ async def queue_report(
     except (Unreachable, OutcomeUnknown):
         raise
     except ServerError as error:
-        judged = Judged(None, [Finding("wrong", "queue", f"cannot be seen: {error}")])
+        return _unseen(queries, error)
     return QueueReport(
         stream=queries.keys.stream,
         group=queries.group,
         view=judged.view,
         findings=judged.findings,
+    )
+
+
+def _unseen(queries: Queries, error: ServerError, advice: str = "") -> QueueReport:
+    finding = Finding("wrong", "queue", f"cannot be seen: {error}", advice)
+    return QueueReport(
+        stream=queries.keys.stream, group=queries.group, view=None, findings=[finding]
     )
 
 

@@ -21,6 +21,7 @@ from flowd.errors import (
     FlowdError,
     KeyTaken,
     LetterNotFound,
+    NotReady,
     OptionError,
     OutcomeUnknown,
     ServerError,
@@ -207,6 +208,8 @@ def _explained(error: FlowdError) -> tuple[str, str, int]:
             return "Redis cannot be reached", f"{error}", 503
         case OutcomeUnknown():
             return "An answer was lost", f"{error}", 503
+        case NotReady():
+            return "Redis cannot do it now", f"{error}", 503
         case AccessDenied():
             return "Redis refuses it", f"{error}", 502
         case ServerError():

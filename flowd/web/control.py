@@ -41,7 +41,7 @@ async def act_on_job(visit: Visit) -> Response:
         case "delete":
             said = await _delete(visit, target, job_id)
         case "run":
-            now = await visit.now()
+            now = await visit.now(target)
             due = await due_now(target.queries, job_id, now)
             said = "due" if due else "not-delayed"
         case _:
@@ -57,7 +57,7 @@ async def act_on_job(visit: Visit) -> Response:
 
 async def _delete(visit: Visit, target: Target, job_id: str) -> str:
     """Delete a job that does not run; what became of it."""
-    job = await find_job(target.queries, job_id, await visit.now(), scan=_SCAN)
+    job = await find_job(target.queries, job_id, await visit.now(target), scan=_SCAN)
     if job is None:
         return "ended"
     ((_, found),) = await end_jobs(target.queries, [job], running=False)

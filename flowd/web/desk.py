@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowd.broker.connection import Connection
+from flowd.broker.registry import QueueList
 from flowd.broker.session import SessionUser
 from flowd.broker.settings import Client
+from flowd.broker.stream import Stream
 from flowd.broker.url import Address
 from flowd.deadletter import DeadLetters
 from flowd.errors import OptionError
@@ -73,6 +75,7 @@ class Desk:
         self._source = (url, client)
         self._membership = SessionUser(self.address)
         self._producer = Producer(url, redis=client)
+        self._list = QueueList()
         self._seen: tuple[float, list[QueueReport]] | None = None
         self._samples: dict[tuple[str, str], deque[_Sample]] = {}
 
@@ -85,6 +88,19 @@ class Desk:
     def producer(self) -> Producer:
         """Enqueues jobs."""
         return self._producer
+
+    async def queues(self) -> list[Stream]:
+        """Every queue that was set up; of a cluster, its list may be an old one.
+
+        Raises:
+            ServerError: as `QueueList.queues`.
+        """
+        return await self._list.queues(self.connection)
+
+    @property
+    def list_is_old(self) -> bool:
+        """Whether the server could not say the last time which queues there are."""
+        return self._list.is_old
 
     def job_class(self, stream: str, group: str) -> type[Job] | None:
         """The class of a queue's jobs, if it was given."""
@@ -109,7 +125,9 @@ class Desk:
         """
         now = time.monotonic()
         if self._seen is None or now - self._seen[0] > _FRESH:
-            found = await reports(self.connection, self.lease_of)
+            found = await reports(
+                self.connection, self.lease_of, listed=self._list.queues
+            )
             self._seen = (time.monotonic(), found)
             self._sample(found)
         return self._seen[1]

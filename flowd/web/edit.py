@@ -117,7 +117,7 @@ async def _letter_page(
         others=[each for each in fields if each.name not in known],
         refused=refused or {},
         whole=(refused or {}).get("", ""),
-        now=await visit.now(),
+        now=await visit.now(target),
     )
 
 

@@ -56,7 +56,7 @@ async def start(visit: Visit) -> Response:
     begun = new_operation(
         visit, target, form, verb=asked.verb, which=asked.words, total=total
     )
-    work = _Work(target, begun, await visit.now())
+    work = _Work(target, begun, await visit.now(target))
     todo = work.named(asked.ids) if asked.ids else work.all(asked.matching.filter)
     return await begin(visit, begun, todo)
 
@@ -82,7 +82,7 @@ async def clear(visit: Visit) -> Response:
         which="all that do not run",
         total=sizes.waiting + sizes.delayed + sizes.parked,
     )
-    work = _Work(target, begun, await visit.now())
+    work = _Work(target, begun, await visit.now(target))
     return await begin(visit, begun, work.all(JobFilter()))
 
 
@@ -166,7 +166,7 @@ async def _total(
         sizes = await target.queries.sizes()
         return getattr(sizes, picked.state), True
     page = await matching(
-        target, picked, await visit.now(), limit=_COUNTED, scan=_COUNTED
+        target, picked, await visit.now(target), limit=_COUNTED, scan=_COUNTED
     )
     return len(page.rows), not page.after
 

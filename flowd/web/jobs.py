@@ -157,7 +157,7 @@ async def show_list(visit: Visit) -> Response:
     after = visit.asked("after")
     if picked.state not in _BY_NUMBER and not _is_id(after):
         after = ""
-    now = await visit.now()
+    now = await visit.now(target)
     page = await matching(target, picked, now, limit=_PAGE, scan=_SCAN, after=after)
     return visit.page(
         "jobs",
@@ -180,7 +180,7 @@ async def show(visit: Visit) -> Response:
     """One job, by its id or that of its entry; a dead one is shown as a letter."""
     target = await visit.target()
     queries, job_id = target.queries, visit.asked("id")
-    now = await visit.now()
+    now = await visit.now(target)
     job = await find_job(queries, job_id, now, scan=_SCAN)
     if job is None:
         return await _missing(visit, target, job_id)
@@ -228,7 +228,7 @@ async def _missing(visit: Visit, target: Target, job_id: str) -> Response:
         job=None,
         job_id=job_id,
         letter=letter,
-        now=await visit.now(),
+        now=await visit.now(target),
         scan=_SCAN,
         said=visit.asked("said"),
     )

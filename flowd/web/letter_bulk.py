@@ -63,7 +63,7 @@ async def start(visit: Visit) -> Response:
     picked = pick(
         target.queries.stream,
         None,
-        asked.matching.filter(await visit.now()),
+        asked.matching.filter(await visit.now(target)),
         last=await newest_letter(target.queries.stream),
     )
     work = _work(visit, target, begun, asked.ids, picked)
@@ -130,7 +130,7 @@ async def _total(
         return len(asked.ids), True
     if asked.matching.is_all:
         return (await target.queries.sizes()).dead, True
-    letter_filter = asked.matching.filter(await visit.now())
+    letter_filter = asked.matching.filter(await visit.now(target))
     found = await summarize(target.queries, letter_filter, scan=_COUNTED)
     number = sum(each.count for each in found.groups) + found.others
     if found.complete:

@@ -96,7 +96,7 @@ async def show_list(visit: Visit) -> Response:
     target = await visit.target()
     queries = target.queries
     which, before = chosen(visit.request.query_params), visit.asked("before")
-    now = await visit.now()
+    now = await visit.now(target)
     letter_filter = which.filter(now)
     sizes = await queries.sizes()
     dated = LetterFilter(since=letter_filter.since, until=letter_filter.until)

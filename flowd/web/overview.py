@@ -41,7 +41,13 @@ async def show(visit: Visit) -> Response:
         "parked": sum(each.parked for each in views),
         "dead": sum(each.dead for each in views),
     }
-    return visit.page("overview", rows=rows, totals=totals, trouble=_trouble(found))
+    return visit.page(
+        "overview",
+        rows=rows,
+        totals=totals,
+        trouble=_trouble(found),
+        old=desk.list_is_old,
+    )
 
 
 def _trouble(found: Sequence[QueueReport]) -> str:

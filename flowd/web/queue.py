@@ -27,7 +27,7 @@ async def show(visit: Visit) -> Response:
     """The page."""
     target = await visit.target()
     queries = target.queries
-    now = await visit.now()
+    now = await visit.now(target)
     report = await queue_report(queries, now, lease=target.lease, runs=_RUNS)
     if report.view is None:
         text = " ".join(each.text for each in report.findings)

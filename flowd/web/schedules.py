@@ -6,11 +6,14 @@ import logging
 
 from starlette.responses import Response
 
-from flowd.broker.registry import listed_queues
 from flowd.log import log
 from flowd.model.text import printable
-from flowd.ops.cron import pause_schedule, run_schedule, schedules
-from flowd.ops.queries import Queries
+from flowd.ops.cron import (
+    QueueSchedules,
+    all_schedules,
+    pause_schedule,
+    run_schedule,
+)
 from flowd.web.render import link
 from flowd.web.visit import Refusal, Visit
 
@@ -19,16 +22,18 @@ __all__ = ["act", "show"]
 
 async def show(visit: Visit) -> Response:
     """Every schedule of the server."""
-    now = await visit.now()
-    found = [
-        each
-        for stream in await listed_queues(visit.connection)
-        for each in await schedules(
-            Queries(visit.connection, stream.keys.stream, stream.group), now
-        )
+    found = await all_schedules(visit.connection, await visit.desk.queues())
+    rows = [
+        (each, queue.now)
+        for queue in found
+        if isinstance(queue, QueueSchedules)
+        for each in queue.schedules
     ]
-    found.sort(key=lambda each: (not each.late, each.stream, each.name))
-    return visit.page("schedules", schedules=found, now=now, said=visit.asked("said"))
+    rows.sort(key=lambda row: (not row[0].late, row[0].stream, row[0].name))
+    unseen = [f"{each}" for each in found if not isinstance(each, QueueSchedules)]
+    return visit.page(
+        "schedules", schedules=rows, unseen=unseen, said=visit.asked("said")
+    )
 
 
 async def act(visit: Visit) -> Response:

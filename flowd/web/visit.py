@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from flowd.broker.connection import Connection
-from flowd.broker.registry import listed_queues
 from flowd.broker.server_time import server_time
 from flowd.model.job import Job
 from flowd.ops.queries import Queries
@@ -80,9 +79,9 @@ class Visit:
         """To the server."""
         return self.desk.connection
 
-    async def now(self) -> float:
-        """The server's time."""
-        return await server_time(self.connection)
+    async def now(self, target: Target) -> float:
+        """The time at the server that has a queue."""
+        return await server_time(target.queries.connection)
 
     def asked(self, name: str) -> str:
         """A parameter of the address; empty if it is not there."""
@@ -101,8 +100,7 @@ class Visit:
         stream, group = named.get("stream", ""), named.get("group", "")
         if named.get("quoted"):
             stream, group = unquote(stream), unquote(group)
-        there = await listed_queues(self.connection)
-        for each in there:
+        for each in await self.desk.queues():
             if each.keys.stream == stream and group in ("", each.group):
                 found = Target(
                     Queries(self.connection, each.keys.stream, each.group),

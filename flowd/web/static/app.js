@@ -30,7 +30,9 @@ async function refresh() {
   const answer = await fetch(location.href, { headers: { "X-Flowd-Live": "1" } });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.querySelector("[data-live]");
-  if (!fresh || isInUse(live)) return;
+  // A page that says why there is none: what is shown is not current.
+  if (!fresh) throw new Error(`${answer.status}`);
+  if (isInUse(live)) return;
   const focused = focusMark(live);
   const open = [...live.querySelectorAll("details")].map((each) => each.open);
   live.replaceChildren(...document.adoptNode(fresh).childNodes);
@@ -57,15 +59,16 @@ document.addEventListener("change", (event) => {
   form.elements.namedItem("scope").value = "selected";
 });
 
+const away = document.querySelector("[data-away-text]");
 let underWay = false;
 async function refreshOnce() {
   if (underWay) return;
   underWay = true;
   try {
     await refresh();
-    document.body.removeAttribute("data-away");
+    away.hidden = true;
   } catch {
-    document.body.setAttribute("data-away", "");
+    away.hidden = false;
   } finally {
     underWay = false;
   }
