@@ -61,6 +61,8 @@ PROMOTING: Final = "+failover-state-send-slaveof-noone"
 SWITCH: Final = "+switch-master"
 ABORTED: Final = "-failover-abort-slave-timeout"
 
+REPLACED: Final = r"is being replaced by 127\.0\.0\.1:"
+
 
 class _FakeSentinel:
     """A sentinel for which this port of loopback is that of the primary.
@@ -223,13 +225,24 @@ async def test_jobs_survive_a_primary_that_is_cut_off(
     assert not load.twice()
 
 
+async def _waiting_read(connection: Connection) -> asyncio.Future[object]:
+    """A read that would wait for minutes, once it is on its way."""
+    waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
+    await wait_until(lambda: connection.client_id)
+    return waiting
+
+
+async def _is_dropped(waiting: asyncio.Future[object], why: str) -> None:
+    with pytest.raises(OutcomeUnknown, match=why):
+        await asyncio.wait_for(waiting, 2 * RECOVERY)
+
+
 async def test_links_are_dropped_when_the_primary_is_another(
     own_sentinels: Sentinels,
 ) -> None:
     """At once: a read that waits for minutes ends, and so does an idle connection."""
     async with _watched(own_sentinels.url) as connection:
-        waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
-        await wait_until(lambda: connection.client_id)
+        waiting = await _waiting_read(connection)
         after = await asyncio.to_thread(own_sentinels.failover)
         with pytest.raises(FlowdError, match=rf"primary .*:{port_of(after.url)}"):
             await asyncio.wait_for(waiting, 2 * RECOVERY)
@@ -283,11 +296,9 @@ async def test_a_primary_that_is_being_replaced_is_left(
     """At once, because what it stores is lost; for the replica, once that is a primary."""
     first, second = pair
     async with _followed(first) as (fake, connection):
-        waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
-        await wait_until(lambda: connection.client_id)
+        waiting = await _waiting_read(connection)
         fake.publish(PROMOTING, _promoting(first, second))
-        with pytest.raises(OutcomeUnknown, match=r"is being replaced by 127\.0\.0\.1:"):
-            await asyncio.wait_for(waiting, 2 * RECOVERY)
+        await _is_dropped(waiting, REPLACED)
         setting = connection.call("SET", "here", 1)
         with Raw(second.url) as raw:
             await _until_looked_at(raw)
@@ -318,12 +329,10 @@ async def test_a_promotion_that_began_while_no_event_was_heard_is_asked_for(
     """A process that loses a sentinel asks it once it is heard again."""
     first, second = map(port_of, (each.url for each in pair))
     async with _followed(pair[0]) as (fake, connection):
-        waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
-        await wait_until(lambda: connection.client_id)
+        waiting = await _waiting_read(connection)
         fake.promotes(second, first)
         fake.hang_up()
-        with pytest.raises(OutcomeUnknown, match=r"is being replaced by 127\.0\.0\.1:"):
-            await asyncio.wait_for(waiting, 2 * RECOVERY)
+        await _is_dropped(waiting, REPLACED)
 
 
 async def test_a_link_to_another_server_is_dropped_at_a_switch(
@@ -332,14 +341,12 @@ async def test_a_link_to_another_server_is_dropped_at_a_switch(
     """`+switch-master` ends what leads elsewhere, without a word before it."""
     first, second = map(port_of, (each.url for each in pair))
     async with _followed(pair[0]) as (fake, connection):
-        waiting = connection.call("BLPOP", "nothing", 100, timeout=100.0)
-        await wait_until(lambda: connection.client_id)
+        waiting = await _waiting_read(connection)
         place = "127.0.0.1"
         fake.publish(SWITCH, f"other {place} {first} {place} 1")
         fake.publish(SWITCH, f"{NAME} {place} {second} {place} {first}")
         fake.publish(SWITCH, f"{NAME} {place} {first} {place} {second}")
-        with pytest.raises(OutcomeUnknown, match=f"the primary is {place}:{second}"):
-            await asyncio.wait_for(waiting, 2 * RECOVERY)
+        await _is_dropped(waiting, f"the primary is {place}:{second}")
 
 
 async def test_a_failover_that_is_given_up_leads_back(

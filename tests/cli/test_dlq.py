@@ -33,6 +33,14 @@ async def set_up(url: str, *names: str) -> None:
     await bury(url, "emails", *(Email(to=name, subject="hi") for name in names))
 
 
+async def bury_entry(url: str, raw: Raw, *fields: str | bytes) -> None:
+    """A dead letter of an entry that its class cannot read."""
+    async with Queue(Email, RecordingHandler(), url=url) as queue:
+        raw("XADD", "emails", "*", *fields)
+        queue.run()
+        await queue.drain()
+
+
 def names(flowd: Program, *words: str) -> list[str]:
     """Whom the letters are about that these options choose; `list` and `export` agree."""
     done = flowd("dlq", "list", "--raw", *words)
@@ -146,12 +154,11 @@ async def test_a_newer_job_is_not_corrected_as_an_older_one(
 async def test_poison_is_corrected(flowd: Program, redis_url: str, raw: Raw) -> None:
     """An entry that its class cannot read becomes one that it can, and runs."""
     recorder = RecordingHandler()
+    await bury_entry(redis_url, raw, "to", "anna", "trace", "1")
+    done = flowd("dlq", "redrive", "--all", *EMAIL, "--set", "subject=hi")
+    assert done.code == 0, done.err
     async with Queue(Email, recorder, url=redis_url) as queue:
-        raw("XADD", "emails", "*", "to", "anna", "trace", "1")
         queue.run()
-        await queue.drain()
-        done = flowd("dlq", "redrive", "--all", *EMAIL, "--set", "subject=hi")
-        assert done.code == 0, done.err
         await queue.drain()
 
     assert recorder.done == ["anna"]
@@ -162,10 +169,7 @@ async def test_a_value_that_cannot_be_is_refused(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """The class checks what was given, and nothing is redriven."""
-    async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
-        raw("XADD", "emails", "*", "to", "anna")
-        queue.run()
-        await queue.drain()
+    await bury_entry(redis_url, raw, "to", "anna")
     ((letter_id, _),) = raw.entries(DEAD)
     for words, said in (
         (("--set", "to=x"), "--set needs --job"),
@@ -348,11 +352,8 @@ async def test_export_loses_no_byte(flowd: Program, redis_url: str, raw: Raw) ->
         b"\xff": b"a",
         b"b": b"\xfe",
     }
-    async with Queue(Email, RecordingHandler(), url=redis_url) as queue:
-        words = [word for pair in given.items() for word in pair]
-        raw("XADD", "emails", "*", *words, "_attempt", "none")
-        queue.run()
-        await queue.drain()
+    words = chain.from_iterable(given.items())
+    await bury_entry(redis_url, raw, *words, "_attempt", "none")
     line = json.loads(flowd("dlq", "export", "--raw").out)
     fields = {name.encode(): value.encode() for name, value in line["fields"].items()}
     decode = base64.b64decode

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 from hashlib import sha256
-from typing import cast
+from typing import Protocol, cast
 
 import pytest
 
@@ -22,25 +22,34 @@ from tests.support.waiting import wait_until
 GATE = Gate(concurrency=Concurrency(per=("to",), limit=2))
 
 
-async def flowd(
-    capsys: pytest.CaptureFixture[str], stream: str, url: str, *words: str
-) -> tuple[int, str]:
-    """The exit code of a command, and what it printed."""
-    # Options may stand behind the words, or between them.
-    code = await asyncio.to_thread(main, ["limit", stream, "--url", url, *words])
-    said = capsys.readouterr()
-    return code, said.out + said.err
+class Limit(Protocol):
+    """`flowd limit STREAM WORDS`; returns the exit code and what it printed."""
+
+    async def __call__(self, *words: str, of: str = ...) -> tuple[int, str]: ...
+
+
+@pytest.fixture
+def limit(capsys: pytest.CaptureFixture[str], stream: str, redis_url: str) -> Limit:
+    """The command, for the stream of the test unless it is `of` another."""
+
+    async def run(*words: str, of: str = stream) -> tuple[int, str]:
+        # Options may stand behind the words, or between them.
+        command = ["limit", of, "--url", redis_url, *words]
+        code = await asyncio.to_thread(main, command)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
 
 
 async def test_a_key_is_paused_and_resumed_while_jobs_wait(
-    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, raw: Raw, stream: str, limit: Limit
 ) -> None:
     """0 pauses one key at once, for all workers; a higher limit lets more in at once."""
     job, handler = gated(GATE), RecordingHandler(closed=True)
-    at = (stream, redis_url)
     async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
         queue.run()
-        code, said = await flowd(capsys, *at, "to=a", "0")
+        code, said = await limit("to=a", "0")
         where = f"to=a of {stream} (senders)"
         assert code == 0
         # A key that no job has may be a mistake.
@@ -48,19 +57,19 @@ async def test_a_key_is_paused_and_resumed_while_jobs_wait(
         await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(20))
         await queue.enqueue(job(to="b", subject="0"))
         await wait_until(lambda: handler.started == ["b"])
-        code, said = await flowd(capsys, *at)
+        code, said = await limit()
         assert code == 0
         assert "to=a" in said
         assert "0 (set)" in said
-        code, said = await flowd(capsys, *at, "to=a", "5")
+        code, said = await limit("to=a", "5")
         assert (code, said) == (0, f"{where} has the limit 5 now\n")
         await wait_until(lambda: len(handler.started) == 6)
-        code, said = await flowd(capsys, *at, "--json")
+        code, said = await limit("--json")
         (row,) = [each for each in json.loads(said) if each["key"] == "to=a"]
         assert (row["limit"], row["own"], row["taken"]) == (5, True, 5)
         assert row["parked"] == 15
         assert len(row["holders"]) == 5
-        code, said = await flowd(capsys, *at, "to=a", "--reset")
+        code, said = await limit("to=a", "--reset")
         assert (code, said) == (0, f"{where}: the limit of the schema holds\n")
         handler.gate.set()
         await queue.drain()
@@ -68,36 +77,34 @@ async def test_a_key_is_paused_and_resumed_while_jobs_wait(
 
 
 async def test_a_higher_limit_lets_jobs_in_by_itself(
-    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, raw: Raw, stream: str, limit: Limit
 ) -> None:
     """No worker has to look for them: those of the key are in the stream at once."""
     job, handler = gated(GATE), RecordingHandler()
-    at = (stream, redis_url)
     async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
         await queue.enqueue_bulk(job(to="a", subject=f"{n}") for n in range(6))
         assert raw("XLEN", stream) == 2
-        assert (await flowd(capsys, *at, "to=a", "5"))[0] == 0
+        assert (await limit("to=a", "5"))[0] == 0
         assert raw("XLEN", stream) == 5
-        await flowd(capsys, *at, "--reset")
+        await limit("--reset")
         queue.run()
         await queue.drain()
     assert leftovers(raw, stream) == []
 
 
 async def test_a_lowered_limit_holds_for_what_starts(
-    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, raw: Raw, stream: str, limit: Limit
 ) -> None:
     """What runs goes on; the next jobs go by the new limit; all keys are reset at once."""
     job, handler = gated(GATE), Overlap(0.01)
-    at = (stream, redis_url)
     async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
         queue.run()
-        assert (await flowd(capsys, *at, "to=a", "1"))[0] == 0
+        assert (await limit("to=a", "1"))[0] == 0
         await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(20))
         await queue.drain()
         assert handler.most == {"a": 1}
         assert raw("HLEN", Keys(stream, "senders").gate[9]) == 1
-        assert (await flowd(capsys, *at, "--reset"))[0] == 0
+        assert (await limit("--reset"))[0] == 0
         await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(20))
         await queue.drain()
     assert handler.most == {"a": 2}
@@ -105,7 +112,7 @@ async def test_a_lowered_limit_holds_for_what_starts(
 
 
 async def test_a_limit_does_not_break_an_order(
-    redis_url: str, raw: Raw, stream: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, raw: Raw, stream: str, limit: Limit
 ) -> None:
     """More than one at once is refused where jobs are ordered, and ignored if it is set."""
     rule = Concurrency(per=("to",), limit=1, ordered=True)
@@ -114,7 +121,7 @@ async def test_a_limit_does_not_break_an_order(
     async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
         queue.run()
         await wait_until(lambda: raw("EXISTS", Keys(stream, "senders").policies) == 1)
-        code, said = await flowd(capsys, stream, redis_url, "to=a", "5")
+        code, said = await limit("to=a", "5")
         assert code == 2
         assert "must be 0 or 1" in said
         assert raw("HLEN", limits) == 0
@@ -127,28 +134,25 @@ async def test_a_limit_does_not_break_an_order(
 
 
 async def test_a_rate_of_one_key_is_changed(
-    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, stream: str, limit: Limit
 ) -> None:
     """The key of a rate is found by its fields; jobs that waited for it start."""
     job = gated(Gate(rate=Rate(per=("to",), limit=1, every=3600)))
     handler = RecordingHandler()
-    at = (stream, redis_url)
     async with Queue(job, handler, url=redis_url, policy=policy(stream)) as queue:
         queue.run()
         await queue.enqueue_bulk(job(to="a", subject=str(n)) for n in range(3))
         await wait_until(lambda: len(handler.done) == 1)
-        code, said = await flowd(capsys, *at)
+        code, said = await limit()
         assert code == 0
         assert "rate" in said
         # What has started was paid for at the former rate.
-        assert (await flowd(capsys, *at, "to=b", "1000000"))[0] == 0
+        assert (await limit("to=b", "1000000"))[0] == 0
         await queue.enqueue_bulk(job(to="b", subject=str(n)) for n in range(3))
         await wait_until(lambda: len(handler.done) == 4)
 
 
-async def test_a_wrong_key_or_limit_is_named(
-    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_wrong_key_or_limit_is_named(limit: Limit) -> None:
     """Which word is wrong is said, before a server is asked."""
     for words, said in (
         (("to=a", "0", "--reset"), "--reset takes no limit: leave out '0'"),
@@ -161,7 +165,7 @@ async def test_a_wrong_key_or_limit_is_named(
         (("to=a", "to=b", "5"), "to is given twice"),
         (("*", "to=b", "--reset"), "'*' is no FIELD=VALUE"),
     ):
-        code, shown = await flowd(capsys, stream, redis_url, *words)
+        code, shown = await limit(*words)
         assert (code, said in shown) == (2, True), shown
 
 
@@ -169,7 +173,7 @@ async def test_a_class_checks_the_key(
     redis_url: str,
     raw: Raw,
     stream: str,
-    capsys: pytest.CaptureFixture[str],
+    limit: Limit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A value is written as a job would write it, and one that no job has is refused."""
@@ -183,54 +187,51 @@ async def test_a_class_checks_the_key(
     made: object = type("Email", (Email,), {"SPEC": spec, "__slots__": ()})
     job = cast("type[Email]", made)
     monkeypatch.setattr("jobs.email.Email", job)
-    at, cls = (stream, redis_url), ("--job", "jobs.email:Email")
+    cls = ("--job", "jobs.email:Email")
     async with Queue(job, RecordingHandler(), url=redis_url, policy=policy(stream)):
         await wait_until(lambda: raw("EXISTS", Keys(stream, "senders").policies) == 1)
-        code, said = await flowd(capsys, *at, "to=07", "subject=a", "0", *cls)
+        code, said = await limit("to=07", "subject=a", "0", *cls)
         digest = sha256(b"a").hexdigest()[:32]
         assert (code, f"to=7&subject=#{digest} of" in said) == (0, True), said
-        code, said = await flowd(capsys, *at, "to=7=8", "subject=a", "0", *cls)
+        code, said = await limit("to=7=8", "subject=a", "0", *cls)
         assert (code, "Email.to: expected u32" in said) == (2, True), said
-        code, said = await flowd(capsys, *at, "too=7", "0", *cls)
+        code, said = await limit("too=7", "0", *cls)
         assert (code, "no field 'too'" in said) == (2, True), said
-        code, said = await flowd(capsys, "other", redis_url, *cls, "--group", "g")
+        code, said = await limit(*cls, "--group", "g", of="other")
         assert (code, f"are on the stream {stream}, not on other" in said) == (2, True)
 
 
 async def test_fields_of_no_limit_are_refused(
-    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, stream: str, limit: Limit
 ) -> None:
     """A key of other fields, and a queue without limits, are said."""
-    at = (stream, redis_url)
     job = gated(GATE)
     async with Queue(job, RecordingHandler(), url=redis_url, policy=policy(stream)):
-        code, said = await flowd(capsys, *at, "subject=a", "1")
+        code, said = await limit("subject=a", "1")
         assert code == 2
         assert "fields of a limit of this queue: to" in said
-        assert (await flowd(capsys, *at, "to=a"))[0] == 2
-        assert (await flowd(capsys, *at, "to=a", "many"))[0] == 2
-        assert "no key is near" in (await flowd(capsys, *at))[1]
+        assert (await limit("to=a"))[0] == 2
+        assert (await limit("to=a", "many"))[0] == 2
+        assert "no key is near" in (await limit())[1]
 
 
 async def test_only_limits_can_be_set(
-    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, stream: str, limit: Limit
 ) -> None:
     """A key of `fair` has no limit, so it cannot be paused, and the error says why."""
-    at = (stream, redis_url)
     job = gated(Gate(fair=Fair(per=("to",))))
     async with Queue(job, RecordingHandler(), url=redis_url, policy=policy(stream)):
-        code, said = await flowd(capsys, *at, "to=a", "0")
+        code, said = await limit("to=a", "0")
         assert code == 2
         assert "only keys of `concurrency` and `rate` have one" in said
 
 
 async def test_a_queue_without_policies_has_no_limits(
-    redis_url: str, stream: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, stream: str, limit: Limit
 ) -> None:
     """It is refused with what to do."""
-    at = (stream, redis_url)
     async with Queue(Email, RecordingHandler(), url=redis_url, policy=policy(stream)):
-        code, said = await flowd(capsys, *at, "to=a", "1")
+        code, said = await limit("to=a", "1")
         assert code == 2
         assert "the queue has no limits" in said
 
@@ -303,7 +304,7 @@ async def test_a_key_is_paused_while_no_worker_runs(
     redis_url: str,
     raw: Raw,
     stream: str,
-    capsys: pytest.CaptureFixture[str],
+    limit: Limit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The class says which limits there are; jobs that are ready are counted as well."""
@@ -312,24 +313,24 @@ async def test_a_key_is_paused_while_no_worker_runs(
     spec = dataclasses.replace(job.SPEC, policy=rules)
     monkeypatch.setattr(job, "SPEC", spec)
     monkeypatch.setattr("jobs.email.Email", job)
-    at, known = (stream, redis_url), ("--job", "jobs.email:Email")
+    known = ("--job", "jobs.email:Email")
     place = f"{stream} (senders)"
     async with Queue(job, handler, url=redis_url) as queue:
         await queue.enqueue_bulk(job(to="a", subject=f"{n}") for n in range(3))
         raw("DEL", Keys(stream, "senders").policies)
-        code, said = await flowd(capsys, *at, "to=a", "0")
+        code, said = await limit("to=a", "0")
         assert (code, "flowd limit --job MODULE:CLASS" in said) == (2, True)
-        code, said = await flowd(capsys, *at, "to=a", "0", *known)
+        code, said = await limit("to=a", "0", *known)
         assert (code, said) == (0, f"to=a of {place} is paused\n")
-        code, said = await flowd(capsys, *at, "to=b", "0", *known)
+        code, said = await limit("to=b", "0", *known)
         assert (code, "no job runs or waits under it" in said) == (0, True)
-        code, said = await flowd(capsys, *at, "--json")
+        code, said = await limit("--json")
         a, b = json.loads(said)
         waiting = raw("XLEN", stream)
         assert (a["parked"] + waiting, b["parked"]) == (3, 0)
         assert a["parked"] > 0
         queue.run()
         await wait_until(lambda: len(handler.done) == waiting)
-        await flowd(capsys, *at, "--reset")
+        await limit("--reset")
         await queue.drain()
     assert len(handler.done) == 3

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -21,29 +22,42 @@ FAIR = Gate(fair=Fair(per=("to",)))
 LEVELS = Gate(priority=Priority(field="to", order=("high", "normal", "low")))
 
 
-async def order_of(
-    gate: _Gate, redis_url: str, stream: str, batches: Sequence[Sequence[Email]]
-) -> list[tuple[str, str]]:
-    """The order in which one slot runs what was enqueued before it was free."""
-    job, order = gated(gate), list[tuple[str, str]]()
-    free = asyncio.Event()
+@asynccontextmanager
+async def busy_slot(
+    job: type[Email], redis_url: str, stream: str, to: str
+) -> AsyncGenerator[tuple[Queue[Email], list[Email], asyncio.Semaphore]]:
+    """A queue whose only slot has a job; it starts another at each release.
+
+    Yields the queue, the jobs in the order of their start, and what releases the slot.
+    """
+    started, turn = list[Email](), asyncio.Semaphore(0)
 
     async def work(each: Email) -> None:
-        order.append((each.to, each.subject))
-        await free.wait()
+        started.append(each)
+        await turn.acquire()
 
     async with Queue(
         job, work, url=redis_url, policy=policy(stream), concurrency=1
     ) as queue:
         queue.run()
         await wait_for_reads(redis_url, stream, 1)
-        await queue.enqueue(job(to=batches[0][0].to, subject="blocks"))
-        await wait_until(lambda: order)
+        await queue.enqueue(job(to=to, subject="blocks"))
+        await wait_until(lambda: started)
+        yield queue, started, turn
+
+
+async def order_of(
+    gate: _Gate, redis_url: str, stream: str, batches: Sequence[Sequence[Email]]
+) -> list[tuple[str, str]]:
+    """The order in which one slot runs what was enqueued before it was free."""
+    job, to = gated(gate), batches[0][0].to
+    async with busy_slot(job, redis_url, stream, to) as (queue, started, turn):
         for batch in batches:
             await queue.enqueue_bulk(job(to=e.to, subject=e.subject) for e in batch)
-        free.set()
+        for _ in range(1 + sum(map(len, batches))):
+            turn.release()
         await queue.drain()
-    return order[1:]
+    return [(each.to, each.subject) for each in started[1:]]
 
 
 async def wait_for_reads(redis_url: str, stream: str, workers: int) -> None:
@@ -89,29 +103,18 @@ async def test_a_tenant_that_comes_again_waits_for_its_turn(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """One whose jobs all share a lane needs no turn that outlives it: none is written down."""
-    job, order, free = gated(FAIR), list[str](), asyncio.Semaphore(0)
-    turns = Keys(stream, "senders").gate[6]
-
-    async def work(each: Email) -> None:
-        order.append(each.to)
-        await free.acquire()
-
-    async with Queue(
-        job, work, url=redis_url, policy=policy(stream), concurrency=1
-    ) as queue:
-        queue.run()
-        await wait_for_reads(redis_url, stream, 1)
-        await queue.enqueue(job(to="z", subject="blocks"))
-        await wait_until(lambda: order)
+    job, turns = gated(FAIR), Keys(stream, "senders").gate[6]
+    async with busy_slot(job, redis_url, stream, "z") as (queue, started, turn):
         for to in ("a", "b", "c"):
             await queue.enqueue_bulk(job(to=to, subject=str(n)) for n in range(2))
-        free.release()
-        await wait_until(lambda: len(order) == 2)
+        turn.release()
+        await wait_until(lambda: len(started) == 2)
         await queue.enqueue(job(to="z", subject="again"))
         assert not raw("EXISTS", turns)
         for _ in range(8):
-            free.release()
+            turn.release()
         await queue.drain()
+    order = [each.to for each in started]
     assert order[:4] == list("zabc")
     assert sorted(order[4:]) == list("abcz")
     assert leftovers(raw, stream) == []
@@ -199,26 +202,18 @@ async def test_levels_hold_across_the_lanes_of_a_limit(
 
 async def test_a_level_is_given_at_the_call(redis_url: str, stream: str) -> None:
     """By name; one that the schema does not know is refused before anything is sent."""
-    job, order = gated(Gate(priority=Priority())), list[str]()
-    free = asyncio.Event()
-
-    async def work(each: Email) -> None:
-        order.append(each.to)
-        await free.wait()
-
-    async with Queue(job, work, url=redis_url, stream=stream, concurrency=1) as queue:
-        queue.run()
-        await queue.enqueue(job(to="blocks", subject=""))
-        await wait_until(lambda: order)
+    job = gated(Gate(priority=Priority()))
+    async with busy_slot(job, redis_url, stream, "blocks") as (queue, started, turn):
         await queue.enqueue(job(to="low", subject=""), priority="low")
         await queue.enqueue(job(to="usual", subject=""))
         await queue.enqueue_bulk([Item(job(to="high", subject=""), priority="high")])
         with pytest.raises(OptionError, match="high, normal, low"):
             await queue.enqueue(job(to="x", subject=""), priority="urgent")
-        free.set()
+        for _ in range(4):
+            turn.release()
         await queue.drain()
-    assert order == ["blocks", "high", "usual", "low"]
-    async with Queue(Email, work, url=redis_url, stream=stream) as plain:
+    assert [each.to for each in started] == ["blocks", "high", "usual", "low"]
+    async with Queue(Email, lambda _: None, url=redis_url, stream=stream) as plain:
         with pytest.raises(OptionError, match="declares no priority"):
             await plain.enqueue(Email(to="x", subject=""), priority="high")
 
