@@ -13,6 +13,7 @@ import pytest
 
 from flowd import Gate, Queue, Reject, Unique
 from flowd.model.keys import Keys
+from flowd.model.text import count_of
 from jobs.email import Email
 from tests.house.sources import ROOT
 from tests.support.dead_letters import GROUP, bury, raw_letters, reject
@@ -301,14 +302,18 @@ async def test_failed_redrive_reports_its_progress(
     flowd: Program, redis_url: str, raw: Raw
 ) -> None:
     """What would fail for every letter ends it, with the number of those before."""
-    await set_up(redis_url, "anna", "bert")
+    # At a letter a second, so many are not through before the group is there.
+    await set_up(redis_url, *(f"number {n}" for n in range(40)))
     with flowd.start("dlq", "redrive", "--all", "--rate", "1/s") as running:
-        await wait_until(lambda: raw("XLEN", "emails") == 1)
+        await wait_until(lambda: raw("XLEN", "emails"))
         raw("XGROUP", "CREATE", "emails", "others", "0")
         assert running.end() == 3
-    assert running.lines[0] == "1 job put back into the stream before it broke off\n"
+    done = len(raw.entries("emails"))
+    assert running.lines[0] == (
+        f"{count_of(done, 'job')} put back into the stream before it broke off\n"
+    )
     assert "SHARED" in running.lines[1] or "group" in running.lines[1]
-    assert raw("XLEN", DEAD) == 1
+    assert raw("XLEN", DEAD) == 40 - done
 
 
 async def test_interrupted_redrive_reports_its_progress(
