@@ -34,12 +34,21 @@ class Endpoint:
         pages: path -> what makes the page.
         host: where to listen; an empty one means everywhere.
         port: likewise; 0 lets the system choose.
+        patience: seconds that a request and its answer may take.
     """
 
-    def __init__(self, pages: Mapping[str, PageMaker], host: str, port: int) -> None:
+    def __init__(
+        self,
+        pages: Mapping[str, PageMaker],
+        host: str,
+        port: int,
+        *,
+        patience: float = _PATIENCE,
+    ) -> None:
         self._pages = pages
         self._host = host
         self._port = port
+        self._patience = patience
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[object]] = set()
 
@@ -49,6 +58,11 @@ class Endpoint:
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def connections(self) -> int:
+        """How many requests are under way."""
+        return len(self._serving)
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -78,10 +92,13 @@ class Endpoint:
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(self._patience):
                 await self._answer(reader, writer)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # the client is gone, or too slow
+        except TimeoutError:
+            # To close it would wait for a client that reads nothing, without an end.
+            writer.transport.abort()
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client is gone
         except asyncio.CancelledError:
             pass  # the end; the task of a server must not be a cancelled one
         finally:

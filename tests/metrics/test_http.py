@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
+from contextlib import suppress
 
 import pytest
 
 from flowd.metrics.http import Endpoint, Page
 from tests.metrics.asking import ask, get
+from tests.support.waiting import wait_until
+
+_LARGE = 32 << 20
+"""More bytes than the sockets of both sides hold."""
+
+
+def _read(client: socket.socket) -> int:
+    """How many bytes there are to read until the end."""
+    got = 0
+    with suppress(ConnectionResetError):
+        while some := client.recv(1 << 20):
+            got += len(some)
+    return got
 
 
 async def hello() -> Page:
@@ -64,6 +79,22 @@ async def test_silent_client_blocks_no_other() -> None:
     for _, writer in silent:
         writer.close()
     assert answer.status == 200
+
+
+async def test_a_client_that_reads_nothing_is_cut_off() -> None:
+    """Its connection would be open for as long as it likes, with the page in memory."""
+
+    async def large() -> Page:
+        return Page(bytes(_LARGE))
+
+    async with Endpoint({"/large": large}, "127.0.0.1", 0, patience=0.2) as serving:
+        host, _, port = serving.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"GET /large HTTP/1.1\r\n\r\n")
+            await wait_until(lambda: serving.connections == 1)
+            await wait_until(lambda: serving.connections == 0)
+            got = await asyncio.to_thread(_read, client)
+    assert got < _LARGE
 
 
 async def test_endpoint_listens_on_loopback_only() -> None:
