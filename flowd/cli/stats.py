@@ -222,8 +222,8 @@ def _stats_blocks(seen: Seen, *, only_problems: bool) -> list[Block]:
 
 def _pauses(queues: Sequence[QueueView]) -> list[Block]:
     return [
-        f"{queue.stream} ({queue.group}) is paused, since {span(queue.paused)}: flowd"
-        f" resume {queue.stream}"
+        f"{queue.stream} ({queue.group}) has been paused for {span(queue.paused)}:"
+        f" flowd resume {queue.stream}"
         for queue in queues
         if queue.paused is not None
     ]

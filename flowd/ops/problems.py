@@ -167,7 +167,7 @@ class _Queue:
             f"`flowd resume {self._stream} --group {self._group}` lets workers go on"
         )
         if since is not None:
-            text = f"it is paused, since {since:,.0f} s: no worker takes a job"
+            text = f"it has been paused for {since:,.0f} s: no worker takes a job"
             yield _say("note", text, advice)
         elif own is not None and own.is_behind_the_end:
             text = "its group stands behind every entry, so no worker gets a job"

@@ -47,6 +47,7 @@ def test_the_first_files_work_as_they_stand(
     assert run(["init"]) == 0
     said = capsys.readouterr().out
     assert _files(tmp_path) == _FILES
+    assert "pip install pytest" in said  # which flowd does not bring
     for file in _FILES:
         assert f"wrote {file}\n" in said
     words = [command.split() for command, _ in NEXT]

@@ -43,8 +43,8 @@ async def test_a_queue_is_paused_and_resumed(
         said = json.loads(await flowd("stats", "--stream", stream, "--json"))[0]
         assert said["waiting"] == 1
         assert said["paused"] is not None
-        assert "is paused, since" in await flowd("stats", "--stream", stream)
-        assert any("is paused" in each for each in await findings())
+        assert "has been paused for" in await flowd("stats", "--stream", stream)
+        assert any("has been paused" in each for each in await findings())
         raw("DEL", f"{{{stream}}}:senders:control")
         assert any("stands behind every entry" in each for each in await findings())
         said = json.loads(await flowd("resume", stream, "--json"))

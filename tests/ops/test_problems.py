@@ -104,7 +104,7 @@ def test_queue_that_works_has_no_problem() -> None:
         (
             problems(WORKER, paused=5.0),
             "note",
-            "it is paused, since 5 s: no worker takes a job",
+            "it has been paused for 5 s: no worker takes a job",
         ),
         (
             problems(WORKER, last_id=PAUSED_AT),

@@ -354,7 +354,7 @@ async def test_queue_is_paused_and_resumed(raw: Raw, dashboard: Open) -> None:
             answer = await sent(client, "/queue", form | {"do": what})
             page = await page_of(client, answer.headers["location"])
             assert offered in page
-            assert ("it is paused, since" in page) is (what == "pause")
+            assert ("it has been paused for" in page) is (what == "pause")
             paused = await page_of(client, "/")
             assert (">paused<" in paused) is (what == "pause")
 

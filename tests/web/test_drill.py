@@ -154,7 +154,7 @@ def test_an_incident_is_contained_from_the_dashboard(
             worker.until("runs up to")
             assert not done.exists()
             by.press("The queue")
-            expect(page.get_by_text("it is paused, since")).to_be_visible()
+            expect(page.get_by_text("it has been paused for")).to_be_visible()
             by.press("Resume")
             expect(page.get_by_role("status")).to_contain_text("Resumed")
             until(page, lambda: raw("XLEN", STREAM) == 0)

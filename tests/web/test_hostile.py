@@ -217,7 +217,7 @@ async def test_actions_reach_a_queue_of_any_name(raw: Raw, dashboard: Open) -> N
         for do, is_paused in (("pause", True), ("resume", False)):
             await send("/queue", {}, do=do)
             page = await client.get("/queue", params=queue)
-            assert ("it is paused, since" in page.text) is is_paused
+            assert ("it has been paused for" in page.text) is is_paused
         letter = {"id": raw.entries(keys.dead)[0][0]}
         await send("/letter", letter)
         assert raw("XLEN", keys.dead) == 1
