@@ -199,11 +199,13 @@ async def test_ended_queues_keep_no_session(
         gc.collect()
         return sum(isinstance(each, Session) for each in gc.get_objects())
 
-    before = sessions()
-    for _ in range(3):
+    async def run_one() -> None:
         async with make_queue() as queue:
             queue.run()
             await queue.enqueue(email())
             await queue.drain()
-    del queue
+
+    before = sessions()
+    for _ in range(3):
+        await run_one()
     assert sessions() == before
