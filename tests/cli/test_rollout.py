@@ -156,6 +156,7 @@ async def test_old_and_new_releases_share_a_stream(
     }
     for keys in (("XLEN", "order"), ("ZCARD", _KEYS.delayed), ("XLEN", _KEYS.dead)):
         assert raw(*keys) == 0
-    warned = [line for line in first.lines + second.lines if "WARNING" in line]
+    # Once for each worker; a stalled machine makes them warn of other things too.
+    warned = [line for line in first.lines + second.lines if "releases jobs of" in line]
     assert len(warned) in (1, 2)
     assert "order releases jobs of version 2" in warned[0]
