@@ -20,7 +20,7 @@ from tests.support.dead_letters import GROUP, bury, raw_letters, reject
 from tests.support.email_job import RecordingHandler
 from tests.support.gated import gated
 from tests.support.jobs.report import Format, Report
-from tests.support.program import Program
+from tests.support.program import LIMIT, Program
 from tests.support.raw import Raw
 from tests.support.waiting import wait_until
 
@@ -305,7 +305,7 @@ async def test_failed_redrive_reports_its_progress(
     # At a letter a second, so many are not through before the group is there.
     await set_up(redis_url, *(f"number {n}" for n in range(40)))
     with flowd.start("dlq", "redrive", "--all", "--rate", "1/s") as running:
-        await wait_until(lambda: raw("XLEN", "emails"))
+        await wait_until(lambda: raw("XLEN", "emails"), within=LIMIT)
         raw("XGROUP", "CREATE", "emails", "others", "0")
         assert running.end() == 3
     done = len(raw.entries("emails"))
@@ -322,7 +322,7 @@ async def test_interrupted_redrive_reports_its_progress(
     """Ctrl-C ends a slow redrive, which says how many jobs are back."""
     await set_up(redis_url, "anna", "bert")
     with flowd.start("dlq", "redrive", "--all", "--rate", "1/m") as running:
-        await wait_until(lambda: raw("XLEN", "emails") == 1)
+        await wait_until(lambda: raw("XLEN", "emails") == 1, within=LIMIT)
         running.signal(signal.SIGINT)
         assert running.end() == 130
     assert running.lines == ["1 job put back into the stream before it broke off\n"]
