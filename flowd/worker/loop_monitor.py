@@ -22,6 +22,10 @@ __all__ = ["LoopMonitor", "thread_frames"]
 _PULSE: Final = 0.25
 _LAG: Final = 1.0
 
+_STOPPED: Final = _LAG - _PULSE
+"""Seconds between two checks after which the process itself may have stood still: together
+with the age of the last pulse they would look like a lag."""
+
 # Documented, in spite of its name.
 thread_frames: Final[Callable[[], dict[int, FrameType]]] = (
     sys._current_frames  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -66,8 +70,8 @@ class LoopMonitor:
         """Log, once, that the loop has stood still for a second; from the thread."""
         now = time.monotonic()
         looked, self._looked = self._looked, now
-        if now - looked > _LAG:
-            return  # this thread stood still as well: the whole process was stopped
+        if now - looked > _STOPPED:
+            return  # this thread stood still as well
         lag = now - self.seen
         if lag < _LAG or self._said:
             return

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from flowd.model.event import EventBus
+from flowd.worker.loop_monitor import LoopMonitor
 from jobs.email import Email
 from tests.support.email_job import email
 from tests.support.log import events
@@ -74,6 +76,20 @@ async def test_blocking_code_outside_handlers_is_not_attributed(
 
     (line,) = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert "something that is no handler keeps it" in line.getMessage()
+
+
+async def test_a_process_that_was_stopped_blames_no_handler(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its checks stand still as long as its loop, as when a machine is paused."""
+    monitor = LoopMonitor(lambda _: "a handler", EventBus())
+    monitor.start()
+    await asyncio.sleep(0.2)
+    monitor.check()
+    time.sleep(0.9)  # noqa: ASYNC251 - the loop and the checks stop together
+    monitor.check()
+    monitor.stop()
+    assert events(caplog.records) == []
 
 
 async def test_answers_that_came_meanwhile_are_not_lost(
