@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, TypeGuard
 
 __all__ = [
     "Commands",
@@ -347,9 +347,14 @@ def wrong(text: str, what: str, example: str) -> ArgumentTypeError:
 def _subparsers(parser: argparse.ArgumentParser) -> Mapping[str, Parser]:
     """The commands of a parser by their names; none of one that runs something."""
     for each in parser._get_positional_actions():  # noqa: SLF001 - no public way
-        if isinstance(each, argparse._SubParsersAction):  # noqa: SLF001 - no public way
+        if _are_commands(each.choices):
             return each.choices
     return {}
+
+
+def _are_commands(choices: object) -> TypeGuard[Mapping[str, Parser]]:
+    """Choices of a value are no mapping."""
+    return isinstance(choices, dict)
 
 
 def _number(text: str) -> float:
