@@ -141,6 +141,7 @@ async def test_jobs_of_a_live_worker_stay_its_own_after_a_step(
         stamp_ahead(raw, stream, "alive", jobs=2)
         held = [(each.id.encode(), 1) for each in pending(raw, stream, GROUP)]
         worker.step(HOUR)
+        renewed = 0.0
         for _ in range(16):
             renewed = time.monotonic()
             assert await worker.stream.renew("alive", held) == []
