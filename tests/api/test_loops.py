@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import subprocess
 import sys
 import textwrap
@@ -13,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flowd import DeadLetters, OptionError, Producer, Queue, QueueHandle, Reject
-from flowd.broker.session import connected
-from flowd.broker.url import Address
 from jobs.crawl import Crawl
 from jobs.email import Email
+from tests.support.abandoned import collect_abandoned
 from tests.support.email_job import RecordingHandler, email
 from tests.support.monitor import Monitor
 from tests.support.raw import Raw
@@ -32,15 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 def _collected(redis_url: str) -> Generator[None, None, None]:
     """Close what a loop has left open here, and not in a test that comes later."""
     yield
-    asyncio.run(_join(redis_url))
-    gc.collect()
-    gc.collect()  # of what coroutines held that the first one took down
-
-
-async def _join(url: str) -> None:
-    """To join a session forgets those of closed loops, which hold these loops."""
-    async with connected(Address.of(url)):
-        pass
+    collect_abandoned(redis_url)
 
 
 def test_a_producer_serves_one_loop_after_the_other(redis_url: str, raw: Raw) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 
 import pytest
@@ -14,6 +13,7 @@ from flowd.worker import ahead
 from flowd.worker.in_flight import InFlight
 from flowd.worker.options import QueueOptions
 from jobs.email import Email
+from tests.support.abandoned import collect_abandoned
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.events import Seen
 from tests.support.leases import pending
@@ -235,7 +235,7 @@ async def test_a_job_that_waited_beyond_its_lease_is_released() -> None:
 )
 @pytest.mark.usefixtures("patiently")
 def test_the_end_of_the_event_loop_starts_nothing(
-    raw: Raw, make_queue: MakeQueue
+    redis_url: str, raw: Raw, make_queue: MakeQueue
 ) -> None:
     """`asyncio.run` cancels the handlers; what waits for their slots does not begin."""
     handler = Suddenly()
@@ -246,5 +246,5 @@ def test_the_end_of_the_event_loop_starts_nothing(
         await read_ahead(raw, queue, handler)
 
     asyncio.run(program())
-    gc.collect()
+    collect_abandoned(redis_url)
     assert len(handler.began) == SHORT + SLOTS
