@@ -22,12 +22,12 @@ TomlPath: TypeAlias = tuple[str | int, ...]
 _BLANK: Final = re.compile(r"[ \t]*")
 _BLANK_LINES: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _STRING: Final = re.compile(
-    # Nothing possessive: Python before 3.11.5 matches that wrongly. A valid text never
-    # makes these go back.
+    # There is one way only to match a text, so that it takes linear time. Nothing possessive:
+    # Python before 3.11.5 matches that wrongly.
     # Up to two quotes of the content may touch the closing three.
-    r'"""(?:[^"\\]+|\\.|"(?!""))*"{3,5}'
-    r"|'''(?:[^']+|'(?!''))*'{3,5}"
-    r'|"(?:[^"\\]+|\\.)*"'
+    r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"{3,5}'
+    r"|'''[^']*(?:'(?!'')[^']*)*'{3,5}"
+    r'|"[^"\\]*(?:\\.[^"\\]*)*"'
     r"|'[^']*'",
     re.DOTALL,
 )

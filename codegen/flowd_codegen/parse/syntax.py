@@ -18,8 +18,9 @@ from flowd_codegen.parse.table import written
 __all__ = ["deepest", "longest_number", "report_syntax"]
 
 _TOKEN: Final = re.compile(
-    r'"""(?:[^"\\]+|\\.|"(?!""))*"{3,5}'
-    r"|'''(?:[^']+|'(?!''))*'{3,5}"
+    # There is one way only to match a text: one that is not closed takes linear time.
+    r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"{3,5}'
+    r"|'''[^']*(?:'(?!'')[^']*)*'{3,5}"
     r'|"(?!"")(?:[^"\\\n]|\\.)*"'
     r"|'(?!'')[^'\n]*'"
     r"|#[^\n]*|\"{3}|'{3}|[\"'\[\]{}]",
