@@ -28,10 +28,10 @@ J = TypeVar("J", bound=Job)
 
 
 class Runner(Generic[J]):
-    """The table of contents of a running queue.
+    """Takes the entries of one queue through that path.
 
     Args:
-        queue: what it is made of.
+        queue: its components.
     """
 
     def __init__(self, queue: QueueComponents[J]) -> None:
