@@ -226,6 +226,11 @@ class Delivery:
         return again
 
     @property
+    def ordinal(self) -> int:
+        """Which delivery of its job this is, counted yet or not."""
+        return self.deliveries + (not self.counted)
+
+    @property
     def crashes(self) -> int:
         """Deliveries that neither failed nor were released."""
         return self.deliveries - self.attempt

@@ -164,7 +164,7 @@ class EventBus:
             return
         arguments = tuple(details[each] for each in filled)
         if delivery is not None:
-            details["deliveries"] = delivery.deliveries
+            details["deliveries"] = delivery.ordinal
         event = Event(
             name=name,
             level=level,

@@ -249,6 +249,6 @@ class Quarantine:
 def _turn(suspect: _Suspect) -> tuple[int, tuple[int, int]]:
     """A key that sorts suspects as they start."""
     delivery = suspect.delivery
-    crashes = delivery.crashes + (not delivery.counted)
+    crashes = delivery.ordinal - delivery.attempt
     ms, seq = order(delivery.entry_id)
     return -crashes, (ms, seq) if crashes % 2 == 0 else (-ms, -seq)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -369,9 +370,13 @@ async def test_a_suspect_that_is_no_job_is_buried_where_it_waits(
 
 
 async def test_a_shutdown_hands_a_waiting_suspect_back(
-    redis_url: str, raw: Raw, stream: str
+    redis_url: str, raw: Raw, stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A suspect that has not begun is in the stream again after the shutdown."""
+    """A suspect that has not begun is in the stream again after the shutdown.
+
+    The log says of its release which delivery that was, though it was not counted yet.
+    """
+    caplog.set_level(logging.INFO, "flowd")
     async with staged(redis_url, stream) as stage:
         await enqueue(stage, "long")
         handle = stage.queue.run()
@@ -383,6 +388,10 @@ async def test_a_shutdown_hands_a_waiting_suspect_back(
         left = {fields[b"to"]: fields for _, fields in raw.entries(stream)}
         assert set(left) == {b"suspect", b"long"}
         assert left[b"suspect"][b"_deliveries"] == b"2"
+        released = [vars(each) for each in caplog.records]
+        assert [
+            each["deliveries"] for each in released if each.get("event") == "release"
+        ] == [3, 1]
 
 
 async def test_a_suspect_inherits_nothing_from_who_made_room(
