@@ -144,12 +144,13 @@ async def test_a_signal_for_a_child_ends_the_child(
 
 
 _HOST: Final = """
-import asyncio, signal, sys
+import asyncio, os, signal, sys
 from flowd import Queue
 from jobs.email import Email
 
 def say(text):
-    print(text, file=sys.stderr, flush=True)
+    # What is buffered refuses a handler that comes while the text before is written.
+    os.write(2, f"{text}\\n".encode())
 
 async def send(email):
     say(f"sends {email.to}")
