@@ -77,6 +77,7 @@ def test_a_value_that_cannot_be_read_shows_how_to_write_it(
         ("stats --strem x", "flowd stats", "--strem x; did you mean --stream?"),
         ("dlq list --strem=x", "flowd dlq list", "=x; did you mean --stream?"),
         ("run a:b c", "flowd run", "unrecognized arguments: c"),
+        ("run a:b -c 9", "flowd run", "sets it: Queue(..., concurrency=20)"),
         ("dlq list crawls", "flowd dlq list", "did you mean --stream crawls?"),
         ("pause --stream a", "flowd pause", "; STREAM is given without --stream"),
         (

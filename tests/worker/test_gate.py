@@ -344,7 +344,7 @@ async def test_workers_of_both_releases_lose_nothing(
     redis_url: str, raw: Raw, stream: str
 ) -> None:
     """While one release has policies and the other none, every job runs once."""
-    rules, handler = policy(stream), Overlap(0.001)
+    rules, handler = policy(stream, lease=5.0), Overlap(0.001)
     job = limited(2)
     async with (
         Queue(job, handler, url=redis_url, policy=rules) as gate,
