@@ -153,6 +153,17 @@ def session_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+def loose_cluster() -> Iterator[Cluster]:
+    """Three masters without replicas, which serve on while another one is away."""
+    program = chosen().find()
+    if program is None:
+        pytest.skip(chosen().missing)
+    options = ("--cluster-require-full-coverage", "no")
+    with Cluster(program, *options, replicas=0) as cluster:
+        yield cluster
+
+
+@pytest.fixture
 def own_server() -> Iterator[Server]:
     """A server of the test's own, to kill, pause and restart; it keeps its data.
 

@@ -19,7 +19,6 @@ from tests.support.dead_letters import bury
 from tests.support.email_job import RecordingHandler, email, policy
 from tests.support.program import Program
 from tests.support.raw import Raw
-from tests.support.servers import chosen
 from tests.support.waiting import wait_until
 
 SIZES = pytest.mark.parametrize("width", [80, 120])
@@ -220,26 +219,21 @@ def test_top_needs_a_terminal(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert "flowd stats prints into a pipe" in done.err
 
 
-async def test_a_queue_whose_node_is_away_keeps_its_row() -> None:
+async def test_a_queue_whose_node_is_away_keeps_its_row(loose_cluster: Cluster) -> None:
     """So the cursor stays on the queue that was chosen; the others are shown as they are."""
-    program = chosen().find()
-    if program is None:
-        pytest.skip(chosen().missing)
-    options = ("--cluster-require-full-coverage", "no")
-    with Cluster(program, *options, replicas=0) as cluster:
-        names = [f"queue{number}" for number in range(100)]
-        node = cluster.owner(names[0])
-        other = next(each for each in names if cluster.owner(each) is not node)
-        for name in (names[0], other):
-            await bury(cluster.url, name, email())
-        view = TopView(cluster.url, 0.05)
-        async with view.run_test(size=(120, 34)) as pilot:
-            await shows(pilot, lambda: len(rows(view, "queues")) == 3)
-            order = [row[0] for row in rows(view, "queues")[1:]]
-            await pilot.press(*["down"] * order.index(names[0]))
-            table = view.query_one("#queues", Rows)
-            await shows(pilot, lambda: table.chosen.startswith(f"{names[0]}\n"))
-            node.kill()
-            await shows(pilot, lambda: "cannot be seen" in str(rows(view, "queues")))
-            assert len(rows(view, "queues")) == 3
-            assert table.chosen.startswith(f"{names[0]}\n")
+    names = [f"queue{number}" for number in range(100)]
+    node = loose_cluster.owner(names[0])
+    other = next(each for each in names if loose_cluster.owner(each) is not node)
+    for name in (names[0], other):
+        await bury(loose_cluster.url, name, email())
+    view = TopView(loose_cluster.url, 0.05)
+    async with view.run_test(size=(120, 34)) as pilot:
+        await shows(pilot, lambda: len(rows(view, "queues")) == 3)
+        order = [row[0] for row in rows(view, "queues")[1:]]
+        await pilot.press(*["down"] * order.index(names[0]))
+        table = view.query_one("#queues", Rows)
+        await shows(pilot, lambda: table.chosen.startswith(f"{names[0]}\n"))
+        node.kill()
+        await shows(pilot, lambda: "cannot be seen" in str(rows(view, "queues")))
+        assert len(rows(view, "queues")) == 3
+        assert table.chosen.startswith(f"{names[0]}\n")
