@@ -152,7 +152,7 @@ def _with_advice(error: ServerError) -> str:
 
 def _advice(error: ServerError) -> str:
     """What to do next, where the answer of the server does not say it."""
-    if f"{error}".startswith(LOGIN_REFUSED):
+    if LOGIN_REFUSED in f"{error}":
         return "check the user and the password in the URL"
     if isinstance(error, AccessDenied):
         return (

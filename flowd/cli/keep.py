@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowd.broker.session import Session
 from flowd.broker.url import Address
+from flowd.cli.leave import stop_on_hang_up
 from flowd.cli.load import load_job_classes
 from flowd.cli.options import Commands, add_app_dir, add_command, add_url
 from flowd.cli.run import add_metrics_port, port_is_usable, set_up_log
@@ -61,6 +62,7 @@ def _command(options: argparse.Namespace) -> int:
     classes = load_job_classes(options.jobs, options.app_dir)
     address = Address.of(options.url)
     set_up_log()
+    stop_on_hang_up()
     asyncio.run(_keep(classes, address, options, shown=shown))
     return 0
 

@@ -21,7 +21,7 @@ from flowd.model.text import count_of
 from flowd.worker.signals import NUMBERS, Stoppable
 from flowd.worker.stacks import place_of
 
-__all__ = ["Leaving", "leave", "run_loop"]
+__all__ = ["Leaving", "leave", "run_loop", "stop_on_hang_up"]
 
 _TASKS: Final = 2.0
 _GENERATORS: Final = 0.5
@@ -61,6 +61,20 @@ class Leaving:
                 signal.signal(number, signal.SIG_IGN)
             executor.shutdown(wait=False, cancel_futures=True)
             loop.set_default_executor(ThreadPoolExecutor(1))
+
+
+def stop_on_hang_up() -> None:
+    """Take SIGHUP for SIGTERM; under nohup, which has it ignored, it stays without effect.
+
+    It comes when a terminal is closed, and from `systemctl reload` where a unit sends it to a
+    process that has no workers to replace. Python's default ends the process at once.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _hung_up)
+
+
+def _hung_up(*_: object) -> None:
+    signal.raise_signal(signal.SIGTERM)
 
 
 def run_loop(main: Coroutine[object, object, None]) -> None:

@@ -65,7 +65,9 @@ async def serving(
         try:
             endpoint = await stack.enter_async_context(Endpoint(pages, host, port))
         except OSError as error:
-            raise UsageError(f"{option} {port}: {error.strerror}") from None
+            raise UsageError(
+                f"{option} {port}: {error.strerror}; 0 lets the system choose a port"
+            ) from None
         log(logging.INFO, "serves metrics at %s/metrics", endpoint.url)
         yield
 

@@ -197,7 +197,7 @@ def _answer(
     speed = f"({seen:,} looked at, {seen / seconds:,.0f} messages/s)"
     if unreadable := sum(row.unreadable for row in rows):
         return (
-            f"no: {count_of(unreadable, 'job')} {which} cannot be read {speed};"
+            f"no: {unreadable:,} of the jobs {which} cannot be read {speed};"
             " `flowd-gen diff` says how to make the change safe"
         )
     newer = sum(row.newer for row in rows)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from flowd.broker.url import Address
-from flowd.cli.leave import Leaving, leave, run_loop
+from flowd.cli.leave import Leaving, leave, run_loop, stop_on_hang_up
 from flowd.cli.load import UsageError, load
 from flowd.cli.options import Commands, add_app_dir, add_command, port, seconds
 from flowd.cli.output import print_note
@@ -144,6 +144,7 @@ def _command(options: argparse.Namespace) -> int:
     queues = find_queues(load(options.queues, options.app_dir), options.queues)
     set_up_log(_FORMAT)
     service = Service(queues, options.queues, burst=options.burst, shown=shown)
+    stop_on_hang_up()
     _note_terminal()
     _run_to_the_end(service, options)
     return 0
@@ -194,6 +195,10 @@ def port_is_usable(options: argparse.Namespace) -> bool:
         UsageError: it is not.
     """
     if options.metrics_port is None:
+        if options.metrics_host != _HOST:
+            raise UsageError(
+                "--metrics-host is the address of --metrics-port: give both"
+            )
         return False
     if find_spec("prometheus_client") is None:
         raise UsageError(

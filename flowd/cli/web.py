@@ -101,7 +101,8 @@ def _web(options: argparse.Namespace) -> int:
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(
-            f"--host {options.host} --port {options.port}: {reason}"
+            f"--host {options.host} --port {options.port}: {reason};"
+            " --port 0 lets the system choose"
         ) from None
     server = uvicorn.Server(
         uvicorn.Config(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, TypeGuard
 
 from flowd.model.job import SECRET, Job, JobSpec
+from flowd.model.text import count_of
 
 __all__ = ["redact", "redacted_fields"]
 
@@ -72,7 +73,7 @@ def redacted_fields(
         if spec is not None and text in spec.secrets:
             hidden[name] = SECRET
         elif not (known or raw):
-            hidden[name] = f"<{len(value)} bytes>"
+            hidden[name] = f"<{count_of(len(value), 'byte')}>"
     return hidden
 
 

@@ -33,11 +33,11 @@ _VERDICTS: Final[Mapping[DecodeStatus, tuple[str, str]]] = {
     "newer": ("NEWER_VERSION", "will wait for newer workers"),
     "dead_unreadable": (
         "UNDECODABLE_BEFORE",
-        "died because nothing could read them, and still cannot be read",
+        "died as undecodable, and still cannot be read",
     ),
     "dead_readable": (
         "UNDECODABLE_BEFORE",
-        "died because nothing could read them, and can be read now",
+        "died as undecodable, and can be read now",
     ),
 }
 

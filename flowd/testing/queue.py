@@ -315,7 +315,9 @@ class MemoryQueue(Recorded, Generic[J]):
         await self._run_until(math.inf)
         if self._stream and self._stream.paused:
             name = self._options.policy.stream
-            raise OptionError("drain", name, "it is paused; call resume() before")
+            raise OptionError(
+                "queue", name, "it is paused: call resume() before drain()"
+            )
 
     async def _run_until(self, until: float) -> None:
         while self._stream.due < math.inf and self._stream.due <= until:

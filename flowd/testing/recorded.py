@@ -120,7 +120,8 @@ def _wanted(
     names = _names(wanted)
     for name in fields:
         if name not in names:
-            rule = f"{wanted.SPEC.name} has {', '.join(names)}"
+            has = ", ".join(map(repr, names))
+            rule = f"{wanted.SPEC.name} has no such field; it has {has}"
             raise OptionError("field", name, rule)
     return wanted, fields
 

@@ -38,7 +38,7 @@ async def test_a_kept_queue_says_how_deep_it_is(
         ]
         assert float(waiting) == 2
         assert (await get(url, "/readyz")).status == 200
-        running.signal(signal.SIGTERM)
+        running.signal(signal.SIGHUP)
         await asyncio.to_thread(running.until, "SIGTERM: stopping")
         code = await asyncio.to_thread(running.end)
     assert code == 0

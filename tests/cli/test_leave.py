@@ -111,14 +111,15 @@ async def test_a_coroutine_that_swallows_its_cancellation_does_not_keep_the_proc
     assert held.deliveries == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 async def test_a_worker_without_threads_leaves_as_python_does(
-    flowd: Program, redis_url: str
+    flowd: Program, redis_url: str, number: signal.Signals
 ) -> None:
-    """Nothing is said of threads, and exit hooks run once."""
+    """Nothing is said of threads, and exit hooks run once; a closed terminal is no kill."""
     flowd.write("workers.py", WORKERS)
     with flowd.start("run", "workers:queue") as running:
         running.until("runs up to")
-        running.signal(signal.SIGINT)
+        running.signal(number)
         assert running.end() == 0
     assert "".join(running.lines).count("flushed") == 1
     assert "thread" not in "".join(running.lines)

@@ -172,7 +172,7 @@ def test_unexpected_jobs_are_shown() -> None:
 def test_a_field_that_is_none_is_a_mistake() -> None:
     """A misspelt field is refused with the names there are; a job has all of its own."""
     producer = RecordingSyncProducer()
-    with pytest.raises(OptionError, match="Email has to, subject, body"):
+    with pytest.raises(OptionError, match="it has 'to', 'subject', 'body'"):
         producer.refute_enqueued(Email, too="a@b.c")
     with pytest.raises(OptionError, match="give its class instead"):
         producer.assert_enqueued(HELLO, to="a@b.c")

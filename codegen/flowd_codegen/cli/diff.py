@@ -26,7 +26,7 @@ from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
 from flowd_codegen.diagnostics.rules import LEVELS, Level
 from flowd_codegen.parse.parser import parse
-from flowd_codegen.parse.source import read
+from flowd_codegen.parse.source import near, read
 
 __all__ = ["run"]
 
@@ -106,6 +106,8 @@ def _nothing(against: str) -> Fault:
     if Path(against).name == ".git" and Path(against).exists():
         message = "this is a repository, and no revision of it is named"
         advice = f"write `{against.rstrip('/')}#ref=HEAD`, or a branch, tag or commit"
+    elif {"/", "."} & set(against) and (alike := near(Path(against))):
+        advice = alike
     elif git and not git[2].endswith((".lock", ".toml", "/")):
         advice = (
             f"a branch, tag or commit is written like `{git[1] or ''}.git#ref={git[2]}`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from flowd_codegen.extra import need
 from flowd_codegen.parse.syntax import deepest, longest_number, report_syntax
 from flowd_codegen.parse.table import Table, Toml
 
-__all__ = ["Sources", "load", "read", "read_text"]
+__all__ = ["Sources", "load", "near", "read", "read_text"]
 
 _SUFFIX: Final = ".toml"
 _ALMOST: Final = re.compile(
@@ -48,6 +49,15 @@ class Sources:
     faults: tuple[Fault, ...] = ()
 
 
+def near(path: Path) -> str:
+    """The advice to take the name next to this one that is spelt alike; empty without one."""
+    names = (
+        (each.name for each in path.parent.iterdir()) if path.parent.is_dir() else ()
+    )
+    close = difflib.get_close_matches(path.name, names, 1)
+    return f"did you mean `{path.with_name(close[0])}`?" if close else ""
+
+
 def read(root: Path, called: str = "") -> Sources:
     """Read every `*.toml` below a folder, or one file.
 
@@ -65,7 +75,9 @@ def read(root: Path, called: str = "") -> Sources:
     name = called or root.as_posix()
     here = SourceLocation(Source("", name))
     if not root.exists():
-        report(Code.NOTHING_TO_READ, here, "no such file or folder")
+        advice = near(root) or "`flowd-gen init` writes a first schema"
+        label = "" if called else visible(advice)
+        report(Code.NOTHING_TO_READ, here, "no such file or folder", label)
         return Sources((), tuple(report.faults))
     files: list[Source] = []
     for path, relative in _found(root, report):

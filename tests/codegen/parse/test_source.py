@@ -117,10 +117,14 @@ def test_a_byte_order_mark_and_crlf_change_no_place(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    """A mistyped path is said to be missing, not to be empty."""
+    """A mistyped path is said to be missing, not to be empty; what is alike is named."""
+    missing = "schemas:1:1: error[E415]: no such file or folder\n"
     assert _refusal(tmp_path / "shemas") == (
-        "schemas:1:1: error[E415]: no such file or folder"
+        f"{missing}  = `flowd-gen init` writes a first schema"
     )
+    (tmp_path / "schemas").mkdir()
+    with pytest.raises(SchemaErrors, match=f"did you mean `{tmp_path}/schemas`"):
+        parse(read(tmp_path / "shemas"))
 
 
 def test_a_folder_without_schemas_is_refused(tmp_path: Path) -> None:

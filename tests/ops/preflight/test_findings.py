@@ -35,7 +35,9 @@ def test_classes_that_read_everything_may_be_deployed(
         "delayed": (2, 2, 0, 0, 0),
         "dead letters": (2, 1, 0, 0, 1),
     }
-    assert "note[UNDECODABLE_BEFORE]: Email.to: 1 job died because" in printed.out
+    assert (
+        "note[UNDECODABLE_BEFORE]: Email.to: 1 job died as undecodable" in printed.out
+    )
     last = printed.out.splitlines()[-1]
     assert re.fullmatch(
         r"yes: all jobs in the streams of these classes can be read"
@@ -70,7 +72,9 @@ def test_failing_field_is_named_with_place_and_reason(
         "delayed": (2, 0, 0, 2, 0),
         "dead letters": (2, 0, 0, 1, 1),
     }
-    assert out.splitlines()[-1].startswith("no: 7 jobs that are there now cannot be")
+    assert out.splitlines()[-1].startswith(
+        "no: 7 of the jobs that are there now cannot"
+    )
 
 
 def test_letters_that_were_no_jobs_do_not_count(
@@ -81,7 +85,7 @@ def test_letters_that_were_no_jobs_do_not_count(
     write('sender = "str?"', 'to = "str?"', 'subject = "str?"')
     assert preflight(filled) == 0
     out = capsys.readouterr().out
-    assert "Email: 1 job died because nothing could read them, and can be" in out
+    assert "Email: 1 job died as undecodable, and can be read now" in out
     assert "`flowd dlq redrive` them, after the deploy" in out
     assert "still cannot be read: the dead letter was not written by flowd" in out
     assert table(out)["dead letters"] == (3, 1, 0, 0, 2)
@@ -125,7 +129,7 @@ def test_json_has_an_object_for_each_finding_and_each_place(
         "unreadable": 1,
         "undecodable_before": 1,
     }
-    assert "no: 6 jobs" in printed.err
+    assert "no: 6 of the jobs" in printed.err
 
 
 def test_github_shows_findings_at_their_lines(
@@ -230,4 +234,4 @@ def test_a_limit_looks_at_the_first_of_each_place(
         "dead letters": (1, 0, 0, 0, 1),
     }
     assert "= in emails: stream 1, delayed 1\nshop" in out
-    assert "no: 2 jobs of the first 1 of each place cannot be read" in out
+    assert "no: 2 of the jobs of the first 1 of each place cannot be read" in out
