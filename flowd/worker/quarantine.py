@@ -223,21 +223,17 @@ class Quarantine:
             (each.delivery.entry_id, each.delivery.count, new.count)
             for each, new in changes
         ]
-        over = time.monotonic() + queue.lease
         failures = 0
         lost: set[bytes] = set()
         while any(each in self._waiting for each in suspects):
             try:
                 lost = set(await queue.stream.recount(queue.consumer, counts))
                 break
-            except ServerError as error:
+            except (FatalError, GroupMissing):  # the queue's own loops meet it as well
+                lost = {entry_id for entry_id, _, _ in counts}
+                break
+            except ServerError:
                 failures += 1
-                # What is fatal the queue's own loops meet as well. After a lease these are lost,
-                # and the process's queues at other nodes have waited long enough.
-                fatal = isinstance(error, FatalError | GroupMissing)
-                if fatal or time.monotonic() > over:
-                    lost = {entry_id for entry_id, _, _ in counts}
-                    break
                 await asyncio.sleep(RECONNECT.delay(failures))
         for each, new in changes:
             if each not in self._waiting:

@@ -70,8 +70,6 @@ class Proxy:
         self._passed_on = 0.0
         self._forging = b""
         self._forged = b""
-        self._replaced = b""
-        self._replacement = b""
         self._hanging = False
         self._holding = b""
         self._silencing = True
@@ -117,11 +115,6 @@ class Proxy:
     def forge(self, asked: bytes, answer: bytes) -> None:
         """Answer every request with these bytes like this; no answer: not any more."""
         self._forging, self._forged = asked, answer
-
-    def replace(self, asked: bytes, other: bytes) -> None:
-        """Pass on these bytes of every request as others, filled with spaces; b"": not any more."""
-        self._replaced, self._replacement = asked, other.ljust(len(asked))
-        assert len(self._replacement) == len(asked), "a request says how long it is"
 
     def cut(self) -> None:
         """Close every connection and take no new one until `restore`."""
@@ -180,8 +173,6 @@ class Proxy:
                     await self._hold(pair)
                 most = pair.most_arguments(data)
                 self.most_arguments = max(self.most_arguments, most)
-                if self._replaced:
-                    data = data.replace(self._replaced, self._replacement)
                 await self._pass(data, pair.server)
             if not pair.client.transport.is_closing():
                 pair.server.transport.abort()

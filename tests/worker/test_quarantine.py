@@ -27,13 +27,6 @@ LEASE = 60.0
 EAGER = Claimer(interval=0.05)
 
 
-_RECOUNT: Final = (
-    b"-- Say of suspects that wait for their turn whether this delivery counts."
-)
-"""The first line of `recount.lua`, which is sent whole."""
-
-_AWAY: Final = b"if true then return redis.error_reply('CLUSTERDOWN gone') end"
-
 _ABANDON: Final = """
 local id = redis.call('XADD', KEYS[1], '*', 'to', ARGV[1], 'subject', '')
 redis.call('XREADGROUP', 'GROUP', 'senders', 'ghost', 'STREAMS', KEYS[1], '>')
@@ -374,36 +367,6 @@ async def test_a_suspect_that_is_no_job_is_buried_where_it_waits(
         await wait_until(lambda: raw("XLEN", f"{{{stream}}}:senders:dlq") == 1)
         assert raw("ZCARD", f"{{{stream}}}:delayed") == 0
         stage.end("long")
-
-
-async def test_a_suspect_of_a_node_that_is_away_holds_up_other_queues_for_a_lease(
-    redis_url: str, raw: Raw, stream: str
-) -> None:
-    """While its delivery cannot be counted nothing else starts; after a lease it is lost.
-
-    It is found among the worker's own entries once the node answers, and runs then.
-    """
-    async with (
-        proxy_to(redis_url) as proxy,
-        staged(proxy.url, stream, lease=0.5) as stage,
-        staged(proxy.url, f"{stream}-b") as other,
-    ):
-        other.queue.run()
-        await enqueue(other, "long")
-        await other.until("long")
-        await enqueue(stage, "suspect")
-        abandon(raw, stream, 2)
-        proxy.replace(_RECOUNT, _AWAY)
-        stage.queue.run()
-        await _taken_over(raw, stream)
-        await enqueue(other, "next")
-        await other.until("long", "next")
-        proxy.replace(b"", b"")
-        stage.end("suspect")
-        await stage.until("suspect")
-        other.end("long", "next")
-        await stage.queue.drain()
-        await other.queue.drain()
 
 
 async def test_a_shutdown_hands_a_waiting_suspect_back(
