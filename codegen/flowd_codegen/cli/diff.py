@@ -106,7 +106,9 @@ def _nothing(against: str) -> Fault:
     if Path(against).name == ".git" and Path(against).exists():
         message = "this is a repository, and no revision of it is named"
         advice = f"write `{against.rstrip('/')}#ref=HEAD`, or a branch, tag or commit"
-    elif {"/", "."} & set(against) and (alike := near(Path(against))):
+    elif re.fullmatch(r"[^#@:]*[/.][^#@:]*", against) and (
+        alike := near(Path(against))
+    ):
         advice = alike
     elif git and not git[2].endswith((".lock", ".toml", "/")):
         advice = (

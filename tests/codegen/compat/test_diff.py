@@ -420,6 +420,16 @@ def test_revision_in_another_spelling_is_corrected(
     assert _printed(capsys, "schemas", "--against", advice)
 
 
+def test_path_that_is_nearly_right_is_corrected(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A lock or a folder that is spelt alike is named, not taken for a revision."""
+    _commit(_OLD)
+    Path("flowd.lock").touch()
+    assert run(["diff", "schemas", "--against", "flowd.lok"]) == 2
+    assert "did you mean `flowd.lock`?" in capsys.readouterr().err
+
+
 def test_unknown_revision_is_compared_with_those_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
