@@ -14,22 +14,31 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["KeyValueSpan", "Source", "SourceLocation", "TextSpan", "TomlPath", "locate"]
+__all__ = [
+    "LONG_STRING",
+    "KeyValueSpan",
+    "Source",
+    "SourceLocation",
+    "TextSpan",
+    "TomlPath",
+    "locate",
+]
 
 TomlPath: TypeAlias = tuple[str | int, ...]
 """Keys and array indices from the root of a document down to a value."""
 
 _BLANK: Final = re.compile(r"[ \t]*")
 _BLANK_LINES: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+# There is one way only to match a text, so that one that is not closed takes linear time.
+# Nothing possessive: Python before 3.11.5 matches that wrongly. Up to two quotes of the
+# content may touch the closing three.
+_BASIC: Final = r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"{3,5}'
+_LITERAL: Final = r"'''[^']*(?:'(?!'')[^']*)*'{3,5}"
+LONG_STRING: Final = f"{_BASIC}|{_LITERAL}"
+"""A pattern for a text in three quotes; with `re.DOTALL`."""
+
 _STRING: Final = re.compile(
-    # There is one way only to match a text, so that it takes linear time. Nothing possessive:
-    # Python before 3.11.5 matches that wrongly.
-    # Up to two quotes of the content may touch the closing three.
-    r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"{3,5}'
-    r"|'''[^']*(?:'(?!'')[^']*)*'{3,5}"
-    r'|"[^"\\]*(?:\\.[^"\\]*)*"'
-    r"|'[^']*'",
-    re.DOTALL,
+    "|".join((LONG_STRING, r'"[^"\\]*(?:\\.[^"\\]*)*"', r"'[^']*'")), re.DOTALL
 )
 _KEY_PART: Final = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*'""")
 _SCALAR: Final = re.compile(r"[^,\]}\r\n#]+")

@@ -11,17 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from flowd_codegen.diagnostics.location import Source, SourceLocation, TextSpan
+from flowd_codegen.diagnostics.location import (
+    LONG_STRING,
+    Source,
+    SourceLocation,
+    TextSpan,
+)
 from flowd_codegen.diagnostics.report import Code, Report, quoted, visible
 from flowd_codegen.parse.table import written
 
 __all__ = ["deepest", "longest_number", "report_syntax"]
 
 _TOKEN: Final = re.compile(
-    # There is one way only to match a text: one that is not closed takes linear time.
-    r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"{3,5}'
-    r"|'''[^']*(?:'(?!'')[^']*)*'{3,5}"
-    r'|"(?!"")(?:[^"\\\n]|\\.)*"'
+    LONG_STRING + r'|"(?!"")(?:[^"\\\n]|\\.)*"'
     r"|'(?!'')[^'\n]*'"
     r"|#[^\n]*|\"{3}|'{3}|[\"'\[\]{}]",
     re.DOTALL,
