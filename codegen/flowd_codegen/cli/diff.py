@@ -26,7 +26,7 @@ from flowd_codegen.diagnostics.location import Source, SourceLocation
 from flowd_codegen.diagnostics.report import Code, Fault, SchemaErrors
 from flowd_codegen.diagnostics.rules import LEVELS, Level
 from flowd_codegen.parse.parser import parse
-from flowd_codegen.parse.source import near, read
+from flowd_codegen.parse.source import did_you_mean_path, read
 
 __all__ = ["run"]
 
@@ -107,7 +107,7 @@ def _nothing(against: str) -> Fault:
         message = "this is a repository, and no revision of it is named"
         advice = f"write `{against.rstrip('/')}#ref=HEAD`, or a branch, tag or commit"
     elif re.fullmatch(r"[^#@:]*[/.][^#@:]*", against) and (
-        alike := near(Path(against))
+        alike := did_you_mean_path(Path(against))
     ):
         advice = alike
     elif git and not git[2].endswith((".lock", ".toml", "/")):

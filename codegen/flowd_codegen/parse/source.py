@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -19,11 +18,12 @@ from flowd_codegen.diagnostics.location import (
     TomlPath,
 )
 from flowd_codegen.diagnostics.report import Code, Fault, Report, visible
+from flowd_codegen.diagnostics.suggest import suggest
 from flowd_codegen.extra import need
 from flowd_codegen.parse.syntax import deepest, longest_number, report_syntax
 from flowd_codegen.parse.table import Table, Toml
 
-__all__ = ["Sources", "load", "near", "read", "read_text"]
+__all__ = ["Sources", "did_you_mean_path", "load", "read", "read_text"]
 
 _SUFFIX: Final = ".toml"
 _ALMOST: Final = re.compile(
@@ -49,13 +49,11 @@ class Sources:
     faults: tuple[Fault, ...] = ()
 
 
-def near(path: Path) -> str:
-    """The advice to take the name next to this one that is spelt alike; empty without one."""
-    names = (
-        (each.name for each in path.parent.iterdir()) if path.parent.is_dir() else ()
-    )
-    close = difflib.get_close_matches(path.name, names, 1)
-    return f"did you mean `{path.with_name(close[0])}`?" if close else ""
+def did_you_mean_path(path: Path) -> str:
+    """The advice to take what lies next to this path and is spelt alike; empty without it."""
+    there = path.parent.iterdir() if path.parent.is_dir() else ()
+    name = suggest(path.name, sorted(each.name for each in there))
+    return f"did you mean `{path.with_name(name)}`?" if name else ""
 
 
 def read(root: Path, called: str = "") -> Sources:
@@ -75,9 +73,10 @@ def read(root: Path, called: str = "") -> Sources:
     name = called or root.as_posix()
     here = SourceLocation(Source("", name))
     if not root.exists():
-        advice = near(root) or "`flowd-gen init` writes a first schema"
-        label = "" if called else visible(advice)
-        report(Code.NOTHING_TO_READ, here, "no such file or folder", label)
+        advice = did_you_mean_path(root) or "`flowd-gen init` writes a first schema"
+        said = "no such file or folder"
+        # A revision is read from a copy, whose place would say nothing.
+        report(Code.NOTHING_TO_READ, here, said, "" if called else visible(advice))
         return Sources((), tuple(report.faults))
     files: list[Source] = []
     for path, relative in _found(root, report):
