@@ -143,6 +143,8 @@ _WHEN_READY: Final = {
 def _with_advice(error: ServerError) -> str:
     """The error, and what to do next."""
     said, advice = f"{error}", _advice(error)
+    if not advice and isinstance(error.__cause__, ServerError):
+        advice = _advice(error.__cause__)  # it only names the queue
     if not advice:
         return said
     if said.endswith("?"):
@@ -152,7 +154,7 @@ def _with_advice(error: ServerError) -> str:
 
 def _advice(error: ServerError) -> str:
     """What to do next, where the answer of the server does not say it."""
-    if LOGIN_REFUSED in f"{error}":
+    if f"{error}".startswith(LOGIN_REFUSED):
         return "check the user and the password in the URL"
     if isinstance(error, AccessDenied):
         return (

@@ -58,6 +58,7 @@ def test_server_without_queues_says_how_one_appears(
     )
 
 
+@pytest.mark.parametrize("command", ["stats", "preflight jobs"])
 @pytest.mark.parametrize(
     ("rights", "password", "advice"),
     [
@@ -69,6 +70,7 @@ def test_refused_user_sees_what_to_change(
     redis_url: str,
     raw: Raw,
     capsys: pytest.CaptureFixture[str],
+    command: str,
     rights: str,
     password: str,
     advice: str,
@@ -76,7 +78,7 @@ def test_refused_user_sees_what_to_change(
     """A wrong password and a missing right are two things."""
     raw("ACL", "SETUSER", USER, "on", ">secret", "~*", "-@all", rights)
     url = with_login(redis_url, USER, password)
-    code, said = run(capsys, "stats", url)
+    code, said = run(capsys, command, url)
     raw("ACL", "DELUSER", USER)
     assert code == 3
     assert advice in said
