@@ -38,9 +38,6 @@ _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)", re.ASCII)
 _LAST_PORT: Final = 65_535
 _ID: Final = re.compile(r"\d+-\d+|[0-9a-f]{32}|cron:.+", re.ASCII)
-_IN_PROGRAM: Final = dict.fromkeys(
-    ("--concurrency", "-c"), "Queue(..., concurrency=20)"
-)
 _PART: Final = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
 
 
@@ -61,8 +58,8 @@ class Parser(argparse.ArgumentParser):
     def _instead_of(self, word: str) -> str:
         """What to write instead of a word that is unknown here; empty if that is open."""
         typed, known = word.partition("=")[0], self._option_string_actions
-        if typed in _IN_PROGRAM:
-            return f"; the program sets it: {_IN_PROGRAM[typed]}"
+        if typed in ("--concurrency", "-c"):  # as Celery has it
+            return "; the program sets it: Queue(..., concurrency=20)"
         if not typed.startswith("-"):
             # Some commands take the stream as a word, others as an option.
             return f"; did you mean --stream {word}?" if "--stream" in known else ""
