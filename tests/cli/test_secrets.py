@@ -81,9 +81,10 @@ async def test_a_field_that_the_class_lost_is_not_shown(
     """It may have been a secret; `--raw` shows it, and still hides what is one."""
     await _bury(redis_url)
     (kept,) = raw_letters(raw, "vault", "workers")
-    raw("XADD", "{vault}:workers:dlq", "*", "gone", "hunter", *kept)
+    raw("XADD", "{vault}:workers:dlq", "*", "gone", "hunter", "one", "1", *kept)
     letters = flowd("dlq", "list", *_TYPED, "--json").out
-    assert json.loads(letters.splitlines()[1])["fields"]["gone"] == "<6 bytes>"
+    shown = json.loads(letters.splitlines()[1])["fields"]
+    assert (shown["gone"], shown["one"]) == ("<6 bytes>", "<1 byte>")
     asked = flowd("dlq", "list", *_TYPED, "--json", "--raw").out
     fields = json.loads(asked.splitlines()[1])["fields"]
     assert (fields["gone"], fields["token"]) == ("hunter", "<secret>")

@@ -108,14 +108,16 @@ async def test_a_hung_process_is_not_alive(worker: Program, own_server: Server) 
 
 
 def test_a_port_that_is_taken_is_said(worker: Program) -> None:
-    """The worker does not start without what it was asked to show."""
+    """The worker does not start without what it was asked to show, or on half of an address."""
     with worker.start("run", "workers:queue", *HERE) as running:
         port = running.metrics_url().rpartition(":")[2]
         done = worker("run", "workers:queue", "--metrics-port", port)
     assert done.code == 2
     assert "--metrics-port" in done.err
     assert "in use" in done.err
-    assert "Traceback" not in done.err
+    assert done.err.endswith("; 0 lets the system choose a port\n")
+    alone = worker("run", "workers:queue", "--metrics-host", "0.0.0.0")
+    assert (alone.code, "--metrics-port: give both" in alone.err) == (2, True)
 
 
 @pytest.mark.parametrize("port", ["-1", "70000", "http"])
